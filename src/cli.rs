@@ -48,6 +48,8 @@ pub enum Command {
     Run(RunArgs),
     /// Turn a corpus into documents and gold entities.
     Prepare(PrepareArgs),
+    /// Train an extractor on labelled documents.
+    Train(TrainArgs),
     /// Turn a checkpoint into a model directory.
     Export(ExportArgs),
     /// Score predicted mentions against gold ones, or compare two systems.
@@ -75,6 +77,19 @@ pub struct RunArgs {
     /// Print the plan instead of running it.
     #[arg(long)]
     pub explain: bool,
+}
+
+/// Train an extractor on labelled documents.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The training job (TOML).
+    pub job: PathBuf,
+    /// Fills `${KEY}` in the training job; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// Begin anew where an unfinished or finished training is in the output folder.
+    #[arg(long)]
+    pub restart: bool,
 }
 
 /// Turn a checkpoint into a model directory.

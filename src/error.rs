@@ -59,6 +59,9 @@ pub enum Error {
     /// Another run writes to the store at the same time.
     #[error("the store `{store}` is being written to by {other}")]
     Conflict { store: String, other: String, source: Cause },
+    /// Training cannot go on.
+    #[error("cannot go on training: {reason}")]
+    Training { reason: String, hint: String },
     /// The query engine failed.
     #[error("cannot {doing}")]
     Engine { doing: String, source: Cause },
@@ -84,6 +87,7 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Library { hint, .. }
             | Self::Device { hint, .. }
+            | Self::Training { hint, .. }
             | Self::Refused { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Self::Read { .. } => Some("check that the path is right and that you may read it"),
             Self::Write { .. } => {

@@ -53,7 +53,7 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let checkpoint = Checkpoint::open(&options.checkpoint, options.encoder.as_deref())?;
     refuse_own_folder(&checkpoint, &options.out)?;
     let manifest = manifest(options, &checkpoint)?;
-    let tokenizer = tokenizer(&checkpoint)?;
+    let tokenizer = checkpoint.tokenizer_json()?;
     let mut extra = Vec::new();
     for (form, flavour) in &options.graphs {
         let graph = graph::write(&checkpoint.weights, &checkpoint.config, *form, *flavour)?;
@@ -93,30 +93,6 @@ fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest
         });
     }
     Ok(manifest)
-}
-
-/// The content of `tokenizer.json`; what it can produce must be in the vocabulary.
-fn tokenizer(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let path = checkpoint.folder.join("tokenizer.json");
-    let tokenizer = checkpoint.tokenizer()?;
-    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    let refuse = |reason: String, hint: &str| {
-        Err(Error::Checkpoint { path: checkpoint.folder.clone(), reason, hint: hint.to_owned() })
-    };
-    if largest as usize >= checkpoint.config.vocab_size {
-        let reason =
-            format!("its tokenizer has an id {largest}, its vocabulary only {} words", checkpoint.config.vocab_size);
-        return refuse(reason, "tokenizer and weights must belong together");
-    }
-    for token in ["[CLS]", "[SEP]"] {
-        if tokenizer.token_to_id(token).is_none() {
-            return refuse(format!("its tokenizer has no `{token}`"), "the tokenizer of a BERT is needed");
-        }
-    }
-    if path.exists() {
-        return std::fs::read(&path).map_err(|source| Error::Read { path, source: source.into() });
-    }
-    tokenizer.to_string(false).map(String::into_bytes).map_err(|source| Error::Tokenizer { path, source })
 }
 
 /// Writing into the checkpoint's own folder would replace what is being read.

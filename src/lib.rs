@@ -10,6 +10,7 @@
 //! Parquet → RecordBatch → Document → Tokens → Window → Query → Encoded → QueryBatch → Logits → Span → Mention → row → tables
 //!                             └ bad input → reject row                        └ counters → metric rows
 //! prepare   corpus files → Document + Mentions → Parquet documents and gold entities
+//! train     labelled Document → … → QueryBatch + Targets → loss → model directory
 //! export    checkpoint → weights → ONNX graph → model directory (+ parity report)
 //! evaluate  predicted ⋈ gold → scores → metric rows
 //! ```
@@ -32,6 +33,7 @@
 //! | [`job`] | the job file, as written and as it runs |
 //! | [`run`] | `quarry run` |
 //! | [`prepare`] | `quarry prepare` |
+//! | `train` | `quarry train` (feature `train`) |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
 
@@ -48,3 +50,5 @@ pub mod mrc;
 pub mod prepare;
 pub mod run;
 pub mod tables;
+#[cfg(feature = "train")]
+pub mod train;

@@ -23,6 +23,13 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
     match command {
         Command::Run(arguments) => quarry::run::run(&arguments, style),
         Command::Prepare(arguments) => quarry::prepare::command(&arguments),
+        #[cfg(feature = "train")]
+        Command::Train(arguments) => quarry::train::command(&arguments, style),
+        #[cfg(not(feature = "train"))]
+        Command::Train(_) => Err(quarry::error::Error::Training {
+            reason: "this program was built without training".into(),
+            hint: "python3 tools/libtorch.py, then build with --features train".into(),
+        }),
         Command::Export(arguments) => quarry::export::command(&arguments),
         Command::Evaluate(arguments) => quarry::evaluate::command(&arguments),
         Command::Probe { library } => {

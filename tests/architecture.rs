@@ -16,7 +16,7 @@ const RANKS: [&[&str]; 10] = [
     &["engine"],
     &["job"],
     &["cli", "console"],
-    &["run", "prepare", "export", "evaluate"],
+    &["run", "prepare", "train", "export", "evaluate"],
     &["main", "lib"],
 ];
 
@@ -85,6 +85,26 @@ fn fresh(path: &str, expected: &str) {
 #[test]
 fn the_json_schema_of_the_job_file_is_fresh() {
     fresh("schemas/job.schema.json", &quarry::job::json_schema().unwrap());
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn the_json_schema_of_the_training_job_is_fresh() {
+    fresh("schemas/train.schema.json", &quarry::train::recipe::json_schema().unwrap());
+}
+
+/// The training jobs of the project are right, and each says only what differs from the defaults or is worth seeing.
+#[cfg(feature = "train")]
+#[test]
+fn every_training_job_is_valid() {
+    let jobs = std::fs::read_dir(project().join("jobs")).unwrap().flatten().map(|entry| entry.path());
+    let mut found = 0;
+    for path in jobs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("train-")) {
+        let file = quarry::train::recipe::TrainFile::read(&path, &[]).unwrap();
+        quarry::job::read_schema(&project().join(&file.entities.schema)).unwrap();
+        found += 1;
+    }
+    assert!(found >= 4, "{found} jobs");
 }
 
 #[test]

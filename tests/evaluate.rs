@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use insta::assert_snapshot;
-use quarry::mrc::score::resample::Random;
+use quarry::mrc::random::Random;
 use serde_json::Value;
 
 use crate::promises::corpus;

@@ -13,3 +13,5 @@ mod prepare;
 mod promises;
 mod run;
 mod support;
+#[cfg(feature = "train")]
+mod train;

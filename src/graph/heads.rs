@@ -4,6 +4,7 @@
 use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
+use crate::model::config::Activation;
 use crate::model::weights::Tensor;
 
 /// Candidates that go through the match head at a time. An untrained model makes millions of them; this bounds the memory
@@ -154,7 +155,11 @@ impl<'a> Writer<'a> {
         let start_part = body.op("Add", &[&start_part, &bias]);
         let mut logits = body.op("Add", &[&start_part, &end_part]);
         if let Some((weight, bias)) = logit {
-            logits = gelu(&mut body, self.form, &logits);
+            logits = match self.config.classifier_act_func {
+                Activation::Gelu => gelu(&mut body, self.form, &logits),
+                Activation::Relu => body.op("Relu", &[&logits]),
+                Activation::Tanh => body.op("Tanh", &[&logits]),
+            };
             let weight = body.weights("logit.weight", &[weight.columns(), 1], &weight.values);
             let bias = body.weights("logit.bias", &[1], &bias.values);
             let product = body.op("MatMul", &[&logits, &weight]);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -141,10 +142,20 @@ impl Default for ExtractSection {
 
 /// Fills in a job file's `${key}` from `set` and parses it; `path` is for messages.
 pub(super) fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<JobFile> {
+    parse_toml(path, text, set, "schemas/job.schema.json describes every key")
+}
+
+/// Fills in the `${key}` of a TOML file from `set` and parses it. Where it fails, the hint is the key nearest to an unknown one, or
+/// `otherwise`; `path` is for messages.
+pub fn parse_toml<T: DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    set: &[(String, String)],
+    otherwise: &str,
+) -> Result<T> {
     let filled = fill(path, text, set)?;
     toml::from_str(&filled).map_err(|source| {
-        let hint =
-            nearest_key(source.message()).unwrap_or_else(|| "schemas/job.schema.json describes every key".into());
+        let hint = nearest_key(source.message()).unwrap_or_else(|| otherwise.into());
         Error::Parse { path: path.into(), source: source.into(), hint }
     })
 }

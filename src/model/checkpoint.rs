@@ -45,6 +45,31 @@ impl Checkpoint {
         Ok(Self { weights_path, weights, config, folder })
     }
 
+    /// The content of `tokenizer.json`, made from `vocab.txt` where there is none. Every id it can produce is in the vocabulary, and
+    /// it has the tokens that frame a query.
+    pub fn tokenizer_json(&self) -> Result<Vec<u8>> {
+        let path = self.folder.join("tokenizer.json");
+        let tokenizer = self.tokenizer()?;
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        let refuse = |reason: String, hint: &str| {
+            Err(Error::Checkpoint { path: self.folder.clone(), reason, hint: hint.to_owned() })
+        };
+        if largest as usize >= self.config.vocab_size {
+            let reason =
+                format!("its tokenizer has an id {largest}, its vocabulary only {} words", self.config.vocab_size);
+            return refuse(reason, "tokenizer and weights must belong together");
+        }
+        for token in ["[CLS]", "[SEP]"] {
+            if tokenizer.token_to_id(token).is_none() {
+                return refuse(format!("its tokenizer has no `{token}`"), "the tokenizer of a BERT is needed");
+            }
+        }
+        if path.exists() {
+            return std::fs::read(&path).map_err(|source| Error::Read { path, source: source.into() });
+        }
+        tokenizer.to_string(false).map(String::into_bytes).map_err(|source| Error::Tokenizer { path, source })
+    }
+
     /// The checkpoint's tokenizer: `tokenizer.json`, or one built from `vocab.txt` as BERT's own tokenizer works.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let path = self.folder.join("tokenizer.json");
@@ -86,7 +111,8 @@ pub(crate) fn refused(path: &Path, misfit: Misfit) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: misfit.reason, hint: misfit.hint }
 }
 
-fn weights_file(path: &Path) -> Result<PathBuf> {
+/// The file with weights that a path means: itself, or the one in a folder.
+pub fn weights_file(path: &Path) -> Result<PathBuf> {
     let unreadable = |source: std::io::Error| Error::Read { path: path.to_owned(), source: source.into() };
     if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
         return Ok(path.to_owned());

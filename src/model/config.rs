@@ -46,9 +46,22 @@ pub struct BertConfig {
     /// Width of the match head's hidden layer (m); taken from the weights where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier_intermediate_hidden_size: Option<usize>,
-    /// Activation of the match head: `gelu`.
-    #[serde(default = "gelu")]
-    pub classifier_act_func: String,
+    /// Activation of the match head.
+    #[serde(default)]
+    pub classifier_act_func: Activation,
+}
+
+/// Activations that a match head may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// x·Φ(x), by the error function.
+    #[default]
+    Gelu,
+    /// max(x, 0).
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 fn bert() -> String {
@@ -103,7 +116,6 @@ impl BertConfig {
         let words = [
             ("model_type", &self.model_type, "bert", "only BERT encoders are computed now"),
             ("hidden_act", &self.hidden_act, "gelu", "only the exact gelu is computed now"),
-            ("classifier_act_func", &self.classifier_act_func, "gelu", "only the exact gelu is computed now"),
             (
                 "position_embedding_type",
                 &self.position_embedding_type,

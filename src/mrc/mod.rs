@@ -11,6 +11,7 @@
 //! | [`batch`] | encoded queries → [`QueryBatch`](batch::QueryBatch)es by token budget |
 //! | [`decode`] | logits → [`Span`](decode::Span)s |
 //! | [`mention`] | spans of all windows → [`Mention`](mention::Mention)s of the document |
+//! | [`random`] | seeded random numbers |
 //! | [`score`] | counts of right and wrong mentions → precision, recall, F1 |
 
 pub mod batch;
@@ -18,6 +19,7 @@ pub mod decode;
 pub mod documents;
 pub mod mention;
 pub mod query;
+pub mod random;
 pub mod score;
 pub mod span;
 pub mod tokens;

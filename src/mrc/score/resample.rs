@@ -5,6 +5,7 @@
 //! (Noreen 1989), which swaps the two systems' outputs on random documents. Equal seeds give equal figures on any machine and
 //! any number of cores: every resample has a generator of its own.
 
+use crate::mrc::random::Random;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -170,36 +171,6 @@ fn interval(mut values: Vec<f64>) -> Interval {
     Interval { low: at(0.025), high: at(0.975) }
 }
 
-/// `SplitMix64` (Steele, Lea and Flood 2014): small, seeded, the same everywhere.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The generator numbered `stream` of those that begin at `seed`.
-    pub fn new(seed: u64, stream: u64) -> Self {
-        let mut first = Self(seed);
-        let mut random = Self(first.next() ^ stream);
-        // Neighbouring streams begin far apart.
-        random.0 = random.next();
-        random
-    }
-
-    /// The next 64 bits.
-    #[expect(clippy::should_implement_trait, reason = "it never ends, so nothing is gained by an iterator")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,23 +179,6 @@ mod tests {
 
     fn counts(true_positives: usize, false_positives: usize, false_negatives: usize) -> Counts {
         Counts { true_positives, false_positives, false_negatives }
-    }
-
-    #[test]
-    fn the_generator_is_the_published_one() {
-        // The first values of the reference implementation for the seed 1234567.
-        let mut random = Random(1_234_567);
-        assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
-    }
-
-    #[test]
-    fn draws_below_a_bound_are_even() {
-        let mut random = Random::new(1, 0);
-        let mut seen = [0_usize; 7];
-        for _ in 0..70_000 {
-            seen[random.below(7)] += 1;
-        }
-        assert!(seen.iter().all(|count| count.abs_diff(10_000) < 500), "{seen:?}");
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! The job's word for a device → LibTorch devices. In: `auto`, `cpu`, `cuda:0,cuda:1`. Out: devices that can be had, or an error. It may
+//! not replace a device that was named.
+//!
+//! LibTorch's CUDA half is a library of its own that nothing in this program refers to, so that one binary runs where there is no
+//! CUDA. Where a card is wanted the program starts itself again with that library loaded first.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use tch::{Cuda, Device};
+
+use crate::console;
+use crate::error::{Error, Result};
+
+/// Set in the program that was started again.
+const STARTED_AGAIN: &str = "QUARRY_LIBTORCH_CUDA";
+
+/// The devices of a job's word; at least one.
+pub fn devices(word: &str) -> Result<Vec<Device>> {
+    let refuse = |reason: String, hint: &str| Error::Device { device: word.to_owned(), reason, hint: hint.to_owned() };
+    let mut devices = Vec::new();
+    let driver = Path::new("/proc/driver/nvidia/version").exists() || Path::new("/dev/nvidiactl").exists();
+    for one in word.split(',').map(str::trim) {
+        devices.push(match one.split_once(':') {
+            None if one == "cpu" => Device::Cpu,
+            None if one == "auto" && !driver => {
+                console::note("training on the CPU: there is no NVIDIA driver");
+                Device::Cpu
+            }
+            None if one == "auto" || one == "cuda" => Device::Cuda(0),
+            Some(("cuda", digits)) if digits.parse::<usize>().is_ok() => Device::Cuda(digits.parse().unwrap_or(0)),
+            _ => return Err(refuse(format!("`{one}` is no device"), "say auto, cpu, cuda, cuda:1 or cuda:0,cuda:1")),
+        });
+    }
+    let most =
+        devices.iter().filter_map(|device| if let Device::Cuda(number) = device { Some(*number) } else { None }).max();
+    if let Some(most) = most {
+        if !driver {
+            return Err(refuse(
+                "no NVIDIA driver answers on this machine".into(),
+                "install the driver, or say device = \"cpu\"",
+            ));
+        }
+        if !Cuda::is_available() {
+            start_again(word)?;
+        }
+        let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
+        if most >= count {
+            return Err(refuse(format!("LibTorch sees {count} CUDA device(s)"), "cards are numbered from 0"));
+        }
+    }
+    Ok(devices)
+}
+
+/// Starts this program again with LibTorch's CUDA library loaded; returns only where that cannot be.
+fn start_again(word: &str) -> Result<()> {
+    let refuse = |reason: String| {
+        Error::Device {
+        device: word.to_owned(),
+        reason,
+        hint: "PyTorch's own CUDA build of LibTorch and the CUDA libraries it names must be on the loader's path (LD_LIBRARY_PATH)".into(),
+    }
+    };
+    if std::env::var_os(STARTED_AGAIN).is_some() {
+        return Err(refuse("LibTorch's CUDA library is loaded but finds no card".into()));
+    }
+    let folder = libtorch_folder().ok_or_else(|| refuse("nobody knows where LibTorch lies".into()))?;
+    let library = folder.join("libtorch_cuda.so");
+    if !library.exists() {
+        return Err(refuse(format!("there is no `{}`", library.display())));
+    }
+    let program = std::env::current_exe().map_err(|source| refuse(source.to_string()))?;
+    let mut preload = library.into_os_string();
+    if let Some(others) = std::env::var_os("LD_PRELOAD") {
+        preload.push(":");
+        preload.push(others);
+    }
+    let failed = std::process::Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env("LD_PRELOAD", preload)
+        .env(STARTED_AGAIN, "1")
+        .exec();
+    Err(refuse(failed.to_string()))
+}
+
+/// The folder that LibTorch was loaded from.
+fn libtorch_folder() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
+    Path::new(&line[line.find('/')?..]).parent().map(Path::to_owned)
+}

@@ -1,0 +1,163 @@
+//! Gradients → new weights. In: a network whose leaves have gradients, a learning rate. Out: the leaves moved, their moments kept. It
+//! may not know where the gradients come from.
+//!
+//! AdamW as Loshchilov and Hutter 2019 and as PyTorch computes it; SGD with momentum 0.9. Biases and layer normalizations do not decay.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor, no_grad};
+
+use super::recipe::{OptimizerName, RecipeSection};
+
+/// An optimizer and what it remembers.
+#[derive(Debug)]
+pub struct Optimizer {
+    name: OptimizerName,
+    decay: f64,
+    epsilon: f64,
+    clip: f64,
+    /// How many steps it has taken.
+    pub steps: usize,
+    /// First moments (or momentum), by name.
+    pub first: BTreeMap<String, Tensor>,
+    /// Second moments, by name; none for SGD.
+    pub second: BTreeMap<String, Tensor>,
+}
+
+const MOMENTUM: f64 = 0.9;
+
+impl Optimizer {
+    /// An optimizer at rest over `leaves`.
+    pub fn new(recipe: &RecipeSection, leaves: &BTreeMap<String, Tensor>) -> Self {
+        let zeros = || leaves.iter().map(|(name, leaf)| (name.clone(), leaf.detach().zeros_like())).collect();
+        let second = if recipe.optimizer == OptimizerName::Sgd { BTreeMap::new() } else { zeros() };
+        Self {
+            name: recipe.optimizer,
+            decay: recipe.weight_decay,
+            epsilon: recipe.adam_epsilon,
+            clip: recipe.gradient_clip_val,
+            steps: 0,
+            first: zeros(),
+            second,
+        }
+    }
+
+    /// Scales the gradients to the largest norm allowed, moves the leaves and clears the gradients; the norm before is returned.
+    pub fn step(&mut self, leaves: &mut BTreeMap<String, Tensor>, rate: f64) -> f64 {
+        no_grad(|| {
+            let norm = norm(leaves);
+            let scale = if self.clip > 0.0 { (self.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+            self.steps += 1;
+            for (name, leaf) in leaves.iter_mut() {
+                let mut gradient = leaf.grad();
+                if !gradient.defined() {
+                    continue;
+                }
+                if scale < 1.0 {
+                    let _ = gradient.g_mul_scalar_(scale);
+                }
+                let decay = if name.ends_with(".bias") || name.contains("LayerNorm") { 0.0 } else { self.decay };
+                match self.name {
+                    OptimizerName::Sgd => self.sgd(name, leaf, &mut gradient, rate),
+                    OptimizerName::AdamW => self.adam(name, leaf, &gradient, rate, decay, [0.9, 0.98]),
+                    OptimizerName::TorchAdam => self.adam(name, leaf, &gradient, rate, decay, [0.9, 0.999]),
+                }
+                forget_gradient(leaf);
+            }
+            norm
+        })
+    }
+
+    fn adam(&mut self, name: &str, leaf: &mut Tensor, gradient: &Tensor, rate: f64, decay: f64, betas: [f64; 2]) {
+        let (Some(first), Some(second)) = (self.first.get_mut(name), self.second.get_mut(name)) else { return };
+        let steps = self.steps as f64;
+        let [correction, correction_second] = betas.map(|beta| 1.0 - beta.powf(steps));
+        if decay > 0.0 {
+            let _ = leaf.g_mul_scalar_(1.0 - rate * decay);
+        }
+        let _ = first.lerp_(gradient, 1.0 - betas[0]);
+        let _ = second.g_mul_scalar_(betas[1]).addcmul_(&gradient.shallow_clone(), &(gradient * (1.0 - betas[1])));
+        let denominator = second.sqrt().g_div_scalar_(correction_second.sqrt()).g_add_scalar_(self.epsilon);
+        let _ = leaf.addcdiv_(&(&*first * (-rate / correction)), &denominator);
+    }
+
+    /// PyTorch's SGD: the decay is part of the gradient.
+    fn sgd(&mut self, name: &str, leaf: &mut Tensor, gradient: &mut Tensor, rate: f64) {
+        let Some(momentum) = self.first.get_mut(name) else { return };
+        let _ = momentum.g_mul_scalar_(MOMENTUM).g_add_(gradient);
+        let _ = leaf.g_sub_(&(&*momentum * rate));
+    }
+}
+
+/// Makes a leaf of the same memory without a gradient: the next one is written, not added to zeros.
+pub(super) fn forget_gradient(leaf: &mut Tensor) {
+    *leaf = leaf.detach().set_requires_grad(true);
+}
+
+/// The norm of all gradients together.
+pub(super) fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
+    let norms: Vec<Tensor> = leaves
+        .values()
+        .map(Tensor::grad)
+        .filter(Tensor::defined)
+        .map(|gradient| gradient.norm().to_kind(Kind::Double))
+        .collect();
+    if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// Three steps down Σ(k·x)² from [1, -2, 0.5].
+    fn three_steps(optimizer: OptimizerName, rate: f64) -> Vec<f32> {
+        let leaf = Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).set_requires_grad(true);
+        let mut leaves = BTreeMap::from([("weight".to_owned(), leaf)]);
+        let recipe = RecipeSection { optimizer, ..RecipeSection::default() };
+        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        for _ in 0..3 {
+            let scaled = &leaves["weight"] * Tensor::from_slice(&[1.0_f32, 2.0, 3.0]);
+            scaled.square().sum(Kind::Float).backward();
+            optimizer.step(&mut leaves, rate);
+        }
+        Vec::try_from(leaves["weight"].detach()).unwrap()
+    }
+
+    const EXPECTED: [(OptimizerName, f64, [f32; 3]); 3] = [
+        (OptimizerName::AdamW, 0.1, [0.698_720, -1.694_851, 0.203_314]),
+        (OptimizerName::TorchAdam, 0.1, [0.698_911, -1.694_945, 0.203_712]),
+        (OptimizerName::Sgd, 0.01, [0.889_712, -1.162_816, 0.069_944]),
+    ];
+
+    // The figures are PyTorch 2.11's, by torch.optim.AdamW (weight decay 0.01) and torch.optim.SGD (momentum 0.9).
+    #[test]
+    fn steps_are_pytorch_s() {
+        for (name, rate, expected) in EXPECTED {
+            for (found, expected) in three_steps(name, rate).iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{name:?}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_gradient_is_cut_to_the_norm_and_biases_do_not_decay() {
+        let leaf = || Tensor::full([4], 10.0, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let mut leaves = BTreeMap::from([("a.weight".to_owned(), leaf()), ("a.bias".to_owned(), leaf())]);
+        let recipe =
+            RecipeSection { gradient_clip_val: 1.0, optimizer: OptimizerName::Sgd, ..RecipeSection::default() };
+        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        ((&leaves["a.weight"] * 3.0).sum(Kind::Float) + (&leaves["a.bias"] * 4.0).sum(Kind::Float)).backward();
+        let norm = optimizer.step(&mut leaves, 1.0);
+        assert!((norm - 10.0).abs() < 1e-4, "{norm}");
+        let moved = (10.0 - leaves["a.weight"].double_value(&[0]), 10.0 - leaves["a.bias"].double_value(&[0]));
+        assert!((moved.0 - 0.3).abs() < 1e-4 && (moved.1 - 0.4).abs() < 1e-4, "{moved:?}");
+        let mut leaves = BTreeMap::from([("a.weight".to_owned(), leaf()), ("a.bias".to_owned(), leaf())]);
+        let recipe = RecipeSection { weight_decay: 0.1, ..RecipeSection::default() };
+        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        ((&leaves["a.weight"] * 0.0).sum(Kind::Float) + (&leaves["a.bias"] * 0.0).sum(Kind::Float)).backward();
+        optimizer.step(&mut leaves, 0.5);
+        assert!((leaves["a.weight"].double_value(&[0]) - 9.5).abs() < 1e-4);
+        assert!((leaves["a.bias"].double_value(&[0]) - 10.0).abs() < 1e-6);
+    }
+}

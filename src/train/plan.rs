@@ -1,0 +1,127 @@
+//! Examples → batches, epoch by epoch. In: the queries' lengths, the recipe, the seed. Out: for each epoch the same batches in the same
+//! order, whenever they are asked for. It may not look at texts.
+//!
+//! An epoch is shuffled, cut into blocks, each block sorted by length and cut into batches, and the batches shuffled: like lengths
+//! come together, so little is padding, and no order is learned.
+
+use super::recipe::RecipeSection;
+use crate::mrc::random::Random;
+
+/// Batches that are sorted by length together.
+const BLOCK_BATCHES: usize = 50;
+
+/// How examples are gone through.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    lengths: Vec<usize>,
+    seed: u64,
+    batch_size: usize,
+    batch_tokens: Option<usize>,
+    /// Batches that share a step: accumulated ones on every device.
+    together: usize,
+}
+
+impl Plan {
+    /// A plan over queries of these lengths on so many devices.
+    pub fn new(lengths: Vec<usize>, recipe: &RecipeSection, devices: usize) -> Self {
+        Self {
+            lengths,
+            seed: recipe.seed,
+            batch_size: recipe.batch_size,
+            batch_tokens: recipe.batch_tokens,
+            together: recipe.accumulate_grad_batches * devices,
+        }
+    }
+
+    /// The steps of epoch `epoch`: for each its batches, for each its examples' numbers. The last step may have fewer batches.
+    pub fn epoch(&self, epoch: usize) -> Vec<Vec<Vec<usize>>> {
+        let mut random = Random::new(self.seed, epoch as u64);
+        let mut order: Vec<usize> = (0..self.lengths.len()).collect();
+        random.shuffle(&mut order);
+        let longest = self.lengths.iter().copied().max().unwrap_or(1);
+        let usual = self.batch_tokens.map_or(self.batch_size, |tokens| (tokens / longest).max(1));
+        let mut batches: Vec<Vec<usize>> = Vec::new();
+        for block in order.chunks_mut(usual * BLOCK_BATCHES) {
+            block.sort_by_key(|&number| std::cmp::Reverse(self.lengths[number]));
+            let mut width = 0;
+            let mut open = false;
+            for &number in block.iter() {
+                let fits = |rows: usize| match self.batch_tokens {
+                    Some(tokens) => rows * width <= tokens,
+                    None => rows <= self.batch_size,
+                };
+                match batches.last_mut() {
+                    Some(batch) if open && fits(batch.len() + 1) => batch.push(number),
+                    _ => {
+                        width = self.lengths[number];
+                        open = true;
+                        batches.push(vec![number]);
+                    }
+                }
+            }
+        }
+        random.shuffle(&mut batches);
+        batches.chunks(self.together).map(<[Vec<usize>]>::to_vec).collect()
+    }
+
+    /// The steps of each of `epochs` epochs.
+    pub fn steps(&self, epochs: usize) -> Vec<usize> {
+        (0..epochs).map(|epoch| self.epoch(epoch).len()).collect()
+    }
+}
+
+/// The steps of an epoch after which dev is scored; always the last one.
+pub fn scorings(steps: usize, interval: f64) -> Vec<usize> {
+    let every = if interval > 1.0 { interval } else { interval * steps as f64 };
+    let mut after: Vec<usize> = (1..)
+        .map(|count| (f64::from(count) * every).round() as usize)
+        .take_while(|&step| step < steps)
+        .filter(|&step| step > 0)
+        .collect();
+    after.push(steps);
+    after.dedup();
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(lengths: Vec<usize>, batch_size: usize, batch_tokens: Option<usize>) -> Plan {
+        let recipe = RecipeSection { batch_size, batch_tokens, accumulate_grad_batches: 2, ..RecipeSection::default() };
+        Plan::new(lengths, &recipe, 1)
+    }
+
+    #[test]
+    fn dev_is_scored_at_shares_of_an_epoch_or_every_so_many_steps() {
+        assert_eq!(scorings(10, 0.25), [3, 5, 8, 10]);
+        assert_eq!(scorings(10, 1.0), [10]);
+        assert_eq!(scorings(10, 4.0), [4, 8, 10]);
+        assert_eq!(scorings(3, 0.01), [1, 2, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_has_every_example_once_and_is_the_same_again(
+            lengths in proptest::collection::vec(3_usize..200, 1..400),
+            size in 1_usize..20,
+            tokens in proptest::option::of(1_usize..2000),
+        ) {
+            let plan = plan(lengths.clone(), size, tokens);
+            let steps = plan.epoch(3);
+            prop_assert_eq!(&steps, &plan.epoch(3));
+            prop_assert!(steps.iter().all(|step| (1..=2).contains(&step.len())));
+            let mut seen: Vec<usize> = steps.iter().flatten().flatten().copied().collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+            for batch in steps.iter().flatten() {
+                let width = batch.iter().map(|&number| lengths[number]).max().unwrap();
+                match tokens {
+                    Some(tokens) => prop_assert!(batch.len() == 1 || batch.len() * width <= tokens),
+                    None => prop_assert!(batch.len() <= size),
+                }
+            }
+        }
+    }
+}

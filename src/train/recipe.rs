@@ -1,0 +1,415 @@
+//! The training job, twice: [`TrainFile`] as a person wrote it, with the reference's names and defaults, and what its words mean.
+//! In: TOML and `--set` values. Out: a checked job, or an error that names the key. It may not start anything.
+#![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::job::file::{EntitiesSection, parse_toml};
+use crate::model::config::Activation;
+use crate::model::stored::WeightForm;
+use crate::mrc::tokens::Words;
+
+/// A training job: labelled documents in, a model directory out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainFile {
+    /// The labelled documents.
+    pub data: DataSection,
+    /// The types and their questions.
+    pub entities: EntitiesSection,
+    /// The pretrained encoder.
+    pub encoder: EncoderSection,
+    /// How it is trained; the names and defaults of the BERT-MRC reference.
+    #[serde(default)]
+    pub recipe: RecipeSection,
+    /// Where the model goes.
+    pub output: OutputSection,
+}
+
+/// The labelled documents: folders with `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// What is learned from.
+    pub train: String,
+    /// What chooses the best weights.
+    pub dev: String,
+    /// What the best weights are scored on at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// The id column of the documents.
+    #[serde(default = "doc_id")]
+    pub id: String,
+    /// The text column of the documents.
+    #[serde(default = "text")]
+    pub text: String,
+    /// Gold mentions that begin or end inside a word, or that no window holds: `skip` leaves them out and counts them, `stop` ends
+    /// the training before it begins.
+    #[serde(default)]
+    pub misaligned: OnProblem,
+    /// Gold mentions of a type that the schema does not name.
+    #[serde(default = "stop")]
+    pub unknown_types: OnProblem,
+}
+
+/// What to do about something that is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnProblem {
+    /// Leave it out, count it, go on.
+    #[default]
+    Skip,
+    /// End with an error that names it.
+    Stop,
+}
+
+/// The pretrained encoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderSection {
+    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer: a Hugging Face BERT or a model directory.
+    pub path: PathBuf,
+    /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory.
+    #[serde(default)]
+    pub heads: Heads,
+}
+
+/// Where the heads come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Heads {
+    /// Drawn from a normal distribution (standard deviation 0.02), biases zero, as BERT's own.
+    #[default]
+    New,
+    /// Those in the file.
+    Keep,
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecipeSection {
+    /// The longest query in tokens: question, context and three special tokens.
+    pub max_length: usize,
+    /// About how many context wordpieces of a long document the next window sees again; a quarter of the window when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap_tokens: Option<usize>,
+    /// What counts as a word.
+    pub words: Words,
+    /// Queries in a batch.
+    pub batch_size: usize,
+    /// Padded tokens in a batch, instead of a number of queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
+    /// Batches whose gradients are averaged for one step.
+    pub accumulate_grad_batches: usize,
+    /// The highest learning rate.
+    pub lr: f64,
+    /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9).
+    pub optimizer: OptimizerName,
+    /// Decoupled weight decay; none on biases and layer normalizations.
+    pub weight_decay: f64,
+    /// Added to the root of the second moment.
+    pub adam_epsilon: f64,
+    /// onecycle (linear), linear, polydecay.
+    pub lr_scheduler: SchedulerName,
+    /// Steps in which the learning rate rises.
+    pub warmup_steps: usize,
+    /// onecycle ends at the first learning rate (lr / 25) divided by this.
+    pub final_div_factor: f64,
+    /// Where polydecay ends; lr / 5 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_mini: Option<f64>,
+    /// Dropout in the encoder.
+    pub bert_dropout: f64,
+    /// Dropout in the match head.
+    pub mrc_dropout: f64,
+    /// The match head's activation.
+    pub classifier_act_func: Activation,
+    /// The match head's width.
+    pub classifier_intermediate_hidden_size: usize,
+    /// The start loss's weight.
+    pub weight_start: f64,
+    /// The end loss's weight.
+    pub weight_end: f64,
+    /// The match loss's weight.
+    pub weight_span: f64,
+    /// The pairs of start and end that the match loss looks at.
+    pub span_loss_candidates: Candidates,
+    /// The largest norm of a step's gradient; 0 is no limit.
+    pub gradient_clip_val: f64,
+    /// fp32, or bf16 over fp32 master weights.
+    pub precision: Precision,
+    /// How often the training documents are gone through.
+    pub max_epochs: usize,
+    /// How often dev is scored: a share of an epoch (0.25) or, above 1, a number of steps.
+    pub val_check_interval: f64,
+    /// Scorings without a better F1 after which training ends; never when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// Where all random numbers begin.
+    pub seed: u64,
+    /// auto, cpu, cuda, cuda:1, or several cards (cuda:0,cuda:1), which share each step's batches.
+    pub device: String,
+    /// Threads on the CPU; all cores when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// A loss that is not a number: `stop` ends the training with the last good state kept, `skip` leaves the step out.
+    pub not_a_number: OnProblem,
+}
+
+/// Optimizers, under the reference's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OptimizerName {
+    /// AdamW with the betas of RoBERTa, 0.9 and 0.98.
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// AdamW with PyTorch's betas, 0.9 and 0.999.
+    #[serde(rename = "torch.adam")]
+    TorchAdam,
+    /// Stochastic gradient descent, momentum 0.9.
+    #[serde(rename = "sgd")]
+    Sgd,
+}
+
+/// Courses of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerName {
+    /// Up from lr / 25, down to lr / 25 / final_div_factor, both linear.
+    OneCycle,
+    /// Up from 0, down to 0.
+    Linear,
+    /// Up from 0, down to lr_mini, linear.
+    PolyDecay,
+}
+
+/// Which pairs of start and end the match loss looks at; all of them start ≤ end, on words' first and last wordpieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Candidates {
+    /// Every pair.
+    All,
+    /// Gold starts with gold ends.
+    Gold,
+    /// These, and predicted starts with predicted ends.
+    PredAndGold,
+    /// These, and every other pair with probability one half.
+    PredGoldRandom,
+}
+
+/// Number formats of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16 products over 32-bit weights, sums and normalizations.
+    Bf16,
+}
+
+/// Where the model goes and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSection {
+    /// The model directory. Its folder `training` holds metrics, curves and, until the end, what a killed training needs to go on.
+    pub path: PathBuf,
+    /// fp32, fp16 or int8 per row.
+    #[serde(default = "fp32")]
+    pub weights: String,
+    /// Where the weights come from, for quarry.json.
+    #[serde(default)]
+    pub origin: String,
+    /// Their licence, for quarry.json.
+    #[serde(default)]
+    pub licence: String,
+    /// The state is saved at every scoring of dev, and at the latest after so many minutes.
+    #[serde(default = "ten")]
+    pub save_minutes: f64,
+}
+
+fn doc_id() -> String {
+    "doc_id".into()
+}
+
+fn text() -> String {
+    "text".into()
+}
+
+const fn stop() -> OnProblem {
+    OnProblem::Stop
+}
+
+fn fp32() -> String {
+    "fp32".into()
+}
+
+const fn ten() -> f64 {
+    10.0
+}
+
+impl Default for RecipeSection {
+    fn default() -> Self {
+        Self {
+            max_length: 128,
+            overlap_tokens: None,
+            words: Words::Tokenizer,
+            batch_size: 32,
+            batch_tokens: None,
+            accumulate_grad_batches: 1,
+            lr: 2e-5,
+            optimizer: OptimizerName::AdamW,
+            weight_decay: 0.01,
+            adam_epsilon: 1e-8,
+            lr_scheduler: SchedulerName::OneCycle,
+            warmup_steps: 0,
+            final_div_factor: 1e4,
+            lr_mini: None,
+            bert_dropout: 0.1,
+            mrc_dropout: 0.1,
+            classifier_act_func: Activation::Gelu,
+            classifier_intermediate_hidden_size: 1024,
+            weight_start: 1.0,
+            weight_end: 1.0,
+            weight_span: 1.0,
+            span_loss_candidates: Candidates::PredAndGold,
+            gradient_clip_val: 0.0,
+            precision: Precision::Fp32,
+            max_epochs: 20,
+            val_check_interval: 1.0,
+            patience: None,
+            seed: 0,
+            device: "auto".into(),
+            threads: None,
+            not_a_number: OnProblem::Stop,
+        }
+    }
+}
+
+impl TrainFile {
+    /// Reads a training job, fills in `${key}` from `set`, and checks every value.
+    pub fn read(path: &Path, set: &[(String, String)]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
+        Self::parse(path, &text, set)
+    }
+
+    /// The same from a text; `path` is for messages.
+    pub fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<Self> {
+        let file: Self = parse_toml(path, text, set, "schemas/train.schema.json describes every key")?;
+        file.validate().map_err(|(key, reason, hint)| Error::Setting {
+            origin: path.display().to_string(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        })?;
+        Ok(file)
+    }
+
+    /// The form in which the matrices are stored.
+    pub fn weight_form(&self) -> WeightForm {
+        self.output.weights.parse().unwrap_or(WeightForm::Fp32)
+    }
+
+    fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
+        let recipe = &self.recipe;
+        let counts = [
+            ("recipe.batch_size", recipe.batch_size),
+            ("recipe.batch_tokens", recipe.batch_tokens.unwrap_or(1)),
+            ("recipe.accumulate_grad_batches", recipe.accumulate_grad_batches),
+            ("recipe.classifier_intermediate_hidden_size", recipe.classifier_intermediate_hidden_size),
+            ("recipe.max_epochs", recipe.max_epochs),
+            ("recipe.patience", recipe.patience.unwrap_or(1)),
+            ("recipe.threads", recipe.threads.unwrap_or(1)),
+        ];
+        for (key, value) in counts {
+            if value == 0 {
+                return Err((key, "0 leaves nothing to do".into(), "say 1 or more, or leave it out"));
+            }
+        }
+        let positive = [
+            ("recipe.lr", recipe.lr),
+            ("recipe.adam_epsilon", recipe.adam_epsilon),
+            ("recipe.final_div_factor", recipe.final_div_factor),
+            ("recipe.val_check_interval", recipe.val_check_interval),
+            ("output.save_minutes", self.output.save_minutes),
+            (
+                "recipe.weight_start + weight_end + weight_span",
+                recipe.weight_start + recipe.weight_end + recipe.weight_span,
+            ),
+        ];
+        for (key, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err((key, format!("{value} is not above 0"), "say a number above 0"));
+            }
+        }
+        let not_negative = [
+            ("recipe.weight_decay", recipe.weight_decay),
+            ("recipe.gradient_clip_val", recipe.gradient_clip_val),
+            ("recipe.lr_mini", recipe.lr_mini.unwrap_or(0.0)),
+            ("recipe.weight_start", recipe.weight_start),
+            ("recipe.weight_end", recipe.weight_end),
+            ("recipe.weight_span", recipe.weight_span),
+        ];
+        for (key, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err((key, format!("{value} is negative or no number"), "say 0 or more"));
+            }
+        }
+        for (key, value) in [("recipe.bert_dropout", recipe.bert_dropout), ("recipe.mrc_dropout", recipe.mrc_dropout)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err((key, format!("{value} is no share below 1"), "0.1 is usual"));
+            }
+        }
+        if self.output.weights.parse::<WeightForm>().is_err() {
+            let reason = format!("`{}` is no form of weights", self.output.weights);
+            return Err(("output.weights", reason, "say fp32, fp16 or int8"));
+        }
+        Ok(())
+    }
+}
+
+/// The JSON Schema of the training job.
+pub fn json_schema() -> Result<String> {
+    let schema = schemars::schema_for!(TrainFile);
+    let text = serde_json::to_string_pretty(&schema);
+    text.map(|text| text + "\n")
+        .map_err(|source| Error::Engine { doing: "write a schema".into(), source: source.into() })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) const JOB: &str = "[data]\ntrain = 'a'\ndev = 'b'\n[entities]\nschema = 'types.toml'\n[encoder]\npath = 'bert'\n[output]\npath = 'out'\n";
+
+    fn refusal(section: &str) -> String {
+        TrainFile::parse(Path::new("train.toml"), &format!("{JOB}{section}"), &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_reference_s_default() {
+        let file = TrainFile::parse(Path::new("train.toml"), JOB, &[]).unwrap();
+        assert_eq!(file.recipe, RecipeSection::default());
+        assert_eq!((file.recipe.lr, file.recipe.batch_size, file.recipe.max_length), (2e-5, 32, 128));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        for (section, key) in [
+            ("[recipe]\nlr = 0.0", "recipe.lr"),
+            ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
+            ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
+            ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),
+        ] {
+            assert!(refusal(section).contains(&format!("`{key}`")), "{section}");
+        }
+        let error =
+            TrainFile::parse(Path::new("t.toml"), &format!("{JOB}[recipe]\nlearning_rate = 1\n"), &[]).unwrap_err();
+        assert!(error.to_string().contains("t.toml"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! The learning rate of every step. In: the recipe and how many steps there are. Out: a rate, the same as PyTorch's and
+//! `transformers`' schedulers of these names give. It may not depend on anything else.
+
+use super::recipe::{RecipeSection, SchedulerName};
+
+/// `onecycle` begins at the highest rate divided by this.
+const DIV_FACTOR: f64 = 25.0;
+
+/// A course of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Schedule {
+    name: SchedulerName,
+    highest: f64,
+    lowest: f64,
+    warmup: f64,
+    steps: f64,
+}
+
+impl Schedule {
+    /// The course over `steps` steps.
+    pub fn new(recipe: &RecipeSection, steps: usize) -> Self {
+        let lowest = match recipe.lr_scheduler {
+            SchedulerName::OneCycle => recipe.lr / DIV_FACTOR / recipe.final_div_factor,
+            SchedulerName::Linear => 0.0,
+            SchedulerName::PolyDecay => recipe.lr_mini.unwrap_or(recipe.lr / 5.0),
+        };
+        let warmup = recipe.warmup_steps.min(steps) as f64;
+        Self { name: recipe.lr_scheduler, highest: recipe.lr, lowest, warmup, steps: steps as f64 }
+    }
+
+    /// The rate of the step numbered `step`, from 0.
+    pub fn rate(&self, step: usize) -> f64 {
+        let step = step as f64;
+        let between = |from: f64, to: f64, share: f64| from + (to - from) * share.clamp(0.0, 1.0);
+        match self.name {
+            SchedulerName::OneCycle => {
+                // The rise ends on step `warmup - 1`, as in PyTorch's OneCycleLR with pct_start = warmup / steps.
+                let top = self.warmup - 1.0;
+                if step <= top && top > 0.0 {
+                    between(self.highest / DIV_FACTOR, self.highest, step / top)
+                } else {
+                    between(self.highest, self.lowest, (step - top) / (self.steps - 1.0 - top).max(1.0))
+                }
+            }
+            SchedulerName::Linear | SchedulerName::PolyDecay if step < self.warmup => self.highest * step / self.warmup,
+            SchedulerName::Linear | SchedulerName::PolyDecay => {
+                between(self.highest, self.lowest, (step - self.warmup) / (self.steps - self.warmup).max(1.0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(name: SchedulerName, warmup_steps: usize) -> Vec<f64> {
+        let recipe = RecipeSection { lr: 1.0, lr_scheduler: name, warmup_steps, ..RecipeSection::default() };
+        let schedule = Schedule::new(&recipe, 10);
+        (0..10).map(|step| (schedule.rate(step) * 1e6).round() / 1e6).collect()
+    }
+
+    // The figures are what PyTorch 2.11's OneCycleLR and the linear schedules of `transformers` give for lr 1 and ten steps.
+    #[test]
+    fn the_rates_are_those_of_the_schedulers_of_these_names() {
+        assert_eq!(rates(SchedulerName::Linear, 2), [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
+        assert_eq!(rates(SchedulerName::PolyDecay, 0), [1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.44, 0.36, 0.28]);
+        assert_eq!(
+            rates(SchedulerName::OneCycle, 4),
+            [0.04, 0.36, 0.68, 1.0, 0.833_334, 0.666_668, 0.500_002, 0.333_336, 0.166_67, 0.000_004]
+        );
+    }
+}

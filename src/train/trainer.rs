@@ -1,0 +1,381 @@
+//! The training loop. In: a network, examples, a recipe. Out: better weights, the best of them kept, every step's figures. It may not
+//! read settings or print: what is to be seen goes to the [`Screen`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::dev::{Quality, score};
+use super::examples::{Examples, batch};
+use super::history::{History, Scoring, StepFigures};
+use super::labelled::Split;
+use super::loss::LossRule;
+use super::network::{Dropout, Inputs, Network};
+use super::optimizer::{Optimizer, forget_gradient, norm};
+use super::plan::{Plan, scorings};
+use super::recipe::{OnProblem, Precision, TrainFile};
+use super::schedule::Schedule;
+use super::screen::Screen;
+use super::state::{Position, TrainingFolder};
+use crate::error::{Error, Result};
+use crate::model::config::BertConfig;
+use crate::model::weights::Weights;
+use crate::mrc::query::EntitySchema;
+use crate::mrc::random::Random;
+
+/// A signal that asked the training to stop: 0 none, 130 Ctrl-C, 143 SIGTERM.
+pub static STOP: AtomicU8 = AtomicU8::new(0);
+
+/// A split with its examples.
+#[derive(Debug)]
+pub struct Data {
+    /// Documents and gold.
+    pub split: Split,
+    /// Their queries and answers.
+    pub examples: Examples,
+}
+
+/// A training that can go on.
+pub struct Trainer<'a> {
+    file: &'a TrainFile,
+    schema: &'a EntitySchema,
+    train: &'a Data,
+    dev: &'a Data,
+    /// One on each device; the first one's weights count.
+    replicas: Vec<Network>,
+    optimizer: Optimizer,
+    plan: Plan,
+    /// Steps of each epoch.
+    steps: Vec<usize>,
+    schedule: Schedule,
+    rule: LossRule,
+    folder: TrainingFolder,
+    /// Where it stands.
+    pub position: Position,
+    /// What it has been through.
+    pub history: History,
+    saved: Instant,
+}
+
+/// What one device made of its batches: gradients are in its leaves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    loss: f64,
+    parts: [f64; 3],
+    candidates: i64,
+    tokens: u64,
+    padded: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A training from `weights`, or from where an earlier one with the same fingerprint was stopped.
+    pub fn new(
+        file: &'a TrainFile,
+        schema: &'a EntitySchema,
+        (train, dev): (&'a Data, &'a Data),
+        (weights, config): (&Weights, &BertConfig),
+        devices: &[Device],
+        (folder, fingerprint): (TrainingFolder, String),
+    ) -> Result<Self> {
+        let recipe = &file.recipe;
+        let kind = match recipe.precision {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        let mut replicas: Vec<Network> =
+            devices.iter().map(|&device| Network::new(weights, config, kind, device)).collect();
+        let mut optimizer = Optimizer::new(recipe, &replicas[0].leaves);
+        let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
+        let plan = Plan::new(lengths, recipe, devices.len());
+        let steps = plan.steps(recipe.max_epochs);
+        let schedule = Schedule::new(recipe, steps.iter().sum());
+        let position = match folder.position()? {
+            Some(position) => {
+                folder.load(&position, &mut replicas[0], &mut optimizer)?;
+                position
+            }
+            None => Position { fingerprint, ..Position::default() },
+        };
+        let history = History::open(&folder.file("metrics.jsonl"), position.step)?;
+        let rule = LossRule::new(recipe);
+        let mut trainer = Self {
+            file,
+            schema,
+            train,
+            dev,
+            replicas,
+            optimizer,
+            plan,
+            steps,
+            schedule,
+            rule,
+            folder,
+            position,
+            history,
+            saved: Instant::now(),
+        };
+        trainer.spread();
+        Ok(trainer)
+    }
+
+    /// All steps there are.
+    pub fn total_steps(&self) -> usize {
+        self.steps.iter().sum()
+    }
+
+    /// Trains to the end, until nothing gets better, or until a signal.
+    pub fn run(&mut self, screen: &mut Screen) -> Result<()> {
+        let recipe = &self.file.recipe;
+        let enough = |position: &Position| recipe.patience.is_some_and(|patience| position.without_better >= patience);
+        if enough(&self.position) {
+            return Ok(());
+        }
+        let mut first = 0;
+        for epoch in 0..recipe.max_epochs {
+            let count = self.steps[epoch];
+            if self.position.step >= first + count {
+                first += count;
+                continue;
+            }
+            let scored_after = scorings(count, recipe.val_check_interval);
+            for (index, batches) in self.plan.epoch(epoch).into_iter().enumerate().skip(self.position.step - first) {
+                let figures = self.step(epoch, index, &batches)?;
+                self.position.step += 1;
+                self.position.seconds += figures.seconds;
+                self.position.tokens += figures.tokens;
+                self.history.step(figures)?;
+                screen.step(&self.history, &self.position);
+                if scored_after.contains(&(index + 1)) {
+                    self.score(screen)?;
+                    self.save()?;
+                    if enough(&self.position) {
+                        screen
+                            .note(&format!("no better F1 in {} scorings: training ends", self.position.without_better));
+                        return Ok(());
+                    }
+                } else if self.saved.elapsed() > Duration::from_secs_f64(self.file.output.save_minutes * 60.0) {
+                    self.save()?;
+                }
+                match STOP.load(Ordering::Relaxed) {
+                    0 => {}
+                    exit_code => {
+                        self.save()?;
+                        let signal = if exit_code == 130 { "Ctrl-C" } else { "SIGTERM" };
+                        return Err(Error::Stopped { signal, exit_code });
+                    }
+                }
+            }
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// One step: every device its share of the batches, their gradients averaged, the weights moved.
+    fn step(&mut self, epoch: usize, index: usize, batches: &[Vec<usize>]) -> Result<StepFigures> {
+        let started = Instant::now();
+        let recipe = &self.file.recipe;
+        let step = self.position.step;
+        // Dropout is drawn anew from the seed and the step, so a training that was killed draws the same.
+        let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
+        let rule = self.rule;
+        let dropout = Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout };
+        let (examples, devices) = (&self.train.examples.examples, self.replicas.len());
+        let work = |number: usize, network: &Network| -> Result<Share> {
+            let mut share = Share::default();
+            for numbers in batches.iter().skip(number).step_by(devices) {
+                let (queries, targets) = batch(examples, numbers);
+                let inputs = Inputs::new(&queries.inputs(), network.device());
+                let loss = rule.loss(network, &inputs, &targets, dropout);
+                (&loss.total / batches.len() as f64).backward();
+                let value = |tensor: &Tensor| tensor.double_value(&[]) / batches.len() as f64;
+                share.loss += value(&loss.total);
+                for (sum, part) in share.parts.iter_mut().zip(&loss.parts) {
+                    *sum += value(part);
+                }
+                share.candidates += loss.candidates;
+                share.tokens += queries.real_tokens() as u64;
+                share.padded += queries.padded_tokens() as u64;
+            }
+            Ok(share)
+        };
+        let shares = guarded(|| {
+            tch::manual_seed(seed as i64);
+            if let [only] = self.replicas.as_slice() {
+                return Ok(vec![work(0, only)?]);
+            }
+            std::thread::scope(|scope| {
+                let work = &work;
+                let threads: Vec<_> = self
+                    .replicas
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(number, network)| scope.spawn(move || guarded(|| work(number, network))))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap_or_else(|_| Err(broken("a device's thread died"))))
+                    .collect()
+            })
+        })?;
+        let mut all = Share::default();
+        for share in shares {
+            all.loss += share.loss;
+            all.candidates += share.candidates;
+            all.tokens += share.tokens;
+            all.padded += share.padded;
+            for (sum, part) in all.parts.iter_mut().zip(share.parts) {
+                *sum += part;
+            }
+        }
+        let lr = self.schedule.rate(step);
+        let gradient_norm = guarded(|| {
+            self.gather();
+            let norm = self.gradient_norm();
+            if !(all.loss.is_finite() && norm.is_finite()) {
+                self.leave_out(step, all.loss)?;
+                return Ok(norm);
+            }
+            let norm = self.optimizer.step(&mut self.replicas[0].leaves, lr);
+            self.spread();
+            Ok(norm)
+        })?;
+        self.position.optimizer_steps = self.optimizer.steps;
+        let [start_loss, end_loss, match_loss] = all.parts;
+        Ok(StepFigures {
+            step: step + 1,
+            epoch: epoch as f64 + (index + 1) as f64 / self.steps[epoch] as f64,
+            loss: all.loss,
+            start_loss,
+            end_loss,
+            match_loss,
+            lr,
+            gradient_norm,
+            candidates: all.candidates,
+            tokens: all.tokens,
+            padded_tokens: all.padded,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Drops a step whose loss or gradient is not a number, or ends the training before it can do harm.
+    fn leave_out(&mut self, step: usize, loss: f64) -> Result<()> {
+        for leaf in self.replicas[0].leaves.values_mut() {
+            forget_gradient(leaf);
+        }
+        self.position.not_a_number += 1;
+        if self.file.recipe.not_a_number == OnProblem::Skip {
+            return Ok(());
+        }
+        Err(Error::Training {
+            reason: format!("the loss of step {} is {loss}", step + 1),
+            hint: format!(
+                "the state before is kept in `{}`; try a smaller lr, warmup_steps or gradient_clip_val = 1.0, or leave such steps out with not_a_number = \"skip\"",
+                self.folder.file("").display()
+            ),
+        })
+    }
+
+    fn gradient_norm(&self) -> f64 {
+        norm(&self.replicas[0].leaves)
+    }
+
+    /// Adds the other devices' gradients to the first one's.
+    fn gather(&mut self) {
+        let [first, others @ ..] = self.replicas.as_mut_slice() else { return };
+        no_grad(|| {
+            for other in others {
+                for (name, leaf) in &mut other.leaves {
+                    let gradient = leaf.grad();
+                    if !gradient.defined() {
+                        continue;
+                    }
+                    let own = &first.leaves[name];
+                    if !own.grad().defined() {
+                        // This device had no candidates: a gradient of zero, to add to.
+                        tch::with_grad(|| (own * 0.0).sum(Kind::Float).backward());
+                    }
+                    let mut sum = own.grad();
+                    let _ = sum.g_add_(&gradient.to_device(sum.device()));
+                    forget_gradient(leaf);
+                }
+            }
+        });
+    }
+
+    /// Copies the first device's weights to the others.
+    fn spread(&mut self) {
+        let [first, others @ ..] = self.replicas.as_mut_slice() else { return };
+        no_grad(|| {
+            for other in others {
+                for (name, leaf) in &mut other.leaves {
+                    leaf.copy_(&first.leaves[name]);
+                }
+            }
+        });
+    }
+
+    /// Scores dev and keeps the weights where they are the best so far.
+    fn score(&mut self, screen: &mut Screen) -> Result<Quality> {
+        let started = Instant::now();
+        screen.scoring(&self.history, &self.position);
+        let quality = self.quality(self.dev)?;
+        let f1 = quality.all.f1();
+        let best = self.position.best.is_none_or(|(best, _)| f1 > best);
+        if best {
+            self.folder.keep_best(&self.replicas[0].weights()?)?;
+            self.position.best = Some((f1, self.position.step));
+            self.position.without_better = 0;
+        } else {
+            self.position.without_better += 1;
+        }
+        let (precision, recall) = (quality.all.precision(), quality.all.recall());
+        let seconds = started.elapsed().as_secs_f64();
+        self.history.scoring(Scoring { step: self.position.step, precision, recall, f1, best, seconds })?;
+        screen.scored(&self.history, &self.position);
+        Ok(quality)
+    }
+
+    fn quality(&self, data: &Data) -> Result<Quality> {
+        guarded(|| score(&self.replicas[0], &data.split, &data.examples.examples, self.schema))
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.folder.save(&self.position, &self.replicas[0], &self.optimizer)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Puts the best weights into the network and scores them on a split.
+    pub fn best(&mut self, data: Option<&Data>, config: &BertConfig) -> Result<(Weights, Option<Quality>)> {
+        let weights = self.folder.best(&mut config.clone())?;
+        let Some(data) = data else { return Ok((weights, None)) };
+        let device = self.replicas[0].device();
+        let network = Network::new(&weights, config, Kind::Float, device);
+        let quality = guarded(|| score(&network, &data.split, &data.examples.examples, self.schema))?;
+        Ok((weights, Some(quality)))
+    }
+}
+
+/// Runs what LibTorch computes; where it fails it panics, which becomes an error here.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("LibTorch failed");
+        Err(broken(message))
+    })
+}
+
+fn broken(message: &str) -> Error {
+    let first = message.lines().next().unwrap_or_default().to_owned();
+    let hint = if message.contains("out of memory") {
+        "the device's memory is full: lower batch_tokens or batch_size and raise accumulate_grad_batches; the saved state goes on"
+    } else {
+        "start the training again: it goes on from the saved state"
+    };
+    Error::Training { reason: first, hint: hint.into() }
+}
