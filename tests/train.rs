@@ -157,7 +157,8 @@ fn the_network_answers_as_the_graph_does() {
         // The manifest knows the file as it was.
         let _ = std::fs::remove_file(path.join("quarry.json"));
         let model = Model::open(&path);
-        let queries = model.queries("Ms Lovelace went from London to the University of Turin with Mr Babbage, in 1840. She wrote.");
+        let queries = model
+            .queries("Ms Lovelace went from London to the University of Turin with Mr Babbage, in 1840. She wrote.");
         let batch = QueryBatch { queries };
         let (weights, config) = model.directory.weights().unwrap();
         let network = Network::new(&weights, &config, tch::Kind::Float, tch::Device::Cpu);

@@ -95,7 +95,9 @@ impl History {
         let write = |source: std::io::Error| Error::Write { path: path.to_owned(), source: source.into() };
         let file = std::fs::OpenOptions::new().append(true).open(path).map_err(write)?;
         let mut opened = Self { path: path.to_owned(), file, steps: Vec::new(), scorings: Vec::new() };
-        kept.into_iter().for_each(|line| opened.take(line));
+        for line in kept {
+            opened.take(line);
+        }
         Ok(opened)
     }
 
@@ -126,7 +128,7 @@ impl History {
 
     /// The best scoring.
     pub fn best(&self) -> Option<Scoring> {
-        self.scorings.iter().copied().filter(|scoring| scoring.best).last()
+        self.scorings.iter().copied().rfind(|scoring| scoring.best)
     }
 
     /// Tokens a second, padding not counted, over the last steps that took about a minute.

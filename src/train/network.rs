@@ -165,19 +165,24 @@ impl Network {
         let flat = hidden.reshape([-1, size[2]]);
         let weight = self.cast("span_embedding.classifier1.weight");
         let bias = self.cast("span_embedding.classifier1.bias");
-        let side = |part: i64, bias: Option<&Tensor>| {
-            let places = candidates.select(1, 0) * size[1] + candidates.select(1, part + 1);
-            let taken = Tensor::zeros([size[0] * size[1]], (Kind::Bool, self.device)).index_fill(0, &places, 1);
-            let ranks = taken.to_kind(Kind::Int64).cumsum(0, Kind::Int64) - 1;
-            let tokens = flat.index_select(0, &taken.nonzero().squeeze_dim(1));
-            let projection = tokens.linear(&weight.narrow(1, part * size[2], size[2]), bias).to_kind(Kind::Float);
-            (projection, ranks.index_select(0, &places))
+        let half = |part: i64, bias: Option<&Tensor>| {
+            let positions = candidates.select(1, 0) * size[1] + candidates.select(1, part + 1);
+            let chosen = Tensor::zeros([size[0] * size[1]], (Kind::Bool, self.device)).index_fill(0, &positions, 1);
+            let ranks = chosen.to_kind(Kind::Int64).cumsum(0, Kind::Int64) - 1;
+            let vectors = flat.index_select(0, &chosen.nonzero().squeeze_dim(1));
+            let projection = vectors.linear(&weight.narrow(1, part * size[2], size[2]), bias).to_kind(Kind::Float);
+            (projection, ranks.index_select(0, &positions))
         };
-        let (starts, start_rows) = side(0, Some(&bias));
-        let (ends, end_rows) = side(1, None);
+        let (starts, start_rows) = half(0, Some(&bias));
+        let (ends, end_rows) = half(1, None);
         let [weight, bias] =
             ["weight", "bias"].map(|end| self.leaf(&format!("span_embedding.classifier2.{end}")).shallow_clone());
-        MatchHead { parts: [starts, ends, weight, bias], start_rows, end_rows, activation: self.config.classifier_act_func }
+        MatchHead {
+            parts: [starts, ends, weight, bias],
+            start_rows,
+            end_rows,
+            activation: self.config.classifier_act_func,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Gradients → new weights. In: a network whose leaves have gradients, a learning rate. Out: the leaves moved, their moments kept. It
 //! may not know where the gradients come from.
 //!
-//! AdamW as Loshchilov and Hutter 2019 and as PyTorch computes it; SGD with momentum 0.9. Biases and layer normalizations do not decay.
+//! `AdamW` as Loshchilov and Hutter 2019 and as PyTorch computes it; SGD with momentum 0.9. Biases and layer normalizations do not decay.
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::recipe::{OptimizerName, RecipeSection};
 
@@ -25,6 +25,8 @@ pub struct Optimizer {
 }
 
 const MOMENTUM: f64 = 0.9;
+/// Weights that are moved together on the CPU.
+const PIECE: i64 = 1 << 16;
 
 impl Optimizer {
     /// An optimizer at rest over `leaves`.
@@ -42,10 +44,15 @@ impl Optimizer {
         }
     }
 
-    /// Scales the gradients to the largest norm allowed, moves the leaves and clears the gradients; the norm before is returned.
+    /// Scales the gradients to the largest norm allowed, moves the leaves and forgets the gradients; the norm before is returned. Where
+    /// it is not a number nothing moves.
     pub fn step(&mut self, leaves: &mut BTreeMap<String, Tensor>, rate: f64) -> f64 {
         no_grad(|| {
             let norm = norm(leaves);
+            if !norm.is_finite() {
+                leaves.values_mut().for_each(forget_gradient);
+                return norm;
+            }
             let scale = if self.clip > 0.0 { (self.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
             self.steps += 1;
             for (name, leaf) in leaves.iter_mut() {
@@ -56,11 +63,12 @@ impl Optimizer {
                 if scale < 1.0 {
                     let _ = gradient.g_mul_scalar_(scale);
                 }
-                let decay = if name.ends_with(".bias") || name.contains("LayerNorm") { 0.0 } else { self.decay };
+                let resting = name.contains("LayerNorm") || name.rsplit('.').next() == Some("bias");
+                let decay = if resting { 0.0 } else { self.decay };
                 match self.name {
-                    OptimizerName::Sgd => self.sgd(name, leaf, &mut gradient, rate),
-                    OptimizerName::AdamW => self.adam(name, leaf, &gradient, rate, decay, [0.9, 0.98]),
-                    OptimizerName::TorchAdam => self.adam(name, leaf, &gradient, rate, decay, [0.9, 0.999]),
+                    OptimizerName::Sgd => self.sgd(name, leaf, &gradient, rate),
+                    OptimizerName::AdamW => self.adam(name, leaf, &gradient, rate * decay, rate, [0.9, 0.98]),
+                    OptimizerName::TorchAdam => self.adam(name, leaf, &gradient, rate * decay, rate, [0.9, 0.999]),
                 }
                 forget_gradient(leaf);
             }
@@ -68,21 +76,30 @@ impl Optimizer {
         })
     }
 
-    fn adam(&mut self, name: &str, leaf: &mut Tensor, gradient: &Tensor, rate: f64, decay: f64, betas: [f64; 2]) {
-        let (Some(first), Some(second)) = (self.first.get_mut(name), self.second.get_mut(name)) else { return };
-        let steps = self.steps as f64;
-        let [correction, correction_second] = betas.map(|beta| 1.0 - beta.powf(steps));
-        if decay > 0.0 {
-            let _ = leaf.g_mul_scalar_(1.0 - rate * decay);
+    fn adam(&mut self, name: &str, leaf: &Tensor, gradient: &Tensor, decay: f64, rate: f64, betas: [f64; 2]) {
+        let (Some(first), Some(second)) = (self.first.get(name), self.second.get(name)) else { return };
+        let [correction, correction_second] = betas.map(|beta| 1.0 - beta.powf(self.steps as f64));
+        let root = correction_second.sqrt();
+        let (pace, epsilon) = (-rate * root / correction, self.epsilon * root);
+        let flat = [leaf, gradient, first, second].map(|tensor| tensor.detach().view(-1));
+        let size = flat[0].size()[0];
+        // On the CPU a piece at a time, so that its eight passes are over memory that is still in the cache.
+        let piece = if leaf.device() == Device::Cpu { PIECE } else { size };
+        for from in (0..size).step_by(piece as usize) {
+            let [mut leaf, gradient, mut first, mut second] =
+                flat.each_ref().map(|tensor| tensor.narrow(0, from, piece.min(size - from)));
+            if decay > 0.0 {
+                let _ = leaf.g_mul_scalar_(1.0 - decay);
+            }
+            let _ = first.lerp_(&gradient, 1.0 - betas[0]);
+            let _ = second.lerp_(&gradient.square(), 1.0 - betas[1]);
+            let denominator = second.sqrt().g_add_scalar_(epsilon);
+            let _ = leaf.addcdiv_(&(first * pace), &denominator);
         }
-        let _ = first.lerp_(gradient, 1.0 - betas[0]);
-        let _ = second.g_mul_scalar_(betas[1]).addcmul_(&gradient.shallow_clone(), &(gradient * (1.0 - betas[1])));
-        let denominator = second.sqrt().g_div_scalar_(correction_second.sqrt()).g_add_scalar_(self.epsilon);
-        let _ = leaf.addcdiv_(&(&*first * (-rate / correction)), &denominator);
     }
 
-    /// PyTorch's SGD: the decay is part of the gradient.
-    fn sgd(&mut self, name: &str, leaf: &mut Tensor, gradient: &mut Tensor, rate: f64) {
+    /// PyTorch's SGD without decay, as the reference has it.
+    fn sgd(&mut self, name: &str, leaf: &mut Tensor, gradient: &Tensor, rate: f64) {
         let Some(momentum) = self.first.get_mut(name) else { return };
         let _ = momentum.g_mul_scalar_(MOMENTUM).g_add_(gradient);
         let _ = leaf.g_sub_(&(&*momentum * rate));
@@ -95,7 +112,7 @@ pub(super) fn forget_gradient(leaf: &mut Tensor) {
 }
 
 /// The norm of all gradients together.
-pub(super) fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
+fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
     let norms: Vec<Tensor> = leaves
         .values()
         .map(Tensor::grad)
@@ -108,7 +125,6 @@ pub(super) fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
 
     /// Three steps down Σ(k·x)² from [1, -2, 0.5].
     fn three_steps(optimizer: OptimizerName, rate: f64) -> Vec<f32> {

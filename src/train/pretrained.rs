@@ -69,9 +69,9 @@ impl Pretrained {
 fn encoder_names(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let kept =
         |name: &str| !name.starts_with("cls.") && !name.starts_with("pooler.") && name != "embeddings.position_ids";
-    let renamed = |name: String| match name.starts_with("embeddings.") || name.starts_with("encoder.") {
-        true => format!("bert.{name}"),
-        false => name,
+    let renamed = |name: String| {
+        let bare = name.starts_with("embeddings.") || name.starts_with("encoder.");
+        if bare { format!("bert.{name}") } else { name }
     };
     tensors.into_iter().filter(|(name, _)| kept(name)).map(|(name, tensor)| (renamed(name), tensor)).collect()
 }
@@ -82,7 +82,7 @@ fn draw_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed:
     for (stream, (name, shape)) in heads.enumerate() {
         let mut random = Random::new(seed, stream as u64);
         let count = shape.iter().product();
-        let values = if name.ends_with(".bias") {
+        let values = if name.rsplit('.').next() == Some("bias") {
             vec![0.0; count]
         } else {
             (0..count).map(|_| (random.normal() * SPREAD) as f32).collect()

@@ -13,7 +13,7 @@ use super::history::{History, Scoring, StepFigures};
 use super::labelled::Split;
 use super::loss::LossRule;
 use super::network::{Dropout, Inputs, Network};
-use super::optimizer::{Optimizer, forget_gradient, norm};
+use super::optimizer::{Optimizer, forget_gradient};
 use super::plan::{Plan, scorings};
 use super::recipe::{OnProblem, Precision, TrainFile};
 use super::schedule::Schedule;
@@ -232,13 +232,12 @@ impl<'a> Trainer<'a> {
         let lr = self.schedule.rate(step);
         let gradient_norm = guarded(|| {
             self.gather();
-            let norm = self.gradient_norm();
-            if !(all.loss.is_finite() && norm.is_finite()) {
-                self.leave_out(step, all.loss)?;
-                return Ok(norm);
-            }
             let norm = self.optimizer.step(&mut self.replicas[0].leaves, lr);
-            self.spread();
+            if norm.is_finite() {
+                self.spread();
+            } else {
+                self.leave_out(step, all.loss)?;
+            }
             Ok(norm)
         })?;
         self.position.optimizer_steps = self.optimizer.steps;
@@ -261,9 +260,6 @@ impl<'a> Trainer<'a> {
 
     /// Drops a step whose loss or gradient is not a number, or ends the training before it can do harm.
     fn leave_out(&mut self, step: usize, loss: f64) -> Result<()> {
-        for leaf in self.replicas[0].leaves.values_mut() {
-            forget_gradient(leaf);
-        }
         self.position.not_a_number += 1;
         if self.file.recipe.not_a_number == OnProblem::Skip {
             return Ok(());
@@ -275,10 +271,6 @@ impl<'a> Trainer<'a> {
                 self.folder.file("").display()
             ),
         })
-    }
-
-    fn gradient_norm(&self) -> f64 {
-        norm(&self.replicas[0].leaves)
     }
 
     /// Adds the other devices' gradients to the first one's.
