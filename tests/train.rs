@@ -107,8 +107,8 @@ fn job(dir: &Dir, name: &str, recipe: &str) -> String {
 fn task() -> Dir {
     let dir = Dir::new();
     encoder(&dir);
-    corpus(&dir, "train", 300, 1);
-    corpus(&dir, "dev", 120, 2);
+    corpus(&dir, "train", 600, 1);
+    corpus(&dir, "dev", 250, 2);
     corpus(&dir, "test", 60, 3);
     dir
 }

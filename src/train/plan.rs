@@ -73,7 +73,7 @@ impl Plan {
 /// The steps of an epoch after which dev is scored; always the last one.
 pub fn scorings(steps: usize, interval: f64) -> Vec<usize> {
     let every = if interval > 1.0 { interval } else { interval * steps as f64 };
-    let mut after: Vec<usize> = (1..=steps as u32)
+    let mut after: Vec<usize> = (1..=(steps as f64 / every).ceil() as u32)
         .map(|count| (f64::from(count) * every).round() as usize)
         .take_while(|&step| step < steps)
         .filter(|&step| step > 0)
