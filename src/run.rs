@@ -1,6 +1,7 @@
 //! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
 //! half of anything: what is not in a commit does not exist.
 
+mod commit;
 mod extract;
 mod figures;
 mod known;
@@ -154,7 +155,9 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
         Some(documents) if done == 0 => documents,
         _ => Documents::inspect(&context, job.input.clone(), listing, done).await?,
     };
-    same_ids(&store, &documents)?;
+    if !documents.files.is_empty() {
+        store.expect_ids(&documents.id_type)?;
+    }
     let mut run =
         Run { id, started_at, started, context, documents, ready, store, ledger, replaces, committing: Duration::ZERO };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
@@ -179,22 +182,6 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
     let ended = result?;
     recorded?;
     Ok(ended)
-}
-
-/// Ids of one type, or none of the store's documents could be found again.
-fn same_ids(store: &Store, documents: &Documents) -> Result<()> {
-    if documents.files.is_empty() || &documents.id_type == store.id_type() {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        store: store.location().to_string(),
-        reason: format!(
-            "has document ids of the type {}, and these documents have {}",
-            store.id_type(),
-            documents.id_type
-        ),
-        hint: "name another id column, or a new store".to_owned(),
-    })
 }
 
 impl Run {

@@ -6,10 +6,17 @@
 mod architecture;
 mod conll;
 mod cuda;
+mod damage;
 mod errors;
 mod evaluate;
+mod ledger;
+mod moto;
+mod objects;
 mod parity;
 mod prepare;
 mod promises;
 mod run;
 mod support;
+mod torn;
+mod values;
+mod web;

@@ -123,6 +123,14 @@ impl Store {
         &self.id_type
     }
 
+    /// Refuses documents whose ids are not of the store's type: none of them could be found again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where they are of another.
+    pub fn expect_ids(&self, id_type: &DataType) -> Result<()> {
+        if id_type == &self.id_type { Ok(()) } else { Err(other_ids(&self.location, &self.id_type, id_type)) }
+    }
+
     /// The table's columns in this store, the partition column included.
     #[must_use]
     pub fn schema(&self, table: Table) -> SchemaRef {
@@ -176,15 +184,7 @@ impl Store {
             let (found, expected) = (self.snapshot(table)?.arrow_schema(), table.schema(&self.id_type));
             let same_ids = match (found.field_with_name("doc_id"), expected.field_with_name("doc_id")) {
                 (Ok(found), Ok(expected)) if found.data_type() != expected.data_type() => {
-                    return Err(Error::Refused {
-                        store: self.location.to_string(),
-                        reason: format!(
-                            "has document ids of the type {}, and these documents have {}",
-                            found.data_type(),
-                            expected.data_type()
-                        ),
-                        hint: "name another id column, or a new store".to_owned(),
-                    });
+                    return Err(other_ids(&self.location, found.data_type(), expected.data_type()));
                 }
                 (found, expected) => found.is_ok() == expected.is_ok(),
             };
@@ -258,9 +258,19 @@ fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
     default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
 }
 
+fn other_ids(location: &StoreLocation, own: &DataType, documents: &DataType) -> Error {
+    Error::Refused {
+        store: location.to_string(),
+        reason: format!("has document ids of the type {own}, and these documents have {documents}"),
+        hint: "name another id column, or a new store".to_owned(),
+    }
+}
+
 fn failed(location: &StoreLocation, doing: &str, cause: impl Into<Cause>) -> Error {
     Error::Store { doing: doing.to_owned(), store: location.to_string(), source: cause.into() }
 }
 
 #[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod tests;
