@@ -211,7 +211,9 @@ mod tests {
     fn is_schema_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
         match parse_schema(Path::new("types.toml"), text) {
             Ok(schema) => prop_assert!(schema.validate().is_ok() && !schema.types.is_empty()),
-            Err(error) => prop_assert!(!error.to_string().is_empty() && error.hint().is_some() && error.exit_code() == 1),
+            Err(error) => {
+                prop_assert!(!error.to_string().is_empty() && error.hint().is_some() && error.exit_code() == 1)
+            }
         }
         Ok(())
     }

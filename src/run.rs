@@ -196,6 +196,7 @@ impl Run {
         let before = self.store.last_commit();
         let stopped = !self.extract(job, style).await?;
         let worked = self.store.last_commit() != before;
+        self.store.catch_up(&Table::ALL).await?;
         let figures = self.figures(job).await?;
         if worked {
             let rows = tables::metric_rows(&figures.rows(&self.id));

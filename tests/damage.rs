@@ -27,7 +27,10 @@ fn load(root: &Path) -> Result<()> {
         let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
         let person = EntityType { name: "PER".into(), question: "Which people are named?".into() };
         let schema = EntitySchema { nested: false, types: vec![person] };
-        let refused = |reject: quarry::mrc::documents::Reject| Error::Tokenizer { path: path.clone(), source: reject.detail.into() };
+        let refused = |reject: quarry::mrc::documents::Reject| Error::Tokenizer {
+            path: path.clone(),
+            source: reject.detail.into(),
+        };
         Questions::new(&schema, &tokenizer).map_err(refused)?;
         let text = "Ada met Mr. Babbage in Zürich 🎉 , x".repeat(3) + " 👩\u{200d}👧 e\u{301}\u{0} [SEP]\n\n½ İstanbul";
         let rule = WindowRule { tokens: 16, overlap: 4 };
@@ -57,7 +60,12 @@ fn tokenizers() -> Vec<Value> {
     let text = std::fs::read_to_string(project().join("models/default/tokenizer.json")).unwrap();
     let mut pieces: Value = serde_json::from_str(&text).unwrap();
     let few = |vocabulary: &serde_json::Map<String, Value>| -> Value {
-        vocabulary.iter().filter(|(_, id)| id.as_u64().is_some_and(|id| id < 160)).map(|(word, id)| (word.clone(), id.clone())).collect::<serde_json::Map<_, _>>().into()
+        vocabulary
+            .iter()
+            .filter(|(_, id)| id.as_u64().is_some_and(|id| id < 160))
+            .map(|(word, id)| (word.clone(), id.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     pieces["model"]["vocab"] = few(pieces["model"]["vocab"].as_object().unwrap());
     let with = |model: Value, normalizer: Value, pre_tokenizer: Value| {
@@ -94,8 +102,24 @@ fn tokenizers() -> Vec<Value> {
 fn change(value: &mut Value, random: &mut Random) {
     let junk = |random: &mut Random| {
         let values = [
-            Value::Null, json!(true), json!(0), json!(-1), json!(1e300), json!(u64::MAX), json!(16_777_216), json!(3), json!(0.5),
-            json!(""), json!("x"), json!("[UNK]"), json!("Isolated"), json!("("), json!([]), json!({}), json!([null]), json!({"type": "x"}),
+            Value::Null,
+            json!(true),
+            json!(0),
+            json!(-1),
+            json!(1e300),
+            json!(u64::MAX),
+            json!(16_777_216),
+            json!(3),
+            json!(0.5),
+            json!(""),
+            json!("x"),
+            json!("[UNK]"),
+            json!("Isolated"),
+            json!("("),
+            json!([]),
+            json!({}),
+            json!([null]),
+            json!({"type": "x"}),
         ];
         values[random.next() as usize % values.len()].clone()
     };

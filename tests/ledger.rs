@@ -39,7 +39,8 @@ fn write(path: &Path, rows: impl Iterator<Item = (String, String)>) {
     let batch = RecordBatch::try_from_iter([("id", ids), ("body", texts)]).unwrap();
     let compression = Compression::ZSTD(ZstdLevel::default());
     let properties = WriterProperties::builder().set_compression(compression).build();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -65,8 +66,17 @@ fn rows(first: usize, scattered: bool, source: &str, commit: i64) -> [(Table, Re
         Arc::new(times) as ArrayRef,
     ];
     let scores: ArrayRef = Arc::new(Float32Array::from(vec![0.75; EACH]));
-    let entities =
-        vec![ids, same("PER"), integers(20), integers(23), same("Ada"), scores, integers(0), same("earlier"), integers(commit)];
+    let entities = vec![
+        ids,
+        same("PER"),
+        integers(20),
+        integers(23),
+        same("Ada"),
+        scores,
+        integers(0),
+        same("earlier"),
+        integers(commit),
+    ];
     [(Table::Entities, entities), (Table::Documents, documents)].map(|(table, columns)| {
         (table, RecordBatch::try_new(table.file_schema(&arrow::datatypes::DataType::Utf8), columns).unwrap())
     })
@@ -100,7 +110,8 @@ async fn fill(dir: &Dir, files: usize, scattered: bool, input_hash: &str) {
             run_id: "earlier".to_owned(),
             spec_id: spec_id.clone(),
         };
-        let commit = Commit { number, run_id: "earlier".to_owned(), files: written, sources: vec![source], ..Commit::default() };
+        let commit =
+            Commit { number, run_id: "earlier".to_owned(), files: written, sources: vec![source], ..Commit::default() };
         store.commit(&commit).await.unwrap();
     }
 }
@@ -152,15 +163,19 @@ fn a_ledger_of_ten_million_documents() {
         eprintln!("{name} ids: {} documents in {files} files, made in {:.0?}", files * EACH, started.elapsed());
         let documents = || dir.rows("store", "documents", "count(*)", "").concat().parse::<usize>().unwrap();
         assert_eq!(documents(), total + 1);
-        let say = |what: &str, (time, peak): (Duration, f64)| eprintln!("{name} ids, {what}: {time:.1?}, {peak:.0} MiB");
+        let say =
+            |what: &str, (time, peak): (Duration, f64)| eprintln!("{name} ids, {what}: {time:.1?}, {peak:.0} MiB");
 
         say("nothing new", measured(&dir, &job));
         // Of a thousand documents every other is known.
         let middle = total / 2;
-        write(&dir.path("docs/new.parquet"), (0..1000).map(|row| {
-            let number = if row % 2 == 0 { middle + row * 7 } else { total + row };
-            (id(number, scattered), text(number))
-        }));
+        write(
+            &dir.path("docs/new.parquet"),
+            (0..1000).map(|row| {
+                let number = if row % 2 == 0 { middle + row * 7 } else { total + row };
+                (id(number, scattered), text(number))
+            }),
+        );
         say("a new file of 1,000 documents, half of them known", measured(&dir, &job));
         assert_eq!(documents(), total + 1 + 500);
         let changed = dir.path(&format!("docs/part-{:05}.parquet", files / 2));
@@ -168,10 +183,13 @@ fn a_ledger_of_ten_million_documents() {
         write(&changed, numbers.clone().map(|number| (id(number, scattered), text(number))));
         say("a changed file of 100,000 documents, their texts as they were", measured(&dir, &job));
         assert_eq!(documents(), total + 1 + 500);
-        write(&changed, numbers.map(|number| {
-            let other = if number % 100 == 0 { " Changed ." } else { "" };
-            (id(number, scattered), text(number) + other)
-        }));
+        write(
+            &changed,
+            numbers.map(|number| {
+                let other = if number % 100 == 0 { " Changed ." } else { "" };
+                (id(number, scattered), text(number) + other)
+            }),
+        );
         say("a changed file of 100,000 documents, 1,000 texts changed", measured(&dir, &job));
         assert_eq!(documents(), total + 1 + 500);
         let new = dir.rows("store", "documents", "count(*)", "WHERE run_id <> 'earlier'").concat();

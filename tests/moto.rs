@@ -26,7 +26,13 @@ impl Moto {
         let folder = tempfile::tempdir().unwrap();
         let environment = folder.path().join("venv");
         succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment));
-        succeed(Command::new(environment.join("bin/python")).args(["-m", "pip", "install", "--quiet", "moto[server,s3]"]));
+        succeed(Command::new(environment.join("bin/python")).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "moto[server,s3]",
+        ]));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::fs::File::create(folder.path().join("server.log")).unwrap();
         let process = Command::new(environment.join("bin/moto_server"))

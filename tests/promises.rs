@@ -163,13 +163,8 @@ fn a_run_killed_at_any_moment_loses_nothing() {
     documents_to_lose(&dir, &mut random);
     let model = dir.small_model().display().to_string();
     let kills = if std::env::var_os("QUARRY_FULL_TESTS").is_some() { 30 } else { 8 };
-    Stores {
-        dir: &dir,
-        environment: vec![],
-        job: &|store| job(&dir, "docs", store, &model, ""),
-        fetch: &|_| {},
-    }
-    .survive(kills, &mut random);
+    Stores { dir: &dir, environment: vec![], job: &|store| job(&dir, "docs", store, &model, ""), fetch: &|_| {} }
+        .survive(kills, &mut random);
 }
 
 #[test]

@@ -51,7 +51,10 @@ fn text_files_are_read_up_to_what_cannot_be_read() {
         assert_eq!(sources, ["1280|false", "400|true", "400|true"]);
         let commits = dir.rows("store", "documents", "max(commit)", "");
         dir.quarry(&["run", &job]).ended(3);
-        assert_eq!((counted(&dir), dir.rows("store", "documents", "max(commit)", "")), (expected.map(str::to_owned).to_vec(), commits));
+        assert_eq!(
+            (counted(&dir), dir.rows("store", "documents", "max(commit)", "")),
+            (expected.map(str::to_owned).to_vec(), commits)
+        );
         dir.write(&names[1], &lines(json, 10_000, 2000, None));
         dir.quarry(&["run", &job]).ended(0);
         assert_eq!(counted(&dir), ["2772|2772", "28|28|0"], "mended");
@@ -81,7 +84,11 @@ fn parquet_files_are_read_up_to_what_cannot_be_read() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     std::fs::write(dir.path("docs/b.parquet"), sound).unwrap();
     dir.quarry(&["run", &job]).ended(0);
-    for (table, columns) in [("documents", "doc_id, content_hash, n_entities"), ("entities", "doc_id, start_char, end_char, text"), ("rejects", "source, \"row\", reason")] {
+    for (table, columns) in [
+        ("documents", "doc_id, content_hash, n_entities"),
+        ("entities", "doc_id, start_char, end_char, text"),
+        ("rejects", "source, \"row\", reason"),
+    ] {
         assert!(dir.rows("store", table, columns, "") == dir.rows("whole", table, columns, ""), "{table}");
     }
 }
@@ -95,7 +102,10 @@ fn what_was_refused_of_a_changed_file_is_said_anew() {
     dir.write("docs/b.parquet", "no Parquet");
     dir.quarry(&["run", &job]).ended(3);
     assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["-1|unreadable_file", "1|null_text", "2|null_id"]);
-    dir.documents("docs/a.parquet", &[(Some("a"), Some("Ada .")), (Some("b"), Some("Babbage .")), (None, Some("x")), (None, None)]);
+    dir.documents(
+        "docs/a.parquet",
+        &[(Some("a"), Some("Ada .")), (Some("b"), Some("Babbage .")), (None, Some("x")), (None, None)],
+    );
     dir.write("docs/b.parquet", "still no Parquet");
     dir.quarry(&["run", &job]).ended(3);
     assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["-1|unreadable_file", "2|null_id", "3|null_id"]);

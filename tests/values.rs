@@ -87,7 +87,18 @@ impl Form {
 }
 
 fn text() -> impl Strategy<Value = Option<String>> {
-    let odd = prop::sample::select(vec!["", " \t\u{3000}", "\u{0}", "\u{1}\u{7f}\u{85}", "\u{feff}", "e\u{301}\u{301}", "\u{202e}abc", "]]>[SEP]", "NULL", "\\N"]);
+    let odd = prop::sample::select(vec![
+        "",
+        " \t\u{3000}",
+        "\u{0}",
+        "\u{1}\u{7f}\u{85}",
+        "\u{feff}",
+        "e\u{301}\u{301}",
+        "\u{202e}abc",
+        "]]>[SEP]",
+        "NULL",
+        "\\N",
+    ]);
     prop_oneof![
         1 => Just(None),
         2 => odd.prop_map(|text| Some(text.to_owned())),

@@ -74,7 +74,9 @@ fn answer(mut stream: &TcpStream, pages: &Mutex<BTreeMap<String, Page>>) -> std:
         Some(start..end.parse::<usize>().map_or(length, |end| (end + 1).min(length)).max(start))
     });
     let mut head = match &part {
-        Some(part) => format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{length}\r\n", part.start, part.end - 1),
+        Some(part) => {
+            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{length}\r\n", part.start, part.end - 1)
+        }
         None => "HTTP/1.1 200 OK\r\n".to_owned(),
     };
     let bytes = &page.bytes[part.unwrap_or(0..length)];
@@ -95,7 +97,10 @@ const MONDAY: Option<&str> = Some("Mon, 05 Jan 2026 10:00:00 GMT");
 const TUESDAY: Option<&str> = Some("Tue, 06 Jan 2026 10:00:00 GMT");
 
 fn jsonl(rows: &[(&str, &str)]) -> Vec<u8> {
-    rows.iter().map(|(id, body)| format!("{{\"id\": \"{id}\", \"body\": \"{body}\"}}\n")).collect::<String>().into_bytes()
+    rows.iter()
+        .map(|(id, body)| format!("{{\"id\": \"{id}\", \"body\": \"{body}\"}}\n"))
+        .collect::<String>()
+        .into_bytes()
 }
 
 #[test]
@@ -110,9 +115,12 @@ fn a_single_file_is_read_over_http() {
     web.put("/plain.jsonl", jsonl(&rows), false, MONDAY);
     web.put("/news.csv", b"id,body\na,Ada met Babbage .\nb,\"London , yesterday .\"\n".to_vec(), true, MONDAY);
     let mut found = Vec::new();
-    for (store, path) in
-        [("parquet", "/news/of%20the%20day.parquet"), ("jsonl", "/news.jsonl"), ("plain", "/plain.jsonl"), ("csv", "/news.csv")]
-    {
+    for (store, path) in [
+        ("parquet", "/news/of%20the%20day.parquet"),
+        ("jsonl", "/news.jsonl"),
+        ("plain", "/plain.jsonl"),
+        ("csv", "/news.csv"),
+    ] {
         let job = web.job(&dir, path, store);
         dir.quarry(&["run", &job]).ended(0);
         assert_eq!(dir.rows(store, "documents", "doc_id, n_chars", ""), ["a|17", "b|20"], "{store}");

@@ -41,7 +41,8 @@ impl Documents {
                 Some(Err(error)) => break error,
             }
         };
-        let unreachable = |reason: String| Error::Engine { doing: format!("read `{}`", source.path), source: reason.into() };
+        let unreachable =
+            |reason: String| Error::Engine { doing: format!("read `{}`", source.path), source: reason.into() };
         let objects = store_of(context, &self.listing.objects).map_err(unreachable)?;
         let found = objects.head(&source.meta.location).await.map_err(|error| unreachable(error.to_string()))?;
         if (found.size, &found.e_tag) != (source.meta.size, &source.meta.e_tag) {

@@ -139,7 +139,10 @@ mod tests {
         let broken = |name: &str, rows| SourceFile { broken: Some((300, "torn".to_owned())), ..file(name, 9, rows) };
         let files = [file("a", 9, Some(10)), broken("b", Some(1000)), file("c", 9, Some(20))];
         let none = BTreeMap::new();
-        assert_eq!(ranges(Chunks::new(&files, &none, 512)), [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]);
+        assert_eq!(
+            ranges(Chunks::new(&files, &none, 512)),
+            [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]
+        );
         let files = [file("a", 9, None), broken("b", None), file("c", 9, None)];
         let end = i64::MAX;
         assert_eq!(ranges(Chunks::new(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);

@@ -54,10 +54,12 @@ impl Ids {
     /// Whether one of them may lie between these bounds, as a log has them; without bounds anything may.
     pub(super) fn may_be_between(&self, bounds: Option<(&Value, &Value)>) -> bool {
         let within = match self {
-            Self::Text(ids) => bounds
-                .and_then(|(least, greatest)| Some(ids.any_between(least.as_str()?, greatest.as_str()?))),
-            Self::Integer(ids) => bounds
-                .and_then(|(least, greatest)| Some(ids.any_between(&least.as_i64()?, &greatest.as_i64()?))),
+            Self::Text(ids) => {
+                bounds.and_then(|(least, greatest)| Some(ids.any_between(least.as_str()?, greatest.as_str()?)))
+            }
+            Self::Integer(ids) => {
+                bounds.and_then(|(least, greatest)| Some(ids.any_between(&least.as_i64()?, &greatest.as_i64()?)))
+            }
         };
         within.unwrap_or(!self.is_empty())
     }
@@ -75,7 +77,9 @@ impl Ids {
             Self::Integer(ids) => {
                 let (least, greatest) = (bounds(least, DataType::Int64)?, bounds(greatest, DataType::Int64)?);
                 let pairs = least.as_primitive::<Int64Type>().iter().zip(greatest.as_primitive::<Int64Type>());
-                pairs.map(|(least, greatest)| least.zip(greatest).is_none_or(|(a, b)| ids.any_between(&a, &b))).collect()
+                pairs
+                    .map(|(least, greatest)| least.zip(greatest).is_none_or(|(a, b)| ids.any_between(&a, &b)))
+                    .collect()
             }
         })
     }
@@ -173,7 +177,8 @@ mod tests {
 
     #[test]
     fn without_bounds_any_id_may_be_there() {
-        let ids = |ids: &[&str]| Ids::try_new([&StringArray::from_iter_values(ids) as &dyn Array], &DataType::Utf8).unwrap();
+        let ids =
+            |ids: &[&str]| Ids::try_new([&StringArray::from_iter_values(ids) as &dyn Array], &DataType::Utf8).unwrap();
         assert!(ids(&["a"]).may_be_between(None) && !ids(&[]).may_be_between(None));
         let (least, greatest): (ArrayRef, ArrayRef) = (
             std::sync::Arc::new(StringArray::from(vec![Some("a"), Some("c"), None])),

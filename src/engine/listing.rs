@@ -162,7 +162,8 @@ pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(
         // One file: there is no way to list what is beside it.
         let url = url::Url::parse(documents).map_err(|error| refuse(error.to_string()))?;
         if Format::of(url.path()).is_none() {
-            let endings = "its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store";
+            let endings =
+                "its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store";
             return Err(refused(documents, "over http(s) only a single file can be read".into(), endings));
         }
         if let Some(query) = url.query() {

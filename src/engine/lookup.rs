@@ -31,9 +31,7 @@ impl Store {
         let ids = Ids::try_new(ids.iter().map(AsRef::as_ref), self.id_type());
         let ids = Arc::new(ids.map_err(|cause| self.failed(doing, cause))?);
         let mut files = self.data_files(Table::Documents)?;
-        files.retain(|file| {
-            file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id"))
-        });
+        files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
         let whole = Table::Documents.file_schema(self.id_type());
         let columns = ["doc_id", "content_hash"].map(|name| whole.index_of(name));
         let columns = columns.into_iter().collect::<std::result::Result<Vec<_>, _>>();
@@ -121,7 +119,10 @@ mod tests {
         let expected = [("doc-10", "0000000a"), ("doc-31", "0000001f")];
         assert_eq!(known, expected.map(|(id, hash)| (id.to_owned(), hash.to_owned())).into());
         assert_eq!(store.known("older", &asked).await.unwrap().len(), 1);
-        assert!(store.known("other", &asked).await.unwrap().is_empty() && store.known("newer", &[]).await.unwrap().is_empty());
+        assert!(
+            store.known("other", &asked).await.unwrap().is_empty()
+                && store.known("newer", &[]).await.unwrap().is_empty()
+        );
         for file in store.data_files(Table::Documents).unwrap() {
             if file.bounds("doc_id").unwrap().0 != "doc-30" {
                 std::fs::remove_file(folder.path().join("a store/documents").join(&file.path)).unwrap();

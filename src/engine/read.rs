@@ -156,7 +156,8 @@ impl DataFile {
         let columns = columns(&names);
         let builder = builder.with_row_groups(groups).with_row_filter(RowFilter::new(vec![Box::new(among)]));
         let schema = Arc::clone(schema);
-        let rows = builder.with_projection(columns).with_batch_size(LOOKUP_ROWS).build()?.map_err(DataFusionError::from);
+        let rows =
+            builder.with_projection(columns).with_batch_size(LOOKUP_ROWS).build()?.map_err(DataFusionError::from);
         Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
     }
 

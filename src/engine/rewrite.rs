@@ -54,9 +54,8 @@ impl Store {
         let mut rewrite = Rewrite::default();
         for table in [Table::Entities, Table::Documents] {
             let mut files = self.data_files(table)?;
-            files.retain(|file| {
-                file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id"))
-            });
+            files
+                .retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
             self.without(table, files, &["doc_id"], |columns| ids.among(columns.column(0)), &mut rewrite).await?;
         }
         Ok(rewrite)

@@ -27,7 +27,11 @@ pub struct Store {
     id_type: DataType,
     /// In the order of [`Table::ALL`].
     pub(super) tables: Vec<DeltaTable>,
-    /// The application transaction of each table, in the same order: reading it from the log costs as much as a commit.
+    /// The newest version of each table that is known, in the same order; after a commit its table may be an older one.
+    pub(super) versions: Vec<Version>,
+    /// The version at which each table was loaded as a whole.
+    pub(super) loaded: Vec<Version>,
+    /// The application transaction of each table: reading it from the log costs as much as a commit.
     pub(super) commits: Vec<Option<i64>>,
 }
 
@@ -64,7 +68,9 @@ impl Store {
     }
 
     async fn checked(location: StoreLocation, id_type: DataType, tables: Vec<DeltaTable>) -> Result<Self> {
-        let mut store = Self { location, id_type, tables, commits: vec![None; Table::ALL.len()] };
+        let versions: Vec<Version> = tables.iter().map(|table| table.version().unwrap_or_default()).collect();
+        let commits = vec![None; Table::ALL.len()];
+        let mut store = Self { location, id_type, tables, loaded: versions.clone(), versions, commits };
         store.check_columns()?;
         for table in Table::ALL {
             store.read_commit(table).await?;
@@ -101,6 +107,7 @@ impl Store {
     pub(super) async fn refresh_table(&mut self, table: Table) -> Result<()> {
         let outcome = self.tables[table as usize].update_state().await;
         outcome.map_err(|cause| self.failed("read", cause))?;
+        self.versions[table as usize] = self.tables[table as usize].version().unwrap_or_default();
         self.read_commit(table).await
     }
 
@@ -137,12 +144,10 @@ impl Store {
         table.schema(&self.id_type)
     }
 
-    /// The version of a table's log: how many transactions it has seen, less one.
-    ///
-    /// # Errors
-    /// [`Error::Store`] never, in an opened store.
-    pub fn version(&self, table: Table) -> Result<Version> {
-        Ok(self.snapshot(table)?.version())
+    /// The version of a table's log that is known: how many transactions it has seen, less one.
+    #[must_use]
+    pub fn version(&self, table: Table) -> Version {
+        self.versions[table as usize]
     }
 
     /// The number of the last commit that a table has seen; `None` before the first.
@@ -166,9 +171,14 @@ impl Store {
         Ok(Arc::new(StoreTable::try_new(&self.location, table, &self.id_type, self.snapshot(table)?)?))
     }
 
+    /// A table as it is at [`Store::version`].
     pub(super) fn snapshot(&self, table: Table) -> Result<&EagerSnapshot> {
         let state = self.tables[table as usize].snapshot().map_err(|cause| self.failed("read", cause))?;
-        Ok(state.snapshot())
+        if state.version() == self.version(table) {
+            return Ok(state.snapshot());
+        }
+        // Never an older table in place of the newest: that would take rows for absent that are there.
+        Err(self.failed("read", format!("`{}` was committed to and not read since", table.name())))
     }
 
     pub(super) fn log(&self, table: Table) -> LogStoreRef {

@@ -226,7 +226,9 @@ mod tests {
         let mut whole = made_up(&tiny(), false);
         whole.retain(|name, _| !name.contains("layer.1"));
         let whole = Weights::check(whole, &mut BertConfig { num_hidden_layers: 1, ..tiny() }).expect("they fit");
-        let pickle = b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bc__builtin__\ndict\n)R]q\x01(K\x02h\x01eu.".to_vec();
+        let pickle =
+            b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bc__builtin__\ndict\n)R]q\x01(K\x02h\x01eu."
+                .to_vec();
         vec![
             ("lightning.ckpt", torch_save(&tensors, true)),
             ("pickle", pickle),

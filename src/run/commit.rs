@@ -92,6 +92,7 @@ impl Run {
         if !changed.is_empty() {
             let ids: ArrayRef = Arc::new(changed.iter().map(|one| Some(one.id.as_str())).collect::<StringArray>());
             let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
+            self.store.catch_up(&[Table::Entities, Table::Documents]).await?;
             commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
         }
         self.bring(commit).await?;
@@ -104,13 +105,15 @@ impl Run {
     async fn bring(&mut self, mut commit: Commit) -> Result<()> {
         let stale = self.ledger.stale(&commit.sources);
         if !stale.is_empty() {
+            self.store.catch_up(&[Table::Sources]).await?;
             commit.replace(self.store.forget_sources(&self.ready.spec_id, self.ledger.input_hash(), &stale).await?);
         }
         let changed = self.ledger.changed(&commit.sources);
         if !changed.is_empty() {
+            self.store.catch_up(&[Table::Rejects]).await?;
             commit.replace(self.store.forget_rejects(&self.ready.spec_id, &changed).await?);
         }
-        self.store.commit(&commit).await?;
+        self.store.commit_ahead(&commit).await?;
         self.ledger.remember(&commit.sources);
         Ok(())
     }
@@ -142,16 +145,12 @@ impl Run {
     }
 
     pub(super) fn stamp(&self, commit: i64) -> Stamp {
-        Stamp {
-            run_id: self.id.clone(),
-            commit,
-            spec_id: self.ready.spec_id.clone(),
-            finished_at: Utc::now(),
-        }
+        Stamp { run_id: self.id.clone(), commit, spec_id: self.ready.spec_id.clone(), finished_at: Utc::now() }
     }
 
     /// The last commit of a replacement: rows of other specifications go.
     pub(super) async fn drop_others(&mut self) -> Result<()> {
+        self.store.catch_up(&Table::ALL).await?;
         let dropped = self.store.drop_other_specs(&self.ready.spec_id).await?;
         if dropped.replaced.is_empty() {
             return Ok(());

@@ -23,6 +23,7 @@ use crate::engine::input::Documents;
 use crate::engine::write::{WriteExec, WriteSpec};
 use crate::error::{Cause, Error, Result};
 use crate::job::{Job, Ready};
+use crate::tables::Table;
 
 /// Seconds after which a commit is made, however little it brings: no more than this is lost with a killed run.
 const COMMIT_SECONDS: u64 = 120;
@@ -128,6 +129,7 @@ impl Run {
         total: Option<u64>,
     ) -> Result<bool> {
         let known = if self.ledger.has_documents() {
+            self.store.catch_up(&[Table::Documents]).await?;
             known(&self.context, &self.documents, chunk, &self.store, &self.ready.spec_id).await?
         } else {
             HashMap::new()

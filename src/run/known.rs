@@ -42,7 +42,8 @@ pub(super) async fn replaced(context: &SessionContext, documents: &Documents, wh
     context.deregister_table("input").map_err(failed)?;
     context.register_table("input", rows.into_view()).map_err(failed)?;
     // Counting can go to disk where there are too many ids for memory; a join with the rows could not.
-    let again = "SELECT CAST(doc_id AS varchar) FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
+    let again =
+        "SELECT CAST(doc_id AS varchar) FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
     let mut last: HashMap<String, Option<(usize, i64)>> = HashMap::new();
     let mut batches = plan(context, again).await?.execute_stream().await.map_err(failed)?;
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
