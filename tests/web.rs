@@ -165,9 +165,19 @@ fn what_http_cannot_do_is_said() {
         let error = dir.quarry(&["run", &web.job(&dir, path, "store")]).ended(1).error();
         error.replace(&format!("127.0.0.1:{}", web.port), "SERVER")
     };
-    insta::assert_snapshot!(said("/whole.parquet"), @"");
-    insta::assert_snapshot!(said("/absent.parquet"), @"");
-    insta::assert_snapshot!(said("/news.jsonl?part=1"), @"");
-    insta::assert_snapshot!(said("/news/"), @"");
+    insta::assert_snapshot!(said("/whole.parquet"), @"
+    error: cannot use the documents at `http://SERVER/whole.parquet`: its server does not send parts of a file, which Parquet needs: download it first
+    hint: correct `[input] id` and `text`, or mend the file
+    ");
+    insta::assert_snapshot!(said("/news.jsonl?part=1"), @"
+    error: cannot use the documents at `http://SERVER/news.jsonl?part=1`: `?part=1` cannot be sent to the server
+    hint: download the file, and name the folder it is in
+    ");
+    insta::assert_snapshot!(said("/news/"), @"
+    error: cannot use the documents at `http://SERVER/news/`: over http(s) only a single file can be read
+    hint: its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store
+    ");
+    let absent = said("/absent.parquet");
+    assert!(absent.contains("absent.parquet not found") && absent.lines().count() == 2, "{absent}");
     assert!(!dir.path("store").exists(), "a job that cannot run makes no store");
 }

@@ -76,7 +76,7 @@ impl Documents {
                 }
                 let schema = match reader.infer_schema(state, objects, std::slice::from_ref(&file.meta)).await {
                     Ok(schema) => schema,
-                    Err(error) => return (file, Err(first_line(&error))),
+                    Err(error) => return (file, Err(unreadable(&error))),
                 };
                 let statistics = reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await;
                 let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
@@ -307,6 +307,15 @@ impl Documents {
         }
         Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
     }
+}
+
+/// Why a file cannot be read.
+fn unreadable(error: &DataFusionError) -> String {
+    let reason = first_line(error);
+    if reason.contains("Range request not supported") {
+        return "its server does not send parts of a file, which Parquet needs: download it first".to_owned();
+    }
+    reason
 }
 
 fn bad_filter(error: &DataFusionError) -> Error {

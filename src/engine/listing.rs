@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::attach::first_line;
 use super::location::StoreLocation;
 use super::session::register_location;
 use crate::error::{Error, Result};
@@ -108,7 +109,7 @@ impl Listing {
             Ok(stream) => stream.try_collect().await,
             Err(error) => Err(error),
         }
-        .map_err(|error| refuse(error.strip_backtrace(), "check that the path is right and that you may read it"))?;
+        .map_err(|error| refuse(first_line(&error), "check that the path is right and that you may read it"))?;
         let visible = |meta: &ObjectMeta| meta.location.filename().is_some_and(|name| !name.starts_with(['.', '_']));
         listed.retain(|meta| visible(meta) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection()));
         listed.sort_by(|a, b| a.location.cmp(&b.location));

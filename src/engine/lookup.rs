@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] where a file cannot be read, or `ids` have another type.
-    pub async fn known(&self, spec_id: &str, ids: &[ArrayRef]) -> Result<HashMap<String, String>> {
+    pub async fn known_documents(&self, spec_id: &str, ids: &[ArrayRef]) -> Result<HashMap<String, String>> {
         let doing = "look documents up in";
         let ids = Ids::try_new(ids.iter().map(AsRef::as_ref), self.id_type());
         let ids = Arc::new(ids.map_err(|cause| self.failed(doing, cause))?);
@@ -115,20 +115,20 @@ mod tests {
         }
         assert_eq!(store.specs().unwrap(), ["newer", "older"]);
         let asked = texts(&["doc-10", "doc-21", "doc-31", "unknown"]);
-        let known = store.known("newer", &asked).await.unwrap();
+        let known = store.known_documents("newer", &asked).await.unwrap();
         let expected = [("doc-10", "0000000a"), ("doc-31", "0000001f")];
         assert_eq!(known, expected.map(|(id, hash)| (id.to_owned(), hash.to_owned())).into());
-        assert_eq!(store.known("older", &asked).await.unwrap().len(), 1);
+        assert_eq!(store.known_documents("older", &asked).await.unwrap().len(), 1);
         assert!(
-            store.known("other", &asked).await.unwrap().is_empty()
-                && store.known("newer", &[]).await.unwrap().is_empty()
+            store.known_documents("other", &asked).await.unwrap().is_empty()
+                && store.known_documents("newer", &[]).await.unwrap().is_empty()
         );
         for file in store.data_files(Table::Documents).unwrap() {
             if file.bounds("doc_id").unwrap().0 != "doc-30" {
                 std::fs::remove_file(folder.path().join("a store/documents").join(&file.path)).unwrap();
             }
         }
-        assert_eq!(store.known("newer", &texts(&["doc-30"])).await.unwrap().len(), 1);
-        store.known("newer", &texts(&["doc-10"])).await.unwrap_err();
+        assert_eq!(store.known_documents("newer", &texts(&["doc-30"])).await.unwrap().len(), 1);
+        store.known_documents("newer", &texts(&["doc-10"])).await.unwrap_err();
     }
 }

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use super::Run;
 use super::commit::Position;
 use super::known::{known, replaced};
-use crate::console::{Progress, ProgressDisplay, Style};
+use crate::console::{self, Progress, ProgressDisplay, Style};
 use crate::engine::admit::{Admission, AdmitExec, Replaced};
 use crate::engine::chunk::{Chunk, Chunks};
 use crate::engine::counters::Counters;

@@ -29,7 +29,7 @@ pub(super) async fn known(
     let ids = documents.ids(context, chunk).await?.select_columns(&["doc_id"]).map_err(failed)?;
     let batches = ids.collect().await.map_err(failed)?;
     let ids: Vec<_> = batches.iter().map(|batch| Arc::clone(batch.column(0))).collect();
-    store.known(spec_id, &ids).await
+    store.known_documents(spec_id, &ids).await
 }
 
 /// The rows of the input that later rows with the same id replace. In memory: the ids that come more than once.
