@@ -131,6 +131,20 @@ fn of_a_document_that_comes_again_the_last_is_kept_in_every_format() {
 }
 
 #[test]
+fn a_large_csv_file_with_lines_in_its_texts_is_read() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let text = |row: u8| Some(format!("Ada said :\n\n\"{}\",\nand no more .\n", "word ".repeat(usize::from(row) * 9)));
+    let rows: Vec<Row> = (0..60).map(|row| (Some(row), text(row))).collect();
+    Form::Csv.write(&dir, "docs.csv", &rows);
+    dir.quarry(&["run", &job(&dir, "docs.csv", "store", &model, "")]).ended(0);
+    let found = dir.rows("store", "documents", "n_chars", "ORDER BY n_chars");
+    let expected: Vec<String> =
+        rows.iter().map(|(_, text)| text.as_ref().unwrap().chars().count().to_string()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn any_value_is_a_document_or_a_reject() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();

@@ -65,7 +65,7 @@ impl Documents {
     /// Reads the files' metadata and checks their columns. Where not one file can be read it is an error, unless `known` files
     /// of the input have been read before.
     pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
-        let (state, reader) = (context.state(), listing.format.reader());
+        let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
         let objects =
             store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
         let inspected = futures::stream::iter(listing.files.clone()).map(|file| {
@@ -74,7 +74,7 @@ impl Documents {
                 if file.meta.size == 0 {
                     return (file, Err("the file is empty".to_owned()));
                 }
-                let schema = match reader.infer_schema(state, objects, std::slice::from_ref(&file.meta)).await {
+                let schema = match format.columns(state, objects, std::slice::from_ref(&file.meta)).await {
                     Ok(schema) => schema,
                     Err(error) => return (file, Err(unreadable(&error))),
                 };

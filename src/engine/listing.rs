@@ -115,6 +115,9 @@ impl Listing {
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         let endings = "files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv";
         let Some(first) = listed.first() else {
+            if !base.is_collection() {
+                return Err(refuse("there is no such file".into(), "check that the path is right"));
+            }
             return Err(refuse("there is no Parquet, JSON Lines or CSV file".into(), endings));
         };
         let format = Format::of(first.location.as_ref())

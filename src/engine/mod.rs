@@ -6,6 +6,7 @@
 //! | [`listing`] | a path, glob or URL → the files behind it |
 //! | [`chunk`] | files → chunks of rows, each one plan |
 //! | [`input`] | a chunk → a plan of (source, row, id, text) |
+//! | `columns` | files → their columns |
 //! | `broken` | a file that cannot be read to its end → what can be read of it |
 //! | `scan` | a chunk as a table |
 //! | [`number`] | `NumberRowsExec`: row numbers for formats whose scan has none |
@@ -44,6 +45,7 @@ mod broken;
 pub mod chunk;
 pub mod clean;
 mod collect;
+mod columns;
 pub mod commit;
 pub mod compact;
 pub mod counters;
