@@ -212,7 +212,7 @@ mod tests {
         match parse_schema(Path::new("types.toml"), text) {
             Ok(schema) => prop_assert!(schema.validate().is_ok() && !schema.types.is_empty()),
             Err(error) => {
-                prop_assert!(!error.to_string().is_empty() && error.hint().is_some() && error.exit_code() == 1)
+                prop_assert!(!error.to_string().is_empty() && error.hint().is_some() && error.exit_code() == 1);
             }
         }
         Ok(())

@@ -63,7 +63,7 @@ pub(super) async fn replaced(context: &SessionContext, documents: &Documents, wh
             let place = (order.get(source.as_str()).copied().unwrap_or_default(), *row);
             let earlier = match *latest {
                 Some(known) if known > place => Some(place),
-                known => std::mem::replace(latest, Some(place)).and(known),
+                known => latest.replace(place).and(known),
             };
             if let Some((file, row)) = earlier {
                 replaced.add(&documents.files[file].path, row);
