@@ -66,7 +66,7 @@ impl Form {
                     let mut row = serde_json::Map::new();
                     let id = if matches!(self, Self::Json) { serde_json::json!(id) } else { serde_json::json!(number) };
                     // A null may be written, or left out.
-                    if !id.is_null() || rows.len() % 2 == 0 {
+                    if !id.is_null() || rows.len().is_multiple_of(2) {
                         row.insert("id".into(), id);
                     }
                     row.insert("body".into(), serde_json::json!(body));

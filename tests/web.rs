@@ -97,10 +97,8 @@ const MONDAY: Option<&str> = Some("Mon, 05 Jan 2026 10:00:00 GMT");
 const TUESDAY: Option<&str> = Some("Tue, 06 Jan 2026 10:00:00 GMT");
 
 fn jsonl(rows: &[(&str, &str)]) -> Vec<u8> {
-    rows.iter()
-        .map(|(id, body)| format!("{{\"id\": \"{id}\", \"body\": \"{body}\"}}\n"))
-        .collect::<String>()
-        .into_bytes()
+    let rows = rows.iter().map(|(id, body)| format!("{{\"id\": \"{id}\", \"body\": \"{body}\"}}\n").into_bytes());
+    rows.flatten().collect()
 }
 
 #[test]
