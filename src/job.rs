@@ -158,8 +158,12 @@ impl Job {
 pub fn read_schema(path: &Path) -> Result<EntitySchema> {
     let text =
         std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
+    parse_schema(path, &text)
+}
+
+fn parse_schema(path: &Path, text: &str) -> Result<EntitySchema> {
     let hint = "a schema says nested = true or false, then a [[type]] with name and question for each entity type";
-    let parsed: EntitySchema = toml::from_str(&text).map_err(|source| Error::Parse {
+    let parsed: EntitySchema = toml::from_str(text).map_err(|source| Error::Parse {
         path: path.into(),
         source: source.into(),
         hint: hint.into(),
@@ -170,9 +174,10 @@ pub fn read_schema(path: &Path) -> Result<EntitySchema> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
     use super::file::tests::{JOB, job};
+    use super::*;
 
     #[test]
     fn values_out_of_range_name_their_key() {
@@ -197,6 +202,33 @@ mod tests {
             let error = resolve(section).unwrap_err();
             assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
             assert!(error.hint().is_some());
+        }
+    }
+
+    const SCHEMA: &str = "nested = false\n[[type]]\nname = 'PER'\nquestion = 'Who?'\n[[type]]\nname = \"LOC\"\nquestion = \"\"\"Where?\"\"\"\n";
+
+    /// A schema that can be asked, or an error that says what to do.
+    fn is_schema_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
+        match parse_schema(Path::new("types.toml"), text) {
+            Ok(schema) => prop_assert!(schema.validate().is_ok() && !schema.types.is_empty()),
+            Err(error) => {
+                prop_assert!(!error.to_string().is_empty() && error.hint().is_some() && error.exit_code() == 1);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_schema_or_an_error(text in "(?s).{0,80}") {
+            is_schema_or_error(&text)?;
+        }
+
+        #[test]
+        fn a_damaged_schema_is_a_schema_or_an_error(at in 0..SCHEMA.len(), length in 0_usize..12, junk in "[\\[\\]={}\"'\n a-z0-9\u{0}\u{301}]{0,6}") {
+            prop_assert!(parse_schema(Path::new("types.toml"), SCHEMA).is_ok());
+            let end = SCHEMA.len().min(at + length);
+            is_schema_or_error(&format!("{}{junk}{}", &SCHEMA[..at], &SCHEMA[end..]))?;
         }
     }
 

@@ -1,6 +1,7 @@
 //! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
 //! half of anything: what is not in a commit does not exist.
 
+mod commit;
 mod extract;
 mod figures;
 mod known;
@@ -154,7 +155,9 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
         Some(documents) if done == 0 => documents,
         _ => Documents::inspect(&context, job.input.clone(), listing, done).await?,
     };
-    same_ids(&store, &documents)?;
+    if !documents.files.is_empty() {
+        store.expect_ids(&documents.id_type)?;
+    }
     let mut run =
         Run { id, started_at, started, context, documents, ready, store, ledger, replaces, committing: Duration::ZERO };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
@@ -181,22 +184,6 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
     Ok(ended)
 }
 
-/// Ids of one type, or none of the store's documents could be found again.
-fn same_ids(store: &Store, documents: &Documents) -> Result<()> {
-    if documents.files.is_empty() || &documents.id_type == store.id_type() {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        store: store.location().to_string(),
-        reason: format!(
-            "has document ids of the type {}, and these documents have {}",
-            store.id_type(),
-            documents.id_type
-        ),
-        hint: "name another id column, or a new store".to_owned(),
-    })
-}
-
 impl Run {
     /// Extracts what is new, commits it, measures, cleans up.
     async fn go(&mut self, job: &Job, style: Style, skipped: usize, running: &Running) -> Result<Ended> {
@@ -209,6 +196,7 @@ impl Run {
         let before = self.store.last_commit();
         let stopped = !self.extract(job, style).await?;
         let worked = self.store.last_commit() != before;
+        self.store.catch_up(&Table::ALL).await?;
         let figures = self.figures(job).await?;
         if worked {
             let rows = tables::metric_rows(&figures.rows(&self.id));

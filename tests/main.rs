@@ -6,12 +6,19 @@
 mod architecture;
 mod conll;
 mod cuda;
+mod damage;
 mod errors;
 mod evaluate;
+mod ledger;
+mod moto;
+mod objects;
 mod parity;
 mod prepare;
 mod promises;
 mod run;
 mod support;
+mod torn;
 #[cfg(feature = "train")]
 mod train;
+mod values;
+mod web;

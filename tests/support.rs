@@ -8,6 +8,8 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::ParquetReadOptions;
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use quarry::engine::location::StoreLocation;
 use quarry::engine::session::{SessionSettings, register_store, session};
 use quarry::engine::store::Store;
@@ -15,6 +17,9 @@ use quarry::model::config::BertConfig;
 use quarry::model::directory::{Manifest, ModelDirectory, Parts};
 use quarry::model::stored::WeightForm;
 use quarry::model::weights::{Tensor, Weights, expected_shapes};
+
+/// Rows of a row group in files that tests write: not a multiple of a slice.
+const ROW_GROUP: usize = 600;
 
 /// The project's own folder.
 pub(crate) fn project() -> &'static Path {
@@ -63,10 +68,25 @@ impl Dir {
     pub(crate) fn parquet(&self, name: &str, batch: &RecordBatch) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let mut writer = ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(ROW_GROUP)).build();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
         writer.write(batch).unwrap();
         writer.close().unwrap();
         path
+    }
+
+    /// Makes the rows of a Parquet file's column unreadable from the row group on that `row` is in; row groups have
+    /// [`ROW_GROUP`] rows.
+    pub(crate) fn tear(&self, name: &str, column: &str, row: usize) {
+        let path = self.path(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let file = SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+        let group = file.metadata().row_group(row / ROW_GROUP);
+        let chunk = group.columns().iter().find(|chunk| chunk.column_path().string() == column).unwrap();
+        let (start, length) = chunk.byte_range();
+        bytes[start as usize..(start + length) as usize].fill(0xff);
+        std::fs::write(path, bytes).unwrap();
     }
 
     /// A job file over `documents` with the project's model and schema; `sections` is added as it is.
@@ -82,10 +102,23 @@ impl Dir {
 
     /// A model that answers at once, and something else for every text: one small layer with made-up weights.
     pub(crate) fn small_model(&self) -> PathBuf {
-        let mut config: BertConfig = serde_json::from_str(
-            r#"{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-                "vocab_size": 30522, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8}"#,
-        )
+        self.model("small-model", 30_522, &std::fs::read(project().join("models/default/tokenizer.json")).unwrap())
+    }
+
+    /// The same with a few words: its files are quickly read.
+    pub(crate) fn tiny_model(&self) -> PathBuf {
+        let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
+        let mut tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
+        let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        words.retain(|_, id| id.as_u64().is_some_and(|id| id < 160));
+        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap())
+    }
+
+    fn model(&self, name: &str, words: usize, tokenizer: &[u8]) -> PathBuf {
+        let mut config: BertConfig = serde_json::from_value(serde_json::json!({
+            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+            "vocab_size": words, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8,
+        }))
         .unwrap();
         let mut random = Random(7);
         let tensors = expected_shapes(&config, false).into_iter().map(|(name, shape)| {
@@ -100,17 +133,16 @@ impl Dir {
             (name, Tensor { shape, values })
         });
         let weights = Weights::check(tensors.collect(), &mut config).unwrap();
-        let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
         let manifest = Manifest { max_length: 512, encoder: "made up".into(), ..Manifest::default() };
         let parts = Parts {
             weights: &weights,
             form: WeightForm::Fp32,
             config: &config,
-            tokenizer: &tokenizer,
+            tokenizer,
             manifest: &manifest,
             extra: &[],
         };
-        let path = self.path("small-model");
+        let path = self.path(name);
         std::fs::create_dir_all(&path).unwrap();
         ModelDirectory::write(&path, &parts).unwrap();
         path

@@ -2,7 +2,7 @@
 //! these documents. Out: the same rows less those already done, with a column that says why a row is refused before its text
 //! is looked at. It may not reorder rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,13 +29,36 @@ pub fn content_hash(text: &str) -> String {
     short_hash(text.as_bytes(), 16)
 }
 
+/// Rows, by source, whose document comes again in a later row.
+#[derive(Debug, Default)]
+pub struct Replaced(BTreeMap<String, Vec<i64>>);
+
+impl Replaced {
+    /// Adds a row; before any is asked for, they must be sorted.
+    pub fn add(&mut self, source: &str, row: i64) {
+        match self.0.get_mut(source) {
+            Some(rows) => rows.push(row),
+            None => drop(self.0.insert(source.to_owned(), vec![row])),
+        }
+    }
+
+    /// Brings the rows in order.
+    pub fn sort(&mut self) {
+        self.0.values_mut().for_each(|rows| rows.sort_unstable());
+    }
+
+    fn contains(&self, source: &str, row: i64) -> bool {
+        self.0.get(source).is_some_and(|rows| rows.binary_search(&row).is_ok())
+    }
+}
+
 /// What the ledger knows of a chunk's documents. Ids are in their text form.
 #[derive(Debug, Default)]
 pub struct Admission {
     /// The content hash under which a document is in the store.
     known: HashMap<String, String>,
-    /// Rows that a later row of this run replaces, by source.
-    replaced: Arc<BTreeMap<String, BTreeSet<i64>>>,
+    /// Rows that a later row of this run replaces.
+    replaced: Arc<Replaced>,
     changed: Mutex<Vec<Changed>>,
 }
 
@@ -57,8 +80,8 @@ enum Verdict {
 }
 
 impl Admission {
-    /// What is known: content hashes by id, and rows by source that later rows replace.
-    pub fn new(known: HashMap<String, String>, replaced: Arc<BTreeMap<String, BTreeSet<i64>>>) -> Self {
+    /// What is known: content hashes by id, and rows that later rows replace.
+    pub fn new(known: HashMap<String, String>, replaced: Arc<Replaced>) -> Self {
         Self { known, replaced, changed: Mutex::default() }
     }
 
@@ -75,7 +98,7 @@ impl Admission {
         if known.is_some() && known == text.map(content_hash).as_deref() {
             return Verdict::Done;
         }
-        if self.replaced.get(source).is_some_and(|rows| rows.contains(&row)) {
+        if self.replaced.contains(source, row) {
             return Verdict::Duplicate;
         }
         if known.is_some() && text.is_some_and(|text| !text.trim().is_empty()) {
@@ -111,7 +134,7 @@ impl AdmitExec {
 
 fn admit(admission: &Admission, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
-    if admission.known.is_empty() && admission.replaced.is_empty() {
+    if admission.known.is_empty() && admission.replaced.0.is_empty() {
         columns.push(new_null_array(&DataType::Utf8, batch.num_rows()));
         return Ok(RecordBatch::try_new(Arc::clone(schema), columns)?);
     }
@@ -189,7 +212,8 @@ mod tests {
     #[test]
     fn what_is_done_is_left_out_and_what_changed_is_remembered() {
         let known = HashMap::from([("1".to_owned(), content_hash("same")), ("2".to_owned(), content_hash("old"))]);
-        let replaced = BTreeMap::from([("a".to_owned(), BTreeSet::from([2]))]);
+        let mut replaced = Replaced::default();
+        replaced.add("a", 2);
         let admission = Admission::new(known, Arc::new(replaced));
         let batch = RecordBatch::try_from_iter_with_nullable([
             ("source", Arc::new(StringArray::from(vec!["a"; 5])) as ArrayRef, false),

@@ -68,7 +68,7 @@ impl Attachment<'_> {
             return Err(self.refuse(reason, "even a table without rows has columns: write it again"));
         }
         let reader: Arc<dyn FileFormat> = format.reader();
-        let schema = reader.infer_schema(&state, &objects, &files).await.map_err(failed)?;
+        let schema = format.columns(&state, &objects, &files).await.map_err(failed)?;
         let root = base.object_store();
         let urls = files.iter().map(|file| ListingTableUrl::parse(format!("{}{}", root.as_str(), file.location)));
         let urls = urls.collect::<Result<Vec<_>, _>>().map_err(failed)?;

@@ -1,7 +1,7 @@
 //! Files → chunks of work. In: the files a run must read and how far an earlier run came. Out: row ranges in file order, each
 //! chunk small enough that what the ledger knows of its documents fits in memory. It may not read files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::input::SLICE_ROWS;
@@ -32,6 +32,8 @@ pub struct Chunks {
     /// What is left of the files, in their order: the rows to come, and the file's bytes.
     left: VecDeque<(RowRange, u64)>,
     rows: i64,
+    /// Files that are read alone.
+    alone: BTreeSet<usize>,
 }
 
 impl Chunks {
@@ -42,10 +44,21 @@ impl Chunks {
         // A file without rows is in a chunk as well: that is how it comes to be done.
         let left = files.iter().enumerate().map(|(file, source)| {
             let first = begun.get(&source.path).copied().unwrap_or(0);
-            let end = source.rows.unwrap_or(i64::MAX);
+            let end = source.readable().unwrap_or(i64::MAX);
             (RowRange { file, rows: first.min(end)..end }, source.meta.size)
         });
-        Self { left: left.collect(), rows }
+        let alone = |(file, source): (usize, &SourceFile)| source.ends_early().then_some(file);
+        Self { left: left.collect(), rows, alone: files.iter().enumerate().filter_map(alone).collect() }
+    }
+
+    /// Passes over what comes before a row of a file.
+    #[must_use]
+    pub fn from(mut self, file: usize, row: i64) -> Self {
+        self.left.retain(|(range, _)| range.file >= file);
+        if let Some((range, _)) = self.left.front_mut().filter(|(range, _)| range.file == file) {
+            range.rows.start = range.rows.start.max(row).min(range.rows.end);
+        }
+        self
     }
 }
 
@@ -56,6 +69,12 @@ impl Iterator for Chunks {
         let mut chunk = Chunk::default();
         let (mut rows, mut bytes) = (0, 0);
         while let Some((range, size)) = self.left.front_mut() {
+            if self.alone.contains(&range.file) {
+                if chunk.ranges.is_empty() {
+                    chunk.ranges.extend(self.left.pop_front().map(|(range, _)| range));
+                }
+                break;
+            }
             if range.rows.end == i64::MAX {
                 // Rows are not counted yet: whole files by size.
                 if bytes > 0 && bytes + *size > CHUNK_BYTES {
@@ -95,7 +114,7 @@ mod tests {
         let location = object_store::path::Path::from(name);
         let meta =
             ObjectMeta { location, last_modified: chrono::DateTime::UNIX_EPOCH, size, e_tag: None, version: None };
-        SourceFile { path: name.to_owned(), meta, rows }
+        SourceFile { path: name.to_owned(), meta, rows, broken: None }
     }
 
     fn ranges(chunks: Chunks) -> Vec<Vec<(usize, i64, i64)>> {
@@ -113,6 +132,21 @@ mod tests {
         );
         let begun = BTreeMap::from([("a".to_owned(), 512), ("c".to_owned(), 300)]);
         assert_eq!(ranges(Chunks::new(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
+    }
+
+    #[test]
+    fn broken_files_end_early_and_text_files_are_then_alone() {
+        let broken = |name: &str, rows| SourceFile { broken: Some((300, "torn".to_owned())), ..file(name, 9, rows) };
+        let files = [file("a", 9, Some(10)), broken("b", Some(1000)), file("c", 9, Some(20))];
+        let none = BTreeMap::new();
+        assert_eq!(
+            ranges(Chunks::new(&files, &none, 512)),
+            [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]
+        );
+        let files = [file("a", 9, None), broken("b", None), file("c", 9, None)];
+        let end = i64::MAX;
+        assert_eq!(ranges(Chunks::new(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
+        assert_eq!(ranges(Chunks::new(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
     }
 
     #[test]

@@ -42,6 +42,16 @@ impl Store {
     /// [`Error::Conflict`] where another run has written to one of these tables since this store was opened,
     /// [`Error::Store`] where a log cannot be read or written.
     pub async fn commit(&mut self, commit: &Commit) -> Result<()> {
+        self.commit_ahead(commit).await?;
+        self.catch_up(&ORDER).await
+    }
+
+    /// The same for a run of many commits: the tables cannot be read before [`Store::catch_up`], whose time grows with the files
+    /// in them.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit_ahead(&mut self, commit: &Commit) -> Result<()> {
         for table in ORDER {
             if self.table_commit(table).is_some_and(|number| number >= commit.number) {
                 self.expect_ours(table, commit, "the commit's number is taken".into()).await?;
@@ -50,11 +60,11 @@ impl Store {
             let actions = self.actions(table, commit).await?;
             let change = Change { actions, run_id: &commit.run_id, number: Some(commit.number), compaction: false };
             faults::point("before", table, commit.number);
-            let before = self.version(table)?;
-            if let Err(cause) = self.transact(table, change).await {
+            let before = self.version(table);
+            if let Err(cause) = self.write_log(table, change).await {
                 // The log decides: a lost answer, or a checkpoint that failed, is no failed commit.
                 self.read_again(table).await?;
-                if self.version(table)? == before {
+                if self.version(table) == before {
                     return Err(self.failed("commit to", cause)); // nobody has written, and neither have we
                 }
                 self.expect_ours(table, commit, Box::new(cause)).await?;
@@ -80,12 +90,12 @@ impl Store {
         let whole = self.last_commit();
         for table in ORDER.into_iter().rev() {
             while let Some(number) = self.table_commit(table).filter(|number| Some(*number) > whole) {
-                let version = self.version(table)?;
+                let version = self.version(table);
                 let actions = self.inverse(table, version, number).await?;
                 let change = Change { actions, run_id, number: Some(whole.unwrap_or(0)), compaction: false };
                 let Err(cause) = self.transact(table, change).await else { continue };
                 self.read_again(table).await?;
-                if self.version(table)? == version {
+                if self.version(table) == version {
                     return Err(self.failed("take a half-done commit out of", cause));
                 }
             }
@@ -156,7 +166,8 @@ impl Store {
     }
 
     /// Whether the log, as last read, has this very commit; if not, who wrote instead, or else what went wrong.
-    async fn expect_ours(&self, table: Table, commit: &Commit, cause: crate::error::Cause) -> Result<()> {
+    async fn expect_ours(&mut self, table: Table, commit: &Commit, cause: crate::error::Cause) -> Result<()> {
+        self.catch_up(&[table]).await?;
         let newest: Vec<CommitInfo> = self.tables[table as usize]
             .history(Some(16))
             .try_collect()
@@ -177,7 +188,7 @@ impl Store {
             (None, Some(engine), operation) => format!("{engine} ({})", operation.as_deref().unwrap_or("?")),
             (None, None, operation) => operation.clone().unwrap_or_else(|| "an unknown writer".to_owned()),
         };
-        let cause = format!("version {} of `{}` is its transaction, and not ours", self.version(table)?, table.name());
+        let cause = format!("version {} of `{}` is its transaction, and not ours", self.version(table), table.name());
         Err(Error::Conflict { store: self.location().to_string(), other, source: cause.into() })
     }
 }

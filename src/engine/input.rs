@@ -48,8 +48,8 @@ pub struct InputSpec {
 /// The input as it was found.
 #[derive(Debug)]
 pub struct Documents {
-    spec: InputSpec,
-    listing: Listing,
+    pub(super) spec: InputSpec,
+    pub(super) listing: Listing,
     schema: SchemaRef,
     /// Files with the columns the job names.
     pub files: Vec<SourceFile>,
@@ -65,7 +65,7 @@ impl Documents {
     /// Reads the files' metadata and checks their columns. Where not one file can be read it is an error, unless `known` files
     /// of the input have been read before.
     pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
-        let (state, reader) = (context.state(), listing.format.reader());
+        let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
         let objects =
             store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
         let inspected = futures::stream::iter(listing.files.clone()).map(|file| {
@@ -74,9 +74,9 @@ impl Documents {
                 if file.meta.size == 0 {
                     return (file, Err("the file is empty".to_owned()));
                 }
-                let schema = match reader.infer_schema(state, objects, std::slice::from_ref(&file.meta)).await {
+                let schema = match format.columns(state, objects, std::slice::from_ref(&file.meta)).await {
                     Ok(schema) => schema,
-                    Err(error) => return (file, Err(first_line(&error))),
+                    Err(error) => return (file, Err(unreadable(&error))),
                 };
                 let statistics = reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await;
                 let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
@@ -159,13 +159,13 @@ impl Documents {
 
     /// How many rows the files have, where all of them say so.
     pub fn rows(&self) -> Option<i64> {
-        self.files.iter().map(|file| file.rows).sum()
+        self.files.iter().map(SourceFile::readable).sum()
     }
 
     /// All rows from where `begun` says on: the chunk of a query over the whole input.
     pub fn whole(&self, begun: impl Fn(&str) -> i64) -> Chunk {
         let range = |(file, source): (usize, &SourceFile)| {
-            let end = source.rows.unwrap_or(i64::MAX);
+            let end = source.readable().unwrap_or(i64::MAX);
             RowRange { file, rows: begun(&source.path).min(end)..end }
         };
         Chunk { ranges: self.files.iter().enumerate().map(range).collect() }
@@ -173,17 +173,40 @@ impl Documents {
 
     /// A plan whose rows are (source string, row int64, id, text string view), in file order, in one partition.
     pub async fn plan(&self, context: &SessionContext, chunk: &Chunk) -> Result<Arc<dyn ExecutionPlan>> {
-        let text = cast(ident(&self.spec.text), DataType::Utf8View).alias("text");
-        self.columns(context, chunk, vec![text]).await.map_err(|error| self.planned(error))
+        let plan = self.columns(context, chunk, vec![self.text()], self.spec.filter.as_deref()).await;
+        plan.map_err(|error| self.planned(error))
+    }
+
+    pub(super) fn text(&self) -> Expr {
+        cast(ident(&self.spec.text), DataType::Utf8View).alias("text")
     }
 
     /// The same rows as a table of (source, row, id), for queries; the texts are not read.
     pub async fn ids(&self, context: &SessionContext, chunk: &Chunk) -> Result<DataFrame> {
-        let plan = self.columns(context, chunk, vec![]).await.map_err(|error| self.planned(error))?;
-        context.read_table(Arc::new(PlanTable(plan))).map_err(|error| self.planned(error))
+        let ids = async {
+            let mut all: Option<DataFrame> = None;
+            // Text files that end early are read alone.
+            let alone = |range: &RowRange| self.files[range.file].ends_early();
+            for ranges in chunk.ranges.chunk_by(|one, next| !alone(one) && !alone(next)) {
+                let part = Chunk { ranges: ranges.to_vec() };
+                let plan = self.columns(context, &part, vec![], self.spec.filter.as_deref()).await?;
+                let table = context.read_table(Arc::new(PlanTable(plan)))?;
+                all = Some(match all {
+                    Some(all) => all.union(table)?,
+                    None => table,
+                });
+            }
+            all.ok_or_else(|| DataFusionError::Plan("there is no file to read".to_owned()))
+        };
+        ids.await.map_err(|error| self.planned(error))
     }
 
-    fn planned(&self, source: DataFusionError) -> Error {
+    /// Every column of the files under another name.
+    pub(super) fn own_columns(&self) -> impl Iterator<Item = Expr> + '_ {
+        self.schema.fields().iter().map(|field| ident(field.name()).alias(format!("column {}", field.name())))
+    }
+
+    pub(super) fn planned(&self, source: DataFusionError) -> Error {
         match source {
             DataFusionError::External(source) => match source.downcast::<Error>() {
                 Ok(error) => *error,
@@ -195,11 +218,12 @@ impl Documents {
         }
     }
 
-    async fn columns(
+    pub(super) async fn columns(
         &self,
         context: &SessionContext,
         chunk: &Chunk,
         more: Vec<Expr>,
+        filter: Option<&str>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
         let bad = |error: DataFusionError| DataFusionError::External(Box::new(bad_filter(&error)));
         let names: Vec<String> = more.iter().map(|expression| expression.schema_name().to_string()).collect();
@@ -209,7 +233,7 @@ impl Documents {
         let source = call(context, "input_file_name").alias("source");
         let id = cast(ident(&self.spec.id), self.id_type.clone()).alias("doc_id");
         if self.listing.format == Format::Parquet {
-            if let Some(filter) = &self.spec.filter {
+            if let Some(filter) = filter {
                 let filter = frame.parse_sql_expr(filter).map_err(bad)?;
                 frame = frame.filter(filter).map_err(bad)?;
             }
@@ -221,10 +245,8 @@ impl Documents {
         let mut columns = vec![source, id];
         columns.extend(more);
         let own = columns.len() + 1;
-        if self.spec.filter.is_some() {
-            columns.extend(
-                self.schema.fields().iter().map(|field| ident(field.name()).alias(format!("column {}", field.name()))),
-            );
+        if filter.is_some() {
+            columns.extend(self.own_columns());
         }
         let plan = frame.select(columns)?.create_physical_plan().await?;
         let ranges = chunk.ranges.iter().map(|range| {
@@ -233,7 +255,7 @@ impl Documents {
         });
         let mut plan: Arc<dyn ExecutionPlan> =
             Arc::new(NumberRowsExec::try_new(plan, ranges.collect(), self.counts.clone())?);
-        if let Some(filter) = &self.spec.filter {
+        if let Some(filter) = filter {
             plan = self.filtered(context, plan, filter, own).map_err(bad)?;
         }
         self.with_prefix(plan, &names)
@@ -242,7 +264,7 @@ impl Documents {
     /// How many rows `file` has, as its metadata say or as they were counted.
     pub fn rows_of(&self, file: &SourceFile) -> i64 {
         let name = file.path.strip_prefix(&self.listing.prefix).unwrap_or(&file.path);
-        file.rows.unwrap_or_else(|| self.counts.of(name))
+        file.readable().unwrap_or_else(|| self.counts.of(name))
     }
 
     /// Filters numbered rows by the job's condition on the file's own columns.
@@ -285,6 +307,15 @@ impl Documents {
         }
         Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
     }
+}
+
+/// Why a file cannot be read.
+fn unreadable(error: &DataFusionError) -> String {
+    let reason = first_line(error);
+    if reason.contains("Range request not supported") {
+        return "its server does not send parts of a file, which Parquet needs: download it first".to_owned();
+    }
+    reason
 }
 
 fn bad_filter(error: &DataFusionError) -> Error {

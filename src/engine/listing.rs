@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::attach::first_line;
 use super::location::StoreLocation;
 use super::session::register_location;
 use crate::error::{Error, Result};
@@ -59,6 +60,22 @@ pub struct SourceFile {
     pub meta: ObjectMeta,
     /// How many rows it has, where its metadata says so.
     pub rows: Option<i64>,
+    /// Where a row cannot be read: how many come before it, and what is wrong with it.
+    pub broken: Option<(i64, String)>,
+}
+
+impl SourceFile {
+    /// How many rows of it can be read, where that is known.
+    #[must_use]
+    pub fn readable(&self) -> Option<i64> {
+        self.broken.as_ref().map(|(rows, _)| *rows).or(self.rows)
+    }
+
+    /// Whether it is a text file that cannot be read to its end: a plan over it stops before, and no other file can come after.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        self.rows.is_none() && self.broken.is_some()
+    }
 }
 
 /// The files of one format that a job names.
@@ -92,12 +109,15 @@ impl Listing {
             Ok(stream) => stream.try_collect().await,
             Err(error) => Err(error),
         }
-        .map_err(|error| refuse(error.strip_backtrace(), "check that the path is right and that you may read it"))?;
+        .map_err(|error| refuse(first_line(&error), "check that the path is right and that you may read it"))?;
         let visible = |meta: &ObjectMeta| meta.location.filename().is_some_and(|name| !name.starts_with(['.', '_']));
         listed.retain(|meta| visible(meta) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection()));
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         let endings = "files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv";
         let Some(first) = listed.first() else {
+            if !base.is_collection() {
+                return Err(refuse("there is no such file".into(), "check that the path is right"));
+            }
             return Err(refuse("there is no Parquet, JSON Lines or CSV file".into(), endings));
         };
         let format = Format::of(first.location.as_ref())
@@ -108,9 +128,13 @@ impl Listing {
                 "name one kind with a glob, such as *.parquet",
             ));
         }
-        let files =
-            listed.into_iter().map(|meta| SourceFile { path: format!("{prefix}{}", meta.location), meta, rows: None });
-        let files = files.collect();
+        let file = |meta: ObjectMeta| SourceFile {
+            path: format!("{prefix}{}", meta.location),
+            meta,
+            rows: None,
+            broken: None,
+        };
+        let files = listed.into_iter().map(file).collect();
         Ok(Self { documents: documents.to_owned(), format, objects: base.object_store(), prefix, files })
     }
 }
@@ -141,7 +165,17 @@ pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(
     if documents.starts_with("http://") || documents.starts_with("https://") {
         // One file: there is no way to list what is beside it.
         let url = url::Url::parse(documents).map_err(|error| refuse(error.to_string()))?;
-        let (objects, _) = object_store::parse_url(&url).map_err(|error| refuse(error.to_string()))?;
+        if Format::of(url.path()).is_none() {
+            let endings =
+                "its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store";
+            return Err(refused(documents, "over http(s) only a single file can be read".into(), endings));
+        }
+        if let Some(query) = url.query() {
+            let hint = "download the file, and name the folder it is in";
+            return Err(refused(documents, format!("`?{query}` cannot be sent to the server"), hint));
+        }
+        let plain = [("allow_http", "true")];
+        let (objects, _) = object_store::parse_url_opts(&url, plain).map_err(|error| refuse(error.to_string()))?;
         let origin = format!("{}/", &url[..url::Position::BeforePath]);
         let root = ObjectStoreUrl::parse(&origin).map_err(|error| refuse(error.strip_backtrace()))?;
         context.register_object_store(root.as_ref(), Arc::from(objects));

@@ -6,6 +6,8 @@
 //! | [`listing`] | a path, glob or URL → the files behind it |
 //! | [`chunk`] | files → chunks of rows, each one plan |
 //! | [`input`] | a chunk → a plan of (source, row, id, text) |
+//! | `columns` | files → their columns |
+//! | `broken` | a file that cannot be read to its end → what can be read of it |
 //! | `scan` | a chunk as a table |
 //! | [`number`] | `NumberRowsExec`: row numbers for formats whose scan has none |
 //! | [`admit`] | `AdmitExec`: leaves out documents that are done |
@@ -20,6 +22,8 @@
 //! | [`commit`] | Add actions → Delta commits, in the order that keeps them exact |
 //! | `transact` | one transaction in one table's log |
 //! | `read` | the data files that are in a table, and their rows |
+//! | `ids` | ids of documents, to be looked up in them |
+//! | [`lookup`] | ids → what the ledger knows of the documents |
 //! | [`rewrite`] | rows that give way to others |
 //! | [`runs`] | the `runs` table: a run's beginning and end |
 //! | [`compact`] | many small files → few large ones |
@@ -37,9 +41,11 @@
 
 pub mod admit;
 pub mod attach;
+mod broken;
 pub mod chunk;
 pub mod clean;
 mod collect;
+mod columns;
 pub mod commit;
 pub mod compact;
 pub mod counters;
@@ -47,10 +53,12 @@ pub mod cut;
 pub mod extract;
 mod faults;
 pub mod files;
+mod ids;
 pub mod input;
 pub mod listing;
 pub mod location;
 pub mod lock;
+pub mod lookup;
 pub mod mentions;
 pub mod number;
 pub mod pipeline;

@@ -105,8 +105,16 @@ impl ExecutionPlan for NumberRowsExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let (ranges, counts) = (Arc::clone(&self.ranges), self.counts.clone());
-        let mut counter = Counter { schema: Arc::clone(&schema), ranges, counts, source: None, next: 0 };
-        let rows = self.input.execute(partition, context)?.map(move |batch| counter.number(&batch?));
+        let counter = Counter { schema: Arc::clone(&schema), ranges, counts, source: None, next: 0 };
+        let input = self.input.execute(partition, context)?;
+        let rows = futures::stream::try_unfold((input, counter), |(mut input, mut counter)| async move {
+            if counter.is_done() {
+                return Ok(None);
+            }
+            let Some(batch) = input.next().await else { return Ok(None) };
+            let batch = counter.number(&batch?)?;
+            Ok(Some((batch, (input, counter))))
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
@@ -120,6 +128,11 @@ struct Counter {
 }
 
 impl Counter {
+    /// Whether all rows of the only file are given out: what comes after them may be what cannot be read.
+    fn is_done(&self) -> bool {
+        self.ranges.len() == 1 && self.ranges.values().all(|range| self.next >= range.end)
+    }
+
     fn number(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let sources = batch.column(0).as_string::<i32>();
         let mut numbers = Vec::with_capacity(batch.num_rows());

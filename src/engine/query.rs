@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, SessionContext};
 
+use super::location::StoreLocation;
 use crate::error::{Error, Result};
 
 /// Registers what `sql` selects, planned with the tables as they are now, as the view `name`.
@@ -27,6 +28,14 @@ pub async fn keep(context: &SessionContext, name: &str, sql: &str) -> Result<()>
 /// Runs `sql`.
 pub async fn query(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
     plan(context, sql).await?.collect().await.map_err(failed)
+}
+
+/// Runs `sql` over the tables of `store`, which an error names.
+pub async fn query_store(context: &SessionContext, store: &StoreLocation, sql: &str) -> Result<Vec<RecordBatch>> {
+    query(context, sql).await.map_err(|error| match error {
+        Error::Engine { source, .. } => Error::Store { doing: "read".into(), store: store.to_string(), source },
+        other => other,
+    })
 }
 
 /// Plans `sql`.

@@ -15,16 +15,21 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, RowFilter};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use serde_json::Value;
 
+use super::ids::Ids;
 use super::location::StoreLocation;
 use super::store::Store;
 use crate::tables::Table;
+
+/// Rows that are looked at together when documents are looked up.
+const LOOKUP_ROWS: usize = 8192;
 
 /// One file of a table, as the log knows it.
 pub(super) struct DataFile {
@@ -118,13 +123,47 @@ impl DataFile {
         objects: &Arc<dyn ObjectStore>,
         schema: &SchemaRef,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let reader = ObjectReader { objects: Arc::clone(objects), path: self.location.clone(), bytes: self.bytes };
-        let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+        let builder = self.open(objects).await?;
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names);
         let schema = Arc::clone(schema);
         let rows = builder.with_projection(columns).build()?.map_err(DataFusionError::from);
         Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
+    }
+
+    /// Its rows of the documents `ids` with the columns of `schema`, the first of which is `doc_id`. Row groups whose ids rule all
+    /// of them out are passed over, and of rows of other documents only the id is read.
+    pub(super) async fn read_only(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        schema: &SchemaRef,
+        ids: &Arc<Ids>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let builder = self.open(objects).await?;
+        let groups = {
+            let (file, columns) = (builder.metadata(), builder.parquet_schema());
+            let bounds = StatisticsConverter::try_new(schema.field(0).name(), builder.schema(), columns)?;
+            let groups = file.row_groups();
+            let within = ids.may_be_within(&bounds.row_group_mins(groups)?, &bounds.row_group_maxes(groups)?)?;
+            within.iter().enumerate().filter(|(_, may)| **may).map(|(group, _)| group).collect()
+        };
+        let columns = |names: &[&str]| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+        let (only, id_type) = (Arc::clone(ids), schema.field(0).data_type().clone());
+        let among = ArrowPredicateFn::new(columns(&[schema.field(0).name()]), move |batch: RecordBatch| {
+            Ok(only.among(&cast(batch.column(0), &id_type)?))
+        });
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns = columns(&names);
+        let builder = builder.with_row_groups(groups).with_row_filter(RowFilter::new(vec![Box::new(among)]));
+        let schema = Arc::clone(schema);
+        let rows =
+            builder.with_projection(columns).with_batch_size(LOOKUP_ROWS).build()?.map_err(DataFusionError::from);
+        Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
+    }
+
+    async fn open(&self, objects: &Arc<dyn ObjectStore>) -> Result<ParquetRecordBatchStreamBuilder<ObjectReader>> {
+        let reader = ObjectReader { objects: Arc::clone(objects), path: self.location.clone(), bytes: self.bytes };
+        Ok(ParquetRecordBatchStreamBuilder::new(reader).await?)
     }
 }
 

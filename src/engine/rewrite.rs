@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::ops::Bound::Included;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch, not};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use futures::{StreamExt, TryStreamExt};
 
 use super::commit::Commit;
 use super::files::{TableFiles, WrittenFile};
+use super::ids::Ids;
 use super::read::DataFile;
 use super::store::Store;
 use crate::error::Result;
@@ -49,11 +50,12 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`] where a file cannot be read or written, or `ids` have another type.
     pub async fn rewrite(&self, spec_id: &str, ids: &dyn Array) -> Result<Rewrite> {
-        let ids = Ids::try_new(ids, self.id_type()).map_err(|cause| self.failed("look documents up in", cause))?;
+        let ids = Ids::try_new([ids], self.id_type()).map_err(|cause| self.failed("look documents up in", cause))?;
         let mut rewrite = Rewrite::default();
         for table in [Table::Entities, Table::Documents] {
             let mut files = self.data_files(table)?;
-            files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_in(file));
+            files
+                .retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
             self.without(table, files, &["doc_id"], |columns| ids.among(columns.column(0)), &mut rewrite).await?;
         }
         Ok(rewrite)
@@ -91,24 +93,46 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`] where a file cannot be read or written.
     pub async fn forget_sources(&self, spec_id: &str, input_hash: &str, paths: &BTreeSet<String>) -> Result<Rewrite> {
-        let mut files = self.data_files(Table::Sources)?;
-        files.retain(|file| {
-            let bounds = file.bounds("path");
-            bounds.and_then(|(least, greatest)| least.as_str().zip(greatest.as_str())).is_none_or(
-                |(least, greatest)| {
-                    least <= greatest && paths.range::<str, _>((Included(least), Included(greatest))).next().is_some()
-                },
-            )
-        });
         let gone = |columns: &RecordBatch| {
             let texts = |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
             let keys = texts(0).zip(texts(1)).zip(texts(2));
             keys.map(|((path, spec), hash)| Some(spec == spec_id && hash == input_hash && paths.contains(path)))
                 .collect()
         };
+        let files = self.files_about(Table::Sources, "path", paths)?;
         let mut rewrite = Rewrite::default();
         self.without(Table::Sources, files, &["path", SPEC_ID, "input_hash"], gone, &mut rewrite).await?;
         Ok(rewrite)
+    }
+
+    /// Takes the rows of the input files `paths` under `spec_id` out of `rejects`: the files have changed since, and what is
+    /// wrong with them now is said anew.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`] where a file cannot be read or written.
+    pub async fn forget_rejects(&self, spec_id: &str, paths: &BTreeSet<String>) -> Result<Rewrite> {
+        let gone = |columns: &RecordBatch| {
+            let texts = |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
+            texts(0).zip(texts(1)).map(|(source, spec)| Some(spec == spec_id && paths.contains(source))).collect()
+        };
+        let files = self.files_about(Table::Rejects, "source", paths)?;
+        let mut rewrite = Rewrite::default();
+        self.without(Table::Rejects, files, &["source", SPEC_ID], gone, &mut rewrite).await?;
+        Ok(rewrite)
+    }
+
+    /// The files of a table that may have one of `paths` in `column`.
+    fn files_about(&self, table: Table, column: &str, paths: &BTreeSet<String>) -> Result<Vec<DataFile>> {
+        let mut files = self.data_files(table)?;
+        files.retain(|file| {
+            let bounds = file.bounds(column);
+            bounds.and_then(|(least, greatest)| least.as_str().zip(greatest.as_str())).is_none_or(
+                |(least, greatest)| {
+                    least <= greatest && paths.range::<str, _>((Included(least), Included(greatest))).next().is_some()
+                },
+            )
+        });
+        Ok(files)
     }
 
     /// Takes the rows out of `files` whose values in `columns` say that it `goes`.
@@ -182,61 +206,6 @@ impl Store {
         }
         written.extend(files.finish().await?);
         Ok(written)
-    }
-}
-
-/// Ids of documents, to be looked up one by one and by range.
-enum Ids {
-    Text(BTreeSet<String>),
-    Integer(BTreeSet<i64>),
-}
-
-impl Ids {
-    fn try_new(ids: &dyn Array, id_type: &DataType) -> Result<Self, String> {
-        if ids.data_type() != id_type {
-            return Err(format!("its documents have ids of the type {id_type}, not {}", ids.data_type()));
-        }
-        if let Some(ids) = ids.as_string_opt::<i32>() {
-            return Ok(Self::Text(ids.iter().flatten().map(str::to_owned).collect()));
-        }
-        let ids = cast(ids, &DataType::Int64).map_err(|cause| cause.to_string())?;
-        Ok(Self::Integer(ids.as_primitive::<Int64Type>().iter().flatten().collect()))
-    }
-
-    /// Whether the log leaves it open that the file has one of these ids.
-    fn may_be_in(&self, file: &DataFile) -> bool {
-        let bounds = file.bounds("doc_id");
-        match self {
-            Self::Text(ids) => bounds.and_then(|(least, greatest)| least.as_str().zip(greatest.as_str())).map_or(
-                !ids.is_empty(),
-                |(least, greatest)| {
-                    least <= greatest && ids.range::<str, _>((Included(least), Included(greatest))).next().is_some()
-                },
-            ),
-            Self::Integer(ids) => bounds
-                .and_then(|(least, greatest)| least.as_i64().zip(greatest.as_i64()))
-                .map_or(!ids.is_empty(), |(least, greatest)| {
-                    least <= greatest && ids.range(least..=greatest).next().is_some()
-                }),
-        }
-    }
-
-    /// Which values of a column of ids are among these.
-    fn among(&self, column: &ArrayRef) -> BooleanArray {
-        match (self, column.data_type()) {
-            (Self::Text(ids), _) => {
-                let values = column.as_string::<i32>();
-                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(id)))).collect()
-            }
-            (Self::Integer(ids), DataType::Int32) => {
-                let values = column.as_primitive::<arrow::datatypes::Int32Type>();
-                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(&i64::from(id))))).collect()
-            }
-            (Self::Integer(ids), _) => {
-                let values = column.as_primitive::<Int64Type>();
-                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(&id)))).collect()
-            }
-        }
     }
 }
 

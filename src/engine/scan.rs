@@ -91,7 +91,9 @@ impl TableProvider for ChunkTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let reader = self.format.reader();
         let source = reader.file_source(Arc::clone(&self.schema).into());
+        // Files taken from a common list would be in any order, and gone when the plan is executed a second time.
         let scan = FileScanConfigBuilder::new(self.objects.clone(), source)
+            .with_preserve_order(true)
             .with_file_groups(vec![FileGroup::new(self.files.clone())])
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)

@@ -27,7 +27,11 @@ pub struct Store {
     id_type: DataType,
     /// In the order of [`Table::ALL`].
     pub(super) tables: Vec<DeltaTable>,
-    /// The application transaction of each table, in the same order: reading it from the log costs as much as a commit.
+    /// The newest version of each table that is known, in the same order; after a commit its table may be an older one.
+    pub(super) versions: Vec<Version>,
+    /// The version at which each table was loaded as a whole.
+    pub(super) loaded: Vec<Version>,
+    /// The application transaction of each table: reading it from the log costs as much as a commit.
     pub(super) commits: Vec<Option<i64>>,
 }
 
@@ -64,7 +68,9 @@ impl Store {
     }
 
     async fn checked(location: StoreLocation, id_type: DataType, tables: Vec<DeltaTable>) -> Result<Self> {
-        let mut store = Self { location, id_type, tables, commits: vec![None; Table::ALL.len()] };
+        let versions: Vec<Version> = tables.iter().map(|table| table.version().unwrap_or_default()).collect();
+        let commits = vec![None; Table::ALL.len()];
+        let mut store = Self { location, id_type, tables, loaded: versions.clone(), versions, commits };
         store.check_columns()?;
         for table in Table::ALL {
             store.read_commit(table).await?;
@@ -101,6 +107,7 @@ impl Store {
     pub(super) async fn refresh_table(&mut self, table: Table) -> Result<()> {
         let outcome = self.tables[table as usize].update_state().await;
         outcome.map_err(|cause| self.failed("read", cause))?;
+        self.versions[table as usize] = self.tables[table as usize].version().unwrap_or_default();
         self.read_commit(table).await
     }
 
@@ -123,18 +130,24 @@ impl Store {
         &self.id_type
     }
 
+    /// Refuses documents whose ids are not of the store's type: none of them could be found again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where they are of another.
+    pub fn expect_ids(&self, id_type: &DataType) -> Result<()> {
+        if id_type == &self.id_type { Ok(()) } else { Err(other_ids(&self.location, &self.id_type, id_type)) }
+    }
+
     /// The table's columns in this store, the partition column included.
     #[must_use]
     pub fn schema(&self, table: Table) -> SchemaRef {
         table.schema(&self.id_type)
     }
 
-    /// The version of a table's log: how many transactions it has seen, less one.
-    ///
-    /// # Errors
-    /// [`Error::Store`] never, in an opened store.
-    pub fn version(&self, table: Table) -> Result<Version> {
-        Ok(self.snapshot(table)?.version())
+    /// The version of a table's log that is known: how many transactions it has seen, less one.
+    #[must_use]
+    pub fn version(&self, table: Table) -> Version {
+        self.versions[table as usize]
     }
 
     /// The number of the last commit that a table has seen; `None` before the first.
@@ -158,9 +171,14 @@ impl Store {
         Ok(Arc::new(StoreTable::try_new(&self.location, table, &self.id_type, self.snapshot(table)?)?))
     }
 
+    /// A table as it is at [`Store::version`].
     pub(super) fn snapshot(&self, table: Table) -> Result<&EagerSnapshot> {
         let state = self.tables[table as usize].snapshot().map_err(|cause| self.failed("read", cause))?;
-        Ok(state.snapshot())
+        if state.version() == self.version(table) {
+            return Ok(state.snapshot());
+        }
+        // Never an older table in place of the newest: that would take rows for absent that are there.
+        Err(self.failed("read", format!("`{}` was committed to and not read since", table.name())))
     }
 
     pub(super) fn log(&self, table: Table) -> LogStoreRef {
@@ -176,15 +194,7 @@ impl Store {
             let (found, expected) = (self.snapshot(table)?.arrow_schema(), table.schema(&self.id_type));
             let same_ids = match (found.field_with_name("doc_id"), expected.field_with_name("doc_id")) {
                 (Ok(found), Ok(expected)) if found.data_type() != expected.data_type() => {
-                    return Err(Error::Refused {
-                        store: self.location.to_string(),
-                        reason: format!(
-                            "has document ids of the type {}, and these documents have {}",
-                            found.data_type(),
-                            expected.data_type()
-                        ),
-                        hint: "name another id column, or a new store".to_owned(),
-                    });
+                    return Err(other_ids(&self.location, found.data_type(), expected.data_type()));
                 }
                 (found, expected) => found.is_ok() == expected.is_ok(),
             };
@@ -258,9 +268,19 @@ fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
     default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
 }
 
+fn other_ids(location: &StoreLocation, own: &DataType, documents: &DataType) -> Error {
+    Error::Refused {
+        store: location.to_string(),
+        reason: format!("has document ids of the type {own}, and these documents have {documents}"),
+        hint: "name another id column, or a new store".to_owned(),
+    }
+}
+
 fn failed(location: &StoreLocation, doing: &str, cause: impl Into<Cause>) -> Error {
     Error::Store { doing: doing.to_owned(), store: location.to_string(), source: cause.into() }
 }
 
 #[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod tests;

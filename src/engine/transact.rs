@@ -1,16 +1,19 @@
 //! Transactions: how a table's log is written, and what is known after an error. In: actions for one table. Out: the
 //! table's next version, or who was faster. It may not know what the actions mean.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake_core::kernel::transaction::{CommitData, PROTOCOL};
 use deltalake_core::kernel::{Action, Add, Transaction, Version};
-use deltalake_core::logstore::get_actions;
+use deltalake_core::logstore::{CommitOrBytes, get_actions};
+use deltalake_core::protocol::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::config::TablePropertiesExt;
+use deltalake_core::{DeltaTable, DeltaTableError};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::files::{FILE_BYTES, TableFiles, WrittenFile};
 use super::store::{APPLICATION, Store};
@@ -22,8 +25,7 @@ pub(super) const RUN_ID: &str = "quarryRun";
 pub(super) const NUMBER: &str = "quarryCommit";
 /// So often a change that other writers may come between is tried.
 pub(super) const ATTEMPTS: usize = 16;
-/// After so many transactions a table is loaded anew; a divisor of the hundred between two checkpoints, whose version is then
-/// loaded from the checkpoint.
+/// After so many transactions a table is loaded anew.
 const RELOAD: u64 = 20;
 /// After an error the log is read again: so often, with this pause before each reading but the first.
 const READINGS: u32 = 4;
@@ -61,14 +63,14 @@ impl Store {
     /// Tries a change that other writers may come between and that adds at least one file. False: another writer was
     /// faster, the log has been read again, and the change must be made anew.
     pub(super) async fn attempt(&mut self, table: Table, change: Change<'_>) -> Result<bool> {
-        let before = self.version(table)?;
+        let before = self.version(table);
         let added = change.actions.iter().find_map(|action| match action {
             Action::Add(add) => Some(add.path.clone()),
             _ => None,
         });
         let Err(cause) = self.transact(table, change).await else { return Ok(true) };
         self.read_again(table).await?;
-        let after = self.version(table)?;
+        let after = self.version(table);
         if self.was_added(table, before + 1..=after, added.as_deref()).await? {
             return Ok(true);
         }
@@ -119,22 +121,18 @@ impl Store {
         self.refresh_table(table).await
     }
 
-    /// One transaction in one table's log, on top of the version last read; no other writer may have come between.
+    /// One transaction in one table's log, on top of the version last known; no other writer may have come between. The table is
+    /// then as it is after it.
     pub(super) async fn transact(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
+        self.write_log(table, change).await?;
+        self.load_behind(table).await
+    }
+
+    /// The same, but the table is not read again: for that, all its files are gone through, as many as there are.
+    pub(super) async fn write_log(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         let Change { actions, run_id, number, compaction } = change;
-        let mut info = vec![(RUN_ID.to_owned(), Value::from(run_id))];
+        let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
         info.extend(number.map(|number| (NUMBER.to_owned(), Value::from(number))));
-        let state = self.tables[table as usize].snapshot()?;
-        // Every hundredth transaction writes a checkpoint, and only those look for logs of more than a month ago: it takes a
-        // listing of the whole log.
-        let checkpoint = (state.version() + 2).is_multiple_of(state.table_config().checkpoint_interval().get());
-        let mut properties = CommitProperties::default()
-            .with_metadata(info)
-            .with_max_retries(0)
-            .with_cleanup_expired_logs(if checkpoint { None } else { Some(false) });
-        if let Some(number) = number {
-            properties = properties.with_application_transaction(Transaction::new(APPLICATION, number));
-        }
         let operation = if compaction {
             DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 }
         } else {
@@ -144,27 +142,70 @@ impl Store {
                 predicate: None,
             }
         };
-        let log = self.log(table);
-        let commit = CommitBuilder::from(properties).with_actions(actions);
-        let finalized = commit.build(Some(state as &dyn TableReference), log, operation).await?;
-        self.tables[table as usize].state = Some(finalized.snapshot());
-        if (finalized.version + 1).is_multiple_of(RELOAD) {
-            self.reload(table, finalized.version).await;
-        }
+        let state = self.tables[table as usize].snapshot()?;
+        let interval = state.table_config().checkpoint_interval().get();
+        PROTOCOL.can_commit(state, &actions, &operation)?;
+        let transaction = number.map(|number| Transaction::new(APPLICATION, number));
+        let entry = CommitData::new(actions, operation, info, transaction.into_iter().collect()).get_bytes()?;
+        let version = self.versions[table as usize] + 1;
+        self.log(table).write_commit_entry(version, CommitOrBytes::LogBytes(entry), Uuid::new_v4()).await?;
+        self.versions[table as usize] = version;
         if number.is_some() {
             self.commits[table as usize] = number;
+        }
+        if (version + 1).is_multiple_of(interval)
+            && let Err(cause) = self.write_checkpoint(table).await
+        {
+            // A log can be read without; the next one makes up for it.
+            tracing::debug!(%cause, table = table.name(), "no checkpoint is written");
         }
         Ok(())
     }
 
-    /// Loads the version that was just committed from the log. What follows a loaded version is kept transaction by
-    /// transaction, each of which the next one goes through again; a checkpoint is one piece.
-    async fn reload(&mut self, table: Table, version: Version) {
-        let mut loaded = deltalake_core::DeltaTable::new(self.log(table));
-        match loaded.load_version(version).await {
-            Ok(()) => self.tables[table as usize] = loaded,
-            Err(cause) => tracing::debug!(%cause, table = table.name(), "the log is kept as it was read"),
+    /// Writes a checkpoint of a table, and removes log entries of more than a month ago where the table has it so.
+    async fn write_checkpoint(&mut self, table: Table) -> Result<(), DeltaTableError> {
+        self.load_behind(table).await?;
+        let loaded = &self.tables[table as usize];
+        create_checkpoint(loaded, None).await?;
+        if loaded.snapshot()?.table_config().enable_expired_log_cleanup() {
+            cleanup_metadata(loaded, None).await?;
         }
+        self.load_anew(table).await
+    }
+
+    /// Reads what [`Store::write_log`] has written to these tables, where they were not read since.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`] where a log cannot be read.
+    pub async fn catch_up(&mut self, tables: &[Table]) -> Result<()> {
+        for table in tables {
+            if self.load_behind(*table).await.is_err() {
+                self.read_again(*table).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a table to the version last known. What follows a loaded version is kept transaction by transaction, each of which
+    /// the next reading goes through again, so now and then it is loaded anew.
+    async fn load_behind(&mut self, table: Table) -> Result<(), DeltaTableError> {
+        let (known, loaded) = (self.versions[table as usize], self.loaded[table as usize]);
+        if self.tables[table as usize].version() == Some(known) {
+            return Ok(());
+        }
+        if known >= loaded + RELOAD {
+            return self.load_anew(table).await;
+        }
+        self.tables[table as usize].update_incremental(Some(known)).await
+    }
+
+    async fn load_anew(&mut self, table: Table) -> Result<(), DeltaTableError> {
+        let known = self.versions[table as usize];
+        let mut loaded = DeltaTable::new(self.log(table));
+        loaded.load_version(known).await?;
+        self.tables[table as usize] = loaded;
+        self.loaded[table as usize] = known;
+        Ok(())
     }
 
     /// One file with these rows, of a table without partitions; none without rows.

@@ -94,16 +94,28 @@ impl Checkpoint {
 /// heads is as welcome as a whole model. The kind of file is told by its content.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })?;
-    let tensors = match bytes.as_slice() {
-        [b'P', b'K', ..] | [0x80, _, b'}' | 0x8a, ..] => pytorch::read_tensors(&bytes),
-        _ => stored::read_tensors(&bytes),
-    };
-    tensors.map_err(|reason| Error::Checkpoint {
+    tensors_of(&bytes).map_err(|reason| Error::Checkpoint {
         path: path.to_owned(),
         reason,
         hint: "safetensors, pytorch_model.bin and Lightning .ckpt files can be read; download a damaged file again"
             .to_owned(),
     })
+}
+
+fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+    match bytes {
+        [b'P', b'K', ..] | [0x80, _, b'}' | 0x8a, ..] => pytorch::read_tensors(bytes),
+        _ => stored::read_tensors(bytes),
+    }
+}
+
+/// Reads bytes as all that a checkpoint is made of and forgets what it was: for fuzzing, which looks for a panic, a hang, or
+/// memory out of all proportion.
+#[doc(hidden)]
+pub fn read_anything(bytes: &[u8]) {
+    drop(tensors_of(bytes));
+    drop(pytorch::read_tensors(bytes));
+    drop(pytorch::read_pickle(bytes));
 }
 
 /// A tensor that does not fit, as an error about its file.
@@ -175,6 +187,7 @@ pub fn tokenizer_from_vocabulary(path: &Path, lowercase: Option<bool>) -> tokeni
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a test that fails says where its case is")]
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
@@ -228,6 +241,77 @@ mod tests {
         let folder = folder_with("pytorch_model.bin", &bytes[..bytes.len() / 2]);
         let error = Checkpoint::open(folder.path(), None).expect_err("truncated");
         assert!(error.to_string().contains("cut off"), "{error}");
+    }
+
+    /// Small files of every kind, which fuzzing begins with.
+    fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+        let tensors = BTreeMap::from([
+            ("a".to_owned(), Tensor { shape: vec![2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] }),
+            ("b".to_owned(), Tensor { shape: vec![4], values: vec![-1.0, 0.5, 0.25, 8.0] }),
+        ]);
+        let mut whole = made_up(&tiny(), false);
+        whole.retain(|name, _| !name.contains("layer.1"));
+        let whole = Weights::check(whole, &mut BertConfig { num_hidden_layers: 1, ..tiny() }).expect("they fit");
+        let pickle =
+            b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bc__builtin__\ndict\n)R]q\x01(K\x02h\x01eu."
+                .to_vec();
+        vec![
+            ("lightning.ckpt", torch_save(&tensors, true)),
+            ("pickle", pickle),
+            ("pytorch.bin", torch_save(&tensors, false)),
+            ("whole-int8.safetensors", write_tensors(&whole, WeightForm::Int8).expect("it serializes")),
+        ]
+    }
+
+    #[test]
+    fn the_seeds_are_those_of_the_repository() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/checkpoint");
+        for (name, bytes) in seeds() {
+            let path = folder.join(name);
+            if std::env::var_os("QUARRY_WRITE_SEEDS").is_some() {
+                std::fs::write(&path, &bytes).expect("written");
+            }
+            assert!(std::fs::read(&path).expect(name) == bytes, "{name}: set QUARRY_WRITE_SEEDS=1 to write it anew");
+        }
+    }
+
+    #[test]
+    fn damaged_checkpoints_never_panic() {
+        let mut state = 2026_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        let seeds = seeds();
+        let started = std::time::Instant::now();
+        let mut cases = 0;
+        while started.elapsed().as_millis() < 2000 {
+            let (name, mut bytes) = seeds[cases % seeds.len()].clone();
+            for _ in 0..=random() % 4 {
+                let at = random() % bytes.len().max(1);
+                match random() % 6 {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, random() as u8),
+                    2 => bytes[at..].iter_mut().take(8).for_each(|byte| *byte = [0, 0xff, 0x7f][random() % 3]),
+                    3 => drop(bytes.drain(at..(at + random() % 40).min(bytes.len()))),
+                    4 => bytes.extend_from_within(at..),
+                    _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = random() as u8),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            let one = std::time::Instant::now();
+            if let Err(panic) = std::panic::catch_unwind(|| read_anything(&bytes)) {
+                let path = std::env::temp_dir().join(format!("damaged-{name}"));
+                std::fs::write(&path, &bytes).expect("written");
+                eprintln!("case {cases}, from {name}: the bytes are in {}", path.display());
+                std::panic::resume_unwind(panic);
+            }
+            assert!(one.elapsed().as_secs() < 10, "case {cases}, from {name}, takes {:?}", one.elapsed());
+            cases += 1;
+        }
+        assert!(cases > 50, "only {cases} cases");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Sizes beyond this are a damaged file, not a model; it also keeps every product of two of them far from overflow.
 const LARGEST: usize = 1 << 24;
 
+/// Every layer is a dozen names to look for.
+const MOST_LAYERS: usize = 1024;
+
 /// The shape of a BERT encoder and its match head, as `config.json` says it; unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
@@ -143,6 +146,10 @@ impl BertConfig {
                 return Err((format!("`{key}` is {value}"), "a size must be between 1 and 2^24"));
             }
         }
+        if self.num_hidden_layers > MOST_LAYERS {
+            let layers = self.num_hidden_layers;
+            return Err((format!("`num_hidden_layers` is {layers}"), "there are at most 1024 layers"));
+        }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let (size, heads) = (self.hidden_size, self.num_attention_heads);
             return Err((
@@ -188,6 +195,7 @@ pub(crate) mod tests {
         assert!(refuse(|config| config.num_attention_heads = 3).contains("3 attention heads"));
         assert!(refuse(|config| config.vocab_size = 0).contains("`vocab_size` is 0"));
         assert!(refuse(|config| config.vocab_size = usize::MAX).contains("`vocab_size`"));
+        assert!(refuse(|config| config.num_hidden_layers = 1 << 20).contains("`num_hidden_layers` is 1048576"));
         assert!(refuse(|config| config.type_vocab_size = 1).contains("type_vocab_size"));
     }
 

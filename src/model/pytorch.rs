@@ -17,12 +17,9 @@ pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl", usize::MAX)?;
     let pickle = Pickle::parse(&pickle).map_err(|error| error.to_string())?;
-    let root = pickle.lookup(pickle.root(), "state_dict").unwrap_or(pickle.root());
     let mut budget = bytes.len();
     let mut tensors = BTreeMap::new();
-    for (key, value) in pickle.items(root) {
-        let Some(name) = pickle.text(*key) else { continue };
-        let Some(view) = View::describe(&pickle, *value) else { continue };
+    for (name, view) in views(&pickle) {
         let Some(kind) = view.kind else { continue };
         let tensor =
             view.load(kind, &mut archive, &mut budget).map_err(|reason| format!("tensor `{name}`: {reason}"))?;
@@ -32,6 +29,17 @@ pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         return Err("it holds no state dictionary with float tensors".to_owned());
     }
     Ok(tensors)
+}
+
+/// How many tensors a pickle describes, without their values.
+pub(super) fn read_pickle(bytes: &[u8]) -> Result<usize, String> {
+    let pickle = Pickle::parse(bytes).map_err(|error| error.to_string())?;
+    Ok(views(&pickle).count())
+}
+
+fn views(pickle: &Pickle) -> impl Iterator<Item = (&str, View<'_>)> {
+    let root = pickle.lookup(pickle.root(), "state_dict").unwrap_or(pickle.root());
+    pickle.items(root).iter().filter_map(|(key, value)| Some((pickle.text(*key)?, View::describe(pickle, *value)?)))
 }
 
 struct Archive<'a> {

@@ -131,14 +131,12 @@ type Part = (String, CharSpan, String);
 
 /// The mentions of an annotation file.
 fn annotations(xml: &str, labels: Labels) -> Result<Annotations, Broken> {
-    let mut pieces = Pieces::new(xml);
     let mut found = Annotations::default();
     let mut entity: Option<Tag> = None;
     let mut mention: Option<(usize, Vec<Part>)> = None;
     let (mut part, mut sequence): (Option<String>, Option<(CharSpan, String)>) = (None, None);
-    loop {
-        let line = pieces.line();
-        let Some(piece) = pieces.piece()? else { break };
+    for next in Pieces::new(xml) {
+        let (line, piece) = next?;
         match piece {
             Piece::Open(tag) => match tag.name.as_str() {
                 "document" => (found.id, found.line) = (tag.get("DOCID").map(str::to_owned), line),

@@ -23,18 +23,15 @@ pub(super) const ENDINGS: &[&str] = &[".qa", ".xml", ".sgm"];
 pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
     let Some(text) = file.text(corpus)? else { return Ok(()) };
     let labels = options.labels.unwrap_or(Labels::Fine);
-    let mut pieces = Pieces::new(&text);
     let mut document: Option<Assembler> = None;
     let (mut inline, mut documents, mut began) = (Inline::default(), 0, 1);
     let mut id: Option<String> = None;
-    loop {
-        let line = pieces.line();
-        let place = Place::Line(line);
-        let piece = match pieces.piece() {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break,
+    for next in Pieces::new(&text) {
+        let (line, piece) = match next {
+            Ok(next) => next,
             Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
         };
+        let place = Place::Line(line);
         match piece {
             Piece::Open(tag) if tag.name == "DOC" => (documents, began, document) = (documents + 1, line, None),
             Piece::Open(tag) if tag.name == "DOCNO" => id = Some(String::new()),

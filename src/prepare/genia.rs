@@ -32,19 +32,16 @@ struct Sentence {
 pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
     let Some(text) = file.text(corpus)? else { return Ok(()) };
     let labels = options.labels.unwrap_or(Labels::Coarse);
-    let mut pieces = Pieces::new(&text);
     let mut document: Option<Assembler> = None;
     let mut sentence: Option<Sentence> = None;
     let (mut id, mut in_id, mut began) = (String::new(), false, 1);
     let mut articles = 0;
-    loop {
-        let line = pieces.line();
-        let place = Place::Line(line);
-        let piece = match pieces.piece() {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break,
+    for next in Pieces::new(&text) {
+        let (line, piece) = match next {
+            Ok(next) => next,
             Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
         };
+        let place = Place::Line(line);
         match piece {
             Piece::Open(tag) => match tag.name.as_str() {
                 "article" => (id, document, began, articles) = (String::new(), None, line, articles + 1),

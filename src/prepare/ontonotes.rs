@@ -39,17 +39,14 @@ pub(super) fn plain_token(token: &str) -> &str {
 /// Reads one file.
 pub(super) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
     let Some(text) = file.text(corpus)? else { return Ok(()) };
-    let mut pieces = Pieces::new(&text);
     let mut document: Option<Assembler> = None;
     let (mut inline, mut documents) = (Inline::default(), 0);
-    loop {
-        let line = pieces.line();
-        let place = Place::Line(line);
-        let piece = match pieces.piece() {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break,
+    for next in Pieces::new(&text) {
+        let (line, piece) = match next {
+            Ok(next) => next,
             Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
         };
+        let place = Place::Line(line);
         match piece {
             Piece::Open(tag) if tag.name == "DOC" => {
                 documents += 1;

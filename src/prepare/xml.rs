@@ -37,7 +37,7 @@ impl Tag {
 /// What is wrong with a file, and in which line.
 pub(super) type Broken = (usize, String);
 
-/// Reads an XML file piece by piece.
+/// Reads an XML file piece by piece, each with the line it begins in; what follows something broken means nothing.
 pub(super) struct Pieces<'text> {
     reader: Reader<&'text [u8]>,
     text: &'text str,
@@ -56,7 +56,7 @@ impl<'text> Pieces<'text> {
     }
 
     /// The line that the piece behind the last one begins in.
-    pub(super) fn line(&mut self) -> usize {
+    fn line(&mut self) -> usize {
         let position = (self.reader.buffer_position() as usize).min(self.text.len());
         self.line_at(position)
     }
@@ -69,7 +69,7 @@ impl<'text> Pieces<'text> {
     }
 
     /// The next piece; none at the end.
-    pub(super) fn piece(&mut self) -> Result<Option<Piece<'text>>, Broken> {
+    fn piece(&mut self) -> Result<Option<Piece<'text>>, Broken> {
         if let Some(name) = self.pending.take() {
             return Ok(Some(Piece::Close(name)));
         }
@@ -106,6 +106,15 @@ impl<'text> Pieces<'text> {
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::DocType(_) => continue,
             };
         }
+    }
+}
+
+impl<'text> Iterator for Pieces<'text> {
+    type Item = Result<(usize, Piece<'text>), Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.line();
+        self.piece().transpose().map(|piece| Ok((line, piece?)))
     }
 }
 
@@ -166,10 +175,9 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Result<String, Broken> {
-        let mut pieces = Pieces::new(text);
         let mut shown = String::new();
-        while let Some(piece) = pieces.piece()? {
-            let piece = match piece {
+        for next in Pieces::new(text) {
+            let piece = match next?.1 {
                 Piece::Open(tag) => format!("<{} {:?}>", tag.name, tag.attributes),
                 Piece::Close(name) => format!("</{name}>"),
                 Piece::Text(text) => text.into_owned(),

@@ -1,45 +1,32 @@
 //! Chunk by chunk, commit by commit. In: the documents that are still to be done. Out: commits, each of whole slices in file
 //! order, so that how far the store is can be said as one row of one file. It may not commit out of that order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::compute::cast;
-use chrono::Utc;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::Run;
-use super::known::{Replaced, known, replaced};
-use crate::console::{Progress, ProgressDisplay, Style};
-use crate::engine::admit::{Admission, AdmitExec, Changed};
+use super::commit::Position;
+use super::known::{known, replaced};
+use crate::console::{self, Progress, ProgressDisplay, Style};
+use crate::engine::admit::{Admission, AdmitExec, Replaced};
 use crate::engine::chunk::{Chunk, Chunks};
-use crate::engine::commit::Commit;
 use crate::engine::counters::Counters;
-use crate::engine::cut::{Cut, cut};
+use crate::engine::cut::cut;
 use crate::engine::extract::ExtractExec;
-use crate::engine::files::{TableFiles, WrittenFile};
 use crate::engine::input::Documents;
 use crate::engine::write::{WriteExec, WriteSpec};
 use crate::error::{Cause, Error, Result};
 use crate::job::{Job, Ready};
-use crate::tables::{self, SourceRow, Stamp, Table};
+use crate::tables::Table;
 
 /// Seconds after which a commit is made, however little it brings: no more than this is lost with a killed run.
 const COMMIT_SECONDS: u64 = 120;
-
-/// Everything before a row of a file is done: the place where a commit ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    /// The files before this one are done.
-    file: usize,
-    /// And of this one the rows before this.
-    row: i64,
-}
 
 /// The whole plan: scan, leave out what is done, extract, write.
 pub(super) async fn plan(
@@ -62,17 +49,29 @@ impl Run {
     pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<bool> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
-        let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
-        let replaced = replaced(&self.context, &self.documents, &whole, self.store.location()).await?;
+        let mut replaced = self.replaced(&begun).await?;
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
         let mut display = ProgressDisplay::new(style, total);
         let mut reached = Position { file: 0, row: 0 };
         let commit_documents = job.file.store.commit_documents;
-        for chunk in Chunks::new(&self.documents.files, &begun, commit_documents) {
-            if self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await? {
-                display.finish();
-                return Ok(false);
+        let chunks = |run: &Self, reached: &Position| {
+            Chunks::new(&run.documents.files, &begun, commit_documents).from(reached.file, reached.row)
+        };
+        let mut left = chunks(self, &reached);
+        while let Some(chunk) = left.next() {
+            match self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    display.finish();
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.find_broken(error, &chunk).await?;
+                    // Rows that cannot be read replace no others.
+                    replaced = self.replaced(&begun).await?;
+                    left = chunks(self, &reached);
+                }
             }
         }
         display.finish();
@@ -82,36 +81,61 @@ impl Run {
         Ok(true)
     }
 
-    fn stopped(&self) -> bool {
-        self.ready.extractor.stop.load(std::sync::atomic::Ordering::Relaxed)
+    /// The rows of all the input that later rows replace.
+    async fn replaced(&mut self, begun: &BTreeMap<String, i64>) -> Result<Arc<Replaced>> {
+        loop {
+            let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
+            match replaced(&self.context, &self.documents, &whole).await {
+                Ok(replaced) => return Ok(replaced),
+                Err(error) => self.find_broken(error, &whole).await?,
+            }
+        }
     }
 
-    fn next_commit(&self) -> i64 {
-        self.store.last_commit().unwrap_or(0) + 1
+    /// Looks for the files of a chunk that an error came from. What can be read of them is still to be done, and they are refused
+    /// with the commit that does it. Gives the error back where all can be read, for then it came from elsewhere.
+    async fn find_broken(&mut self, error: Error, chunk: &Chunk) -> Result<()> {
+        if !matches!(error, Error::Engine { .. }) {
+            return Err(error);
+        }
+        let mut found = false;
+        for range in &chunk.ranges {
+            if self.documents.files[range.file].broken.is_some() {
+                continue;
+            }
+            let Some((rows, reason)) = self.documents.broken(&self.context, range.file).await? else { continue };
+            let file = &mut self.documents.files[range.file];
+            let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
+            console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+            file.broken = Some((rows, reason.clone()));
+            self.documents.unreadable.push((file.clone(), reason));
+            found = true;
+        }
+        if found { Ok(()) } else { Err(error) }
+    }
+
+    fn stopped(&self) -> bool {
+        self.ready.extractor.stop.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// One plan over one chunk; true where it was stopped.
     async fn chunk(
         &mut self,
         chunk: &Chunk,
-        replaced: &Replaced,
+        replaced: &Arc<Replaced>,
         commit_documents: u64,
         reached: &mut Position,
         display: &mut ProgressDisplay,
         total: Option<u64>,
     ) -> Result<bool> {
         let known = if self.ledger.has_documents() {
+            self.store.catch_up(&[Table::Documents]).await?;
             known(&self.context, &self.documents, chunk, &self.store, &self.ready.spec_id).await?
         } else {
             HashMap::new()
         };
         let admission = Arc::new(Admission::new(known, Arc::clone(replaced)));
-        let stamp = Stamp {
-            run_id: self.id.clone(),
-            commit: self.next_commit(),
-            spec_id: self.ready.spec_id.clone(),
-            finished_at: Utc::now(),
-        };
+        let stamp = self.stamp(self.next_commit());
         let write = WriteSpec {
             cut_rows: commit_documents,
             cut_seconds: COMMIT_SECONDS,
@@ -149,111 +173,6 @@ impl Run {
         Ok(stopped)
     }
 
-    /// Where a cut ends.
-    fn position(&self, cut: &Cut) -> Position {
-        let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
-        let whole = self.documents.files[file].rows.is_some_and(|rows| cut.row >= rows);
-        if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } }
-    }
-
-    /// Where a chunk ends.
-    fn end(&self, chunk: &Chunk) -> Position {
-        let Some(last) = chunk.ranges.last() else { return Position { file: 0, row: 0 } };
-        let rows = self.documents.files[last.file].rows.unwrap_or(i64::MAX);
-        if last.rows.end >= rows {
-            Position { file: last.file + 1, row: 0 }
-        } else {
-            Position { file: last.file, row: last.rows.end }
-        }
-    }
-
-    /// Commits a cut, and with it all files before `position`.
-    async fn commit(
-        &mut self,
-        admission: &Admission,
-        cut: Option<Cut>,
-        reached: &mut Position,
-        position: Position,
-    ) -> Result<()> {
-        let files = &self.documents.files;
-        let mut sources: Vec<SourceRow> = files[reached.file..position.file]
-            .iter()
-            .map(|file| self.ledger.done(file, self.documents.rows_of(file)))
-            .collect();
-        let (number, cut_files) = match cut {
-            Some(cut) => (cut.commit, cut.files),
-            // Nothing was new up to here; without a finished file there is nothing to say either.
-            None if sources.is_empty() => return Ok(()),
-            None => (self.next_commit(), Vec::new()),
-        };
-        if position.row > 0 {
-            sources.push(self.ledger.partial(&files[position.file], position.row));
-        }
-        let before = |changed: &Changed| {
-            let file = files.iter().position(|file| file.path == changed.source).unwrap_or(usize::MAX);
-            Position { file, row: changed.row } < position
-        };
-        let changed = admission.take_changed(before);
-        let started = Instant::now();
-        let mut commit = Commit { number, run_id: self.id.clone(), files: cut_files, sources, ..Commit::default() };
-        if !changed.is_empty() {
-            let ids: ArrayRef = Arc::new(changed.iter().map(|one| Some(one.id.as_str())).collect::<StringArray>());
-            let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
-            commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
-        }
-        self.bring(commit).await?;
-        self.committing += started.elapsed();
-        *reached = position;
-        Ok(())
-    }
-
-    /// Commits, taking out the rows that earlier visits to the same files left in `sources`.
-    async fn bring(&mut self, mut commit: Commit) -> Result<()> {
-        let stale = self.ledger.stale(&commit.sources);
-        if !stale.is_empty() {
-            commit.replace(self.store.forget_sources(&self.ready.spec_id, self.ledger.input_hash(), &stale).await?);
-        }
-        self.store.commit(&commit).await?;
-        self.ledger.remember(&commit.sources);
-        Ok(())
-    }
-
-    /// Commits rows of `rejects` for files that cannot be read and are not on record as such.
-    async fn refuse_files(&mut self) -> Result<()> {
-        let new = self.ledger.new_unreadable(&self.documents.unreadable);
-        if new.is_empty() {
-            return Ok(());
-        }
-        let stamp = Stamp {
-            run_id: self.id.clone(),
-            commit: self.next_commit(),
-            spec_id: self.ready.spec_id.clone(),
-            finished_at: Utc::now(),
-        };
-        let files: Vec<(&str, &str)> = new.iter().map(|(file, reason)| (file.path.as_str(), reason.as_str())).collect();
-        let rows = tables::refused_files(&files, self.store.id_type()).and_then(|batch| tables::split(&batch, &stamp));
-        let rows = rows.map_err(|source| failed("write the rejects", source))?.rejects;
-        let mut writer = TableFiles::new(Table::Rejects, self.store.location(), &stamp.spec_id);
-        let mut written: Vec<WrittenFile> = Vec::new();
-        written.extend(writer.write(&rows).await.map_err(|source| failed("write the rejects", source))?);
-        written.extend(writer.finish().await.map_err(|source| failed("write the rejects", source))?);
-        let sources = new.iter().map(|(file, reason)| self.ledger.refused(file, reason)).collect();
-        let commit =
-            Commit { number: stamp.commit, run_id: self.id.clone(), files: written, sources, ..Commit::default() };
-        self.bring(commit).await
-    }
-
-    /// The last commit of a replacement: rows of other specifications go.
-    async fn drop_others(&mut self) -> Result<()> {
-        let dropped = self.store.drop_other_specs(&self.ready.spec_id).await?;
-        if dropped.replaced.is_empty() {
-            return Ok(());
-        }
-        let mut commit = Commit { number: self.next_commit(), run_id: self.id.clone(), ..Commit::default() };
-        commit.replace(dropped);
-        self.store.commit(&commit).await
-    }
-
     fn progress(&self, total: Option<u64>) -> Progress {
         let counters = &self.ready.extractor.counters;
         Progress {
@@ -266,7 +185,7 @@ impl Run {
     }
 }
 
-fn failed(doing: &str, source: impl Into<Cause>) -> Error {
+pub(super) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
     Error::Engine { doing: doing.into(), source: source.into() }
 }
 

@@ -1,22 +1,21 @@
 //! What must be known before documents are read. In: ids of a chunk, ids of the whole input. Out: which of them the store has, and
 //! which rows later rows replace. It may not read a text.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
 
-use super::ledger::{query, strings};
+use crate::engine::admit::Replaced;
 use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;
-use crate::engine::location::StoreLocation;
+use crate::engine::query::{plan, words};
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
-
-/// Rows, by source, whose document comes again in a later row.
-pub(super) type Replaced = Arc<BTreeMap<String, BTreeSet<i64>>>;
 
 /// Content hashes, by id, of the chunk's documents that the store has under `spec_id`. The chunk's ids are held, the ledger's
 /// pass by.
@@ -27,60 +26,54 @@ pub(super) async fn known(
     store: &Store,
     spec_id: &str,
 ) -> Result<HashMap<String, String>> {
-    input(context, documents, chunk).await?;
-    let sql = format!(
-        "SELECT CAST(done.doc_id AS varchar), done.content_hash FROM documents AS done
-         JOIN (SELECT DISTINCT doc_id FROM input WHERE doc_id IS NOT NULL) AS new ON done.doc_id = new.doc_id
-         WHERE done.spec_id = '{spec_id}'"
-    );
-    let batches = query(context, &sql, &store.location().to_string()).await?;
-    Ok(strings(&batches, 0).zip(strings(&batches, 1)).collect())
+    let ids = documents.ids(context, chunk).await?.select_columns(&["doc_id"]).map_err(failed)?;
+    let batches = ids.collect().await.map_err(failed)?;
+    let ids: Vec<_> = batches.iter().map(|batch| Arc::clone(batch.column(0))).collect();
+    store.known_documents(spec_id, &ids).await
 }
 
-/// The rows of the input that later rows with the same id replace.
-pub(super) async fn replaced(
-    context: &SessionContext,
-    documents: &Documents,
-    whole: &Chunk,
-    store: &StoreLocation,
-) -> Result<Replaced> {
+/// The rows of the input that later rows with the same id replace. In memory: the ids that come more than once.
+pub(super) async fn replaced(context: &SessionContext, documents: &Documents, whole: &Chunk) -> Result<Arc<Replaced>> {
+    let mut replaced = Replaced::default();
     if documents.files.is_empty() {
-        return Ok(Replaced::default());
+        return Ok(Arc::new(replaced));
     }
-    input(context, documents, whole).await?;
-    let sql = "SELECT CAST(doc_id AS varchar), source, \"row\" FROM input WHERE doc_id IN
-         (SELECT doc_id FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1)";
-    let order: HashMap<&str, usize> =
+    let rows = documents.ids(context, whole).await?;
+    context.deregister_table("input").map_err(failed)?;
+    context.register_table("input", rows.into_view()).map_err(failed)?;
+    // Counting can go to disk where there are too many ids for memory; a join with the rows could not.
+    let again =
+        "SELECT CAST(doc_id AS varchar) FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
+    let mut last: HashMap<String, Option<(usize, i64)>> = HashMap::new();
+    let mut batches = plan(context, again).await?.execute_stream().await.map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        last.extend(words(&batch, 0)?.into_iter().map(|id| (id, None)));
+    }
+    if last.is_empty() {
+        return Ok(Arc::new(replaced));
+    }
+    let order: BTreeMap<&str, usize> =
         documents.files.iter().enumerate().map(|(number, file)| (file.path.as_str(), number)).collect();
-    let mut last: HashMap<String, (usize, i64)> = HashMap::new();
-    let mut replaced: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
-    let mut replace = |(file, row): (usize, i64)| {
-        replaced.entry(documents.files[file].path.clone()).or_default().insert(row);
-    };
-    for batch in query(context, sql, &store.to_string()).await? {
-        let rows = batch.column(2).as_primitive::<Int64Type>().values().to_vec();
-        let batch = std::slice::from_ref(&batch);
-        for ((id, source), row) in strings(batch, 0).zip(strings(batch, 1)).zip(rows) {
-            let place = (order.get(source.as_str()).copied().unwrap_or(0), row);
-            let latest = last.entry(id).or_insert(place);
-            if *latest < place {
-                replace(std::mem::replace(latest, place));
-            } else if *latest > place {
-                replace(place);
+    let rows = "SELECT CAST(doc_id AS varchar), source, \"row\" FROM input WHERE doc_id IS NOT NULL";
+    let mut batches = plan(context, rows).await?.execute_stream().await.map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        let rows = batch.column(2).as_primitive::<Int64Type>();
+        for ((id, source), row) in words(&batch, 0)?.iter().zip(words(&batch, 1)?).zip(rows.values()) {
+            let Some(latest) = last.get_mut(id) else { continue };
+            let place = (order.get(source.as_str()).copied().unwrap_or_default(), *row);
+            let earlier = match *latest {
+                Some(known) if known > place => Some(place),
+                known => latest.replace(place).and(known),
+            };
+            if let Some((file, row)) = earlier {
+                replaced.add(&documents.files[file].path, row);
             }
         }
     }
+    replaced.sort();
     Ok(Arc::new(replaced))
 }
 
-/// Makes a chunk's (source, row, `doc_id`) known as the table `input`.
-async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
-    let failed = |source: datafusion::error::DataFusionError| Error::Engine {
-        doing: "look at the documents' ids".into(),
-        source: source.into(),
-    };
-    let ids = documents.ids(context, chunk).await?;
-    context.deregister_table("input").map_err(failed)?;
-    context.register_table("input", ids.into_view()).map_err(failed)?;
-    Ok(())
+fn failed(source: DataFusionError) -> Error {
+    Error::Engine { doing: "look at the documents' ids".into(), source: source.into() }
 }

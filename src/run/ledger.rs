@@ -3,16 +3,17 @@
 //! few, documents are many.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 
 use crate::engine::input::InputSpec;
 use crate::engine::listing::{Listing, SourceFile};
+use crate::engine::query::{query_store, words};
 use crate::engine::store::Store;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::hash::short_hash;
 use crate::tables::SourceRow;
 
@@ -32,15 +33,45 @@ struct Visit {
 }
 
 impl Visit {
+    fn new(row: &SourceRow) -> Self {
+        Self {
+            size: row.size,
+            etag: row.etag.clone(),
+            modified: row.modified_at.map(|time| time.timestamp_micros()),
+            rows: row.rows,
+            outcome: row.outcome.clone(),
+        }
+    }
+
     /// Whether the file is the one that was visited.
     fn is_to(&self, file: &SourceFile) -> bool {
-        let same_tag = match (&self.etag, &file.meta.e_tag) {
-            (Some(before), Some(now)) => before == now,
-            _ => true,
-        };
-        let modified = file.meta.last_modified.timestamp_micros();
-        self.size == file.meta.size as i64 && same_tag && self.modified.is_none_or(|known| known == modified)
+        self.found(file.meta.size as i64, file.meta.e_tag.as_deref(), modified(file))
     }
+
+    /// Whether the row is about the file as it was visited.
+    fn is_same(&self, row: &SourceRow) -> bool {
+        self.found(row.size, row.etag.as_deref(), row.modified_at)
+    }
+
+    fn found(&self, size: i64, etag: Option<&str>, modified: Option<DateTime<Utc>>) -> bool {
+        let same_tag = match (&self.etag, etag) {
+            (Some(before), Some(now)) => before == now,
+            // A server that tells neither tag nor time may have changed the file.
+            _ => self.modified.is_some() || modified.is_some(),
+        };
+        let modified = modified.map(|time| time.timestamp_micros());
+        self.size == size && same_tag && self.modified.is_none_or(|known| Some(known) == modified)
+    }
+
+    /// Whether rows of the file were read.
+    fn has_begun(&self) -> bool {
+        self.outcome == DONE || self.outcome == PARTIAL || self.rows > 0
+    }
+}
+
+/// When a file was changed last, where its store says so: a web server need not.
+fn modified(file: &SourceFile) -> Option<DateTime<Utc>> {
+    Some(file.meta.last_modified).filter(|time| *time != DateTime::UNIX_EPOCH)
 }
 
 /// The files that earlier runs of this specification have visited.
@@ -64,21 +95,17 @@ impl Ledger {
         spec_id: &str,
         input: &InputSpec,
     ) -> Result<Self> {
-        let location = store.location().to_string();
         let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
         let input_hash = short_hash(parts.join("\u{1f}").as_bytes(), 8);
-        let sql = "SELECT spec_id FROM documents GROUP BY spec_id ORDER BY min(commit)";
-        let specs = strings(&query(context, sql, &location).await?, 0).collect();
         let sql = format!(
             "SELECT path, etag, outcome, size, rows, modified_at FROM sources
              WHERE input_hash = '{input_hash}' AND spec_id = '{spec_id}'"
         );
         let mut visits: BTreeMap<String, Vec<Visit>> = BTreeMap::new();
-        for batch in query(context, &sql, &location).await? {
+        for batch in query_store(context, store.location(), &sql).await? {
             let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
             let times = batch.column(5).as_primitive::<TimestampMicrosecondType>();
-            let one = std::slice::from_ref(&batch);
-            let text = strings(one, 0).zip(strings(one, 1)).zip(strings(one, 2));
+            let text = words(&batch, 0)?.into_iter().zip(words(&batch, 1)?).zip(words(&batch, 2)?);
             for (row, ((path, etag), outcome)) in text.enumerate() {
                 visits.entry(path).or_default().push(Visit {
                     size: integers(3).value(row),
@@ -95,7 +122,7 @@ impl Ledger {
             input_hash,
             visits,
             begun: BTreeMap::new(),
-            specs,
+            specs: store.specs()?,
         })
     }
 
@@ -103,12 +130,12 @@ impl Ledger {
     /// changed since is read anew: which of its documents are new is asked of each.
     pub(super) fn skip_done(&mut self, mut listing: Listing) -> (Listing, usize) {
         let before = listing.files.len();
-        let visit = |file: &SourceFile, outcome: &str| {
+        let visit = |file: &SourceFile, done: bool| {
             let visits = self.visits.get(&file.path)?;
-            visits.iter().find(|visit| visit.outcome == outcome && visit.is_to(file))
+            visits.iter().find(|visit| (visit.outcome == DONE) == done && visit.is_to(file))
         };
-        listing.files.retain(|file| visit(file, DONE).is_none());
-        let begun = |file: &SourceFile| visit(file, PARTIAL).map(|visit| (file.path.clone(), visit.rows));
+        listing.files.retain(|file| visit(file, true).is_none());
+        let begun = |file: &SourceFile| visit(file, false).map(|visit| (file.path.clone(), visit.rows));
         self.begun = listing.files.iter().filter_map(begun).collect();
         let done = before - listing.files.len();
         (listing, done)
@@ -157,9 +184,15 @@ impl Ledger {
         self.row(file, rows, PARTIAL)
     }
 
-    /// The row of a file that cannot be read.
-    pub(super) fn refused(&self, file: &SourceFile, reason: &str) -> SourceRow {
-        self.row(file, 0, reason)
+    /// The row of a file that cannot be read, or not from its row `rows` on.
+    pub(super) fn refused(&self, file: &SourceFile, rows: i64, reason: &str) -> SourceRow {
+        self.row(file, rows, reason)
+    }
+
+    /// Whether a row of `sources` says already what this one says.
+    pub(super) fn has(&self, row: &SourceRow, file: &SourceFile) -> bool {
+        let visits = self.visits.get(&row.path).into_iter().flatten();
+        visits.filter(|visit| visit.is_to(file)).any(|visit| visit.rows == row.rows && visit.outcome == row.outcome)
     }
 
     fn row(&self, file: &SourceFile, rows: i64, outcome: &str) -> SourceRow {
@@ -167,7 +200,7 @@ impl Ledger {
             path: file.path.clone(),
             size: file.meta.size as i64,
             etag: file.meta.e_tag.clone(),
-            modified_at: Some(file.meta.last_modified),
+            modified_at: modified(file),
             input_hash: self.input_hash.clone(),
             rows,
             outcome: outcome.to_owned(),
@@ -181,41 +214,20 @@ impl Ledger {
         rows.iter().map(|row| &row.path).filter(|path| self.visits.contains_key(*path)).cloned().collect()
     }
 
+    /// The files among `rows` that were visited, but not as they are now, or could not be read then: what was refused of them
+    /// is no more.
+    pub(super) fn changed(&self, rows: &[SourceRow]) -> BTreeSet<String> {
+        let changed = |row: &&SourceRow| {
+            let visits = self.visits.get(&row.path);
+            visits.is_some_and(|visits| !visits.iter().any(|visit| visit.is_same(row) && visit.has_begun()))
+        };
+        rows.iter().filter(changed).map(|row| row.path.clone()).collect()
+    }
+
     /// Takes committed rows down.
     pub(super) fn remember(&mut self, rows: &[SourceRow]) {
         for row in rows {
-            let visit = Visit {
-                size: row.size,
-                etag: row.etag.clone(),
-                modified: row.modified_at.map(|time| time.timestamp_micros()),
-                rows: row.rows,
-                outcome: row.outcome.clone(),
-            };
-            self.visits.insert(row.path.clone(), vec![visit]);
+            self.visits.insert(row.path.clone(), vec![Visit::new(row)]);
         }
     }
-}
-
-/// Runs SQL over the store's tables.
-pub(super) async fn query(context: &SessionContext, sql: &str, store: &str) -> Result<Vec<RecordBatch>> {
-    let failed = |source: datafusion::error::DataFusionError| {
-        let mut doing = String::from("read");
-        if let Some(table) = sql.split(" FROM ").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-            // Writing to a String cannot fail.
-            let _ = write!(doing, " `{table}` of");
-        }
-        Error::Store { doing, store: store.to_owned(), source: source.into() }
-    };
-    context.sql(sql).await.map_err(failed)?.collect().await.map_err(failed)
-}
-
-/// A string column over several batches, nulls as empty strings.
-pub(super) fn strings(batches: &[RecordBatch], column: usize) -> impl Iterator<Item = String> + '_ {
-    batches.iter().flat_map(move |batch| {
-        let values = arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8);
-        let values = values.map(|values| {
-            values.as_string::<i32>().iter().map(|value| value.unwrap_or_default().to_owned()).collect::<Vec<_>>()
-        });
-        values.unwrap_or_default()
-    })
 }

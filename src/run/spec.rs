@@ -4,7 +4,8 @@
 use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
-use super::ledger::{Ledger, query, strings};
+use super::ledger::Ledger;
+use crate::engine::query::{query_store, words};
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
 use crate::job::Ready;
@@ -19,13 +20,13 @@ pub(super) async fn check(
     asked: bool,
 ) -> Result<bool> {
     let Some(other) = ledger.other_spec() else { return Ok(false) };
-    let location = store.location().to_string();
     let runs = |spec_id: &str| {
         let sql = format!("SELECT job FROM runs WHERE spec_id = '{spec_id}' ORDER BY started_at DESC");
-        let location = &location;
         async move {
-            let batches = query(context, &sql, location).await?;
-            let jobs: Vec<Value> = strings(&batches, 0).filter_map(|job| serde_json::from_str(&job).ok()).collect();
+            let mut jobs: Vec<Value> = Vec::new();
+            for batch in query_store(context, store.location(), &sql).await? {
+                jobs.extend(words(&batch, 0)?.iter().filter_map(|job| serde_json::from_str(job).ok()));
+            }
             Ok::<_, Error>(jobs)
         }
     };
@@ -38,7 +39,7 @@ pub(super) async fn check(
     let changes = changes(&earlier["spec"], &ready.spec_parts);
     let changes = if changes.is_empty() { "something that is not on record".to_owned() } else { changes.join(", ") };
     Err(Error::Refused {
-        store: location,
+        store: store.location().to_string(),
         reason: format!(
             "holds documents extracted under another specification ({other}, now {}): {changes}",
             ready.spec_id

@@ -215,7 +215,7 @@ async fn rows_are_there_exactly_once_whatever_fails() {
     for seed in [1, 2] {
         // In a task of its own: what a run does to a store can be sent between threads.
         let (found, faults, kills) = tokio::spawn(everything(Some(seed))).await.unwrap();
-        assert!(faults > 20 && kills > 3, "seed {seed}: {faults} faults, {kills} kills");
+        assert!(faults > 20 && kills > 2, "seed {seed}: {faults} faults, {kills} kills");
         assert_eq!(found, expected, "seed {seed}: {faults} faults, {kills} kills");
     }
 }

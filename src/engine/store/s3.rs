@@ -1,14 +1,11 @@
-//! A store on a server that speaks S3. In: moto's server on this machine, installed for the test. Out: the promises, kept
-//! there too. Without `QUARRY_S3_TESTS=1` it is skipped, for it downloads a Python package.
+//! A store on a server that speaks S3. In: moto's server on this machine. Out: the promises, kept there too.
 
 #![allow(clippy::print_stderr, reason = "a test that skips says so, and why")]
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path as FilePath;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use self::moto::{BUCKET, Moto};
 use super::*;
 use crate::engine::clean::AGE;
 use crate::engine::commit::tests::{commit, counts, query};
@@ -19,91 +16,31 @@ use crate::tables::sample;
 
 /// What the child process is to do; its settings are in the environment, as they are for users.
 const STEP: &str = "QUARRY_S3_STEP";
-const BUCKET: &str = "lake";
 
-struct Server {
-    process: Child,
-    port: u16,
-}
+#[path = "../../../tests/moto.rs"]
+mod moto;
 
-impl Server {
-    fn start(folder: &FilePath) -> Self {
-        let python = folder.join("venv/bin/python");
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
-        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", "moto[server,s3]"]));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = std::fs::File::create(folder.join("server.log")).unwrap();
-        let process = Command::new(folder.join("venv/bin/moto_server"))
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let server = Self { process, port };
-        for _ in 0..100 {
-            if server.create_bucket().is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-                return server;
-            }
-            std::thread::sleep(Duration::from_millis(300));
-        }
-        panic!("the server does not answer: {}", std::fs::read_to_string(folder.join("server.log")).unwrap());
-    }
-
-    fn create_bucket(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        let request =
-            format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    /// Runs one step of [`inside`] in a process of its own.
-    fn step(&self, step: &str, fault: &str) -> ExitStatus {
-        let name = format!("{}::inside", module_path!().split_once("::").unwrap().1);
-        Command::new(std::env::current_exe().unwrap())
-            .args([&name, "--exact", "--ignored", "--nocapture"])
-            .env(STEP, step)
-            .env("QUARRY_FAULT", fault)
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_REGION", "us-east-1")
-            .status()
-            .unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn succeed(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+/// Runs one step of [`inside`] in a process of its own.
+fn step(server: &Moto, step: &str, fault: &str) -> ExitStatus {
+    let name = format!("{}::inside", module_path!().split_once("::").unwrap().1);
+    Command::new(std::env::current_exe().unwrap())
+        .args([&name, "--exact", "--ignored", "--nocapture"])
+        .env(STEP, step)
+        .env("QUARRY_FAULT", fault)
+        .envs(server.environment())
+        .status()
+        .unwrap()
 }
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "there are no fault points without debug assertions")]
 fn a_store_on_s3_keeps_its_promises() {
-    if std::env::var("QUARRY_S3_TESTS").as_deref() != Ok("1") {
-        eprintln!(
-            "skipped: set QUARRY_S3_TESTS=1 to test a store on S3 (installs moto's server into a temporary folder)"
-        );
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    assert!(server.step("create", "").success());
-    assert!(!server.step("half", "after:rejects:2").success(), "the fault ends the process");
-    assert!(server.step("undo", "").success());
-    assert!(server.step("two writers", "").success());
-    assert!(server.step("many at once", "").success());
+    let Some(server) = Moto::start() else { return };
+    assert!(step(&server, "create", "").success());
+    assert!(!step(&server, "half", "after:rejects:2").success(), "the fault ends the process");
+    assert!(step(&server, "undo", "").success());
+    assert!(step(&server, "two writers", "").success());
+    assert!(step(&server, "many at once", "").success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

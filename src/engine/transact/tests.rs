@@ -45,6 +45,36 @@ async fn every_hundredth_transaction_writes_a_checkpoint_that_keeps_the_commit()
     assert_eq!(counts(&store).await, [6, 4, 2, 2]);
 }
 
+#[tokio::test]
+async fn tables_committed_to_ahead_are_read_only_once_caught_up_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder).await;
+    for number in 1..=45 {
+        let next = commit(&store, number, "run-1", &format!("{number}.parquet")).await;
+        store.commit_ahead(&next).await.unwrap();
+        assert_eq!((store.version(Table::Documents), store.last_commit()), (number as u64, Some(number)));
+        assert!(store.data_files(Table::Documents).is_err());
+        if number % 7 == 0 {
+            store.catch_up(&[Table::Documents]).await.unwrap();
+            assert_eq!(store.data_files(Table::Documents).unwrap().len() as i64, number);
+            assert!(store.data_files(Table::Sources).is_err());
+        }
+    }
+    store.catch_up(&Table::ALL).await.unwrap();
+    assert_eq!(counts(&store).await, [135, 90, 45, 45]);
+    assert_eq!(counts(&open(&folder).await).await, [135, 90, 45, 45]);
+    // What is done already is known without reading, and a foreign transaction stops the next commit.
+    let last = commit(&store, 46, "run-1", "46.parquet").await;
+    store.commit_ahead(&last).await.unwrap();
+    store.commit_ahead(&last).await.unwrap();
+    let mut other = open(&folder).await;
+    let theirs = commit(&other, 47, "run-2", "47.parquet").await;
+    other.commit(&theirs).await.unwrap();
+    let ours = commit(&store, 47, "run-1", "47.parquet").await;
+    let error = store.commit_ahead(&ours).await.unwrap_err();
+    assert!(error.to_string().contains("by the run run-2"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: how long commits, openings and logs are after 10 to 1000 commits"]
 async fn commit_time() {
@@ -54,16 +84,22 @@ async fn commit_time() {
     for number in 1..=1000 {
         let next = commit(&store, number, "run-1", &format!("{number}.parquet")).await;
         let started = Instant::now();
-        store.commit(&next).await.unwrap();
+        store.commit_ahead(&next).await.unwrap();
         recent.push(started.elapsed());
         if [10, 100, 190, 300, 600, 1000].contains(&number) {
             let last = &recent[recent.len() - 10..];
             let mean = last.iter().sum::<Duration>() / 10;
             let started = Instant::now();
+            store.catch_up(&Table::ALL).await.unwrap();
+            let reading = started.elapsed();
+            let started = Instant::now();
             let reopened = open(&folder).await;
             let opening = started.elapsed();
             assert_eq!(reopened.last_commit(), Some(number));
-            eprintln!("{number:5} commits: commit {mean:?}, open {opening:?}, slowest {:?}", recent.iter().max());
+            eprintln!(
+                "{number:5} commits: commit {mean:?}, reading what came since {reading:?}, open {opening:?}, slowest {:?}",
+                recent.iter().max()
+            );
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Files that are sound at their beginning and cannot be read to their end: what can be read of them is extracted, the rest of
+//! the job is done, and the exit code is 3 until they are mended.
+
+use std::fmt::Write;
+
+use crate::promises::{corpus, job};
+use crate::support::{Dir, Random};
+
+/// `count` lines of JSON, or of CSV under a header, with ids from `first` on; the line `torn` is something else.
+fn lines(json: bool, first: usize, count: usize, torn: Option<(usize, &str)>) -> String {
+    let mut text = if json { String::new() } else { "id,body\n".to_owned() };
+    for row in 0..count {
+        match torn {
+            Some((at, line)) if at == row => text.push_str(line),
+            // Every hundredth text is empty, and refused.
+            _ if json && row % 100 == 7 => write!(text, r#"{{"id": {}, "body": ""}}"#, first + row).unwrap(),
+            _ if json => write!(text, r#"{{"id": {}, "body": "Ada met Babbage ."}}"#, first + row).unwrap(),
+            _ if row % 100 == 7 => write!(text, "{}, ", first + row).unwrap(),
+            _ => write!(text, "{},Ada met Babbage .", first + row).unwrap(),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Documents and rejects of a store, and rejects of whole files.
+fn counted(dir: &Dir) -> Vec<String> {
+    let documents = dir.rows("store", "documents", "count(*), count(DISTINCT doc_id)", "");
+    let rejects = "count(*), count(DISTINCT source || \"row\"), count(*) FILTER (WHERE \"row\" = -1)";
+    [documents, dir.rows("store", "rejects", rejects, "")].concat()
+}
+
+#[test]
+fn text_files_are_read_up_to_what_cannot_be_read() {
+    for (ending, json, torn) in
+        [("jsonl", true, r#"{"id": 1, "body"#), ("jsonl", true, r#"{"id": "x", "body": "y"}"#), ("csv", false, "x,y")]
+    {
+        let dir = Dir::new();
+        let names = ["a", "b", "c"].map(|name| format!("docs/{name}.{ending}"));
+        dir.write(&names[0], &lines(json, 0, 400, None));
+        dir.write(&names[1], &lines(json, 10_000, 2000, Some((1500, torn))));
+        dir.write(&names[2], &lines(json, 20_000, 400, None));
+        let model = dir.small_model().display().to_string();
+        let job = job(&dir, "docs", "store", &model, "");
+        let said = dir.quarry(&["run", &job]).ended(3).stderr();
+        assert!(said.contains(&format!("b.{ending}` cannot be read: from row 1280 on: ")), "{said}");
+        // Of 400 documents 4 are empty, of 1,280 13; the torn file is one reject more.
+        let expected = ["2059|2059", "22|22|1"];
+        assert_eq!(counted(&dir), expected, "{torn}");
+        let sources = dir.rows("store", "sources", "rows, outcome = 'done'", "");
+        assert_eq!(sources, ["1280|false", "400|true", "400|true"]);
+        let commits = dir.rows("store", "documents", "max(commit)", "");
+        dir.quarry(&["run", &job]).ended(3);
+        assert_eq!(
+            (counted(&dir), dir.rows("store", "documents", "max(commit)", "")),
+            (expected.map(str::to_owned).to_vec(), commits)
+        );
+        dir.write(&names[1], &lines(json, 10_000, 2000, None));
+        dir.quarry(&["run", &job]).ended(0);
+        assert_eq!(counted(&dir), ["2772|2772", "28|28|0"], "mended");
+        assert_eq!(dir.rows("store", "sources", "sum(rows), count(*)", "WHERE outcome = 'done'"), ["2800|3"]);
+    }
+}
+
+#[test]
+fn parquet_files_are_read_up_to_what_cannot_be_read() {
+    let dir = Dir::new();
+    for (name, first) in [("docs/a.parquet", 0), ("docs/b.parquet", 5000), ("docs/c.parquet", 10_000)] {
+        corpus(&dir, name, first, 2000, &mut Random(8));
+    }
+    let model = dir.small_model().display().to_string();
+    let whole = job(&dir, "docs", "whole", &model, "");
+    dir.quarry(&["run", &whole]).ended(0);
+    let sound = std::fs::read(dir.path("docs/b.parquet")).unwrap();
+    dir.tear("docs/b.parquet", "body", 1300);
+    let job = job(&dir, "docs", "store", &model, "");
+    let said = dir.quarry(&["run", &job]).ended(3).stderr();
+    assert!(said.contains("b.parquet` cannot be read: from row 1"), "{said}");
+    let rows = dir.rows("store", "sources", "rows", "WHERE outcome <> 'done'").concat().parse::<usize>().unwrap();
+    assert!((900..=1200).contains(&rows), "{rows}");
+    let before = counted(&dir);
+    dir.quarry(&["run", &job]).ended(3);
+    assert_eq!(counted(&dir), before);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(dir.path("docs/b.parquet"), sound).unwrap();
+    dir.quarry(&["run", &job]).ended(0);
+    for (table, columns) in [
+        ("documents", "doc_id, content_hash, n_entities"),
+        ("entities", "doc_id, start_char, end_char, text"),
+        ("rejects", "source, \"row\", reason"),
+    ] {
+        assert!(dir.rows("store", table, columns, "") == dir.rows("whole", table, columns, ""), "{table}");
+    }
+}
+
+#[test]
+fn what_was_refused_of_a_changed_file_is_said_anew() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let job = job(&dir, "docs", "store", &model, "");
+    dir.documents("docs/a.parquet", &[(Some("a"), Some("Ada .")), (Some("b"), None), (None, Some("x"))]);
+    dir.write("docs/b.parquet", "no Parquet");
+    dir.quarry(&["run", &job]).ended(3);
+    assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["-1|unreadable_file", "1|null_text", "2|null_id"]);
+    dir.documents(
+        "docs/a.parquet",
+        &[(Some("a"), Some("Ada .")), (Some("b"), Some("Babbage .")), (None, Some("x")), (None, None)],
+    );
+    dir.write("docs/b.parquet", "still no Parquet");
+    dir.quarry(&["run", &job]).ended(3);
+    assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["-1|unreadable_file", "2|null_id", "3|null_id"]);
+    dir.documents("docs/b.parquet", &[(Some("c"), Some("London ."))]);
+    dir.quarry(&["run", &job]).ended(0);
+    assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["2|null_id", "3|null_id"]);
+    assert_eq!(dir.rows("store", "documents", "doc_id", ""), ["a", "b", "c"]);
+}

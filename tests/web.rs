@@ -1,0 +1,183 @@
+//! Single input files over HTTP, from a small server in the test.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::support::Dir;
+
+/// A file of the server: its bytes, and whether the server tells parts of it and when it was changed.
+#[derive(Clone)]
+struct Page {
+    bytes: Vec<u8>,
+    ranges: bool,
+    modified: Option<&'static str>,
+}
+
+/// A server on this machine; it answers until the test ends.
+struct Web {
+    port: u16,
+    pages: Arc<Mutex<BTreeMap<String, Page>>>,
+}
+
+impl Web {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, pages) = (listener.local_addr().unwrap().port(), Arc::default());
+        let known: Arc<Mutex<BTreeMap<String, Page>>> = Arc::clone(&pages);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let known = Arc::clone(&known);
+                // A client that hangs up is no concern of the server's.
+                std::thread::spawn(move || drop(answer(&stream, &known)));
+            }
+        });
+        Self { port, pages }
+    }
+
+    fn put(&self, path: &str, bytes: Vec<u8>, ranges: bool, modified: Option<&'static str>) {
+        self.pages.lock().unwrap().insert(path.to_owned(), Page { bytes, ranges, modified });
+    }
+
+    /// A job over one of its files.
+    fn job(&self, dir: &Dir, path: &str, store: &str) -> String {
+        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+        let job = dir.job("docs", store, &model);
+        let local = format!("'{}'", dir.path("docs").display());
+        let text = std::fs::read_to_string(&job).unwrap();
+        let text = text.replace(&local, &format!("'http://127.0.0.1:{}{path}'", self.port));
+        dir.write(&format!("{store}.toml"), &text).display().to_string()
+    }
+}
+
+fn answer(mut stream: &TcpStream, pages: &Mutex<BTreeMap<String, Page>>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut range = None;
+    for line in lines {
+        let line = line?.to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        range = line.strip_prefix("range: bytes=").map(str::to_owned).or(range);
+    }
+    let mut words = request.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let Some(page) = pages.lock().unwrap().get(path).cloned() else {
+        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    };
+    let length = page.bytes.len();
+    let part = range.filter(|_| page.ranges).and_then(|range| {
+        let (start, end) = range.split_once('-')?;
+        let start = start.parse().unwrap_or_else(|_| length - end.parse::<usize>().unwrap_or(length));
+        Some(start..end.parse::<usize>().map_or(length, |end| (end + 1).min(length)).max(start))
+    });
+    let mut head = match &part {
+        Some(part) => {
+            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{length}\r\n", part.start, part.end - 1)
+        }
+        None => "HTTP/1.1 200 OK\r\n".to_owned(),
+    };
+    let bytes = &page.bytes[part.unwrap_or(0..length)];
+    head += &format!("Content-Length: {}\r\nConnection: close\r\n", bytes.len());
+    head += &page.modified.map_or_else(String::new, |time| format!("Last-Modified: {time}\r\n"));
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    if method != "HEAD" {
+        stream.write_all(bytes)?;
+    }
+    stream.flush()?;
+    // The client closes first, or its last bytes might be lost.
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let _ = stream.read(&mut [0; 64])?;
+    Ok(())
+}
+
+const MONDAY: Option<&str> = Some("Mon, 05 Jan 2026 10:00:00 GMT");
+const TUESDAY: Option<&str> = Some("Tue, 06 Jan 2026 10:00:00 GMT");
+
+fn jsonl(rows: &[(&str, &str)]) -> Vec<u8> {
+    let rows = rows.iter().map(|(id, body)| format!("{{\"id\": \"{id}\", \"body\": \"{body}\"}}\n").into_bytes());
+    rows.flatten().collect()
+}
+
+#[test]
+fn a_single_file_is_read_over_http() {
+    let dir = Dir::new();
+    let web = Web::start();
+    let rows = [("a", "Ada met Babbage ."), ("b", "London , yesterday .")];
+    let optional: Vec<(Option<&str>, Option<&str>)> = rows.iter().map(|(id, body)| (Some(*id), Some(*body))).collect();
+    let parquet = std::fs::read(dir.documents("local.parquet", &optional)).unwrap();
+    web.put("/news/of%20the%20day.parquet", parquet, true, MONDAY);
+    web.put("/news.jsonl", jsonl(&rows), true, MONDAY);
+    web.put("/plain.jsonl", jsonl(&rows), false, MONDAY);
+    web.put("/news.csv", b"id,body\na,Ada met Babbage .\nb,\"London , yesterday .\"\n".to_vec(), true, MONDAY);
+    let mut found = Vec::new();
+    for (store, path) in [
+        ("parquet", "/news/of%20the%20day.parquet"),
+        ("jsonl", "/news.jsonl"),
+        ("plain", "/plain.jsonl"),
+        ("csv", "/news.csv"),
+    ] {
+        let job = web.job(&dir, path, store);
+        dir.quarry(&["run", &job]).ended(0);
+        assert_eq!(dir.rows(store, "documents", "doc_id, n_chars", ""), ["a|17", "b|20"], "{store}");
+        found.push(dir.rows(store, "entities", "doc_id, start_char, end_char, text", ""));
+        let said = dir.quarry(&["run", &job]).ended(0).stderr();
+        assert!(said.contains("0 file(s)"), "{said}");
+    }
+    assert!(found.iter().all(|one| one == &found[0]));
+    let source = dir.rows("parquet", "documents", "DISTINCT source", "").concat();
+    assert_eq!(source, format!("http://127.0.0.1:{}/news/of the day.parquet", web.port));
+}
+
+#[test]
+fn a_file_that_changed_on_its_server_is_read_again() {
+    let dir = Dir::new();
+    let web = Web::start();
+    let (before, after) = ([("a", "Ada ."), ("b", "")], [("a", "Bob ."), ("b", "")]);
+    for (name, times) in [("/told.jsonl", [MONDAY, TUESDAY]), ("/untold.jsonl", [None, None])] {
+        web.put(name, jsonl(&before), true, times[0]);
+        let store = name.trim_matches('/');
+        let job = web.job(&dir, name, store);
+        let hash = || dir.rows(store, "documents", "content_hash", "");
+        dir.quarry(&["run", &job]).ended(0);
+        let old = hash();
+        dir.quarry(&["run", &job]).ended(0);
+        assert_eq!(hash(), old);
+        // Of the same length: only the time tells, and where the server tells none the file is read every time.
+        web.put(name, jsonl(&after), true, times[1]);
+        dir.quarry(&["run", &job]).ended(0);
+        assert_ne!(hash(), old, "{name}");
+        assert_eq!(dir.rows(store, "rejects", "\"row\", reason", ""), ["1|empty_text"], "{name}");
+    }
+}
+
+#[test]
+fn what_http_cannot_do_is_said() {
+    let dir = Dir::new();
+    let web = Web::start();
+    let parquet = std::fs::read(dir.documents("local.parquet", &[(Some("a"), Some("x"))])).unwrap();
+    web.put("/whole.parquet", parquet, false, MONDAY);
+    let said = |path: &str| {
+        let error = dir.quarry(&["run", &web.job(&dir, path, "store")]).ended(1).error();
+        error.replace(&format!("127.0.0.1:{}", web.port), "SERVER")
+    };
+    insta::assert_snapshot!(said("/whole.parquet"), @"
+    error: cannot use the documents at `http://SERVER/whole.parquet`: its server does not send parts of a file, which Parquet needs: download it first
+    hint: correct `[input] id` and `text`, or mend the file
+    ");
+    insta::assert_snapshot!(said("/news.jsonl?part=1"), @"
+    error: cannot use the documents at `http://SERVER/news.jsonl?part=1`: `?part=1` cannot be sent to the server
+    hint: download the file, and name the folder it is in
+    ");
+    insta::assert_snapshot!(said("/news/"), @"
+    error: cannot use the documents at `http://SERVER/news/`: over http(s) only a single file can be read
+    hint: its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store
+    ");
+    insta::assert_snapshot!(said("/absent.parquet"), @"
+    error: cannot use the documents at `http://SERVER/absent.parquet`: there is no such file
+    hint: check that the path is right
+    ");
+    assert!(!dir.path("store").exists(), "a job that cannot run makes no store");
+}
