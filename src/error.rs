@@ -62,6 +62,9 @@ pub enum Error {
     /// The query engine failed.
     #[error("cannot {doing}")]
     Engine { doing: String, source: Cause },
+    /// A user's SQL cannot be understood or answered; the excerpt shows where.
+    #[error("cannot answer the query: {reason}{excerpt}")]
+    Sql { reason: String, excerpt: String, hint: String },
     /// A signal asked the run to stop; what was finished is committed.
     #[error("stopped by {signal}")]
     Stopped { signal: &'static str, exit_code: u8 },
@@ -84,7 +87,8 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Library { hint, .. }
             | Self::Device { hint, .. }
-            | Self::Refused { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
+            | Self::Refused { hint, .. }
+            | Self::Sql { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Self::Read { .. } => Some("check that the path is right and that you may read it"),
             Self::Write { .. } => {
                 Some("check that the folder exists, that you may write there and that the disk is not full")

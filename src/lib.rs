@@ -34,6 +34,7 @@
 //! | [`prepare`] | `quarry prepare` |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
+//! | [`sql`] | `quarry sql` |
 
 pub mod cli;
 pub mod console;
@@ -47,4 +48,5 @@ pub mod model;
 pub mod mrc;
 pub mod prepare;
 pub mod run;
+pub mod sql;
 pub mod tables;

@@ -6,10 +6,12 @@
 mod architecture;
 mod conll;
 mod cuda;
+mod engines;
 mod errors;
 mod evaluate;
 mod parity;
 mod prepare;
 mod promises;
 mod run;
+mod sql;
 mod support;
