@@ -61,7 +61,7 @@ fn ours(dir: &Dir, documents: &Path) -> Figures {
 fn compare(dir: &Dir, python: &str, documents: &Path, replaced: bool) {
     let views = dir.path("views.json");
     let store = dir.path("store");
-    let sql = "SELECT table_name, definition FROM information_schema.views WHERE table_schema = 'public'";
+    let sql = "SELECT table_name, definition FROM information_schema.views WHERE definition IS NOT NULL";
     let definitions = dir.quarry(&["sql", &store.display().to_string(), sql, "--format", "json"]).ended(0).stdout();
     std::fs::write(&views, definitions).unwrap();
     let ours = ours(dir, documents);

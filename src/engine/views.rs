@@ -23,7 +23,7 @@ pub const VIEWS: [View; 7] = [
         name: "entities_by_type",
         what: "an entity type, with its figures",
         query: "SELECT entity_type, count(*) AS mentions, count(DISTINCT doc_id) AS documents, count(DISTINCT text) AS texts,
-  round(avg(score), 4) AS mean_score, min(score) AS least_score
+  round(avg(score), 4) AS mean_score, round(CAST(min(score) AS double), 4) AS least_score
 FROM current_entities GROUP BY entity_type ORDER BY mentions DESC, entity_type",
     },
     View {
@@ -55,13 +55,16 @@ GROUP BY a.text, a.entity_type, b.text, b.entity_type ORDER BY documents DESC, a
 FROM current_documents GROUP BY source ORDER BY source",
     },
     View {
+        // A file that is read again has its refused rows refused again: the last time counts.
         name: "rejects_by_reason",
         what: "a reason why documents or files were refused, with the first of them",
         query: "SELECT r.reason, count(*) AS rejects, count(DISTINCT r.source) AS files,
   min(CASE WHEN r.place = 1 THEN r.source END) AS first_source, min(CASE WHEN r.place = 1 THEN r.\"row\" END) AS first_row,
   min(CASE WHEN r.place = 1 THEN r.detail END) AS first_detail
-FROM (SELECT reason, source, \"row\", detail, row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place
-  FROM rejects WHERE spec_id = coalesce((SELECT spec_id FROM documents ORDER BY commit LIMIT 1), spec_id)) r
+FROM (SELECT l.reason, l.source, l.\"row\", l.detail, row_number() OVER (PARTITION BY l.reason ORDER BY l.source, l.\"row\") AS place
+  FROM (SELECT reason, source, \"row\", detail, row_number() OVER (PARTITION BY source, \"row\" ORDER BY commit DESC, reason) AS age
+    FROM rejects WHERE spec_id = coalesce((SELECT spec_id FROM documents ORDER BY commit LIMIT 1), spec_id)) l
+  WHERE l.age = 1) r
 GROUP BY r.reason ORDER BY rejects DESC, r.reason",
     },
     View {
@@ -116,6 +119,8 @@ pub fn what(name: &str) -> Option<&'static str> {
 /// # Errors
 /// [`Error::Engine`] where a view cannot be planned.
 pub async fn register(context: &SessionContext) -> Result<()> {
+    // The planner would drop the order that a view ends with; whoever reads the first rows of one wants them in it.
+    context.state_ref().write().config_mut().options_mut().sql_parser.enable_subquery_sort_elimination = false;
     for View { name, query, .. } in VIEWS {
         let created = context.sql(&format!("CREATE OR REPLACE VIEW {name} AS {query}")).await;
         created.map_err(|cause| Error::Engine { doing: format!("plan the view `{name}`"), source: cause.into() })?;

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use clap::ValueEnum;
 
 use super::asking::{Asking, Flow};
+use super::fault::explain;
 use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
@@ -98,44 +99,39 @@ impl Asking {
 
     /// Lists tables and views: what a row of each is, and how many rows the tables have.
     async fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        let mut lines = Vec::new();
+        let mut lines = vec![["name", "rows", "a row is"].map(str::to_owned)];
         for name in self.asked.names().into_iter().filter(|name| wanted(name)) {
-            let table = Table::from_name(&name).is_some();
-            let rows = match table {
+            let mut rows = String::new();
+            if Table::from_name(&name).is_some() {
                 // The log knows it: no file is read.
-                true => numbers(&query(&self.asked.context, &format!("SELECT count(*) FROM {name}")).await?)
-                    .first()
-                    .copied(),
-                false => None,
-            };
-            let what = views::what(&name).unwrap_or("");
-            lines.push(vec![name.clone(), rows.map_or(String::new(), |rows| rows.to_string()), what.to_owned()]);
+                let counted = query(&self.asked.context, &format!("SELECT count(*) FROM {name}")).await?;
+                rows = numbers(&counted).first().map_or(String::new(), ToString::to_string);
+            }
+            let what = views::what(&name).unwrap_or_default().to_owned();
+            lines.push([name, rows, what]);
         }
-        let width = |column: usize| lines.iter().map(|line: &Vec<String>| line[column].len()).max().unwrap_or(0);
-        let (names, rows) = (width(0), width(1).max(4));
-        let mut text = format!("{:names$}  {:>rows$}  a row is\n", "name", "rows");
-        for line in &lines {
-            text += &format!("{:names$}  {:>rows$}  {}\n", line[0], line[1], line[2]);
-        }
-        console::print(&text);
+        let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+        let (names, rows) = (width(0), width(1));
+        let lines = lines.iter().map(|[name, count, what]| format!("{name:names$}  {count:>rows$}  {what}"));
+        console::print(&lines.collect::<Vec<_>>().join("\n"));
         Ok(())
     }
 
     /// Shows the columns of a table, view or file, and a view's SQL.
     async fn describe(&self, name: &str) -> Result<()> {
         let columns = self.asked.columns(name).await.map_err(|cause| {
-            super::fault::explain(&cause, &Statement { text: "", lines_before: 0, ended: true }, &self.asked.names())
+            explain(&cause, &Statement { text: "", lines_before: 0, ended: true }, &self.asked.names())
         })?;
         let width = columns.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or(0);
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for field in columns.fields() {
             let null = if field.is_nullable() { "" } else { " not null" };
-            text += &format!("{:width$}  {}{null}\n", field.name(), type_name(field.data_type()));
+            lines.push(format!("{:width$}  {}{null}", field.name(), type_name(field.data_type())));
         }
         if let Some((_, query)) = views::all().find(|(view, _)| *view == name) {
-            text += &format!("\n{query}\n");
+            lines.push(format!("\n{query}"));
         }
-        console::print(&text);
+        console::print(&lines.join("\n"));
         Ok(())
     }
 }
@@ -156,13 +152,12 @@ fn type_name(data_type: &DataType) -> String {
 }
 
 fn help() -> String {
-    let mut text = String::from(
-        "A statement ends with a semicolon and may take several lines; Tab completes, Ctrl-C cancels a query.\n\n",
-    );
-    for (name, argument, what) in COMMANDS {
-        text += &format!("  \\{:18} {what}\n", format!("{name} {argument}"));
-    }
-    text + "\n" + EXAMPLE
+    let first =
+        "A statement ends with a semicolon and may take several lines; Tab completes, Ctrl-C cancels a query.\n";
+    let commands =
+        COMMANDS.iter().map(|(name, argument, what)| format!("  \\{:18} {what}", format!("{name} {argument}")));
+    let commands: Vec<String> = commands.collect();
+    format!("{first}\n{}\n\n{EXAMPLE}", commands.join("\n"))
 }
 
 fn switched(command: &str, argument: &str, now: bool) -> Result<bool> {

@@ -311,7 +311,7 @@ fn coloured(line: &str) -> String {
         if colour.is_empty() {
             text += part;
         } else {
-            text += &format!("\u{1b}[{colour}m{part}\u{1b}[0m");
+            text.extend(["\u{1b}[", colour, "m", part, "\u{1b}[0m"]);
         }
         rest = behind;
     }

@@ -42,9 +42,12 @@ pub(super) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables
             if let Some(name) = missing_table(&message) {
                 return sql(statement, at, &format!("there is no table or view `{name}`"), nearest_table(name, tables));
             }
-            let advice = message.lines().skip(1).find(|line| line.starts_with("Did you mean"));
-            let hint = help.or_else(|| advice.map(str::to_owned)).unwrap_or_default();
-            sql(statement, at, first_line(&message), hint)
+            let advice = message.lines().skip(1).find_map(|line| line.strip_prefix("Did you mean"));
+            let hint = help.or_else(|| advice.map(|near| format!("did you mean{near}"))).unwrap_or_default();
+            // What is said of the place is shorter, where there is one.
+            let said =
+                cause.diagnostic().map_or_else(|| first_line(&message), |diagnostic| first_line(&diagnostic.message));
+            sql(statement, at, said, hint)
         }
     }
 }
@@ -101,6 +104,8 @@ fn syntax(cause: &ParserError, statement: &Statement<'_>) -> Error {
     let near = WORDS.iter().filter(|known| **known != word).min_by_key(|known| levenshtein(known, &word));
     let near = near.filter(|known| levenshtein(known, &word) <= 2 && word.len() > 3);
     let hint = near.map(|known| format!("did you mean {known}?")).unwrap_or_default();
+    let sign = expected.chars().count() == 1;
+    let expected = if sign { format!("`{expected}`") } else { expected.to_owned() };
     sql(statement, at, &format!("{expected} is expected, not `{found}`"), hint)
 }
 
@@ -170,7 +175,19 @@ fn first_line(text: &str) -> &str {
 
 fn sql(statement: &Statement<'_>, at: Option<(Location, Option<Location>)>, reason: &str, hint: String) -> Error {
     let excerpt = at.and_then(|(from, to)| excerpt(statement, from, to)).unwrap_or_default();
-    Error::Sql { reason: reason.to_owned(), excerpt, hint }
+    Error::Sql { reason: in_a_sentence(reason), excerpt, hint }
+}
+
+/// A message as the rest of a sentence: without a capital that begins it and the stop that ends it.
+fn in_a_sentence(message: &str) -> String {
+    let message = message.trim_end_matches('.');
+    let mut letters = message.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(message.chars().skip(1)).collect()
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// The line of the statement that an error is about, its number in the whole script, and carets below the place.

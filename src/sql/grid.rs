@@ -1,6 +1,8 @@
 //! Rows → a table on the screen. In: cells as text, and how wide the screen is. Out: lines no wider than it. It may not lose a row, and
 //! says where it cut a cell or left out a column.
 
+use std::fmt::Write;
+
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -83,9 +85,10 @@ impl Grid {
         let width = self.names.iter().map(|name| name.width()).max().unwrap_or(0);
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate() {
-            text += &format!("─[ {} ]─\n", first + number);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "─[ {} ]─", first + number);
             for (name, cell) in self.names.iter().zip(row) {
-                text += &format!("{name}{} │ {cell}\n", " ".repeat(width - name.width()));
+                let _ = writeln!(text, "{name}{} │ {cell}", " ".repeat(width - name.width()));
             }
         }
         text

@@ -120,7 +120,7 @@ fn prompt(asking: &Asking) -> (String, String) {
 }
 
 async fn greeting(asking: &Asking) -> Result<String> {
-    let sql = "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM entities)";
+    let sql = "SELECT (SELECT count(*) FROM documents) AS documents, (SELECT count(*) FROM entities) AS entities";
     let counts = numbers(&query(&asking.asked.context, sql).await?);
     let counts: Vec<String> = counts.into_iter().map(|count| thousands(count as u64)).collect();
     Ok(format!(

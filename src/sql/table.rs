@@ -101,7 +101,7 @@ impl Table {
         }
         let all = if settings.shell { "\\rows 0" } else { "--rows 0" };
         let number = thousands(self.counted as u64);
-        let mut said = match self.counted {
+        let mut said = vec![match self.counted {
             1 => "1 row".to_owned(),
             counted if counted <= self.limit => format!("{number} rows"),
             counted => {
@@ -109,14 +109,12 @@ impl Table {
                 let total = if enough { format!("more than {}", thousands(COUNTED as u64)) } else { number };
                 format!("first {} of {total} rows; {all} shows all", thousands(self.limit as u64))
             }
-        };
+        }];
         if self.hidden > 0 {
-            said += &format!("; {} column(s) do not fit the screen", self.hidden);
+            said.push(format!("{} column(s) do not fit the screen", self.hidden));
         }
-        if let Some(time) = time {
-            said += &format!("; {}", console::short_time(time));
-        }
-        writeln!(self.sink, "({said})")?;
+        said.extend(time.map(console::short_time));
+        writeln!(self.sink, "({})", said.join("; "))?;
         Ok(self.sink.flush()?)
     }
 }
