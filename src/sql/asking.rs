@@ -30,10 +30,10 @@ pub(super) struct Asking {
     depth: usize,
 }
 
-/// Ctrl-C and SIGTERM.
+/// Ctrl-C and SIGTERM. A shell leaves SIGTERM alone: it shall end it while it waits for a line, too.
 struct Interrupt {
     interrupt: Signal,
-    terminate: Signal,
+    terminate: Option<Signal>,
 }
 
 impl Asking {
@@ -43,7 +43,7 @@ impl Asking {
             |source: std::io::Error| Error::Engine { doing: "listen to signals".into(), source: source.into() };
         let interrupt = Interrupt {
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            terminate: if output.shell { None } else { Some(signal(SignalKind::terminate()).map_err(failed)?) },
         };
         Ok(Self { asked, output, interrupt, depth: 0 })
     }
@@ -85,8 +85,8 @@ impl Asking {
         let started = Instant::now();
         let mut answer = self.asked.ask(statement.text);
         self.interrupt.forget();
-        let mut result = None;
-        loop {
+        let (mut result, mut enough) = (None, false);
+        while !enough {
             let event = tokio::select! {
                 biased;
                 stopped = self.interrupt.wait() => return Err(stopped),
@@ -97,15 +97,14 @@ impl Asking {
                     result = Some(self.output.begin(&columns, started)?);
                 }
                 (Some(Event::Rows(batch)), Some(writer)) => {
-                    if !writer.write(&batch)? {
-                        break;
-                    }
+                    enough = !writer.write(&batch)?;
                 }
                 (Some(_), _) => {}
                 (None, _) => break,
             }
         }
-        if let Err(cause) = answer.ended().await {
+        // Who has enough drops the answer, which cancels the rest of it.
+        if !enough && let Err(cause) = answer.ended().await {
             return Err(explain(&cause, statement, &self.asked.names()));
         }
         match result {
@@ -128,7 +127,16 @@ impl Interrupt {
     async fn wait(&mut self) -> Error {
         tokio::select! {
             _ = self.interrupt.recv() => Error::Stopped { signal: "Ctrl-C", exit_code: 130 },
-            _ = self.terminate.recv() => Error::Stopped { signal: "SIGTERM", exit_code: 143 },
+            () = terminated(self.terminate.as_mut()) => Error::Stopped { signal: "SIGTERM", exit_code: 143 },
         }
+    }
+}
+
+async fn terminated(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
