@@ -12,8 +12,10 @@ use crate::model::stored::WeightForm;
 use crate::mrc::score::counting::Counting;
 
 mod prepare;
+mod sql;
 
 pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
+pub use sql::{RowFormat, SqlArgs};
 
 /// Mines a corpus for named entities by asking questions.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Score predicted mentions against gold ones, or compare two systems.
     Evaluate(EvaluateArgs),
+    /// Ask a store's tables with SQL; without a query, in a shell.
+    Sql(SqlArgs),
     /// Try ONNX Runtime's library in this process; the program calls this on itself.
     #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
     Probe {

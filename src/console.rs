@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -16,6 +17,9 @@ use crate::error::Error;
 
 /// The bar that is on the screen, if one is; log lines go above it.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Set when standard output turned out to be closed.
+static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
 /// How things are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +172,40 @@ pub fn print(text: &str) {
     println!("{}", text.trim_end());
 }
 
+/// Standard output, for results that are written as they come.
+pub fn results() -> impl std::io::Write + Send {
+    std::io::BufWriter::new(Results)
+}
+
+/// Whether nobody reads standard output any more, as behind `| head`.
+pub fn nobody_reads() -> bool {
+    NOBODY_READS.load(Ordering::Relaxed)
+}
+
+/// How many characters wide the screen is; `None` where standard output is no terminal.
+pub fn width() -> Option<usize> {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map(|(terminal_size::Width(width), _)| usize::from(width)).filter(|width| *width > 0)
+}
+
+struct Results;
+
+impl std::io::Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stdout().write(bytes).inspect_err(note_reader)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush().inspect_err(note_reader)
+    }
+}
+
+fn note_reader(error: &std::io::Error) {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        NOBODY_READS.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A small table of results: names on the left, figures on the right.
 pub fn rows(rows: &[(String, String)]) -> String {
     let mut table = Table::new();
@@ -241,6 +279,15 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A short time for people: 3 ms, 0.42 s, and what is longer as [`duration`] has it.
+pub fn short_time(time: Duration) -> String {
+    match time.as_millis() {
+        milliseconds @ 0..100 => format!("{milliseconds} ms"),
+        100..1000 => format!("{:.2} s", time.as_secs_f64()),
+        _ => duration(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +315,8 @@ mod tests {
     fn figures_for_people() {
         assert_eq!(thousands(7), "7");
         assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(short_time(Duration::from_millis(7)), "7 ms");
+        assert_eq!(short_time(Duration::from_millis(420)), "0.42 s");
         assert_eq!(duration(Duration::from_millis(3200)), "3.2 s");
         assert_eq!(duration(Duration::from_secs(245)), "4 min 5 s");
         assert_eq!(duration(Duration::from_mins(130)), "2 h 10 min");

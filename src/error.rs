@@ -65,6 +65,9 @@ pub enum Error {
     /// The query engine failed.
     #[error("cannot {doing}")]
     Engine { doing: String, source: Cause },
+    /// A user's SQL cannot be understood or answered; the excerpt shows where.
+    #[error("cannot answer the query: {reason}{excerpt}")]
+    Sql { reason: String, excerpt: String, hint: String },
     /// A signal asked the run to stop; what was finished is committed.
     #[error("stopped by {signal}")]
     Stopped { signal: &'static str, exit_code: u8 },
@@ -88,7 +91,8 @@ impl Error {
             | Self::Library { hint, .. }
             | Self::Device { hint, .. }
             | Self::Training { hint, .. }
-            | Self::Refused { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
+            | Self::Refused { hint, .. }
+            | Self::Sql { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Self::Read { .. } => Some("check that the path is right and that you may read it"),
             Self::Write { .. } => {
                 Some("check that the folder exists, that you may write there and that the disk is not full")

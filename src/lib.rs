@@ -36,6 +36,7 @@
 //! | `train` | `quarry train` (feature `train`) |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
+//! | [`sql`] | `quarry sql` |
 
 pub mod cli;
 pub mod console;
@@ -49,6 +50,7 @@ pub mod model;
 pub mod mrc;
 pub mod prepare;
 pub mod run;
+pub mod sql;
 pub mod tables;
 #[cfg(feature = "train")]
 pub mod train;

@@ -7,6 +7,7 @@ mod architecture;
 mod conll;
 mod cuda;
 mod damage;
+mod engines;
 mod errors;
 mod evaluate;
 mod ledger;
@@ -16,6 +17,7 @@ mod parity;
 mod prepare;
 mod promises;
 mod run;
+mod sql;
 mod support;
 mod torn;
 #[cfg(feature = "train")]

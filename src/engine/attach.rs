@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
@@ -37,11 +38,21 @@ impl Attachment<'_> {
         }
     }
 
+    fn failed(&self, error: &DataFusionError) -> Error {
+        self.refuse(first_line(error), "check that the files are whole, of one format, and that you may read them")
+    }
+
     /// Lists the files, reads their columns and registers them as one table; a table of that name is replaced.
     pub async fn register(&self, context: &SessionContext) -> Result<SchemaRef> {
-        let failed = |error: DataFusionError| {
-            self.refuse(first_line(&error), "check that the files are whole, of one format, and that you may read them")
-        };
+        let (schema, provider) = self.table(context).await?;
+        context.deregister_table(self.table).map_err(|error| self.failed(&error))?;
+        context.register_table(self.table, provider).map_err(|error| self.failed(&error))?;
+        Ok(schema)
+    }
+
+    /// Lists the files and reads their columns.
+    pub async fn table(&self, context: &SessionContext) -> Result<(SchemaRef, Arc<dyn TableProvider>)> {
+        let failed = |error: DataFusionError| self.failed(&error);
         let (base, _) = listing_url(context, self.location)
             .map_err(|error| self.refuse(cause(&error), error.hint().unwrap_or_default()))?;
         let state = context.state();
@@ -76,9 +87,7 @@ impl Attachment<'_> {
             .with_listing_options(ListingOptions::new(reader).with_file_extension(""))
             .with_schema(Arc::clone(&schema));
         let provider = ListingTable::try_new(config).map_err(failed)?;
-        context.deregister_table(self.table).map_err(failed)?;
-        context.register_table(self.table, Arc::new(provider)).map_err(failed)?;
-        Ok(schema)
+        Ok((schema, Arc::new(provider)))
     }
 
     /// Checks that `schema` has a column of the kind.

@@ -34,14 +34,18 @@
 //! | [`lock`] | one run at a time in a local store |
 //! | [`provider`] | a Delta table as DataFusion reads it |
 //! | [`attach`] | data files → a checked table in the session |
+//! | [`by_path`] | a quoted path in SQL → a table |
 //! | [`mentions`] | a table of mentions → a view with one row each |
 //! | [`query`] | SQL text → rows, views, tables in memory |
 //! | [`scores`] | predicted ⋈ gold → counts |
+//! | [`objects`] | a URL in SQL → its object store |
+//! | [`views`] | views that answer what is asked most |
 //! | [`session`] | DataFusion's session, its limits, tables and views |
 
 pub mod admit;
 pub mod attach;
 mod broken;
+pub mod by_path;
 pub mod chunk;
 pub mod clean;
 mod collect;
@@ -61,6 +65,7 @@ pub mod lock;
 pub mod lookup;
 pub mod mentions;
 pub mod number;
+pub mod objects;
 pub mod pipeline;
 pub mod provider;
 pub mod query;
@@ -73,4 +78,5 @@ pub mod session;
 mod slices;
 pub mod store;
 mod transact;
+pub mod views;
 pub mod write;

@@ -9,6 +9,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::location::StoreLocation;
+use super::objects::ObjectStores;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::tables::Table;
@@ -56,7 +57,7 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     if let Some(rows) = settings.batch_rows {
         config = config.with_batch_size(rows.max(1));
     }
-    let mut runtime = RuntimeEnvBuilder::new();
+    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(ObjectStores::default()));
     if let Some(bytes) = settings.memory_bytes {
         runtime =
             runtime.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_CONSUMERS)));

@@ -1,0 +1,63 @@
+//! `quarry sql`: a store's tables, asked with SQL. In: a store and statements, or a terminal. Out: rows as a table, CSV, JSON Lines or
+//! Parquet. It may not write to the store.
+
+mod asked;
+mod asking;
+mod columns;
+mod command;
+mod complete;
+mod fault;
+mod grid;
+mod output;
+mod script;
+mod shell;
+mod table;
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use crate::cli::SqlArgs;
+use crate::console;
+use crate::error::{Error, Result};
+
+use asked::Asked;
+use asking::Asking;
+use output::Output;
+
+/// Answers what the arguments ask, or what is typed.
+pub fn command(arguments: &SqlArgs) -> Result<u8> {
+    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let shell = arguments.query.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
+    let mut output = Output::new(arguments.format, arguments.rows, shell);
+    match &arguments.out {
+        Some(path) if shell => output.redirect(Some(path))?,
+        Some(path) => output.to_whole_file(path),
+        None => {}
+    }
+    let asked = runtime.block_on(Asked::open(arguments))?;
+    let mut asking = runtime.block_on(async { Asking::new(asked, output) })?;
+    let answered = if shell {
+        shell::run(&runtime, &mut asking)
+    } else {
+        let text = match (&arguments.query, &arguments.file) {
+            (Some(query), _) => query.clone(),
+            (None, Some(path)) if path != Path::new("-") => std::fs::read_to_string(path)
+                .map_err(|source| Error::Read { path: path.clone(), source: source.into() })?,
+            (None, _) => standard_input()?,
+        };
+        runtime.block_on(asking.script(&text)).and_then(|_| asking.output.finish())
+    };
+    match answered {
+        // Whoever reads the first rows only has what they want.
+        Err(_) if console::nobody_reads() => Ok(0),
+        answered => answered.map(|()| 0),
+    }
+}
+
+fn standard_input() -> Result<String> {
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|source| Error::Read { path: "standard input".into(), source: source.into() })?;
+    Ok(text)
+}
