@@ -12,8 +12,10 @@ use crate::model::stored::WeightForm;
 use crate::mrc::score::counting::Counting;
 
 mod prepare;
+mod report;
 
 pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
+pub use report::ReportArgs;
 
 /// Mines a corpus for named entities by asking questions.
 #[derive(Debug, Parser)]
@@ -52,6 +54,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Score predicted mentions against gold ones, or compare two systems.
     Evaluate(EvaluateArgs),
+    /// Write a page to look at: a store's figures, and its documents with their mentions marked.
+    Report(ReportArgs),
     /// Try ONNX Runtime's library in this process; the program calls this on itself.
     #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
     Probe {

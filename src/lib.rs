@@ -34,6 +34,7 @@
 //! | [`prepare`] | `quarry prepare` |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
+//! | [`report`] | `quarry report` |
 
 pub mod cli;
 pub mod console;
@@ -46,5 +47,6 @@ pub mod job;
 pub mod model;
 pub mod mrc;
 pub mod prepare;
+pub mod report;
 pub mod run;
 pub mod tables;

@@ -11,5 +11,6 @@ mod evaluate;
 mod parity;
 mod prepare;
 mod promises;
+mod report;
 mod run;
 mod support;

@@ -31,6 +31,7 @@
 //! | [`provider`] | a Delta table as DataFusion reads it |
 //! | [`attach`] | data files → a checked table in the session |
 //! | [`mentions`] | a table of mentions → a view with one row each |
+//! | [`mistakes`] | a matched table → what is wrong in it |
 //! | [`query`] | SQL text → rows, views, tables in memory |
 //! | [`scores`] | predicted ⋈ gold → counts |
 //! | [`session`] | DataFusion's session, its limits, tables and views |
@@ -52,6 +53,7 @@ pub mod listing;
 pub mod location;
 pub mod lock;
 pub mod mentions;
+pub mod mistakes;
 pub mod number;
 pub mod pipeline;
 pub mod provider;
