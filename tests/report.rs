@@ -129,11 +129,19 @@ fn the_page_has_the_stores_own_rows() {
     }
     let types = page.summary["types"].as_array().unwrap().iter();
     let types: Vec<String> = types.map(|one| format!("{} {} {}", one["name"], one["mentions"], one["names"])).collect();
-    assert_snapshot!(types.join("\n"), @"");
+    assert_snapshot!(types.join("\n"), @r##"
+    "ORG" 0 []
+    "PER" 6 [["Emmanuel Macron",3,3],["Angela Merkel",1,1],["Barack Obama",1,1],["Zoë Kravitz",1,1]]
+    "LOC" 6 [["Berlin",1,1],["Chicago",1,1],["London",1,1],["Paris",1,1],["Switzerland",1,1],["Zürich",1,1]]
+    "MISC" 0 []
+    "##);
     let rejects = page.summary["rejects"].as_array().unwrap().iter();
     let rejects: Vec<String> =
         rejects.map(|one| format!("{} {} {}", one["reason"], one["count"], one["examples"][0][3])).collect();
-    assert_snapshot!(rejects.join("\n"), @"");
+    assert_snapshot!(rejects.join("\n"), @r##"
+    "empty_text" 1 "the text has 0 bytes, all white space"
+    "null_text" 1 "the text is null"
+    "##);
 }
 
 #[test]
@@ -246,7 +254,10 @@ fn with_gold_the_page_counts_as_evaluate_does() {
     let quality = &page.summary["quality"];
     assert_eq!((&quality["joined"], &quality["all"]["f1"]), (&json!(false), &evaluated["micro"]["f1"]));
     assert!(page.summary["quality_remark"].as_str().unwrap().contains("no longer to be had"));
-    assert_snapshot!(dir.quarry(&["report", &job, "page.html"]).ended(1).error(), @"");
+    assert_snapshot!(dir.quarry(&["report", &job, "page.html"]).ended(1).error(), @r##"
+    error: cannot use the gold mentions at `DIR/gold.parquet`: there is no such file or folder
+    hint: name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://
+    "##);
 }
 
 #[test]
@@ -293,7 +304,10 @@ fn texts_are_shown_only_where_they_are_what_was_extracted() {
     let page =
         report(&dir, &["store", "page.html", "--documents", "moved.jsonl", "--id", "number", "--text", "content"]);
     assert_eq!((with_text(&page), remarks(&page).len()), (5, 0));
-    assert_snapshot!(dir.quarry(&["report", "store", "page.html", "--documents", "moved.jsonl"]).ended(1).error(), @"");
+    assert_snapshot!(dir.quarry(&["report", "store", "page.html", "--documents", "moved.jsonl"]).ended(1).error(), @r##"
+    error: cannot use the documents at `moved.jsonl`: it has no column `id` (`[input] id`), only content, number
+    hint: name the columns with --id and --text
+    "##);
 }
 
 #[test]
@@ -332,8 +346,15 @@ fn a_part_of_the_store() {
     let error = |arguments: &[&str]| dir.quarry(&[&["report"], arguments].concat()).ended(1).error();
     let unknown = error(&["store", "page.html", "--run", "none"]);
     assert!(unknown.starts_with("error: DIR/store/: `run`: no run has the id `none`\nhint: the last: "), "{unknown}");
-    assert_snapshot!(error(&["nothing", "page.html"]), @"");
-    assert_snapshot!(dir.quarry(&["report", "store", "nowhere/page.html"]).ended(2).error(), @"");
+    assert_snapshot!(error(&["nothing", "page.html"]), @r##"
+    error: the store `DIR/nothing/` has no table `entities`
+    hint: check the path; `quarry run` makes a store where there is none
+    "##);
+    assert_snapshot!(dir.quarry(&["report", "store", "nowhere/page.html"]).ended(2).error(), @r##"
+    error: cannot write `nowhere/page.html`
+      caused by: No such file or directory (os error 2)
+    hint: check that the folder exists, that you may write there and that the disk is not full
+    "##);
 }
 
 /// How many documents are drawn, how many boxes, and which kinds of boxes.

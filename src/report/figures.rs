@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::quality::Quality;
 use super::subject::{Run, Subject, literal};
@@ -190,10 +189,8 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
 
 /// The types in the order in which the run asked for them, then those that only other runs have found.
 async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFigures>> {
-    let asked = subject.run.as_ref().and_then(|run| run.job["spec"]["types"].as_array().cloned()).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut types: Vec<TypeFigures> =
-        asked.iter().map(|one| TypeFigures::named(&text(&one["name"]), &text(&one["question"]))).collect();
+    let asked = subject.types();
+    let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
     let sql = format!(
         "SELECT entity_type, count(*), count(DISTINCT doc_id), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1"
     );

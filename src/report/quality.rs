@@ -14,7 +14,7 @@ use crate::engine::attach::Attachment;
 use crate::engine::mentions::{Columns, SCOPE, check, normalize};
 use crate::engine::mistakes;
 use crate::engine::query::{query, register, whole, words};
-use crate::engine::scores::{confusion, counts_by, match_up};
+use crate::engine::scores::{confusion, count, counts_by, match_up};
 use crate::error::Result;
 use crate::mrc::score::{Counts, Scores};
 use crate::tables::Table;
@@ -39,6 +39,8 @@ pub(super) struct Quality {
     /// Kind, reason, mentions.
     pub(super) kinds: Vec<(String, String, usize)>,
     pub(super) mistakes: Vec<Mistake>,
+    /// Errors whose text no table gives: gold mentions may come without.
+    pub(super) nameless: usize,
 }
 
 /// Strict scores of some mentions.
@@ -130,6 +132,7 @@ async fn measure(context: &SessionContext, subject: &Subject, summary: &mut Summ
         confusion: confusion(context, MATCHED).await?,
         kinds: mistakes::kinds(context, MISTAKES).await?,
         mistakes: recurring(context).await?,
+        nameless: count(context, &format!("SELECT count(*) FROM {MISTAKES} WHERE text IS NULL")).await?,
     })
 }
 
@@ -199,5 +202,6 @@ fn measured(summary: &Summary) -> Option<Quality> {
         confusion: Vec::new(),
         kinds: Vec::new(),
         mistakes: Vec::new(),
+        nameless: 0,
     })
 }

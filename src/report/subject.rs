@@ -14,6 +14,7 @@ use crate::engine::query::{query, register, words};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::job::file::InputSection;
+use crate::mrc::query::EntityType;
 
 /// A run, as `runs` has it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -124,6 +125,13 @@ impl Subject {
                 format!("the last: {}", last.join(", "))
             },
         })
+    }
+
+    /// The types that were asked for, with their questions: as the run says, else as the job does.
+    pub(super) fn types(&self) -> Vec<EntityType> {
+        let of_run = self.run.as_ref().map(|run| run.job["spec"]["types"].clone());
+        let of_run: Option<Vec<EntityType>> = of_run.and_then(|types| serde_json::from_value(types).ok());
+        of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
     }
 
     /// Makes the views of mentions and documents that the page shows.

@@ -63,8 +63,12 @@ pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[
     let wanted: HashMap<&str, &Chosen> = chosen.iter().map(|one| (one.id.as_str(), one)).collect();
     if let Some(documents) = &subject.documents {
         let listing = Listing::find(context, documents).await?;
-        read_listing(context, subject, listing, true, &wanted, &mut texts).await?;
-        return Ok(texts);
+        return match read_listing(context, subject, listing, true, &wanted, &mut texts).await {
+            Err(Error::Input { location, reason, .. }) => {
+                Err(Error::Input { location, reason, hint: "name the columns with --id and --text".into() })
+            }
+            other => other.map(|()| texts),
+        };
     }
     let sources: BTreeSet<&str> = chosen.iter().map(|one| one.source.as_str()).collect();
     let mut listings: Vec<Listing> = Vec::new();

@@ -6,7 +6,10 @@ function bar(value, longest, colour) {
   return make("span", { class: `meter ${colour ?? ""}`, "--part": `${width.toFixed(2)}%`, "aria-hidden": "true" });
 }
 
-/** Columns stacked from layers {name, class, values}; `from` is the first class drawn, `tip` says what a column is. */
+/**
+ * Columns stacked from layers {class, values}; `from` is the first class drawn, `tip` says what a column is. Heights are square roots, for
+ * scores crowd at 1 and the few doubtful ones are what one looks for.
+ */
 function histogram(label, layers, from, tip) {
   const count = layers[0]?.values.length ?? 0;
   const total = (at) => layers.reduce((sum, layer) => sum + layer.values[at], 0);
@@ -14,8 +17,9 @@ function histogram(label, layers, from, tip) {
   const columns = [];
   for (let at = from; at < count; at += 1) {
     let height = 0;
+    const scale = (100 * Math.sqrt(total(at) / highest)) / Math.max(1, total(at));
     const parts = layers.map((layer) => {
-      const own = (layer.values[at] / highest) * 100;
+      const own = layer.values[at] * scale;
       height += own;
       return own > 0 && draw("rect", { class: layer.class, x: at - from + 0.06, y: 100 - height, width: 0.88, height: own });
     });
@@ -27,13 +31,13 @@ function histogram(label, layers, from, tip) {
   return { drawing: draw("svg", shape, columns), highest };
 }
 
-/** Lines over classes: {class, values}, each value in 0..1 or null. */
-function lines(label, series, count, tip) {
+/** Lines over classes: {class, values}, each value in low..1 or null. */
+function lines(label, series, count, low, tip) {
   const path = (values) => {
     let pen = "M";
     return values.map((value, at) => {
       if (value === null) return "";
-      const step = `${pen}${at + 0.5} ${(100 - value * 100).toFixed(2)}`;
+      const step = `${pen}${at + 0.5} ${(100 - ((value - low) / (1 - low)) * 100).toFixed(2)}`;
       pen = "L";
       return step;
     }).join("");

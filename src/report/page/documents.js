@@ -79,7 +79,7 @@ function article({ row, mentions }, index) {
   const errors = row.mentions.filter(isError).length;
   const notes = [name(row.source), `${whole(row.characters)} characters`, plural(mentions.length, "mention")];
   if (joined()) notes.push(make("span", { class: errors > 0 ? "bad" : "" }, errors > 0 ? plural(errors, "error") : "no errors"));
-  const between = notes.flatMap((note, at) => (at > 0 ? [make("span", { class: "dot-between" }), note] : [note]));
+  const between = notes.flatMap((note, at) => (at > 0 ? [make("span", { class: "dot-between" }), make("span", { class: "nowrap" }, note)] : [note]));
   const whole_ = make("article", { class: "document", tabindex: "-1", "aria-labelledby": title }, make("header", null, make("h3", { id: title }, name(row.id)), make("p", { class: "notes" }, between)));
   if (row.text === undefined) {
     whole_.append(table("Mentions", ["mention", "type", "score", "from", "to"], row.mentions.map((one, at) => [one, row.names[at]]).filter(([one]) => isVisible(one)).map(([one, text]) =>

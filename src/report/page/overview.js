@@ -9,7 +9,7 @@ function drawHead() {
   const { totals } = summary;
   const run = theRun();
   const about = run && make("p", { class: "about" },
-    name(run.model.split("/").filter(Boolean).pop() ?? run.model, { title: run.model }), ` as ${run.flavour} on ${run.device}`, make("span", { class: "dot-between" }),
+    "model ", name(run.model.split("/").filter(Boolean).pop() ?? run.model, { title: run.model }), `, ${run.flavour} on ${run.device}`, make("span", { class: "dot-between" }),
     make("time", { datetime: run.started_at }, moment(run.started_at)), make("span", { class: "dot-between" }), `run ${run.outcome}`);
   const scope = [summary.only_run && "the documents of one run", summary.only_types && "some types"].filter(Boolean);
   const figures = [];
@@ -24,7 +24,7 @@ function drawHead() {
   add("Documents", whole(totals.documents), "", `${whole(totals.characters)} characters`);
   const rate = ofRun("documents_per_second");
   if (rate !== undefined && ofRun("documents") > 0) add("Speed", short(rate), "documents/s", `${whole(ofRun("tokens_per_second"))} tokens/s`);
-  if (ofRun("seconds") !== undefined) add("Time", ...split(seconds(ofRun("seconds"))), ofRun("peak_memory") ? `${bytes(ofRun("peak_memory"))} of memory at most` : "");
+  if (ofRun("seconds") !== undefined) add("Time", ...split(seconds(ofRun("seconds"))), ofRun("peak_memory") ? `${bytes(ofRun("peak_memory"))} of memory` : "");
   add("Rejects", whole(totals.rejects), "", totals.rejects > 0 ? percent(totals.rejects / (totals.documents + totals.rejects)) : "every document is done");
   byId("head").append(make("p", { class: "kicker" }, "Entities in"), make("h1", null, name(summary.name, { title: summary.store })), about ?? "",
     scope.length > 0 ? make("p", { class: "about" }, `Only ${scope.join(" and ")}.`) : "", make("dl", { class: "figures" }, figures));
@@ -39,7 +39,7 @@ function split(time) {
 /** Characters of the passage. */
 const PASSAGE = 420;
 
-/** Shows the passage that has most to show: many types, many mentions, no errors. */
+/** Shows the passage that has most to show: many types, many mentions the model is sure of, no errors. */
 function drawPassage() {
   let best = null;
   for (const row of documents.rows.slice(0, 400)) {
@@ -50,8 +50,10 @@ function drawPassage() {
       const end = sentenceEnd(row.text, start + PASSAGE);
       const inside = row.mentions.filter((one) => one[START] >= start && one[END] <= end);
       const kinds = new Set(inside.map((one) => one[TYPE])).size;
-      const score = kinds * 6 + Math.min(inside.length, 14) - inside.filter((one) => one[STATE] > RIGHT).length * 4 - ((end - start) < 200 ? 8 : 0)
-        - (row.text.slice(start, end).match(/\d/g)?.length ?? 0) / 6;
+      const least = Math.min(...inside.map((one) => (one[SCORE] < 0 ? 1000 : one[SCORE]))) / 1000;
+      const text = row.text.slice(start, end);
+      const score = kinds * 6 + Math.min(inside.length, 12) + least * 20 - inside.filter((one) => one[STATE] > RIGHT).length * 10
+        + Math.min(end - start, 420) / 40 - (text.match(/\n\s*\n/g)?.length ?? 0) * 6 - (text.match(/\d/g)?.length ?? 0) / 6;
       if (inside.length > 1 && (best === null || score > best.score)) best = { row, start, end, score };
     }
   }
@@ -123,7 +125,7 @@ function drawScores() {
   const chart = histogram("Mentions by score", layers, first, tip);
   const sure = all.slice(Math.floor(summary.bins * 0.9)).reduce((one, other) => one + other, 0) / summary.totals.mentions;
   const charts = make("div", { class: "charts" }, make("figure", null,
-    make("figcaption", null, make("strong", null, "Mentions by score"), ` ${percent(sure, 0)} have 0.9 or more`), make("div", { class: "frame" }, make("span", { class: "top" }, whole(chart.highest)), chart.drawing),
+    make("figcaption", null, make("strong", null, "Mentions by score"), ` ${percent(sure, 0)} have 0.9 or more; heights are square roots`), make("div", { class: "frame" }, make("span", { class: "top" }, whole(chart.highest)), chart.drawing),
     ticks(first), joined ? key([["is-right", "right"], ["is-wrong", "wrong"]]) : key(shown.map(({ type, index }) => [`t${index % COLOURS}`, type.name]))));
   if (joined) charts.append(thresholds(first, all, right));
   content.append(charts);

@@ -60,6 +60,7 @@ function recurring(quality, place) {
       wrong ? other : own, wrong ? own : other, REASONS.find(([reason]) => reason === one.reason)?.[1] ?? spaced(one.reason), whole(one.mentions), whole(one.documents)];
   });
   return make("details", { open: rows.length <= 8 }, make("summary", null, `The ${whole(rows.length)} errors that come back most`),
+    quality.nameless > 0 ? make("p", { class: "notes" }, `Not counted here: ${plural(quality.nameless, "error")} whose text the gold mentions do not give.`) : null,
     table("Errors that come back", ["text", "error", "gold", "predicted", "how", "times", "documents"], rows, [5, 6]));
 }
 
@@ -82,7 +83,9 @@ function thresholds(first, all, right) {
   const least = (at) => ((at + first) / summary.bins).toFixed(2);
   const write = (value) => (value === null ? "–" : percent(value));
   const tip = (at) => [make("p", { class: "tip-head" }, `score ${least(at)} or more`), make("p", null, `F1 ${write(points[at].f1)}`), make("p", null, `precision ${write(points[at].precision)}, recall ${write(points[at].recall)}`)];
-  const curves = lines("Precision, recall and F1 by the least score", [{ class: "precision", values: of("precision") }, { class: "recall", values: of("recall") }, { class: "f1", values: of("f1") }], points.length, tip);
+  const lowest = Math.min(...points.flatMap((point) => Object.values(point).filter((value) => value !== null)), 1);
+  const floor = Math.max(0, Math.floor(lowest * 10 - 0.5) / 10);
+  const curves = lines("Precision, recall and F1 by the least score", [{ class: "precision", values: of("precision") }, { class: "recall", values: of("recall") }, { class: "f1", values: of("f1") }], points.length, floor, tip);
   return make("figure", null, make("figcaption", null, make("strong", null, "If only higher scores counted"), ` F1 is best from ${least(best)} on: ${write(points[best].f1)}`),
-    make("div", { class: "frame" }, make("span", { class: "top" }, percent(1, 0)), curves), ticks(first), key([["f1", "F1"], ["precision", "precision"], ["recall", "recall"]]));
+    make("div", { class: "frame" }, make("span", { class: "top" }, percent(1, 0)), make("span", { class: "bottom" }, percent(floor, 0)), curves), ticks(first), key([["f1", "F1"], ["precision", "precision"], ["recall", "recall"]]));
 }
