@@ -42,6 +42,9 @@ pub(super) struct Row {
     pub(super) characters: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) missing: Option<String>,
     /// Code points of the text that are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) cut: usize,
@@ -86,8 +89,8 @@ impl Documents {
             let row = match texts.take(document) {
                 Ok(text) => Row::with_text(document, &text, &own, &mut outside),
                 Err(reason) => {
-                    *without.entry(reason).or_default() += 1;
-                    Row::without_text(document, own)
+                    *without.entry(reason.clone()).or_default() += 1;
+                    Row::without_text(document, own, reason)
                 }
             };
             bytes += page::embed(&row)?.len() + 1;
@@ -128,9 +131,10 @@ impl Row {
     }
 
     /// The mentions in a table of their own.
-    fn without_text(document: &Chosen, mentions: Vec<Mention>) -> Self {
+    fn without_text(document: &Chosen, mentions: Vec<Mention>, reason: String) -> Self {
         let placed = mentions.iter().map(|one| (one.entity_type, one.start, one.end, one.score, one.state)).collect();
-        Self { mentions: placed, names: mentions.into_iter().map(|one| one.text).collect(), ..Self::new(document) }
+        let names = mentions.into_iter().map(|one| one.text).collect();
+        Self { mentions: placed, names, missing: Some(reason), ..Self::new(document) }
     }
 
     /// The mentions at their places; `outside` counts those that have none in this text.

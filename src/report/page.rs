@@ -28,8 +28,11 @@ const SCRIPT: &str = concat!(
     include_str!("page/tips.js"),
     include_str!("page/marks.js"),
     include_str!("page/overview.js"),
+    include_str!("page/types.js"),
     include_str!("page/quality.js"),
+    include_str!("page/runs.js"),
     include_str!("page/documents.js"),
+    include_str!("page/filters.js"),
     include_str!("page/page.js"),
     "})();\n"
 );

@@ -21,13 +21,26 @@ function histogram(label, layers, from, tip) {
     const parts = layers.map((layer) => {
       const own = layer.values[at] * scale;
       height += own;
-      return own > 0 && draw("rect", { class: layer.class, x: at - from + 0.06, y: 100 - height, width: 0.88, height: own });
+      return (
+        own > 0 && draw("rect", { class: layer.class, x: at - from + 0.06, y: 100 - height, width: 0.88, height: own })
+      );
     });
-    const column = draw("g", { class: "column" }, parts, draw("rect", { class: "hit", x: at - from, y: 0, width: 1, height: 100 }));
+    const column = draw(
+      "g",
+      { class: "column" },
+      parts,
+      draw("rect", { class: "hit", x: at - from, y: 0, width: 1, height: 100 }),
+    );
     if (total(at) > 0) tips.set(column, () => tip(at));
     columns.push(column);
   }
-  const shape = { viewBox: `0 0 ${count - from} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label, class: "histogram" };
+  const shape = {
+    viewBox: `0 0 ${count - from} 100`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": label,
+    class: "histogram",
+  };
   return { drawing: draw("svg", shape, columns), highest };
 }
 
@@ -35,12 +48,14 @@ function histogram(label, layers, from, tip) {
 function lines(label, series, count, low, tip) {
   const path = (values) => {
     let pen = "M";
-    return values.map((value, at) => {
-      if (value === null) return "";
-      const step = `${pen}${at + 0.5} ${(100 - ((value - low) / (1 - low)) * 100).toFixed(2)}`;
-      pen = "L";
-      return step;
-    }).join("");
+    return values
+      .map((value, at) => {
+        if (value === null) return "";
+        const step = `${pen}${at + 0.5} ${(100 - ((value - low) / (1 - low)) * 100).toFixed(2)}`;
+        pen = "L";
+        return step;
+      })
+      .join("");
   };
   const hits = Array.from({ length: count }, (_, at) => {
     const column = draw("g", { class: "column" }, draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }));
@@ -48,7 +63,13 @@ function lines(label, series, count, low, tip) {
     return column;
   });
   const paths = series.map((one) => draw("path", { class: `line ${one.class}`, d: path(one.values) }));
-  const shape = { viewBox: `0 0 ${count} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label, class: "curves" };
+  const shape = {
+    viewBox: `0 0 ${count} 100`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": label,
+    class: "curves",
+  };
   return draw("svg", shape, paths, hits);
 }
 
@@ -59,13 +80,29 @@ function spark(label, values, tip) {
   const dot = (value, at, size) => draw("path", { class: `dot ${size}`, d: `M${at + 0.5} ${y(value).toFixed(2)}h0` });
   const path = values.map((value, at) => `${at === 0 ? "M" : "L"}${at + 0.5} ${y(value).toFixed(2)}`).join("");
   const hits = values.map((value, at) => {
-    const column = draw("g", { class: "column" }, dot(value, at, at === values.length - 1 ? "last" : ""), draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }));
+    const column = draw(
+      "g",
+      { class: "column" },
+      dot(value, at, at === values.length - 1 ? "last" : ""),
+      draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }),
+    );
     tips.set(column, () => tip(at));
     return column;
   });
-  const shape = { viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label, class: "spark" };
+  const shape = {
+    viewBox: `0 0 ${values.length} 100`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": label,
+    class: "spark",
+  };
   return draw("svg", shape, draw("path", { class: "line", d: path }), hits);
 }
 
 /** Numbers below a drawing, at equal distances. */
-const axis = (...labels) => make("div", { class: "axis", "aria-hidden": "true" }, labels.map((label) => make("span", null, label)));
+const axis = (...labels) =>
+  make(
+    "div",
+    { class: "axis", "aria-hidden": "true" },
+    labels.map((label) => make("span", null, label)),
+  );

@@ -2,4 +2,3 @@
 
 const summary = JSON.parse(document.getElementById("summary-data").textContent);
 const documents = JSON.parse(document.getElementById("documents-data").textContent);
-

@@ -1,4 +1,4 @@
-// The documents: filters at the side, and a feed that is drawn as it is read.
+// The documents: which of them pass the filters, and a feed that is drawn as it is read.
 
 /** Documents drawn at a time. */
 const STEP = 20;
@@ -7,7 +7,14 @@ const PRINTED = 30;
 /** A text longer than this is folded, in UTF-16 units. */
 const FOLDED = 2600;
 
-const everything = () => ({ search: "", types: new Set(summary.types.map((_, index) => index)), least: 0, states: new Set([FOUND, RIGHT, WRONG, MISSED]), errors: false, order: "given" });
+const everything = () => ({
+  search: "",
+  types: new Set(summary.types.map((_, index) => index)),
+  least: 0,
+  states: new Set([FOUND, RIGHT, WRONG, MISSED]),
+  errors: false,
+  order: "given",
+});
 let view = everything();
 /** Documents that pass the filters: {row, mentions}; how many of them are drawn. */
 let passing = [];
@@ -16,25 +23,37 @@ let current = null;
 
 const joined = () => Boolean(summary.quality?.joined);
 
-const isVisible = (mention) => view.types.has(mention[TYPE]) && view.states.has(mention[STATE]) && (mention[SCORE] < 0 || mention[SCORE] >= view.least);
+const isVisible = (mention) =>
+  view.types.has(mention[TYPE]) &&
+  view.states.has(mention[STATE]) &&
+  (mention[SCORE] < 0 || mention[SCORE] >= view.least);
 const isError = (mention) => mention[STATE] >= WRONG;
 const narrowed = () => view.types.size < summary.types.length || view.least > 0 || view.states.size < 4;
 
 /** A search as an expression: the words as they stand, whatever their case. */
-const pattern = (flags) => new RegExp(view.search.trim().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&").replace(/\s+/g, "\\s+"), flags);
+const pattern = (flags) =>
+  new RegExp(
+    view.search
+      .trim()
+      .replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+      .replace(/\s+/g, "\\s+"),
+    flags,
+  );
 
 /** Applies the filters and draws the feed anew. */
 function refresh() {
   const search = view.search.trim() === "" ? null : pattern("iu");
   passing = [];
   for (const row of documents.rows) {
-    if (search && !(search.test(row.text ?? "") || search.test(row.id) || row.names?.some((one) => search.test(one)))) continue;
+    if (search && !(search.test(row.text ?? "") || search.test(row.id) || row.names?.some((one) => search.test(one))))
+      continue;
     const mentions = row.mentions.filter(isVisible);
     if (narrowed() && mentions.length === 0) continue;
     if (view.errors && !mentions.some(isError)) continue;
     passing.push({ row, mentions });
   }
-  const lowest = ({ mentions }) => mentions.reduce((low, one) => (one[SCORE] >= 0 ? Math.min(low, one[SCORE]) : low), 2000);
+  const lowest = ({ mentions }) =>
+    mentions.reduce((low, one) => (one[SCORE] >= 0 ? Math.min(low, one[SCORE]) : low), 2000);
   const errors = ({ mentions }) => mentions.filter(isError).length;
   if (view.order === "mentions") passing.sort((a, b) => b.mentions.length - a.mentions.length);
   if (view.order === "doubtful") passing.sort((a, b) => lowest(a) - lowest(b));
@@ -56,12 +75,25 @@ function sayFound() {
     even: `evenly chosen from ${whole(summary.totals.documents)}`,
   };
   const mentions = passing.reduce((sum, one) => sum + one.mentions.length, 0);
-  const some = passing.length < all ? `${whole(passing.length)} of ${plural(all, "document")}` : plural(all, "document");
-  byId("found").replaceChildren(make("strong", null, some), ` (${rules[documents.rule]}), ${plural(mentions, "mention")}`,
-    joined() ? `, ${plural(passing.reduce((sum, one) => sum + one.mentions.filter(isError).length, 0), "error")}` : "", passing.length === 0 && all > 0 ? ". Nothing passes these filters: press 0 to see everything." : ".");
+  const some =
+    passing.length < all ? `${whole(passing.length)} of ${plural(all, "document")}` : plural(all, "document");
+  byId("found").replaceChildren(
+    make("strong", null, some),
+    ` (${rules[documents.rule]}), ${plural(mentions, "mention")}`,
+    joined()
+      ? `, ${plural(
+          passing.reduce((sum, one) => sum + one.mentions.filter(isError).length, 0),
+          "error",
+        )}`
+      : "",
+    passing.length === 0 && all > 0 ? ". Nothing passes these filters: press 0 to see everything." : ".",
+  );
   const counts = new Map();
-  for (const { mentions: own } of passing) for (const one of own) counts.set(one[TYPE], (counts.get(one[TYPE]) ?? 0) + 1);
-  document.querySelectorAll("#filters [data-type]").forEach((cell) => { cell.textContent = whole(counts.get(Number(cell.dataset.type)) ?? 0); });
+  for (const { mentions: own } of passing)
+    for (const one of own) counts.set(one[TYPE], (counts.get(one[TYPE]) ?? 0) + 1);
+  document.querySelectorAll("#filters [data-type]").forEach((cell) => {
+    cell.textContent = whole(counts.get(Number(cell.dataset.type)) ?? 0);
+  });
 }
 
 function drawMore(count = STEP) {
@@ -78,23 +110,61 @@ function article({ row, mentions }, index) {
   const title = `document-${drawn + index}`;
   const errors = row.mentions.filter(isError).length;
   const notes = [name(row.source), `${whole(row.characters)} characters`, plural(mentions.length, "mention")];
-  if (joined()) notes.push(make("span", { class: errors > 0 ? "bad" : "" }, errors > 0 ? plural(errors, "error") : "no errors"));
-  const between = notes.flatMap((note, at) => (at > 0 ? [make("span", { class: "dot-between" }), make("span", { class: "nowrap" }, note)] : [note]));
-  const whole_ = make("article", { class: "document", tabindex: "-1", "aria-labelledby": title }, make("header", null, make("h3", { id: title }, name(row.id)), make("p", { class: "notes" }, between)));
+  if (joined())
+    notes.push(make("span", { class: errors > 0 ? "bad" : "" }, errors > 0 ? plural(errors, "error") : "no errors"));
+  const between = notes.flatMap((note, at) =>
+    at > 0 ? [make("span", { class: "dot-between" }), make("span", { class: "nowrap" }, note)] : [note],
+  );
+  const element = make(
+    "article",
+    { class: "document", tabindex: "-1", "aria-labelledby": title },
+    make("header", null, make("h3", { id: title }, name(row.id)), make("p", { class: "notes" }, between)),
+  );
   if (row.text === undefined) {
-    whole_.append(table("Mentions", ["mention", "type", "score", "from", "to"], row.mentions.map((one, at) => [one, row.names[at]]).filter(([one]) => isVisible(one)).map(([one, text]) =>
-      [make("bdi", { class: `state s${one[STATE]}` }, text), make("span", null, swatch(one[TYPE]), name(summary.types[one[TYPE]].name)), one[SCORE] < 0 ? "missed" : (one[SCORE] / 1000).toFixed(3), whole(one[START]), whole(one[END])]), [2, 3, 4]));
-    return whole_;
+    element.append(make("p", { class: "notes" }, `No text: ${row.missing}.`));
+    element.append(
+      mentions.length > 0
+        ? table(
+            "Mentions",
+            ["mention", "type", "score", "from", "to"],
+            row.mentions
+              .map((one, at) => [one, row.names[at]])
+              .filter(([one]) => isVisible(one))
+              .map(([one, text]) => [
+                make("bdi", { class: `state s${one[STATE]}` }, text),
+                make("span", null, swatch(one[TYPE]), name(summary.types[one[TYPE]].name)),
+                one[SCORE] < 0 ? "missed" : (one[SCORE] / 1000).toFixed(3),
+                whole(one[START]),
+                whole(one[END]),
+              ]),
+            [2, 3, 4],
+          )
+        : "",
+    );
+    return element;
   }
   const body = marked(row.text, mentions, 0, row.text.length, describeMention(row));
-  whole_.append(body);
-  if (row.cut > 0) whole_.append(make("p", { class: "notes" }, `The first ${whole(row.characters - row.cut)} of ${plural(row.characters, "character")}.`));
+  element.append(body);
+  if (row.cut > 0)
+    element.append(
+      make(
+        "p",
+        { class: "notes" },
+        `The first ${whole(row.characters - row.cut)} of ${plural(row.characters, "character")}.`,
+      ),
+    );
   if (row.text.length > FOLDED) {
-    whole_.classList.add("folded");
-    whole_.append(make("button", { type: "button", class: "unfold", onclick: () => unfold(whole_) }, `Show all ${plural(row.text.length, "character")}`));
-    body.addEventListener("focusin", () => unfold(whole_));
+    element.classList.add("folded");
+    element.append(
+      make(
+        "button",
+        { type: "button", class: "unfold", onclick: () => unfold(element) },
+        `Show all ${plural(row.text.length, "character")}`,
+      ),
+    );
+    body.addEventListener("focusin", () => unfold(element));
   }
-  return whole_;
+  return element;
 }
 
 function unfold(element) {
@@ -161,8 +231,12 @@ function step(by) {
 function stepError(by) {
   const find = () => [...byId("feed").querySelectorAll("mark.s2[tabindex], mark.s3[tabindex]")];
   const here = document.activeElement?.closest?.("mark, article") ?? current;
-  const behind = (mark) => here === null || here === undefined || Boolean(here.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_FOLLOWING);
-  const before = (mark) => Boolean(here?.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_PRECEDING) && !mark.contains(here);
+  const behind = (mark) =>
+    here === null ||
+    here === undefined ||
+    Boolean(here.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_FOLLOWING);
+  const before = (mark) =>
+    Boolean(here?.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_PRECEDING) && !mark.contains(here);
   let next = by > 0 ? find().find(behind) : find().findLast(before);
   while (!next && by > 0 && drawn < passing.length) {
     drawMore();
@@ -185,70 +259,20 @@ function showOnly({ search = "", types = null }) {
   byId("documents").scrollIntoView({ block: "start" });
 }
 
-/** Builds the filters; they work at once. */
-function buildFilters() {
-  const form = byId("filters");
-  form.addEventListener("submit", (event) => event.preventDefault());
-  let waiting = 0;
-  const search = (event) => {
-    view.search = event.target.value;
-    clearTimeout(waiting);
-    waiting = setTimeout(refresh, 120);
-  };
-  const set = (members, member, on) => (on ? members.add(member) : members.delete(member));
-  const toggles = (legend, entries) => make("fieldset", null, make("legend", null, legend), entries);
-  const change = (apply) => (event) => {
-    apply(event.target);
-    refresh();
-  };
-  form.append(make("label", { class: "search" }, make("span", null, "Search"), make("input", { type: "search", id: "search", placeholder: "Text, name or id", autocomplete: "off", spellcheck: "false", oninput: search })));
-  if (summary.types.length > 0) {
-    form.append(toggles("Types", summary.types.map((type, index) => make("label", { class: "toggle" },
-      make("input", { type: "checkbox", checked: true, "data-toggle": index, onchange: change((box) => set(view.types, index, box.checked)) }), swatch(index), name(type.name), make("span", { class: "count", "data-type": index })))));
-    form.append(make("label", { class: "least" }, make("span", null, "Least score ", make("output", { id: "least-value" })),
-      make("input", { type: "range", id: "least", min: lowestScore(), max: "1000", step: "5", oninput: change((slider) => { view.least = Number(slider.value); sayLeast(); }) })));
-  }
-  if (joined()) {
-    form.append(toggles("Against gold", [RIGHT, WRONG, MISSED].map((state) => make("label", { class: "toggle" },
-      make("input", { type: "checkbox", checked: true, "data-state": state, onchange: change((box) => set(view.states, state, box.checked)) }), make("span", { class: `sample s${state}` }, STATES[state]))).concat(
-      make("label", { class: "toggle" }, make("input", { type: "checkbox", id: "only-errors", onchange: change((box) => { view.errors = box.checked; }) }), "only documents with errors"))));
-  }
-  const orders = [["given", documents.rule === "errors" ? "most errors of all types" : "as chosen"], ["mentions", "most mentions"], ["doubtful", "lowest score"], ...(joined() ? [["errors", "most errors shown"]] : [])];
-  form.append(make("label", { class: "order" }, make("span", null, "Order"), make("select", { id: "order", onchange: change((list) => { view.order = list.value; }) }, orders.map(([value, label]) => make("option", { value }, label)))));
-  form.append(make("button", { type: "button", class: "reset", onclick: () => { view = everything(); syncFilters(); refresh(); } }, "Show everything"));
-}
-
-/** Where the slider begins: below it there is nothing to leave out. */
-const lowestScore = () => (firstBin() / summary.bins) * 1000;
-
-function sayLeast() {
-  const text = view.least > lowestScore() ? (view.least / 1000).toFixed(3) : "any";
-  const value = byId("least-value");
-  if (!value) return;
-  value.textContent = text;
-  byId("least").setAttribute("aria-valuetext", text);
-}
-
-/** Makes the filters show what the view is. */
-function syncFilters() {
-  byId("search").value = view.search;
-  byId("order").value = view.order;
-  document.querySelectorAll("#filters [data-toggle]").forEach((box) => { box.checked = view.types.has(Number(box.dataset.toggle)); });
-  document.querySelectorAll("#filters [data-state]").forEach((box) => { box.checked = view.states.has(Number(box.dataset.state)); });
-  if (byId("only-errors")) byId("only-errors").checked = view.errors;
-  if (byId("least")) byId("least").value = String(Math.max(view.least, lowestScore()));
-  sayLeast();
-}
-
 function startDocuments() {
   buildFilters();
   syncFilters();
   byId("remarks").append(...documents.remarks.map((remark) => make("li", null, `${remark}.`)));
   refresh();
   byId("feed").addEventListener("focusin", (event) => makeCurrent(event.target.closest("article"), false));
-  new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && drawn < passing.length && drawMore(), { rootMargin: "1500px" }).observe(byId("more"));
+  new IntersectionObserver(
+    (entries) => entries.some((entry) => entry.isIntersecting) && drawn < passing.length && drawMore(),
+    { rootMargin: "1500px" },
+  ).observe(byId("more"));
   addEventListener("beforeprint", () => {
     if (drawn < PRINTED) drawMore(PRINTED - drawn);
-    document.querySelectorAll("details").forEach((one) => { one.open = one.open || one.querySelectorAll("tr").length < 30; });
+    document.querySelectorAll("details").forEach((one) => {
+      one.open = one.open || one.querySelectorAll("tr").length < 30;
+    });
   });
 }

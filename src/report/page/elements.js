@@ -61,7 +61,14 @@ function bytes(number) {
 function moment(text) {
   const time = new Date(text);
   if (text === "" || Number.isNaN(time.getTime())) return "";
-  const options = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" };
+  const options = {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    timeZone: "UTC",
+  };
   return `${time.toLocaleString("en-GB", options)} UTC`;
 }
 
@@ -79,10 +86,34 @@ const spaced = (word) => word.replaceAll("_", " ");
 /** A table; columns that hold figures are named in `figures` by their place. */
 function table(caption, header, rows, figures) {
   const kind = (place) => (figures.includes(place) ? "number" : null);
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    make("table", null,
-      make("thead", null, make("tr", null, header.map((cell, place) => make("th", { scope: "col", class: kind(place) }, cell)))),
-      make("tbody", null, rows.map((row) => make("tr", null, row.map((cell, place) => make("td", { class: kind(place) }, cell)))))));
+  return make(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    make(
+      "table",
+      null,
+      make(
+        "thead",
+        null,
+        make(
+          "tr",
+          null,
+          header.map((cell, place) => make("th", { scope: "col", class: kind(place) }, cell)),
+        ),
+      ),
+      make(
+        "tbody",
+        null,
+        rows.map((row) =>
+          make(
+            "tr",
+            null,
+            row.map((cell, place) => make("td", { class: kind(place) }, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Makes a section visible and gives back where its content goes. */

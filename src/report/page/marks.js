@@ -1,16 +1,24 @@
 // A text and its mentions → boxes in boxes. Mentions may lie in each other and may cross; the text itself stays whole.
 
 /** The places in a mention's row. */
-const TYPE = 0, START = 1, END = 2, SCORE = 3, STATE = 4;
+const TYPE = 0,
+  START = 1,
+  END = 2,
+  SCORE = 3,
+  STATE = 4;
 /** Its states. */
-const FOUND = 0, RIGHT = 1, WRONG = 2, MISSED = 3;
+const FOUND = 0,
+  RIGHT = 1,
+  WRONG = 2,
+  MISSED = 3;
 
 /**
  * Mentions as a tree of pieces {row, start, end, first, last, height, children}. A mention that crosses the end of another is cut
  * there and goes on behind it, so that boxes only ever lie in boxes.
  */
 function pieces(rows, length) {
-  const order = (a, b) => a.start - b.start || b.end - a.end || b.row[STATE] - a.row[STATE] || a.row[TYPE] - b.row[TYPE];
+  const order = (a, b) =>
+    a.start - b.start || b.end - a.end || b.row[STATE] - a.row[STATE] || a.row[TYPE] - b.row[TYPE];
   const root = { row: null, start: 0, end: length, height: 0, children: [] };
   const waiting = rows
     .filter((row) => row[START] < row[END] && row[END] <= length)
@@ -51,7 +59,11 @@ function renderPieces(parent, children, start, end, text, describe) {
     if (row[TYPE] >= COLOURS) classes.push("again");
     if (!piece.first) classes.push("goes-on");
     if (!piece.last) classes.push("to-be-continued");
-    const box = make("mark", { class: classes.join(" "), tabindex: piece.first ? "-1" : null, "data-tag": piece.last ? tagOf(row) : null });
+    const box = make("mark", {
+      class: classes.join(" "),
+      tabindex: piece.first ? "-1" : null,
+      "data-tag": piece.last ? tagOf(row) : null,
+    });
     renderPieces(box, piece.children, piece.start, piece.end, text, describe);
     tips.set(box, () => describe(row));
     parent.append(box);
@@ -87,15 +99,43 @@ function describeMention(owner) {
   const all = owner.mentions;
   return (row) => {
     const type = summary.types[row[TYPE]];
-    const lines = [make("p", { class: "tip-head" }, swatch(row[TYPE]), name(type.name),
-      row[STATE] === FOUND ? null : make("span", { class: `state s${row[STATE]}` }, STATES[row[STATE]]))];
+    const lines = [
+      make(
+        "p",
+        { class: "tip-head" },
+        swatch(row[TYPE]),
+        name(type.name),
+        row[STATE] === FOUND ? null : make("span", { class: `state s${row[STATE]}` }, STATES[row[STATE]]),
+      ),
+    ];
     if (row[SCORE] >= 0) {
-      lines.push(make("p", { class: "tip-score" }, make("span", null, `score ${(row[SCORE] / 1000).toFixed(3)}`), bar(row[SCORE], 1000, `t${row[TYPE] % COLOURS}`)));
+      lines.push(
+        make(
+          "p",
+          { class: "tip-score" },
+          make("span", null, `score ${(row[SCORE] / 1000).toFixed(3)}`),
+          bar(row[SCORE], 1000, `t${row[TYPE] % COLOURS}`),
+        ),
+      );
     }
-    const there = all.filter((other) => other !== row && other[START] < row[END] && row[START] < other[END] && other[STATE] >= WRONG && other[STATE] !== row[STATE]);
+    const there = all.filter(
+      (other) =>
+        other !== row &&
+        other[START] < row[END] &&
+        row[START] < other[END] &&
+        other[STATE] >= WRONG &&
+        other[STATE] !== row[STATE],
+    );
     if (row[STATE] === WRONG || row[STATE] === MISSED) {
       const side = row[STATE] === WRONG ? "gold has" : "found was";
-      const what = there.length === 0 ? [`${side} nothing here`] : [`${side} `, ...there.slice(0, 3).flatMap((other, at) => [at > 0 ? ", " : "", name(summary.types[other[TYPE]].name)]), sameSpan(row, there[0]) ? " in this place" : " in part of it"];
+      const what =
+        there.length === 0
+          ? [`${side} nothing here`]
+          : [
+              `${side} `,
+              ...there.slice(0, 3).flatMap((other, at) => [at > 0 ? ", " : "", name(summary.types[other[TYPE]].name)]),
+              sameSpan(row, there[0]) ? " in this place" : " in part of it",
+            ];
       lines.push(make("p", { class: "tip-note" }, ...what));
     }
     lines.push(make("p", { class: "tip-note" }, placeOf(owner.text, row)));
@@ -106,7 +146,8 @@ function describeMention(owner) {
 const sameSpan = (one, other) => one[START] === other[START] && one[END] === other[END];
 
 /** The colour of a type, with its sign of repetition where there are more types than colours. */
-const swatch = (type) => make("span", { class: `swatch t${type % COLOURS}${type >= COLOURS ? " again" : ""}`, "aria-hidden": "true" });
+const swatch = (type) =>
+  make("span", { class: `swatch t${type % COLOURS}${type >= COLOURS ? " again" : ""}`, "aria-hidden": "true" });
 
 /** Colours there are; types beyond them take them again with a double line. */
 const COLOURS = 8;

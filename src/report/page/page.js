@@ -46,7 +46,11 @@ const KEYS = {
   "?": () => byId("help").showModal(),
   o: () => current && unfold(current),
   t: nextTheme,
-  0: () => { view = everything(); syncFilters(); refresh(); },
+  0: () => {
+    view = everything();
+    syncFilters();
+    refresh();
+  },
 };
 
 document.addEventListener("keydown", (event) => {
@@ -79,7 +83,11 @@ function start() {
   drawFoot();
   startDocuments();
   const sections = [...document.querySelectorAll("main > section:not([hidden])")].slice(1);
-  byId("contents").append(...sections.map((section) => make("a", { href: `#${section.id}` }, section.querySelector("h2").firstChild.textContent)));
+  byId("contents").append(
+    ...sections.map((section) =>
+      make("a", { href: `#${section.id}` }, section.querySelector("h2").firstChild.textContent),
+    ),
+  );
 }
 
 start();

@@ -26,7 +26,10 @@ function showTip(owner, x) {
   if (!line) return;
   const box = tipBox.getBoundingClientRect();
   const middle = x === null || owner instanceof SVGElement ? line.left + line.width / 2 : x;
-  const left = Math.min(Math.max(8, middle - box.width / 2), Math.max(8, document.documentElement.clientWidth - box.width - 8));
+  const left = Math.min(
+    Math.max(8, middle - box.width / 2),
+    Math.max(8, document.documentElement.clientWidth - box.width - 8),
+  );
   const above = line.top - box.height - 8;
   tipBox.style.setProperty("left", `${left}px`);
   tipBox.style.setProperty("top", `${above > 60 ? above : line.bottom + 8}px`);
@@ -48,8 +51,12 @@ document.addEventListener("focusin", (event) => {
   if (owner) showTip(owner, null);
   else hideTip();
 });
-document.addEventListener("scroll", () => {
-  if (tipOwner === null) return;
-  if (tipOwner === document.activeElement) showTip(tipOwner, null);
-  else hideTip();
-}, { passive: true });
+document.addEventListener(
+  "scroll",
+  () => {
+    if (tipOwner === null) return;
+    if (tipOwner === document.activeElement) showTip(tipOwner, null);
+    else hideTip();
+  },
+  { passive: true },
+);
