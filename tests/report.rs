@@ -561,15 +561,18 @@ fn five_thousand_documents_open_at_once() {
         json!({"eval": "document.querySelectorAll('#feed article').length"}),
         json!({"eval": search}),
         json!({"eval": SAME_TEXTS}),
+        json!({"eval": "performance.getEntriesByType('navigation')[0].loadEventEnd"}),
     ];
     let Some(seen) = visit(&dir.path("page.html"), &steps) else { return };
+    // A browser may paint the page's head before the script has run; at the load event all of it has.
+    let loaded = seen.values[5].as_f64().unwrap();
     let (paint, searched) = (seen.values[1].as_f64().unwrap(), seen.values[3].as_f64().unwrap());
     let (documents, marked) = (page.documents["rows"].as_array().unwrap().len(), page.mentions().len());
     eprintln!(
-        "{documents} documents, {marked} mentions, {megabytes:.1} MB: first paint after {paint:.0} ms, a search takes {searched:.0} ms"
+        "{documents} documents, {marked} mentions, {megabytes:.1} MB: first paint after {paint:.0} ms, all drawn after {loaded:.0} ms, a search takes {searched:.0} ms"
     );
     assert!(documents == 5000 && marked >= mentions.len(), "{documents} documents, {marked} mentions");
-    assert!(paint < 2000.0, "first paint after {paint} ms");
+    assert!(paint < 2000.0 && loaded < 2000.0, "first paint after {paint} ms, all drawn after {loaded} ms");
     assert!(seen.values[2].as_u64().unwrap() < 100, "documents are drawn before they are read");
     assert_eq!(seen.values[4], json!(""));
     seen.quiet_but(&[]);

@@ -80,31 +80,22 @@ function split(time) {
   return parts.length === 2 ? parts : [time, ""];
 }
 
-/** Characters of the passage. */
-const PASSAGE = 420;
+/** The most characters of the passage. */
+const PASSAGE = 440;
 
-/** Shows the passage that has most to show: many types, many mentions the model is sure of, no errors. */
+/** Shows the passage that has most to show: whole sentences with many types, that the model is sure of. */
 function drawPassage() {
   let best = null;
   for (const row of documents.rows.slice(0, 400)) {
-    if (row.text === undefined || row.text.length < 60) continue;
-    const right = row.mentions.filter((one) => one[STATE] <= RIGHT);
-    for (let from = 0; from < right.length; from += 3) {
-      const start = sentenceStart(row.text, right[from][START]);
-      const end = sentenceEnd(row.text, start + PASSAGE);
-      const inside = row.mentions.filter((one) => one[START] >= start && one[END] <= end);
-      const kinds = new Set(inside.map((one) => one[TYPE])).size;
-      const least = Math.min(...inside.map((one) => (one[SCORE] < 0 ? 1000 : one[SCORE]))) / 1000;
-      const text = row.text.slice(start, end);
-      const score =
-        kinds * 6 +
-        Math.min(inside.length, 12) +
-        least * 20 -
-        inside.filter((one) => one[STATE] > RIGHT).length * 10 +
-        Math.min(end - start, 420) / 40 -
-        (text.match(/\n\s*\n/g)?.length ?? 0) * 6 -
-        (text.match(/\d/g)?.length ?? 0) / 6;
-      if (inside.length > 1 && (best === null || score > best.score)) best = { row, start, end, score };
+    if (row.text === undefined) continue;
+    const ends = sentenceEnds(row.text);
+    let last = 0;
+    for (const [at, start] of ends.entries()) {
+      while (last + 1 < ends.length && ends[last + 1] <= start + PASSAGE) last += 1;
+      if (last <= at) continue;
+      const passage = { row, start, end: ends[last] };
+      passage.worth = worth(passage);
+      if (best === null || passage.worth > best.worth) best = passage;
     }
   }
   if (best === null) return;
@@ -136,22 +127,23 @@ function drawPassage() {
   );
 }
 
-function sentenceStart(text, at) {
-  const before = Math.max(
-    text.lastIndexOf("\n", at - 1),
-    text.lastIndexOf(". ", at - 1) + 1,
-    text.lastIndexOf("。", at - 1),
-    0,
-  );
-  const start = at - before > 160 ? text.lastIndexOf(" ", at - 1) + 1 : before;
-  return start + (text.slice(start).match(/^\s*/)?.[0].length ?? 0);
+/** Where sentences end and the next begin, the beginning and the end of the text included. */
+function sentenceEnds(text) {
+  const ends = [...text.matchAll(/[\p{L}\p{N}]{3}[.!?][\p{Pe}\p{Pf}"']*\s+|[。！？]|\s*\n\s*/gu)];
+  return [...new Set([0, ...ends.map((one) => one.index + one[0].length), text.length])];
 }
 
-function sentenceEnd(text, at) {
-  if (at >= text.length) return text.trimEnd().length;
-  const stops = [text.lastIndexOf(". ", at) + 1, text.lastIndexOf("。", at) + 1, text.lastIndexOf("\n", at)];
-  const stop = Math.max(...stops);
-  return stop > at - 220 ? stop : Math.max(text.lastIndexOf(" ", at), at - 60);
+/** How well a passage shows what is done: types and mentions count for it; doubt, errors, lists and figures against it. */
+function worth({ row, start, end }) {
+  const inside = row.mentions.filter((one) => one[START] >= start && one[END] <= end);
+  if (inside.length < 2) return -1;
+  const text = row.text.slice(start, end);
+  const count = (found) => text.match(found)?.length ?? 0;
+  const doubt = inside.reduce((sum, one) => sum + (one[SCORE] < 0 ? 0 : 1000 - one[SCORE]), 0) / inside.length / 1000;
+  const errors = inside.filter((one) => one[STATE] > RIGHT).length;
+  const types = new Set(inside.map((one) => one[TYPE])).size;
+  const odd = count(/[^\p{L}\p{M}\s.,'"“”‘’。，、-]/gu) + count(/\n/g) * 2 + count(/\p{Lu}{4,}/gu) * 3;
+  return types * 6 + Math.min(inside.length, 12) + text.length / 30 - doubt * 40 - errors * 10 - odd;
 }
 
 function drawFoot() {
