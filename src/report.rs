@@ -37,7 +37,7 @@ async fn work(arguments: &ReportArgs) -> Result<u8> {
     register_store(&context, &store).await?;
     let runs = subject.choose_run(&context, arguments).await?;
     subject.make_views(&context, arguments).await?;
-    let mut summary = Summary::read(&context, &subject, runs).await?;
+    let mut summary = Summary::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
     let matched = quality::read(&context, &subject, arguments, &mut summary).await?;
     let documents = Documents::read(&context, &subject, &summary, arguments.limit, matched).await?;
     let page = page::render(&summary, &documents)?;
@@ -45,6 +45,9 @@ async fn work(arguments: &ReportArgs) -> Result<u8> {
         .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;
     for remark in &documents.remarks {
         console::warn(remark);
+    }
+    if documents.with_text() < documents.rows.len() && arguments.documents.is_none() {
+        console::note("texts that lie elsewhere now are named with --documents");
     }
     console::print(&rows(&[
         ("documents on the page".into(), thousands(documents.rows.len() as u64)),

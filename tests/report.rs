@@ -358,6 +358,22 @@ fn a_part_of_the_store() {
     "##);
 }
 
+#[test]
+fn a_store_of_rejects_only() {
+    let dir = Dir::new();
+    store(&dir, &[(Some("a"), None), (Some("b"), Some(" ")), (None, Some("text"))], "");
+    let page = report(&dir, &["store", "page.html"]);
+    assert_eq!((&page.summary["totals"]["documents"], &page.summary["totals"]["rejects"]), (&json!(0), &json!(3)));
+    let steps = [
+        json!({"key": "j"}),
+        json!({"key": "k"}),
+        json!({"eval": "document.getElementById('rejects').querySelectorAll('tbody tr').length"}),
+    ];
+    let Some(seen) = visit(&dir.path("page.html"), &steps) else { return };
+    assert_eq!(seen.values[2], json!(3));
+    seen.quiet_but(&[]);
+}
+
 /// How many documents are drawn, how many boxes, and which kinds of boxes.
 const DRAWN: &str = "(() => {
     const boxes = [...document.querySelectorAll('#feed mark[tabindex]')];
