@@ -8,7 +8,7 @@ const COURSES = [
   ["documents", "Documents", whole],
   ["mentions", "Mentions", whole],
   ["rejects", "Rejects", whole],
-  ["documents_per_second", "Documents a second", short],
+  ["documents_per_second", "Documents/s", short],
   ["seconds", "Time", seconds],
 ];
 
