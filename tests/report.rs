@@ -178,6 +178,7 @@ fn the_page_lets_nothing_in() {
             json!({"type": "</script>"}),
             json!({"wait": 300}),
             json!({"eval": "[typeof hacked, document.querySelectorAll('#feed article').length]"}),
+            json!({"eval": "[...document.querySelectorAll('#runs td bdi')].filter((one) => one.textContent.startsWith(\"'</script>\")).length"}),
             json!({"eval": "(() => { try { document.body.innerHTML = '<b>x</b>'; return 'markup was taken'; } catch (error) { return error.name; } })()"}),
         ],
     ) else {
@@ -187,7 +188,8 @@ fn the_page_lets_nothing_in() {
     assert_eq!(seen.values[1], json!("</script><script>hacked=1</script>"));
     assert_eq!(seen.values[2], json!(""));
     assert_eq!(seen.values[8], json!(["undefined", 1]));
-    assert_eq!(seen.values[9], json!("TypeError"), "a string became markup");
+    assert_eq!(seen.values[9], json!(1), "the setting is not shown");
+    assert_eq!(seen.values[10], json!("TypeError"), "a string became markup");
     seen.quiet_but(&["TrustedHTML"]);
 }
 

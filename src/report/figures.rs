@@ -55,6 +55,8 @@ pub(super) struct Summary {
     pub(super) totals: Totals,
     pub(super) types: Vec<TypeFigures>,
     pub(super) bins: usize,
+    /// What the run's job said: key and value.
+    pub(super) settings: Vec<(String, String)>,
     /// Every figure of the run: scope, name, value, unit.
     pub(super) figures: Vec<(String, String, f64, String)>,
     pub(super) runs: Vec<RunFigures>,
@@ -142,6 +144,7 @@ impl Summary {
             totals,
             types: types(context, subject).await?,
             bins: BINS,
+            settings: subject.settings(),
             figures,
             runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
             earlier_runs,

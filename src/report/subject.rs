@@ -29,7 +29,7 @@ pub(super) struct Run {
     pub(super) device: String,
     pub(super) versions: Value,
     pub(super) counts: Value,
-    /// The job as it ran: for the reader of this program only, since it may name what is not for everyone.
+    /// The job as it ran; the page shows its settings only.
     #[serde(skip)]
     pub(super) job: Value,
     /// Whether it left figures: a run that found nothing new has none.
@@ -134,6 +134,17 @@ impl Subject {
         of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
     }
 
+    /// What the run's job says, as `section.key` and value; names and passwords in URLs are left out.
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        let job = self.run.as_ref().map(|run| &run.job);
+        let sections = ["input", "entities", "model", "extract", "store"];
+        let sections = sections.iter().filter_map(|name| Some((name, job?.get(name)?.as_object()?)));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), without_login);
+        sections
+            .flat_map(|(name, keys)| keys.iter().map(move |(key, value)| (format!("{name}.{key}"), text(value))))
+            .collect()
+    }
+
     /// Makes the views of mentions and documents that the page shows.
     pub(super) async fn make_views(&self, context: &SessionContext, arguments: &ReportArgs) -> Result<()> {
         let of_run = match (&self.run, self.only_run) {
@@ -193,7 +204,31 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// A URL without the name and the password that may stand before its host; any other text as it is.
+fn without_login(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let host = rest.split('/').next().unwrap_or_default();
+    host.rfind('@').map_or_else(|| text.to_owned(), |at| format!("{scheme}://{}", &rest[at + 1..]))
+}
+
 /// A text as SQL writes it.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_no_password() {
+        assert_eq!(without_login("s3://me:secret@lake/news/*.parquet"), "s3://lake/news/*.parquet");
+        assert_eq!(without_login("https://host/a@b.csv"), "https://host/a@b.csv");
+        assert_eq!(without_login("lang = 'en@x'"), "lang = 'en@x'");
+    }
+
+    #[test]
+    fn a_quote_ends_no_literal() {
+        assert_eq!(literal("O'Neil"), "'O''Neil'");
+    }
 }

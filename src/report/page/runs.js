@@ -122,6 +122,17 @@ function drawRuns() {
       ...(without(header).length === header.length ? [7] : []),
     ]),
   );
+  if (summary.settings.length > 0) {
+    const settings = summary.settings.map(([setting, value]) => [name(setting), name(value)]);
+    content.append(
+      make(
+        "details",
+        null,
+        make("summary", null, "What the run’s job said"),
+        table("Settings of the run", ["setting", "value"], settings, []),
+      ),
+    );
+  }
   if (summary.figures.length > 0) {
     const figures = summary.figures.map(([scope, figureName, value, unit]) => [
       name(scope),
