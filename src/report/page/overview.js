@@ -86,7 +86,7 @@ const PASSAGE = 440;
 /** Shows the passage that has most to show: whole sentences with many types, that the model is sure of. */
 function drawPassage() {
   let best = null;
-  for (const row of documents.rows.slice(0, 400)) {
+  for (const row of documents.rows.slice(0, 150)) {
     if (row.text === undefined) continue;
     const ends = sentenceEnds(row.text);
     let last = 0;
