@@ -14,7 +14,10 @@ use crate::mrc::score::counting::Counting;
 mod prepare;
 mod sql;
 
+mod report;
+
 pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
+pub use report::ReportArgs;
 pub use sql::{RowFormat, SqlArgs};
 
 /// Mines a corpus for named entities by asking questions.
@@ -58,6 +61,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Ask a store's tables with SQL; without a query, in a shell.
     Sql(SqlArgs),
+    /// Write a page to look at: a store's figures, and its documents with their mentions marked.
+    Report(ReportArgs),
     /// Try ONNX Runtime's library in this process; the program calls this on itself.
     #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
     Probe {

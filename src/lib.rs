@@ -37,6 +37,7 @@
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
 //! | [`sql`] | `quarry sql` |
+//! | [`report`] | `quarry report` |
 
 pub mod cli;
 pub mod console;
@@ -49,6 +50,7 @@ pub mod job;
 pub mod model;
 pub mod mrc;
 pub mod prepare;
+pub mod report;
 pub mod run;
 pub mod sql;
 pub mod tables;

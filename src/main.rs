@@ -33,6 +33,7 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Export(arguments) => quarry::export::command(&arguments),
         Command::Evaluate(arguments) => quarry::evaluate::command(&arguments),
         Command::Sql(arguments) => quarry::sql::command(&arguments),
+        Command::Report(arguments) => quarry::report::command(&arguments),
         Command::Probe { library } => {
             console::print(&quarry::model::library::probe(&library)?);
             Ok(0)

@@ -16,7 +16,7 @@ const RANKS: [&[&str]; 10] = [
     &["engine"],
     &["job"],
     &["cli", "console"],
-    &["run", "prepare", "train", "export", "evaluate", "sql"],
+    &["run", "prepare", "train", "export", "evaluate", "sql", "report"],
     &["main", "lib"],
 ];
 

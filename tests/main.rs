@@ -16,6 +16,7 @@ mod objects;
 mod parity;
 mod prepare;
 mod promises;
+mod report;
 mod run;
 mod sql;
 mod support;

@@ -36,6 +36,7 @@
 //! | [`attach`] | data files → a checked table in the session |
 //! | [`by_path`] | a quoted path in SQL → a table |
 //! | [`mentions`] | a table of mentions → a view with one row each |
+//! | [`mistakes`] | a matched table → what is wrong in it |
 //! | [`query`] | SQL text → rows, views, tables in memory |
 //! | [`scores`] | predicted ⋈ gold → counts |
 //! | [`objects`] | a URL in SQL → its object store |
@@ -64,6 +65,7 @@ pub mod location;
 pub mod lock;
 pub mod lookup;
 pub mod mentions;
+pub mod mistakes;
 pub mod number;
 pub mod objects;
 pub mod pipeline;

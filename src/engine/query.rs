@@ -2,7 +2,7 @@
 //! may not know what the query is about.
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, SessionContext};
 
@@ -59,6 +59,13 @@ pub fn whole(batch: &RecordBatch, column: usize, row: usize) -> usize {
 pub fn words(batch: &RecordBatch, column: usize) -> Result<Vec<String>> {
     let values = arrow::compute::cast(batch.column(column), &DataType::Utf8).map_err(|error| failed(error.into()))?;
     Ok(values.as_string::<i32>().iter().map(|value| value.unwrap_or_default().to_owned()).collect())
+}
+
+/// A column of numbers of a batch.
+pub fn reals(batch: &RecordBatch, column: usize) -> Result<Vec<Option<f64>>> {
+    let values =
+        arrow::compute::cast(batch.column(column), &DataType::Float64).map_err(|error| failed(error.into()))?;
+    Ok(values.as_primitive::<Float64Type>().iter().collect())
 }
 
 fn failed(source: DataFusionError) -> Error {

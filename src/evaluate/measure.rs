@@ -8,6 +8,7 @@ use datafusion::prelude::SessionContext;
 use super::inputs::{Loaded, LoadedSide};
 use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
 use super::{MATCHED, outputs};
+use crate::engine::mistakes;
 use crate::engine::query::{query, whole, words};
 use crate::engine::scores::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
 use crate::error::Result;
@@ -37,7 +38,7 @@ pub(super) async fn report(
     let pairs = pair(overlaps(context, MATCHED).await?);
     let met = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
-    outputs::find_errors(context).await?;
+    mistakes::find(context, outputs::ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
         predicted: table(&loaded.predicted),
@@ -114,22 +115,12 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
 }
 
 async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
-    let sql =
-        format!("SELECT kind, reason, count(*) FROM {} GROUP BY 1, 2 ORDER BY 1 DESC, 3 DESC, 2", outputs::ERRORS);
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let keys = words(batch, 0)?.into_iter().zip(words(batch, 1)?);
-        found.extend(keys.enumerate().map(|(row, (kind, reason))| ErrorClass {
-            kind,
-            reason,
-            mentions: whole(batch, 2, row),
-        }));
-    }
-    Ok(found)
+    let found = mistakes::kinds(context, outputs::ERRORS).await?.into_iter();
+    Ok(found.map(|(kind, reason, mentions)| ErrorClass { kind, reason, mentions }).collect())
 }
 
 async fn worst(context: &SessionContext, documents: usize) -> Result<Vec<Worst>> {
-    let sql = format!("{} LIMIT {documents}", outputs::by_document("doc_id"));
+    let sql = format!("{} LIMIT {documents}", mistakes::by_document(MATCHED, "doc_id"));
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
         for (row, doc_id) in words(batch, 0)?.into_iter().enumerate() {

@@ -10,7 +10,8 @@ use super::inputs::{Loaded, TEXTS};
 use super::report::Report;
 use super::{MATCHED, compare};
 use crate::console;
-use crate::engine::query::{keep, plan};
+use crate::engine::mistakes;
+use crate::engine::query::plan;
 use crate::engine::scores::count;
 use crate::engine::store::Store;
 use crate::error::{Cause, Error, Result};
@@ -21,40 +22,6 @@ pub(super) const ERRORS: &str = "errors";
 
 /// Characters of context to each side of an error.
 const CONTEXT: usize = 60;
-
-/// Makes the table of errors: each with what the other table has there, if anything: the same place before the same type, then
-/// the larger overlap.
-pub(super) async fn find_errors(context: &SessionContext) -> Result<()> {
-    let keys = "e.doc_id, e.entity_type, e.start_char, e.end_char";
-    let same_place = "e.start_char = o.start_char AND e.end_char = o.end_char";
-    let sql = format!(
-        "WITH near AS (SELECT {keys}, e.predicted, o.entity_type AS other_type, o.start_char AS other_start, o.end_char AS other_end,
-            row_number() OVER (PARTITION BY {keys} ORDER BY ({same_place}) DESC, (e.entity_type = o.entity_type) DESC,
-                least(e.end_char, o.end_char) - greatest(e.start_char, o.start_char) DESC, o.start_char, o.end_char, o.entity_type) AS number
-            FROM {MATCHED} e JOIN {MATCHED} o ON e.doc_id = o.doc_id AND e.start_char < o.end_char AND o.start_char < e.end_char
-            WHERE (e.predicted AND NOT e.gold AND o.gold) OR (e.gold AND NOT e.predicted AND o.predicted))
-         SELECT CASE WHEN e.predicted THEN 'false_positive' ELSE 'false_negative' END AS kind,
-            CASE WHEN o.other_type IS NULL THEN 'nothing_there' WHEN e.start_char = o.other_start AND e.end_char = o.other_end THEN 'type'
-                WHEN e.entity_type = o.other_type THEN 'boundary' ELSE 'type_and_boundary' END AS reason,
-            {keys}, e.text, e.score, e.nested, o.other_type, o.other_start, o.other_end
-         FROM {MATCHED} e LEFT JOIN (SELECT * FROM near WHERE number = 1) o ON e.doc_id = o.doc_id AND e.entity_type = o.entity_type
-            AND e.start_char = o.start_char AND e.end_char = o.end_char
-         WHERE e.predicted <> e.gold"
-    );
-    keep(context, ERRORS, &sql).await
-}
-
-/// SQL: every document with its counts, the one with most errors first.
-pub(super) fn by_document(id: &str) -> String {
-    format!(
-        "SELECT {id} AS doc_id, true_positives, false_positives, false_negatives FROM (
-            SELECT doc_id, count(*) FILTER (WHERE predicted AND gold) AS true_positives,
-                count(*) FILTER (WHERE predicted AND NOT gold) AS false_positives,
-                count(*) FILTER (WHERE gold AND NOT predicted) AS false_negatives
-            FROM {MATCHED} GROUP BY doc_id)
-         ORDER BY false_positives + false_negatives DESC, true_positives, doc_id"
-    )
-}
 
 /// Writes `errors.parquet`, `documents.parquet`, `scores.parquet` and, of two systems, `changes.parquet` into `folder`.
 pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Loaded, report: &Report) -> Result<()> {
@@ -80,7 +47,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
          FROM {ERRORS} e {join} ORDER BY e.doc_id, e.start_char, e.end_char, e.entity_type"
     );
     write_table(context, folder, "errors", &errors).await?;
-    write_table(context, folder, "documents", &by_document(id)).await?;
+    write_table(context, folder, "documents", &mistakes::by_document(MATCHED, id)).await?;
     if report.comparison.is_some() {
         let sql = format!(
             "SELECT change, {id} AS doc_id, entity_type, start_char, end_char, text, score, against_score

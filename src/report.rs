@@ -1,0 +1,60 @@
+//! `quarry report`: a store → one page to look at. In: a store, or a job whose store is meant. Out: an HTML file that holds everything it
+//! shows: figures, quality where there is gold, documents with their mentions marked. It may not write to the store.
+
+mod documents;
+mod figures;
+mod page;
+mod quality;
+mod sample;
+mod subject;
+mod texts;
+
+use crate::cli::ReportArgs;
+use crate::console::{self, rows, thousands};
+use crate::engine::session::{SessionSettings, register_store, session};
+use crate::engine::store::Store;
+use crate::error::{Error, Result};
+
+use documents::Documents;
+use figures::Summary;
+use subject::Subject;
+
+/// The views of what the page is about: mentions and documents of the runs and types that were asked for, ids as text.
+const MENTIONS: &str = "report_entities";
+const DOCUMENTS: &str = "report_documents";
+
+/// Writes the page and says what is on it.
+pub fn command(arguments: &ReportArgs) -> Result<u8> {
+    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(work(arguments))
+}
+
+async fn work(arguments: &ReportArgs) -> Result<u8> {
+    let context = session(&SessionSettings::default())?;
+    let mut subject = Subject::resolve(arguments)?;
+    let store = Store::open_existing(subject.location.clone()).await?;
+    register_store(&context, &store).await?;
+    let runs = subject.choose_run(&context, arguments).await?;
+    subject.make_views(&context, arguments).await?;
+    let mut summary = Summary::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
+    let matched = quality::read(&context, &subject, arguments, &mut summary).await?;
+    let documents = Documents::read(&context, &subject, &summary, arguments.limit, matched).await?;
+    let page = page::render(&summary, &documents)?;
+    std::fs::write(&arguments.out, &page)
+        .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;
+    for remark in &documents.remarks {
+        console::warn(remark);
+    }
+    if documents.with_text() < documents.rows.len() && arguments.documents.is_none() {
+        console::note("texts that lie elsewhere now are named with --documents");
+    }
+    console::print(&rows(&[
+        ("documents on the page".into(), thousands(documents.rows.len() as u64)),
+        ("  with their text".into(), thousands(documents.with_text() as u64)),
+        ("mentions marked".into(), thousands(documents.mentions() as u64)),
+        ("size".into(), format!("{:.1} MB", page.len() as f64 / 1e6)),
+        ("page".into(), arguments.out.display().to_string()),
+    ]));
+    Ok(0)
+}

@@ -1,0 +1,243 @@
+//! The documents of the page. In: the chosen documents, their mentions, their texts. Out: rows for the page's script, with offsets in
+//! UTF-16 as it counts them. It may not grow beyond what a browser opens at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use super::figures::Summary;
+use super::quality::MATCHED;
+use super::sample::{Chosen, Rule, choose};
+use super::subject::Subject;
+use super::{MENTIONS, page, texts};
+use crate::console::thousands;
+use crate::engine::query::{query, reals, whole, words};
+use crate::error::{Error, Result};
+
+/// Bytes of documents on a page; a browser opens so many without a pause.
+const PAGE_BYTES: usize = 16 << 20;
+/// Code points of one document on a page.
+const LONGEST: usize = 50_000;
+/// The table of the chosen documents' ids.
+const CHOSEN: &str = "report_chosen";
+
+/// The documents and what there is to say about them.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Documents {
+    pub(super) rule: Rule,
+    pub(super) rows: Vec<Row>,
+    /// What is not shown, and why.
+    pub(super) remarks: Vec<String>,
+}
+
+/// A document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Row {
+    pub(super) id: String,
+    /// The file it came from, without its folder.
+    pub(super) source: String,
+    pub(super) characters: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) missing: Option<String>,
+    /// Code points of the text that are not shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) cut: usize,
+    /// Type, start, end, score, state; start and end in UTF-16 units of the text, in code points where there is none.
+    pub(super) mentions: Vec<(usize, usize, usize, Score, u8)>,
+    /// The mentions' texts, where the document has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) names: Vec<String>,
+}
+
+/// A score in thousandths; -1 for a missed mention, which has none.
+type Score = i32;
+
+/// A mention as the tables have it.
+#[derive(Debug, Clone, PartialEq)]
+struct Mention {
+    entity_type: usize,
+    start: usize,
+    end: usize,
+    score: Score,
+    /// 0 where there is no gold, 1 right, 2 wrong, 3 missed.
+    state: u8,
+    text: String,
+}
+
+impl Documents {
+    /// Chooses at most `limit` documents and gathers what the page shows of them.
+    pub(super) async fn read(
+        context: &SessionContext,
+        subject: &Subject,
+        summary: &Summary,
+        limit: usize,
+        matched: bool,
+    ) -> Result<Self> {
+        let (rule, chosen) = choose(context, summary.totals.documents, limit, matched).await?;
+        let mut mentions = mentions(context, summary, &chosen, matched).await?;
+        let mut texts = texts::read(context, subject, &chosen).await?;
+        let mut found = Self { rule, rows: Vec::new(), remarks: Vec::new() };
+        let (mut bytes, mut without, mut outside) = (0, BTreeMap::<String, usize>::new(), 0);
+        for document in &chosen {
+            let own = mentions.remove(&document.id).unwrap_or_default();
+            let row = match texts.take(document) {
+                Ok(text) => Row::with_text(document, &text, &own, &mut outside),
+                Err(reason) => {
+                    *without.entry(reason.clone()).or_default() += 1;
+                    Row::without_text(document, own, reason)
+                }
+            };
+            bytes += page::embed(&row)?.len() + 1;
+            if bytes > PAGE_BYTES {
+                break;
+            }
+            found.rows.push(row);
+        }
+        for (reason, documents) in without {
+            found.remarks.push(format!("{} without text: {reason}", counted(documents, "document")));
+        }
+        if outside > 0 {
+            found.remarks.push(format!("{} outside the text of the document", counted(outside, "gold mention")));
+        }
+        let left = chosen.len() - found.rows.len();
+        if left > 0 {
+            let reason = "the page would be too large for a browser";
+            found.remarks.push(format!("{} left out: {reason}", counted(left, "document")));
+        }
+        Ok(found)
+    }
+
+    /// How many have their text.
+    pub(super) fn with_text(&self) -> usize {
+        self.rows.iter().filter(|row| row.text.is_some()).count()
+    }
+
+    /// How many mentions are on the page.
+    pub(super) fn mentions(&self) -> usize {
+        self.rows.iter().map(|row| row.mentions.len()).sum()
+    }
+}
+
+impl Row {
+    fn new(document: &Chosen) -> Self {
+        let source = document.source.rsplit('/').next().unwrap_or_default().to_owned();
+        Self { id: document.id.clone(), source, characters: document.characters, ..Self::default() }
+    }
+
+    /// The mentions in a table of their own.
+    fn without_text(document: &Chosen, mentions: Vec<Mention>, reason: String) -> Self {
+        let placed = mentions.iter().map(|one| (one.entity_type, one.start, one.end, one.score, one.state)).collect();
+        let names = mentions.into_iter().map(|one| one.text).collect();
+        Self { mentions: placed, names, missing: Some(reason), ..Self::new(document) }
+    }
+
+    /// The mentions at their places; `outside` counts those that have none in this text.
+    fn with_text(document: &Chosen, text: &str, mentions: &[Mention], outside: &mut usize) -> Self {
+        // UTF-16 units before each code point, and before the end.
+        let mut units = vec![0];
+        units.extend(text.chars().scan(0, |at, letter| {
+            *at += letter.len_utf16();
+            Some(*at)
+        }));
+        let characters = units.len() - 1;
+        let shown = characters.min(LONGEST);
+        let end = text.char_indices().nth(shown).map_or(text.len(), |(at, _)| at);
+        *outside += mentions.iter().filter(|one| one.end > characters).count();
+        let placed = mentions.iter().filter(|one| one.end <= shown);
+        let placed =
+            placed.map(|one| (one.entity_type, units[one.start], units[one.end], one.score, one.state)).collect();
+        let text = Some(text[..end].to_owned());
+        Self { text, cut: characters - shown, mentions: placed, ..Self::new(document) }
+    }
+}
+
+/// The chosen documents' mentions in the order of the text, by id.
+async fn mentions(
+    context: &SessionContext,
+    summary: &Summary,
+    chosen: &[Chosen],
+    matched: bool,
+) -> Result<HashMap<String, Vec<Mention>>> {
+    let failed =
+        |source: crate::error::Cause| Error::Engine { doing: "look up the documents' mentions".into(), source };
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(chosen.iter().map(|one| &one.id)));
+    let ids = RecordBatch::try_from_iter([("chosen_id", ids)]).map_err(|source| failed(source.into()))?;
+    context.register_batch(CHOSEN, ids).map_err(|source| failed(source.into()))?;
+    let (table, state) = if matched {
+        (MATCHED, "CASE WHEN predicted AND gold THEN 1 WHEN predicted THEN 2 ELSE 3 END")
+    } else {
+        (MENTIONS, "0")
+    };
+    let sql = format!(
+        "SELECT doc_id, entity_type, start_char, end_char, score, CAST({state} AS bigint), text
+         FROM {table} JOIN {CHOSEN} ON doc_id = chosen_id ORDER BY doc_id, start_char, end_char DESC, entity_type"
+    );
+    let types: HashMap<&str, usize> =
+        summary.types.iter().enumerate().map(|(index, one)| (one.name.as_str(), index)).collect();
+    let mut found: HashMap<String, Vec<Mention>> = HashMap::new();
+    for batch in &query(context, &sql).await? {
+        let (ids, names, scores, texts) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 4)?, words(batch, 6)?);
+        for (row, ((id, name), text)) in ids.into_iter().zip(names).zip(texts).enumerate() {
+            let Some(&entity_type) = types.get(name.as_str()) else { continue };
+            let score = scores[row].map_or(-1, |score| (score.clamp(0.0, 1.0) * 1000.0).round() as Score);
+            let (start, end) = (whole(batch, 2, row), whole(batch, 3, row));
+            let state = whole(batch, 5, row) as u8;
+            found.entry(id).or_default().push(Mention { entity_type, start, end, score, state, text });
+        }
+    }
+    Ok(found)
+}
+
+/// `1 document`, `2 documents`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{} {what}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn document() -> Chosen {
+        Chosen { id: "1".into(), source: "/a/b.parquet".into(), content_hash: String::new(), characters: 0 }
+    }
+
+    fn at(start: usize, end: usize) -> Mention {
+        Mention { entity_type: 0, start, end, score: 900, state: 0, text: String::new() }
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_become_those_of_a_script(text in "\\PC{0,60}", start in 0_usize..70, length in 1_usize..9) {
+            let mut outside = 0;
+            let row = Row::with_text(&document(), &text, &[at(start, start + length)], &mut outside);
+            let expected: Vec<u16> = text.chars().skip(start).take(length).collect::<String>().encode_utf16().collect();
+            let units: Vec<u16> = text.encode_utf16().collect();
+            match row.mentions.first() {
+                Some(&(_, from, to, ..)) => prop_assert_eq!(&units[from..to], &expected[..]),
+                None => prop_assert!(start + length > text.chars().count() && outside == 1),
+            }
+        }
+    }
+
+    #[test]
+    fn an_endless_document_is_cut() {
+        let text = "é".repeat(LONGEST + 7);
+        let mut outside = 0;
+        let row = Row::with_text(&document(), &text, &[at(0, 1), at(LONGEST, LONGEST + 2)], &mut outside);
+        assert_eq!((row.cut, row.mentions.len(), outside), (7, 1, 0));
+        assert_eq!(row.text.unwrap().chars().count(), LONGEST);
+        assert_eq!(row.source, "b.parquet");
+    }
+}

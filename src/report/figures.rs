@@ -1,0 +1,300 @@
+//! The store in figures. In: the views of what the page is about, `metrics`, `runs`, `rejects`. Out: the page's summary. It may not read
+//! a document's text.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use super::quality::Quality;
+use super::subject::{Run, Subject, literal};
+use super::{DOCUMENTS, MENTIONS};
+use crate::engine::query::{numbers, query, reals, whole, words};
+use crate::error::Result;
+
+/// Classes of scores, from 0 to 1.
+pub(super) const BINS: usize = 50;
+/// The most frequent names shown of each type.
+const NAMES: usize = 12;
+/// Rejects shown of each reason.
+const REJECTS: usize = 20;
+/// Runs shown, the last ones.
+const RUNS: usize = 60;
+/// A name longer than this is cut, in characters.
+const LONG: usize = 160;
+
+/// The figures whose course over the runs is shown.
+const TREND: [&str; 9] = [
+    "documents",
+    "mentions",
+    "rejects",
+    "seconds",
+    "documents_per_second",
+    "tokens_per_second",
+    "precision",
+    "recall",
+    "f1",
+];
+
+/// Everything but the documents.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Summary {
+    /// The version of this program.
+    pub(super) quarry: &'static str,
+    pub(super) made_at: String,
+    pub(super) store: String,
+    /// The last part of the store's path.
+    pub(super) name: String,
+    /// The id of the run whose figures these are.
+    pub(super) run: Option<String>,
+    /// Whether the page shows this run's documents only.
+    pub(super) only_run: bool,
+    /// Whether the page shows some types only.
+    pub(super) only_types: bool,
+    pub(super) totals: Totals,
+    pub(super) types: Vec<TypeFigures>,
+    pub(super) bins: usize,
+    /// What the run's job said: key and value.
+    pub(super) settings: Vec<(String, String)>,
+    /// Every figure of the run: scope, name, value, unit.
+    pub(super) figures: Vec<(String, String, f64, String)>,
+    pub(super) runs: Vec<RunFigures>,
+    /// How many runs came before those.
+    pub(super) earlier_runs: usize,
+    pub(super) rejects: Vec<Rejects>,
+    pub(super) quality: Option<Quality>,
+    /// Why there is less about quality than the run's job promises.
+    pub(super) quality_remark: Option<String>,
+}
+
+/// What the page is about, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Totals {
+    pub(super) documents: usize,
+    pub(super) characters: usize,
+    pub(super) tokens: usize,
+    pub(super) mentions: usize,
+    pub(super) documents_with_mentions: usize,
+    pub(super) rejects: usize,
+}
+
+/// An entity type.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct TypeFigures {
+    pub(super) name: String,
+    /// What the model was asked; empty where the run does not say.
+    pub(super) question: String,
+    pub(super) mentions: usize,
+    pub(super) documents: usize,
+    /// Different texts among its mentions.
+    pub(super) distinct: usize,
+    pub(super) mean_score: f64,
+    /// Mentions by score, in [`BINS`] classes.
+    pub(super) scores: Vec<usize>,
+    /// Those that are right, where there is gold.
+    pub(super) right: Vec<usize>,
+    /// The most frequent texts: text, mentions, documents.
+    pub(super) names: Vec<(String, usize, usize)>,
+}
+
+/// A run and its course.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct RunFigures {
+    #[serde(flatten)]
+    pub(super) run: Run,
+    pub(super) figures: BTreeMap<String, f64>,
+}
+
+/// What was refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Rejects {
+    pub(super) reason: String,
+    pub(super) count: usize,
+    /// Some of them: source, row (empty for a file), id, detail.
+    pub(super) examples: Vec<[String; 4]>,
+}
+
+impl Summary {
+    /// Gathers everything that needs no gold.
+    pub(super) async fn read(
+        context: &SessionContext,
+        subject: &Subject,
+        runs: Vec<Run>,
+        last_commit: i64,
+    ) -> Result<Self> {
+        let store = subject.location.to_string();
+        let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
+        let name = if last.is_empty() { store.clone() } else { last.to_owned() };
+        let rejects = rejects(context, subject, last_commit).await?;
+        let mut totals = totals(context).await?;
+        totals.rejects = rejects.iter().map(|one| one.count).sum();
+        let figures = match &subject.run {
+            Some(run) => figures(context, &run.id).await?,
+            None => Vec::new(),
+        };
+        let earlier_runs = runs.len().saturating_sub(RUNS);
+        Ok(Self {
+            quarry: env!("CARGO_PKG_VERSION"),
+            made_at: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            name,
+            run: subject.run.as_ref().map(|run| run.id.clone()),
+            only_run: subject.only_run,
+            only_types: subject.only_types,
+            totals,
+            types: types(context, subject).await?,
+            bins: BINS,
+            settings: subject.settings(),
+            figures,
+            runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
+            earlier_runs,
+            rejects,
+            store,
+            quality: None,
+            quality_remark: None,
+        })
+    }
+
+    /// The place of a type among [`Summary::types`]; one that is not there is added.
+    pub(super) fn type_index(&mut self, name: &str) -> usize {
+        place(&mut self.types, name)
+    }
+}
+
+fn place(types: &mut Vec<TypeFigures>, name: &str) -> usize {
+    types.iter().position(|one| one.name == name).unwrap_or_else(|| {
+        types.push(TypeFigures::named(name, ""));
+        types.len() - 1
+    })
+}
+
+impl TypeFigures {
+    fn named(name: &str, question: &str) -> Self {
+        Self { name: name.to_owned(), question: question.to_owned(), scores: vec![0; BINS], ..Self::default() }
+    }
+}
+
+async fn totals(context: &SessionContext) -> Result<Totals> {
+    let documents = format!(
+        "SELECT count(*), CAST(coalesce(sum(n_chars), 0) AS bigint), CAST(coalesce(sum(n_tokens), 0) AS bigint) FROM {DOCUMENTS}"
+    );
+    let mentions = format!("SELECT count(*), count(DISTINCT doc_id) FROM {MENTIONS}");
+    let documents = numbers(&query(context, &documents).await?);
+    let mentions = numbers(&query(context, &mentions).await?);
+    let ([documents, characters, tokens], [mentions, with_mentions]) = (documents.as_slice(), mentions.as_slice())
+    else {
+        return Ok(Totals::default());
+    };
+    Ok(Totals {
+        documents: *documents,
+        characters: *characters,
+        tokens: *tokens,
+        mentions: *mentions,
+        documents_with_mentions: *with_mentions,
+        rejects: 0,
+    })
+}
+
+/// The types in the order in which the run asked for them, then those that only other runs have found.
+async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFigures>> {
+    let asked = subject.types();
+    let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
+    let sql = format!(
+        "SELECT entity_type, count(*), count(DISTINCT doc_id), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1"
+    );
+    for batch in &query(context, &sql).await? {
+        let means = reals(batch, 4)?;
+        for (row, name) in words(batch, 0)?.iter().enumerate() {
+            let index = place(&mut types, name);
+            let one = &mut types[index];
+            (one.mentions, one.documents) = (whole(batch, 1, row), whole(batch, 2, row));
+            (one.distinct, one.mean_score) = (whole(batch, 3, row), means[row].unwrap_or_default());
+        }
+    }
+    let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
+    for batch in &query(context, &sql).await? {
+        for (row, name) in words(batch, 0)?.iter().enumerate() {
+            let index = place(&mut types, name);
+            types[index].scores[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+        }
+    }
+    let sql = format!(
+        "SELECT entity_type, substr(text, 1, {LONG}), n, documents FROM (
+            SELECT entity_type, text, count(*) AS n, count(DISTINCT doc_id) AS documents,
+                row_number() OVER (PARTITION BY entity_type ORDER BY count(*) DESC, text) AS place
+            FROM {MENTIONS} GROUP BY entity_type, text)
+         WHERE place <= {NAMES} ORDER BY entity_type, place"
+    );
+    for batch in &query(context, &sql).await? {
+        for (row, (name, text)) in words(batch, 0)?.iter().zip(words(batch, 1)?).enumerate() {
+            let index = place(&mut types, name);
+            types[index].names.push((text, whole(batch, 2, row), whole(batch, 3, row)));
+        }
+    }
+    if subject.only_types {
+        types.retain(|one| one.mentions > 0);
+    }
+    Ok(types)
+}
+
+/// SQL: the class of a score.
+pub(super) fn bin(score: &str) -> String {
+    format!("CAST(least(greatest(floor({score} * {BINS}), 0), {}) AS bigint)", BINS - 1)
+}
+
+async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, String, f64, String)>> {
+    let sql = format!("SELECT scope, name, value, unit FROM metrics WHERE run_id = {}", literal(run));
+    let mut figures = Vec::new();
+    for batch in &query(context, &sql).await? {
+        let (scopes, names, values, units) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 2)?, words(batch, 3)?);
+        let rows = scopes.into_iter().zip(names).zip(values).zip(units);
+        figures.extend(rows.map(|(((scope, name), value), unit)| (scope, name, value.unwrap_or_default(), unit)));
+    }
+    Ok(figures)
+}
+
+/// Every run with the figures that have a course.
+async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Result<Vec<RunFigures>> {
+    let names: Vec<String> = TREND.iter().map(|name| literal(name)).collect();
+    let sql = format!("SELECT run_id, name, value FROM metrics WHERE scope = 'all' AND name IN ({})", names.join(", "));
+    let mut found: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for batch in &query(context, &sql).await? {
+        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(reals(batch, 2)?);
+        for ((run, name), value) in rows {
+            found.entry(run).or_default().insert(name, value.unwrap_or_default());
+        }
+    }
+    Ok(runs.map(|run| RunFigures { figures: found.remove(&run.id).unwrap_or_default(), run }).collect())
+}
+
+/// What was refused under the specification that readers see, each row once. A commit may hold nothing but rejects, so `documents` does
+/// not know which is the last.
+async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) -> Result<Vec<Rejects>> {
+    let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
+    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| words(batch, 0)).transpose()?;
+    let of_spec = read.map_or_else(|| "true".to_owned(), |spec| format!("spec_id = {}", literal(&spec.concat())));
+    let of_run = match (&subject.run, subject.only_run) {
+        (Some(run), true) => format!("run_id = {}", literal(&run.id)),
+        _ => "true".to_owned(),
+    };
+    let sql = format!(
+        "SELECT reason, CAST(total AS bigint), source, CAST(\"row\" AS varchar), doc_id, substr(detail, 1, {LONG}) FROM (
+            SELECT *, count(*) OVER (PARTITION BY reason) AS total, row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place
+            FROM (SELECT DISTINCT reason, source, \"row\", CAST(doc_id AS varchar) AS doc_id, detail FROM rejects
+                WHERE {of_run} AND {of_spec} AND commit <= {last_commit}))
+         WHERE place <= {REJECTS} ORDER BY total DESC, reason, place"
+    );
+    let mut found: Vec<Rejects> = Vec::new();
+    for batch in &query(context, &sql).await? {
+        let texts: Vec<Vec<String>> =
+            [2, 3, 4, 5].into_iter().map(|column| words(batch, column)).collect::<Result<_>>()?;
+        for (row, reason) in words(batch, 0)?.into_iter().enumerate() {
+            let example = std::array::from_fn(|column| texts[column][row].clone());
+            match found.last_mut().filter(|last| last.reason == reason) {
+                Some(last) => last.examples.push(example),
+                None => found.push(Rejects { reason, count: whole(batch, 1, row), examples: vec![example] }),
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,187 @@
+//! Figures and documents → one HTML file. In: values that can be written as JSON. Out: a page that carries its style, its script and its
+//! data, and that lets nothing else in. It may not put a value anywhere but into the JSON and, escaped, the title.
+//!
+//! Whoever writes a document, a type's name or a setting writes on this page: so data stands in script elements of a type that is not
+//! run, with every character escaped that could end one; the page's script makes text of it and never markup; and the policy in the
+//! page's head runs this one script, by its hash, and forbids it to turn strings into markup or to speak to anybody.
+
+use std::io;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use sha2::{Digest, Sha256};
+
+use super::documents::Documents;
+use super::figures::Summary;
+use crate::error::{Error, Result};
+
+const TEMPLATE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// One script, in the order in which its parts need each other.
+const SCRIPT: &str = concat!(
+    "(() => {\n\"use strict\";\n",
+    include_str!("page/data.js"),
+    include_str!("page/elements.js"),
+    include_str!("page/charts.js"),
+    include_str!("page/tips.js"),
+    include_str!("page/marks.js"),
+    include_str!("page/overview.js"),
+    include_str!("page/types.js"),
+    include_str!("page/quality.js"),
+    include_str!("page/runs.js"),
+    include_str!("page/documents.js"),
+    include_str!("page/filters.js"),
+    include_str!("page/page.js"),
+    "})();\n"
+);
+
+/// The whole page.
+pub(super) fn render(summary: &Summary, documents: &Documents) -> Result<String> {
+    let (facts, rows) = (embed(summary)?, embed(documents)?);
+    let mut page = String::with_capacity(TEMPLATE.len() + STYLE.len() + SCRIPT.len() + facts.len() + rows.len());
+    let mut rest = TEMPLATE;
+    // One walk over the template: what a value holds is never looked at again.
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, behind)) = after.split_once("}}") else { break };
+        page.push_str(before);
+        match name {
+            "title" => page.push_str(&escape(&summary.name)),
+            "policy" => page.push_str(&policy()),
+            "style" => page.push_str(STYLE),
+            "summary" => page.push_str(&facts),
+            "documents" => page.push_str(&rows),
+            "script" => page.push_str(SCRIPT),
+            unknown => return Err(failed(format!("the page's template names `{unknown}`").into())),
+        }
+        rest = behind;
+    }
+    page.push_str(rest);
+    Ok(page)
+}
+
+/// What the page may do: show its own style and run its own script.
+fn policy() -> String {
+    let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
+    format!(
+        "default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+}
+
+/// JSON that may stand in a script element.
+pub(super) fn embed(value: &impl Serialize) -> Result<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut json, ForScript)).map_err(|source| failed(source.into()))?;
+    String::from_utf8(json).map_err(|source| failed(source.into()))
+}
+
+/// Compact JSON without `<`, `>`, `&` and the two line ends that JSON has and scripts had not.
+struct ForScript;
+
+impl Formatter for ForScript {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            let (before, after) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut letters = after.chars();
+            if let Some(letter) = letters.next() {
+                write!(writer, "\\u{:04x}", u32::from(letter))?;
+            }
+            rest = letters.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Text for HTML, where no markup is meant.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+fn failed(source: crate::error::Cause) -> Error {
+    Error::Engine { doing: "write the page".into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_and_ends_no_element(text in any::<String>(), key in any::<String>()) {
+            let value = serde_json::json!({ key: [text, "</script><!--<script>\u{2028}\u{2029}]]>"] });
+            let json = embed(&value).unwrap();
+            prop_assert!(!json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{}", json);
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+        }
+
+        #[test]
+        fn any_title_is_text(title in any::<String>()) {
+            let escaped = escape(&title);
+            prop_assert!(!escaped.contains(['<', '>', '"', '\'']));
+            let back = escaped.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+            prop_assert_eq!(back.replace("&amp;", "&"), title);
+        }
+    }
+
+    #[test]
+    fn the_parts_can_stand_in_a_page() {
+        assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
+        // A browser hashes what it has parsed, and it parses line ends as line feeds.
+        assert!(!SCRIPT.contains('\r') && !STYLE.contains('\r') && !TEMPLATE.contains('\r'));
+        // Nothing is fetched and no string becomes markup.
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "fetch(",
+            "import(",
+            "XMLHttpRequest",
+        ] {
+            assert!(!SCRIPT.contains(word), "the script says {word}");
+        }
+        for text in [STYLE, TEMPLATE] {
+            assert!(!text.contains("://") && !text.contains("url(") && !text.contains("@import"));
+        }
+    }
+
+    /// A colour's luminance (WCAG 2.2, "relative luminance").
+    fn luminance(colour: &str) -> f64 {
+        let part = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+    }
+
+    /// The light and the dark colour of a variable in the style.
+    fn colours(name: &str) -> [&'static str; 2] {
+        let (_, rest) = STYLE.split_once(&format!("--{name}: light-dark(")).unwrap_or_else(|| panic!("no --{name}"));
+        let (light, rest) = rest.split_once(", ").unwrap();
+        [light, rest.split_once(')').unwrap().0]
+    }
+
+    #[test]
+    fn colours_can_be_read() {
+        let papers = [colours("paper"), colours("card")];
+        let names =
+            (0..8).map(|number| format!("c{number}")).chain(["ink", "soft", "accent", "bad"].map(str::to_owned));
+        for name in names {
+            for theme in 0..2 {
+                for paper in papers {
+                    let (one, other) = (luminance(colours(&name)[theme]), luminance(paper[theme]));
+                    let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                    assert!(contrast >= 4.5, "--{name} on {}: {contrast:.2}", paper[theme]);
+                }
+            }
+        }
+    }
+}

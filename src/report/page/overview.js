@@ -1,0 +1,151 @@
+// The store at a glance: what it is, its largest figures, and a passage that shows what was done to the text.
+
+/** The run's figure with this name, or undefined. */
+const ofRun = (figureName, scope = "all") =>
+  summary.figures.find((one) => one[0] === scope && one[1] === figureName)?.[2];
+
+const theRun = () => summary.runs.find((run) => run.id === summary.run);
+
+function drawHead() {
+  const { totals } = summary;
+  const run = theRun();
+  const about =
+    run &&
+    make(
+      "p",
+      { class: "about" },
+      "model ",
+      name(run.model.split("/").filter(Boolean).pop() ?? run.model, { title: run.model }),
+      `, ${run.flavour} on ${run.device}`,
+      make("span", { class: "dot-between" }),
+      make("time", { datetime: run.started_at }, moment(run.started_at)),
+      make("span", { class: "dot-between" }),
+      `run ${run.outcome}`,
+    );
+  const scope = [summary.only_run && "the documents of one run", summary.only_types && "some types"].filter(Boolean);
+  const figures = [];
+  const add = (label, value, unit, note) =>
+    figures.push(
+      make(
+        "div",
+        { class: "figure" },
+        make("dt", null, label),
+        make(
+          "dd",
+          null,
+          make("span", { class: "value" }, value, unit && make("small", null, unit)),
+          make("span", { class: "note" }, note ?? ""),
+        ),
+      ),
+    );
+  const { quality } = summary;
+  if (quality) {
+    const { f1, precision, recall } = quality.all;
+    add("F1", percent(f1), "", `precision ${percent(precision)}, recall ${percent(recall)}`);
+  }
+  add(
+    "Mentions",
+    whole(totals.mentions),
+    "",
+    totals.documents > 0 ? `${short(totals.mentions / totals.documents)} a document` : "",
+  );
+  add("Documents", whole(totals.documents), "", `${whole(totals.characters)} characters`);
+  const rate = ofRun("documents_per_second");
+  if (rate !== undefined && ofRun("documents") > 0)
+    add("Speed", short(rate), "documents/s", `${whole(ofRun("tokens_per_second"))} tokens/s`);
+  if (ofRun("seconds") !== undefined)
+    add(
+      "Time",
+      ...split(seconds(ofRun("seconds"))),
+      ofRun("peak_memory") ? `${bytes(ofRun("peak_memory"))} of memory` : "",
+    );
+  add(
+    "Rejects",
+    whole(totals.rejects),
+    "",
+    totals.rejects > 0 ? percent(totals.rejects / (totals.documents + totals.rejects)) : "every document is done",
+  );
+  byId("head").append(
+    make("p", { class: "kicker" }, "Entities in"),
+    make("h1", null, name(summary.name, { title: summary.store })),
+    about ?? "",
+    scope.length > 0 ? make("p", { class: "about" }, `Only ${scope.join(" and ")}.`) : "",
+    make("dl", { class: "figures" }, figures),
+  );
+}
+
+/** `30.6 s` as its number and its unit; longer times stay whole. */
+function split(time) {
+  const parts = time.split(" ");
+  return parts.length === 2 ? parts : [time, ""];
+}
+
+/** The most characters of the passage. */
+const PASSAGE = 440;
+
+/** Shows the passage that has most to show: whole sentences with many types, that the model is sure of. */
+function drawPassage() {
+  let best = null;
+  for (const row of documents.rows.slice(0, 150)) {
+    if (row.text === undefined) continue;
+    const ends = sentenceEnds(row.text);
+    let last = 0;
+    for (const [at, start] of ends.entries()) {
+      while (last + 1 < ends.length && ends[last + 1] <= start + PASSAGE) last += 1;
+      if (last <= at) continue;
+      const passage = { row, start, end: ends[last] };
+      passage.worth = worth(passage);
+      if (best === null || passage.worth > best.worth) best = passage;
+    }
+  }
+  if (best === null) return;
+  const { row, start, end } = best;
+  const content = open("passage");
+  const describe = describeMention(row);
+  content.append(
+    make(
+      "figure",
+      { class: "passage" },
+      marked(
+        row.text,
+        row.mentions.filter((one) => one[START] >= start && one[END] <= end),
+        start,
+        end,
+        describe,
+      ),
+      make(
+        "figcaption",
+        null,
+        "From ",
+        make("a", { href: "#documents", onclick: () => showOnly({ search: row.id }) }, name(row.id)),
+        ". ",
+        "Every box is a row of the table ",
+        make("code", null, "entities"),
+        ": point at one to see its score.",
+      ),
+    ),
+  );
+}
+
+/** Where sentences end and the next begin, the beginning and the end of the text included. */
+function sentenceEnds(text) {
+  const ends = [...text.matchAll(/[\p{L}\p{N}]{3}[.!?][\p{Pe}\p{Pf}"']*\s+|[。！？]|\s*\n\s*/gu)];
+  return [...new Set([0, ...ends.map((one) => one.index + one[0].length), text.length])];
+}
+
+/** How well a passage shows what is done: types and mentions count for it; doubt, errors, lists and figures against it. */
+function worth({ row, start, end }) {
+  const inside = row.mentions.filter((one) => one[START] >= start && one[END] <= end);
+  if (inside.length < 2) return -1;
+  const text = row.text.slice(start, end);
+  const count = (found) => text.match(found)?.length ?? 0;
+  const doubt = inside.reduce((sum, one) => sum + (one[SCORE] < 0 ? 0 : 1000 - one[SCORE]), 0) / inside.length / 1000;
+  const errors = inside.filter((one) => one[STATE] > RIGHT).length;
+  const types = new Set(inside.map((one) => one[TYPE])).size;
+  const odd = count(/[^\p{L}\p{M}\s.,'"“”‘’。，、-]/gu) + count(/\n/g) * 2 + count(/\p{Lu}{4,}/gu) * 3;
+  return types * 6 + Math.min(inside.length, 12) + text.length / 30 - doubt * 40 - errors * 10 - odd;
+}
+
+function drawFoot() {
+  byId("foot").append(`Made ${moment(summary.made_at)} by Quarry ${summary.quarry} from `, name(summary.store), ".");
+}

@@ -1,0 +1,224 @@
+// How right the mentions are: scores by type, what is taken for what, the errors that come back most, and what a threshold does.
+
+/** What stands on the other side of an error. */
+const REASONS = [
+  ["type", "right place, another type"],
+  ["boundary", "right type, other ends"],
+  ["type_and_boundary", "overlaps another type"],
+  ["nothing_there", "nothing there"],
+];
+
+function drawQuality() {
+  const { quality } = summary;
+  if (!quality) {
+    if (summary.quality_remark) open("quality").append(make("p", { class: "lede" }, summary.quality_remark));
+    return;
+  }
+  const content = open("quality", "strict: document, type, start and end");
+  if (summary.quality_remark)
+    content.append(
+      make("p", { class: "lede" }, summary.quality_remark, " The scores are those that the run measured."),
+    );
+  const meter = (value, colour) => make("span", { class: "score" }, bar(value, 1, colour), percent(value));
+  const row = (one, label, colour) => [
+    label,
+    meter(one.f1, colour),
+    meter(one.precision, colour),
+    meter(one.recall, colour),
+    whole(one.true_positives),
+    whole(one.false_positives),
+    whole(one.false_negatives),
+  ];
+  const place = (typeName) => summary.types.findIndex((type) => type.name === typeName);
+  const types = quality.types.map((one) =>
+    row(one, make("span", null, swatch(place(one.name)), name(one.name)), `t${place(one.name) % COLOURS}`),
+  );
+  content.append(
+    table(
+      "Scores by type",
+      ["", "F1", "precision", "recall", "right", "wrong", "missed"],
+      [row(quality.all, make("strong", null, "all"), ""), ...types],
+      [1, 2, 3, 4, 5, 6],
+    ),
+  );
+  if (!quality.joined) return;
+  content.append(make("div", { class: "charts" }, confusionTable(quality), kindsOfErrors(quality)));
+  if (quality.mistakes.length > 0) content.append(recurring(quality, place));
+}
+
+function confusionTable(quality) {
+  const names = [...new Set(quality.confusion.flatMap(([gold, predicted]) => [gold, predicted]))]
+    .filter((one) => one !== "")
+    .sort();
+  names.push("");
+  const label = (one) => (one === "" ? make("em", null, "nothing") : name(one));
+  const count = (gold, predicted) => quality.confusion.find((one) => one[0] === gold && one[1] === predicted)?.[2] ?? 0;
+  const most = Math.max(1, ...quality.confusion.filter((one) => one[0] !== one[1]).map((one) => one[2]));
+  const cell = (gold, predicted) => {
+    if (gold === "" && predicted === "") return make("td", { class: "number" });
+    const number = count(gold, predicted);
+    const same = gold === predicted;
+    const weight = same ? 0 : Math.sqrt(number / most);
+    return make(
+      "td",
+      { class: `number heat ${same ? "same" : ""}`, "--heat": `${(weight * 60).toFixed(0)}%` },
+      number > 0 ? whole(number) : "·",
+    );
+  };
+  return make(
+    "figure",
+    null,
+    make(
+      "figcaption",
+      null,
+      make("strong", null, "What is taken for what"),
+      " rows are gold, columns predicted, in the same place",
+    ),
+    make(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion of types" },
+      make(
+        "table",
+        { class: "confusion" },
+        make(
+          "thead",
+          null,
+          make(
+            "tr",
+            null,
+            make("td", null),
+            names.map((one) => make("th", { scope: "col", class: "number" }, label(one))),
+          ),
+        ),
+        make(
+          "tbody",
+          null,
+          names.map((gold) =>
+            make(
+              "tr",
+              null,
+              make("th", { scope: "row" }, label(gold)),
+              names.map((predicted) => cell(gold, predicted)),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function kindsOfErrors(quality) {
+  const count = (kind, reason) => quality.kinds.find((one) => one[0] === kind && one[1] === reason)?.[2] ?? 0;
+  const most = Math.max(1, ...quality.kinds.map((one) => one[2]));
+  const meter = (number) => make("span", { class: "score" }, bar(number, most, "is-wrong"), whole(number));
+  const rows = REASONS.map(([reason, words]) => [
+    words,
+    meter(count("false_positive", reason)),
+    meter(count("false_negative", reason)),
+  ]);
+  return make(
+    "figure",
+    null,
+    make("figcaption", null, make("strong", null, "Kinds of errors"), " by what the other side has there"),
+    table("Kinds of errors", ["", "wrong", "missed"], rows, [1, 2]),
+  );
+}
+
+function recurring(quality, place) {
+  const rows = quality.mistakes.map((one) => {
+    const wrong = one.kind === "false_positive";
+    const other = one.other_type === "" ? make("em", null, "nothing") : typeName(place, one.other_type);
+    const own = typeName(place, one.entity_type);
+    const look = () => showOnly({ search: one.text });
+    return [
+      make("button", { type: "button", class: "link", onclick: look }, make("bdi", null, one.text)),
+      make("span", { class: `state s${wrong ? WRONG : MISSED}` }, wrong ? "wrong" : "missed"),
+      wrong ? other : own,
+      wrong ? own : other,
+      REASONS.find(([reason]) => reason === one.reason)?.[1] ?? spaced(one.reason),
+      whole(one.mentions),
+      whole(one.documents),
+    ];
+  });
+  return make(
+    "details",
+    { open: rows.length <= 8 },
+    make("summary", null, `The ${whole(rows.length)} errors that come back most`),
+    quality.nameless > 0
+      ? make(
+          "p",
+          { class: "notes" },
+          `Not counted here: ${plural(quality.nameless, "error")} whose text the gold mentions do not give.`,
+        )
+      : null,
+    table("Errors that come back", ["text", "error", "gold", "predicted", "how", "times", "documents"], rows, [5, 6]),
+  );
+}
+
+const typeName = (place, text) => make("span", null, swatch(place(text)), name(text));
+
+/** Precision, recall and F1 of the mentions that have a score or more. */
+function thresholds(first, all, right) {
+  const gold = summary.quality.all.true_positives + summary.quality.all.false_negatives;
+  const points = [];
+  let [found, good] = [0, 0];
+  for (let at = summary.bins - 1; at >= first; at -= 1) {
+    found += all[at];
+    good += right[at];
+    const precision = found > 0 ? good / found : null;
+    const recall = gold > 0 ? good / gold : null;
+    points.unshift({
+      precision,
+      recall,
+      f1: precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : null,
+    });
+  }
+  const best = points.reduce(
+    (most, point, at) => (point.f1 !== null && point.f1 > (points[most]?.f1 ?? -1) ? at : most),
+    0,
+  );
+  const of = (key) => points.map((point) => point[key]);
+  const least = (at) => ((at + first) / summary.bins).toFixed(2);
+  const write = (value) => (value === null ? "–" : percent(value));
+  const tip = (at) => [
+    make("p", { class: "tip-head" }, `score ${least(at)} or more`),
+    make("p", null, `F1 ${write(points[at].f1)}`),
+    make("p", null, `precision ${write(points[at].precision)}, recall ${write(points[at].recall)}`),
+  ];
+  const lowest = Math.min(...points.flatMap((point) => Object.values(point).filter((value) => value !== null)), 1);
+  const floor = Math.max(0, Math.floor(lowest * 10 - 0.5) / 10);
+  const curves = lines(
+    "Precision, recall and F1 by the least score",
+    [
+      { class: "precision", values: of("precision") },
+      { class: "recall", values: of("recall") },
+      { class: "f1", values: of("f1") },
+    ],
+    points.length,
+    floor,
+    tip,
+  );
+  return make(
+    "figure",
+    null,
+    make(
+      "figcaption",
+      null,
+      make("strong", null, "If only higher scores counted"),
+      ` F1 is best from ${least(best)} on: ${write(points[best].f1)}`,
+    ),
+    make(
+      "div",
+      { class: "frame" },
+      make("span", { class: "top" }, percent(1, 0)),
+      make("span", { class: "bottom" }, percent(floor, 0)),
+      curves,
+    ),
+    ticks(first),
+    key([
+      ["f1", "F1"],
+      ["precision", "precision"],
+      ["recall", "recall"],
+    ]),
+  );
+}

@@ -1,0 +1,189 @@
+// How it came about: where the time went, how runs compare, what was refused.
+
+/** The stages of a run in the order of the work. */
+const STAGES = ["read", "tokenize", "inference", "decode", "commit"];
+/** Figures whose course is shown: name, label, how it is written. */
+const COURSES = [
+  ["f1", "F1", (value) => percent(value)],
+  ["documents", "Documents", whole],
+  ["mentions", "Mentions", whole],
+  ["rejects", "Rejects", whole],
+  ["documents_per_second", "Documents/s", short],
+  ["seconds", "Time", seconds],
+];
+
+function drawRuns() {
+  if (summary.runs.length === 0) return;
+  const content = open("runs", plural(summary.runs.length + summary.earlier_runs, "run"));
+  const stages = STAGES.map((stage) => [
+    stage,
+    ofRun("seconds", `stage:${stage}`),
+    ofRun("share", `stage:${stage}`),
+  ]).filter((one) => one[1] !== undefined);
+  const charts = make("div", { class: "charts" });
+  if (stages.length > 0) {
+    const longest = Math.max(...stages.map((one) => one[1]));
+    charts.append(
+      make(
+        "figure",
+        null,
+        make(
+          "figcaption",
+          null,
+          make("strong", null, "Where the time went"),
+          " share of the run’s time; stages overlap",
+        ),
+        make(
+          "ul",
+          { class: "stages" },
+          stages.map(([stage, time, share]) =>
+            make(
+              "li",
+              null,
+              make("span", null, stage),
+              bar(time, longest),
+              make("span", { class: "count" }, percent(share)),
+              make("span", { class: "note" }, seconds(time)),
+            ),
+          ),
+        ),
+      ),
+    );
+  }
+  const measured = summary.runs.filter((run) => run.measured);
+  if (measured.length > 1) {
+    const courses = COURSES.map(([key, label, write]) => ({
+      label,
+      write,
+      runs: measured.filter((run) => run.figures[key] !== undefined),
+      key,
+    })).filter(({ runs }) => runs.length > 1);
+    charts.append(
+      make(
+        "figure",
+        null,
+        make(
+          "figcaption",
+          null,
+          make("strong", null, "From run to run"),
+          ` the last ${whole(measured.length)} that extracted something`,
+        ),
+        make(
+          "ul",
+          { class: "courses" },
+          courses.map(({ label, write, runs, key }) => {
+            const values = runs.map((run) => run.figures[key]);
+            return make(
+              "li",
+              null,
+              make("span", null, label),
+              spark(`${label} from run to run`, values, (at) => [
+                make("p", { class: "tip-head" }, write(values[at])),
+                make("p", null, moment(runs[at].started_at)),
+              ]),
+              make("span", { class: "count" }, write(values[values.length - 1])),
+            );
+          }),
+        ),
+      ),
+    );
+  }
+  content.append(charts);
+  const rows = [...summary.runs]
+    .reverse()
+    .slice(0, 12)
+    .map((run) => {
+      const of = (key, write) => (run.figures[key] === undefined ? "" : write(run.figures[key]));
+      const counts = run.counts ?? {};
+      return [
+        make("span", { title: run.id }, moment(run.started_at)),
+        make("span", { class: run.outcome === "done" ? "" : "bad" }, run.outcome),
+        whole(counts.documents ?? 0),
+        whole(counts.mentions ?? 0),
+        whole(counts.rejects ?? 0),
+        of("seconds", seconds),
+        of("documents_per_second", short),
+        of("f1", (value) => percent(value)),
+        name(`${run.model.split("/").filter(Boolean).pop() ?? ""}, ${run.flavour}, ${run.device}`),
+      ];
+    });
+  const header = ["begun", "outcome", "documents", "mentions", "rejects", "time", "documents/s", "F1", "model"];
+  const f1 = header.indexOf("F1");
+  const without = summary.runs.some((run) => run.figures.f1 !== undefined)
+    ? (row) => row
+    : (row) => row.filter((_, at) => at !== f1);
+  content.append(
+    table("The last runs", without(header), rows.map(without), [
+      2,
+      3,
+      4,
+      5,
+      6,
+      ...(without(header).length === header.length ? [7] : []),
+    ]),
+  );
+  if (summary.settings.length > 0) {
+    const settings = summary.settings.map(([setting, value]) => [name(setting), name(value)]);
+    content.append(
+      make(
+        "details",
+        null,
+        make("summary", null, "What the run’s job said"),
+        table("Settings of the run", ["setting", "value"], settings, []),
+      ),
+    );
+  }
+  if (summary.figures.length > 0) {
+    const figures = summary.figures.map(([scope, figureName, value, unit]) => [
+      name(scope),
+      spaced(figureName),
+      figure(value, unit),
+    ]);
+    content.append(
+      make(
+        "details",
+        null,
+        make("summary", null, `All ${whole(figures.length)} figures of the run`),
+        table("All figures of the run", ["scope", "figure", "value"], figures, [2]),
+      ),
+    );
+  }
+}
+
+function drawRejects() {
+  if (summary.rejects.length === 0) return;
+  const content = open("rejects", plural(summary.totals.rejects, "row"));
+  const longest = Math.max(...summary.rejects.map((one) => one.count));
+  content.append(
+    make(
+      "ul",
+      { class: "stages" },
+      summary.rejects.map((one) =>
+        make(
+          "li",
+          null,
+          make("span", null, spaced(one.reason)),
+          bar(one.count, longest),
+          make("span", { class: "count" }, whole(one.count)),
+        ),
+      ),
+    ),
+  );
+  const rows = summary.rejects.flatMap((one) =>
+    one.examples.map(([source, row, id, detail]) => [
+      spaced(one.reason),
+      name(source.split("/").pop(), { title: source }),
+      row,
+      name(id),
+      name(detail),
+    ]),
+  );
+  content.append(
+    make(
+      "details",
+      null,
+      make("summary", null, rows.length < summary.totals.rejects ? `${whole(rows.length)} of them` : "All of them"),
+      table("Rejects", ["reason", "file", "row", "id", "detail"], rows, [2]),
+    ),
+  );
+}

@@ -1,0 +1,207 @@
+//! How right the mentions are. In: gold mentions, where they can be found, and the views of what the page is about. Out: scores, a
+//! confusion table, kinds of errors and the errors that come back most, all from the join; or, without gold, what a run measured. It may
+//! not score by a rule of its own.
+
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use super::figures::{BINS, Summary, bin};
+use super::subject::{Named, Subject, literal};
+use super::{DOCUMENTS, MENTIONS};
+use crate::cli::ReportArgs;
+use crate::console;
+use crate::engine::attach::Attachment;
+use crate::engine::mentions::{Columns, SCOPE, check, normalize};
+use crate::engine::mistakes;
+use crate::engine::query::{query, register, whole, words};
+use crate::engine::scores::{confusion, count, counts_by, match_up};
+use crate::error::Result;
+use crate::mrc::score::{Counts, Scores};
+use crate::tables::Table;
+
+/// The matched table, and the table of its errors.
+pub(super) const MATCHED: &str = "matched";
+const MISTAKES: &str = "mistakes";
+/// The errors shown, those that come back most.
+const SHOWN: usize = 60;
+
+/// Scores and errors.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Quality {
+    /// Where gold is.
+    pub(super) gold: String,
+    /// Whether predicted and gold mentions were joined for this page; if not, the scores are those that a run measured.
+    pub(super) joined: bool,
+    pub(super) all: Scored,
+    pub(super) types: Vec<Scored>,
+    /// Gold type, predicted type, mentions; an empty name is none.
+    pub(super) confusion: Vec<(String, String, usize)>,
+    /// Kind, reason, mentions.
+    pub(super) kinds: Vec<(String, String, usize)>,
+    pub(super) mistakes: Vec<Mistake>,
+    /// Errors whose text no table gives: gold mentions may come without.
+    pub(super) nameless: usize,
+}
+
+/// Strict scores of some mentions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Scored {
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) scores: Scores,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+}
+
+/// An error, and how often it comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Mistake {
+    pub(super) kind: String,
+    pub(super) reason: String,
+    pub(super) entity_type: String,
+    /// What the other side has there; empty where it has nothing.
+    pub(super) other_type: String,
+    pub(super) text: String,
+    pub(super) mentions: usize,
+    pub(super) documents: usize,
+}
+
+impl Scored {
+    fn new(name: &str, counts: Counts) -> Self {
+        Self { name: name.to_owned(), scores: counts.scores(), counts }
+    }
+}
+
+/// Joins the mentions with gold and adds what that tells to `summary`. Gold that the user named must be there; of gold that only the
+/// run's job names, the page says that it is not. Says whether there is a matched table.
+pub(super) async fn read(
+    context: &SessionContext,
+    subject: &Subject,
+    arguments: &ReportArgs,
+    summary: &mut Summary,
+) -> Result<bool> {
+    let joined = match &subject.gold {
+        Some(gold) => match join(context, gold, arguments).await {
+            Err(error) if !gold.by_user => {
+                let remark = format!("The gold mentions are no longer to be had: {error}.");
+                console::warn(&remark);
+                summary.quality_remark = Some(remark);
+                None
+            }
+            joined => Some(joined?),
+        },
+        None => None,
+    };
+    summary.quality = match joined {
+        Some(()) => Some(measure(context, subject, summary).await?),
+        None => measured(summary),
+    };
+    Ok(joined.is_some())
+}
+
+/// Makes the matched table and the table of errors.
+async fn join(context: &SessionContext, gold: &Named, arguments: &ReportArgs) -> Result<()> {
+    let files = Attachment { table: "gold_rows", what: "gold mentions", location: &gold.location };
+    let gold_columns = check(&files, &files.register(context).await?)?;
+    let own = Attachment { table: MENTIONS, what: "mentions", location: "store" };
+    let own_columns: Columns = check(&own, &Table::Entities.schema(&arrow::datatypes::DataType::Utf8))?;
+    if !arguments.types.is_empty() {
+        let names: Vec<String> = arguments.types.iter().map(|name| literal(name)).collect();
+        let sql = format!("SELECT * FROM gold_rows WHERE entity_type IN ({})", names.join(", "));
+        register(context, "gold_rows", &sql).await?;
+    }
+    register(context, SCOPE, &format!("SELECT doc_id AS scored_id FROM {DOCUMENTS}")).await?;
+    normalize(context, MENTIONS, "predicted_mentions", own_columns, true).await?;
+    normalize(context, "gold_rows", "gold_mentions", gold_columns, true).await?;
+    match_up(context, MATCHED, "predicted_mentions", "gold_mentions").await?;
+    mistakes::find(context, MISTAKES, MATCHED).await
+}
+
+/// Scores what was joined.
+async fn measure(context: &SessionContext, subject: &Subject, summary: &mut Summary) -> Result<Quality> {
+    let types = counts_by(context, MATCHED, "entity_type").await?;
+    for (name, _) in &types {
+        summary.type_index(name);
+    }
+    right(context, summary).await?;
+    Ok(Quality {
+        gold: subject.gold.as_ref().map(|gold| gold.location.clone()).unwrap_or_default(),
+        joined: true,
+        all: Scored::new("all", types.iter().map(|(_, counts)| *counts).sum()),
+        types: types.iter().map(|(name, counts)| Scored::new(name, *counts)).collect(),
+        confusion: confusion(context, MATCHED).await?,
+        kinds: mistakes::kinds(context, MISTAKES).await?,
+        mistakes: recurring(context).await?,
+        nameless: count(context, &format!("SELECT count(*) FROM {MISTAKES} WHERE text IS NULL")).await?,
+    })
+}
+
+/// Right mentions by type and score.
+async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
+    for one in &mut summary.types {
+        one.right = vec![0; BINS];
+    }
+    let sql = format!(
+        "SELECT entity_type, {}, count(*) FROM {MATCHED} WHERE predicted AND gold AND score IS NOT NULL GROUP BY 1, 2",
+        bin("score")
+    );
+    for batch in &query(context, &sql).await? {
+        for (row, name) in words(batch, 0)?.iter().enumerate() {
+            let index = summary.type_index(name);
+            summary.types[index].right.resize(BINS, 0);
+            summary.types[index].right[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+        }
+    }
+    Ok(())
+}
+
+/// The errors that come back most, by what stands there.
+async fn recurring(context: &SessionContext) -> Result<Vec<Mistake>> {
+    let sql = format!(
+        "SELECT kind, reason, entity_type, other_type, substr(text, 1, 160), count(*), count(DISTINCT doc_id)
+         FROM {MISTAKES} WHERE text IS NOT NULL GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 5, 1, 3, 4 LIMIT {SHOWN}"
+    );
+    let mut found = Vec::new();
+    for batch in &query(context, &sql).await? {
+        let texts: Vec<Vec<String>> = (0..5).map(|column| words(batch, column)).collect::<Result<_>>()?;
+        found.extend((0..batch.num_rows()).map(|row| Mistake {
+            kind: texts[0][row].clone(),
+            reason: texts[1][row].clone(),
+            entity_type: texts[2][row].clone(),
+            other_type: texts[3][row].clone(),
+            text: texts[4][row].clone(),
+            mentions: whole(batch, 5, row),
+            documents: whole(batch, 6, row),
+        }));
+    }
+    Ok(found)
+}
+
+/// The scores that the run itself measured, as its figures have them.
+fn measured(summary: &Summary) -> Option<Quality> {
+    let value = |scope: &str, name: &str| {
+        let mut figures = summary.figures.iter();
+        figures.find(|figure| figure.0 == scope && figure.1 == name).map(|figure| figure.2)
+    };
+    let scored = |scope: &str| {
+        let scores =
+            Scores { precision: value(scope, "precision")?, recall: value(scope, "recall")?, f1: value(scope, "f1")? };
+        let count = |name| value(scope, name).unwrap_or_default() as usize;
+        let counts = Counts {
+            true_positives: count("true_positives"),
+            false_positives: count("false_positives"),
+            false_negatives: count("false_negatives"),
+        };
+        Some(Scored { name: scope.to_owned(), scores, counts })
+    };
+    Some(Quality {
+        gold: String::new(),
+        joined: false,
+        all: scored("all")?,
+        types: summary.types.iter().filter_map(|one| scored(&one.name)).collect(),
+        confusion: Vec::new(),
+        kinds: Vec::new(),
+        mistakes: Vec::new(),
+        nameless: 0,
+    })
+}

@@ -1,0 +1,72 @@
+//! Which documents the page shows. In: the view of documents, the matched table if there is gold, how many. Out: those with most errors,
+//! or evenly chosen ones, in the order in which they are shown. It may not look at a text.
+
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use super::DOCUMENTS;
+use super::quality::MATCHED;
+use crate::engine::query::{query, whole, words};
+use crate::error::Result;
+
+/// A document of the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) id: String,
+    pub(super) source: String,
+    /// The hash of the text that was extracted.
+    pub(super) content_hash: String,
+    pub(super) characters: usize,
+}
+
+/// By which rule they were chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Rule {
+    /// There is room for all.
+    All,
+    /// Those with most errors.
+    Errors,
+    /// The same distance apart, in the order of their files and ids.
+    Even,
+}
+
+/// Chooses at most `limit` of `all` documents.
+pub(super) async fn choose(
+    context: &SessionContext,
+    all: usize,
+    limit: usize,
+    matched: bool,
+) -> Result<(Rule, Vec<Chosen>)> {
+    let rule = match (all <= limit, matched) {
+        (true, _) => Rule::All,
+        (false, true) => Rule::Errors,
+        (false, false) => Rule::Even,
+    };
+    let columns = "d.doc_id, d.source, d.content_hash, d.n_chars";
+    let sql = if matched {
+        format!(
+            "SELECT {columns} FROM {DOCUMENTS} d LEFT JOIN (
+                SELECT doc_id, count(*) FILTER (WHERE predicted <> gold) AS errors, count(*) AS mentions FROM {MATCHED} GROUP BY doc_id) m
+                ON d.doc_id = m.doc_id
+             ORDER BY coalesce(m.errors, 0) DESC, coalesce(m.mentions, 0) DESC, d.source, d.doc_id LIMIT {limit}"
+        )
+    } else {
+        format!(
+            "SELECT {columns} FROM (SELECT *, row_number() OVER (ORDER BY source, doc_id) - 1 AS place FROM {DOCUMENTS}) d
+             WHERE (CAST(d.place AS bigint) * {limit}) % {} < {limit} ORDER BY d.place",
+            all.max(1)
+        )
+    };
+    let mut chosen = Vec::new();
+    for batch in &query(context, &sql).await? {
+        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(words(batch, 2)?);
+        chosen.extend(rows.enumerate().map(|(row, ((id, source), content_hash))| Chosen {
+            id,
+            source,
+            content_hash,
+            characters: whole(batch, 3, row),
+        }));
+    }
+    Ok((rule, chosen))
+}

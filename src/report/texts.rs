@@ -1,0 +1,168 @@
+//! The texts of documents, which a store does not keep. In: the chosen documents, where their files are or were. Out: every text that is
+//! still the one that was extracted, and why there is none of the others. It may not show another text than that: its offsets would lie.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use arrow::array::AsArray;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+
+use super::sample::Chosen;
+use super::subject::{Subject, literal};
+use crate::engine::admit::content_hash;
+use crate::engine::input::{Documents, InputSpec};
+use crate::engine::listing::Listing;
+use crate::engine::query::words;
+use crate::error::{Error, Result};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    found: HashMap<String, String>,
+    /// Documents whose text is another now.
+    changed: HashSet<String>,
+    /// Files that could not be read, and why.
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Texts {
+    /// Takes a document's text, or says why there is none.
+    pub(super) fn take(&mut self, document: &Chosen) -> Result<String, String> {
+        if let Some(text) = self.found.remove(&document.id) {
+            return Ok(text);
+        }
+        if let Some(reason) = self.unreadable.get(&document.source) {
+            return Err(reason.clone());
+        }
+        Err(if self.changed.contains(&document.id) {
+            "the document has another text now".into()
+        } else {
+            "the document is not where it was found".into()
+        })
+    }
+
+    /// Keeps a text if it is the document's.
+    fn offer(&mut self, wanted: &HashMap<&str, &Chosen>, id: &str, text: &str) {
+        let Some(document) = wanted.get(id) else { return };
+        if content_hash(text) == document.content_hash {
+            self.found.insert(id.to_owned(), text.to_owned());
+        } else {
+            self.changed.insert(id.to_owned());
+        }
+    }
+}
+
+/// Looks for the texts. Files that the user named must be readable; of others the page says that they are not.
+pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[Chosen]) -> Result<Texts> {
+    let mut texts = Texts::default();
+    if chosen.is_empty() {
+        return Ok(texts);
+    }
+    let wanted: HashMap<&str, &Chosen> = chosen.iter().map(|one| (one.id.as_str(), one)).collect();
+    if let Some(documents) = &subject.documents {
+        let listing = Listing::find(context, documents).await?;
+        return match read_listing(context, subject, listing, true, &wanted, &mut texts).await {
+            Err(Error::Input { location, reason, .. }) => {
+                Err(Error::Input { location, reason, hint: "name the columns with --id and --text".into() })
+            }
+            other => other.map(|()| texts),
+        };
+    }
+    let sources: BTreeSet<&str> = chosen.iter().map(|one| one.source.as_str()).collect();
+    let mut listings: Vec<Listing> = Vec::new();
+    for source in sources {
+        match Listing::find(context, source).await {
+            Ok(found) => {
+                match listings.iter_mut().find(|one| (one.format, &one.prefix) == (found.format, &found.prefix)) {
+                    Some(listing) => listing.files.extend(found.files),
+                    None => listings.push(found),
+                }
+            }
+            Err(error) => {
+                texts.unreadable.insert(source.to_owned(), reason(&error));
+            }
+        }
+    }
+    for listing in listings {
+        let files: Vec<String> = listing.files.iter().map(|file| file.path.clone()).collect();
+        if let Err(error) = read_listing(context, subject, listing, false, &wanted, &mut texts).await {
+            texts.unreadable.extend(files.into_iter().map(|file| (file, reason(&error))));
+        }
+    }
+    Ok(texts)
+}
+
+/// Reads the wanted texts of files of one format.
+async fn read_listing(
+    context: &SessionContext,
+    subject: &Subject,
+    listing: Listing,
+    by_user: bool,
+    wanted: &HashMap<&str, &Chosen>,
+    texts: &mut Texts,
+) -> Result<()> {
+    let (id, text) = subject.columns.clone();
+    let mut ids: Vec<String> = wanted.keys().map(|id| literal(id)).collect();
+    ids.sort_unstable();
+    let filter = format!("CAST(\"{}\" AS varchar) IN ({})", id.replace('"', "\"\""), ids.join(", "));
+    let spec = InputSpec { documents: listing.documents.clone(), id, text, filter: Some(filter) };
+    // Where the user named no file, one that cannot be read is only a remark.
+    let documents = Documents::inspect(context, spec, listing, usize::from(!by_user)).await?;
+    for (file, reason) in &documents.unreadable {
+        texts.unreadable.insert(file.path.clone(), reason.clone());
+    }
+    if documents.files.is_empty() {
+        return Ok(());
+    }
+    let plan = documents.plan(context, &documents.whole(|_| 0)).await?;
+    let failed =
+        |source: DataFusionError| Error::Engine { doing: "read the documents' texts".into(), source: source.into() };
+    let mut rows = execute_stream(plan, context.task_ctx()).map_err(failed)?;
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(failed)?;
+        let cells = batch.column(3).as_string_view();
+        for (id, text) in words(&batch, 2)?.iter().zip(cells) {
+            if let Some(text) = text {
+                texts.offer(wanted, id, text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an error says, with its cause, in one line.
+fn reason(error: &Error) -> String {
+    let text = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_text_that_was_extracted_is_shown() {
+        let document = |id: &str, text: &str| Chosen {
+            id: id.to_owned(),
+            source: "/docs.parquet".to_owned(),
+            content_hash: content_hash(text),
+            characters: 0,
+        };
+        let (same, other) = (document("1", "as it was"), document("2", "as it was"));
+        let wanted = HashMap::from([("1", &same), ("2", &other)]);
+        let mut texts = Texts::default();
+        texts.offer(&wanted, "2", "as it is now");
+        // Of several rows with one id the one that was extracted counts.
+        texts.offer(&wanted, "1", "an earlier version");
+        texts.offer(&wanted, "1", "as it was");
+        texts.offer(&wanted, "3", "nobody asked");
+        assert_eq!(texts.take(&same).unwrap(), "as it was");
+        assert_eq!(texts.take(&other).unwrap_err(), "the document has another text now");
+        assert_eq!(texts.take(&document("3", "")).unwrap_err(), "the document is not where it was found");
+    }
+}
