@@ -94,7 +94,7 @@ impl Asked {
     /// Reads what others have committed since.
     pub(super) async fn refresh(&mut self) -> Result<()> {
         self.store.refresh().await?;
-        if self.versions != self.current_versions()? {
+        if self.versions != self.current_versions() {
             self.register().await?;
         }
         Ok(())
@@ -103,11 +103,11 @@ impl Asked {
     async fn register(&mut self) -> Result<()> {
         register_store(&self.context, &self.store).await?;
         views::register(&self.context).await?;
-        self.versions = self.current_versions()?;
+        self.versions = self.current_versions();
         Ok(())
     }
 
-    fn current_versions(&self) -> Result<Vec<Version>> {
+    fn current_versions(&self) -> Vec<Version> {
         Table::ALL.into_iter().map(|table| self.store.version(table)).collect()
     }
 
