@@ -93,7 +93,8 @@ async fn rows(context: &SessionContext, sql: &str) -> Result<String, String> {
             lines.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"));
         }
     }
-    Ok(lines.join("\n"))
+    // A plan ends with an empty line.
+    Ok(lines.join("\n").trim_end().to_owned())
 }
 
 /// Runs a file of logic tests and says what went wrong; `QUARRY_BLESS=1` writes what came into it.
