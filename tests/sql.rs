@@ -478,9 +478,9 @@ fn typed(lines: &[&str]) -> Option<String> {
 
 #[test]
 fn the_shell_completes_remembers_cancels_and_goes_on() {
-    // Keys are written as the script reads them: \t Tab, ^C, ^D, ^P, ↵ Enter.
+    // Keys are written as the script reads them: ⇥ Tab, ^C, ^D, ^P, ↵ Enter.
     let Some(screen) = typed(&[
-        "SELECT count(*) AS n FROM current_ent\\t;↵",
+        "SELECT count(*) AS n FROM current_ent⇥;↵",
         "(1 row",
         "SELECT 40 +↵2 AS answer;↵",
         "42",
