@@ -32,7 +32,7 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
     let mut output = Output::new(arguments.format, arguments.rows, shell);
     match &arguments.out {
         Some(path) if shell => output.redirect(Some(path))?,
-        Some(path) => output.to_whole_file(path),
+        Some(path) => output.write_whole_file(path),
         None => {}
     }
     let asked = runtime.block_on(Asked::open(arguments))?;

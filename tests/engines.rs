@@ -1,4 +1,4 @@
-//! Other engines read the store: DuckDB, Polars, pandas, PyArrow and delta-rs in Python see what our own SQL sees. `QUARRY_ENGINE_TESTS=1`
+//! Other engines read the store: DuckDB, Polars, pandas, `PyArrow` and delta-rs in Python see what our own SQL sees. `QUARRY_ENGINE_TESTS=1`
 //! installs them into a virtual environment of the test.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 """Types into a program on a pseudo-terminal and waits for what it shows.
 
 Arguments: the program and its own. Standard input: lines, by turns keys to type and a text to wait for; a line `@N` waits N seconds and is
-followed by keys. In keys `\\t` is Tab, `^X` is Ctrl-X and `↵` is Enter. The screen goes to standard output, without what moves the cursor.
+followed by keys. In keys `⇥` is Tab, `^X` is Ctrl-X and `↵` is Enter. The screen goes to standard output, without what moves the cursor.
 """
 
 import os
@@ -54,7 +54,7 @@ def wait(text):
 
 
 def keys(text):
-    text = text.replace("\\t", "\t").replace("↵", "\r")
+    text = text.replace("⇥", "\t").replace("↵", "\r")
     return re.sub(r"\^([A-Z])", lambda match: chr(ord(match[1]) - 64), text)
 
 

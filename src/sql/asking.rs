@@ -107,13 +107,11 @@ impl Asking {
         if !enough && let Err(cause) = answer.ended().await {
             return Err(explain(&cause, statement, &self.asked.names()));
         }
-        match result {
-            Some(writer) => writer.finish(&self.output),
-            None => {
-                self.output.done(started);
-                Ok(())
-            }
+        if let Some(writer) = result {
+            return writer.finish(&self.output);
         }
+        self.output.done(started);
+        Ok(())
     }
 }
 

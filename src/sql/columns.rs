@@ -49,8 +49,8 @@ pub(super) fn unlike(schema: &SchemaRef) -> SchemaRef {
         names.push(name);
     }
     // Any may be null: what the planner promises of an expression is not always so.
-    let named = |(field, name): (&Arc<Field>, String)| field.as_ref().clone().with_name(name).with_nullable(true);
-    let fields = schema.fields().iter().zip(names).map(named);
+    let nullable = |(field, name): (&Arc<Field>, String)| field.as_ref().clone().with_name(name).with_nullable(true);
+    let fields = schema.fields().iter().zip(names).map(nullable);
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 

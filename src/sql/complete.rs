@@ -121,10 +121,11 @@ impl Typing {
     /// How what stands before the cursor may go on: where the replaced part begins, and what may stand there.
     fn candidates(&self, line: &str, position: usize) -> Candidates {
         let before = &line[..position];
-        if let Some(Piece::Command(command)) = pieces(before).last()
-            && before.ends_with(command)
+        if let Some(Piece::Command(_)) = pieces(before).last()
+            && let Some(at) = before.rfind('\\')
+            && !before[at..].contains('\n')
         {
-            return self.command(command, position);
+            return self.command(&before[at + 1..], position);
         }
         let statement = match pieces(before).last() {
             Some(Piece::Statement(statement)) if !statement.ended => before.rfind(statement.text).unwrap_or(0),

@@ -226,11 +226,11 @@ mod tests {
         assert_eq!(drawing.hidden, 0);
         let drawing = grid.draw(Some(36));
         assert_snapshot!(drawing.text, @r"
-        ┌────┬──────────┬───┬──────────┐
-        │ id │ one      │ … │ three    │
-        ├────┼──────────┼───┼──────────┤
-        │  1 │ a text … │ … │ a text … │
-        └────┴──────────┴───┴──────────┘
+        ┌────┬────────────┬───┬────────────┐
+        │ id │ one        │ … │ three      │
+        ├────┼────────────┼───┼────────────┤
+        │  1 │ a text th… │ … │ a text th… │
+        └────┴────────────┴───┴────────────┘
         ");
         assert_eq!(drawing.hidden, 1);
     }

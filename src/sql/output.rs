@@ -58,7 +58,7 @@ impl Output {
     }
 
     /// The one result goes to a file, which is there when it is whole.
-    pub(super) fn to_whole_file(&mut self, path: &Path) {
+    pub(super) fn write_whole_file(&mut self, path: &Path) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = path.with_file_name(format!(".{name}.part"));
         self.file = Some(OutFile { path: path.to_owned(), part: Some(part), results: 0 });
