@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
 use crate::model::weights::{Misfit, Tensor, Weights};
 use crate::model::{pytorch, stored};
+use crate::mrc::tokens::parse;
 
 /// File names a folder is searched for, in this order; then the only file with one of [`SUFFIXES`].
 const NAMES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -75,7 +76,8 @@ impl Checkpoint {
         let path = self.folder.join("tokenizer.json");
         let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
         if path.exists() {
-            return Tokenizer::from_file(&path).map_err(failed(path));
+            let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
+            return parse(&json, &path);
         }
         let vocabulary = self.folder.join("vocab.txt");
         if !vocabulary.exists() {

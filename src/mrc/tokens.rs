@@ -75,9 +75,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads a `tokenizer.json` of the `tokenizers` library.
     pub fn from_bytes(json: &[u8], path: &Path, words: Words) -> Result<Self> {
-        let inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|source| Error::Tokenizer { path: path.into(), source })?;
-        Self::new(inner, path, words)
+        Self::new(parse(json, path)?, path, words)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, path: &Path, words: Words) -> Result<Self> {
@@ -141,6 +139,14 @@ impl Tokenizer {
     fn encode(&self, text: &str) -> Result<tokenizers::Encoding, Reject> {
         self.inner.encode(text, false).map_err(|cause| Reject::new(RejectReason::Tokenizer, cause.to_string()))
     }
+}
+
+/// Parses a `tokenizer.json`; `path` is for messages.
+pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
+    let failed = |source| Error::Tokenizer { path: path.into(), source };
+    // The library panics where a part of the file is no JSON, so that is asked first.
+    serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
+    tokenizers::Tokenizer::from_bytes(json).map_err(failed)
 }
 
 impl FromStr for Words {
