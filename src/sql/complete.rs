@@ -384,7 +384,6 @@ mod tests {
         assert_eq!(offered("\\timing o|"), ["on", "off"]);
         assert_eq!(offered("\\o |"), ["(files)"]);
         assert_eq!(offered("SELECT * FROM 'docs/|"), ["(files)"]);
-        assert_eq!(offered("SELECT 'it' = n_| FROM documents"), ["n_chars"]);
     }
 
     #[test]
