@@ -17,7 +17,7 @@ pub struct View {
     pub query: &'static str,
 }
 
-/// The views that [`register`] makes, beyond [`session::VIEWS`]. Means are rounded to what a score can tell.
+/// The views that [`register`] makes, beyond `session::VIEWS`. Means are rounded to what a score can tell.
 pub const VIEWS: [View; 7] = [
     View {
         name: "entities_by_type",
@@ -114,7 +114,7 @@ pub fn what(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Makes the [`VIEWS`] known to a session that knows a store's tables; a second time, over the tables as they are then.
+/// Makes the `VIEWS` known to a session that knows a store's tables; a second time, over the tables as they are then.
 ///
 /// # Errors
 /// [`Error::Engine`] where a view cannot be planned.
