@@ -173,7 +173,7 @@ impl Store {
         self.load_anew(table).await
     }
 
-    /// Reads what [`Store::write_log`] has written to these tables, where they were not read since.
+    /// Reads what commits have added to the logs of these tables since they were last read.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] where a log cannot be read.
