@@ -34,17 +34,24 @@
 //! | [`prepare`] | `quarry prepare` |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
+//! | [`r#try`] | `quarry try` |
+//! | [`doctor`] | `quarry doctor` |
+//! | [`completions`], [`man`] | `quarry completions`, `quarry man` |
 
 pub mod cli;
+pub mod completions;
 pub mod console;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod graph;
 pub mod job;
+pub mod man;
 pub mod model;
 pub mod mrc;
 pub mod prepare;
 pub mod run;
 pub mod tables;
+pub mod r#try;

@@ -16,7 +16,7 @@ const RANKS: [&[&str]; 10] = [
     &["engine"],
     &["job"],
     &["cli", "console"],
-    &["run", "prepare", "export", "evaluate"],
+    &["run", "prepare", "export", "evaluate", "try", "doctor", "completions", "man"],
     &["main", "lib"],
 ];
 

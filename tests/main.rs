@@ -6,10 +6,15 @@
 mod architecture;
 mod conll;
 mod cuda;
+mod doctor;
 mod errors;
 mod evaluate;
+mod hub;
+mod outlook;
 mod parity;
 mod prepare;
 mod promises;
 mod run;
+mod shell;
 mod support;
+mod r#try;

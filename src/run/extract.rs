@@ -1,7 +1,7 @@
 //! Chunk by chunk, commit by commit. In: the documents that are still to be done. Out: commits, each of whole slices in file
 //! order, so that how far the store is can be said as one row of one file. It may not commit out of that order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,31 @@ pub(super) struct Position {
     row: i64,
 }
 
+/// How far extraction came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The end of the input.
+    End,
+    /// The limit.
+    Limit,
+    /// The place where it was stopped.
+    Stop,
+}
+
+/// The first half of the plan: scan, leave out what is done, extract.
+pub(super) async fn reading_plan(
+    context: &SessionContext,
+    documents: &Documents,
+    ready: &Ready,
+    chunk: &Chunk,
+    admission: Arc<Admission>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let scan = documents.plan(context, chunk).await?;
+    let admit = Arc::new(AdmitExec::new(scan, admission));
+    let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor));
+    Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?))
+}
+
 /// The whole plan: scan, leave out what is done, extract, write.
 pub(super) async fn plan(
     context: &SessionContext,
@@ -50,36 +75,56 @@ pub(super) async fn plan(
     admission: Arc<Admission>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let failed = |source: DataFusionError| Error::Engine { doing: "plan the extraction".into(), source: source.into() };
-    let scan = documents.plan(context, chunk).await?;
-    let admit = Arc::new(AdmitExec::new(scan, admission));
-    let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor)).map_err(failed)?;
-    Ok(Arc::new(WriteExec::try_new(Arc::new(extract), write).map_err(failed)?))
+    let extract = reading_plan(context, documents, ready, chunk, admission).await?;
+    Ok(Arc::new(WriteExec::try_new(extract, write).map_err(|source| failed("plan the extraction", source))?))
+}
+
+/// The chunks of a run, which end before the place that `--limit` gives.
+pub(super) fn chunks(
+    documents: &Documents,
+    begun: &BTreeMap<String, i64>,
+    commit_documents: u64,
+    limit: Option<(usize, i64)>,
+) -> impl Iterator<Item = Chunk> {
+    let chunks = Chunks::new(&documents.files, begun, commit_documents);
+    chunks.map_while(move |chunk| match limit {
+        Some((file, row)) => chunk.before(file, row),
+        None => Some(chunk),
+    })
 }
 
 impl Run {
-    /// Extracts and commits chunk after chunk; false where it was stopped before the end.
-    pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<bool> {
+    /// Extracts and commits chunk after chunk, and says how far it came.
+    pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<Reached> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
         let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
         let replaced = replaced(&self.context, &self.documents, &whole, self.store.location()).await?;
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
+        let limit = match self.limit {
+            Some(count) => self.documents.place_behind(&self.context, &whole, count).await?,
+            None => None,
+        };
+        let total = if limit.is_some() { self.limit } else { total };
         let mut display = ProgressDisplay::new(style, total);
         let mut reached = Position { file: 0, row: 0 };
         let commit_documents = job.file.store.commit_documents;
-        for chunk in Chunks::new(&self.documents.files, &begun, commit_documents) {
+        let chunks: Vec<Chunk> = chunks(&self.documents, &begun, commit_documents, limit).collect();
+        for chunk in chunks {
             if self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await? {
                 display.finish();
-                return Ok(false);
+                return Ok(Reached::Stop);
             }
         }
         display.finish();
+        if limit.is_some() {
+            return Ok(Reached::Limit);
+        }
         if self.replaces {
             self.drop_others().await?;
         }
-        Ok(true)
+        Ok(Reached::End)
     }
 
     fn stopped(&self) -> bool {
@@ -134,13 +179,13 @@ impl Run {
             if cut.last {
                 last = Some(cut);
             } else {
-                let position = self.position(&cut);
+                let position = self.position(&cut, chunk);
                 self.commit(&admission, Some(cut), reached, position).await?;
             }
         }
         let stopped = self.stopped();
         let position = match (&last, stopped) {
-            (Some(cut), true) => self.position(cut),
+            (Some(cut), true) => self.position(cut, chunk),
             (None, true) => return Ok(true),
             // With the last row of the chunk everything to its end is done, also rows that were left out.
             (_, false) => self.end(chunk),
@@ -149,11 +194,12 @@ impl Run {
         Ok(stopped)
     }
 
-    /// Where a cut ends.
-    fn position(&self, cut: &Cut) -> Position {
+    /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
+    fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
         let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
         let whole = self.documents.files[file].rows.is_some_and(|rows| cut.row >= rows);
-        if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } }
+        let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
+        position.min(self.end(chunk))
     }
 
     /// Where a chunk ends.
@@ -183,7 +229,8 @@ impl Run {
         let (number, cut_files) = match cut {
             Some(cut) => (cut.commit, cut.files),
             // Nothing was new up to here; without a finished file there is nothing to say either.
-            None if sources.is_empty() => return Ok(()),
+            // But where the limit is, the next run must not look at the same documents again.
+            None if sources.is_empty() && self.limit.is_none() => return Ok(()),
             None => (self.next_commit(), Vec::new()),
         };
         if position.row > 0 {
@@ -255,14 +302,19 @@ impl Run {
     }
 
     fn progress(&self, total: Option<u64>) -> Progress {
-        let counters = &self.ready.extractor.counters;
-        Progress {
-            documents: counters.documents_done(),
-            total,
-            mentions: counters.mentions(),
-            tokens: Counters::get(&self.ready.extractor.pool.counters().real_tokens),
-            elapsed: self.started.elapsed(),
-        }
+        progress(&self.ready, total, self.started.elapsed())
+    }
+}
+
+/// Where a run stands.
+pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
+    let counters = &ready.extractor.counters;
+    Progress {
+        documents: counters.documents_done(),
+        total,
+        mentions: counters.mentions(),
+        tokens: Counters::get(&ready.extractor.pool.counters().real_tokens),
+        elapsed,
     }
 }
 
@@ -271,7 +323,7 @@ fn failed(doing: &str, source: impl Into<Cause>) -> Error {
 }
 
 /// Our own error where DataFusion carries one.
-fn run_error(error: DataFusionError) -> Error {
+pub(super) fn run_error(error: DataFusionError) -> Error {
     match error {
         DataFusionError::External(source) => match source.downcast::<Error>() {
             Ok(error) => *error,

@@ -74,7 +74,7 @@ pub(super) async fn replaced(
 }
 
 /// Makes a chunk's (source, row, `doc_id`) known as the table `input`.
-async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
+pub(super) async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
     let failed = |source: datafusion::error::DataFusionError| Error::Engine {
         doing: "look at the documents' ids".into(),
         source: source.into(),

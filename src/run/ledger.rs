@@ -56,6 +56,19 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger of a store that is not there yet.
+    pub(super) fn empty(run_id: &str, spec_id: &str, input: &InputSpec) -> Self {
+        let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
+        Self {
+            run_id: run_id.to_owned(),
+            spec_id: spec_id.to_owned(),
+            input_hash: short_hash(parts.join("\u{1f}").as_bytes(), 8),
+            visits: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            specs: Vec::new(),
+        }
+    }
+
     /// Reads what the store has under `spec_id`.
     pub(super) async fn read(
         context: &SessionContext,
@@ -65,8 +78,8 @@ impl Ledger {
         input: &InputSpec,
     ) -> Result<Self> {
         let location = store.location().to_string();
-        let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
-        let input_hash = short_hash(parts.join("\u{1f}").as_bytes(), 8);
+        let empty = Self::empty(run_id, spec_id, input);
+        let input_hash = &empty.input_hash;
         let sql = "SELECT spec_id FROM documents GROUP BY spec_id ORDER BY min(commit)";
         let specs = strings(&query(context, sql, &location).await?, 0).collect();
         let sql = format!(
@@ -89,14 +102,7 @@ impl Ledger {
                 });
             }
         }
-        Ok(Self {
-            run_id: run_id.to_owned(),
-            spec_id: spec_id.to_owned(),
-            input_hash,
-            visits,
-            begun: BTreeMap::new(),
-            specs,
-        })
+        Ok(Self { visits, specs, ..empty })
     }
 
     /// Takes the files that are done out of the listing, says how many they were, and notes how far others are. A file that has
