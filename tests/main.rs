@@ -10,6 +10,7 @@ mod doctor;
 mod errors;
 mod evaluate;
 mod hub;
+mod jobs;
 mod outlook;
 mod parity;
 mod prepare;

@@ -32,7 +32,6 @@ fn bash_completes_commands_and_options() {
     };
     assert_eq!(complete("quarry doc"), "doctor");
     assert_eq!(complete("quarry run --met"), "--metrics-file");
-    assert!(!complete("quarry _").contains("probe"), "a hidden command is offered");
 }
 
 #[test]

@@ -18,8 +18,8 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.sdk import DAG, Asset, Metadata, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 QUARRY = os.environ.get("QUARRY", "quarry")
@@ -99,8 +99,6 @@ with DAG(
     @task
     def rejects_are_few(summary: dict) -> None:
         """Shows at a glance, as a skipped task, a night that was done with rejects to look at."""
-        from airflow.exceptions import AirflowSkipException
-
         if summary["exit_code"] == DONE_WITH_REJECTS:
             raise AirflowSkipException(f"{summary['rejects']} rejects, {summary['unreadable_files']} unreadable files")
 

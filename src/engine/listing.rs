@@ -141,7 +141,8 @@ pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(
     if documents.starts_with("http://") || documents.starts_with("https://") {
         // One file: there is no way to list what is beside it.
         let url = url::Url::parse(documents).map_err(|error| refuse(error.to_string()))?;
-        let (objects, _) = object_store::parse_url(&url).map_err(|error| refuse(error.to_string()))?;
+        let plain = (url.scheme() == "http").then_some(("allow_http", "true"));
+        let (objects, _) = object_store::parse_url_opts(&url, plain).map_err(|error| refuse(error.to_string()))?;
         let origin = format!("{}/", &url[..url::Position::BeforePath]);
         let root = ObjectStoreUrl::parse(&origin).map_err(|error| refuse(error.strip_backtrace()))?;
         context.register_object_store(root.as_ref(), Arc::from(objects));
