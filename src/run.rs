@@ -56,13 +56,13 @@ enum Ended {
 /// Reads the job, runs it, and says what came of it.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
     let account = Arc::new(Account::new());
-    arguments.metrics_file.as_deref().map_or(Ok(()), check_metrics_file)?;
     let ended = start(arguments, style, &account);
     let closing = Closing::of(&ended);
     if arguments.json && !arguments.explain {
         console::print(&format!("{:#}", account.json(&closing, arguments.dry_run)));
     }
     if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
+        && check_metrics_file(path).is_ok()
         && let Err(error) = account.write_metrics(path, &closing)
     {
         // The run is over, and how it ended is not for this file to say.
@@ -94,6 +94,7 @@ fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<En
     let job = Job::read(&arguments.job, &arguments.set)?;
     // An account has one job.
     let _ = account.store.set(job.file.store.path.clone());
+    arguments.metrics_file.as_deref().map_or(Ok(()), check_metrics_file)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     // A task of its own, so that a signal is heard while it loads a model or waits for a download.

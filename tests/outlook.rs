@@ -93,16 +93,16 @@ fn a_limit_counts_what_the_condition_lets_through_in_every_format() {
     let lines: String =
         (0..40).map(|id| format!("{{\"id\": {id}, \"body\": \"Ada Lovelace met Babbage .\"}}\n")).collect();
     dir.write("docs/a.jsonl", &lines);
-    dir.write("docs/b.jsonl", &lines.replace("\"id\": ", "\"id\": 1"));
+    dir.write("docs/b.jsonl", &lines.replace("\"id\": ", "\"id\": 100"));
     let path = job(&dir, "store");
     let text = std::fs::read_to_string(&path).unwrap().replace("text = 'body'", "text = 'body'\nwhere = 'id % 2 = 0'");
     let job = dir.write("even.toml", &text).display().to_string();
     dir.quarry(&["run", &job, "--limit", "5"]).ended(0);
     assert_eq!(dir.rows("store", "documents", "doc_id", "ORDER BY doc_id"), ["0", "2", "4", "6", "8"]);
     dir.quarry(&["run", &job, "--limit", "16"]).ended(0);
-    assert_eq!(dir.rows("store", "documents", "count(*), max(doc_id)", ""), ["21|110"]);
+    assert_eq!(dir.rows("store", "documents", "count(*), max(doc_id)", ""), ["21|1000"]);
     dir.quarry(&["run", &job]).ended(0);
-    assert_eq!(dir.rows("store", "documents", "count(*), max(doc_id)", ""), ["40|138"]);
+    assert_eq!(dir.rows("store", "documents", "count(*), max(doc_id)", ""), ["40|10038"]);
     assert_eq!(dir.rows("store", "sources", "rows, outcome", ""), ["40|done", "40|done"]);
 }
 

@@ -32,7 +32,9 @@ fn borders(mentions: &[Mention]) -> Vec<(usize, Vec<&Mention>, Vec<&Mention>)> {
     places.sort_unstable();
     places.dedup();
     let at = |place: usize| {
-        let ends = mentions.iter().filter(|one| one.bytes.end == place).collect();
+        // What began last ends first.
+        let mut ends: Vec<&Mention> = mentions.iter().rev().filter(|one| one.bytes.end == place).collect();
+        ends.sort_by_key(|one| std::cmp::Reverse(one.bytes.start));
         let mut begins: Vec<&Mention> = mentions.iter().filter(|one| one.bytes.start == place).collect();
         begins.sort_by_key(|one| std::cmp::Reverse(one.bytes.end));
         (place, ends, begins)
@@ -134,6 +136,15 @@ mod tests {
         let text = "Bank of New York City";
         let found = [mention(text, "Bank of New York", 0), mention(text, "New York City", 1)];
         assert_eq!(bracketed(text, &found, &["ORG", "LOC"]), "[ORG Bank of [LOC New York]ORG City]LOC");
+    }
+
+    #[test]
+    fn one_place_may_be_of_two_types() {
+        let text = "In Oslo.";
+        let found = [mention(text, "Oslo", 0), mention(text, "Oslo", 1)];
+        assert_eq!(bracketed(text, &found, &["LOC", "city"]), "In [LOC [city Oslo]].");
+        let shown = coloured(text, &found).replace(PLAIN, "}").replace(&mark(Mark::Kind(1)), "{1:");
+        assert_eq!(shown, "In {1:[}{1:Oslo}{1:]}.");
     }
 
     #[test]
