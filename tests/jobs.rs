@@ -123,13 +123,14 @@ fn the_airflow_dag_is_python() {
 fn the_job_in_the_cron_job_of_kubernetes_is_one() {
     let dir = Dir::new();
     let text = std::fs::read_to_string(project().join("jobs/kubernetes/cronjob.yaml")).unwrap();
-    let job: String = text
+    let job: Vec<&str> = text
         .lines()
         .skip_while(|line| *line != "  nightly.toml: |")
         .skip(1)
         .take_while(|line| line.starts_with("    "))
-        .map(|line| format!("{}\n", &line[4..]))
+        .map(|line| &line[4..])
         .collect();
+    let job = job.join("\n") + "\n";
     let path = dir.write("nightly.toml", &job);
     let set = [("date".to_owned(), "2026-01-31".to_owned())];
     // Paths count from the folder of the image; here they are those of the project.

@@ -19,8 +19,8 @@ fn job(dir: &Dir, store: &str) -> String {
 
 /// What must be the same however the work was divided; with the scores where batches were the same.
 fn rows(dir: &Dir, store: &str, scores: bool) -> Vec<Vec<String>> {
-    let score = if scores { "score, " } else { "" };
-    let entities = format!("doc_id, entity_type, start_char, end_char, text, {score}\"window\", spec_id");
+    let column = if scores { "score, " } else { "" };
+    let entities = format!("doc_id, entity_type, start_char, end_char, text, {column}\"window\", spec_id");
     [
         ("entities", entities.as_str()),
         ("documents", "doc_id, source, content_hash, n_chars, n_tokens, n_windows, n_entities, spec_id"),
@@ -90,8 +90,8 @@ fn a_limit_moves_on_though_nothing_is_new() {
 #[test]
 fn a_limit_counts_what_the_condition_lets_through_in_every_format() {
     let dir = Dir::new();
-    let lines: String =
-        (0..40).map(|id| format!("{{\"id\": {id}, \"body\": \"Ada Lovelace met Babbage .\"}}\n")).collect();
+    let line = |id: usize| format!("{{\"id\": {id}, \"body\": \"Ada Lovelace met Babbage .\"}}\n");
+    let lines = (0..40).map(line).collect::<Vec<String>>().concat();
     dir.write("docs/a.jsonl", &lines);
     dir.write("docs/b.jsonl", &lines.replace("\"id\": ", "\"id\": 100"));
     let path = job(&dir, "store");
