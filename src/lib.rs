@@ -34,7 +34,7 @@
 //! | [`prepare`] | `quarry prepare` |
 //! | [`export`] | `quarry export` |
 //! | [`evaluate`] | `quarry evaluate` |
-//! | [`r#try`] | `quarry try` |
+//! | `try` | `quarry try` |
 //! | [`doctor`] | `quarry doctor` |
 //! | [`completions`], [`man`] | `quarry completions`, `quarry man` |
 
