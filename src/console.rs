@@ -206,6 +206,59 @@ fn note_reader(error: &std::io::Error) {
     }
 }
 
+/// How a word stands out on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Doubtful,
+    /// Wrong.
+    Bad,
+    /// One of several kinds, each in its own colour, underlined.
+    Kind(usize),
+}
+
+/// Whether results are read on a terminal that shows colours (the convention of `NO_COLOR`).
+pub fn colours() -> bool {
+    let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    std::io::stdout().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// The codes that begin a mark on a terminal (ECMA-48, select graphic rendition); [`PLAIN`] ends it.
+pub fn mark(mark: Mark) -> String {
+    const KINDS: [u8; 6] = [36, 35, 33, 32, 34, 31];
+    match mark {
+        Mark::Good => "\u{1b}[32m".to_owned(),
+        Mark::Doubtful => "\u{1b}[33m".to_owned(),
+        Mark::Bad => "\u{1b}[1;31m".to_owned(),
+        Mark::Kind(number) => format!("\u{1b}[4;{}m", KINDS[number % KINDS.len()]),
+    }
+}
+
+/// Ends every mark.
+pub const PLAIN: &str = "\u{1b}[0m";
+
+/// A word in a column of `width`, marked where results are read on a terminal.
+pub fn marked(word: &str, width: usize, kind: Mark) -> String {
+    if colours() { format!("{}{word:width$}{PLAIN}", mark(kind)) } else { format!("{word:width$}") }
+}
+
+/// A number of bytes for people: 512 B, 23.4 MiB, 1.5 GiB.
+pub fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut shown = format!("{count} B");
+    for unit in units {
+        value /= 1024.0;
+        if value < 1.0 {
+            break;
+        }
+        shown = format!("{value:.1} {unit}");
+    }
+    shown
+}
+
 /// A small table of results: names on the left, figures on the right.
 pub fn rows(rows: &[(String, String)]) -> String {
     let mut table = Table::new();
@@ -313,6 +366,7 @@ mod tests {
 
     #[test]
     fn figures_for_people() {
+        assert_eq!([0, 1023, 1024, 24 << 20, 3 << 39].map(bytes), ["0 B", "1023 B", "1.0 KiB", "24.0 MiB", "1.5 TiB"]);
         assert_eq!(thousands(7), "7");
         assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(short_time(Duration::from_millis(7)), "7 ms");

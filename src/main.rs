@@ -36,6 +36,12 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Report(arguments) => quarry::report::command(&arguments),
         Command::Probe { library } => {
             console::print(&quarry::model::library::probe(&library)?);
+        Command::Try(arguments) => quarry::r#try::command(&arguments),
+        Command::Doctor(arguments) => quarry::doctor::command(&arguments),
+        Command::Completions { shell } => quarry::completions::command(shell),
+        Command::Man { out } => quarry::man::command(&out),
+        Command::Probe { library, cuda } => {
+            console::print(&quarry::model::device::probe(&library, cuda)?);
             Ok(0)
         }
     }

@@ -17,6 +17,7 @@ const RANKS: [&[&str]; 10] = [
     &["job"],
     &["cli", "console"],
     &["run", "prepare", "train", "export", "evaluate", "sql", "report"],
+    &["run", "prepare", "export", "evaluate", "try", "doctor", "completions", "man"],
     &["main", "lib"],
 ];
 

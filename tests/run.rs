@@ -152,6 +152,28 @@ fn the_row_of_a_reject_is_its_row_in_the_file_whatever_the_filter() {
 }
 
 #[test]
+fn of_one_id_the_last_row_wins_in_every_format() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let ids: Vec<i64> = (0..900).map(|row| if row == 700 { 100 } else { row }).collect();
+    let body = |row: usize| format!("Ada Lovelace met Babbage {row} .");
+    let lines = |line: &dyn Fn(i64, &str) -> String| -> String {
+        ids.iter().enumerate().map(|(row, id)| line(*id, &body(row))).collect()
+    };
+    dir.write("docs.jsonl", &lines(&|id, body| format!("{{\"id\": {id}, \"body\": \"{body}\"}}\n")));
+    dir.write("docs.csv", &format!("id,body\n{}", lines(&|id, body| format!("{id},\"{body}\"\n"))));
+    let texts: ArrayRef = Arc::new((0..900).map(|row| Some(body(row))).collect::<StringArray>());
+    let numbers: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
+    dir.parquet("docs.parquet", &RecordBatch::try_from_iter([("id", numbers), ("body", texts)]).unwrap());
+    for (format, store) in [("docs.parquet", "parquet"), ("docs.jsonl", "jsonl"), ("docs.csv", "csv")] {
+        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+        dir.quarry(&["run", &job.display().to_string()]).ended(0);
+        assert_eq!(dir.rows(store, "rejects", "\"row\", doc_id, reason", ""), ["100|100|duplicate_id"], "{format}");
+        assert_eq!(dir.rows(store, "documents", "count(*), count(DISTINCT doc_id)", ""), ["899|899"], "{format}");
+    }
+}
+
+#[test]
 fn an_unreadable_file_is_a_reject_and_exit_code_3_until_it_is_mended() {
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &TEXTS[..1]);

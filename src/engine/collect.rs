@@ -150,7 +150,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                 Extracted { counts: prepared.counts, windows: prepared.windows, outcome: Ok(mentions) }
             }
             Some(Err(reject)) => {
-                counters.rejects.fetch_add(1, Ordering::Relaxed);
+                counters.count_reject(reject.reason);
                 Extracted { outcome: Err(reject), ..Extracted::default() }
             }
             None => Extracted::default(),

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::mrc::documents::RejectReason;
 use crate::mrc::mention::Mention;
 use crate::mrc::window::TokenCounts;
 
@@ -36,6 +37,8 @@ pub struct Counters {
     pub documents: AtomicU64,
     /// Documents refused.
     pub rejects: AtomicU64,
+    /// Of these, by reason, in the order of [`RejectReason::ALL`].
+    pub rejects_by_reason: [AtomicU64; RejectReason::ALL.len()],
     /// Windows of the extracted documents.
     pub windows: AtomicU64,
     /// Queries of the extracted documents.
@@ -81,6 +84,11 @@ impl Counters {
     /// All mentions found.
     pub fn mentions(&self) -> u64 {
         self.by_type.iter().map(|(mentions, _)| Self::get(mentions)).sum()
+    }
+
+    pub(super) fn count_reject(&self, reason: RejectReason) {
+        self.rejects.fetch_add(1, Ordering::Relaxed);
+        self.rejects_by_reason[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_document(&self, counts: &TokenCounts, windows: usize, queries: usize, mentions: &[Mention]) {

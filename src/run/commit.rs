@@ -32,11 +32,12 @@ impl Run {
         self.store.last_commit().unwrap_or(0) + 1
     }
 
-    /// Where a cut ends.
-    pub(super) fn position(&self, cut: &Cut) -> Position {
+    /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
+    pub(super) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
         let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
         let whole = self.documents.files[file].readable().is_some_and(|rows| cut.row >= rows);
-        if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } }
+        let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
+        position.min(self.end(chunk))
     }
 
     /// Where a chunk ends.
@@ -75,7 +76,8 @@ impl Run {
         let (number, mut cut_files) = match cut {
             Some(cut) => (cut.commit, cut.files),
             // Nothing was new up to here; without a finished file there is nothing to say either.
-            None if sources.is_empty() => return Ok(()),
+            // But where the limit is, the next run must not look at the same documents again.
+            None if sources.is_empty() && self.limit.is_none() => return Ok(()),
             None => (self.next_commit(), Vec::new()),
         };
         cut_files.extend(self.refusals(&broken, number).await?);

@@ -74,6 +74,14 @@ pub(super) async fn replaced(context: &SessionContext, documents: &Documents, wh
     Ok(Arc::new(replaced))
 }
 
+/// Makes a chunk's (source, row, `doc_id`) known as the table `input`.
+pub(super) async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
+    let ids = documents.ids(context, chunk).await?;
+    context.deregister_table("input").map_err(failed)?;
+    context.register_table("input", ids.into_view()).map_err(failed)?;
+    Ok(())
+}
+
 fn failed(source: DataFusionError) -> Error {
     Error::Engine { doing: "look at the documents' ids".into(), source: source.into() }
 }
