@@ -11,14 +11,17 @@ use crate::model::flavour::{Flavour, Form};
 use crate::model::stored::WeightForm;
 use crate::mrc::score::counting::Counting;
 
+mod doctor;
 mod prepare;
-mod sql;
-
 mod report;
+mod sql;
+mod r#try;
 
+pub use doctor::DoctorArgs;
 pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
 pub use report::ReportArgs;
 pub use sql::{RowFormat, SqlArgs};
+pub use r#try::TryArgs;
 
 /// Mines a corpus for named entities by asking questions.
 #[derive(Debug, Parser)]
@@ -63,16 +66,34 @@ pub enum Command {
     Sql(SqlArgs),
     /// Write a page to look at: a store's figures, and its documents with their mentions marked.
     Report(ReportArgs),
+    /// Ask about a text at once and show what is found in it.
+    Try(TryArgs),
+    /// Say what works here and what does not: machine, ONNX Runtime, model, input, store.
+    Doctor(DoctorArgs),
+    /// Print a script that completes commands and options in a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one per command.
+    Man {
+        /// The folder they are written to, such as /usr/local/share/man/man1.
+        out: PathBuf,
+    },
     /// Try ONNX Runtime's library in this process; the program calls this on itself.
     #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
     Probe {
         /// The library.
         library: PathBuf,
+        /// Also the CUDA provider, with the device of this number.
+        #[arg(long)]
+        cuda: Option<u32>,
     },
 }
 
 /// Run a job.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct RunArgs {
     /// The job file (TOML).
     pub job: PathBuf,
@@ -83,9 +104,24 @@ pub struct RunArgs {
     /// end. A replacement that was killed goes on without it.
     #[arg(long)]
     pub replace: bool,
-    /// Print the plan instead of running it.
-    #[arg(long)]
+    /// Say what the run would do (files, documents, windows, queries, about how long), and the plan, instead of running it.
+    #[arg(long, conflicts_with = "dry_run")]
     pub explain: bool,
+    /// Read only the first N documents that are still to be read, by file and row. The next run goes on behind them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Extract and show the closing table, but write nothing: no store is made or changed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object, also where the run fails or is stopped, instead of the closing table (README.md names its keys).
+    #[arg(long)]
+    pub json: bool,
+    /// At the end, write the run's figures there for Prometheus (node exporter's textfile collector; the name ends in .prom).
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+    /// Say at the end where the time went, stage by stage, and write every batch's times there for a trace viewer (Perfetto).
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
 }
 
 /// Train an extractor on labelled documents.

@@ -3,20 +3,37 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the one module that prints")]
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use tracing_subscriber::filter::LevelFilter;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Metadata;
+use tracing_chrome::FlushGuard;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+
+mod profile;
+mod traces;
 
 /// The bar that is on the screen, if one is; log lines go above it.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Where spans go, if somewhere.
+static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+/// What completes a profile, if one is written.
+static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);
 
 /// Set when standard output turned out to be closed.
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
@@ -32,8 +49,15 @@ pub enum Style {
     Json,
 }
 
-/// Sets up logging; call it once, first.
-pub fn start(level: tracing::Level, json: bool, plain: bool) -> Style {
+/// Sets up logging, and a profile where a file for it is named; call it once, first.
+///
+/// # Errors
+/// [`Error::Write`] where the file cannot be made.
+pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Path>) -> Result<Style> {
+    let create = |path: &Path| {
+        File::create(path).map_err(|source| Error::Write { path: path.to_path_buf(), source: source.into() })
+    };
+    let profile = profile.map(create).transpose()?;
     let style = match (json, plain || !std::io::stderr().is_terminal()) {
         (true, _) => Style::Json,
         (false, true) => Style::Plain,
@@ -41,19 +65,58 @@ pub fn start(level: tracing::Level, json: bool, plain: bool) -> Style {
     };
     // What libraries have to say is for whoever looks for a fault.
     let libraries = if level >= tracing::Level::DEBUG { LevelFilter::WARN } else { LevelFilter::ERROR };
-    let filter = tracing_subscriber::EnvFilter::new(format!("{libraries},quarry={level}"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Screen)
-        .with_target(false)
-        .with_ansi(style == Style::Terminal);
-    // A second start (in tests) keeps the first one's settings.
-    let _ = match style {
-        Style::Json => builder.json().flatten_event(true).try_init(),
-        Style::Plain => builder.try_init(),
-        Style::Terminal => builder.without_time().try_init(),
+    let lines = fmt::layer().with_writer(|| Screen).with_target(false).with_ansi(style == Style::Terminal);
+    let lines = match style {
+        Style::Json => lines.json().flatten_event(true).boxed(),
+        Style::Plain => lines.boxed(),
+        Style::Terminal => lines.without_time().boxed(),
     };
-    style
+    let (provider, refusal) = match traces::provider() {
+        Some(Ok(provider)) => (Some(TRACES.get_or_init(|| provider)), None),
+        Some(Err(reason)) => (None, Some(reason)),
+        None => (None, None),
+    };
+    let (profile, guard) = profile.map(profile::layer).unzip();
+    if let (Some(guard), Ok(mut kept)) = (guard, PROFILE.lock()) {
+        *kept = Some(guard);
+    }
+    let (spans, details) = (provider.is_some(), profile.is_some());
+    // One filter before all layers: beside a filter of its own, a layer may lose the line that follows a library's question whether
+    // anybody listens.
+    let heard = move |said: &Metadata<'_>| {
+        let own = said.target().starts_with(env!("CARGO_CRATE_NAME"));
+        if said.is_span() {
+            return own && (details || spans && *said.level() <= tracing::Level::INFO);
+        }
+        *said.level() <= if own { LevelFilter::from_level(level) } else { libraries }
+    };
+    let registry = tracing_subscriber::registry()
+        .with(filter_fn(heard))
+        .with(provider.map(traces::layer))
+        .with(profile)
+        .with(lines);
+    // A second start (in tests) keeps the first one's settings.
+    let _ = registry.try_init();
+    if let Some(reason) = refusal {
+        warn(&format!("no traces are sent: {reason}"));
+    }
+    Ok(style)
+}
+
+/// Puts a span under the trace of whoever called the program, where traces are sent.
+pub fn continue_caller(span: &tracing::Span) {
+    if TRACES.get().is_some() {
+        traces::continue_caller(span);
+    }
+}
+
+/// Ends what runs in the background; call it once, last.
+pub fn finish() {
+    // What is left of a profile is written as its guard goes.
+    drop(PROFILE.lock().map(|mut guard| guard.take()));
+    if let Some(Err(reason)) = TRACES.get().map(traces::finish) {
+        warn(&format!("traces could not be sent: {reason}"));
+    }
 }
 
 /// Standard error, without cutting through the progress bar.
@@ -167,9 +230,10 @@ pub fn warn(text: &str) {
     tracing::warn!("{text}");
 }
 
-/// Prints a text that was asked for.
+/// Prints a text that was asked for, to whoever still reads.
 pub fn print(text: &str) {
-    println!("{}", text.trim_end());
+    // Behind `| head` nobody may be left, and that is no failure.
+    let _ = std::io::Write::write_fmt(&mut Results, format_args!("{}\n", text.trim_end()));
 }
 
 /// Standard output, for results that are written as they come.
@@ -204,6 +268,59 @@ fn note_reader(error: &std::io::Error) {
     if error.kind() == std::io::ErrorKind::BrokenPipe {
         NOBODY_READS.store(true, Ordering::Relaxed);
     }
+}
+
+/// How a word stands out on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Doubtful,
+    /// Wrong.
+    Bad,
+    /// One of several kinds, each in its own colour, underlined.
+    Kind(usize),
+}
+
+/// Whether results are read on a terminal that shows colours (the convention of `NO_COLOR`).
+pub fn colours() -> bool {
+    let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    std::io::stdout().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// The codes that begin a mark on a terminal (ECMA-48, select graphic rendition); [`PLAIN`] ends it.
+pub fn mark(mark: Mark) -> String {
+    const KINDS: [u8; 6] = [36, 35, 33, 32, 34, 31];
+    match mark {
+        Mark::Good => "\u{1b}[32m".to_owned(),
+        Mark::Doubtful => "\u{1b}[33m".to_owned(),
+        Mark::Bad => "\u{1b}[1;31m".to_owned(),
+        Mark::Kind(number) => format!("\u{1b}[4;{}m", KINDS[number % KINDS.len()]),
+    }
+}
+
+/// Ends every mark.
+pub const PLAIN: &str = "\u{1b}[0m";
+
+/// A word in a column of `width`, marked where results are read on a terminal.
+pub fn marked(word: &str, width: usize, kind: Mark) -> String {
+    if colours() { format!("{}{word:width$}{PLAIN}", mark(kind)) } else { format!("{word:width$}") }
+}
+
+/// A number of bytes for people: 512 B, 23.4 MiB, 1.5 GiB.
+pub fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut shown = format!("{count} B");
+    for unit in units {
+        value /= 1024.0;
+        if value < 1.0 {
+            break;
+        }
+        shown = format!("{value:.1} {unit}");
+    }
+    shown
 }
 
 /// A small table of results: names on the left, figures on the right.
@@ -313,6 +430,7 @@ mod tests {
 
     #[test]
     fn figures_for_people() {
+        assert_eq!([0, 1023, 1024, 24 << 20, 3 << 39].map(bytes), ["0 B", "1023 B", "1.0 KiB", "24.0 MiB", "1.5 TiB"]);
         assert_eq!(thousands(7), "7");
         assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(short_time(Duration::from_millis(7)), "7 ms");

@@ -38,6 +38,9 @@ pub enum Error {
     /// A model directory cannot be loaded.
     #[error("cannot load model `{}`: {reason}", path.display())]
     Model { path: PathBuf, reason: String, hint: String },
+    /// A model cannot be fetched from the Hugging Face hub.
+    #[error("cannot fetch model `{model}` from the hub")]
+    Hub { model: String, missing: bool, source: Cause },
     /// The model's tokenizer cannot be loaded or fails on a text.
     #[error("cannot use tokenizer `{}`", path.display())]
     Tokenizer { path: PathBuf, source: Cause },
@@ -97,6 +100,12 @@ impl Error {
             Self::Write { .. } => {
                 Some("check that the folder exists, that you may write there and that the disk is not full")
             }
+            Self::Hub { missing: true, .. } => {
+                Some("check the name; where the model is private, set HF_TOKEN to a token that may read it")
+            }
+            Self::Hub { missing: false, .. } => Some(
+                "check the network, HTTPS_PROXY and HF_ENDPOINT; without a network, copy the model's folder to this machine and name its path",
+            ),
             Self::Tokenizer { .. } => {
                 Some("the model directory needs a tokenizer.json as the `tokenizers` library writes it")
             }
@@ -114,6 +123,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Inference { .. }
+            | Self::Hub { missing: false, .. }
             | Self::Store { .. }
             | Self::Conflict { .. }
             | Self::Engine { .. }

@@ -3,8 +3,9 @@
 
 pub mod file;
 mod ready;
+mod spec;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::engine::input::InputSpec;
 use crate::error::{Error, Result};
@@ -14,9 +15,10 @@ use crate::mrc::query::EntitySchema;
 use crate::mrc::window::WindowRule;
 
 pub use file::{JobFile, json_schema};
-pub use ready::Ready;
+pub use ready::{Ready, best_flavour};
+pub use spec::{spec_changes, spec_id};
 
-use file::{MaxRejects, parse};
+use file::{EntitiesSection, ExtractSection, InputSection, MaxRejects, ModelSection, StoreSection, parse};
 
 /// A job that can run: every word understood, every file it names read.
 #[derive(Debug, Clone)]
@@ -68,7 +70,33 @@ impl Job {
         Self::resolve(path, file)
     }
 
+    /// A job without documents or a store, for one text. `origin` is what errors name.
+    pub fn over_text(origin: &str, model: ModelSection, extract: ExtractSection, schema: EntitySchema) -> Result<Self> {
+        let file = JobFile {
+            input: InputSection {
+                documents: String::new(),
+                id: String::new(),
+                text: String::new(),
+                filter: None,
+                gold: None,
+                max_rejects: None,
+            },
+            entities: EntitiesSection { schema: PathBuf::new() },
+            model,
+            extract,
+            store: StoreSection { path: String::new(), commit_documents: 1 },
+        };
+        Self::checked(Path::new(origin), file, schema)
+    }
+
     fn resolve(path: &Path, file: JobFile) -> Result<Self> {
+        // What is wrong with the job file itself is said before what is wrong with others.
+        let schema = file.entities.schema.clone();
+        let job = Self::checked(path, file, EntitySchema { nested: false, types: Vec::new() })?;
+        Ok(Self { schema: read_schema(&schema)?, ..job })
+    }
+
+    fn checked(path: &Path, file: JobFile, schema: EntitySchema) -> Result<Self> {
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
             origin: path.display().to_string(),
             key: key.into(),
@@ -138,7 +166,7 @@ impl Job {
             }
         };
         Ok(Self {
-            schema: read_schema(&file.entities.schema)?,
+            schema,
             input: InputSpec {
                 documents: file.input.documents.clone(),
                 id: file.input.id.clone(),
@@ -154,11 +182,23 @@ impl Job {
     }
 }
 
+/// The project's schemas, which the program knows where their files are not.
+const SCHEMAS: [(&str, &str); 4] = [
+    ("schemas/ace.toml", include_str!("../schemas/ace.toml")),
+    ("schemas/conll03.toml", include_str!("../schemas/conll03.toml")),
+    ("schemas/genia.toml", include_str!("../schemas/genia.toml")),
+    ("schemas/ontonotes5.toml", include_str!("../schemas/ontonotes5.toml")),
+];
+
 /// Reads an entity-type schema.
 pub fn read_schema(path: &Path) -> Result<EntitySchema> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
-    parse_schema(path, &text)
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse_schema(path, &text),
+        Err(source) => match SCHEMAS.iter().find(|(name, _)| !path.exists() && path == Path::new(name)) {
+            Some((_, text)) => parse_schema(path, text),
+            None => Err(Error::Read { path: path.into(), source: source.into() }),
+        },
+    }
 }
 
 fn parse_schema(path: &Path, text: &str) -> Result<EntitySchema> {

@@ -38,15 +38,21 @@
 //! | [`evaluate`] | `quarry evaluate` |
 //! | [`sql`] | `quarry sql` |
 //! | [`report`] | `quarry report` |
+//! | `try` | `quarry try` |
+//! | [`doctor`] | `quarry doctor` |
+//! | [`completions`], [`man`] | `quarry completions`, `quarry man` |
 
 pub mod cli;
+pub mod completions;
 pub mod console;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod graph;
 pub mod job;
+pub mod man;
 pub mod model;
 pub mod mrc;
 pub mod prepare;
@@ -56,3 +62,4 @@ pub mod sql;
 pub mod tables;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod r#try;

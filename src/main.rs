@@ -9,14 +9,18 @@ use quarry::error::Result;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let style = console::start(cli.log, cli.log_format == LogFormat::Json, cli.log_format == LogFormat::Plain);
-    match dispatch(cli.command, style) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            console::error(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let profile = match &cli.command {
+        Command::Run(arguments) => arguments.profile.as_deref(),
+        _ => None,
+    };
+    let (json, plain) = (cli.log_format == LogFormat::Json, cli.log_format == LogFormat::Plain);
+    let started = console::start(cli.log, json, plain, profile);
+    let code = started.and_then(|style| dispatch(cli.command, style)).unwrap_or_else(|error| {
+        console::error(&error);
+        error.exit_code()
+    });
+    console::finish();
+    ExitCode::from(code)
 }
 
 fn dispatch(command: Command, style: console::Style) -> Result<u8> {
@@ -34,8 +38,12 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Evaluate(arguments) => quarry::evaluate::command(&arguments),
         Command::Sql(arguments) => quarry::sql::command(&arguments),
         Command::Report(arguments) => quarry::report::command(&arguments),
-        Command::Probe { library } => {
-            console::print(&quarry::model::library::probe(&library)?);
+        Command::Try(arguments) => quarry::r#try::command(&arguments),
+        Command::Doctor(arguments) => quarry::doctor::command(&arguments),
+        Command::Completions { shell } => quarry::completions::command(shell),
+        Command::Man { out } => quarry::man::command(&out),
+        Command::Probe { library, cuda } => {
+            console::print(&quarry::model::device::probe(&library, cuda)?);
             Ok(0)
         }
     }

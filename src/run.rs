@@ -1,36 +1,40 @@
 //! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
 //! half of anything: what is not in a commit does not exist.
 
+mod account;
 mod commit;
+mod dry;
+mod explain;
 mod extract;
 mod figures;
 mod known;
 mod ledger;
+mod outlook;
+mod sample;
 mod spec;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
+use tracing::{Instrument as _, info_span};
 
 use crate::cli::RunArgs;
 use crate::console::{self, Style};
-use crate::engine::chunk::Chunks;
 use crate::engine::counters::Counters;
 use crate::engine::input::Documents;
 use crate::engine::listing::Listing;
 use crate::engine::location::StoreLocation;
 use crate::engine::lock::StoreLock;
-use crate::engine::pipeline::Extractor;
 use crate::engine::session::{SessionSettings, register_store, session};
 use crate::engine::store::Store;
-use crate::engine::write::WriteSpec;
 use crate::error::{Error, Result};
 use crate::job::{Job, Ready};
-use crate::tables::{self, Stamp, Table};
+use crate::tables::{self, Table};
+
+use account::{Account, Closing, Loaded};
 
 /// Rows in a batch from the scan: small, for texts can be long.
 const SCAN_ROWS: usize = 256;
@@ -46,27 +50,67 @@ const DONE_WITH_REJECTS: u8 = 3;
 /// How a run came to its end.
 enum Ended {
     Done(u8),
+    /// `--limit` was reached before the input ended.
+    Limited(u8),
     Stopped,
 }
 
-/// Where a signal finds what it must stop; empty until extraction begins.
-type Running = Arc<OnceLock<Arc<Extractor>>>;
-
 /// Reads the job, runs it, and says what came of it.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
+    let account = Arc::new(Account::new());
+    let span = account.span(arguments);
+    let ended = span.in_scope(|| start(arguments, style, &account));
+    let closing = Closing::of(&ended);
+    account.record(&span, &closing);
+    drop(span);
+    if arguments.json && !arguments.explain {
+        console::print(&format!("{:#}", account.json(&closing, arguments.dry_run)));
+    }
+    if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
+        && check_metrics_file(path).is_ok()
+        && let Err(error) = account.write_metrics(path, &closing)
+    {
+        // The run is over, and how it ended is not for this file to say.
+        console::warn(&console::render(&error));
+    }
+    match ended? {
+        Ended::Done(code) | Ended::Limited(code) => Ok(code),
+        Ended::Stopped => {
+            Err(Error::Engine { doing: "go on".into(), source: "it was stopped without a signal".into() })
+        }
+    }
+}
+
+/// Where the figures go must be there before there are figures.
+fn check_metrics_file(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        origin: "quarry run".into(),
+        key: "--metrics-file".into(),
+        reason: format!("there is no folder `{}`", folder.display()),
+        hint: "make the folder, or name the one that node exporter's textfile collector reads".into(),
+    })
+}
+
+fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<Ended> {
     let job = Job::read(&arguments.job, &arguments.set)?;
+    // An account has one job.
+    let _ = account.store.set(job.file.store.path.clone());
+    arguments.metrics_file.as_deref().map_or(Ok(()), check_metrics_file)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    let running = Running::default();
     // A task of its own, so that a signal is heard while it loads a model or waits for a download.
-    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(&running)));
+    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(account)).in_current_span());
     let ended = runtime.block_on(async {
         let mut work = work;
         let stopped = tokio::select! {
             joined = &mut work => return unjoined(joined),
             stopped = signal() => stopped,
         };
-        let Some(extractor) = running.get() else { return Err(stopped) };
+        let Some(extractor) = account.extractor() else { return Err(stopped) };
         extractor.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         console::note("stopping: what is done is committed; a second signal ends it at once");
         tokio::select! {
@@ -80,12 +124,7 @@ pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
     });
     // Threads that wait for a session end with it; the process does not wait for them.
     runtime.shutdown_timeout(Duration::from_secs(2));
-    match ended? {
-        Ended::Done(code) => Ok(code),
-        Ended::Stopped => {
-            Err(Error::Engine { doing: "go on".into(), source: "it was stopped without a signal".into() })
-        }
-    }
+    ended
 }
 
 fn unjoined(joined: Result<Result<Ended>, tokio::task::JoinError>) -> Result<Ended> {
@@ -104,29 +143,28 @@ struct Run {
     ledger: ledger::Ledger,
     /// Whether it extracts under a new specification beside the old.
     replaces: bool,
-    /// Time spent in commits.
-    committing: Duration,
+    /// The most documents it reads.
+    limit: Option<u64>,
+    /// Whether programs read the end, and no table is printed.
+    json: bool,
+    /// Whether to say where the time went.
+    profile: bool,
 }
 
-async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> Result<Ended> {
-    let (id, started_at, started) = (uuid::Uuid::now_v7().to_string(), Utc::now(), Instant::now());
+async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>) -> Result<Ended> {
+    let (id, started_at, started) = (account.run_id.clone(), account.started_at, account.started);
     let settings =
         SessionSettings { batch_rows: Some(SCAN_ROWS), memory_bytes: Some(QUERY_BYTES), ..SessionSettings::default() };
     let context = session(&settings)?;
-    let listing = Listing::find(&context, &job.input.documents).await?;
+    let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
     let location = StoreLocation::parse(&job.file.store.path)?;
-    if arguments.explain {
-        let documents = Documents::inspect(&context, job.input.clone(), listing, 0).await?;
-        let ready = job.load(&console::note)?;
-        let stamp = Stamp { run_id: id, commit: 0, spec_id: ready.spec_id.clone(), finished_at: started_at };
-        let Some(chunk) = Chunks::new(&documents.files, &BTreeMap::new(), job.file.store.commit_documents).next()
-        else {
-            return Ok(Ended::Done(0));
+    if arguments.explain || arguments.dry_run {
+        let outlook = outlook::Outlook::new(context, &job, listing, location, &id, &arguments).await?;
+        return if arguments.explain {
+            explain::explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
+        } else {
+            dry::run(outlook, &job, style, &account, arguments.json).await
         };
-        let plan =
-            extract::plan(&context, &documents, &ready, &chunk, Arc::default(), WriteSpec::new(&location, stamp));
-        console::print(&displayable(plan.await?.as_ref()).indent(false).to_string());
-        return Ok(Ended::Done(0));
     }
     // What is wrong with the input of a new store is said before there is a store.
     let (id_type, inspected) = if let Some(id_type) = Store::id_type_at(&location).await? {
@@ -137,12 +175,12 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
     };
     // A store that is there refuses a second run at once; one that is not is not made for a job that cannot run.
     let lock = if inspected.is_none() { Some(StoreLock::acquire(&location, &id)?) } else { None };
-    let ready = job.load(&console::note)?;
+    let ready = info_span!("load the model").in_scope(|| job.load(&console::note))?;
     let _lock = match lock {
         Some(lock) => lock,
         None => StoreLock::acquire(&location, &id)?,
     };
-    let mut store = Store::open(location, id_type).await?;
+    let mut store = Store::open(location, id_type).instrument(info_span!("open the store")).await?;
     if let Some(number) = store.half_done() {
         console::warn(&format!("commit {number} was left half done by a killed run; it is removed"));
         store.remove_half_done(&id).await?;
@@ -158,8 +196,20 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
     if !documents.files.is_empty() {
         store.expect_ids(&documents.id_type)?;
     }
-    let mut run =
-        Run { id, started_at, started, context, documents, ready, store, ledger, replaces, committing: Duration::ZERO };
+    let mut run = Run {
+        id,
+        started_at,
+        started,
+        context,
+        documents,
+        ready,
+        store,
+        ledger,
+        replaces,
+        limit: arguments.limit,
+        json: arguments.json,
+        profile: arguments.profile.is_some(),
+    };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
         console::note(&format!(
@@ -168,9 +218,10 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
     }
     let begun = run.row(&job, "running")?;
     run.store.begin_run(&begun).await?;
-    let result = run.go(&job, style, done, &running).await;
+    let result = run.go(&job, style, done, &account).await;
     let outcome = match &result {
         Ok(Ended::Done(_)) => "done".to_owned(),
+        Ok(Ended::Limited(_)) => "limited".to_owned(),
         Ok(Ended::Stopped) => "stopped".to_owned(),
         Err(error) => format!("failed: {}", console::render(error).lines().next().unwrap_or_default()),
     };
@@ -186,35 +237,36 @@ async fn work(job: Job, arguments: RunArgs, style: Style, running: Running) -> R
 
 impl Run {
     /// Extracts what is new, commits it, measures, cleans up.
-    async fn go(&mut self, job: &Job, style: Style, skipped: usize, running: &Running) -> Result<Ended> {
+    async fn go(&mut self, job: &Job, style: Style, skipped: usize, account: &Account) -> Result<Ended> {
         self.announce(job, skipped);
         for (file, reason) in &self.documents.unreadable {
             console::warn(&format!("`{}` cannot be read: {reason}", file.path));
         }
-        // From here on a signal lets finished documents be committed.
-        let _ = running.set(Arc::clone(&self.ready.extractor));
+        account.begin(Loaded::of(&self.ready, &self.documents));
         let before = self.store.last_commit();
-        let stopped = !self.extract(job, style).await?;
+        let reached = self.extract(job, style).instrument(info_span!("extract")).await?;
         let worked = self.store.last_commit() != before;
         self.store.catch_up(&Table::ALL).await?;
-        let figures = self.figures(job).await?;
+        let figures = self.figures(job).instrument(info_span!("gather figures")).await?;
         if worked {
             let rows = tables::metric_rows(&figures.rows(&self.id));
             let rows =
                 rows.map_err(|source| Error::Engine { doing: "write the metrics".into(), source: source.into() })?;
             self.store.append(Table::Metrics, &rows, &self.id).await?;
         }
-        if stopped {
+        if reached == extract::Reached::Stop {
             return Ok(Ended::Stopped);
         }
         if worked {
-            self.tidy().await;
+            self.tidy().instrument(info_span!("compact and clean")).await;
         }
-        console::print(&figures.summary(self.store.location(), &self.ready));
-        let rejects = Counters::get(&self.ready.extractor.counters.rejects);
-        let all = rejects + Counters::get(&self.ready.extractor.counters.documents);
-        let bad = !self.documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, all);
-        Ok(Ended::Done(if bad { DONE_WITH_REJECTS } else { 0 }))
+        if !self.json {
+            console::print(&figures.summary(&self.store.location().to_string(), &self.ready));
+        }
+        if self.profile && !self.json {
+            console::print(&figures.profile(&self.ready));
+        }
+        Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))
     }
 
     /// Compacts tables of many small files and removes what killed runs left. All rows are safe already, so a failure is but a
@@ -231,23 +283,36 @@ impl Run {
     }
 
     fn announce(&self, job: &Job, skipped: usize) {
-        let Ready { chosen, flavour, .. } = &self.ready;
-        console::note(&format!(
-            "device {} ({}), flavour {flavour}, ONNX Runtime {}",
-            chosen.device, chosen.reason, chosen.library.version
-        ));
-        let files = self.documents.files.len();
-        let rows = self
-            .documents
-            .rows()
-            .map_or_else(String::new, |rows| format!(" with {} rows", console::thousands(rows.unsigned_abs())));
-        let done = if skipped > 0 { format!(", {skipped} more are done") } else { String::new() };
-        console::note(&format!(
-            "{files} file(s){rows} to read from `{}`{done}; {} entity types",
-            job.input.documents,
-            job.schema.types.len()
-        ));
+        announce(job, &self.ready, &self.documents, skipped);
     }
+}
+
+/// Says where it runs and what is to be read.
+fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
+    let Ready { chosen, flavour, .. } = ready;
+    console::note(&format!(
+        "device {} ({}), flavour {flavour}, ONNX Runtime {}",
+        chosen.device, chosen.reason, chosen.library.version
+    ));
+    let files = documents.files.len();
+    let rows = documents
+        .rows()
+        .map_or_else(String::new, |rows| format!(" with {} rows", console::thousands(rows.unsigned_abs())));
+    let done = if skipped > 0 { format!(", {skipped} more are done") } else { String::new() };
+    console::note(&format!(
+        "{files} file(s){rows} to read from `{}`{done}; {} entity types",
+        job.input.documents,
+        job.schema.types.len()
+    ));
+}
+
+/// The end of a run that was not stopped, and its exit code.
+fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ended {
+    let rejects = Counters::get(&ready.extractor.counters.rejects);
+    let all = rejects + Counters::get(&ready.extractor.counters.documents);
+    let bad = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, all);
+    let code = if bad { DONE_WITH_REJECTS } else { 0 };
+    if limited { Ended::Limited(code) } else { Ended::Done(code) }
 }
 
 /// Waits for a signal that asks the run to stop.

@@ -16,7 +16,7 @@ const RANKS: [&[&str]; 10] = [
     &["engine"],
     &["job"],
     &["cli", "console"],
-    &["run", "prepare", "train", "export", "evaluate", "sql", "report"],
+    &["run", "prepare", "train", "export", "evaluate", "sql", "report", "try", "doctor", "completions", "man"],
     &["main", "lib"],
 ];
 

@@ -40,6 +40,20 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
 }
 
 #[test]
+fn the_program_alone_is_enough() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &TEXTS);
+    // Neither file is in the folder it runs in.
+    let own = "[entities]\nschema = 'schemas/conll03.toml'\n[model]\npath = 'models/default'\ndevice = 'cpu'";
+    let job = dir.job("docs.parquet", "store", own).display().to_string();
+    let mut command = dir.command(&["run", &job]);
+    command.env("XDG_DATA_HOME", dir.path("none"));
+    let said = dir.finish(command).ended(0).stderr();
+    assert!(said.contains("model `models/default` is taken from the program"), "{said}");
+    assert!(dir.rows("store", "entities", MENTIONS, "").contains(&"a|LOC|37|43|Berlin".to_owned()));
+}
+
+#[test]
 fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
     let dir = Dir::new();
     let documents = project().join("jobs/demo/documents.parquet");
@@ -148,6 +162,28 @@ fn the_row_of_a_reject_is_its_row_in_the_file_whatever_the_filter() {
         dir.quarry(&["run", &job]).ended(0);
         let rejects = dir.rows(store, "rejects", "source LIKE '/%' || '.%', \"row\", doc_id, reason", "");
         assert_eq!(rejects, ["true|2|3|empty_text"], "{format}");
+    }
+}
+
+#[test]
+fn of_one_id_the_last_row_wins_in_every_format() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let ids: Vec<i64> = (0..900).map(|row| if row == 700 { 100 } else { row }).collect();
+    let body = |row: usize| format!("Ada Lovelace met Babbage {row} .");
+    let lines = |line: &dyn Fn(i64, &str) -> String| -> String {
+        ids.iter().enumerate().map(|(row, id)| line(*id, &body(row))).collect()
+    };
+    dir.write("docs.jsonl", &lines(&|id, body| format!("{{\"id\": {id}, \"body\": \"{body}\"}}\n")));
+    dir.write("docs.csv", &format!("id,body\n{}", lines(&|id, body| format!("{id},\"{body}\"\n"))));
+    let texts: ArrayRef = Arc::new((0..900).map(|row| Some(body(row))).collect::<StringArray>());
+    let numbers: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
+    dir.parquet("docs.parquet", &RecordBatch::try_from_iter([("id", numbers), ("body", texts)]).unwrap());
+    for (format, store) in [("docs.parquet", "parquet"), ("docs.jsonl", "jsonl"), ("docs.csv", "csv")] {
+        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+        dir.quarry(&["run", &job.display().to_string()]).ended(0);
+        assert_eq!(dir.rows(store, "rejects", "\"row\", doc_id, reason", ""), ["100|100|duplicate_id"], "{format}");
+        assert_eq!(dir.rows(store, "documents", "count(*), count(DISTINCT doc_id)", ""), ["899|899"], "{format}");
     }
 }
 

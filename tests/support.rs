@@ -157,7 +157,12 @@ impl Dir {
 
     /// Runs the program here.
     pub(crate) fn quarry(&self, arguments: &[&str]) -> Finished {
-        let output = self.command(arguments).output().unwrap();
+        self.finish(self.command(arguments))
+    }
+
+    /// Runs a command that was prepared with [`Dir::command`].
+    pub(crate) fn finish(&self, mut command: Command) -> Finished {
+        let output = command.output().unwrap();
         Finished { output, folder: self.0.path().display().to_string() }
     }
 

@@ -1,14 +1,12 @@
 //! Single input files over HTTP, from a small server in the test.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use crate::http::{Response, serve};
 use crate::support::Dir;
 
 /// A file of the server: its bytes, and whether the server tells parts of it and when it was changed.
-#[derive(Clone)]
 struct Page {
     bytes: Vec<u8>,
     ranges: bool,
@@ -23,14 +21,17 @@ struct Web {
 
 impl Web {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, pages) = (listener.local_addr().unwrap().port(), Arc::default());
-        let known: Arc<Mutex<BTreeMap<String, Page>>> = Arc::clone(&pages);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let known = Arc::clone(&known);
-                // A client that hangs up is no concern of the server's.
-                std::thread::spawn(move || drop(answer(&stream, &known)));
+        let pages: Arc<Mutex<BTreeMap<String, Page>>> = Arc::default();
+        let known = Arc::clone(&pages);
+        let port = serve(move |request| match known.lock().unwrap().get(&request.path) {
+            None => Response::empty("404 Not Found"),
+            Some(page) => {
+                let headers = page.modified.iter().map(|time| format!("Last-Modified: {time}")).collect();
+                if page.ranges {
+                    Response::part(request, &page.bytes, headers)
+                } else {
+                    Response { status: "200 OK", headers, body: page.bytes.clone() }
+                }
             }
         });
         Self { port, pages }
@@ -49,48 +50,6 @@ impl Web {
         let text = text.replace(&local, &format!("'http://127.0.0.1:{}{path}'", self.port));
         dir.write(&format!("{store}.toml"), &text).display().to_string()
     }
-}
-
-fn answer(mut stream: &TcpStream, pages: &Mutex<BTreeMap<String, Page>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    let mut range = None;
-    for line in lines {
-        let line = line?.to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        range = line.strip_prefix("range: bytes=").map(str::to_owned).or(range);
-    }
-    let mut words = request.split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let Some(page) = pages.lock().unwrap().get(path).cloned() else {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    };
-    let length = page.bytes.len();
-    let part = range.filter(|_| page.ranges).and_then(|range| {
-        let (start, end) = range.split_once('-')?;
-        let start = start.parse().unwrap_or_else(|_| length - end.parse::<usize>().unwrap_or(length));
-        Some(start..end.parse::<usize>().map_or(length, |end| (end + 1).min(length)).max(start))
-    });
-    let mut head = match &part {
-        Some(part) => {
-            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{length}\r\n", part.start, part.end - 1)
-        }
-        None => "HTTP/1.1 200 OK\r\n".to_owned(),
-    };
-    let bytes = &page.bytes[part.unwrap_or(0..length)];
-    head += &format!("Content-Length: {}\r\nConnection: close\r\n", bytes.len());
-    head += &page.modified.map_or_else(String::new, |time| format!("Last-Modified: {time}\r\n"));
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
-    if method != "HEAD" {
-        stream.write_all(bytes)?;
-    }
-    stream.flush()?;
-    // The client closes first, or its last bytes might be lost.
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let _ = stream.read(&mut [0; 64])?;
-    Ok(())
 }
 
 const MONDAY: Option<&str> = Some("Mon, 05 Jan 2026 10:00:00 GMT");

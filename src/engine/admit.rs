@@ -47,6 +47,11 @@ impl Replaced {
         self.0.values_mut().for_each(|rows| rows.sort_unstable());
     }
 
+    /// How many rows are replaced.
+    pub fn rows(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     fn contains(&self, source: &str, row: i64) -> bool {
         self.0.get(source).is_some_and(|rows| rows.binary_search(&row).is_ok())
     }

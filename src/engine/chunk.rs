@@ -26,6 +26,17 @@ pub struct Chunk {
     pub ranges: Vec<RowRange>,
 }
 
+impl Chunk {
+    /// What of it lies before a row of a file; none where nothing does.
+    pub fn before(mut self, file: usize, row: i64) -> Option<Self> {
+        self.ranges.retain(|range| range.file < file || range.file == file && range.rows.start < row);
+        if let Some(last) = self.ranges.last_mut().filter(|last| last.file == file) {
+            last.rows.end = last.rows.end.min(row);
+        }
+        (!self.ranges.is_empty()).then_some(self)
+    }
+}
+
 /// Cuts files into chunks as they are asked for.
 #[derive(Debug)]
 pub struct Chunks {
@@ -147,6 +158,22 @@ mod tests {
         let end = i64::MAX;
         assert_eq!(ranges(Chunks::new(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
         assert_eq!(ranges(Chunks::new(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
+    }
+
+    #[test]
+    fn a_chunk_ends_before_a_row() {
+        let files = [file("a", 9, Some(700)), file("b", 9, Some(0)), file("c", 9, None)];
+        let chunk = Chunks::new(&files, &BTreeMap::new(), 1000).next().unwrap();
+        let before = |file, row| ranges_of(chunk.clone().before(file, row));
+        assert_eq!(before(2, 10), [(0, 0, 700), (1, 0, 0), (2, 0, 10)]);
+        assert_eq!(before(2, 0), [(0, 0, 700), (1, 0, 0)]);
+        assert_eq!(before(0, 300), [(0, 0, 300)]);
+        assert_eq!(before(0, 0), []);
+    }
+
+    fn ranges_of(chunk: Option<Chunk>) -> Vec<(usize, i64, i64)> {
+        let flat = |chunk: Chunk| chunk.ranges.into_iter().map(|one| (one.file, one.rows.start, one.rows.end));
+        chunk.into_iter().flat_map(flat).collect()
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, select};
+use tracing::trace_span;
 
 use super::pipeline::{Extracted, Extractor, SliceResult, SliceRows};
 use crate::error::Result;
@@ -67,7 +67,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         while open.0 || open.1 {
             if open == (false, true) {
                 match answers.recv() {
-                    Ok(answered) => self.answered(answered?),
+                    Ok(answered) => self.answered(&answered?),
                     Err(_) => open.1 = false,
                 }
             } else {
@@ -77,7 +77,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                         Err(_) => open.0 = false,
                     },
                     recv(answers) -> answer => match answer {
-                        Ok(answered) => self.answered(answered?),
+                        Ok(answered) => self.answered(&answered?),
                         // Both senders end together, but for answers under way.
                         Err(_) => open = (false, false),
                     },
@@ -102,18 +102,19 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         }
     }
 
-    fn answered(&mut self, Answered { batch, logits }: Answered) {
-        let started = Instant::now();
+    fn answered(&mut self, answered: &Answered) {
         let counters = &self.extractor.counters;
-        for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &self.extractor.decode)) {
-            let document = self.documents.entry(query.document).or_default();
-            document.mentions.add(query, &answer);
-            document.answered += 1;
-            counters.answered.fetch_add(1, Ordering::Relaxed);
-            counters.capped.fetch_add(answer.capped as u64, Ordering::Relaxed);
-            counters.undecided.fetch_add(answer.undecided as u64, Ordering::Relaxed);
-        }
-        counters.decode.add(started.elapsed());
+        counters.decode.work(&trace_span!("decode", queries = answered.batch.queries.len()), || {
+            let Answered { batch, logits } = answered;
+            for (query, answer) in batch.queries.iter().zip(decode(batch, logits, &self.extractor.decode)) {
+                let document = self.documents.entry(query.document).or_default();
+                document.mentions.add(query, &answer);
+                document.answered += 1;
+                counters.answered.fetch_add(1, Ordering::Relaxed);
+                counters.capped.fetch_add(answer.capped as u64, Ordering::Relaxed);
+                counters.undecided.fetch_add(answer.undecided as u64, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Emits every slice at the front whose documents are all done.
@@ -124,13 +125,12 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
             if !done {
                 return true;
             }
-            let started = Instant::now();
             let later = self.documents.split_off(&numbers.end);
-            let open = std::mem::replace(&mut self.documents, later);
-            let documents =
-                open.into_values().enumerate().map(|(row, open)| self.close(rows.row(row).text, open)).collect();
+            let open = std::mem::replace(&mut self.documents, later).into_values().enumerate();
+            let documents = self.extractor.counters.decode.work(&trace_span!("close a slice"), || {
+                open.map(|(row, open)| self.close(rows.row(row).text, open)).collect()
+            });
             let result = SliceResult { rows: Arc::clone(rows), documents };
-            self.extractor.counters.decode.add(started.elapsed());
             self.slices.pop_front();
             if !(self.emit)(result) {
                 return false;
@@ -150,7 +150,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                 Extracted { counts: prepared.counts, windows: prepared.windows, outcome: Ok(mentions) }
             }
             Some(Err(reject)) => {
-                counters.rejects.fetch_add(1, Ordering::Relaxed);
+                counters.count_reject(reject.reason);
                 Extracted { outcome: Err(reject), ..Extracted::default() }
             }
             None => Extracted::default(),

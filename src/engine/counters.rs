@@ -2,8 +2,11 @@
 //! summary and the metrics table. It may not slow the stages: counters are atomics, touched once a document.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tracing::Span;
+
+use crate::mrc::documents::RejectReason;
 use crate::mrc::mention::Mention;
 use crate::mrc::window::TokenCounts;
 
@@ -15,6 +18,14 @@ impl Stage {
     /// Adds a stretch of time.
     pub fn add(&self, spent: Duration) {
         self.0.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Does a piece of the stage's work: its time is added, and `span` shows it in a profile.
+    pub fn work<T>(&self, span: &Span, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = span.in_scope(work);
+        self.add(started.elapsed());
+        result
     }
 
     /// The time so far, in seconds.
@@ -36,6 +47,8 @@ pub struct Counters {
     pub documents: AtomicU64,
     /// Documents refused.
     pub rejects: AtomicU64,
+    /// Of these, by reason, in the order of [`RejectReason::ALL`].
+    pub rejects_by_reason: [AtomicU64; RejectReason::ALL.len()],
     /// Windows of the extracted documents.
     pub windows: AtomicU64,
     /// Queries of the extracted documents.
@@ -56,8 +69,14 @@ pub struct Counters {
     pub tokenize: Stage,
     /// Decoding and merging.
     pub decode: Stage,
+    /// Opening the store and loading the model.
+    pub start: Stage,
     /// Waiting for rows from the scan.
     pub read: Stage,
+    /// Encoding, compressing and sending rows.
+    pub write: Stage,
+    /// Committing what is written.
+    pub commit: Stage,
 }
 
 impl Counters {
@@ -81,6 +100,11 @@ impl Counters {
     /// All mentions found.
     pub fn mentions(&self) -> u64 {
         self.by_type.iter().map(|(mentions, _)| Self::get(mentions)).sum()
+    }
+
+    pub(super) fn count_reject(&self, reason: RejectReason) {
+        self.rejects.fetch_add(1, Ordering::Relaxed);
+        self.rejects_by_reason[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_document(&self, counts: &TokenCounts, windows: usize, queries: usize, mentions: &[Mention]) {

@@ -23,6 +23,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument as _, trace_span};
 
 use super::admit::content_hash;
 use super::pipeline::{Extractor, SliceResult, SliceRows};
@@ -139,7 +140,7 @@ impl ExecutionPlan for ExtractExec {
         builder.spawn(async move {
             loop {
                 let started = Instant::now();
-                let Some(batch) = input.next().await else { break };
+                let Some(batch) = input.next().instrument(trace_span!("read")).await else { break };
                 extractor.counters.read.add(started.elapsed());
                 if rows.send(batch).await.is_err() {
                     break;

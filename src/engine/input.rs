@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, cast, ident};
@@ -204,6 +205,25 @@ impl Documents {
     /// Every column of the files under another name.
     pub(super) fn own_columns(&self) -> impl Iterator<Item = Expr> + '_ {
         self.schema.fields().iter().map(|field| ident(field.name()).alias(format!("column {}", field.name())))
+    }
+
+    /// Where, of the documents in `chunk`, the one behind the first `count` stands: file and row. None where there are no more.
+    pub async fn place_behind(
+        &self,
+        context: &SessionContext,
+        chunk: &Chunk,
+        count: u64,
+    ) -> Result<Option<(usize, i64)>> {
+        if chunk.ranges.is_empty() {
+            return Ok(None);
+        }
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let next = self.ids(context, chunk).await?.limit(count, Some(1)).map_err(|error| self.planned(error))?;
+        let rows = next.collect().await.map_err(|error| self.planned(error))?;
+        let Some(batch) = rows.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+        let source = batch.column(0).as_string::<i32>().value(0);
+        let row = batch.column(1).as_primitive::<Int64Type>().value(0);
+        Ok(self.files.iter().position(|file| file.path == source).map(|file| (file, row)))
     }
 
     pub(super) fn planned(&self, source: DataFusionError) -> Error {

@@ -174,7 +174,7 @@ pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(
             let hint = "download the file, and name the folder it is in";
             return Err(refused(documents, format!("`?{query}` cannot be sent to the server"), hint));
         }
-        let plain = [("allow_http", "true")];
+        let plain = (url.scheme() == "http").then_some(("allow_http", "true"));
         let (objects, _) = object_store::parse_url_opts(&url, plain).map_err(|error| refuse(error.to_string()))?;
         let origin = format!("{}/", &url[..url::Position::BeforePath]);
         let root = ObjectStoreUrl::parse(&origin).map_err(|error| refuse(error.strip_backtrace()))?;

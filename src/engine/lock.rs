@@ -55,6 +55,19 @@ impl StoreLock {
         note().map_err(unwritable)?;
         Ok(Self { file: Some(file) })
     }
+
+    /// The run that holds the lock at this moment, as it wrote itself down; none where nobody does, or where there is nothing to
+    /// lock. To find out, the lock is shared for an instant.
+    pub fn holder(location: &StoreLocation) -> Option<String> {
+        let mut file = File::open(location.folder()?.join(FILE)).ok()?;
+        if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+            return None;
+        }
+        let mut holder = String::new();
+        // A holder that has not written its name yet is one all the same.
+        let _ = file.read_to_string(&mut holder);
+        Some(holder.trim_end().to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +82,9 @@ mod tests {
         let error = StoreLock::acquire(&location, "run-2").unwrap_err();
         assert!(error.to_string().contains("by the run run-1 (process"), "{error}");
         assert_eq!(error.exit_code(), 2);
+        assert!(StoreLock::holder(&location).unwrap().starts_with("run-1 (process"));
         drop(first);
+        assert_eq!(StoreLock::holder(&location), None);
         StoreLock::acquire(&location, "run-2").unwrap();
     }
 }

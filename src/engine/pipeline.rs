@@ -8,9 +8,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use tracing::trace_span;
 
 use super::collect::{Collector, Event, Prepared};
 use super::counters::Counters;
@@ -145,6 +145,21 @@ impl Extractor {
         })
     }
 
+    /// Seconds spent in each stage, all threads together, in the order of the work.
+    pub fn stages(&self) -> [(&'static str, f64); 7] {
+        let inference = Counters::get(&self.pool.counters().nanoseconds) as f64 / 1e9;
+        let Counters { start, read, tokenize, decode, write, commit, .. } = &self.counters;
+        [
+            ("start", start.seconds()),
+            ("read", read.seconds()),
+            ("tokenize", tokenize.seconds()),
+            ("inference", inference),
+            ("decode", decode.seconds()),
+            ("write", write.seconds()),
+            ("commit", commit.seconds()),
+        ]
+    }
+
     fn ended(&self, stopped: &AtomicBool) -> bool {
         stopped.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
@@ -219,10 +234,7 @@ impl Extractor {
         let mut windows = Windows::new(&self.tokenizer, self.windows, document);
         let (mut count, mut queries) = (0, 0);
         loop {
-            let started = Instant::now();
-            let window = windows.next();
-            self.counters.tokenize.add(started.elapsed());
-            match window {
+            match self.counters.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
                 None => break,
                 Some(Err(reject)) => return Ok(Err(reject)),
                 Some(Ok(window)) => {
@@ -257,11 +269,13 @@ impl Block<'_> {
 
     fn flush(&mut self) -> Result<()> {
         self.tokens = 0;
-        for batch in batches(std::mem::take(&mut self.queries), self.extractor.batch_tokens) {
+        let queries = std::mem::take(&mut self.queries);
+        let sorted = trace_span!("sort").in_scope(|| batches(queries, self.extractor.batch_tokens));
+        for batch in sorted {
             if self.extractor.ended(self.stopped) {
                 return Ok(());
             }
-            self.extractor.pool.ask(batch, self.reply)?;
+            trace_span!("wait for a session").in_scope(|| self.extractor.pool.ask(batch, self.reply))?;
         }
         Ok(())
     }

@@ -1,22 +1,26 @@
 //! A chunk as a table. In: row ranges of files. Out: a scan of exactly these rows, in file order, in one partition. It may not
 //! read ahead of what is asked for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use datafusion::prelude::SessionContext;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
@@ -102,9 +106,49 @@ impl TableProvider for ChunkTable {
     }
 }
 
-/// A plan that queries can read as a table.
+/// A plan that queries can read as a table, its rows in their order.
 #[derive(Debug)]
 pub(super) struct PlanTable(pub(super) Arc<dyn ExecutionPlan>);
+
+/// A plan that a query's optimizer takes as a whole. It would spread the batches below row numbers over partitions, each of which numbers
+/// its rows from 0.
+#[derive(Debug)]
+struct SealedExec(Arc<dyn ExecutionPlan>);
+
+impl DisplayAs for SealedExec {
+    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SealedExec")
+    }
+}
+
+impl ExecutionPlan for SealedExec {
+    fn name(&self) -> &'static str {
+        "SealedExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.0.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.0.execute(partition, context)
+    }
+}
 
 #[async_trait]
 impl TableProvider for PlanTable {
@@ -123,12 +167,16 @@ impl TableProvider for PlanTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(projection) = projection else { return Ok(Arc::clone(&self.0)) };
+        // A scan hands out its files once; a query that reads the table twice needs two.
+        let plan = reset_plan_states(Arc::clone(&self.0))?;
+        let sealed = |plan: Arc<dyn ExecutionPlan>| Ok(Arc::new(SealedExec(plan)) as _);
+        let Some(projection) = projection else { return sealed(plan) };
         let schema = self.0.schema();
         let column = |&index: &usize| -> (Arc<dyn PhysicalExpr>, String) {
             let name = schema.field(index).name();
             (Arc::new(Column::new(name, index)), name.clone())
         };
-        Ok(Arc::new(ProjectionExec::try_new(projection.iter().map(column).collect::<Vec<_>>(), Arc::clone(&self.0))?))
+        let columns: Vec<_> = projection.iter().map(column).collect();
+        sealed(Arc::new(ProjectionExec::try_new(columns, plan)?))
     }
 }

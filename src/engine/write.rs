@@ -22,6 +22,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Duration, Instant, timeout_at};
+use tracing::{Instrument as _, trace_span};
 
 use super::cut::{Cut, cut_batch, written_schema};
 use super::files::{FILE_BYTES, TableFiles, WrittenFile};
@@ -226,7 +227,7 @@ impl Write {
             let Some(batch) = next else { break };
             let time = self.metrics.write_time.clone();
             let timer = time.timer();
-            self.write(&batch?).await?;
+            self.write(&batch?).instrument(trace_span!("write")).await?;
             timer.done();
             if self.rows >= self.spec.cut_rows {
                 self.finish(&finished).await?;

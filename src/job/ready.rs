@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::Job;
+use super::{Job, spec_id};
 use crate::engine::counters::Counters;
 use crate::engine::extract::ExtractSpec;
 use crate::engine::pipeline::Extractor;
@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::graph::cache;
 use crate::model::device::{Chosen, Device};
 use crate::model::directory::ModelDirectory;
+use crate::model::find;
 use crate::model::flavour::{Flavour, Form};
-use crate::model::hash::short_hash;
 use crate::model::pool::SessionPool;
 use crate::model::session::{Session, SessionOptions};
 use crate::mrc::batch::QueryBatch;
@@ -49,17 +49,11 @@ pub struct Ready {
 impl Job {
     /// Loads the model on its device and checks that the longest query fits it. `note` is told what takes time.
     pub fn load(&self, note: &dyn Fn(&str)) -> Result<Ready> {
-        let model = ModelDirectory::open(&self.file.model.path)?;
-        let tokenizer_path = model.tokenizer_path();
-        let json = std::fs::read(&tokenizer_path)
-            .map_err(|source| Error::Read { path: tokenizer_path.clone(), source: source.into() })?;
-        let tokenizer = Tokenizer::from_bytes(&json, &tokenizer_path, self.file.extract.words)?;
-        let questions = Questions::new(&self.schema, &tokenizer)
-            .map_err(|reject| Error::Tokenizer { path: tokenizer_path, source: reject.detail.into() })?;
-        self.fits(&questions, model.manifest().max_length)?;
+        let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
+        let (tokenizer, questions) = self.questions(&model)?;
 
         let chosen = self.device.resolve(self.file.model.library.as_deref(), note)?;
-        let flavour = self.flavour.unwrap_or_else(|| best_flavour(chosen.device));
+        let flavour = self.flavour.unwrap_or_else(|| best_flavour(chosen.device).0);
         let form = best_form(flavour);
         let graph = match model.foreign_graph() {
             Some(graph) => graph,
@@ -106,13 +100,24 @@ impl Job {
         Ok(Ready {
             extractor: Arc::new(extractor),
             spec,
-            spec_id: short_hash(spec_parts.to_string().as_bytes(), 8),
+            spec_id: spec_id(&spec_parts),
             spec_parts,
             chosen,
             flavour,
             model_hash: model.model_hash().to_owned(),
             cores,
         })
+    }
+
+    /// The model's tokenizer and the job's questions, which must fit the model together with a window.
+    pub fn questions(&self, model: &ModelDirectory) -> Result<(Tokenizer, Questions)> {
+        let path = model.tokenizer_path();
+        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
+        let tokenizer = Tokenizer::from_bytes(&json, &path, self.file.extract.words)?;
+        let questions = Questions::new(&self.schema, &tokenizer)
+            .map_err(|reject| Error::Tokenizer { path, source: reject.detail.into() })?;
+        self.fits(&questions, model.manifest().max_length)?;
+        Ok((tokenizer, questions))
     }
 
     fn fits(&self, questions: &Questions, longest: usize) -> Result<()> {
@@ -134,7 +139,7 @@ impl Job {
 
     /// What changes the rows: weights and tokenizer, types and questions, words, windows, thresholds, and the
     /// flavour where the job names one.
-    fn spec_parts(&self, model_hash: &str) -> serde_json::Value {
+    pub fn spec_parts(&self, model_hash: &str) -> serde_json::Value {
         let extract = &self.file.extract;
         serde_json::json!({
             "model": model_hash,
@@ -189,11 +194,12 @@ const fn workers(device: Device, cores: usize) -> usize {
 
 /// What `flavour = "auto"` means: half precision on CUDA; on the CPU 8-bit integers where the processor multiplies them in
 /// vectors, else 32-bit floats. (Without VNNI, x86 saturates sums of two products; that costs no measurable F1.)
-fn best_flavour(device: Device) -> Flavour {
+/// The second value says why, in a clause.
+pub fn best_flavour(device: Device) -> (Flavour, &'static str) {
     match device {
-        Device::Cuda(_) => Flavour::Fp16,
-        Device::Cpu if multiplies_bytes() => Flavour::Int8,
-        Device::Cpu => Flavour::Fp32,
+        Device::Cuda(_) => (Flavour::Fp16, "it computes in half precision"),
+        Device::Cpu if multiplies_bytes() => (Flavour::Int8, "it multiplies 8-bit integers in vectors"),
+        Device::Cpu => (Flavour::Fp32, "it does not multiply 8-bit integers in vectors"),
     }
 }
 

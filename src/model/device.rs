@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ort::ep::ExecutionProvider as _;
 use ort::session::builder::SessionBuilder;
 
-use super::library::{Build, Library};
+use super::library::{self, Build, Library};
 use crate::error::{Error, Result};
 
 /// The job's `[model] device`.
@@ -113,8 +113,41 @@ impl DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    /// The device that a run would take, as far as can be said without loading anything.
+    pub fn likely(self) -> Device {
+        match self {
+            Self::Named(device) => device,
+            Self::Auto if nvidia_driver() => Device::Cuda(0),
+            Self::Auto => Device::Cpu,
+        }
+    }
+}
+
+impl Device {
+    /// The build of ONNX Runtime that serves it.
+    pub const fn build(self) -> Build {
+        match self {
+            Self::Cpu => Build::Cpu,
+            Self::Cuda(_) => Build::Cuda,
+        }
+    }
+}
+
+/// Loads a library, and the provider of a CUDA device if one is asked for, and says the library's version: what the child process does
+/// that tries them.
+pub fn probe(path: &Path, cuda: Option<u32>) -> Result<String> {
+    let library = library::probe(path)?;
+    if let Some(number) = cuda {
+        let failed = |source: ort::Error| Error::Inference { doing: "make a session".into(), source: source.into() };
+        let builder = ort::session::Session::builder(library.environment()).map_err(failed)?;
+        Device::Cuda(number).register(builder)?;
+    }
+    Ok(library.version)
+}
+
 /// Whether the kernel driver of an NVIDIA card is loaded.
-fn nvidia_driver() -> bool {
+pub fn nvidia_driver() -> bool {
     Path::new("/proc/driver/nvidia/version").exists() || Path::new("/dev/nvidiactl").exists()
 }
 

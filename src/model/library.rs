@@ -68,9 +68,9 @@ impl Library {
     }
 }
 
-/// Loads the library at `path` and says its version: what the child process does that tries an unknown library.
-pub fn probe(path: &Path) -> Result<String> {
-    open(path).map(|library| library.version)
+/// Loads the library at `path`, whatever it is: what the child process does that tries an unknown library.
+pub fn probe(path: &Path) -> Result<Library> {
+    open(path)
 }
 
 fn open(path: &Path) -> Result<Library> {
@@ -85,49 +85,87 @@ fn open(path: &Path) -> Result<Library> {
     Ok(Library { path: path.into(), version, environment })
 }
 
-fn locate(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Result<PathBuf> {
+/// A library on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The file.
+    pub path: PathBuf,
+    /// Who or what says that it is there.
+    pub origin: &'static str,
+    /// Whether its SHA-256 is that of the pinned release.
+    pub pinned: bool,
+}
+
+/// What [`Found::origin`] says of a library that was fetched.
+const CACHE: &str = "the per-user cache";
+
+/// Looks for the library and fetches nothing: none where a run would have to fetch it.
+pub fn find(setting: Option<&Path>, build: Build) -> Result<Option<Found>> {
     let named = setting.map(|path| (path.to_path_buf(), "the job's `[model] library`"));
     let variable = || std::env::var_os(LIBRARY_VARIABLE).map(|path| (PathBuf::from(path), LIBRARY_VARIABLE));
     if let Some((path, origin)) = named.or_else(variable) {
-        return checked(&path, origin);
+        return named_library(&path, origin).map(Some);
     }
     let wheel = wheel(build)?;
     let (name, hash) = wheel.files[0];
     let beside =
         std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
     if let Some(path) = beside {
-        return checked(&path, "the folder of the executable");
+        return named_library(&path, "the folder of the executable").map(Some);
     }
-    let folder = cache_folder()?.join(format!("{}-{VERSION}", wheel.package));
-    let path = folder.join(name);
-    if path.is_file() {
-        if sha256_of(&path)? == hash {
-            return Ok(path);
-        }
-        note(&format!("`{}` is damaged and is fetched again", path.display()));
+    let path = cache_folder()?.join(wheel.folder()).join(name);
+    if !path.is_file() {
+        return Ok(None);
     }
+    let pinned = sha256_of(&path)? == hash;
+    Ok(Some(Found { path, origin: CACHE, pinned }))
+}
+
+/// Looks for the library, tries one that is not pinned in a child process, and fetches one where there is none.
+pub fn locate(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Result<PathBuf> {
+    match find(setting, build)? {
+        Some(found) if found.pinned => return Ok(found.path),
+        Some(found) if found.origin != CACHE => return tried(found),
+        Some(damaged) => note(&format!("`{}` is damaged and is fetched again", damaged.path.display())),
+        None => {}
+    }
+    let wheel = wheel(build)?;
+    let folder = cache_folder()?.join(wheel.folder());
     fetch(wheel, &folder, note)?;
-    Ok(path)
+    Ok(folder.join(wheel.files[0].0))
 }
 
-/// A library somebody names: a pinned one is taken as it is, another is tried in a child process first.
-fn checked(path: &Path, origin: &str) -> Result<PathBuf> {
-    let refuse = |reason: String| Error::Library {
-        reason,
-        hint: format!("it comes from {origin}; correct that, or leave it out to have ONNX Runtime {VERSION} fetched"),
-    };
-    let path = path.canonicalize().map_err(|error| refuse(format!("no library at `{}`: {error}", path.display())))?;
-    if !pinned_library(&sha256_of(&path)?) {
-        let program = std::env::current_exe()
-            .map_err(|source| Error::Read { path: "the running program".into(), source: source.into() })?;
-        try_in_child(&program, &path, PROBE_LIMIT).map_err(refuse)?;
-    }
-    Ok(path)
+fn misnamed(origin: &str, reason: String) -> Error {
+    let hint = format!("it comes from {origin}; correct that, or leave it out to have ONNX Runtime {VERSION} fetched");
+    Error::Library { reason, hint }
 }
 
-fn try_in_child(program: &Path, library: &Path, limit: Duration) -> Result<(), String> {
+/// A library that somebody names.
+fn named_library(path: &Path, origin: &'static str) -> Result<Found> {
+    let path = path
+        .canonicalize()
+        .map_err(|error| misnamed(origin, format!("no library at `{}`: {error}", path.display())))?;
+    let pinned = pinned_library(&sha256_of(&path)?);
+    Ok(Found { path, origin, pinned })
+}
+
+/// A library that is not pinned, loaded in a child process first.
+fn tried(found: Found) -> Result<PathBuf> {
+    try_library(&found.path, &[], PROBE_LIMIT).map_err(|reason| misnamed(found.origin, reason))?;
+    Ok(found.path)
+}
+
+/// Loads a library in a child process and gives what the child says of it; an error, in words, where it fails or takes longer than
+/// `limit`. `more` are further arguments of the probe.
+pub fn try_library(library: &Path, more: &[&str], limit: Duration) -> Result<String, String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot start the probe: {error}"))?;
+    try_in_child(&program, library, more, limit)
+}
+
+fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) -> Result<String, String> {
     let mut command = Command::new(program);
-    command.arg(PROBE_COMMAND).arg(library).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.arg(PROBE_COMMAND).arg(library).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("cannot try `{}`: {error}", library.display()))?;
     let started = Instant::now();
     let status = loop {
@@ -142,10 +180,13 @@ fn try_in_child(program: &Path, library: &Path, limit: Duration) -> Result<(), S
             }
         }
     };
-    if status.success() {
-        return Ok(());
-    }
     let mut said = String::new();
+    if status.success() {
+        if let Some(stdout) = &mut child.stdout {
+            let _ = stdout.take(4096).read_to_string(&mut said);
+        }
+        return Ok(said);
+    }
     if let Some(stderr) = &mut child.stderr {
         let _ = stderr.take(4096).read_to_string(&mut said);
     }
@@ -164,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_named_with_where_the_name_came_from() {
-        let error = checked(Path::new("/no/such/library.so"), LIBRARY_VARIABLE).unwrap_err();
+        let error = named_library(Path::new("/no/such/library.so"), LIBRARY_VARIABLE).unwrap_err();
         assert!(error.to_string().contains("no library at `/no/such/library.so`"), "{error}");
         assert!(error.hint().unwrap().contains(LIBRARY_VARIABLE));
     }
@@ -181,12 +222,13 @@ mod tests {
             path
         };
         let library = Path::new("lib.so");
-        let slow = try_in_child(&script("slow", "sleep 30"), library, Duration::from_millis(200)).unwrap_err();
+        let slow = try_in_child(&script("slow", "sleep 30"), library, &[], Duration::from_millis(200)).unwrap_err();
         assert_eq!(slow, "`lib.so` did not load within 0 s");
         let failing = script("failing", "echo 'error: cannot use it' >&2; exit 1");
-        assert_eq!(try_in_child(&failing, library, PROBE_LIMIT).unwrap_err(), "cannot use it");
-        let crashing = try_in_child(&script("crashing", "kill -SEGV $$"), library, PROBE_LIMIT).unwrap_err();
+        assert_eq!(try_in_child(&failing, library, &[], PROBE_LIMIT).unwrap_err(), "cannot use it");
+        let crashing = try_in_child(&script("crashing", "kill -SEGV $$"), library, &[], PROBE_LIMIT).unwrap_err();
         assert!(crashing.contains("signal: 11"), "{crashing}");
-        assert_eq!(try_in_child(&script("fine", "exit 0"), library, PROBE_LIMIT), Ok(()));
+        let fine = try_in_child(&script("fine", "shift 2; echo fine $*"), library, &["--more"], PROBE_LIMIT);
+        assert_eq!(fine, Ok("fine --more\n".to_owned()));
     }
 }

@@ -4,6 +4,9 @@
 //! | file | what |
 //! |---|---|
 //! | [`directory`] | a model directory: its parts, verified |
+//! | [`find`] | what a job calls a model → its folder |
+//! | [`embedded`] | the model inside the program |
+//! | [`hub`] | models on the Hugging Face hub, through its own cache |
 //! | [`config`] | the encoder's shape, from config.json |
 //! | [`flavour`] | number formats and forms of a graph |
 //! | [`checkpoint`] | checkpoint folder or file → named tensors |
@@ -21,8 +24,11 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod directory;
+pub mod embedded;
+pub mod find;
 pub mod flavour;
 pub mod hash;
+pub mod hub;
 pub mod library;
 pub mod pickle;
 pub mod pool;

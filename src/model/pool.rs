@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::trace_span;
 
 use super::library::Library;
 use super::session::{Session, SessionOptions};
@@ -124,7 +125,8 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                 continue;
             }
             let started = Instant::now();
-            let result = session.answer(&batch, boundary);
+            let span = trace_span!("infer", queries = batch.queries.len(), tokens = padded);
+            let result = span.in_scope(|| session.answer(&batch, boundary));
             let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
             match result {

@@ -74,6 +74,13 @@ const WHEELS: [Wheel; 4] = [
     },
 ];
 
+impl Wheel {
+    /// Its folder in the per-user cache.
+    pub(super) fn folder(&self) -> String {
+        format!("{}-{VERSION}", self.package)
+    }
+}
+
 /// The wheel for this machine.
 pub(super) fn wheel(build: Build) -> Result<&'static Wheel> {
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);

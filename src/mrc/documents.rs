@@ -28,6 +28,10 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 6] =
+        [Self::NullId, Self::NullText, Self::EmptyText, Self::DuplicateId, Self::Tokenizer, Self::UnreadableFile];
+
     /// The code as it stands in the table.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::compute::cast;
 use chrono::Utc;
+use tracing::{Instrument as _, info_span};
 
 use super::Run;
 use super::extract::failed;
@@ -19,7 +20,7 @@ use crate::error::Result;
 use crate::tables::{self, SourceRow, Stamp, Table};
 
 /// Everything before a row of a file is done: the place where a commit ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     /// The files before this one are done.
     pub(super) file: usize,
@@ -32,11 +33,12 @@ impl Run {
         self.store.last_commit().unwrap_or(0) + 1
     }
 
-    /// Where a cut ends.
-    pub(super) fn position(&self, cut: &Cut) -> Position {
+    /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
+    pub(super) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
         let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
         let whole = self.documents.files[file].readable().is_some_and(|rows| cut.row >= rows);
-        if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } }
+        let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
+        position.min(self.end(chunk))
     }
 
     /// Where a chunk ends.
@@ -75,7 +77,8 @@ impl Run {
         let (number, mut cut_files) = match cut {
             Some(cut) => (cut.commit, cut.files),
             // Nothing was new up to here; without a finished file there is nothing to say either.
-            None if sources.is_empty() => return Ok(()),
+            // But where the limit is, the next run must not look at the same documents again.
+            None if sources.is_empty() && self.limit.is_none() => return Ok(()),
             None => (self.next_commit(), Vec::new()),
         };
         cut_files.extend(self.refusals(&broken, number).await?);
@@ -96,7 +99,7 @@ impl Run {
             commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
         }
         self.bring(commit).await?;
-        self.committing += started.elapsed();
+        self.ready.extractor.counters.commit.add(started.elapsed());
         *reached = position;
         Ok(())
     }
@@ -113,7 +116,8 @@ impl Run {
             self.store.catch_up(&[Table::Rejects]).await?;
             commit.replace(self.store.forget_rejects(&self.ready.spec_id, &changed).await?);
         }
-        self.store.commit_ahead(&commit).await?;
+        let span = info_span!("commit", quarry.commit = commit.number, quarry.files = commit.files.len());
+        self.store.commit_ahead(&commit).instrument(span).await?;
         self.ledger.remember(&commit.sources);
         Ok(())
     }

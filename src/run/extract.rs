@@ -12,8 +12,8 @@ use futures::StreamExt;
 
 use super::Run;
 use super::commit::Position;
-use super::known::{known, replaced};
-use crate::console::{self, Progress, ProgressDisplay, Style};
+use super::known::{self, find_broken, known};
+use crate::console::{Progress, ProgressDisplay, Style};
 use crate::engine::admit::{Admission, AdmitExec, Replaced};
 use crate::engine::chunk::{Chunk, Chunks};
 use crate::engine::counters::Counters;
@@ -28,6 +28,31 @@ use crate::tables::Table;
 /// Seconds after which a commit is made, however little it brings: no more than this is lost with a killed run.
 const COMMIT_SECONDS: u64 = 120;
 
+/// How far extraction came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The end of the input.
+    End,
+    /// The limit.
+    Limit,
+    /// The place where it was stopped.
+    Stop,
+}
+
+/// The first half of the plan: scan, leave out what is done, extract.
+pub(super) async fn reading_plan(
+    context: &SessionContext,
+    documents: &Documents,
+    ready: &Ready,
+    chunk: &Chunk,
+    admission: Arc<Admission>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let scan = documents.plan(context, chunk).await?;
+    let admit = Arc::new(AdmitExec::new(scan, admission));
+    let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor));
+    Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?))
+}
+
 /// The whole plan: scan, leave out what is done, extract, write.
 pub(super) async fn plan(
     context: &SessionContext,
@@ -37,81 +62,69 @@ pub(super) async fn plan(
     admission: Arc<Admission>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let failed = |source: DataFusionError| Error::Engine { doing: "plan the extraction".into(), source: source.into() };
-    let scan = documents.plan(context, chunk).await?;
-    let admit = Arc::new(AdmitExec::new(scan, admission));
-    let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor)).map_err(failed)?;
-    Ok(Arc::new(WriteExec::try_new(Arc::new(extract), write).map_err(failed)?))
+    let extract = reading_plan(context, documents, ready, chunk, admission).await?;
+    Ok(Arc::new(WriteExec::try_new(extract, write).map_err(|source| failed("plan the extraction", source))?))
+}
+
+/// The chunks of a run, which end before the place that `--limit` gives.
+pub(super) fn chunks(
+    documents: &Documents,
+    begun: &BTreeMap<String, i64>,
+    commit_documents: u64,
+    limit: Option<(usize, i64)>,
+    from: Position,
+) -> impl Iterator<Item = Chunk> + use<> {
+    let chunks = Chunks::new(&documents.files, begun, commit_documents).from(from.file, from.row);
+    chunks.map_while(move |chunk| match limit {
+        Some((file, row)) => chunk.before(file, row),
+        None => Some(chunk),
+    })
 }
 
 impl Run {
-    /// Extracts and commits chunk after chunk; false where it was stopped before the end.
-    pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<bool> {
+    /// Extracts and commits chunk after chunk, and says how far it came.
+    pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<Reached> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
-        let mut replaced = self.replaced(&begun).await?;
+        let mut replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
-        let mut display = ProgressDisplay::new(style, total);
-        let mut reached = Position { file: 0, row: 0 };
-        let commit_documents = job.file.store.commit_documents;
-        let chunks = |run: &Self, reached: &Position| {
-            Chunks::new(&run.documents.files, &begun, commit_documents).from(reached.file, reached.row)
+        let limit = match self.limit {
+            Some(count) => {
+                let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
+                self.documents.place_behind(&self.context, &whole, count).await?
+            }
+            None => None,
         };
-        let mut left = chunks(self, &reached);
+        let total = if limit.is_some() { self.limit } else { total };
+        let mut display = ProgressDisplay::new(style, total);
+        let mut reached = Position::default();
+        let commit_documents = job.file.store.commit_documents;
+        let from = |run: &Self, reached: &Position| chunks(&run.documents, &begun, commit_documents, limit, *reached);
+        let mut left = from(self, &reached);
         while let Some(chunk) = left.next() {
             match self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await {
                 Ok(false) => {}
                 Ok(true) => {
                     display.finish();
-                    return Ok(false);
+                    return Ok(Reached::Stop);
                 }
                 Err(error) => {
-                    self.find_broken(error, &chunk).await?;
+                    find_broken(&self.context, &mut self.documents, error, &chunk).await?;
                     // Rows that cannot be read replace no others.
-                    replaced = self.replaced(&begun).await?;
-                    left = chunks(self, &reached);
+                    replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
+                    left = from(self, &reached);
                 }
             }
         }
         display.finish();
+        if limit.is_some() {
+            return Ok(Reached::Limit);
+        }
         if self.replaces {
             self.drop_others().await?;
         }
-        Ok(true)
-    }
-
-    /// The rows of all the input that later rows replace.
-    async fn replaced(&mut self, begun: &BTreeMap<String, i64>) -> Result<Arc<Replaced>> {
-        loop {
-            let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
-            match replaced(&self.context, &self.documents, &whole).await {
-                Ok(replaced) => return Ok(replaced),
-                Err(error) => self.find_broken(error, &whole).await?,
-            }
-        }
-    }
-
-    /// Looks for the files of a chunk that an error came from. What can be read of them is still to be done, and they are refused
-    /// with the commit that does it. Gives the error back where all can be read, for then it came from elsewhere.
-    async fn find_broken(&mut self, error: Error, chunk: &Chunk) -> Result<()> {
-        if !matches!(error, Error::Engine { .. }) {
-            return Err(error);
-        }
-        let mut found = false;
-        for range in &chunk.ranges {
-            if self.documents.files[range.file].broken.is_some() {
-                continue;
-            }
-            let Some((rows, reason)) = self.documents.broken(&self.context, range.file).await? else { continue };
-            let file = &mut self.documents.files[range.file];
-            let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
-            console::warn(&format!("`{}` cannot be read: {reason}", file.path));
-            file.broken = Some((rows, reason.clone()));
-            self.documents.unreadable.push((file.clone(), reason));
-            found = true;
-        }
-        if found { Ok(()) } else { Err(error) }
+        Ok(Reached::End)
     }
 
     fn stopped(&self) -> bool {
@@ -142,7 +155,7 @@ impl Run {
             ..WriteSpec::new(self.store.location(), stamp)
         };
         let plan = plan(&self.context, &self.documents, &self.ready, chunk, Arc::clone(&admission), write).await?;
-        let mut cuts = execute_stream(plan, self.context.task_ctx()).map_err(run_error)?;
+        let mut cuts = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let mut last = None;
         loop {
@@ -158,13 +171,16 @@ impl Run {
             if cut.last {
                 last = Some(cut);
             } else {
-                let position = self.position(&cut);
+                let position = self.position(&cut, chunk);
                 self.commit(&admission, Some(cut), reached, position).await?;
             }
         }
+        let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
+        let written = written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64);
+        self.ready.extractor.counters.write.add(Duration::from_nanos(written));
         let stopped = self.stopped();
         let position = match (&last, stopped) {
-            (Some(cut), true) => self.position(cut),
+            (Some(cut), true) => self.position(cut, chunk),
             (None, true) => return Ok(true),
             // With the last row of the chunk everything to its end is done, also rows that were left out.
             (_, false) => self.end(chunk),
@@ -174,14 +190,19 @@ impl Run {
     }
 
     fn progress(&self, total: Option<u64>) -> Progress {
-        let counters = &self.ready.extractor.counters;
-        Progress {
-            documents: counters.documents_done(),
-            total,
-            mentions: counters.mentions(),
-            tokens: Counters::get(&self.ready.extractor.pool.counters().real_tokens),
-            elapsed: self.started.elapsed(),
-        }
+        progress(&self.ready, total, self.started.elapsed())
+    }
+}
+
+/// Where a run stands.
+pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
+    let counters = &ready.extractor.counters;
+    Progress {
+        documents: counters.documents_done(),
+        total,
+        mentions: counters.mentions(),
+        tokens: Counters::get(&ready.extractor.pool.counters().real_tokens),
+        elapsed,
     }
 }
 
@@ -190,7 +211,7 @@ pub(super) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
 }
 
 /// Our own error where DataFusion carries one.
-fn run_error(error: DataFusionError) -> Error {
+pub(super) fn run_error(error: DataFusionError) -> Error {
     match error {
         DataFusionError::External(source) => match source.downcast::<Error>() {
             Ok(error) => *error,

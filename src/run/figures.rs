@@ -6,10 +6,9 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::Run;
-use crate::console::{duration, rows, thousands};
+use crate::console::{duration, rows, short_time, thousands};
 use crate::engine::attach::Attachment;
 use crate::engine::counters::Counters;
-use crate::engine::location::StoreLocation;
 use crate::engine::mentions;
 use crate::engine::query::register;
 use crate::engine::scores::{counts_by, match_up};
@@ -33,73 +32,13 @@ pub(super) struct Figures {
 impl Run {
     /// Gathers the figures after the commit.
     pub(super) async fn figures(&mut self, job: &Job) -> Result<Figures> {
-        let extractor = &self.ready.extractor;
-        let (counters, pool) = (&extractor.counters, extractor.pool.counters());
         let elapsed = self.started.elapsed();
-        let get = |counter| Counters::get(counter) as f64;
-        let mut figures: Vec<Figure> = Vec::new();
-        let mut add =
-            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
-        let seconds = elapsed.as_secs_f64();
-        let (real, padded) = (get(&pool.real_tokens), get(&pool.padded_tokens));
-        add("documents", get(&counters.documents), "documents");
-        add("rejects", get(&counters.rejects), "documents");
-        add("unreadable_files", self.documents.unreadable.len() as f64, "files");
-        add("mentions", counters.mentions() as f64, "mentions");
-        add("windows", get(&counters.windows), "windows");
-        add("queries", get(&counters.queries), "queries");
-        add("batches", get(&pool.batches), "batches");
-        add("batches_halved", get(&pool.halved), "batches");
-        add("document_tokens", get(&counters.tokens), "tokens");
-        add("real_tokens", real, "tokens");
-        add("padded_tokens", padded, "tokens");
-        add("padding", if padded > 0.0 { 1.0 - real / padded } else { 0.0 }, "share");
-        add("unknown_tokens", get(&counters.unknown), "tokens");
-        add("words_cut", get(&counters.words_cut), "words");
-        add("candidates_capped", get(&counters.capped), "candidates");
-        add("undecided", get(&counters.undecided), "decisions");
-        let inference = get(&pool.nanoseconds) / 1e9;
-        let stages = [
-            ("read", counters.read.seconds()),
-            ("tokenize", counters.tokenize.seconds()),
-            ("inference", inference),
-            ("decode", counters.decode.seconds()),
-            ("commit", self.committing.as_secs_f64()),
-        ];
-        for (name, spent) in stages {
-            figures.push((format!("stage:{name}"), "seconds", spent, "seconds"));
-            figures.push((format!("stage:{name}"), "share", spent / seconds, "share"));
+        let mut figures = Figures::gather(&self.ready, self.documents.unreadable.len(), elapsed);
+        if let Some(gold) = &job.file.input.gold {
+            let quality = self.quality(gold).await?;
+            figures.score(quality);
         }
-        let mut add =
-            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
-        add("seconds", seconds, "seconds");
-        add("documents_per_second", get(&counters.documents) / seconds, "documents/s");
-        add("tokens_per_second", real / seconds, "tokens/s");
-        if let Some(bytes) = peak_memory() {
-            add("peak_memory", bytes, "bytes");
-        }
-        let mut by_type = Vec::new();
-        for (one, (mentions, score)) in extractor.schema.types.iter().zip(&counters.by_type) {
-            let (count, mean) = (Counters::get(mentions), get(score) / 1e6 / get(mentions).max(1.0));
-            figures.push((one.name.clone(), "mentions", count as f64, "mentions"));
-            figures.push((one.name.clone(), "mean_score", mean, "probability"));
-            by_type.push((one.name.clone(), count, mean));
-        }
-        let quality = match &job.file.input.gold {
-            Some(gold) => self.quality(gold).await?,
-            None => Vec::new(),
-        };
-        for (scope, counts) in &quality {
-            let scores = [("precision", counts.precision()), ("recall", counts.recall()), ("f1", counts.f1())];
-            figures.extend(scores.map(|(name, value)| (scope.clone(), name, value, "share")));
-            let numbers = [
-                ("true_positives", counts.true_positives),
-                ("false_positives", counts.false_positives),
-                ("false_negatives", counts.false_negatives),
-            ];
-            figures.extend(numbers.map(|(name, value)| (scope.clone(), name, value as f64, "mentions")));
-        }
-        Ok(Figures { all: figures, by_type, quality, elapsed })
+        Ok(figures)
     }
 
     /// Strict scores against gold entities, over the documents the store has: all types together, then each.
@@ -157,6 +96,69 @@ impl Run {
 }
 
 impl Figures {
+    /// Reads the counters and the clock.
+    pub(super) fn gather(ready: &Ready, unreadable_files: usize, elapsed: Duration) -> Self {
+        let extractor = &ready.extractor;
+        let (counters, pool) = (&extractor.counters, extractor.pool.counters());
+        let get = |counter| Counters::get(counter) as f64;
+        let mut figures: Vec<Figure> = Vec::new();
+        let mut add =
+            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
+        let seconds = elapsed.as_secs_f64();
+        let (real, padded) = (get(&pool.real_tokens), get(&pool.padded_tokens));
+        add("documents", get(&counters.documents), "documents");
+        add("rejects", get(&counters.rejects), "documents");
+        add("unreadable_files", unreadable_files as f64, "files");
+        add("mentions", counters.mentions() as f64, "mentions");
+        add("windows", get(&counters.windows), "windows");
+        add("queries", get(&counters.queries), "queries");
+        add("batches", get(&pool.batches), "batches");
+        add("batches_halved", get(&pool.halved), "batches");
+        add("document_tokens", get(&counters.tokens), "tokens");
+        add("real_tokens", real, "tokens");
+        add("padded_tokens", padded, "tokens");
+        add("padding", if padded > 0.0 { 1.0 - real / padded } else { 0.0 }, "share");
+        add("unknown_tokens", get(&counters.unknown), "tokens");
+        add("words_cut", get(&counters.words_cut), "words");
+        add("candidates_capped", get(&counters.capped), "candidates");
+        add("undecided", get(&counters.undecided), "decisions");
+        for (name, spent) in extractor.stages() {
+            figures.push((format!("stage:{name}"), "seconds", spent, "seconds"));
+            figures.push((format!("stage:{name}"), "share", spent / seconds, "share"));
+        }
+        let mut add =
+            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
+        add("seconds", seconds, "seconds");
+        add("documents_per_second", get(&counters.documents) / seconds, "documents/s");
+        add("tokens_per_second", real / seconds, "tokens/s");
+        if let Some(bytes) = peak_memory() {
+            add("peak_memory", bytes, "bytes");
+        }
+        let mut by_type = Vec::new();
+        for (one, (mentions, score)) in extractor.schema.types.iter().zip(&counters.by_type) {
+            let (count, mean) = (Counters::get(mentions), get(score) / 1e6 / get(mentions).max(1.0));
+            figures.push((one.name.clone(), "mentions", count as f64, "mentions"));
+            figures.push((one.name.clone(), "mean_score", mean, "probability"));
+            by_type.push((one.name.clone(), count, mean));
+        }
+        Self { all: figures, by_type, quality: Vec::new(), elapsed }
+    }
+
+    /// Adds the scores against gold entities, by scope.
+    fn score(&mut self, quality: Vec<(String, Counts)>) {
+        for (scope, counts) in &quality {
+            let scores = [("precision", counts.precision()), ("recall", counts.recall()), ("f1", counts.f1())];
+            self.all.extend(scores.map(|(name, value)| (scope.clone(), name, value, "share")));
+            let numbers = [
+                ("true_positives", counts.true_positives),
+                ("false_positives", counts.false_positives),
+                ("false_negatives", counts.false_negatives),
+            ];
+            self.all.extend(numbers.map(|(name, value)| (scope.clone(), name, value as f64, "mentions")));
+        }
+        self.quality = quality;
+    }
+
     /// The rows of `metrics`.
     pub(super) fn rows(&self, run_id: &str) -> Vec<MetricRow> {
         let row = |(scope, name, value, unit): &Figure| MetricRow {
@@ -176,8 +178,20 @@ impl Figures {
             .map_or(0.0, |(_, _, value, _)| *value)
     }
 
+    /// Where the time went, for people.
+    pub(super) fn profile(&self, ready: &Ready) -> String {
+        let seconds = self.elapsed.as_secs_f64();
+        let stage = |(name, spent): (&str, f64)| {
+            let share = format!("{:.1} %", spent / seconds * 100.0);
+            (name.to_owned(), format!("{:>9}   {share:>7}", short_time(Duration::from_secs_f64(spent))))
+        };
+        let stages = ready.extractor.stages().map(stage).into_iter();
+        let head = ("stage (they overlap)".to_owned(), "     time   of run".to_owned());
+        rows(&std::iter::once(head).chain(stages).collect::<Vec<_>>())
+    }
+
     /// What a person wants to know at the end.
-    pub(super) fn summary(&self, store: &StoreLocation, ready: &Ready) -> String {
+    pub(super) fn summary(&self, tables: &str, ready: &Ready) -> String {
         let whole = |name| thousands(self.value(name) as u64);
         let mut table = vec![("documents".to_owned(), whole("documents")), ("mentions".to_owned(), whole("mentions"))];
         for (name, count, mean) in &self.by_type {
@@ -199,7 +213,7 @@ impl Figures {
             table.push((format!("F1 {scope}"), scores));
         }
         table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.flavour)));
-        table.push(("tables".into(), store.to_string()));
+        table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }
 }

@@ -10,6 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
+use crate::console;
 use crate::engine::admit::Replaced;
 use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;
@@ -33,14 +34,27 @@ pub(super) async fn known(
 }
 
 /// The rows of the input that later rows with the same id replace. In memory: the ids that come more than once.
-pub(super) async fn replaced(context: &SessionContext, documents: &Documents, whole: &Chunk) -> Result<Arc<Replaced>> {
+/// Files that turn out to be broken are noted, and asked only for the rows that can be read.
+pub(super) async fn replaced(
+    context: &SessionContext,
+    documents: &mut Documents,
+    begun: &BTreeMap<String, i64>,
+) -> Result<Arc<Replaced>> {
+    loop {
+        let whole = documents.whole(|path| begun.get(path).copied().unwrap_or(0));
+        match replaced_of(context, documents, &whole).await {
+            Ok(replaced) => return Ok(Arc::new(replaced)),
+            Err(error) => find_broken(context, documents, error, &whole).await?,
+        }
+    }
+}
+
+async fn replaced_of(context: &SessionContext, documents: &Documents, whole: &Chunk) -> Result<Replaced> {
     let mut replaced = Replaced::default();
     if documents.files.is_empty() {
-        return Ok(Arc::new(replaced));
+        return Ok(replaced);
     }
-    let rows = documents.ids(context, whole).await?;
-    context.deregister_table("input").map_err(failed)?;
-    context.register_table("input", rows.into_view()).map_err(failed)?;
+    input(context, documents, whole).await?;
     // Counting can go to disk where there are too many ids for memory; a join with the rows could not.
     let again =
         "SELECT CAST(doc_id AS varchar) FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
@@ -50,7 +64,7 @@ pub(super) async fn replaced(context: &SessionContext, documents: &Documents, wh
         last.extend(words(&batch, 0)?.into_iter().map(|id| (id, None)));
     }
     if last.is_empty() {
-        return Ok(Arc::new(replaced));
+        return Ok(replaced);
     }
     let order: BTreeMap<&str, usize> =
         documents.files.iter().enumerate().map(|(number, file)| (file.path.as_str(), number)).collect();
@@ -71,7 +85,42 @@ pub(super) async fn replaced(context: &SessionContext, documents: &Documents, wh
         }
     }
     replaced.sort();
-    Ok(Arc::new(replaced))
+    Ok(replaced)
+}
+
+/// Looks for the files of a chunk that an error came from. What can be read of them is still to be done, and they are refused with the
+/// commit that does it. Gives the error back where all can be read, for then it came from elsewhere.
+pub(super) async fn find_broken(
+    context: &SessionContext,
+    documents: &mut Documents,
+    error: Error,
+    chunk: &Chunk,
+) -> Result<()> {
+    if !matches!(error, Error::Engine { .. }) {
+        return Err(error);
+    }
+    let mut found = false;
+    for range in &chunk.ranges {
+        if documents.files[range.file].broken.is_some() {
+            continue;
+        }
+        let Some((rows, reason)) = documents.broken(context, range.file).await? else { continue };
+        let file = &mut documents.files[range.file];
+        let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
+        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+        file.broken = Some((rows, reason.clone()));
+        documents.unreadable.push((file.clone(), reason));
+        found = true;
+    }
+    if found { Ok(()) } else { Err(error) }
+}
+
+/// Makes a chunk's (source, row, `doc_id`) known as the table `input`.
+pub(super) async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
+    let ids = documents.ids(context, chunk).await?;
+    context.deregister_table("input").map_err(failed)?;
+    context.register_table("input", ids.into_view()).map_err(failed)?;
+    Ok(())
 }
 
 fn failed(source: DataFusionError) -> Error {

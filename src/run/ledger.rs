@@ -87,6 +87,19 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger of a store that is not there yet.
+    pub(super) fn empty(run_id: &str, spec_id: &str, input: &InputSpec) -> Self {
+        let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
+        Self {
+            run_id: run_id.to_owned(),
+            spec_id: spec_id.to_owned(),
+            input_hash: short_hash(parts.join("\u{1f}").as_bytes(), 8),
+            visits: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            specs: Vec::new(),
+        }
+    }
+
     /// Reads what the store has under `spec_id`.
     pub(super) async fn read(
         context: &SessionContext,
@@ -95,8 +108,8 @@ impl Ledger {
         spec_id: &str,
         input: &InputSpec,
     ) -> Result<Self> {
-        let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
-        let input_hash = short_hash(parts.join("\u{1f}").as_bytes(), 8);
+        let empty = Self::empty(run_id, spec_id, input);
+        let input_hash = &empty.input_hash;
         let sql = format!(
             "SELECT path, etag, outcome, size, rows, modified_at FROM sources
              WHERE input_hash = '{input_hash}' AND spec_id = '{spec_id}'"
@@ -116,14 +129,7 @@ impl Ledger {
                 });
             }
         }
-        Ok(Self {
-            run_id: run_id.to_owned(),
-            spec_id: spec_id.to_owned(),
-            input_hash,
-            visits,
-            begun: BTreeMap::new(),
-            specs: store.specs()?,
-        })
+        Ok(Self { visits, specs: store.specs()?, ..empty })
     }
 
     /// Takes the files that are done out of the listing, says how many they were, and notes how far others are. A file that has

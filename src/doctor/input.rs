@@ -1,0 +1,65 @@
+//! The job's documents. In: a job. Out: which files are there and which cannot be read. It may not read a document.
+
+use super::Subject;
+use super::report::Report;
+use crate::console::{bytes, thousands};
+use crate::engine::attach::Attachment;
+use crate::engine::input::Documents;
+use crate::engine::listing::Listing;
+use crate::engine::mentions;
+use crate::engine::session::{SessionSettings, session};
+use crate::error::Result;
+use crate::job::Job;
+
+/// Files that cannot be read are named up to this many.
+const NAMED: usize = 3;
+
+pub(super) fn look(subject: &Subject, report: &mut Report) {
+    let Some(job) = &subject.job else { return };
+    if let Err(error) = subject.runtime.block_on(documents(job, report)) {
+        report.error("input", &error);
+    }
+    if let Some(gold) = &job.file.input.gold {
+        match subject.runtime.block_on(gold_mentions(gold)) {
+            Ok(()) => report.ok("gold", format!("`{gold}` has the columns of mentions")),
+            Err(error) => report.error("gold", &error),
+        }
+    }
+}
+
+async fn documents(job: &Job, report: &mut Report) -> Result<()> {
+    let context = session(&SessionSettings::default())?;
+    let listing = Listing::find(&context, &job.input.documents).await?;
+    let (listed, size) = (listing.files.len(), listing.files.iter().map(|file| file.meta.size).sum());
+    let documents = Documents::inspect(&context, job.input.clone(), listing, 0).await?;
+    let rows = documents.rows().map_or_else(String::new, |rows| format!(", {} rows", thousands(rows.unsigned_abs())));
+    report.ok(
+        "input",
+        format!(
+            "`{}`: {listed} files, {}{rows}; column `{}` is {}, `{}` is text",
+            job.input.documents,
+            bytes(size),
+            job.input.id,
+            documents.id_type,
+            job.input.text
+        ),
+    );
+    for (file, reason) in documents.unreadable.iter().take(NAMED) {
+        report.warning(
+            "input",
+            format!("`{}` cannot be read: {reason}", file.path),
+            "mend or remove the file: the rest is extracted, and the exit code is 3",
+        );
+    }
+    if let Some(more) = documents.unreadable.len().checked_sub(NAMED + 1) {
+        report.warning("input", format!("{} more files cannot be read", more + 1), "`quarry run` names them all");
+    }
+    Ok(())
+}
+
+async fn gold_mentions(location: &str) -> Result<()> {
+    let context = session(&SessionSettings::default())?;
+    let files = Attachment { table: "gold_entities", what: "gold mentions", location };
+    mentions::check(&files, &files.register(&context).await?)?;
+    Ok(())
+}

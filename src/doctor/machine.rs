@@ -1,0 +1,109 @@
+//! Processor and memory. In: what the kernel says of them. Out: cores, vector instructions, and the number format that `auto` takes
+//! because of them. It may not measure.
+
+use std::num::NonZeroUsize;
+
+use super::Subject;
+use super::report::Report;
+use crate::console::bytes;
+use crate::job::best_flavour;
+use crate::model::device::Device;
+
+/// Less free memory than this is little for a model and its batches.
+const LITTLE_MEMORY: u64 = 1 << 30;
+
+pub(super) fn look(subject: &Subject, report: &mut Report) {
+    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = field(&information, "model name").unwrap_or(std::env::consts::ARCH);
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let known = instructions(&information);
+    let shown: Vec<String> =
+        known.iter().map(|(name, there)| if *there { (*name).to_owned() } else { format!("no {name}") }).collect();
+    let text = format!("{name}, {cores} cores, {}", shown.join(", "));
+    let vectors = known.iter().any(|(_, there)| *there);
+    if known.is_empty() || vectors || subject.likely_device() != Device::Cpu {
+        report.ok("processor", text);
+    } else {
+        report.warning(
+            "processor",
+            text,
+            "inference is several times slower without vector instructions: use another machine or a GPU",
+        );
+    }
+    flavour(subject, report);
+    memory(report);
+}
+
+fn flavour(subject: &Subject, report: &mut Report) {
+    let device = subject.likely_device();
+    let (best, reason) = best_flavour(device);
+    let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
+    let text = match subject.job.as_ref().and_then(|job| job.flavour) {
+        Some(named) if named != best => format!("the job names {named}; `auto` would take {best} on {kind}: {reason}"),
+        _ => format!("`auto` takes {best} on {kind}: {reason}"),
+    };
+    report.ok("flavour", text);
+}
+
+fn memory(report: &mut Report) {
+    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = |key: &str| -> Option<u64> {
+        field(&information, key)?.strip_suffix("kB")?.trim().parse().ok().map(|kilobytes: u64| kilobytes << 10)
+    };
+    let (Some(free), Some(all)) = (kilobytes("MemAvailable"), kilobytes("MemTotal")) else { return };
+    let text = format!("{} free of {}", bytes(free), bytes(all));
+    if free < LITTLE_MEMORY {
+        report.warning(
+            "memory",
+            text,
+            "end other programs: the default model takes about 0.4 GiB, a larger one several",
+        );
+    } else {
+        report.ok("memory", text);
+    }
+}
+
+/// The value behind `key` and a colon.
+fn field<'text>(text: &'text str, key: &str) -> Option<&'text str> {
+    text.lines()
+        .find_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == key))
+        .map(|(_, value)| value.trim())
+}
+
+/// The vector instructions that matter to inference, and whether the processor has them.
+#[cfg(target_arch = "x86_64")]
+fn instructions(information: &str) -> Vec<(&'static str, bool)> {
+    let vnni = std::is_x86_feature_detected!("avx512vnni") || std::is_x86_feature_detected!("avxvnni");
+    let tiles = field(information, "flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "amx_int8"));
+    vec![
+        ("AVX2", std::is_x86_feature_detected!("avx2")),
+        ("AVX-512", std::is_x86_feature_detected!("avx512f")),
+        ("VNNI", vnni),
+        ("AMX", tiles),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn instructions(_: &str) -> Vec<(&'static str, bool)> {
+    let (products, matrices) =
+        (std::arch::is_aarch64_feature_detected!("dotprod"), std::arch::is_aarch64_feature_detected!("i8mm"));
+    vec![("dot products", products), ("integer matrices", matrices)]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn instructions(_: &str) -> Vec<(&'static str, bool)> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "model\t\t: 17\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:  12 kB\n";
+        assert_eq!(field(text, "model name"), Some("Some CPU @ 2 GHz"));
+        assert_eq!(field(text, "MemTotal"), Some("12 kB"));
+        assert_eq!(field(text, "name"), None);
+    }
+}

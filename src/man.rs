@@ -1,0 +1,33 @@
+//! `quarry man`: manual pages. In: a folder. Out: `quarry.1` and a page for each command there. It may not write elsewhere.
+
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use crate::cli::Cli;
+use crate::console;
+use crate::error::{Error, Result};
+use crate::model::directory::write_whole;
+
+/// Writes a page for the program and each of its commands.
+pub fn command(out: &Path) -> Result<u8> {
+    std::fs::create_dir_all(out).map_err(|source| Error::Write { path: out.into(), source: source.into() })?;
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let written = pages(out, &program)?;
+    console::print(&format!("{written} pages in {}", out.display()));
+    Ok(0)
+}
+
+/// Writes the page of a command and those of the commands below it, and says how many.
+fn pages(out: &Path, command: &Command) -> Result<usize> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let manual = Man::new(command.clone()).title(name.to_uppercase());
+    let path = out.join(manual.get_filename());
+    let mut page = Vec::new();
+    manual.render(&mut page).map_err(|source| Error::Write { path: path.clone(), source: source.into() })?;
+    write_whole(&path, &page)?;
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    below.map(|below| pages(out, below)).try_fold(1, |sum, more| more.map(|more| sum + more))
+}

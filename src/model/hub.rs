@@ -1,0 +1,209 @@
+//! Models on the Hugging Face hub. In: `hf://owner/name`, with `@revision` if wanted. Out: the folder of one commit in the hub's own cache
+//! (`$HF_HOME`, or `~/.cache/huggingface`). It may not ask the network for what the cache has.
+//!
+//! The cache is laid out as the hub's other clients lay it out: `hub/models--OWNER--NAME` holds `refs/REVISION`, a file with a commit, and
+//! `snapshots/COMMIT`, a folder with the files.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+
+use super::directory::write_whole;
+use crate::error::{Cause, Error, Result};
+
+/// What begins the name of a model on the hub.
+const SCHEME: &str = "hf://";
+/// The branch that a name without a revision means.
+const USUAL: &str = "main";
+/// The files of a model directory that are fetched, where the hub has them.
+const FILES: [&str; 5] = ["quarry.json", "config.json", "tokenizer.json", "model.safetensors", "model.onnx"];
+
+/// Where the hub is, unless `HF_ENDPOINT` says otherwise.
+const ENDPOINT: &str = "https://huggingface.co";
+/// A hub that does not say a word for so long is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A model on the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    owner_and_name: String,
+    revision: String,
+}
+
+impl Name {
+    /// Reads `hf://owner/name[@revision]`; none for a path, an error for a name the hub cannot have.
+    pub fn parse(named: &Path) -> Result<Option<Self>> {
+        let Some(rest) = named.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
+        let (name, revision) = rest.split_once('@').unwrap_or((rest, USUAL));
+        let plain = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        };
+        let parts: Vec<&str> = name.split('/').collect();
+        if parts.len() != 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
+            return Err(Error::Model {
+                path: named.into(),
+                reason: "this is no name of a model on the hub".into(),
+                hint: "write hf://owner/name, or hf://owner/name@revision".into(),
+            });
+        }
+        Ok(Some(Self { owner_and_name: name.to_owned(), revision: revision.to_owned() }))
+    }
+
+    /// The model's folder in the cache, if it is there as a whole.
+    pub fn cached(&self) -> Result<Option<PathBuf>> {
+        let root = self.cache()?;
+        let Ok(commit) = std::fs::read_to_string(root.join("refs").join(&self.revision)) else { return Ok(None) };
+        let folder = root.join("snapshots").join(commit.trim());
+        let there = |name: &str| folder.join(name).is_file();
+        let whole =
+            there("tokenizer.json") && (there("model.onnx") || there("model.safetensors") && there("config.json"));
+        Ok(whole.then_some(folder))
+    }
+
+    /// The model's folder; what is not in the cache is fetched, all files from the same commit.
+    pub fn fetch(&self, note: &dyn Fn(&str)) -> Result<PathBuf> {
+        if let Some(folder) = self.cached()? {
+            return Ok(folder);
+        }
+        note(&format!("fetching {self} from the hub, once"));
+        let root = self.cache()?;
+        // A runtime of its own on a thread of its own: whoever asks may be on a thread of another runtime.
+        std::thread::scope(|scope| {
+            let fetching = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|source| self.unreachable(source))?;
+                runtime.block_on(self.download(&root))
+            });
+            fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    async fn download(&self, root: &Path) -> Result<PathBuf> {
+        let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build();
+        let client = client.map_err(|source| self.unreachable(source))?;
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        let endpoint = endpoint.trim_end_matches('/');
+        let revision = self.revision.replace('/', "%2F");
+        let url = format!("{endpoint}/api/models/{}/revision/{revision}", self.owner_and_name);
+        let answer = self.get(&client, &url).await?.bytes().await.map_err(|source| self.unreachable(source))?;
+        let info: Info = serde_json::from_slice(&answer).map_err(|source| self.unreachable(source))?;
+        let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
+        let has_weights = has("model.safetensors");
+        let hash = !info.sha.is_empty() && info.sha.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !hash || !has("tokenizer.json") || !(has_weights || has("model.onnx")) {
+            return Err(Error::Model {
+                path: self.to_string().into(),
+                reason: "its repository has no tokenizer.json with model.safetensors or model.onnx".into(),
+                hint: "name a model that `quarry export` wrote; a checkpoint becomes one with `quarry export`".into(),
+            });
+        }
+        let folder = root.join("snapshots").join(&info.sha);
+        let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
+        std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        // Someone else's graph is only used where there are no weights.
+        for name in FILES.into_iter().filter(|name| has(name) && (*name != "model.onnx" || !has_weights)) {
+            let path = folder.join(name);
+            if !path.is_file() {
+                let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
+                self.save(self.get(&client, &url).await?, &path).await?;
+            }
+        }
+        let noted = root.join("refs").join(&self.revision);
+        let refs = noted.parent().unwrap_or(root);
+        std::fs::create_dir_all(refs).map_err(|source| failed(refs, source))?;
+        write_whole(&noted, info.sha.as_bytes())?;
+        Ok(folder)
+    }
+
+    async fn get(&self, client: &Client, url: &str) -> Result<Response> {
+        let mut request = client.get(url);
+        if let Some(token) = variable("HF_TOKEN") {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|source| self.unreachable(source.without_url()))?;
+        let status = response.status();
+        // The hub says 401 for a name it does not have as well as for one that may not be read.
+        let missing = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&status);
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(Error::Hub { model: self.to_string(), missing, source: format!("it answers {status}").into() })
+    }
+
+    /// Writes what comes to a file beside `path`, which takes its place once it is whole.
+    async fn save(&self, mut response: Response, path: &Path) -> Result<()> {
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        let failed = |source: std::io::Error| Error::Write { path: partial.clone(), source: source.into() };
+        let mut file = std::fs::File::create(&partial).map_err(failed)?;
+        while let Some(piece) = response.chunk().await.map_err(|source| self.unreachable(source.without_url()))? {
+            file.write_all(&piece).map_err(failed)?;
+        }
+        file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(failed)
+    }
+
+    /// The model's folder in the cache that the hub's other clients use too.
+    fn cache(&self) -> Result<PathBuf> {
+        let home = variable("HF_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache/huggingface")));
+        let name = format!("models--{}", self.owner_and_name.replace('/', "--"));
+        home.map(|home| home.join("hub").join(name)).ok_or_else(|| Error::Setting {
+            origin: "environment".into(),
+            key: "HF_HOME".into(),
+            reason: "there is no cache for models of the hub: neither HF_HOME nor HOME is set".into(),
+            hint: "set HF_HOME to a folder that may be written".into(),
+        })
+    }
+
+    fn unreachable(&self, source: impl Into<Cause>) -> Error {
+        Error::Hub { model: self.to_string(), missing: false, source: source.into() }
+    }
+}
+
+/// What the hub says of a model at a revision.
+#[derive(Debug, Deserialize)]
+struct Info {
+    /// The commit.
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+/// A file of it.
+#[derive(Debug, Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{SCHEME}{}", self.owner_and_name)?;
+        if self.revision == USUAL { Ok(()) } else { write!(formatter, "@{}", self.revision) }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_hub_are_told_from_paths() {
+        let parse = |text: &str| Name::parse(Path::new(text));
+        assert_eq!(parse("models/default").unwrap(), None);
+        let name = parse("hf://some-one/a_model.v2").unwrap().unwrap();
+        assert_eq!((name.to_string().as_str(), name.revision.as_str()), ("hf://some-one/a_model.v2", "main"));
+        assert_eq!(parse("hf://a/b@refs/pr/1").unwrap().unwrap().to_string(), "hf://a/b@refs/pr/1");
+        for wrong in
+            ["hf://", "hf://a", "hf://a/b/c", "hf://a/../b", "hf://../b", "hf://a/b@", "hf://a/b@../x", "hf://a b/c"]
+        {
+            assert!(parse(wrong).unwrap_err().hint().unwrap().contains("hf://owner/name"), "{wrong}");
+        }
+    }
+}

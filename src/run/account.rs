@@ -1,0 +1,349 @@
+//! What came of a run, for programs. In: what is known of it by the time it ends, however it ends. Out: one JSON object, and figures in
+//! Prometheus' text format. It may not change how the run ends.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tracing::field::Empty;
+use tracing::{Span, info_span};
+
+use super::Ended;
+use crate::cli::RunArgs;
+use crate::console;
+use crate::engine::counters::Counters;
+use crate::engine::input::Documents;
+use crate::engine::pipeline::Extractor;
+use crate::error::{Error, Result};
+use crate::job::Ready;
+use crate::model::directory::write_whole;
+use crate::mrc::documents::RejectReason;
+
+/// A run as those see it who wait for its end: signals, and programs that read what came of it.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) run_id: String,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) started: Instant,
+    /// What the job calls its store.
+    pub(super) store: OnceLock<String>,
+    loaded: OnceLock<Loaded>,
+}
+
+/// What is known once the model is loaded and the input is looked at.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) extractor: Arc<Extractor>,
+    pub(super) spec_id: String,
+    pub(super) device: String,
+    pub(super) flavour: String,
+    pub(super) unreadable_files: usize,
+}
+
+impl Loaded {
+    pub(super) fn of(ready: &Ready, documents: &Documents) -> Self {
+        Self {
+            extractor: Arc::clone(&ready.extractor),
+            spec_id: ready.spec_id.clone(),
+            device: ready.chosen.device.to_string(),
+            flavour: ready.flavour.to_string(),
+            unreadable_files: documents.unreadable.len(),
+        }
+    }
+}
+
+/// How a run ended, in the words of `--json`.
+pub(super) struct Closing<'a> {
+    pub(super) outcome: &'static str,
+    pub(super) exit_code: u8,
+    pub(super) error: Option<&'a Error>,
+}
+
+impl<'a> Closing<'a> {
+    pub(super) fn of(ended: &'a Result<Ended>) -> Self {
+        match ended {
+            Ok(Ended::Done(exit_code)) => Self { outcome: "done", exit_code: *exit_code, error: None },
+            Ok(Ended::Limited(exit_code)) => Self { outcome: "limited", exit_code: *exit_code, error: None },
+            Ok(Ended::Stopped) => Self { outcome: "stopped", exit_code: 2, error: None },
+            Err(error) => {
+                let outcome = if matches!(error, Error::Stopped { .. }) { "stopped" } else { "failed" };
+                Self { outcome, exit_code: error.exit_code(), error: Some(error) }
+            }
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn new() -> Self {
+        Self {
+            run_id: uuid::Uuid::now_v7().to_string(),
+            started_at: Utc::now(),
+            started: Instant::now(),
+            store: OnceLock::new(),
+            loaded: OnceLock::new(),
+        }
+    }
+
+    /// The run as a span of a trace, under that of whoever called the program.
+    pub(super) fn span(&self, arguments: &RunArgs) -> Span {
+        let span = info_span!(
+            "run",
+            quarry.run_id = self.run_id,
+            quarry.job = %arguments.job.display(),
+            quarry.store = Empty,
+            quarry.spec_id = Empty,
+            quarry.device = Empty,
+            quarry.flavour = Empty,
+            quarry.documents = Empty,
+            quarry.mentions = Empty,
+            quarry.rejects = Empty,
+            quarry.tokens = Empty,
+            quarry.outcome = Empty,
+            process.exit.code = Empty,
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+        );
+        console::continue_caller(&span);
+        span
+    }
+
+    /// Takes down in the run's span what came of it.
+    pub(super) fn record(&self, span: &Span, closing: &Closing<'_>) {
+        span.record("quarry.store", self.store.get());
+        if let Some(loaded) = self.loaded.get() {
+            let counters = &loaded.extractor.counters;
+            span.record("quarry.spec_id", &loaded.spec_id)
+                .record("quarry.device", &loaded.device)
+                .record("quarry.flavour", &loaded.flavour)
+                .record("quarry.documents", Counters::get(&counters.documents))
+                .record("quarry.mentions", counters.mentions())
+                .record("quarry.rejects", Counters::get(&counters.rejects))
+                .record("quarry.tokens", self.tokens());
+        }
+        span.record("quarry.outcome", closing.outcome).record("process.exit.code", closing.exit_code);
+        if let Some(error) = closing.error {
+            span.record("otel.status_code", "ERROR").record("otel.status_description", error.to_string());
+        }
+    }
+
+    /// Takes down what is extracted with; from here on a signal lets finished documents be committed.
+    pub(super) fn begin(&self, loaded: Loaded) {
+        loaded.extractor.counters.start.add(self.started.elapsed());
+        // A run begins once.
+        let _ = self.loaded.set(loaded);
+    }
+
+    /// What a signal must stop; none before extraction begins.
+    pub(super) fn extractor(&self) -> Option<&Arc<Extractor>> {
+        self.loaded.get().map(|loaded| &loaded.extractor)
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        self.extractor().map(|extractor| &extractor.counters)
+    }
+
+    fn tokens(&self) -> u64 {
+        self.extractor().map_or(0, |extractor| Counters::get(&extractor.pool.counters().real_tokens))
+    }
+
+    fn mentions_by_type(&self) -> Vec<(&str, u64)> {
+        let Some(extractor) = self.extractor() else { return Vec::new() };
+        let names = extractor.schema.types.iter().map(|one| one.name.as_str());
+        names.zip(extractor.counters.by_type.iter().map(|(mentions, _)| Counters::get(mentions))).collect()
+    }
+
+    /// Unreadable files are counted under their reason.
+    fn rejects_by_reason(&self) -> Vec<(&'static str, u64)> {
+        let files = self.loaded.get().map_or(0, |loaded| loaded.unreadable_files as u64);
+        let count = |reason: RejectReason| match (reason, self.counters()) {
+            (RejectReason::UnreadableFile, _) => files,
+            (_, Some(counters)) => Counters::get(&counters.rejects_by_reason[reason as usize]),
+            (_, None) => 0,
+        };
+        RejectReason::ALL.into_iter().map(|reason| (reason.as_str(), count(reason))).collect()
+    }
+
+    /// The object that `--json` prints; every key is always there.
+    pub(super) fn json(&self, closing: &Closing<'_>, dry: bool) -> Value {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let (documents, rejects, mentions) = self.counters().map_or((0, 0, 0), |counters| {
+            (Counters::get(&counters.documents), Counters::get(&counters.rejects), counters.mentions())
+        });
+        let loaded = self.loaded.get();
+        let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
+        json!({
+            "outcome": closing.outcome,
+            "exit_code": closing.exit_code,
+            "error": closing.error.map(error),
+            "dry_run": dry,
+            "run_id": self.run_id,
+            "store": self.store.get(),
+            "spec_id": loaded.map(|loaded| &loaded.spec_id),
+            "device": loaded.map(|loaded| &loaded.device),
+            "flavour": loaded.map(|loaded| &loaded.flavour),
+            "started_at": self.started_at,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+            "documents": documents,
+            "mentions": mentions,
+            "mentions_by_type": object(self.mentions_by_type()),
+            "rejects": rejects,
+            "rejects_by_reason": object(self.rejects_by_reason()),
+            "unreadable_files": loaded.map_or(0, |loaded| loaded.unreadable_files),
+            "documents_per_second": rate(documents),
+            "tokens_per_second": rate(self.tokens()),
+        })
+    }
+
+    /// Writes the run's figures as gauges, the file in one step. A run that did not succeed leaves the time of the last that did.
+    pub(super) fn write_metrics(&self, path: &Path, closing: &Closing<'_>) -> Result<()> {
+        let store = self.store.get().map_or("", String::as_str);
+        let store = format!("store=\"{}\"", escaped(store));
+        let mut text = Exposition { text: String::new(), store };
+        let now = Utc::now().timestamp() as f64;
+        let succeeded = matches!(closing.outcome, "done" | "limited") && matches!(closing.exit_code, 0 | 3);
+        let (documents, tokens) =
+            (self.counters().map_or(0, |counters| Counters::get(&counters.documents)), self.tokens());
+        let seconds = self.started.elapsed().as_secs_f64();
+        text.one("exit_code", "Exit code of the last run.", f64::from(closing.exit_code));
+        text.one(
+            "start_time_seconds",
+            "When the last run began, in seconds since 1970.",
+            self.started_at.timestamp() as f64,
+        );
+        text.one("end_time_seconds", "When the last run ended, in seconds since 1970.", now);
+        let last = if succeeded { Some(now) } else { earlier_success(path, &text.store) };
+        if let Some(last) = last {
+            let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
+            text.one("last_success_time_seconds", help, last);
+        }
+        text.one("duration_seconds", "How long the last run took.", seconds);
+        text.one("documents", "Documents that the last run extracted.", documents as f64);
+        let help = "Documents and files that the last run refused, by reason.";
+        text.many("rejects", help, "reason", &self.rejects_by_reason());
+        text.many("mentions", "Mentions that the last run found, by entity type.", "type", &self.mentions_by_type());
+        text.one("tokens", "Tokens that the last run's model answered, padding not counted.", tokens as f64);
+        if let Some(extractor) = self.extractor() {
+            let help = "Time of the last run in a stage, all threads together.";
+            text.many("stage_seconds", help, "stage", &extractor.stages());
+        }
+        write_whole(path, text.text.as_bytes())
+    }
+}
+
+/// An error as the object has it: what failed, why, and the way out.
+fn error(error: &Error) -> Value {
+    let mut causes = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        causes.push(source.to_string());
+        cause = source.source();
+    }
+    json!({ "message": error.to_string(), "causes": causes, "hint": error.hint() })
+}
+
+fn object(pairs: Vec<(&str, u64)>) -> Value {
+    pairs
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), Value::from(count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Prometheus' text format, version 0.0.4.
+struct Exposition {
+    text: String,
+    store: String,
+}
+
+impl Exposition {
+    fn head(&mut self, name: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP quarry_run_{name} {help}\n# TYPE quarry_run_{name} gauge");
+    }
+
+    fn one(&mut self, name: &str, help: &str, value: f64) {
+        self.head(name, help);
+        let _ = writeln!(self.text, "quarry_run_{name}{{{}}} {value}", self.store);
+    }
+
+    fn many<N: Copy + Into<Number>>(&mut self, name: &str, help: &str, label: &str, values: &[(&str, N)]) {
+        if values.is_empty() {
+            return;
+        }
+        self.head(name, help);
+        for (word, value) in values {
+            let Number(value) = (*value).into();
+            let _ = writeln!(self.text, "quarry_run_{name}{{{},{label}=\"{}\"}} {value}", self.store, escaped(word));
+        }
+    }
+}
+
+/// A count or a time as Prometheus has it.
+struct Number(f64);
+
+impl From<u64> for Number {
+    fn from(count: u64) -> Self {
+        Self(count as f64)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Self(value)
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// What an earlier run into the same store wrote down.
+fn earlier_success(path: &Path, store: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let begin = format!("quarry_run_last_success_time_seconds{{{store}}} ");
+    text.lines().find_map(|line| line.strip_prefix(&begin))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_the_time_of_the_last_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quarry.prom");
+        let account = Account::new();
+        account.store.set("a \"store\"\\".into()).unwrap();
+        let value = |name: &str| -> Option<f64> {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let begin = format!("quarry_run_{name}{{store=\"a \\\"store\\\"\\\\\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())
+        };
+        let failed = Closing { outcome: "failed", exit_code: 2, error: None };
+        account.write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), None));
+        account.write_metrics(&path, &Closing { outcome: "done", exit_code: 0, error: None }).unwrap();
+        let success = value("last_success_time_seconds").unwrap();
+        account.write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
+        // Every figure says what it is before it is said.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let figures = text.lines().filter(|line| !line.starts_with('#'));
+        for name in figures.filter_map(|line| line.split('{').next()) {
+            assert!(text.contains(&format!("# TYPE {name} gauge\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_object_has_every_key_before_anything_began() {
+        let ended = Err(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
+        let object = Account::new().json(&Closing::of(&ended), false);
+        assert_eq!((object["outcome"].as_str(), object["exit_code"].as_u64()), (Some("stopped"), Some(143)));
+        assert_eq!(object["error"]["message"], "stopped by SIGTERM");
+        assert_eq!(object["rejects_by_reason"].as_object().unwrap().len(), RejectReason::ALL.len());
+        assert!(object["store"].is_null() && object["spec_id"].is_null() && object["documents"] == 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! `--dry-run`: a run that writes nothing. In: what a run would find. Out: mentions that are counted and forgotten, and the closing table.
+//! It may not touch the store but to read what is done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt;
+
+use super::account::{Account, Loaded};
+use super::commit::Position;
+use super::extract::{chunks, progress, reading_plan, run_error};
+use super::figures::Figures;
+use super::known::known;
+use super::outlook::Outlook;
+use super::{Ended, announce, ended};
+use crate::console::{self, ProgressDisplay, Style};
+use crate::engine::admit::Admission;
+use crate::engine::chunk::Chunk;
+use crate::error::Result;
+use crate::job::Job;
+
+/// Extracts what a run would extract.
+pub(super) async fn run(mut outlook: Outlook, job: &Job, style: Style, account: &Account, json: bool) -> Result<Ended> {
+    if let Some(refusal) = outlook.refusal.take() {
+        return Err(refusal);
+    }
+    if let Some(number) = outlook.half_done() {
+        console::warn(&format!("commit {number} was left half done by a killed run; a run would remove it first"));
+    }
+    announce(job, &outlook.ready, &outlook.documents, outlook.files_done);
+    for (file, reason) in &outlook.documents.unreadable {
+        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+    }
+    if job.file.input.gold.is_some() {
+        console::note("scores are left out: they are taken from the store, and nothing is written there");
+    }
+    account.begin(Loaded::of(&outlook.ready, &outlook.documents));
+    let started = Instant::now();
+    let mut display = ProgressDisplay::new(style, None);
+    let commit_documents = job.file.store.commit_documents;
+    let from = Position::default();
+    for chunk in chunks(&outlook.documents, outlook.begun(), commit_documents, outlook.limit, from) {
+        extract(&outlook, &chunk, &mut display, started).await?;
+        if outlook.ready.extractor.stop.load(Ordering::Relaxed) {
+            display.finish();
+            return Ok(Ended::Stopped);
+        }
+    }
+    display.finish();
+    let figures = Figures::gather(&outlook.ready, outlook.documents.unreadable.len(), account.started.elapsed());
+    if !json {
+        console::print(&figures.summary("none: nothing was written", &outlook.ready));
+    }
+    Ok(ended(job, &outlook.ready, &outlook.documents, outlook.limit.is_some()))
+}
+
+async fn extract(outlook: &Outlook, chunk: &Chunk, display: &mut ProgressDisplay, started: Instant) -> Result<()> {
+    let Outlook { context, documents, ready, ledger, .. } = outlook;
+    let known = match &outlook.store {
+        Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
+        _ => HashMap::new(),
+    };
+    let admission = Arc::new(Admission::new(known, Arc::clone(&outlook.replaced)));
+    let plan = reading_plan(context, documents, ready, chunk, admission).await?;
+    let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            next = rows.next() => match next {
+                // The counters have seen it.
+                Some(batch) => drop(batch.map_err(run_error)?),
+                None => return Ok(()),
+            },
+            _ = tick.tick() => display.show(&progress(ready, None, started.elapsed())),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `quarry try`: one text, at once. In: a text, what to look for, a model. Out: the text with its mentions marked, and a list of them. It
+//! may not touch a store.
+
+mod schema;
+mod screen;
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use crate::cli::TryArgs;
+use crate::console;
+use crate::engine::pipeline::{Row, SliceRows};
+use crate::error::{Error, Result};
+use crate::job::file::{ExtractSection, ModelSection};
+use crate::job::{Job, Ready};
+use crate::model::directory::ModelDirectory;
+use crate::model::find;
+use crate::mrc::mention::Mention;
+use crate::mrc::query::EntitySchema;
+
+/// What errors about the arguments begin with.
+const ORIGIN: &str = "quarry try";
+
+/// Asks about the text and prints what was found.
+pub fn command(arguments: &TryArgs) -> Result<u8> {
+    let text = text(arguments.text.as_deref())?;
+    let model = find::model(&arguments.model, &console::note)?;
+    let directory = ModelDirectory::open(&model)?;
+    let schema = schema::choose(arguments, directory.manifest())?;
+    let job = job(arguments, model, &directory, schema)?;
+    let ready = job.load(&console::note)?;
+    console::note(&format!("device {} ({}), flavour {}", ready.chosen.device, ready.chosen.reason, ready.flavour));
+    let (text, mentions) = ask(&ready, text)?;
+    let names: Vec<&str> = job.schema.types.iter().map(|one| one.name.as_str()).collect();
+    console::print(&if arguments.json {
+        json(&text, &mentions, &job.schema, &ready)?
+    } else {
+        screen::text(&text, &mentions, &names, console::colours())
+    });
+    Ok(0)
+}
+
+/// The text itself, the content of `@file`, or standard input.
+fn text(argument: Option<&str>) -> Result<String> {
+    let unreadable = |path: &str| {
+        let path = path.into();
+        |source: std::io::Error| Error::Read { path, source: source.into() }
+    };
+    match argument {
+        Some(named) if named.starts_with('@') => {
+            let path = &named[1..];
+            std::fs::read_to_string(Path::new(path)).map_err(unreadable(path))
+        }
+        Some(text) if text != "-" => Ok(text.to_owned()),
+        _ => {
+            if std::io::stdin().is_terminal() {
+                console::note("type a text; Ctrl-D ends it");
+            }
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(unreadable("standard input"))?;
+            Ok(text)
+        }
+    }
+}
+
+/// A job over one text, with windows as long as usual where the model takes them.
+fn job(arguments: &TryArgs, path: std::path::PathBuf, model: &ModelDirectory, schema: EntitySchema) -> Result<Job> {
+    let usual = ExtractSection { threshold: arguments.threshold, ..ExtractSection::default() };
+    let model_section = ModelSection { path, ..ModelSection::default() };
+    let short = ExtractSection { window_tokens: 8, overlap_tokens: 0, ..usual.clone() };
+    let (_, questions) = Job::over_text(ORIGIN, model_section.clone(), short, schema.clone())?.questions(model)?;
+    let room = model.manifest().max_length.saturating_sub(questions.longest_query(0));
+    let window_tokens = usual.window_tokens.min(room);
+    let overlap_tokens = usual.overlap_tokens.min(window_tokens / 4);
+    let job = Job::over_text(ORIGIN, model_section, ExtractSection { window_tokens, overlap_tokens, ..usual }, schema)?;
+    Ok(Job { device: arguments.device, ..job })
+}
+
+/// The text as a slice of one row.
+struct OneText(String);
+
+impl SliceRows for OneText {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn row(&self, _: usize) -> Row<'_> {
+        Row { has_id: true, text: Some(&self.0), replaced: false }
+    }
+}
+
+/// Sends the text through the chain of a run.
+fn ask(ready: &Ready, text: String) -> Result<(String, Vec<Mention>)> {
+    let mut found = None;
+    ready.extractor.run(std::iter::once(Ok(OneText(text))), |result| {
+        found = Some(result);
+        true
+    })?;
+    let lost = || Error::Engine { doing: "ask about the text".into(), source: "no answer came back".into() };
+    let mut result = found.ok_or_else(lost)?;
+    let document = result.documents.pop().ok_or_else(lost)?;
+    let mentions = document.outcome.map_err(|reject| Error::Input {
+        location: "the text".into(),
+        reason: reject.detail,
+        hint: "give a text with words in it".into(),
+    })?;
+    Ok((result.rows.0.clone(), mentions))
+}
+
+fn json(text: &str, mentions: &[Mention], schema: &EntitySchema, ready: &Ready) -> Result<String> {
+    let mention = |mention: &Mention| {
+        serde_json::json!({
+            "entity_type": schema.types[mention.entity_type].name,
+            "start_char": mention.chars.start,
+            "end_char": mention.chars.end,
+            "text": mention.bytes.of(text),
+            "score": mention.score,
+        })
+    };
+    let object = serde_json::json!({
+        "text": text,
+        "mentions": mentions.iter().map(mention).collect::<Vec<_>>(),
+        "types": schema.types,
+        "model": ready.spec.model,
+        "model_hash": ready.model_hash,
+        "device": ready.chosen.device.to_string(),
+        "flavour": ready.flavour,
+    });
+    serde_json::to_string_pretty(&object)
+        .map_err(|source| Error::Engine { doing: "write the mentions as JSON".into(), source: source.into() })
+}

@@ -1,0 +1,162 @@
+//! Mentions in their text. In: a text and its mentions. Out: the text with marks, and a table. It may not print.
+//!
+//! Without colours a mention is `[TYPE …]`, one within another too. With colours each type has its own and mentions are underlined; one
+//! within another stands in brackets of its colour.
+
+use std::fmt::Write as _;
+
+use crate::console::{Mark, PLAIN, columns, mark};
+use crate::mrc::mention::Mention;
+
+/// The marked text, and below it a row for each mention.
+pub(super) fn text(text: &str, mentions: &[Mention], names: &[&str], colours: bool) -> String {
+    let marked = if colours { coloured(text, mentions) } else { bracketed(text, mentions, names) };
+    if mentions.is_empty() {
+        return format!("{}\n\nnothing was found ({})", marked.trim_end(), names.join(", "));
+    }
+    let row = |mention: &Mention| {
+        let shown = mention.bytes.of(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let place = format!("{}–{}", mention.chars.start, mention.chars.end);
+        vec![shown, names[mention.entity_type].to_owned(), place, format!("{:.2}", mention.score)]
+    };
+    let table = columns(&["mention", "type", "characters", "score"], mentions.iter().map(row));
+    let legend: Vec<String> =
+        names.iter().enumerate().map(|(kind, name)| format!("{}{name}{PLAIN}", mark(Mark::Kind(kind)))).collect();
+    let legend = if colours { format!("\n{}\n", legend.join(" ")) } else { String::new() };
+    format!("{}\n{legend}\n{table}", marked.trim_end())
+}
+
+/// Where mentions begin and end, in order; at one place ends come before beginnings, and the longer begins first.
+fn borders(mentions: &[Mention]) -> Vec<(usize, Vec<&Mention>, Vec<&Mention>)> {
+    let mut places: Vec<usize> = mentions.iter().flat_map(|one| [one.bytes.start, one.bytes.end]).collect();
+    places.sort_unstable();
+    places.dedup();
+    let at = |place: usize| {
+        // What began last ends first.
+        let mut ends: Vec<&Mention> = mentions.iter().rev().filter(|one| one.bytes.end == place).collect();
+        ends.sort_by_key(|one| std::cmp::Reverse(one.bytes.start));
+        let mut begins: Vec<&Mention> = mentions.iter().filter(|one| one.bytes.start == place).collect();
+        begins.sort_by_key(|one| std::cmp::Reverse(one.bytes.end));
+        (place, ends, begins)
+    };
+    places.into_iter().map(at).collect()
+}
+
+fn bracketed(text: &str, mentions: &[Mention], names: &[&str]) -> String {
+    let crosses = |a: &Mention, b: &Mention| {
+        a.bytes.start < b.bytes.start && b.bytes.start < a.bytes.end && a.bytes.end < b.bytes.end
+    };
+    // Where mentions cross, a bracket alone does not say whose end it is.
+    let crossing = mentions.iter().any(|a| mentions.iter().any(|b| crosses(a, b)));
+    let mut marked = String::with_capacity(text.len() * 2);
+    let mut done = 0;
+    for (place, ends, begins) in borders(mentions) {
+        marked.push_str(&text[done..place]);
+        done = place;
+        for one in ends {
+            marked.push(']');
+            if crossing {
+                marked.push_str(names[one.entity_type]);
+            }
+        }
+        for one in begins {
+            marked.push('[');
+            marked.push_str(names[one.entity_type]);
+            marked.push(' ');
+        }
+    }
+    marked + &text[done..]
+}
+
+fn coloured(text: &str, mentions: &[Mention]) -> String {
+    let mut marked = String::with_capacity(text.len() * 2);
+    let mut open: Vec<&Mention> = Vec::new();
+    let mut done = 0;
+    let kind = |one: &Mention| mark(Mark::Kind(one.entity_type));
+    for (place, ends, begins) in borders(mentions) {
+        // Writing to a String cannot fail.
+        let _ = match open.last() {
+            Some(inner) => write!(marked, "{}{}{PLAIN}", kind(inner), &text[done..place]),
+            None => write!(marked, "{}", &text[done..place]),
+        };
+        done = place;
+        for one in ends {
+            let depth = open.iter().position(|other| std::ptr::eq(*other, one));
+            if let Some(depth) = depth {
+                open.remove(depth);
+                if depth > 0 {
+                    let _ = write!(marked, "{}]{PLAIN}", kind(one));
+                }
+            }
+        }
+        for one in begins {
+            if !open.is_empty() {
+                let _ = write!(marked, "{}[{PLAIN}", kind(one));
+            }
+            open.push(one);
+        }
+    }
+    marked + &text[done..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mrc::span::{ByteSpan, CharSpan};
+
+    fn mention(text: &str, part: &str, entity_type: usize) -> Mention {
+        let start = text.find(part).unwrap();
+        let chars = text[..start].chars().count();
+        Mention {
+            entity_type,
+            chars: CharSpan::new(chars, chars + part.chars().count()),
+            bytes: ByteSpan::new(start, start + part.len()),
+            score: 0.9,
+            window: 0,
+        }
+    }
+
+    #[test]
+    fn mentions_in_mentions_are_brackets_in_brackets() {
+        let text = "Zoë studied at the University of Oslo, Norway.";
+        let found = [
+            mention(text, "Zoë", 0),
+            mention(text, "University of Oslo", 1),
+            mention(text, "Oslo", 2),
+            mention(text, "Norway", 2),
+        ];
+        assert_eq!(
+            bracketed(text, &found, &["PER", "ORG", "LOC"]),
+            "[PER Zoë] studied at the [ORG University of [LOC Oslo]], [LOC Norway]."
+        );
+    }
+
+    #[test]
+    fn crossing_mentions_say_whose_end_it_is() {
+        let text = "Bank of New York City";
+        let found = [mention(text, "Bank of New York", 0), mention(text, "New York City", 1)];
+        assert_eq!(bracketed(text, &found, &["ORG", "LOC"]), "[ORG Bank of [LOC New York]ORG City]LOC");
+    }
+
+    #[test]
+    fn one_place_may_be_of_two_types() {
+        let text = "In Oslo.";
+        let found = [mention(text, "Oslo", 0), mention(text, "Oslo", 1)];
+        assert_eq!(bracketed(text, &found, &["LOC", "city"]), "In [LOC [city Oslo]].");
+        let shown = coloured(text, &found).replace(PLAIN, "}").replace(&mark(Mark::Kind(1)), "{1:");
+        assert_eq!(shown, "In {1:[}{1:Oslo}{1:]}.");
+    }
+
+    #[test]
+    fn colours_end_where_they_should() {
+        let text = "Bank of Oslo, Norway";
+        let found = [mention(text, "Bank of Oslo", 0), mention(text, "Oslo", 1), mention(text, "Norway", 1)];
+        let shown = coloured(text, &found).replace(PLAIN, "}");
+        let (first, second) = (mark(Mark::Kind(0)), mark(Mark::Kind(1)));
+        let shown = shown.replace(&first, "{0:").replace(&second, "{1:");
+        assert_eq!(shown, "{0:Bank of }{1:[}{1:Oslo}{1:]}, {1:Norway}");
+        // Without the marks it is the text again.
+        let plain = shown.replace("{0:", "").replace("{1:", "").replace('}', "").replace(['[', ']'], "");
+        assert_eq!(plain, text);
+    }
+}

@@ -1,0 +1,142 @@
+//! The files that start jobs at night, run as their schedulers run them where these are on the machine.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use crate::support::{Dir, project};
+
+/// Runs a program, or says that the test skips where there is none.
+fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    if output.is_err() {
+        eprintln!("skipped: there is no `{program}` on this machine");
+    }
+    output.ok()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A corpus of one day and a job as `jobs/nightly.toml` has it, over the small model.
+fn nightly(dir: &Dir) -> PathBuf {
+    dir.documents("corpus/dt=2026-01-31/a.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
+    let text = std::fs::read_to_string(project().join("jobs/nightly.toml")).unwrap();
+    let model = dir.small_model().display().to_string();
+    let schema = project().join("schemas/conll03.toml").display().to_string();
+    let text = text
+        .replace("\"models/default\"", &format!("\"{model}\"\ndevice = \"cpu\""))
+        .replace("\"schemas/conll03.toml\"", &format!("\"{schema}\""))
+        .replace("id = \"doc_id\"", "id = \"id\"");
+    dir.write("home/jobs/nightly.toml", &text)
+}
+
+/// The cron script over the job, with what is set; it is given up after two tries without a wait.
+fn cron(dir: &Dir, day: &str, quarry: &str) -> Output {
+    let job = dir.path("home/jobs/nightly.toml");
+    let mut command = Command::new("sh");
+    command.arg(project().join("jobs/cron/quarry-nightly.sh")).arg(job).args(["--set", "corpus=../corpus"]);
+    command.args(["--set", "store=../store"]).env("QUARRY", quarry).env("QUARRY_DATE", day);
+    command.env("QUARRY_LOGS", dir.path("logs")).env("QUARRY_TRIES", "2").env("QUARRY_WAIT", "0");
+    command.output().unwrap()
+}
+
+#[test]
+fn the_cron_script_runs_a_day_and_keeps_its_exit_code() {
+    let dir = Dir::new();
+    nightly(&dir);
+    let quarry = env!("CARGO_BIN_EXE_quarry");
+    let done = cron(&dir, "2026-01-31", quarry);
+    assert_eq!((done.status.code(), said(&done)), (Some(0), String::new()));
+    assert_eq!(dir.rows("store", "documents", "doc_id", ""), ["a"]);
+    let log = std::fs::read_to_string(dir.path("logs/nightly-2026-01-31.log")).unwrap();
+    assert!(log.contains("│ documents "), "{log}");
+
+    // A day without documents is for somebody to look at: no second try.
+    let missing = cron(&dir, "2026-02-01", quarry);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(
+        said(&missing).contains("nightly of 2026-02-01 ended with exit code 1 after 1 tries"),
+        "{}",
+        said(&missing)
+    );
+    assert!(said(&missing).contains("hint: files are known by their ending"), "{}", said(&missing));
+
+    dir.write("corpus/dt=2026-02-02/a.parquet", "no Parquet");
+    dir.documents("corpus/dt=2026-02-02/b.parquet", &[(Some("b"), Some("Berlin"))]);
+    let rejects = cron(&dir, "2026-02-02", quarry);
+    assert_eq!(rejects.status.code(), Some(3), "{}", said(&rejects));
+    assert!(said(&rejects).contains("is done, with unreadable files or too many rejects"), "{}", said(&rejects));
+
+    // While another run writes to the store there is a second try.
+    let lock = std::fs::OpenOptions::new().write(true).open(dir.path("store/.quarry.lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = cron(&dir, "2026-01-31", quarry);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("after 2 tries") && said(&refused).contains("is being written to"),
+        "{}",
+        said(&refused)
+    );
+}
+
+#[test]
+fn the_cron_script_starts_once_at_a_time() {
+    let dir = Dir::new();
+    nightly(&dir);
+    std::fs::create_dir_all(dir.path("logs")).unwrap();
+    let lock = std::fs::File::create(dir.path("logs/nightly.lock")).unwrap();
+    lock.lock().unwrap();
+    let second = cron(&dir, "2026-01-31", env!("CARGO_BIN_EXE_quarry"));
+    assert_eq!(second.status.code(), Some(75), "{}", said(&second));
+    assert!(said(&second).contains("still under way"), "{}", said(&second));
+    assert!(!dir.path("store").exists());
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let units =
+        ["quarry-nightly.service", "quarry-nightly.timer"].map(|unit| project().join("jobs/systemd").join(unit));
+    let units = units.map(|unit| unit.display().to_string());
+    let Some(output) = run("systemd-analyze", &["verify", &units[0], &units[1]]) else { return };
+    assert!(output.status.success() && said(&output).trim().is_empty(), "{}", said(&output));
+    let Some(output) = run("systemd-analyze", &["calendar", "*-*-* 02:15:00"]) else { return };
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_airflow_dag_is_python() {
+    let dag = project().join("jobs/airflow/quarry_dag.py").display().to_string();
+    let parse = "import ast, sys; ast.parse(open(sys.argv[1], encoding='utf-8').read())";
+    let Some(output) = run("python3", &["-c", parse, &dag]) else { return };
+    assert!(output.status.success(), "{}", said(&output));
+    let import = "import sys, runpy; import airflow.sdk; runpy.run_path(sys.argv[1])";
+    let Some(output) = run("python3", &["-c", import, &dag]) else { return };
+    if said(&output).contains("No module named 'airflow") {
+        eprintln!("skipped: Airflow is not on this machine");
+        return;
+    }
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_job_in_the_cron_job_of_kubernetes_is_one() {
+    let dir = Dir::new();
+    let text = std::fs::read_to_string(project().join("jobs/kubernetes/cronjob.yaml")).unwrap();
+    let job: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "  nightly.toml: |")
+        .skip(1)
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| &line[4..])
+        .collect();
+    let job = job.join("\n") + "\n";
+    let path = dir.write("nightly.toml", &job);
+    let set = [("date".to_owned(), "2026-01-31".to_owned())];
+    // Paths count from the folder of the image; here they are those of the project.
+    let home = project().display().to_string();
+    let here = job.replace("\"schemas/", &format!("\"{home}/schemas/"));
+    let path = if here == job { path } else { dir.write("here.toml", &here) };
+    let read = quarry::job::Job::read(&path, &set).unwrap();
+    assert_eq!(read.input.documents, "s3://corpus/news/dt=2026-01-31/*.parquet");
+}

@@ -1,0 +1,85 @@
+//! Spans of a run, as a collector and a trace viewer take them.
+
+use std::sync::{Arc, Mutex};
+
+use crate::http::{Response, serve};
+use crate::support::Dir;
+
+/// Paths and bodies.
+type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// A collector: where it is, and what was sent to it.
+fn collector() -> (String, Taken) {
+    let taken = Taken::default();
+    let sent = Arc::clone(&taken);
+    let port = serve(move |request| {
+        sent.lock().unwrap().push((request.path.clone(), request.body.clone()));
+        Response { status: "200 OK", headers: vec!["Content-Type: application/x-protobuf".into()], body: Vec::new() }
+    });
+    (format!("http://127.0.0.1:{port}"), taken)
+}
+
+fn has(body: &[u8], part: &[u8]) -> bool {
+    body.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn a_run_is_a_trace_under_its_caller_s() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    let (endpoint, taken) = collector();
+    let mut command = dir.command(&["run", &job]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+    command.env("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    dir.finish(command).ended(0);
+    let taken = taken.lock().unwrap();
+    assert!(!taken.is_empty() && taken.iter().all(|(path, _)| path == "/v1/traces"), "{}", taken.len());
+    let sent: Vec<u8> = taken.iter().flat_map(|(_, body)| body.clone()).collect();
+    for word in ["quarry", "run", "list the input", "load the model", "open the store", "extract", "commit", "done"] {
+        assert!(has(&sent, word.as_bytes()), "no `{word}`");
+    }
+    // The trace and the span that TRACEPARENT names.
+    assert!(has(&sent, b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"), "another trace");
+    assert!(has(&sent, b"\xb7\xad\x6b\x71\x69\x20\x33\x31"), "another parent");
+}
+
+#[test]
+fn a_collector_that_is_not_there_stops_nothing() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    let mut command = dir.command(&["run", &job]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    dir.finish(command).ended(0);
+    assert_eq!(dir.rows("store", "runs", "outcome", ""), ["done"]);
+    let mut command = dir.command(&["run", &job]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let said = dir.finish(command).ended(0).stderr();
+    assert!(said.contains("no traces are sent: the protocol `grpc`"), "{said}");
+}
+
+#[test]
+fn a_profile_is_a_file_for_a_trace_viewer_and_a_table_of_stages() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    let said = dir.quarry(&["run", &job, "--profile", "profile.json"]).ended(0).stdout();
+    let table = said.rsplit_once("stage (they overlap)").map(|(_, table)| table.to_owned()).unwrap_or_default();
+    for stage in ["start", "read", "tokenize", "inference", "decode", "write", "commit"] {
+        assert!(table.contains(stage), "no `{stage}` in {said}");
+    }
+    let events = std::fs::read_to_string(dir.path("profile.json")).unwrap();
+    let events: Vec<serde_json::Value> = serde_json::from_str(&events).unwrap();
+    for name in
+        ["run", "load the model", "read", "tokenize", "sort", "infer", "decode", "close a slice", "write", "commit"]
+    {
+        let count = |phase: &str| events.iter().filter(|one| one["name"] == name && one["ph"] == phase).count();
+        assert!(count("B") > 0 && count("B") == count("E"), "{name}: {} begin, {} end", count("B"), count("E"));
+    }
+    let error = dir.quarry(&["run", &job, "--profile", "none/profile.json"]).ended(2).error();
+    assert!(error.contains("cannot write `none/profile.json`"), "{error}");
+}
