@@ -1,0 +1,230 @@
+//! The stages of a run, each alone, and a whole job: `cargo bench`, or `cargo bench -- decode` for one of them.
+//!
+//! Documents are sentences of the demonstration's, drawn anew, with the lengths of news wire: a log-normal distribution of words
+//! whose logarithm has the mean 4.34 and the standard deviation 0.98, as the articles of Reuters-21578 have.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, AsArray, Float32Array, Int64Array, RecordBatch, StringArray};
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use quarry::engine::files::TableFiles;
+use quarry::engine::location::StoreLocation;
+use quarry::job::read_schema;
+use quarry::mrc::batch::{QueryBatch, batches};
+use quarry::mrc::decode::{DecodeRule, Logits, decode};
+use quarry::mrc::documents::Document;
+use quarry::mrc::mention::Mentions;
+use quarry::mrc::query::{Encoded, EntitySchema, Questions};
+use quarry::mrc::random::Random;
+use quarry::mrc::tokens::{Tokenizer, Words, segments};
+use quarry::mrc::window::{Window, WindowRule, Windows};
+use quarry::tables::Table;
+
+const DOCUMENTS: usize = 1000;
+const BATCH_TOKENS: usize = 8192;
+const RULE: WindowRule = WindowRule { tokens: 256, overlap: 64 };
+
+static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| texts(DOCUMENTS));
+static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+    let path = project("models/default/tokenizer.json");
+    Tokenizer::from_bytes(&std::fs::read(&path).expect("tokenizer.json"), &path, Words::Tokenizer).expect("a tokenizer")
+});
+static SCHEMA: LazyLock<EntitySchema> =
+    LazyLock::new(|| read_schema(&project("schemas/conll03.toml")).expect("a schema"));
+
+fn main() {
+    divan::main();
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Documents of many lengths, the same every time.
+fn texts(count: usize) -> Vec<String> {
+    let file = std::fs::File::open(project("jobs/demo/documents.parquet")).expect("the demonstration's documents");
+    let rows = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .expect("Parquet");
+    let bodies: Vec<String> = rows
+        .flat_map(|batch| {
+            let body = arrow::compute::cast(&batch.expect("rows")["body"], &arrow::datatypes::DataType::Utf8);
+            let body = body.expect("texts");
+            body.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let sentences: Vec<&str> = bodies.iter().flat_map(|body| body.split_inclusive(". ")).collect();
+    let mut random = Random::new(7, 0);
+    (0..count)
+        .map(|_| {
+            let words = (4.34 + 0.98 * random.normal()).exp().clamp(3.0, 5000.0) as usize;
+            let (mut text, mut length) = (String::new(), 0);
+            while length < words {
+                let sentence = sentences[random.below(sentences.len())];
+                length += sentence.split_whitespace().count();
+                text.push_str(sentence);
+            }
+            text
+        })
+        .collect()
+}
+
+fn bytes() -> BytesCount {
+    BytesCount::new(TEXTS.iter().map(String::len).sum::<usize>())
+}
+
+fn windows() -> Vec<Arc<Window>> {
+    TEXTS
+        .iter()
+        .flat_map(|text| {
+            let document = Document::admit(true, Some(text)).expect("a document");
+            Windows::new(&TOKENIZER, RULE, document).map(|window| window.expect("a window"))
+        })
+        .collect()
+}
+
+fn queries() -> Vec<Encoded> {
+    let questions = Questions::new(&SCHEMA, &TOKENIZER).expect("questions");
+    windows()
+        .iter()
+        .enumerate()
+        .flat_map(|(number, window)| questions.ask(number, window).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A batch, and logits that propose a candidate for every eighth token.
+fn answered() -> (QueryBatch, Logits) {
+    let batch = batches(queries(), BATCH_TOKENS).swap_remove(20);
+    let (rows, width) = (batch.queries.len(), batch.tokens());
+    let size = rows * width;
+    let mut random = Random::new(11, 0);
+    let mut values = |count: usize| (0..count).map(|_| random.normal() as f32 * 4.0).collect::<Vec<_>>();
+    let (start, end) = (values(size), values(size));
+    let places = batch.queries.iter().enumerate().flat_map(|(row, query)| {
+        (query.context_start()..query.len() - 1).step_by(8).map(move |place| [row, place, place])
+    });
+    let span_index: Vec<[usize; 3]> = places.collect();
+    let span = values(span_index.len());
+    (batch, Logits { start, end, span_index, span })
+}
+
+#[divan::bench]
+fn tokenize(bencher: Bencher<'_, '_>) {
+    bencher.counter(bytes()).bench(|| {
+        TEXTS
+            .iter()
+            .flat_map(|text| {
+                segments(text).map(|segment| TOKENIZER.tokenize(text, segment).expect("tokens").tokens.len())
+            })
+            .sum::<usize>()
+    });
+}
+
+#[divan::bench]
+fn tokenize_and_cut_windows(bencher: Bencher<'_, '_>) {
+    bencher.counter(bytes()).bench(windows);
+}
+
+#[divan::bench]
+fn ask_questions(bencher: Bencher<'_, '_>) {
+    let (windows, questions) = (windows(), Questions::new(&SCHEMA, &TOKENIZER).expect("questions"));
+    bencher
+        .counter(ItemsCount::new(windows.len()))
+        .bench(|| windows.iter().flat_map(|window| questions.ask(0, window)).map(|query| query.len()).sum::<usize>());
+}
+
+#[divan::bench]
+fn sort_into_batches(bencher: Bencher<'_, '_>) {
+    let queries = queries();
+    bencher
+        .counter(ItemsCount::new(queries.len()))
+        .with_inputs(|| queries.clone())
+        .bench_values(|queries| batches(queries, BATCH_TOKENS));
+}
+
+#[divan::bench]
+fn make_tensors(bencher: Bencher<'_, '_>) {
+    let batches = batches(queries(), BATCH_TOKENS);
+    let tokens: usize = batches.iter().map(QueryBatch::padded_tokens).sum();
+    bencher
+        .counter(ItemsCount::new(tokens))
+        .bench(|| batches.iter().map(|batch| batch.inputs().input_ids.len()).sum::<usize>());
+}
+
+#[divan::bench]
+fn decode_and_merge(bencher: Bencher<'_, '_>) {
+    let (batch, logits) = answered();
+    let rule = DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+    bencher.counter(ItemsCount::new(batch.queries.len())).bench(|| {
+        let mut found = 0;
+        for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
+            let mut mentions = Mentions::default();
+            mentions.add(query, &answer);
+            found += mentions.finish(&TEXTS[0], true).len();
+        }
+        found
+    });
+}
+
+#[divan::bench]
+fn write_entities(bencher: Bencher<'_, '_>) {
+    const ROWS: usize = 10_000;
+    let strings = |value: &dyn Fn(usize) -> String| -> ArrayRef {
+        Arc::new((0..ROWS).map(|row| Some(value(row))).collect::<StringArray>())
+    };
+    let integers = |value: &dyn Fn(usize) -> usize| -> ArrayRef {
+        Arc::new((0..ROWS).map(|row| value(row) as i64).collect::<Int64Array>())
+    };
+    let columns: Vec<ArrayRef> = vec![
+        strings(&|row| format!("document-{}", row / 7)),
+        strings(&|row| ["ORG", "PER", "LOC", "MISC"][row % 4].to_owned()),
+        integers(&|row| row % 900),
+        integers(&|row| row % 900 + 12),
+        strings(&|row| TEXTS[row % DOCUMENTS].chars().take(12).collect()),
+        Arc::new((0..ROWS).map(|row| Some(row as f32 / ROWS as f32)).collect::<Float32Array>()),
+        integers(&|_| 0),
+        strings(&|_| "run".to_owned()),
+        integers(&|_| 1),
+    ];
+    let schema = Table::Entities.file_schema(&arrow::datatypes::DataType::Utf8);
+    let rows = RecordBatch::try_new(schema, columns).expect("rows of the table");
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = StoreLocation::parse(folder.path().to_str().expect("a path")).expect("a store");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        runtime.block_on(async {
+            let mut files = TableFiles::new(Table::Entities, &location, "spec");
+            files.write(&rows).await.expect("written");
+            files.finish().await.expect("a file").map(|file| file.bytes)
+        })
+    });
+}
+
+/// The program itself on 200 documents with the model of the project on the CPU: Parquet in, tables out, start included.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn whole_job(bencher: Bencher<'_, '_>) {
+    const COUNT: usize = 200;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ids: ArrayRef = Arc::new((0..COUNT).map(|number| Some(number.to_string())).collect::<StringArray>());
+    let texts: ArrayRef = Arc::new(TEXTS.iter().take(COUNT).map(Some).collect::<StringArray>());
+    let rows = RecordBatch::try_from_iter([("id", ids), ("body", texts)]).expect("rows");
+    let file = std::fs::File::create(folder.path().join("documents.parquet")).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).expect("Parquet");
+    writer.write(&rows).expect("written");
+    writer.close().expect("closed");
+    let job = "[input]\ndocuments = 'documents.parquet'\nid = 'id'\ntext = 'body'\n[entities]\nschema = 'schemas/conll03.toml'\n\
+               [model]\npath = 'models/default'\ndevice = 'cpu'\n[store]\npath = '${store}'\n";
+    std::fs::write(folder.path().join("job.toml"), job).expect("a job");
+    let mut number = 0;
+    bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
+        number += 1;
+        let mut run = Command::new(env!("CARGO_BIN_EXE_quarry"));
+        run.args(["run", "job.toml", "--set", &format!("store=store-{number}")]).current_dir(folder.path());
+        assert!(run.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program").success());
+    });
+}
