@@ -100,10 +100,14 @@ pub struct RunArgs {
     /// Fills `${KEY}` in the job file; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// Where the store has rows of another model, schema or setting: extract everything anew beside them, and drop them at the
-    /// end. A replacement that was killed goes on without it.
+    /// Where the store has rows of another model, schema or setting: extract everything anew beside them, and drop them once all
+    /// their files are read anew. A replacement that was killed, or that read a part of the files, goes on without it.
     #[arg(long)]
     pub replace: bool,
+    /// At the end of a replacement, drop also old rows of files that were not read anew. Without it they stay, and stay in force, until a
+    /// run has read their files.
+    #[arg(long)]
+    pub drop_missing: bool,
     /// Say what the run would do (files, documents, windows, queries, about how long), and the plan, instead of running it.
     #[arg(long, conflicts_with = "dry_run")]
     pub explain: bool,
@@ -113,7 +117,7 @@ pub struct RunArgs {
     /// Extract and show the closing table, but write nothing: no store is made or changed.
     #[arg(long)]
     pub dry_run: bool,
-    /// Print one JSON object, also where the run fails or is stopped, instead of the closing table (README.md names its keys).
+    /// Print one JSON object, also where the run fails or is stopped, instead of the closing table (docs/nightly.md names its keys).
     #[arg(long)]
     pub json: bool,
     /// At the end, write the run's figures there for Prometheus (node exporter's textfile collector; the name ends in .prom).

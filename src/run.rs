@@ -143,12 +143,7 @@ struct Run {
     ledger: ledger::Ledger,
     /// Whether it extracts under a new specification beside the old.
     replaces: bool,
-    /// The most documents it reads.
-    limit: Option<u64>,
-    /// Whether programs read the end, and no table is printed.
-    json: bool,
-    /// Whether to say where the time went.
-    profile: bool,
+    arguments: RunArgs,
 }
 
 async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>) -> Result<Ended> {
@@ -206,9 +201,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
         store,
         ledger,
         replaces,
-        limit: arguments.limit,
-        json: arguments.json,
-        profile: arguments.profile.is_some(),
+        arguments,
     };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
@@ -260,10 +253,10 @@ impl Run {
         if worked {
             self.tidy().instrument(info_span!("compact and clean")).await;
         }
-        if !self.json {
+        if !self.arguments.json {
             console::print(&figures.summary(&self.store.location().to_string(), &self.ready));
         }
-        if self.profile && !self.json {
+        if self.arguments.profile.is_some() && !self.arguments.json {
             console::print(&figures.profile(&self.ready));
         }
         Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))

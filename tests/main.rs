@@ -7,6 +7,7 @@ mod architecture;
 mod conll;
 mod cuda;
 mod damage;
+mod docs;
 mod doctor;
 mod engines;
 mod errors;

@@ -249,6 +249,38 @@ fn another_specification_replaces_the_old_rows_when_asked_to() {
 }
 
 #[test]
+fn a_replacement_of_some_files_drops_nothing_of_the_others() {
+    let dir = Dir::new();
+    dir.documents("docs/dt=1/a.parquet", &["a", "b", "c"].map(|id| (Some(id), Some("Ada met Babbage ."))));
+    dir.documents("docs/dt=2/a.parquet", &["d", "e"].map(|id| (Some(id), Some("London , yesterday ."))));
+    let model = dir.small_model().display().to_string();
+    let whole = job(&dir, "docs", "store", &model, "");
+    dir.quarry(&["run", &whole]).ended(0);
+    let specs = |view: &str| dir.rows("store", view, "count(DISTINCT spec_id), count(*)", "");
+    assert_eq!(specs("documents"), ["1|5"]);
+    let day = |number: usize| {
+        let text = std::fs::read_to_string(&whole).unwrap();
+        let day = dir.path(&format!("docs/dt={number}")).display().to_string();
+        let text = text.replace(&format!("'{}'", dir.path("docs").display()), &format!("'{day}/*.parquet'"));
+        dir.write(&format!("day-{number}.toml"), &format!("{text}\n[extract]\nthreshold = 0.6\n")).display().to_string()
+    };
+    let said = dir.quarry(&["run", &day(1), "--replace"]).ended(0).stderr();
+    assert!(said.contains("2 document(s) of 1 file(s)") && said.contains("--drop-missing"), "{said}");
+    assert_eq!((specs("documents"), specs("current_documents")), (vec!["2|8".into()], vec!["1|5".into()]));
+    // The next night goes on with it, and when all is read anew the old rows go.
+    dir.quarry(&["run", &day(2)]).ended(0);
+    assert_eq!((specs("documents"), specs("current_documents")), (vec!["1|5".into()], vec!["1|5".into()]));
+    assert_eq!(dir.rows("store", "runs", "DISTINCT spec_id", "").len(), 2);
+
+    // A file that is gone is let go when that is said.
+    std::fs::remove_dir_all(dir.path("docs/dt=2")).unwrap();
+    dir.quarry(&["run", &whole, "--replace"]).ended(0);
+    assert_eq!((specs("documents"), specs("current_documents")), (vec!["2|8".into()], vec!["1|5".into()]));
+    dir.quarry(&["run", &whole, "--drop-missing"]).ended(0);
+    assert_eq!((specs("documents"), specs("current_documents")), (vec!["1|3".into()], vec!["1|3".into()]));
+}
+
+#[test]
 fn two_runs_on_one_store_do_not_mix() {
     let dir = Dir::new();
     corpus(&dir, "docs.parquet", 0, 12_000, &mut Random(3));

@@ -8,7 +8,7 @@ use clap::Args;
 /// Say what works here and what does not: machine, ONNX Runtime, model, input, store.
 ///
 /// Every line is `ok`, `warning` (it works, but) or `fix` (a run would fail), each with a sentence on what to do. It takes three
-/// seconds at the most (see --within): what does not answer by then is said to. Nothing is written or fetched. The exit code is 1 where something
+/// seconds at the most (see --within): what does not answer by then is said to. Nothing is fetched, and nothing written but the program's own cache. The exit code is 1 where something
 /// must be fixed.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {

@@ -8,9 +8,12 @@ use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
+use glob::MatchOptions;
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::attach::first_line;
@@ -104,14 +107,20 @@ impl Listing {
         let objects = store_of(context, &base.object_store())
             .map_err(|reason| refuse(reason, "name a path, or a URL that begins with s3://, gs:// or az://"))?;
         let state = context.state();
-        let listed = base.list_all_files(&state, objects.as_ref(), "").await;
+        // The engine's own globs leave `key=value` folders out of what they match, so it lists everything and the glob is ours.
+        let everything = match base.get_glob() {
+            Some(_) => base.clone().with_glob("*").map_err(|error| refuse(first_line(&error), "mend the glob"))?,
+            None => base.clone(),
+        };
+        let listed = everything.list_all_files(&state, objects.as_ref(), "").await;
         let mut listed: Vec<ObjectMeta> = match listed {
             Ok(stream) => stream.try_collect().await,
             Err(error) => Err(error),
         }
-        .map_err(|error| refuse(first_line(&error), "check that the path is right and that you may read it"))?;
-        let visible = |meta: &ObjectMeta| meta.location.filename().is_some_and(|name| !name.starts_with(['.', '_']));
-        listed.retain(|meta| visible(meta) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection()));
+        .map_err(|error| unlisted(documents, error))?;
+        listed.retain(|meta| {
+            wanted(&base, &meta.location) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection())
+        });
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         let endings = "files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv";
         let Some(first) = listed.first() else {
@@ -137,6 +146,38 @@ impl Listing {
         let files = listed.into_iter().map(file).collect();
         Ok(Self { documents: documents.to_owned(), format, objects: base.object_store(), prefix, files })
     }
+}
+
+/// Whether a path is one that a listing means: a match of its glob, in which no `*` stands for a slash, or anything in its folder;
+/// but nothing hidden, as programs keep what is not done yet (`_temporary`, `_delta_log`, `.part`).
+fn wanted(base: &ListingTableUrl, location: &Path) -> bool {
+    let Some(parts) = base.strip_prefix(location) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    if parts.is_empty() {
+        // The file itself that the job names.
+        return true;
+    }
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+    let matches = base.get_glob().as_ref().is_none_or(|glob| glob.matches_with(&parts.join("/"), options));
+    matches && !parts.iter().any(|part| part.starts_with(['.', '_']))
+}
+
+/// A listing that failed: something to mend, or a store that may answer another time.
+fn unlisted(documents: &str, error: DataFusionError) -> Error {
+    use object_store::Error::{InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
+    let lasting = match error.find_root() {
+        DataFusionError::ObjectStore(cause) => {
+            matches!(
+                **cause,
+                InvalidPath { .. } | NotFound { .. } | NotSupported { .. } | PermissionDenied { .. } | Unauthenticated { .. }
+            )
+        }
+        _ => true,
+    };
+    if lasting {
+        return refused(documents, first_line(&error), "check that the path is right and that you may read it");
+    }
+    Error::Engine { doing: format!("list the documents at `{documents}`"), source: error.into() }
 }
 
 /// An error about the documents.
@@ -191,4 +232,35 @@ pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(
     let pattern = glob.map(glob::Pattern::new).transpose().map_err(|error| refuse(error.to_string()))?;
     let url = ListingTableUrl::try_new(parsed, pattern).map_err(|error| refuse(error.strip_backtrace()))?;
     Ok((url, prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::session::{SessionSettings, session};
+
+    #[tokio::test]
+    async fn a_folder_is_all_that_is_in_it_and_a_star_ends_at_a_slash() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["a.csv", "b/c.csv", "b/d/e.csv", "dt=1/f.csv", "dt=2/g.csv", "_temporary/h.csv", "b/.i.csv", "j.txt"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "id,body\n").unwrap();
+        }
+        let root = folder.path().to_str().unwrap();
+        let found = async |documents: &str| {
+            let context = session(&SessionSettings::default()).unwrap();
+            let listing = Listing::find(&context, &format!("{root}{documents}")).await.unwrap();
+            listing.files.iter().map(|file| file.path.replacen(root, "", 1)).collect::<Vec<_>>()
+        };
+        for all in ["", "/", "/**/*.csv"] {
+            assert_eq!(found(all).await, ["/a.csv", "/b/c.csv", "/b/d/e.csv", "/dt=1/f.csv", "/dt=2/g.csv"], "{all}");
+        }
+        assert_eq!(found("/*.csv").await, ["/a.csv"]);
+        assert_eq!(found("/b").await, ["/b/c.csv", "/b/d/e.csv"]);
+        assert_eq!(found("/dt=*/*.csv").await, ["/dt=1/f.csv", "/dt=2/g.csv"]);
+        assert_eq!(found("/dt=2/*.csv").await, ["/dt=2/g.csv"]);
+        assert_eq!(found("/*/c.csv").await, ["/b/c.csv"]);
+        assert_eq!(found("/b/.i.csv").await, ["/b/.i.csv"]);
+    }
 }

@@ -51,6 +51,8 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_information_schema(true);
     // Texts are the largest column by far: decode them only in rows that pass the filters on the others.
     config.options_mut().execution.parquet.pushdown_filters = true;
+    // A folder is all that is in it.
+    config.options_mut().execution.listing_table_ignore_subdirectory = false;
     if let Some(partitions) = settings.target_partitions {
         config = config.with_target_partitions(partitions.max(1));
     }

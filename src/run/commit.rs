@@ -9,8 +9,9 @@ use arrow::compute::cast;
 use chrono::Utc;
 use tracing::{Instrument as _, info_span};
 
-use super::Run;
 use super::extract::failed;
+use super::{Run, known};
+use crate::console;
 use crate::engine::admit::{Admission, Changed};
 use crate::engine::chunk::Chunk;
 use crate::engine::commit::Commit;
@@ -78,7 +79,7 @@ impl Run {
             Some(cut) => (cut.commit, cut.files),
             // Nothing was new up to here; without a finished file there is nothing to say either.
             // But where the limit is, the next run must not look at the same documents again.
-            None if sources.is_empty() && self.limit.is_none() => return Ok(()),
+            None if sources.is_empty() && self.arguments.limit.is_none() => return Ok(()),
             None => (self.next_commit(), Vec::new()),
         };
         cut_files.extend(self.refusals(&broken, number).await?);
@@ -155,6 +156,17 @@ impl Run {
     /// The last commit of a replacement: rows of other specifications go.
     pub(super) async fn drop_others(&mut self) -> Result<()> {
         self.store.catch_up(&Table::ALL).await?;
+        if !self.arguments.drop_missing
+            && let Some((documents, files, example)) = known::not_read_anew(&self.context, &self.store, &self.ready.spec_id).await?
+        {
+            console::warn(&format!(
+                "the old rows stay, and stay in force: {} document(s) of {} file(s), such as `{example}`, are not read anew yet; run the job over \
+                 them too, or say --drop-missing to let them go",
+                console::thousands(documents),
+                console::thousands(files)
+            ));
+            return Ok(());
+        }
         let dropped = self.store.drop_other_specs(&self.ready.spec_id).await?;
         if dropped.replaced.is_empty() {
             return Ok(());

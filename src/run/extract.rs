@@ -89,14 +89,14 @@ impl Run {
         let mut replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
-        let limit = match self.limit {
+        let limit = match self.arguments.limit {
             Some(count) => {
                 let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
                 self.documents.place_behind(&self.context, &whole, count).await?
             }
             None => None,
         };
-        let total = if limit.is_some() { self.limit } else { total };
+        let total = if limit.is_some() { self.arguments.limit } else { total };
         let mut display = ProgressDisplay::new(style, total);
         let mut reached = Position::default();
         let commit_documents = job.file.store.commit_documents;

@@ -11,10 +11,12 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
 use crate::console;
+use super::ledger::PARTIAL;
 use crate::engine::admit::Replaced;
 use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;
-use crate::engine::query::{plan, words};
+use crate::engine::query::{numbers, plan, query_store, whole, words};
+use crate::engine::session::register_store;
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
 
@@ -113,6 +115,33 @@ pub(super) async fn find_broken(
         found = true;
     }
     if found { Ok(()) } else { Err(error) }
+}
+
+/// What a replacement has not come to: documents of other specifications that neither their file nor their id brought back under
+/// `spec_id`. How many, of how many files, and one of these; none where there are none.
+pub(super) async fn not_read_anew(
+    context: &SessionContext,
+    store: &Store,
+    spec_id: &str,
+) -> Result<Option<(u64, u64, String)>> {
+    register_store(context, store).await?;
+    // Files first, for they are few: only where one is missing are ids compared.
+    let unread = format!(
+        "SELECT source, doc_id FROM documents WHERE spec_id <> '{spec_id}' AND source NOT IN
+         (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome <> '{PARTIAL}')"
+    );
+    let count = query_store(context, store.location(), &format!("SELECT count(*) FROM ({unread})")).await?;
+    if numbers(&count) == [0] {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT count(*), count(DISTINCT source), min(source) FROM ({unread}) AS unread WHERE NOT EXISTS
+         (SELECT 1 FROM documents AS anew WHERE anew.spec_id = '{spec_id}' AND anew.doc_id = unread.doc_id)"
+    );
+    let found = query_store(context, store.location(), &sql).await?;
+    let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    let (documents, files) = (whole(batch, 0, 0) as u64, whole(batch, 1, 0) as u64);
+    Ok((documents > 0).then_some((documents, files, words(batch, 2)?.remove(0))))
 }
 
 /// Makes a chunk's (source, row, `doc_id`) known as the table `input`.

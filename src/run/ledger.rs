@@ -20,7 +20,7 @@ use crate::tables::SourceRow;
 /// The outcome of a file that was read to its end.
 const DONE: &str = "done";
 /// The outcome of a file that a commit ended in the midst of; its `rows` are those before that place.
-const PARTIAL: &str = "partial";
+pub(super) const PARTIAL: &str = "partial";
 
 /// An earlier visit to a file.
 #[derive(Debug)]

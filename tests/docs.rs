@@ -1,0 +1,101 @@
+//! What the guides say, held against the program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use quarry::cli::Cli;
+use quarry::mrc::documents::RejectReason;
+
+use crate::support::project;
+
+/// README.md, CONTRIBUTING.md and the guides.
+fn pages() -> Vec<(PathBuf, String)> {
+    let guides = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let front = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| project().join(name));
+    guides.chain(front).map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// A heading as the address of its place in a page.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .to_lowercase()
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
+        .collect::<String>();
+    kept.trim().replace(' ', "-")
+}
+
+#[test]
+fn every_kind_of_error_and_every_reason_has_its_way_out() {
+    let source = fs::read_to_string(project().join("src/error.rs")).unwrap();
+    let body = source.split_once("pub enum Error {").unwrap().1.split_once("\n}").unwrap().0;
+    let variants: BTreeSet<&str> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.split_once(" {").map(|(name, _)| name))
+        .filter(|name| name.starts_with(char::is_uppercase))
+        .collect();
+    assert!(variants.len() > 15, "{variants:?}");
+    let page = fs::read_to_string(project().join("docs/errors.md")).unwrap();
+    let headings = page.lines().filter(|line| line.starts_with("## "));
+    let told: BTreeSet<&str> = headings
+        .filter_map(|line| line.split_once("(`").and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| name))
+        .collect();
+    assert_eq!(variants, told);
+    for reason in RejectReason::ALL {
+        assert!(page.contains(&format!("`{}`", reason.as_str())), "docs/errors.md has no `{}`", reason.as_str());
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for (path, text) in pages() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, place) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(file.exists(), "{}: `{target}`", path.display());
+            if !place.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|line| anchor(line.trim_start_matches('#')) == place),
+                    "{}: `{target}`",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_have_the_options_that_pages_give_them() {
+    let program = Cli::command();
+    let global: BTreeSet<&str> = program.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    let mut checked = 0;
+    for (path, text) in pages() {
+        // A command goes on in the next line behind a backslash.
+        let text = text.replace("\\\n", " ");
+        for command in text.lines().flat_map(|line| line.split("quarry ").skip(1)) {
+            let command = command.split(['`', '#', '|']).next().unwrap_or_default();
+            let mut words = command.split_whitespace();
+            let Some(verb) = words.next().and_then(|verb| program.find_subcommand(verb)) else { continue };
+            let known: BTreeSet<&str> = verb.get_arguments().filter_map(|argument| argument.get_long()).collect();
+            for word in words.filter_map(|word| word.trim_start_matches(['[', '(']).strip_prefix("--")) {
+                let option: String =
+                    word.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
+                if option.is_empty() {
+                    continue;
+                }
+                let there = known.contains(option.as_str()) || global.contains(option.as_str()) || option == "help";
+                assert!(there, "{}: `quarry {}` has no --{option}", path.display(), verb.get_name());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
