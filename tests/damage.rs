@@ -214,6 +214,11 @@ fn a_damaged_tokenizer_of_any_kind_is_an_error_or_works() {
         std::fs::write(root.join("tokenizer.json"), serde_json::to_vec(kind).unwrap()).unwrap();
         outcome(&root).unwrap().unwrap_or_else(|error| panic!("{number}: {error:?}"));
     }
+    // A prefix longer than the parts of a word, which the library subtracts it from.
+    let mut bpe = kinds.iter().find(|kind| kind["model"]["type"] == "BPE").unwrap().clone();
+    bpe["model"]["continuing_subword_prefix"] = json!("[UNK]");
+    std::fs::write(root.join("tokenizer.json"), serde_json::to_vec(&bpe).unwrap()).unwrap();
+    holds(&root, "a long prefix").unwrap();
     proptest!(ProptestConfig::with_cases(800), |(seed: u64, kind in 0..kinds.len())| {
         let mut random = Random(seed);
         let mut tokenizer = kinds[kind].clone();

@@ -4,6 +4,7 @@
 //! A text is cut into segments of at most [`SEGMENT_BYTES`] at white space, where no tokenizer joins what it separates, so
 //! memory does not grow with the document and no text is ever truncated.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -137,7 +138,8 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str) -> Result<tokenizers::Encoding, Reject> {
-        self.inner.encode(text, false).map_err(|cause| Reject::new(RejectReason::Tokenizer, cause.to_string()))
+        let encoded = guarded(|| self.inner.encode(text, false));
+        encoded.map_err(|cause| Reject::new(RejectReason::Tokenizer, cause.to_string()))
     }
 }
 
@@ -146,7 +148,16 @@ pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     let failed = |source| Error::Tokenizer { path: path.into(), source };
     // The library panics where a part of the file is no JSON, so that is asked first.
     serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
-    tokenizers::Tokenizer::from_bytes(json).map_err(failed)
+    guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
+}
+
+/// Asks the library, which panics over some files that are JSON but make no sense (a prefix longer than a word of its own model).
+fn guarded<T>(ask: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(format!("the tokenizers library stopped at it: {text}").into())
+    })
 }
 
 impl FromStr for Words {
