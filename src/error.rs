@@ -110,7 +110,9 @@ impl Error {
                 Some("the model directory needs a tokenizer.json as the `tokenizers` library writes it")
             }
             Self::Inference { .. } => Some("run with `--log debug` to see ONNX Runtime's own messages"),
-            Self::Store { .. } => Some("nothing was lost: start the run again once the store can be reached and has room"),
+            Self::Store { .. } => {
+                Some("nothing was lost: start the run again once the store can be reached and has room")
+            }
             Self::Conflict { .. } => {
                 Some("what this run committed is kept: let the other run end, then start this one again")
             }

@@ -191,18 +191,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     if !documents.files.is_empty() {
         store.expect_ids(&documents.id_type)?;
     }
-    let mut run = Run {
-        id,
-        started_at,
-        started,
-        context,
-        documents,
-        ready,
-        store,
-        ledger,
-        replaces,
-        arguments,
-    };
+    let mut run = Run { id, started_at, started, context, documents, ready, store, ledger, replaces, arguments };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
         console::note(&format!(

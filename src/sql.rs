@@ -36,7 +36,7 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
         None => {}
     }
     let asked = runtime.block_on(Asked::open(arguments))?;
-    let mut asking = runtime.block_on(async { Asking::new(asked, output) })?;
+    let mut asking = Asking::new(asked, output)?;
     let answered = if shell {
         shell::run(&runtime, &mut asking)
     } else {

@@ -169,7 +169,11 @@ fn unlisted(documents: &str, error: DataFusionError) -> Error {
         DataFusionError::ObjectStore(cause) => {
             matches!(
                 **cause,
-                InvalidPath { .. } | NotFound { .. } | NotSupported { .. } | PermissionDenied { .. } | Unauthenticated { .. }
+                InvalidPath { .. }
+                    | NotFound { .. }
+                    | NotSupported { .. }
+                    | PermissionDenied { .. }
+                    | Unauthenticated { .. }
             )
         }
         _ => true,
@@ -242,7 +246,9 @@ mod tests {
     #[tokio::test]
     async fn a_folder_is_all_that_is_in_it_and_a_star_ends_at_a_slash() {
         let folder = tempfile::tempdir().unwrap();
-        for path in ["a.csv", "b/c.csv", "b/d/e.csv", "dt=1/f.csv", "dt=2/g.csv", "_temporary/h.csv", "b/.i.csv", "j.txt"] {
+        for path in
+            ["a.csv", "b/c.csv", "b/d/e.csv", "dt=1/f.csv", "dt=2/g.csv", "_temporary/h.csv", "b/.i.csv", "j.txt"]
+        {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "id,body\n").unwrap();

@@ -42,6 +42,7 @@
 //! | [`objects`] | a URL in SQL → its object store |
 //! | [`views`] | views that answer what is asked most |
 //! | [`session`] | DataFusion's session, its limits, tables and views |
+//! | `yielding` | joins that can be cancelled |
 
 pub mod admit;
 pub mod attach;
@@ -82,3 +83,4 @@ pub mod store;
 mod transact;
 pub mod views;
 pub mod write;
+mod yielding;

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -11,6 +12,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use super::location::StoreLocation;
 use super::objects::ObjectStores;
 use super::store::Store;
+use super::yielding::YieldingJoins;
 use crate::error::{Error, Result};
 use crate::tables::Table;
 
@@ -65,7 +67,8 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
             runtime.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_CONSUMERS)));
     }
     let runtime = runtime.build_arc().map_err(|cause| failed("set up the query engine", cause))?;
-    Ok(SessionContext::new_with_config_rt(config, runtime))
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(YieldingJoins)).build()))
 }
 
 /// Lets a session read from where `location` lies.

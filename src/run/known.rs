@@ -10,8 +10,8 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
-use crate::console;
 use super::ledger::PARTIAL;
+use crate::console;
 use crate::engine::admit::Replaced;
 use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::asked::{Asked, Event};
 use super::fault::explain;
@@ -32,19 +33,17 @@ pub(super) struct Asking {
 
 /// Ctrl-C and SIGTERM. A shell leaves SIGTERM alone: it shall end it while it waits for a line, too.
 struct Interrupt {
-    interrupt: Signal,
-    terminate: Option<Signal>,
+    /// The signal's name, and the exit code of a program that it ends.
+    heard: mpsc::UnboundedReceiver<(&'static str, u8)>,
 }
 
 impl Asking {
-    /// Needs a runtime: it listens to signals from now on.
+    /// It listens to signals from now on.
     pub(super) fn new(asked: Asked, output: Output) -> Result<Self> {
-        let failed =
-            |source: std::io::Error| Error::Engine { doing: "listen to signals".into(), source: source.into() };
-        let interrupt = Interrupt {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: if output.shell { None } else { Some(signal(SignalKind::terminate()).map_err(failed)?) },
-        };
+        let interrupt = Interrupt::listen(!output.shell).map_err(|source: std::io::Error| Error::Engine {
+            doing: "listen to signals".into(),
+            source: source.into(),
+        })?;
         Ok(Self { asked, output, interrupt, depth: 0 })
     }
 
@@ -116,16 +115,38 @@ impl Asking {
 }
 
 impl Interrupt {
+    /// Listens on a thread of its own: a query may keep every thread of the engine's runtime busy.
+    fn listen(terminate: bool) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (sender, heard) = mpsc::unbounded_channel();
+        let entered = runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = if terminate { Some(signal(SignalKind::terminate())?) } else { None };
+        drop(entered);
+        let listen = async move {
+            loop {
+                let signal = tokio::select! {
+                    _ = interrupt.recv() => ("Ctrl-C", 130),
+                    () = terminated(terminate.as_mut()) => ("SIGTERM", 143),
+                };
+                if sender.send(signal).is_err() {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
+        Ok(Self { heard })
+    }
+
     /// What was pressed before now is no answer to what comes.
     fn forget(&mut self) {
-        use futures::FutureExt;
-        while self.interrupt.recv().now_or_never().flatten().is_some() {}
+        while self.heard.try_recv().is_ok() {}
     }
 
     async fn wait(&mut self) -> Error {
-        tokio::select! {
-            _ = self.interrupt.recv() => Error::Stopped { signal: "Ctrl-C", exit_code: 130 },
-            () = terminated(self.terminate.as_mut()) => Error::Stopped { signal: "SIGTERM", exit_code: 143 },
+        match self.heard.recv().await {
+            Some((signal, exit_code)) => Error::Stopped { signal, exit_code },
+            None => std::future::pending().await,
         }
     }
 }
