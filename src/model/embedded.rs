@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub const NAME: &str = "models/default";
 
 /// The folder's files. What describes them is last: where it is, the others are.
-const FILES: [(&str, &[u8]); 4] = [
+static FILES: [(&str, &[u8]); 4] = [
     ("config.json", include_bytes!("../../models/default/config.json")),
     ("tokenizer.json", include_bytes!("../../models/default/tokenizer.json")),
     ("model.safetensors", include_bytes!("../../models/default/model.safetensors")),
