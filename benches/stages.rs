@@ -78,23 +78,18 @@ fn bytes() -> BytesCount {
     BytesCount::new(TEXTS.iter().map(String::len).sum::<usize>())
 }
 
-fn windows() -> Vec<Arc<Window>> {
-    TEXTS
-        .iter()
-        .flat_map(|text| {
-            let document = Document::admit(true, Some(text)).expect("a document");
-            Windows::new(&TOKENIZER, RULE, document).map(|window| window.expect("a window"))
-        })
-        .collect()
+/// Windows, with the numbers of their documents.
+fn windows() -> Vec<(usize, Arc<Window>)> {
+    let cut = |(number, text): (usize, &'static String)| {
+        let document = Document::admit(true, Some(text)).expect("a document");
+        Windows::new(&TOKENIZER, RULE, document).map(move |window| (number, window.expect("a window")))
+    };
+    TEXTS.iter().enumerate().flat_map(cut).collect()
 }
 
 fn queries() -> Vec<Encoded> {
     let questions = Questions::new(&SCHEMA, &TOKENIZER).expect("questions");
-    windows()
-        .iter()
-        .enumerate()
-        .flat_map(|(number, window)| questions.ask(number, window).collect::<Vec<_>>())
-        .collect()
+    windows().iter().flat_map(|(number, window)| questions.ask(*number, window).collect::<Vec<_>>()).collect()
 }
 
 /// A batch, and logits that propose a candidate for every eighth token.
@@ -133,9 +128,13 @@ fn tokenize_and_cut_windows(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn ask_questions(bencher: Bencher<'_, '_>) {
     let (windows, questions) = (windows(), Questions::new(&SCHEMA, &TOKENIZER).expect("questions"));
-    bencher
-        .counter(ItemsCount::new(windows.len()))
-        .bench(|| windows.iter().flat_map(|window| questions.ask(0, window)).map(|query| query.len()).sum::<usize>());
+    bencher.counter(ItemsCount::new(windows.len())).bench(|| {
+        windows
+            .iter()
+            .flat_map(|(number, window)| questions.ask(*number, window))
+            .map(|query| query.len())
+            .sum::<usize>()
+    });
 }
 
 #[divan::bench]
@@ -165,7 +164,7 @@ fn decode_and_merge(bencher: Bencher<'_, '_>) {
         for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
             let mut mentions = Mentions::default();
             mentions.add(query, &answer);
-            found += mentions.finish(&TEXTS[0], true).len();
+            found += mentions.finish(&TEXTS[query.document], true).len();
         }
         found
     });
