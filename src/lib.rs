@@ -19,7 +19,7 @@
 //!
 //! Verbs are commands, nouns are what they use; verbs never import verbs, and a noun imports only the nouns before it:
 //!
-//! `error, console ← mrc ← model ← graph ← tables ← engine ← job ← {verbs} ← main`
+//! `error ← mrc ← model ← graph ← tables ← engine ← job ← cli, console ← {verbs} ← main`
 //!
 //! | module | what |
 //! |---|---|
