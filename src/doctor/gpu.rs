@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Subject;
 use super::report::Report;
 use crate::model::device::{Device, nvidia_driver};
+use crate::model::library::ended_within;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     if !nvidia_driver() {
@@ -55,18 +56,8 @@ fn ask(limit: Duration) -> Result<Vec<String>, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("`nvidia-smi` cannot be started: {error}"))?;
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < limit => std::thread::sleep(Duration::from_millis(10)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("`nvidia-smi` did not answer within {:.1} s", limit.as_secs_f64()));
-            }
-        }
-    };
+    let status = ended_within(&mut child, limit)
+        .ok_or_else(|| format!("`nvidia-smi` did not answer within {:.1} s", limit.as_secs_f64()))?;
     if !status.success() {
         return Err(format!("`nvidia-smi` ended with {status}"));
     }

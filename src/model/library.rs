@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -167,19 +167,8 @@ fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) 
     command.arg(PROBE_COMMAND).arg(library).args(more);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("cannot try `{}`: {error}", library.display()))?;
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < limit => std::thread::sleep(Duration::from_millis(10)),
-            _ => {
-                // Whether it hangs or cannot be asked: it is not waited for.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("`{}` did not load within {} s", library.display(), limit.as_secs()));
-            }
-        }
-    };
+    let status = ended_within(&mut child, limit)
+        .ok_or_else(|| format!("`{}` did not load within {} s", library.display(), limit.as_secs()))?;
     let mut said = String::new();
     if status.success() {
         if let Some(stdout) = &mut child.stdout {
@@ -195,6 +184,23 @@ fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) 
         || format!("`{}` made a process that loads it end with {status}", library.display()),
         str::to_owned,
     ))
+}
+
+/// How a child process ended; none where it takes longer than `limit`, and then it is killed.
+pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if started.elapsed() < limit => std::thread::sleep(Duration::from_millis(10)),
+            _ => {
+                // Whether it hangs or cannot be asked: it is not waited for.
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
