@@ -88,6 +88,9 @@ pub enum Command {
         /// Also the CUDA provider, with the device of this number.
         #[arg(long)]
         cuda: Option<u32>,
+        /// Also the OpenVINO provider.
+        #[arg(long)]
+        openvino: bool,
     },
 }
 

@@ -21,8 +21,9 @@ use crate::cli::DoctorArgs;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::job::{Job, file::ModelSection};
+use crate::model::choice;
 use crate::model::device::{Device, DeviceChoice};
-use crate::model::library;
+use crate::model::library::{self, Build};
 
 use report::{Finding, Report, Said, Status};
 
@@ -90,7 +91,7 @@ pub fn command(arguments: &DoctorArgs) -> Result<u8> {
     let mut findings = vec![report::program()];
     let subject = subject(arguments, runtime.handle().clone(), &mut findings);
     if arguments.fetch {
-        library::locate(subject.library.as_deref(), subject.likely_device().build(), &console::note)?;
+        library::locate(subject.library.as_deref(), subject.likely_build(), &console::note)?;
     }
     findings.extend(look(subject));
     // What hangs is left behind: the process ends without it, and nothing that it waits for is taken away before.
@@ -128,6 +129,12 @@ fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>)
 impl Subject {
     fn likely_device(&self) -> Device {
         self.device.likely()
+    }
+
+    fn likely_build(&self) -> Build {
+        let device = self.likely_device();
+        let named = self.job.as_ref().and_then(|job| job.flavour);
+        choice::build(device, named.unwrap_or_else(|| choice::best_flavour(device).0))
     }
 
     /// How long a child process may take.

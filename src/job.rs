@@ -15,7 +15,7 @@ use crate::mrc::query::EntitySchema;
 use crate::mrc::window::WindowRule;
 
 pub use file::{JobFile, json_schema};
-pub use ready::{Ready, best_flavour};
+pub use ready::Ready;
 pub use spec::{spec_changes, spec_id};
 
 use file::{EntitiesSection, ExtractSection, InputSection, MaxRejects, ModelSection, StoreSection, parse};

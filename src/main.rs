@@ -42,8 +42,8 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Doctor(arguments) => quarry::doctor::command(&arguments),
         Command::Completions { shell } => quarry::completions::command(shell),
         Command::Man { out } => quarry::man::command(&out),
-        Command::Probe { library, cuda } => {
-            console::print(&quarry::model::device::probe(&library, cuda)?);
+        Command::Probe { library, cuda, openvino } => {
+            console::print(&quarry::model::device::probe(&library, cuda, openvino)?);
             Ok(0)
         }
     }

@@ -271,10 +271,14 @@ impl Run {
 
 /// Says where it runs and what is to be read.
 fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
-    let Ready { chosen, flavour, .. } = ready;
+    let chosen = &ready.chosen;
     console::note(&format!(
-        "device {} ({}), flavour {flavour}, ONNX Runtime {}",
-        chosen.device, chosen.reason, chosen.library.version
+        "device {} ({}), flavour {}, ONNX Runtime {}{}",
+        chosen.device,
+        chosen.reason,
+        chosen.flavour,
+        chosen.library.version,
+        chosen.build.beside()
     ));
     let files = documents.files.len();
     let rows = documents

@@ -29,7 +29,10 @@ pub fn command(arguments: &TryArgs) -> Result<u8> {
     let schema = schema::choose(arguments, directory.manifest())?;
     let job = job(arguments, model, &directory, schema)?;
     let ready = job.load(&console::note)?;
-    console::note(&format!("device {} ({}), flavour {}", ready.chosen.device, ready.chosen.reason, ready.flavour));
+    console::note(&format!(
+        "device {} ({}), flavour {}",
+        ready.chosen.device, ready.chosen.reason, ready.chosen.flavour
+    ));
     let (text, mentions) = ask(&ready, text)?;
     let names: Vec<&str> = job.schema.types.iter().map(|one| one.name.as_str()).collect();
     console::print(&if arguments.json {
@@ -124,7 +127,7 @@ fn json(text: &str, mentions: &[Mention], schema: &EntitySchema, ready: &Ready) 
         "model": ready.spec.model,
         "model_hash": ready.model_hash,
         "device": ready.chosen.device.to_string(),
-        "flavour": ready.flavour,
+        "flavour": ready.chosen.flavour,
     });
     serde_json::to_string_pretty(&object)
         .map_err(|source| Error::Engine { doing: "write the mentions as JSON".into(), source: source.into() })

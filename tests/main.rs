@@ -5,7 +5,6 @@
 
 mod architecture;
 mod conll;
-mod cuda;
 mod damage;
 mod docs;
 mod doctor;
@@ -22,6 +21,7 @@ mod outlook;
 mod parity;
 mod prepare;
 mod promises;
+mod providers;
 mod report;
 mod run;
 mod shell;

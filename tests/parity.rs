@@ -40,7 +40,7 @@ impl Model {
     pub(crate) fn session(&self, form: Form, flavour: Flavour) -> Session {
         let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
         let graph = cache::derive(&self.directory, form, flavour).unwrap();
-        Session::open(&library, &graph, SessionOptions { device: Device::Cpu, threads: 2 }).unwrap()
+        Session::open(&library, &graph, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 2 }).unwrap()
     }
 
     /// The queries of a text that fits one window, in the schema's order.
@@ -181,7 +181,8 @@ fn a_graph_with_a_missing_output_is_refused() {
     let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
-    let error = Session::open(&library, &path, SessionOptions { device: Device::Cpu, threads: 1 }).unwrap_err();
+    let error = Session::open(&library, &path, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 })
+        .unwrap_err();
     assert!(error.to_string().contains("load the graph"), "{error}");
 }
 
@@ -190,7 +191,7 @@ fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
     let graph = cache::derive(&model.directory, Form::Fused, Flavour::Fp32).unwrap();
-    let options = SessionOptions { device: Device::Cpu, threads: 1 };
+    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
     let placed = Session::placement(&library, &graph, options, &batch).unwrap();
     let weighty: Vec<_> = placed.iter().filter(|one| one.has_weights()).collect();

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use super::Subject;
 use super::report::Report;
 use crate::console::bytes;
-use crate::job::best_flavour;
+use crate::model::choice::best_flavour;
 use crate::model::device::Device;
 
 /// Less free memory than this is little for a model and its batches.

@@ -28,13 +28,14 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
         );
         return;
     }
-    let found = match library::find(subject.library.as_deref(), device.build()) {
+    let build = subject.likely_build();
+    let found = match library::find(subject.library.as_deref(), build) {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let kind = if device.build() == Build::Cuda { " with CUDA" } else { "" };
+            let (release, kind) = (library::release(build), build.beside());
             report.warning(
                 "ONNX Runtime",
-                format!("{VERSION}{kind} is not on this machine yet: the first run fetches it from PyPI"),
+                format!("{release}{kind} is not on this machine yet: the first run fetches it from PyPI"),
                 format!(
                     "`quarry doctor --fetch` fetches it now; without a network, name a library in {LIBRARY_VARIABLE}"
                 ),
@@ -57,7 +58,10 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             return report.fix("ONNX Runtime", reason, fix);
         }
     }
-    providers(&found.path, device, subject, report);
+    match build {
+        Build::OpenVino => openvino(&found.path, subject, report),
+        Build::Cpu | Build::Cuda => providers(&found.path, device, subject, report),
+    }
 }
 
 fn providers(library: &Path, device: Device, subject: &Subject, report: &mut Report) {
@@ -77,6 +81,17 @@ fn providers(library: &Path, device: Device, subject: &Subject, report: &mut Rep
             };
             report.fix("providers", format!("CUDA does not start: {reason}"), fix);
         }
+    }
+}
+
+fn openvino(library: &Path, subject: &Subject, report: &mut Report) {
+    match library::try_library(library, &["--openvino"], subject.child_limit()) {
+        Ok(_) => report.ok("providers", "OpenVINO starts; CPU"),
+        Err(reason) => report.warning(
+            "providers",
+            format!("OpenVINO does not start: {reason}"),
+            "`auto` does without it, slower; remove the library's folder from the cache to have it fetched again",
+        ),
     }
 }
 

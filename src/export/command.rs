@@ -7,7 +7,8 @@ use crate::cli::ExportArgs;
 use crate::console::{self, duration, thousands};
 use crate::error::Result;
 use crate::job::read_schema;
-use crate::model::device::{Chosen, Device};
+use crate::model::choice::Chosen;
+use crate::model::device::Device;
 use crate::model::directory::Manifest;
 use crate::model::flavour::{Flavour, Form};
 use crate::model::session::SessionOptions;
@@ -34,7 +35,7 @@ pub fn command(arguments: &ExportArgs) -> Result<u8> {
     })?;
     console::print(&summary(&report));
     if !arguments.no_parity {
-        let chosen = arguments.device.resolve(None, &console::note)?;
+        let chosen = arguments.device.resolve(Some(Flavour::Fp32), None, &console::note)?;
         console::print(&compare(&report, &chosen)?);
     }
     Ok(0)
@@ -54,7 +55,7 @@ fn summary(report: &ExportReport) -> String {
 /// The parity report: every graph the device computes, each against fp32 portable.
 fn compare(report: &ExportReport, chosen: &Chosen) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: chosen.device, threads };
+    let options = SessionOptions { device: chosen.device, build: chosen.build, threads };
     let graphs: &[(Form, Flavour)] = match chosen.device {
         Device::Cpu => &[
             (Form::Fused, Flavour::Fp32),

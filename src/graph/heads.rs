@@ -5,10 +5,11 @@ use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::config::Activation;
+use crate::model::flavour::Form;
 use crate::model::weights::Tensor;
 
-/// Candidates that go through the match head at a time. An untrained model makes millions of them; this bounds the memory
-/// at this many rows of the head's width, and a trained model's batch needs only one round.
+/// Candidates that go through the match head at a time in the fused form. An untrained model makes millions of them; this bounds the
+/// memory at this many rows of the head's width, and a trained model's batch needs only one round.
 const ROUND: i64 = 8192;
 
 /// The candidates of one side (starts or ends).
@@ -17,6 +18,17 @@ struct Side {
     projection: String,
     /// For every candidate its row in `projection`: int64 `[k]`.
     rows: String,
+}
+
+/// The match head's layers, as the checkpoint has them.
+struct MatchHead<'a> {
+    form: Form,
+    activation: Activation,
+    /// `[width, 2h]`.
+    hidden: &'a Tensor,
+    bias: &'a Tensor,
+    /// What comes after it; none for the paper's single layer.
+    logit: Option<(&'a Tensor, &'a Tensor)>,
 }
 
 impl<'a> Writer<'a> {
@@ -48,7 +60,8 @@ impl<'a> Writer<'a> {
             graph.op_with("Gather", &[&found, &part], axis())
         });
         let base = graph.op("Mul", &[&row, &length]);
-        let (hidden, logit) = self.match_layers();
+        let head = self.match_head();
+        let hidden = head.hidden;
         let width = self.config.hidden_size;
         let columns = |range: std::ops::Range<usize>| -> Vec<f32> {
             let part: Vec<f32> = hidden.rows().flat_map(|row| &row[range.clone()]).copied().collect();
@@ -56,7 +69,8 @@ impl<'a> Writer<'a> {
         };
         let starts = self.side(tokens, &starts, [&base, &start], "match.start", &columns(0..width), hidden.shape[0]);
         let ends = self.side(tokens, &ends, [&base, &end], "match.end", &columns(width..2 * width), hidden.shape[0]);
-        self.match_candidates(&starts, &ends, logit);
+        let logits = head.logits(&mut self.graph, &starts, &ends);
+        self.graph.output(&logits, "span_logits", ElementType::Float32, &["candidates"]);
     }
 
     /// Start and end logits, and which tokens pass: bool `[batch, tokens]` each.
@@ -78,14 +92,20 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// The match head's first layer `[width, 2h]`, and what comes after it (`None` for the paper's single layer).
-    fn match_layers(&self) -> (&'a Tensor, Option<(&'a Tensor, &'a Tensor)>) {
+    fn match_head(&self) -> MatchHead<'a> {
         let weights = self.weights;
         let tensor = |name: &str| weights.tensor(&format!("span_embedding.{name}"));
+        let (form, activation) = (self.form, self.config.classifier_act_func);
         if weights.linear_match() {
-            return (tensor("weight"), None);
+            return MatchHead { form, activation, hidden: tensor("weight"), bias: tensor("bias"), logit: None };
         }
-        (tensor("classifier1.weight"), Some((tensor("classifier2.weight"), tensor("classifier2.bias"))))
+        MatchHead {
+            form,
+            activation,
+            hidden: tensor("classifier1.weight"),
+            bias: tensor("classifier1.bias"),
+            logit: Some((tensor("classifier2.weight"), tensor("classifier2.bias"))),
+        }
     }
 
     /// Projects the tokens that are a boundary by their half of W (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ): each once, however many
@@ -113,15 +133,19 @@ impl<'a> Writer<'a> {
         let rows = graph.op("Gather", &[&ranks, &places]);
         Side { projection, rows }
     }
+}
 
-    /// The match logit of every candidate, [`ROUND`] at a time.
-    fn match_candidates(&mut self, starts: &Side, ends: &Side, logit: Option<(&Tensor, &Tensor)>) {
-        let hidden_bias = self.weights.tensor(if logit.is_some() {
-            "span_embedding.classifier1.bias"
-        } else {
-            "span_embedding.bias"
-        });
-        let graph = &mut self.graph;
+impl MatchHead<'_> {
+    /// The match logit of every candidate: in the portable form all at once, in the fused form [`ROUND`] at a time. (OpenVINO does
+    /// not compute a loop with what is around it.)
+    fn logits(&self, graph: &mut Builder, starts: &Side, ends: &Side) -> String {
+        match self.form {
+            Form::Portable => self.at_once(graph, starts, ends, [&starts.rows, &ends.rows]),
+            Form::Fused => self.in_rounds(graph, starts, ends),
+        }
+    }
+
+    fn in_rounds(&self, graph: &mut Builder, starts: &Side, ends: &Side) -> String {
         let (scalar, one, round) = (graph.integers(&[]), graph.integers(&[1]), graph.integers(&[ROUND]));
         let before = graph.integers(&[ROUND - 1]);
         let count = graph.op("Shape", &[&starts.rows]);
@@ -143,30 +167,13 @@ impl<'a> Writer<'a> {
         let mut body = Builder::new("match", graph.element());
         body.input("match/round", ElementType::Int64, &[]);
         body.input("match/continue", ElementType::Bool, &[]);
-        let (flat, next) = (body.integers(&[-1]), body.integers(&[1]));
+        let next = body.integers(&[1]);
         let number = body.op("Reshape", &["match/round", &next]);
         let from = body.op("Mul", &[&number, &size]);
         let to = body.op("Add", &[&from, &size]);
         let start_rows = body.op("Slice", &[&start_rows, &from, &to]);
         let end_rows = body.op("Slice", &[&end_rows, &from, &to]);
-        let start_part = body.op("Gather", &[&starts.projection, &start_rows]);
-        let end_part = body.op("Gather", &[&ends.projection, &end_rows]);
-        let bias = body.weights("hidden.bias", &hidden_bias.shape, &hidden_bias.values);
-        let start_part = body.op("Add", &[&start_part, &bias]);
-        let mut logits = body.op("Add", &[&start_part, &end_part]);
-        if let Some((weight, bias)) = logit {
-            logits = match self.config.classifier_act_func {
-                Activation::Gelu => gelu(&mut body, self.form, &logits),
-                Activation::Relu => body.op("Relu", &[&logits]),
-                Activation::Tanh => body.op("Tanh", &[&logits]),
-            };
-            let weight = body.weights("logit.weight", &[weight.columns(), 1], &weight.values);
-            let bias = body.weights("logit.bias", &[1], &bias.values);
-            let product = body.op("MatMul", &[&logits, &weight]);
-            logits = body.op("Add", &[&product, &bias]);
-        }
-        let logits = body.cast(&logits, ElementType::Float32);
-        let logits = body.op("Reshape", &[&logits, &flat]);
+        let logits = self.at_once(&mut body, starts, ends, [&start_rows, &end_rows]);
         body.output("match/continue", "match/go_on", ElementType::Bool, &[]);
         body.output(&logits, "match/logits", ElementType::Float32, &["round"]);
 
@@ -174,7 +181,29 @@ impl<'a> Writer<'a> {
         let logits = graph.op_with("Loop", &[&rounds, &yes], body);
         let (flat, first) = (graph.integers(&[-1]), graph.integers(&[0]));
         let logits = graph.op("Reshape", &[&logits, &flat]);
-        let logits = graph.op("Slice", &[&logits, &first, &count]);
-        graph.output(&logits, "span_logits", ElementType::Float32, &["candidates"]);
+        graph.op("Slice", &[&logits, &first, &count])
+    }
+
+    /// The head on the projections in these rows: float `[rows]`.
+    fn at_once(&self, graph: &mut Builder, starts: &Side, ends: &Side, rows: [&str; 2]) -> String {
+        let start_part = graph.op("Gather", &[&starts.projection, rows[0]]);
+        let end_part = graph.op("Gather", &[&ends.projection, rows[1]]);
+        let bias = graph.weights("hidden.bias", &self.bias.shape, &self.bias.values);
+        let start_part = graph.op("Add", &[&start_part, &bias]);
+        let mut logits = graph.op("Add", &[&start_part, &end_part]);
+        if let Some((weight, bias)) = self.logit {
+            logits = match self.activation {
+                Activation::Gelu => gelu(graph, self.form, &logits),
+                Activation::Relu => graph.op("Relu", &[&logits]),
+                Activation::Tanh => graph.op("Tanh", &[&logits]),
+            };
+            let weight = graph.weights("logit.weight", &[weight.columns(), 1], &weight.values);
+            let bias = graph.weights("logit.bias", &[1], &bias.values);
+            let product = graph.op("MatMul", &[&logits, &weight]);
+            logits = graph.op("Add", &[&product, &bias]);
+        }
+        let logits = graph.cast(&logits, ElementType::Float32);
+        let flat = graph.integers(&[-1]);
+        graph.op("Reshape", &[&logits, &flat])
     }
 }

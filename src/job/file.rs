@@ -100,7 +100,7 @@ pub struct ExtractSection {
     pub boundary_threshold: f32,
     /// The most candidates of one query; beyond it the best by start + end logit.
     pub max_candidates: usize,
-    /// Padded tokens in one batch; left out, 4096 on the CPU and 16384 on CUDA.
+    /// Padded tokens in one batch; left out, what is fastest here, found once and remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
 }

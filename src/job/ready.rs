@@ -12,10 +12,12 @@ use crate::engine::extract::ExtractSpec;
 use crate::engine::pipeline::Extractor;
 use crate::error::{Error, Result};
 use crate::graph::cache;
-use crate::model::device::{Chosen, Device};
+use crate::model::budget::{self, Circumstances};
+use crate::model::choice::Chosen;
+use crate::model::device::Device;
 use crate::model::directory::ModelDirectory;
 use crate::model::find;
-use crate::model::flavour::{Flavour, Form};
+use crate::model::flavour::Flavour;
 use crate::model::pool::SessionPool;
 use crate::model::session::{Session, SessionOptions};
 use crate::mrc::batch::QueryBatch;
@@ -38,8 +40,6 @@ pub struct Ready {
     pub spec_id: String,
     /// The device, why it was taken, and the library.
     pub chosen: Chosen,
-    /// The number format of the graph.
-    pub flavour: Flavour,
     /// The model directory's hash.
     pub model_hash: String,
     /// Cores the work is spread over.
@@ -52,25 +52,37 @@ impl Job {
         let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
         let (tokenizer, questions) = self.questions(&model)?;
 
-        let chosen = self.device.resolve(self.file.model.library.as_deref(), note)?;
-        let flavour = self.flavour.unwrap_or_else(|| best_flavour(chosen.device).0);
-        let form = best_form(flavour);
+        let chosen = self.device.resolve(self.flavour, self.file.model.library.as_deref(), note)?;
+        let (form, graph_flavour) = chosen.graph();
         let graph = match model.foreign_graph() {
             Some(graph) => graph,
-            None => cache::derive(&model, form, flavour)?,
+            None => cache::derive(&model, form, graph_flavour)?,
         };
-        let batch_tokens = self.file.extract.batch_tokens.unwrap_or(usual_batch(chosen.device));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
-        let options = SessionOptions { device: chosen.device, threads: cores };
+        let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
         if let Device::Cuda(_) = chosen.device {
-            on_the_device(&chosen, &graph, options, &probe(&questions, &tokenizer))?;
+            on_the_device(&chosen, &graph, options, &sample(&questions, &tokenizer, 16))?;
         }
         let pool = SessionPool::open(&chosen.library, &graph, options, 1, boundary)?;
+        let circumstances = Circumstances {
+            model: model.model_hash().to_owned(),
+            device: chosen.device.to_string(),
+            flavour: chosen.flavour.to_string(),
+            library: chosen.library.version.clone(),
+            cores,
+            longest: questions.longest_query(self.windows.tokens),
+        };
+        let batch_tokens = if let Some(tokens) = extract.batch_tokens.or_else(|| circumstances.remembered()) {
+            tokens
+        } else {
+            let sample = sample(&questions, &tokenizer, self.windows.tokens);
+            budget::find(&pool, chosen.device, &sample, &circumstances, note)?
+        };
         let spec = ExtractSpec {
             model: self.file.model.path.display().to_string(),
-            flavour: flavour.to_string(),
+            flavour: chosen.flavour.to_string(),
             device: chosen.device.to_string(),
             types: self.schema.types.iter().map(|one| one.name.clone()).collect(),
             window_tokens: self.windows.tokens,
@@ -82,7 +94,7 @@ impl Job {
             boundary,
             nested: self.schema.nested,
             max_candidates: extract.max_candidates,
-            tolerance: tolerance(flavour),
+            tolerance: tolerance(chosen.flavour),
         };
         let extractor = Extractor {
             counters: Counters::new(self.schema.types.len()),
@@ -103,7 +115,6 @@ impl Job {
             spec_id: spec_id(&spec_parts),
             spec_parts,
             chosen,
-            flavour,
             model_hash: model.model_hash().to_owned(),
             cores,
         })
@@ -156,11 +167,13 @@ impl Job {
     }
 }
 
-/// A short batch to try a graph with.
-fn probe(questions: &Questions, tokenizer: &Tokenizer) -> QueryBatch {
-    let rule = WindowRule { tokens: 16, overlap: 0 };
-    let windows = Windows::new(tokenizer, rule, Document { text: "Ada Lovelace met Charles Babbage in London ." });
-    QueryBatch { queries: windows.flatten().flat_map(|window| questions.ask(0, &window).collect::<Vec<_>>()).collect() }
+/// The queries of one window of so many tokens, to try a graph with.
+fn sample(questions: &Questions, tokenizer: &Tokenizer, tokens: usize) -> QueryBatch {
+    let text = "Ada Lovelace met Charles Babbage in London . ".repeat(tokens / 8 + 1);
+    let windows = Windows::new(tokenizer, WindowRule { tokens, overlap: 0 }, Document { text: &text });
+    QueryBatch {
+        queries: windows.flatten().take(1).flat_map(|window| questions.ask(0, &window).collect::<Vec<_>>()).collect(),
+    }
 }
 
 /// Fails where an operator with weights is computed elsewhere than on the CUDA device.
@@ -176,53 +189,11 @@ fn on_the_device(chosen: &Chosen, graph: &Path, options: SessionOptions, batch: 
     })
 }
 
-/// The batch size beyond which a device gains nothing: what a CPU's caches hold, what fills a GPU.
-const fn usual_batch(device: Device) -> usize {
-    match device {
-        Device::Cpu => 4096,
-        Device::Cuda(_) => 16384,
-    }
-}
-
 /// Threads that tokenize: beside a GPU all cores but one are free for it, on the CPU they are busy with inference.
 const fn workers(device: Device, cores: usize) -> usize {
     match device {
         Device::Cuda(_) if cores > 2 => cores - 1,
         Device::Cpu | Device::Cuda(_) => 1,
-    }
-}
-
-/// What `flavour = "auto"` means: half precision on CUDA; on the CPU 8-bit integers where the processor multiplies them in
-/// vectors, else 32-bit floats. (Without VNNI, x86 saturates sums of two products; that costs no measurable F1.)
-/// The second value says why, in a clause.
-pub fn best_flavour(device: Device) -> (Flavour, &'static str) {
-    match device {
-        Device::Cuda(_) => (Flavour::Fp16, "it computes in half precision"),
-        Device::Cpu if multiplies_bytes() => (Flavour::Int8, "it multiplies 8-bit integers in vectors"),
-        Device::Cpu => (Flavour::Fp32, "it does not multiply 8-bit integers in vectors"),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn multiplies_bytes() -> bool {
-    std::is_x86_feature_detected!("avx2")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn multiplies_bytes() -> bool {
-    std::arch::is_aarch64_feature_detected!("dotprod")
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn multiplies_bytes() -> bool {
-    false
-}
-
-/// ONNX Runtime's own operators in every flavour that they exist for.
-const fn best_form(flavour: Flavour) -> Form {
-    match flavour {
-        Flavour::Fp32 | Flavour::Fp16 | Flavour::Int8 => Form::Fused,
-        Flavour::Bf16 => Form::Portable,
     }
 }
 

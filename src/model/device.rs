@@ -1,11 +1,11 @@
-//! Where a model runs. In: the job's word for a device. Out: the device that is taken and why, and the session options that put
-//! a graph there. It may not replace a device that was named: only `auto` chooses.
+//! Where a model runs. In: the job's word for a device. Out: the device it means, and the session options that put a graph there. It
+//! may not choose: that is [`choice`](super::choice)'s.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use ort::ep::ExecutionProvider as _;
+use ort::ep::ArbitrarilyConfigurableExecutionProvider as _;
 use ort::session::builder::SessionBuilder;
 
 use super::library::{self, Build, Library};
@@ -56,94 +56,24 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// A device, the library that serves it, and why it was taken.
-#[derive(Debug, Clone)]
-pub struct Chosen {
-    /// Where sessions run.
-    pub device: Device,
-    /// For people, one clause.
-    pub reason: String,
-    /// What sessions are made with.
-    pub library: Library,
-}
-
-impl DeviceChoice {
-    /// Loads the library for the device and checks that the device can be had.
-    pub fn resolve(self, library: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
-        let load = |build| Library::load(library, build, note);
-        match self {
-            Self::Named(Device::Cpu) => {
-                Ok(Chosen { device: Device::Cpu, reason: "the job names it".into(), library: load(Build::Cpu)? })
-            }
-            Self::Named(device @ Device::Cuda(number)) => {
-                let refuse = |reason: String, hint: &str| Error::Device {
-                    device: device.to_string(),
-                    reason,
-                    hint: hint.into(),
-                };
-                if !nvidia_driver() {
-                    return Err(refuse(
-                        "no NVIDIA driver answers on this machine".into(),
-                        "install the driver, or say device = \"cpu\"",
-                    ));
-                }
-                let library = load(Build::Cuda)?;
-                if !ort::ep::CUDA::is_available().unwrap_or(false) {
-                    let reason = format!("`{}` was built without the CUDA provider", library.path.display());
-                    return Err(refuse(
-                        reason,
-                        "name the library of the `onnxruntime-gpu` package, or none to have it fetched",
-                    ));
-                }
-                Ok(Chosen { device: Device::Cuda(number), reason: "the job names it".into(), library })
-            }
-            Self::Auto if nvidia_driver() => {
-                let library = load(Build::Cuda)?;
-                if ort::ep::CUDA::is_available().unwrap_or(false) {
-                    return Ok(Chosen { device: Device::Cuda(0), reason: "an NVIDIA driver is there".into(), library });
-                }
-                Ok(Chosen { device: Device::Cpu, reason: "the library has no CUDA provider".into(), library })
-            }
-            Self::Auto => Ok(Chosen {
-                device: Device::Cpu,
-                reason: "there is no NVIDIA driver".into(),
-                library: load(Build::Cpu)?,
-            }),
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// The device that a run would take, as far as can be said without loading anything.
-    pub fn likely(self) -> Device {
-        match self {
-            Self::Named(device) => device,
-            Self::Auto if nvidia_driver() => Device::Cuda(0),
-            Self::Auto => Device::Cpu,
-        }
-    }
-}
-
-impl Device {
-    /// The build of ONNX Runtime that serves it.
-    pub const fn build(self) -> Build {
-        match self {
-            Self::Cpu => Build::Cpu,
-            Self::Cuda(_) => Build::Cuda,
-        }
-    }
-}
-
-/// Loads a library, and the provider of a CUDA device if one is asked for, and says the library's version: what the child process does
-/// that tries them.
-pub fn probe(path: &Path, cuda: Option<u32>) -> Result<String> {
+/// Loads a library, and starts the provider that is asked for, and says the library's version: what the child process does that tries
+/// them.
+pub fn probe(path: &Path, cuda: Option<u32>, openvino: bool) -> Result<String> {
     let library = library::probe(path)?;
     if let Some(number) = cuda {
-        let failed = |source: ort::Error| Error::Inference { doing: "make a session".into(), source: source.into() };
-        let builder = ort::session::Session::builder(library.environment()).map_err(failed)?;
-        Device::Cuda(number).register(builder)?;
+        try_provider(&library, Device::Cuda(number), Build::Cuda)?;
+    }
+    if openvino {
+        try_provider(&library, Device::Cpu, Build::OpenVino)?;
     }
     Ok(library.version)
+}
+
+/// Registers a provider with a session that is never made.
+pub(super) fn try_provider(library: &Library, device: Device, build: Build) -> Result<()> {
+    let failed = |source: ort::Error| Error::Inference { doing: "make a session".into(), source: source.into() };
+    let builder = ort::session::Session::builder(library.environment()).map_err(failed)?;
+    device.register(builder, build, 1).map(drop)
 }
 
 /// Whether the kernel driver of an NVIDIA card is loaded.
@@ -151,16 +81,35 @@ pub fn nvidia_driver() -> bool {
     Path::new("/proc/driver/nvidia/version").exists() || Path::new("/dev/nvidiactl").exists()
 }
 
+/// OpenVINO's own setting: multiply in bfloat16 where the processor can, else in 32-bit floats.
+const IN_BF16: &str = r#"{"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}"#;
+
 impl Device {
-    /// Registers the device's provider; one that cannot start is an error, never a silent move to the CPU.
-    pub(super) fn register(self, builder: SessionBuilder) -> Result<SessionBuilder> {
-        let Self::Cuda(number) = self else { return Ok(builder) };
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        let provider = ort::ep::CUDA::default().with_device_id(number).build().error_on_failure();
-        builder.with_execution_providers([provider]).map_err(|error| Error::Device {
+    /// Registers the provider that `build` is for; one that cannot start is an error, never a silent move to the plain CPU.
+    pub(super) fn register(self, builder: SessionBuilder, build: Build, threads: usize) -> Result<SessionBuilder> {
+        let (provider, hint) = match (self, build) {
+            (Self::Cuda(number), _) => {
+                let number = i32::try_from(number).unwrap_or(i32::MAX);
+                let provider = ort::ep::CUDA::default().with_device_id(number).build();
+                (
+                    provider,
+                    "ONNX Runtime's CUDA provider needs cuBLAS, cuDNN 9 and the CUDA 13 runtime on the loader's path (LD_LIBRARY_PATH)",
+                )
+            }
+            (Self::Cpu, Build::OpenVino) => {
+                let provider = ort::ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads);
+                let provider = provider.with_arbitrary_config("load_config", IN_BF16).build();
+                (
+                    provider,
+                    "OpenVINO's libraries belong beside ONNX Runtime's; or say flavour = \"int8\" or \"fp32\", which do without",
+                )
+            }
+            (Self::Cpu, _) => return Ok(builder),
+        };
+        builder.with_execution_providers([provider.error_on_failure()]).map_err(|error| Error::Device {
             device: self.to_string(),
             reason: error.to_string(),
-            hint: "ONNX Runtime's CUDA provider needs cuBLAS, cuDNN 9 and the CUDA 13 runtime on the loader's path (LD_LIBRARY_PATH)".into(),
+            hint: hint.into(),
         })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hash::sha256_of;
-use super::wheel::{fetch, pinned_library, wheel};
+use super::wheel::{fetch, pinned_version, wheel};
 use crate::error::{Error, Result};
 use crate::model::cache_folder;
 
@@ -32,8 +32,21 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 pub enum Build {
     /// The plain one, for the CPU.
     Cpu,
+    /// The one with the OpenVINO provider, for CPUs that multiply tiles of bfloat16.
+    OpenVino,
     /// The one with the CUDA provider.
     Cuda,
+}
+
+impl Build {
+    /// What it has beside the plain one, for people: ` with CUDA`.
+    pub const fn beside(self) -> &'static str {
+        match self {
+            Self::Cpu => "",
+            Self::OpenVino => " with OpenVINO",
+            Self::Cuda => " with CUDA",
+        }
+    }
 }
 
 /// ONNX Runtime, loaded; there is one per process.
@@ -80,8 +93,8 @@ fn open(path: &Path) -> Result<Library> {
     };
     let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
     let environment = builder.with_telemetry(false).build().map_err(|error| refuse(error.to_string()))?;
-    let pinned = sha256_of(path).ok().filter(|hash| pinned_library(hash));
-    let version = pinned.map_or_else(|| ort::info().to_owned(), |_| VERSION.to_owned());
+    let pinned = sha256_of(path).ok().and_then(|hash| pinned_version(&hash));
+    let version = pinned.unwrap_or_else(ort::info).to_owned();
     Ok(Library { path: path.into(), version, environment })
 }
 
@@ -94,6 +107,11 @@ pub struct Found {
     pub origin: &'static str,
     /// Whether its SHA-256 is that of the pinned release.
     pub pinned: bool,
+}
+
+/// The release that would be fetched.
+pub fn release(build: Build) -> &'static str {
+    wheel(build).map_or(VERSION, |wheel| wheel.version)
 }
 
 /// What [`Found::origin`] says of a library that was fetched.
@@ -145,7 +163,7 @@ fn named_library(path: &Path, origin: &'static str) -> Result<Found> {
     let path = path
         .canonicalize()
         .map_err(|error| misnamed(origin, format!("no library at `{}`: {error}", path.display())))?;
-    let pinned = pinned_library(&sha256_of(&path)?);
+    let pinned = pinned_version(&sha256_of(&path)?).is_some();
     Ok(Found { path, origin, pinned })
 }
 

@@ -16,11 +16,15 @@
 //! | [`hash`] | SHA-256 of files and texts |
 //! | [`library`] | ONNX Runtime's shared library: found, fetched, checked, loaded |
 //! | `wheel` | its PyPI wheels: pinned, fetched, unpacked |
-//! | [`device`] | CPU or CUDA: the choice and its reason |
+//! | [`device`] | CPU or CUDA, and how a session gets there |
+//! | [`choice`] | device, number format and library: what `auto` takes, and why |
 //! | [`session`] | one loaded graph: `QueryBatch` → `Logits` |
 //! | [`pool`] | sessions on their threads, behind one bounded channel |
+//! | [`budget`] | how many tokens a batch should have: found once, remembered |
 
+pub mod budget;
 pub mod checkpoint;
+pub mod choice;
 pub mod config;
 pub mod device;
 pub mod directory;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::trace_span;
@@ -44,6 +44,15 @@ pub struct PoolCounters {
     pub halved: AtomicU64,
     /// Time inside the session, in nanoseconds, all sessions together.
     pub nanoseconds: AtomicU64,
+}
+
+impl PoolCounters {
+    /// Forgets what was done so far.
+    pub fn clear(&self) {
+        for counter in [&self.batches, &self.real_tokens, &self.padded_tokens, &self.halved, &self.nanoseconds] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Session threads and the channel to them. Clones ask the same sessions; the threads end with the last clone.
@@ -90,6 +99,20 @@ impl SessionPool {
     /// to `reply`.
     pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
         self.requests.send(Request { batch, reply: reply.clone() }).map_err(|_| gone())
+    }
+
+    /// Has a batch answered and waits for it: how long that took.
+    pub fn answer(&self, batch: QueryBatch) -> Result<Duration> {
+        let queries = batch.queries.len();
+        let (reply, answers) = bounded(queries);
+        let started = Instant::now();
+        self.ask(batch, &reply)?;
+        drop(reply);
+        let mut answered = 0;
+        while answered < queries {
+            answered += answers.recv().map_err(|_| gone())??.batch.queries.len();
+        }
+        Ok(started.elapsed())
     }
 
     /// What the sessions have done so far.

@@ -8,7 +8,7 @@ use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::TensorRef;
 
 use super::device::Device;
-use super::library::Library;
+use super::library::{Build, Library};
 use crate::error::{Error, Result};
 use crate::mrc::batch::{BatchInputs, QueryBatch};
 use crate::mrc::decode::Logits;
@@ -18,6 +18,8 @@ use crate::mrc::decode::Logits;
 pub struct SessionOptions {
     /// Where.
     pub device: Device,
+    /// By which provider.
+    pub build: Build,
     /// Threads inside one operator on the CPU.
     pub threads: usize,
 }
@@ -67,7 +69,7 @@ impl Session {
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile).map_err(refused)?;
         }
-        builder = options.device.register(builder)?;
+        builder = options.device.register(builder, options.build, options.threads)?;
         let inner = builder.commit_from_file(path).map_err(|error| failed(error.into()))?;
         let inputs: Vec<String> = inner.inputs().iter().map(|input| input.name().to_owned()).collect();
         let model_error = |reason: String, hint: &str| Error::Model { path: path.into(), reason, hint: hint.into() };

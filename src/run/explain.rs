@@ -201,7 +201,7 @@ fn rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> V
         _ => add("time", "nothing to ask".to_owned()),
     }
     let ready = &outlook.ready;
-    add("device", format!("{}, {}", ready.chosen.device, ready.flavour));
+    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.flavour));
     add("specification", specification(outlook));
     add("store", store(outlook));
     rows
@@ -228,7 +228,7 @@ fn object(outlook: &Outlook, counts: &Counts, forecast: &Forecast, plan: Option<
         "tokens_per_second": forecast.rate.as_ref().map(|(rate, _)| rate),
         "rate_from": forecast.rate.as_ref().map(|(_, origin)| origin),
         "device": outlook.ready.chosen.device.to_string(),
-        "flavour": outlook.ready.flavour,
+        "flavour": outlook.ready.chosen.flavour,
         "spec_id": outlook.ready.spec_id,
         "refused_because": outlook.refusal.as_ref().map(ToString::to_string),
         "replaces": outlook.replaces,

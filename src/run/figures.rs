@@ -212,7 +212,7 @@ impl Figures {
                 format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
             table.push((format!("F1 {scope}"), scores));
         }
-        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.flavour)));
+        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.chosen.flavour)));
         table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }

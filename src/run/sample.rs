@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use crossbeam_channel::bounded;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
@@ -19,7 +18,7 @@ use crate::engine::chunk::{Chunk, RowRange};
 use crate::engine::input::SLICE_ROWS;
 use crate::engine::pipeline::Extractor;
 use crate::engine::query::{numbers, query_store};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mrc::batch::QueryBatch;
 use crate::mrc::documents::Document;
 use crate::mrc::query::Encoded;
@@ -121,27 +120,14 @@ impl Sample {
         let batches = crate::mrc::batch::batches(kept, extractor.batch_tokens);
         let Some(first) = batches.first() else { return Ok(None) };
         let warm_up = QueryBatch { queries: first.queries.iter().take(1).cloned().collect() };
-        answer(extractor, warm_up)?;
+        extractor.pool.answer(warm_up)?;
         let tokens: usize = batches.iter().map(QueryBatch::real_tokens).sum();
-        let started = Instant::now();
+        let mut spent = Duration::ZERO;
         for batch in batches {
-            answer(extractor, batch)?;
+            spent += extractor.pool.answer(batch)?;
         }
-        Ok(Some(tokens as f64 / started.elapsed().as_secs_f64().max(1e-6)))
+        Ok(Some(tokens as f64 / spent.as_secs_f64().max(1e-6)))
     }
-}
-
-fn answer(extractor: &Extractor, batch: QueryBatch) -> Result<()> {
-    let parts = batch.queries.len();
-    let (reply, answers) = bounded(parts);
-    extractor.pool.ask(batch, &reply)?;
-    drop(reply);
-    let gone = || Error::Inference { doing: "answer a batch".into(), source: "its session ended".into() };
-    let mut answered = 0;
-    while answered < parts {
-        answered += answers.recv().map_err(|_| gone())??.batch.queries.len();
-    }
-    Ok(())
 }
 
 /// The share of a chunk's rows that ends with `row` of `file`.

@@ -1,0 +1,159 @@
+//! How many tokens a batch should have: found by asking, and remembered per user. In: waiting sessions, queries as long
+//! as the job's longest, what the finding holds for. Out: a budget of padded tokens. It may not change an answer: queries do not depend on their
+//! batch.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::cache_folder;
+use super::device::Device;
+use super::directory::write_whole;
+use super::hash::short_hash;
+use super::pool::SessionPool;
+use crate::error::{Error, Result};
+use crate::mrc::batch::QueryBatch;
+
+/// A larger budget must be faster by this to be worth its memory.
+const GAIN: f64 = 1.03;
+/// After so many larger budgets that were not, a still larger one is not tried.
+const PATIENCE: usize = 2;
+/// How often each budget is measured; the best counts, for other programs only ever slow it down.
+const TIMES: usize = 2;
+
+/// What a budget was found for: another one may suit anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// The model directory's hash.
+    pub model: String,
+    /// Where it is computed.
+    pub device: String,
+    /// In what.
+    pub flavour: String,
+    /// By which library.
+    pub library: String,
+    /// On how many cores.
+    pub cores: usize,
+    /// The longest query, in tokens.
+    pub longest: usize,
+}
+
+/// What is remembered.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    batch_tokens: usize,
+    tokens_per_second: f64,
+    found_for: Circumstances,
+}
+
+impl Circumstances {
+    fn file(&self) -> Result<PathBuf> {
+        let key = short_hash(format!("{self:?}").as_bytes(), 16);
+        Ok(cache_folder()?.join(format!("budget-{key}.json")))
+    }
+
+    /// The budget that was found for them before, on this machine.
+    pub fn remembered(&self) -> Option<usize> {
+        let text = std::fs::read_to_string(self.file().ok()?).ok()?;
+        let remembered: Remembered = serde_json::from_str(&text).ok()?;
+        (remembered.found_for == *self && remembered.batch_tokens > 0).then_some(remembered.batch_tokens)
+    }
+
+    /// Keeps a finding. One that cannot be kept is found again next time, which costs a second or two.
+    fn remember(&self, batch_tokens: usize, tokens_per_second: f64) {
+        let remembered = Remembered { batch_tokens, tokens_per_second, found_for: self.clone() };
+        let kept = self.file().and_then(|path| {
+            let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            folder.map_err(|source| Error::Write { path: path.clone(), source: source.into() })?;
+            let text = serde_json::to_vec_pretty(&remembered).unwrap_or_default();
+            write_whole(&path, &text)
+        });
+        if let Err(error) = kept {
+            tracing::debug!(%error, "the budget of batches is not remembered");
+        }
+    }
+}
+
+/// The budgets that are tried, from and to: what suits a CPU's caches, what fills a card.
+const fn range(device: Device) -> (usize, usize) {
+    match device {
+        Device::Cpu => (1 << 10, 1 << 14),
+        Device::Cuda(_) => (1 << 13, 1 << 19),
+    }
+}
+
+/// The budget for batches of queries like those of `sample`: doubled until the rate stops growing or the device's memory ends. The
+/// sessions' counters are as before. `note` is told the finding.
+pub fn find(
+    pool: &SessionPool,
+    device: Device,
+    sample: &QueryBatch,
+    circumstances: &Circumstances,
+    note: &dyn Fn(&str),
+) -> Result<usize> {
+    if sample.queries.is_empty() {
+        return Ok(range(device).0);
+    }
+    let longest = sample.tokens();
+    let rate = |budget: usize| -> Result<Option<f64>> {
+        let rows = (budget / longest).max(1);
+        let (mut best, mut tokens) = (Duration::MAX, 0);
+        for _ in 0..TIMES {
+            let halved = pool.counters().halved.load(Ordering::Relaxed);
+            let batch = QueryBatch { queries: sample.queries.iter().cycle().take(rows).cloned().collect() };
+            tokens = batch.real_tokens();
+            best = best.min(pool.answer(batch)?);
+            if pool.counters().halved.load(Ordering::Relaxed) > halved {
+                return Ok(None);
+            }
+        }
+        Ok(Some(tokens as f64 / best.as_secs_f64().max(1e-9)))
+    };
+    // The first answer allocates what the later ones use.
+    pool.answer(sample.clone())?;
+    let (budget, best) = grow(range(device), rate)?;
+    pool.counters().clear();
+    circumstances.remember(budget, best);
+    note(&format!("batches of {budget} tokens are fastest here ({best:.0} tokens/s); remembered"));
+    Ok(budget)
+}
+
+/// Doubles the budget while that makes it faster; `rate` says none where there is no more memory.
+fn grow((first, last): (usize, usize), mut rate: impl FnMut(usize) -> Result<Option<f64>>) -> Result<(usize, f64)> {
+    let mut best = (first, rate(first)?.unwrap_or(0.0));
+    let (mut budget, mut slower) = (first, 0);
+    while budget < last && slower < PATIENCE {
+        budget *= 2;
+        match rate(budget)? {
+            None => break,
+            Some(found) if found > best.1 * GAIN => (best, slower) = ((budget, found), 0),
+            Some(_) => slower += 1,
+        }
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grown(rates: &[f64]) -> (usize, usize) {
+        let mut asked = 0;
+        let found = grow((1, 1 << 10), |budget| {
+            asked += 1;
+            Ok(rates.get(budget.ilog2() as usize).copied())
+        });
+        (found.unwrap().0, asked)
+    }
+
+    #[test]
+    fn a_budget_grows_until_the_rate_does_not() {
+        assert_eq!(grown(&[10.0, 19.0, 30.0, 30.5, 30.2, 99.0]), (4, 5));
+        // One slow measurement does not end it.
+        assert_eq!(grown(&[10.0, 9.0, 20.0, 20.0, 20.0]), (4, 5));
+        // Memory does.
+        assert_eq!(grown(&[10.0, 20.0]), (2, 3));
+    }
+}

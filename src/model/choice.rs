@@ -1,0 +1,188 @@
+//! What runs a model: device, number format and library. In: the job's words for them. Out: what is taken, and why. It may not replace
+//! what was named: only `auto` chooses, and what it falls back to is said.
+
+use std::path::Path;
+
+use ort::ep::ExecutionProvider;
+
+use super::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use super::flavour::{Flavour, Form};
+use super::library::{Build, Library};
+use crate::error::{Error, Result};
+
+/// A device, the number format it computes in, and the library that serves it.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// Where sessions run.
+    pub device: Device,
+    /// Why there: for people, one clause.
+    pub reason: String,
+    /// What they compute in.
+    pub flavour: Flavour,
+    /// Which provider computes.
+    pub build: Build,
+    /// What sessions are made with.
+    pub library: Library,
+}
+
+impl Chosen {
+    /// The form and the number format of the graph that is loaded.
+    pub fn graph(&self) -> (Form, Flavour) {
+        graph(self.device, self.flavour)
+    }
+}
+
+/// ONNX Runtime's own operators in every flavour that they exist for. OpenVINO reads the standard's 32-bit graph and rounds by itself.
+const fn graph(device: Device, flavour: Flavour) -> (Form, Flavour) {
+    match (device, flavour) {
+        (Device::Cpu, Flavour::Bf16) => (Form::Portable, Flavour::Fp32),
+        (Device::Cuda(_), Flavour::Bf16) => (Form::Portable, Flavour::Bf16),
+        (_, Flavour::Fp32 | Flavour::Fp16 | Flavour::Int8) => (Form::Fused, flavour),
+    }
+}
+
+/// The build of ONNX Runtime that computes this flavour on this device.
+pub const fn build(device: Device, flavour: Flavour) -> Build {
+    match (device, flavour) {
+        (Device::Cuda(_), _) => Build::Cuda,
+        (Device::Cpu, Flavour::Bf16) => Build::OpenVino,
+        (Device::Cpu, _) => Build::Cpu,
+    }
+}
+
+impl DeviceChoice {
+    /// Loads the library for the device and checks that device and provider can be had. `flavour` is the one that was named, `library` a
+    /// library that was; `note` is told what is fetched and what `auto` has to do without.
+    pub fn resolve(self, flavour: Option<Flavour>, library: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
+        let cuda = |device: Device, reason: &str, library: Library| {
+            let flavour = flavour.unwrap_or_else(|| best_flavour(device).0);
+            Chosen { device, reason: reason.into(), flavour, build: Build::Cuda, library }
+        };
+        let has_cuda = || ort::ep::CUDA::is_available().unwrap_or(false);
+        match self {
+            Self::Named(Device::Cpu) => on_the_cpu("the job names it", flavour, library, note),
+            Self::Named(device @ Device::Cuda(_)) => {
+                let refuse = |reason: String, hint: &str| Error::Device {
+                    device: device.to_string(),
+                    reason,
+                    hint: hint.into(),
+                };
+                if !nvidia_driver() {
+                    return Err(refuse(
+                        "no NVIDIA driver answers on this machine".into(),
+                        "install the driver, or say device = \"cpu\"",
+                    ));
+                }
+                let library = Library::load(library, Build::Cuda, note)?;
+                if !has_cuda() {
+                    let reason = format!("`{}` was built without the CUDA provider", library.path.display());
+                    return Err(refuse(
+                        reason,
+                        "name the library of the `onnxruntime-gpu` package, or none to have it fetched",
+                    ));
+                }
+                Ok(cuda(device, "the job names it", library))
+            }
+            Self::Auto if nvidia_driver() => {
+                let loaded = Library::load(library, Build::Cuda, note)?;
+                if has_cuda() {
+                    return Ok(cuda(Device::Cuda(0), "an NVIDIA driver is there", loaded));
+                }
+                on_the_cpu("the library has no CUDA provider", flavour, library, note)
+            }
+            Self::Auto => on_the_cpu("there is no NVIDIA driver", flavour, library, note),
+        }
+    }
+
+    /// The device that a run would take, as far as can be said without loading anything.
+    pub fn likely(self) -> Device {
+        match self {
+            Self::Named(device) => device,
+            Self::Auto if nvidia_driver() => Device::Cuda(0),
+            Self::Auto => Device::Cpu,
+        }
+    }
+}
+
+/// The CPU in the flavour that was named or is best. Where the best needs OpenVINO and that cannot be had, the next best, and a word on it.
+fn on_the_cpu(reason: &str, named: Option<Flavour>, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
+    let plain = |flavour: Flavour| -> Result<Chosen> {
+        let library = Library::load(path, Build::Cpu, note)?;
+        Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build: Build::Cpu, library })
+    };
+    let flavour = named.unwrap_or_else(|| best_flavour(Device::Cpu).0);
+    if build(Device::Cpu, flavour) != Build::OpenVino {
+        return plain(flavour);
+    }
+    match openvino(path, note) {
+        Ok(library) => {
+            if !multiplies_bf16() {
+                note(
+                    "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
+                );
+            }
+            Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build: Build::OpenVino, library })
+        }
+        Err(error) if named.is_some() => Err(error),
+        Err(error) => {
+            note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
+            plain(plain_flavour().0)
+        }
+    }
+}
+
+/// The library with the OpenVINO provider, which starts.
+fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
+    let library = Library::load(path, Build::OpenVino, note)?;
+    if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
+        return Err(Error::Device {
+            device: Device::Cpu.to_string(),
+            reason: format!("`{}` was built without the OpenVINO provider", library.path.display()),
+            hint: "name the library of the `onnxruntime-openvino` package, or none to have it fetched".into(),
+        });
+    }
+    try_provider(&library, Device::Cpu, Build::OpenVino)?;
+    Ok(library)
+}
+
+/// What `flavour = "auto"` means: half precision on CUDA; on the CPU bfloat16 where the processor multiplies tiles of it, 8-bit integers
+/// where it multiplies those in vectors, else 32-bit floats. (Without VNNI, x86 saturates sums of two products; that costs no
+/// measurable F1.) The second value says why, in a clause.
+pub fn best_flavour(device: Device) -> (Flavour, &'static str) {
+    match device {
+        Device::Cuda(_) => (Flavour::Fp16, "it computes in half precision"),
+        Device::Cpu if multiplies_bf16() => (Flavour::Bf16, "it multiplies tiles of bfloat16, with OpenVINO"),
+        Device::Cpu => plain_flavour(),
+    }
+}
+
+/// The best that ONNX Runtime does by itself on this CPU.
+fn plain_flavour() -> (Flavour, &'static str) {
+    if multiplies_bytes() {
+        (Flavour::Int8, "it multiplies 8-bit integers in vectors")
+    } else {
+        (Flavour::Fp32, "it does not multiply 8-bit integers in vectors")
+    }
+}
+
+/// Whether processor and kernel have Intel's matrix tiles of bfloat16 (AMX), and OpenVINO is built for the machine.
+fn multiplies_bf16() -> bool {
+    cfg!(all(target_os = "linux", target_arch = "x86_64"))
+        && std::fs::read_to_string("/proc/cpuinfo")
+            .is_ok_and(|text| text.split_whitespace().any(|word| word == "amx_bf16"))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn multiplies_bytes() -> bool {
+    std::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn multiplies_bytes() -> bool {
+    std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn multiplies_bytes() -> bool {
+    false
+}

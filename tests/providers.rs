@@ -1,0 +1,49 @@
+//! The main job by way of other execution providers than the plain CPU; each test skips, and says so, where its provider is not.
+
+use quarry::model::library::{self, Build};
+
+use crate::support::{Dir, project};
+
+/// The mentions that the project's model finds on a device in a flavour, and that the run's row says so.
+fn found(dir: &Dir, device: &str, flavour: &str) -> Vec<String> {
+    let texts =
+        ["Angela Merkel met Emmanuel Macron in Berlin on Monday .", "Rosa Parks was born in Tuskegee , Alabama ."];
+    dir.documents("docs.parquet", &[(Some("a"), Some(texts[0])), (Some("b"), Some(texts[1]))]);
+    let model = project().join("models/default").display().to_string();
+    let section = format!("[model]\npath = '{model}'\ndevice = '{device}'\nflavour = '{flavour}'");
+    let job = dir.job("docs.parquet", flavour, &section);
+    // On CUDA, loading checks that every operator with weights is on the device.
+    dir.quarry(&["run", &job.display().to_string()]).ended(0);
+    let ran = dir.rows(flavour, "runs", "device, flavour", "");
+    assert!(ran[0].starts_with(device) && ran[0].ends_with(flavour), "{ran:?}");
+    let found = dir.rows(flavour, "entities", "doc_id, entity_type, start_char, end_char", "ORDER BY 1, 3");
+    assert!(found.len() >= 4, "{found:?}");
+    found
+}
+
+#[test]
+fn the_same_mentions_on_cuda_in_half_precision() {
+    if !std::path::Path::new("/dev/nvidiactl").exists() {
+        eprintln!("skipped: this machine has no NVIDIA driver");
+        return;
+    }
+    let dir = Dir::new();
+    assert_eq!(found(&dir, "cpu", "fp32"), found(&dir, "cuda", "fp16"));
+}
+
+#[test]
+fn the_same_mentions_with_openvino() {
+    if std::env::var_os("QUARRY_OPENVINO_TESTS").is_none() {
+        eprintln!("skipped: QUARRY_OPENVINO_TESTS=1 fetches ONNX Runtime with OpenVINO (84 MB) and asks it");
+        return;
+    }
+    let dir = Dir::new();
+    assert_eq!(found(&dir, "cpu", "fp32"), found(&dir, "cpu", "bf16"));
+    let plain = library::find(None, Build::Cpu).unwrap().unwrap().path;
+    let model = project().join("models/default").display().to_string();
+    let section =
+        format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'bf16'\nlibrary = '{}'", plain.display());
+    let job = dir.job("docs.parquet", "plain", &section);
+    let said = dir.quarry(&["run", &job.display().to_string()]).ended(1).stderr();
+    assert!(said.contains("without the OpenVINO provider"), "{said}");
+}
