@@ -76,7 +76,7 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     runtime.spawn(listen());
     let schema = read_schema(&file.entities.schema)?;
-    let pretrained = Pretrained::read(&file.encoder, &file.recipe)?;
+    let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
     let cutter = Cutter::new(&file, &schema, &tokenizer, &tokenizer_path)?;

@@ -11,13 +11,13 @@ use crate::support::{Dir, Finished};
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A hub with one model, `some-one/tiny`; it counts what it is asked.
-struct Hub {
-    endpoint: String,
+pub(crate) struct Hub {
+    pub(crate) endpoint: String,
     asked: Arc<AtomicUsize>,
 }
 
 impl Hub {
-    fn start(model: &Path) -> Self {
+    pub(crate) fn start(model: &Path) -> Self {
         let files: BTreeMap<String, Vec<u8>> = std::fs::read_dir(model)
             .unwrap()
             .flatten()
@@ -32,7 +32,7 @@ impl Hub {
         Self { endpoint: format!("http://127.0.0.1:{port}"), asked }
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.swap(0, Ordering::Relaxed)
     }
 }
@@ -49,7 +49,7 @@ fn answer(request: &Request, files: &BTreeMap<String, Vec<u8>>) -> Response {
     Response::part(request, body, vec![format!("x-repo-commit: {COMMIT}"), format!("etag: \"{name}\"")])
 }
 
-fn run(dir: &Dir, endpoint: &str, arguments: &[&str]) -> Finished {
+pub(crate) fn run(dir: &Dir, endpoint: &str, arguments: &[&str]) -> Finished {
     let mut command = dir.command(arguments);
     command.env("HF_HOME", dir.path("hub")).env("HF_ENDPOINT", endpoint).env_remove("HF_TOKEN");
     for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
@@ -114,8 +114,8 @@ fn a_model_that_cannot_be_had_is_named() {
       caused by: Connection refused (os error 111)
     hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network, copy the model's folder to this machine and name its path
     ");
-    insta::assert_snapshot!(run(&dir, &hub.endpoint, &["run", &of("hf://tiny")]).ended(1).error(), @r"
-    error: cannot load model `hf://tiny`: this is no name of a model on the hub
+    insta::assert_snapshot!(run(&dir, &hub.endpoint, &["run", &of("hf://some-one/tiny/v2")]).ended(1).error(), @r"
+    error: cannot load model `hf://some-one/tiny/v2`: this is no name of a model on the hub
     hint: write hf://owner/name, or hf://owner/name@revision
     ");
     assert!(!dir.path("store/entities").exists());

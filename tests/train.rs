@@ -11,6 +11,7 @@ use quarry::mrc::batch::QueryBatch;
 use quarry::train::dev::logits;
 use quarry::train::network::Network;
 
+use crate::hub::{self, Hub};
 use crate::parity::Model;
 use crate::support::{Dir, Finished, Random};
 
@@ -142,6 +143,25 @@ fn a_nested_task_is_learned_run_and_scored() {
     assert!(!dir.path("model/training/position.json").exists(), "what only an unfinished training needs is gone");
     let again = train(&dir, "model.toml").ended(1);
     assert!(again.error().contains("it holds a finished model"), "{}", again.error());
+}
+
+#[test]
+fn an_encoder_of_the_hub_is_fetched_once() {
+    let dir = task();
+    let hub = Hub::start(&dir.path("encoder"));
+    let of = |name: &str| {
+        let job = job(&dir, name, "max_epochs = 1");
+        let text = std::fs::read_to_string(dir.path(&job)).unwrap();
+        dir.write(&job, &text.replace("path = 'encoder'", "path = 'hf://some-one/tiny'"));
+        job
+    };
+    let said = hub::run(&dir, &hub.endpoint, &["train", &of("first")]).ended(0).stderr();
+    assert!(said.contains("fetching hf://some-one/tiny from the hub, once"), "{said}");
+    // What the hub says of the model, and its three files.
+    assert_eq!(hub.asked(), 4);
+    hub::run(&dir, "http://127.0.0.1:9", &["train", &of("second")]).ended(0);
+    let weights = |name: &str| sha256_of(&dir.path(name).join("model.safetensors")).unwrap();
+    assert_eq!(weights("first"), weights("second"));
 }
 
 /// What is trained is what is served: the network in training and the ONNX graph answer alike, whatever the head's activation.

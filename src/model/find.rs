@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{embedded, hub};
+use super::embedded;
+use super::hub::{self, Part};
 use crate::error::Result;
 
 /// A model's folder.
@@ -22,7 +23,7 @@ pub struct Place {
 /// The folder of a model; one of the hub is fetched into the hub's cache unless it is there. `note` is told what is not obvious.
 pub fn model(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
     if let Some(name) = hub::Name::parse(named)? {
-        return name.fetch(note);
+        return name.fetch(Part::Model, note);
     }
     let place = local_or_embedded(named)?;
     if let Some(origin) = place.origin {
@@ -31,10 +32,15 @@ pub fn model(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(place.path)
 }
 
-/// The same without fetching: none for a model of the hub that is not in its cache.
+/// The folder of a pretrained encoder, which is where the path says or on the hub.
+pub fn encoder(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
+    hub::Name::parse(named)?.map_or_else(|| Ok(named.to_path_buf()), |name| name.fetch(Part::Encoder, note))
+}
+
+/// The folder of a model, without fetching: none for a model of the hub that is not in its cache.
 pub fn here(named: &Path) -> Result<Option<Place>> {
     if let Some(name) = hub::Name::parse(named)? {
-        return Ok(name.cached()?.map(|path| Place { path, origin: Some("the hub's cache") }));
+        return Ok(name.cached(Part::Model)?.map(|path| Place { path, origin: Some("the hub's cache") }));
     }
     local_or_embedded(named).map(Some)
 }

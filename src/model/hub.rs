@@ -18,13 +18,51 @@ use crate::error::{Cause, Error, Result};
 const SCHEME: &str = "hf://";
 /// The branch that a name without a revision means.
 const USUAL: &str = "main";
-/// The files of a model directory that are fetched, where the hub has them.
-const FILES: [&str; 5] = ["quarry.json", "config.json", "tokenizer.json", "model.safetensors", "model.onnx"];
-
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 const ENDPOINT: &str = "https://huggingface.co";
 /// A hub that does not say a word for so long is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a repository is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A model directory.
+    Model,
+    /// A pretrained encoder.
+    Encoder,
+}
+
+impl Part {
+    /// The files that are fetched, where the hub has them.
+    const fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Model => &["quarry.json", "config.json", "tokenizer.json"],
+            Self::Encoder => &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"],
+        }
+    }
+
+    /// The forms of weights; the first that the hub has is fetched. (Someone else's graph is only used where there are no weights.)
+    const fn weights(self) -> [&'static str; 2] {
+        match self {
+            Self::Model => ["model.safetensors", "model.onnx"],
+            Self::Encoder => ["model.safetensors", "pytorch_model.bin"],
+        }
+    }
+
+    /// Whether what is there is enough.
+    fn whole(self, there: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Model => {
+                there("tokenizer.json") && (there("model.onnx") || there("model.safetensors") && there("config.json"))
+            }
+            Self::Encoder => {
+                there("config.json")
+                    && (there("tokenizer.json") || there("vocab.txt"))
+                    && self.weights().into_iter().any(there)
+            }
+        }
+    }
+}
 
 /// A model on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +72,7 @@ pub struct Name {
 }
 
 impl Name {
-    /// Reads `hf://owner/name[@revision]`; none for a path, an error for a name the hub cannot have.
+    /// Reads `hf://owner/name[@revision]` (some old names have no owner); none for a path, an error for a name the hub cannot have.
     pub fn parse(named: &Path) -> Result<Option<Self>> {
         let Some(rest) = named.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
         let (name, revision) = rest.split_once('@').unwrap_or((rest, USUAL));
@@ -44,7 +82,7 @@ impl Name {
                 && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
         };
         let parts: Vec<&str> = name.split('/').collect();
-        if parts.len() != 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
+        if parts.len() > 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
             return Err(Error::Model {
                 path: named.into(),
                 reason: "this is no name of a model on the hub".into(),
@@ -54,20 +92,17 @@ impl Name {
         Ok(Some(Self { owner_and_name: name.to_owned(), revision: revision.to_owned() }))
     }
 
-    /// The model's folder in the cache, if it is there as a whole.
-    pub fn cached(&self) -> Result<Option<PathBuf>> {
+    /// The model's folder in the cache, if the part is there as a whole.
+    pub fn cached(&self, part: Part) -> Result<Option<PathBuf>> {
         let root = self.cache()?;
         let Ok(commit) = std::fs::read_to_string(root.join("refs").join(&self.revision)) else { return Ok(None) };
         let folder = root.join("snapshots").join(commit.trim());
-        let there = |name: &str| folder.join(name).is_file();
-        let whole =
-            there("tokenizer.json") && (there("model.onnx") || there("model.safetensors") && there("config.json"));
-        Ok(whole.then_some(folder))
+        Ok(part.whole(|name| folder.join(name).is_file()).then_some(folder))
     }
 
     /// The model's folder; what is not in the cache is fetched, all files from the same commit.
-    pub fn fetch(&self, note: &dyn Fn(&str)) -> Result<PathBuf> {
-        if let Some(folder) = self.cached()? {
+    pub fn fetch(&self, part: Part, note: &dyn Fn(&str)) -> Result<PathBuf> {
+        if let Some(folder) = self.cached(part)? {
             return Ok(folder);
         }
         note(&format!("fetching {self} from the hub, once"));
@@ -77,13 +112,13 @@ impl Name {
             let fetching = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|source| self.unreachable(source))?;
-                runtime.block_on(self.download(&root))
+                runtime.block_on(self.download(part, &root))
             });
             fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
-    async fn download(&self, root: &Path) -> Result<PathBuf> {
+    async fn download(&self, part: Part, root: &Path) -> Result<PathBuf> {
         let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build();
         let client = client.map_err(|source| self.unreachable(source))?;
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
@@ -93,20 +128,25 @@ impl Name {
         let answer = self.get(&client, &url).await?.bytes().await.map_err(|source| self.unreachable(source))?;
         let info: Info = serde_json::from_slice(&answer).map_err(|source| self.unreachable(source))?;
         let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
-        let has_weights = has("model.safetensors");
         let hash = !info.sha.is_empty() && info.sha.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if !hash || !has("tokenizer.json") || !(has_weights || has("model.onnx")) {
-            return Err(Error::Model {
-                path: self.to_string().into(),
-                reason: "its repository has no tokenizer.json with model.safetensors or model.onnx".into(),
-                hint: "name a model that `quarry export` wrote; a checkpoint becomes one with `quarry export`".into(),
-            });
+        if !hash || !part.whole(has) {
+            let (reason, hint) = match part {
+                Part::Model => (
+                    "its repository has no tokenizer.json with model.safetensors or model.onnx",
+                    "name a model that `quarry export` wrote; a checkpoint becomes one with `quarry export`",
+                ),
+                Part::Encoder => (
+                    "its repository has no config.json with a tokenizer and weights of PyTorch",
+                    "name a BERT: tokenizer.json or vocab.txt, and model.safetensors or pytorch_model.bin",
+                ),
+            };
+            return Err(Error::Model { path: self.to_string().into(), reason: reason.into(), hint: hint.into() });
         }
         let folder = root.join("snapshots").join(&info.sha);
         let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
         std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
-        // Someone else's graph is only used where there are no weights.
-        for name in FILES.into_iter().filter(|name| has(name) && (*name != "model.onnx" || !has_weights)) {
+        let weights = part.weights().into_iter().find(|name| has(name));
+        for name in part.files().iter().copied().filter(|name| has(name)).chain(weights) {
             let path = folder.join(name);
             if !path.is_file() {
                 let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
@@ -199,10 +239,9 @@ mod tests {
         assert_eq!(parse("models/default").unwrap(), None);
         let name = parse("hf://some-one/a_model.v2").unwrap().unwrap();
         assert_eq!((name.to_string().as_str(), name.revision.as_str()), ("hf://some-one/a_model.v2", "main"));
+        assert_eq!(parse("hf://bert-base-uncased").unwrap().unwrap().owner_and_name, "bert-base-uncased");
         assert_eq!(parse("hf://a/b@refs/pr/1").unwrap().unwrap().to_string(), "hf://a/b@refs/pr/1");
-        for wrong in
-            ["hf://", "hf://a", "hf://a/b/c", "hf://a/../b", "hf://../b", "hf://a/b@", "hf://a/b@../x", "hf://a b/c"]
-        {
+        for wrong in ["hf://", "hf://a/b/c", "hf://a/../b", "hf://../b", "hf://a/b@", "hf://a/b@../x", "hf://a b/c"] {
             assert!(parse(wrong).unwrap_err().hint().unwrap().contains("hf://owner/name"), "{wrong}");
         }
     }

@@ -8,6 +8,7 @@ use super::recipe::{EncoderSection, Heads, RecipeSection};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, read_tensors, refused, weights_file};
 use crate::model::config::BertConfig;
+use crate::model::find;
 use crate::model::weights::{Tensor, Weights, expected_shapes};
 use crate::mrc::random::Random;
 
@@ -28,9 +29,9 @@ pub struct Pretrained {
 }
 
 impl Pretrained {
-    /// Reads the encoder and draws its heads. Missing and unknown tensors are named.
-    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection) -> Result<Self> {
-        let path = &encoder.path;
+    /// Reads the encoder and draws its heads. Missing and unknown tensors are named; `note` is told what is fetched.
+    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, note: &dyn Fn(&str)) -> Result<Self> {
+        let path = &find::encoder(&encoder.path, note)?;
         let file = weights_file(path)?;
         let folder = if path.is_dir() { path.clone() } else { file.parent().unwrap_or(Path::new(".")).to_owned() };
         let mut config = BertConfig::read(&folder.join("config.json"))?;
@@ -59,8 +60,9 @@ impl Pretrained {
                 hint: format!("say {longest} or less"),
             });
         }
+        let named = &encoder.path;
         let name =
-            path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+            named.file_name().map_or_else(|| named.display().to_string(), |name| name.to_string_lossy().into_owned());
         Ok(Self { weights: checkpoint.weights, config: checkpoint.config, tokenizer, name })
     }
 }

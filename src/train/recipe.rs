@@ -71,7 +71,8 @@ pub enum OnProblem {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderSection {
-    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer: a Hugging Face BERT or a model directory.
+    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer, a Hugging Face BERT or a model directory; or one on
+    /// the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
     pub path: PathBuf,
     /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory.
     #[serde(default)]
