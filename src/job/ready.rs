@@ -52,9 +52,12 @@ impl Job {
         let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
         let (tokenizer, questions) = self.questions(&model)?;
 
-        let chosen = self.device.resolve(self.flavour, self.file.model.library.as_deref(), note)?;
+        let foreign = model.foreign_graph();
+        // A graph that was brought along computes as it is written, and by ONNX Runtime itself.
+        let named = self.flavour.or_else(|| foreign.is_some().then_some(Flavour::Fp32));
+        let chosen = self.device.resolve(named, self.file.model.library.as_deref(), note)?;
         let (form, graph_flavour) = chosen.graph();
-        let graph = match model.foreign_graph() {
+        let graph = match foreign {
             Some(graph) => graph,
             None => cache::derive(&model, form, graph_flavour)?,
         };
