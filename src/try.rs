@@ -20,6 +20,8 @@ use crate::mrc::query::EntitySchema;
 
 /// What errors about the arguments begin with.
 const ORIGIN: &str = "quarry try";
+/// Padded tokens of a batch.
+const BATCH_TOKENS: usize = 2048;
 
 /// Asks about the text and prints what was found.
 pub fn command(arguments: &TryArgs) -> Result<u8> {
@@ -68,7 +70,12 @@ fn text(argument: Option<&str>) -> Result<String> {
 
 /// A job over one text, with windows as long as usual where the model takes them.
 fn job(arguments: &TryArgs, path: std::path::PathBuf, model: &ModelDirectory, schema: EntitySchema) -> Result<Job> {
-    let usual = ExtractSection { threshold: arguments.threshold, ..ExtractSection::default() };
+    // One text is answered before the best size of batches could be found.
+    let usual = ExtractSection {
+        threshold: arguments.threshold,
+        batch_tokens: Some(BATCH_TOKENS),
+        ..ExtractSection::default()
+    };
     let model_section = ModelSection { path, ..ModelSection::default() };
     let short = ExtractSection { window_tokens: 8, overlap_tokens: 0, ..usual.clone() };
     let (_, questions) = Job::over_text(ORIGIN, model_section.clone(), short, schema.clone())?.questions(model)?;

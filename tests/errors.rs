@@ -177,6 +177,7 @@ fn a_library_that_is_no_library() {
     };
     let said = error(library);
     assert!(said.starts_with("error: cannot use ONNX Runtime: "), "{said}");
+    assert_eq!(said.matches("cannot use").count(), 1, "{said}");
     assert!(said.contains("DIR/libonnxruntime.so"), "{said}");
     assert!(said.contains("hint: "), "{said}");
 }

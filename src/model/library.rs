@@ -197,11 +197,11 @@ fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) 
     if let Some(stderr) = &mut child.stderr {
         let _ = stderr.take(4096).read_to_string(&mut said);
     }
-    let line = said.lines().find(|line| !line.trim().is_empty()).map(|line| line.trim_start_matches("error: "));
-    Err(line.map_or_else(
-        || format!("`{}` made a process that loads it end with {status}", library.display()),
-        str::to_owned,
-    ))
+    // The child's error is of the kind that ours will be: it need not say so twice.
+    let kind = format!("error: {}", Error::Library { reason: String::new(), hint: String::new() });
+    let bare = |line: &str| line.trim_start_matches(&kind).trim_start_matches("error: ").to_owned();
+    let line = said.lines().find(|line| !line.trim().is_empty()).map(bare);
+    Err(line.unwrap_or_else(|| format!("`{}` made a process that loads it end with {status}", library.display())))
 }
 
 /// How a child process ended; none where it takes longer than `limit`, and then it is killed.
@@ -248,8 +248,8 @@ mod tests {
         let library = Path::new("lib.so");
         let slow = try_in_child(&script("slow", "sleep 30"), library, &[], Duration::from_millis(200)).unwrap_err();
         assert_eq!(slow, "`lib.so` did not load within 0 s");
-        let failing = script("failing", "echo 'error: cannot use it' >&2; exit 1");
-        assert_eq!(try_in_child(&failing, library, &[], PROBE_LIMIT).unwrap_err(), "cannot use it");
+        let failing = script("failing", "echo 'error: cannot use ONNX Runtime: it is torn' >&2; exit 1");
+        assert_eq!(try_in_child(&failing, library, &[], PROBE_LIMIT).unwrap_err(), "it is torn");
         let crashing = try_in_child(&script("crashing", "kill -SEGV $$"), library, &[], PROBE_LIMIT).unwrap_err();
         assert!(crashing.contains("signal: 11"), "{crashing}");
         let fine = try_in_child(&script("fine", "shift 2; echo fine $*"), library, &["--more"], PROBE_LIMIT);
