@@ -16,6 +16,7 @@
 //! | [`trainer`] | the loop |
 //! | [`state`] | a training on disk |
 //! | [`history`], [`curves`], [`screen`] | what it has been through, drawn and said |
+//! | [`stop`] | signals that ask it to stop |
 //! | [`device`] | CPU or CUDA cards |
 
 pub mod curves;
@@ -34,10 +35,10 @@ pub mod recipe;
 pub mod schedule;
 pub mod screen;
 pub mod state;
+pub mod stop;
 pub mod trainer;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::path::Path;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -60,7 +61,7 @@ use pretrained::Pretrained;
 use recipe::{OnProblem, TrainFile};
 use screen::Screen;
 use state::TrainingFolder;
-use trainer::{Data, STOP, Trainer};
+use trainer::{Data, Trainer};
 
 /// Misaligned mentions that are named in a warning.
 const NAMED: usize = 3;
@@ -74,44 +75,58 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     }
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    runtime.spawn(listen());
+    runtime.spawn(stop::listen(style));
+    if !arguments.restart {
+        refuse_finished(&file.output.path)?;
+    }
     let schema = read_schema(&file.entities.schema)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
     let cutter = Cutter::new(&file, &schema, &tokenizer, &tokenizer_path)?;
-    let read = |location: &str| -> Result<Data> {
-        let split = runtime.block_on(async {
-            Split::read(&session(&SessionSettings::default())?, location, &file.data, &schema).await
-        })?;
-        cutter.cut(location, split)
+    let context = || session(&SessionSettings::default());
+    let read = |location: &str| -> Result<Split> {
+        runtime.block_on(async { Split::read(&context()?, location, &file.data, &schema).await })
     };
-    let (train, dev) = (read(&file.data.train)?, read(&file.data.dev)?);
+    let mut train = read(&file.data.train)?;
+    for extra in &file.data.extra {
+        train.extend(runtime.block_on(async { Split::read_extra(&context()?, extra, &file.data, &schema).await })?);
+    }
+    let train = cutter.cut(&file.data.train, train)?;
+    let read = |location: &str| {
+        stop::check()?;
+        cutter.cut(location, read(location)?)
+    };
+    let dev = read(&file.data.dev)?;
     let test = file.data.test.as_deref().map(read).transpose()?;
+    stop::check()?;
     let fingerprint = fingerprint(&file, &schema, &train, &dev, &pretrained)?;
+    let Pretrained { weights, config, tokenizer: tokenizer_file, name } = pretrained;
     let folder = prepare_folder(&file.output.path, &fingerprint, arguments.restart)?;
-    let mut trainer = Trainer::new(
-        &file,
-        &schema,
-        (&train, &dev),
-        (&pretrained.weights, &pretrained.config),
-        &devices,
-        (folder.clone(), fingerprint),
-    )?;
+    let mut trainer =
+        Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))?;
+    drop(weights);
     let title = file.output.path.display().to_string();
     say_what_begins(&trainer, &train, &dev);
     let mut screen = Screen::new(style, trainer.total_steps(), &title);
     let outcome = trainer.run(&mut screen);
     drop(screen);
-    curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title)?;
+    let drawn = curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
     outcome?;
-    let (weights, quality) = trainer.best(test.as_ref(), &pretrained.config)?;
-    let manifest = manifest(&file, &schema, &pretrained, &trainer, &train, quality.as_ref());
+    if let Err(error) = drawn {
+        console::warn(&console::render(&error));
+    }
+    let (weights, quality) = trainer.best(test.as_ref(), &config)?;
+    let manifest = Manifest {
+        encoder: name,
+        max_length: config.max_position_embeddings,
+        ..manifest(&file, &schema, &trainer, &train, quality.as_ref())
+    };
     let parts = Parts {
         weights: &weights,
         form: file.weight_form(),
-        config: &pretrained.config,
-        tokenizer: &pretrained.tokenizer,
+        config: &config,
+        tokenizer: &tokenizer_file,
         manifest: &manifest,
         extra: &[],
     };
@@ -119,22 +134,6 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     folder.finish();
     console::print(&summary(&file, &schema, &trainer, quality.as_ref()));
     Ok(0)
-}
-
-/// Notes the first signal; a second one ends the program at once.
-async fn listen() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    loop {
-        let code = tokio::select! {
-            _ = terminate.recv() => 143,
-            _ = tokio::signal::ctrl_c() => 130,
-        };
-        if STOP.swap(code, Ordering::Relaxed) != 0 {
-            std::process::exit(i32::from(code));
-        }
-        console::note("stopping after this step; a second signal ends it at once");
-    }
 }
 
 /// Cuts splits into examples, the same way for all.
@@ -202,7 +201,8 @@ impl<'a> Cutter<'a> {
     }
 }
 
-/// What a saved state belongs to: settings, questions, data, encoder.
+/// What a saved state belongs to: recipe, questions, data, encoder. Where things lie, the test split and what is done about a loss that
+/// is not a number change no weight that was saved.
 fn fingerprint(
     file: &TrainFile,
     schema: &EntitySchema,
@@ -210,38 +210,42 @@ fn fingerprint(
     dev: &Data,
     pretrained: &Pretrained,
 ) -> Result<String> {
-    let mut settings = file.clone();
-    // Where the model goes and how often it is saved changes no weight.
-    settings.output = recipe::OutputSection {
-        path: PathBuf::new(),
-        weights: String::new(),
-        origin: String::new(),
-        licence: String::new(),
-        save_minutes: 0.0,
-    };
+    let recipe = recipe::RecipeSection { not_a_number: OnProblem::Stop, ..file.recipe.clone() };
     let failed = |source: serde_json::Error| Error::Engine { doing: "read the settings".into(), source: source.into() };
     let mut hasher = Sha256::new();
-    hasher.update(serde_json::to_vec(&(settings, schema)).map_err(failed)?);
+    hasher.update(serde_json::to_vec(&(recipe, schema, &pretrained.config)).map_err(failed)?);
     hasher.update(train.split.hash());
     hasher.update(dev.split.hash());
+    hasher.update(&pretrained.tokenizer);
     for (name, tensor) in pretrained.weights.iter() {
         hasher.update(name);
-        for value in &tensor.values {
-            hasher.update(value.to_le_bytes());
-        }
+        let bytes: Vec<u8> = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(bytes);
     }
     Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn refuse(model: &Path, reason: &str) -> Error {
+    Error::Setting {
+        origin: model.display().to_string(),
+        key: "output.path".into(),
+        reason: reason.into(),
+        hint: "name another folder, or begin anew with --restart".into(),
+    }
+}
+
+/// A finished model is not trained again, nor is anything read for it.
+fn refuse_finished(model: &Path) -> Result<()> {
+    let unfinished = model.join("training").join("position.json").exists();
+    if model.join("quarry.json").exists() && !unfinished {
+        return Err(refuse(model, "it holds a finished model"));
+    }
+    Ok(())
 }
 
 /// The training's folder, free of another training's state.
 fn prepare_folder(model: &Path, fingerprint: &str, restart: bool) -> Result<TrainingFolder> {
     let folder = TrainingFolder::new(model)?;
-    let refuse = |reason: &str| Error::Setting {
-        origin: model.display().to_string(),
-        key: "output.path".into(),
-        reason: reason.into(),
-        hint: "name another folder, or begin anew with --restart".into(),
-    };
     if restart {
         folder.finish();
         let _ = std::fs::remove_file(folder.file("metrics.jsonl"));
@@ -249,9 +253,8 @@ fn prepare_folder(model: &Path, fingerprint: &str, restart: bool) -> Result<Trai
     }
     match folder.position()? {
         Some(position) if position.fingerprint != fingerprint => {
-            Err(refuse("it holds an unfinished training with other settings, data or encoder"))
+            Err(refuse(model, "it holds an unfinished training with other settings, data or encoder"))
         }
-        None if model.join("quarry.json").exists() => Err(refuse("it holds a finished model")),
         Some(position) => {
             console::note(&format!("going on after step {}", position.step));
             Ok(folder)
@@ -286,7 +289,6 @@ fn figures(counts: &Counts) -> serde_json::Value {
 fn manifest(
     file: &TrainFile,
     schema: &EntitySchema,
-    pretrained: &Pretrained,
     trainer: &Trainer<'_>,
     train: &Data,
     quality: Option<&Quality>,
@@ -312,8 +314,6 @@ fn manifest(
         "tokens": trainer.position.tokens,
     });
     Manifest {
-        encoder: pretrained.name.clone(),
-        max_length: pretrained.config.max_position_embeddings,
         types: schema.types.clone(),
         nested: schema.nested,
         recipe,

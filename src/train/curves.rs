@@ -1,4 +1,4 @@
-//! A training's figures → `curves.svg`. In: the history. Out: loss, learning rate and F1 over steps in one picture. It may not compute.
+//! A training's figures → `curves.svg`. In: the history. Out: loss and F1 over steps in one picture. It may not compute.
 
 use std::path::Path;
 

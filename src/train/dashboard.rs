@@ -1,7 +1,7 @@
 //! The training dashboard. In: history, a glance at where things stand. Out: curves and figures in the last lines of a terminal, which
 //! stay there when the training ends. It may not decide anything.
 
-use std::io::Stderr;
+use std::io::{Stderr, Write};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -66,6 +66,15 @@ impl Dashboard {
                 Gauge::default().ratio(glance.share.clamp(0.0, 1.0)).label(label).gauge_style(Style::new().fg(LOSS));
             frame.render_widget(gauge, bar);
         });
+    }
+}
+
+impl Drop for Dashboard {
+    /// What was drawn last stays, and what is printed next comes below it.
+    fn drop(&mut self) {
+        let last = self.terminal.get_frame().area().bottom().saturating_sub(1);
+        let _ = self.terminal.set_cursor_position((0, last));
+        let _ = writeln!(self.terminal.backend_mut());
     }
 }
 

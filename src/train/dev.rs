@@ -7,7 +7,9 @@ use tch::{Tensor, no_grad};
 
 use super::examples::Example;
 use super::labelled::{Gold, Split};
+use super::loss::ROUND;
 use super::network::{Inputs, Network, torch};
+use super::stop;
 use crate::error::Result;
 use crate::mrc::batch::{QueryBatch, batches};
 use crate::mrc::decode::{DecodeRule, Logits, decode};
@@ -17,10 +19,8 @@ use crate::mrc::score::Counts;
 
 /// Padded tokens in a batch.
 const BUDGET: usize = 8192;
-/// Candidates of one query that are looked at, as in the main job; an untrained model has many.
+/// Candidates of one query that may become mentions, as in the main job.
 const MOST: usize = 4096;
-/// Rounds of the match head.
-const ROUND: i64 = 16_384;
 
 /// A split's gold and the counts of what a network finds.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,12 +32,16 @@ pub struct Quality {
 }
 
 /// Scores `network` on a split whose examples are `examples`. A gold mention that no example can answer counts as missed.
+///
+/// # Errors
+/// [`crate::error::Error::Stopped`] where a signal came meanwhile.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
     let queries: Vec<Encoded> = examples.iter().map(|example| example.query.clone()).collect();
     let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
     let rule =
         DecodeRule { threshold: 0.0, boundary: 0.0, nested: schema.nested, max_candidates: MOST, tolerance: 0.0 };
     for batch in batches(queries, BUDGET) {
+        stop::check()?;
         let logits = logits(network, &batch)?;
         for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
             found[query.document].add(query, &answer);

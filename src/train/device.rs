@@ -23,11 +23,14 @@ pub fn devices(word: &str) -> Result<Vec<Device>> {
     for one in word.split(',').map(str::trim) {
         devices.push(match one.split_once(':') {
             None if one == "cpu" => Device::Cpu,
-            None if one == "auto" && !driver => {
-                console::note("training on the CPU: there is no NVIDIA driver");
-                Device::Cpu
-            }
-            None if one == "auto" || one == "cuda" => Device::Cuda(0),
+            None if one == "auto" => match cuda(driver) {
+                Ok(()) => Device::Cuda(0),
+                Err(reason) => {
+                    console::note(&format!("training on the CPU: {reason}"));
+                    Device::Cpu
+                }
+            },
+            None if one == "cuda" => Device::Cuda(0),
             Some(("cuda", digits)) if digits.parse::<usize>().is_ok() => Device::Cuda(digits.parse().unwrap_or(0)),
             _ => return Err(refuse(format!("`{one}` is no device"), "say auto, cpu, cuda, cuda:1 or cuda:0,cuda:1")),
         });
@@ -35,14 +38,10 @@ pub fn devices(word: &str) -> Result<Vec<Device>> {
     let most =
         devices.iter().filter_map(|device| if let Device::Cuda(number) = device { Some(*number) } else { None }).max();
     if let Some(most) = most {
-        if !driver {
-            return Err(refuse(
-                "no NVIDIA driver answers on this machine".into(),
-                "install the driver, or say device = \"cpu\"",
-            ));
-        }
+        let hint = "PyTorch's own CUDA build of LibTorch and the CUDA libraries it names must be on the loader's path (LD_LIBRARY_PATH), or say device = \"cpu\"";
+        cuda(driver).map_err(|reason| refuse(reason, hint))?;
         if !Cuda::is_available() {
-            start_again(word)?;
+            return Err(refuse(start_again(), hint));
         }
         let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
         if most >= count {
@@ -52,35 +51,48 @@ pub fn devices(word: &str) -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// Starts this program again with LibTorch's CUDA library loaded; returns only where that cannot be.
-fn start_again(word: &str) -> Result<()> {
-    let refuse = |reason: String| {
-        Error::Device {
-        device: word.to_owned(),
-        reason,
-        hint: "PyTorch's own CUDA build of LibTorch and the CUDA libraries it names must be on the loader's path (LD_LIBRARY_PATH)".into(),
+/// Whether LibTorch's CUDA half can be had here, or why not. To find out without ending in the loader, it is loaded into a program that
+/// does nothing.
+fn cuda(driver: bool) -> Result<(), String> {
+    if !driver {
+        return Err("no NVIDIA driver answers on this machine".into());
     }
-    };
+    if Cuda::is_available() {
+        return Ok(());
+    }
     if std::env::var_os(STARTED_AGAIN).is_some() {
-        return Err(refuse("LibTorch's CUDA library is loaded but finds no card".into()));
+        return Err("LibTorch's CUDA library finds no card".into());
     }
-    let folder = libtorch_folder().ok_or_else(|| refuse("nobody knows where LibTorch lies".into()))?;
-    let library = folder.join("libtorch_cuda.so");
-    if !library.exists() {
-        return Err(refuse(format!("there is no `{}`", library.display())));
+    let library = cuda_library()?;
+    let tried = std::process::Command::new("true").env("LD_PRELOAD", &library).output();
+    let tried = tried.map_err(|source| format!("`true` does not start: {source}"))?;
+    let said = String::from_utf8_lossy(&tried.stderr).into_owned();
+    if tried.status.success() && said.is_empty() {
+        return Ok(());
     }
-    let program = std::env::current_exe().map_err(|source| refuse(source.to_string()))?;
-    let mut preload = library.into_os_string();
-    if let Some(others) = std::env::var_os("LD_PRELOAD") {
-        preload.push(":");
-        preload.push(others);
-    }
-    let failed = std::process::Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env("LD_PRELOAD", preload)
-        .env(STARTED_AGAIN, "1")
-        .exec();
-    Err(refuse(failed.to_string()))
+    Err(format!("`{}` cannot be loaded: {}", library.display(), said.lines().next().unwrap_or("it ends at once")))
+}
+
+fn cuda_library() -> Result<PathBuf, String> {
+    let library = libtorch_folder().ok_or("nobody knows where LibTorch lies")?.join("libtorch_cuda.so");
+    if library.exists() { Ok(library) } else { Err(format!("there is no `{}`", library.display())) }
+}
+
+/// Starts this program again with LibTorch's CUDA library loaded; returns only where that cannot be, with the reason.
+fn start_again() -> String {
+    let started = || -> Result<std::convert::Infallible, String> {
+        let mut preload = cuda_library()?.into_os_string();
+        if let Some(others) = std::env::var_os("LD_PRELOAD") {
+            preload.push(":");
+            preload.push(others);
+        }
+        let program = std::env::current_exe().map_err(|source| source.to_string())?;
+        let mut command = std::process::Command::new(program);
+        command.args(std::env::args_os().skip(1)).env("LD_PRELOAD", preload).env(STARTED_AGAIN, "1");
+        Err(command.exec().to_string())
+    };
+    let Err(reason) = started();
+    reason
 }
 
 /// The folder that LibTorch was loaded from.

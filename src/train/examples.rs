@@ -27,10 +27,8 @@ pub struct Examples {
     pub examples: Vec<Example>,
     /// Gold mentions that begin or end inside a word: no start or end may be there.
     pub misaligned: Vec<Misaligned>,
-    /// Gold mentions longer than the overlap of the windows that share them: no window holds them.
+    /// Gold mentions longer than the overlap of the windows that share them, or of documents without a token: no window holds them.
     pub split: usize,
-    /// Documents without a single token.
-    pub empty: usize,
 }
 
 /// A gold mention that is not whole words.
@@ -56,14 +54,16 @@ pub fn examples(
         let windows: Vec<Arc<Window>> =
             Windows::new(tokenizer, rule, Document { text: &document.text }).collect::<Result<_, _>>()?;
         if windows.is_empty() {
-            all.empty += 1;
+            all.split += document.mentions.len();
             continue;
         }
         let first = all.examples.len();
         for window in &windows {
-            all.examples.extend(questions.ask(number, window).map(|query| Example { query, answers: Vec::new() }));
+            let queries = questions.ask(number, window);
+            let asked = queries.filter(|query| document.asked.binary_search(&query.question.entity_type).is_ok());
+            all.examples.extend(asked.map(|query| Example { query, answers: Vec::new() }));
         }
-        let types = questions.questions.len();
+        let types = document.asked.len();
         for (gold, bytes) in document.mentions.iter().zip(byte_spans(&document.text, &document.mentions)) {
             match place(&windows, bytes) {
                 Place::Misaligned => all.misaligned.push(Misaligned {
@@ -73,8 +73,9 @@ pub fn examples(
                 }),
                 Place::Split => all.split += 1,
                 Place::In(holders) => {
+                    let Ok(asked) = document.asked.binary_search(&gold.entity_type) else { continue };
                     for (window, tokens) in holders {
-                        all.examples[first + window * types + gold.entity_type].answers.push(tokens);
+                        all.examples[first + window * types + asked].answers.push(tokens);
                     }
                 }
             }
@@ -190,7 +191,12 @@ pub(super) mod tests {
     fn labelled(text: &str, mentions: &[(usize, usize, usize)]) -> Labelled {
         let gold =
             |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
-        Labelled { id: "a".into(), text: text.into(), mentions: mentions.iter().map(gold).collect() }
+        Labelled {
+            id: "a".into(),
+            text: text.into(),
+            mentions: mentions.iter().map(gold).collect(),
+            asked: [0, 1].into(),
+        }
     }
 
     fn made(document: &Labelled, tokens: usize, overlap: usize) -> Examples {
@@ -218,6 +224,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_not_labelled_is_not_asked() {
+        let document = Labelled { asked: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
+        let made = made(&document, 16, 4);
+        let [only] = made.examples.as_slice() else { panic!("one window, one type") };
+        assert_eq!((only.query.question.entity_type, only.answers.as_slice()), (1, [TokenSpan::new(0, 2)].as_slice()));
+    }
+
+    #[test]
     fn a_mention_inside_a_word_is_named_and_one_no_window_holds_is_counted() {
         let inside = made(&labelled("new york", &[(4, 6, 0)]), 16, 4);
         assert_eq!(inside.misaligned, [Misaligned { id: "a".into(), text: "yo".into(), start: 4 }]);
@@ -242,7 +256,7 @@ pub(super) mod tests {
             }).collect();
             mentions.sort_unstable();
             mentions.dedup();
-            let document = Labelled { id: "a".into(), text: text.clone(), mentions: mentions.clone() };
+            let document = Labelled { id: "a".into(), text: text.clone(), mentions: mentions.clone(), asked: [0, 1].into() };
             let made = made(&document, tokens, tokens / 2);
             prop_assert!(made.misaligned.is_empty());
             let mut found = Vec::new();

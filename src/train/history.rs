@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::directory::write_whole;
@@ -17,16 +17,21 @@ pub struct StepFigures {
     /// Epochs gone through, with the part of this one.
     pub epoch: f64,
     /// The weighted loss.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// The start loss.
+    #[serde(deserialize_with = "number")]
     pub start_loss: f64,
     /// The end loss.
+    #[serde(deserialize_with = "number")]
     pub end_loss: f64,
     /// The match loss.
+    #[serde(deserialize_with = "number")]
     pub match_loss: f64,
     /// The learning rate.
     pub lr: f64,
     /// The gradient's norm before it was clipped.
+    #[serde(deserialize_with = "number")]
     pub gradient_norm: f64,
     /// Pairs the match loss looked at.
     pub candidates: i64,
@@ -36,6 +41,11 @@ pub struct StepFigures {
     pub padded_tokens: u64,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// JSON has no number for what is none: it is `null` there.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// A scoring of dev.
@@ -144,14 +154,25 @@ impl History {
         tokens as f64 / f64::max(seconds, 1e-9)
     }
 
-    /// The loss over steps, each point the mean of as many steps as keep the curve below `points` points.
+    /// How long a step takes, its share of the scorings counted: the medians of the last steps and of the scorings, so that an hour in which
+    /// the process or the machine was stopped does not count.
+    pub fn seconds_per_step(&self) -> Option<f64> {
+        let last = &self.steps[self.steps.len().saturating_sub(100)..];
+        let step = median(last.iter().map(|figures| figures.seconds))?;
+        let scoring = median(self.scorings.iter().map(|scoring| scoring.seconds)).unwrap_or(0.0);
+        Some(step + scoring * self.scorings.len() as f64 / self.steps.len() as f64)
+    }
+
+    /// The loss over steps, each point the mean of as many steps as keep the curve below `points` points. Losses that are no number are
+    /// not drawn.
     pub fn loss_curve(&self, points: usize) -> Vec<(f64, f64)> {
         let together = self.steps.len().div_ceil(points.max(1)).max(1);
         let mean = |steps: &[StepFigures]| {
-            let loss = steps.iter().map(|figures| figures.loss).sum::<f64>() / steps.len() as f64;
-            (steps[steps.len() - 1].step as f64, loss)
+            let finite: Vec<f64> = steps.iter().map(|figures| figures.loss).filter(|loss| loss.is_finite()).collect();
+            let loss = finite.iter().sum::<f64>() / finite.len() as f64;
+            (!finite.is_empty()).then(|| (steps[steps.len() - 1].step as f64, loss))
         };
-        self.steps.chunks(together).map(mean).collect()
+        self.steps.chunks(together).filter_map(mean).collect()
     }
 
     /// F1 on dev over steps.
@@ -160,8 +181,65 @@ impl History {
     }
 }
 
+/// The middle one, the upper of two; none of none.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// A line of `metrics.jsonl`.
 fn encode(path: &Path, line: &Line) -> Result<String> {
     let failed = |source: serde_json::Error| Error::Write { path: path.to_owned(), source: source.into() };
     serde_json::to_string(line).map(|text| text + "\n").map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_that_was_slept_through_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::open(&folder.path().join("metrics.jsonl"), 0).unwrap();
+        assert_eq!(history.seconds_per_step(), None);
+        for step in 1..=20 {
+            let seconds = if step == 7 { 3600.0 } else { 2.0 };
+            history.step(figures(step, seconds)).unwrap();
+        }
+        assert_eq!(history.seconds_per_step(), Some(2.0));
+        let (precision, recall, f1) = (0.5, 0.5, 0.5);
+        history.scoring(Scoring { step: 20, precision, recall, f1, best: true, seconds: 10.0 }).unwrap();
+        assert_eq!(history.seconds_per_step(), Some(2.5));
+    }
+
+    #[test]
+    fn a_step_whose_loss_is_no_number_is_read_back_and_not_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut history = History::open(&path, 0).unwrap();
+        history.step(StepFigures { loss: f64::NAN, gradient_norm: f64::INFINITY, ..figures(1, 1.0) }).unwrap();
+        history.step(figures(2, 1.0)).unwrap();
+        let again = History::open(&path, 2).unwrap();
+        assert_eq!(again.steps.len(), 2);
+        assert!(again.steps[0].loss.is_nan());
+        assert_eq!(again.loss_curve(10), [(2.0, 1.0)]);
+    }
+
+    fn figures(step: usize, seconds: f64) -> StepFigures {
+        StepFigures {
+            step,
+            epoch: 0.0,
+            loss: 1.0,
+            start_loss: 1.0,
+            end_loss: 1.0,
+            match_loss: 1.0,
+            lr: 1e-3,
+            gradient_norm: 1.0,
+            candidates: 1,
+            tokens: 1,
+            padded_tokens: 1,
+            seconds,
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! Prepared folders → [`Labelled`] documents. In: `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them, or the same
 //! as JSON Lines or CSV, anywhere. Out: documents with their gold mentions, in the order of their ids. It may not tokenize.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
 use sha2::{Digest, Sha256};
 
-use super::recipe::{DataSection, OnProblem};
+use super::recipe::{DataSection, ExtraSection, OnProblem};
 use crate::console;
 use crate::engine::attach::{Attachment, Kind};
 use crate::engine::mentions;
@@ -28,6 +29,8 @@ pub struct Labelled {
     pub text: String,
     /// Its gold mentions, by place and type.
     pub mentions: Vec<Gold>,
+    /// The types that are labelled in it, as places in the schema, ascending: what may be asked of it.
+    pub asked: Arc<[usize]>,
 }
 
 /// A gold mention.
@@ -42,9 +45,9 @@ pub struct Gold {
 /// Labelled documents of one split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
-    /// In the order of their ids.
+    /// In the order of their ids, source by source.
     pub documents: Vec<Labelled>,
-    /// Gold mentions of types that the schema does not name, left out.
+    /// Gold mentions of types that are not asked for, left out.
     pub unknown_types: usize,
 }
 
@@ -54,7 +57,7 @@ impl Split {
         self.documents.iter().map(|document| document.mentions.len()).sum()
     }
 
-    /// SHA-256 over ids, texts and mentions, in hexadecimal: what was learned from.
+    /// SHA-256 over ids, texts, mentions and, where they differ, the types asked for, in hexadecimal: what was learned from.
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new();
         for document in &self.documents {
@@ -62,8 +65,17 @@ impl Split {
             for Gold { chars, entity_type } in &document.mentions {
                 hasher.update(format!("{} {} {entity_type}\0", chars.start, chars.end));
             }
+            if document.asked != self.documents[0].asked {
+                hasher.update(format!("{:?}\0", document.asked));
+            }
         }
         hexadecimal(&hasher.finalize())
+    }
+
+    /// Adds the documents of another source.
+    pub fn extend(&mut self, other: Self) {
+        self.documents.extend(other.documents);
+        self.unknown_types += other.unknown_types;
     }
 
     /// Reads the split in `location`: a folder with `documents` and `gold` tables.
@@ -72,6 +84,27 @@ impl Split {
         location: &str,
         data: &DataSection,
         schema: &EntitySchema,
+    ) -> Result<Self> {
+        let labels = Labels::new(schema, data.unknown_types, None)?;
+        Self::read_source(context, location, data, &labels).await
+    }
+
+    /// Reads one of the sources beside the training split.
+    pub async fn read_extra(
+        context: &SessionContext,
+        extra: &ExtraSection,
+        data: &DataSection,
+        schema: &EntitySchema,
+    ) -> Result<Self> {
+        let labels = Labels::new(schema, data.unknown_types, Some(extra))?;
+        Self::read_source(context, &extra.path, data, &labels).await
+    }
+
+    async fn read_source(
+        context: &SessionContext,
+        location: &str,
+        data: &DataSection,
+        labels: &Labels,
     ) -> Result<Self> {
         let documents =
             Attachment { table: "train_documents", what: "documents", location: &table(location, "documents") };
@@ -82,13 +115,13 @@ impl Split {
         let gold = Attachment { table: "train_gold_rows", what: "gold mentions", location: &table(location, "gold") };
         let columns = mentions::check(&gold, &gold.register(context).await?)?;
         mentions::normalize(context, gold.table, "train_gold", columns, false).await?;
-        let (mut golds, unknown) = gold_by_document(context, schema).await?;
-        if data.unknown_types == OnProblem::Stop && !unknown.is_empty() {
+        let (mut golds, unknown) = gold_by_document(context, labels).await?;
+        if labels.unknown == OnProblem::Stop && !unknown.is_empty() {
             let mut names: Vec<&str> = unknown.keys().map(String::as_str).collect();
             names.sort_unstable();
             return Err(gold.refuse(
                 format!("the schema has no question for {}", names.join(", ")),
-                "add a [[type]] for each to the schema, or say data.unknown_types = \"skip\"",
+                "add a [[type]] for each to the schema, or say data.unknown_types = \"skip\"; of [[data.extra]] also types or rename",
             ));
         }
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
@@ -105,8 +138,19 @@ impl Split {
                     return Err(documents.refuse(format!("the id `{id}` is there twice"), "ids must be unique"));
                 }
                 let mut mentions = golds.remove(&id).unwrap_or_default();
+                let length = text.chars().count();
+                if let Some(beyond) = mentions.iter().find(|mention| mention.chars.end > length) {
+                    return Err(gold.refuse(
+                        format!(
+                            "a mention of `{id}` ends at {}, but its text has {length} characters",
+                            beyond.chars.end
+                        ),
+                        "positions count code points from 0, not bytes or UTF-16 units; the end is behind the last one",
+                    ));
+                }
                 mentions.sort_unstable();
-                split.documents.push(Labelled { id, text, mentions });
+                mentions.dedup();
+                split.documents.push(Labelled { id, text, mentions, asked: labels.asked.clone() });
             }
         }
         if split.documents.is_empty() {
@@ -116,20 +160,59 @@ impl Split {
             let mut ids: Vec<&str> = golds.keys().map(String::as_str).collect();
             ids.sort_unstable();
             return Err(gold.refuse(
-                format!("{} of its doc_ids are no documents, such as `{}`", ids.len(), ids[0]),
+                format!("{} of its doc_ids are no documents with a text, such as `{}`", ids.len(), ids[0]),
                 "documents and gold must be of the same split",
             ));
         }
         if split.mentions() == 0 {
-            return Err(gold.refuse("there is no mention of any type of the schema", "name the right split and schema"));
+            return Err(gold.refuse("there is no mention of any type asked for", "name the right split and schema"));
         }
         if split.unknown_types > 0 {
             console::warn(&format!(
-                "{location}: {} gold mentions of types without a question are left out",
+                "{location}: {} gold mentions of types that are not asked for are left out",
                 split.unknown_types
             ));
         }
         Ok(split)
+    }
+}
+
+/// What the labels of a source mean.
+struct Labels {
+    /// Label → place in the schema.
+    places: HashMap<String, usize>,
+    /// The types that are labelled there, ascending.
+    asked: Arc<[usize]>,
+    /// What to do about other labels.
+    unknown: OnProblem,
+}
+
+impl Labels {
+    fn new(schema: &EntitySchema, unknown: OnProblem, extra: Option<&ExtraSection>) -> Result<Self> {
+        let place = |key: &str, name: &str| {
+            let found = schema.types.iter().position(|one| one.name == name);
+            found.ok_or_else(|| Error::Setting {
+                origin: "the training job".into(),
+                key: format!("data.extra.{key}"),
+                reason: format!("the schema has no type `{name}`"),
+                hint: "its types are those of the schema's [[type]] tables; rename = { theirs = \"ours\" }".into(),
+            })
+        };
+        let renamed = extra.map_or_else(BTreeMap::new, |extra| extra.rename.clone());
+        let mut asked: Vec<usize> = match extra.and_then(|extra| extra.types.as_ref()) {
+            Some(types) => types.iter().map(|name| place("types", name)).collect::<Result<_>>()?,
+            None => (0..schema.types.len()).collect(),
+        };
+        asked.sort_unstable();
+        asked.dedup();
+        let own = schema.types.iter().enumerate().map(|(place, one)| (one.name.clone(), place));
+        let mut places: HashMap<String, usize> = own.filter(|(name, _)| !renamed.contains_key(name)).collect();
+        for (theirs, ours) in &renamed {
+            places.insert(theirs.clone(), place("rename", ours)?);
+        }
+        places.retain(|_, place| asked.binary_search(place).is_ok());
+        let chosen = extra.is_some_and(|extra| extra.types.is_some());
+        Ok(Self { places, asked: asked.into(), unknown: if chosen { OnProblem::Skip } else { unknown } })
     }
 }
 
@@ -143,20 +226,15 @@ fn table(location: &str, name: &str) -> String {
 
 type ByDocument = HashMap<String, Vec<Gold>>;
 
-/// Gold mentions by document, and how many there are of each type that the schema does not name.
-async fn gold_by_document(
-    context: &SessionContext,
-    schema: &EntitySchema,
-) -> Result<(ByDocument, HashMap<String, usize>)> {
-    let places: HashMap<&str, usize> =
-        schema.types.iter().enumerate().map(|(place, one)| (one.name.as_str(), place)).collect();
+/// Gold mentions by document, and how many there are of each type that is not asked for.
+async fn gold_by_document(context: &SessionContext, labels: &Labels) -> Result<(ByDocument, HashMap<String, usize>)> {
     let (mut golds, mut unknown) = (ByDocument::new(), HashMap::new());
     let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint) FROM train_gold";
     for batch in query(context, sql).await? {
         let (ids, types) = (words(&batch, 0)?, words(&batch, 1)?);
         let (starts, ends) = (positions(&batch, 2)?, positions(&batch, 3)?);
         for (((id, name), start), end) in ids.into_iter().zip(types).zip(starts).zip(ends) {
-            match places.get(name.as_str()) {
+            match labels.places.get(name.as_str()) {
                 Some(&entity_type) => {
                     golds.entry(id).or_default().push(Gold { chars: CharSpan::new(start, end), entity_type });
                 }

@@ -11,7 +11,7 @@ use super::network::{Dropout, Inputs, MatchHead, Network};
 use super::recipe::{Candidates, RecipeSection};
 
 /// Candidates whose hidden layer is held at once; beyond it their gradient is gathered round by round.
-const ROUND: i64 = 16_384;
+pub(super) const ROUND: i64 = 16_384;
 
 /// What a batch cost.
 #[derive(Debug)]
@@ -93,11 +93,11 @@ impl LossRule {
     }
 }
 
-/// The mean binary cross entropy where the mask is.
+/// The mean binary cross entropy where the mask is; 0 where it is nowhere.
 fn masked_mean(logits: &Tensor, gold: &Tensor, mask: &Tensor) -> Tensor {
     let each = logits.binary_cross_entropy_with_logits::<Tensor>(gold, None, None, Reduction::None);
     let mask = mask.to_kind(Kind::Float);
-    (each * &mask).sum(Kind::Float) / mask.sum(Kind::Float)
+    (each * &mask).sum(Kind::Float) / mask.sum(Kind::Float).clamp_min(1.0)
 }
 
 /// 1 for every candidate that is an answer.
@@ -233,6 +233,16 @@ mod tests {
             }
             assert!((found.total.double_value(&[]) - total).abs() < 1e-4, "{candidates:?}");
         }
+    }
+
+    /// The middle of one endless word: nothing may begin or end there.
+    #[test]
+    fn a_batch_without_a_place_for_an_answer_costs_nothing() {
+        let nowhere = BatchInputs { start_mask: vec![false; 20], end_mask: vec![false; 20], ..inputs() };
+        let nothing = Targets { starts: vec![0.0; 20], ends: vec![0.0; 20], spans: Vec::new() };
+        let inputs = Inputs::new(&nowhere, Device::Cpu);
+        let loss = rule(Candidates::PredAndGold).loss(&network(), &inputs, &nothing, Dropout::default());
+        assert!(loss.total.double_value(&[]).abs() < 1e-12, "{loss:?}");
     }
 
     /// Along a random direction, the loss changes as its gradient says: each part alone.

@@ -101,16 +101,17 @@ impl Network {
     }
 
     fn linear(&self, input: &Tensor, name: &str) -> Tensor {
-        input.linear(&self.cast(&format!("{name}.weight")), Some(&self.cast(&format!("{name}.bias"))))
+        let (weight, bias) = (self.cast(&format!("{name}.weight")), self.cast(&format!("{name}.bias")));
+        input.to_kind(self.kind).linear(&weight, Some(&bias))
     }
 
     fn norm(&self, input: &Tensor, name: &str) -> Tensor {
         let (weight, bias) = (self.leaf(&format!("{name}.weight")), self.leaf(&format!("{name}.bias")));
         let (size, epsilon) = ([self.config.hidden_size as i64], f64::from(self.config.layer_norm_eps));
-        input.to_kind(Kind::Float).layer_norm(size, Some(weight), Some(bias), epsilon, false).to_kind(self.kind)
+        input.to_kind(Kind::Float).layer_norm(size, Some(weight), Some(bias), epsilon, false)
     }
 
-    /// Token vectors `[rows, tokens, hidden]`.
+    /// Token vectors, float32 `[rows, tokens, hidden]`: only products are computed in another kind, as under PyTorch's autocast.
     pub fn encode(&self, inputs: &Inputs, dropout: f64) -> Tensor {
         let drop = |input: Tensor| if dropout > 0.0 { input.dropout(dropout, true) } else { input };
         let table = |name: &str, ids: &Tensor| {
@@ -138,7 +139,7 @@ impl Network {
         // One product for queries, keys and values.
         let parts = ["query", "key", "value"];
         let joined = |end: &str| Tensor::cat(&parts.map(|part| self.cast(&format!("{name}.{part}.{end}"))), 0);
-        let projected = hidden.linear(&joined("weight"), Some(&joined("bias")));
+        let projected = hidden.to_kind(self.kind).linear(&joined("weight"), Some(&joined("bias")));
         let split = projected.view([size[0], size[1], 3, heads, width]).permute([2, 0, 3, 1, 4]).unbind(0);
         let mixed = Tensor::scaled_dot_product_attention(
             &split[0],
@@ -162,7 +163,7 @@ impl Network {
     /// (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is ever made.
     pub fn match_head(&self, hidden: &Tensor, candidates: &Tensor) -> MatchHead {
         let size = hidden.size();
-        let flat = hidden.reshape([-1, size[2]]);
+        let flat = hidden.to_kind(self.kind).reshape([-1, size[2]]);
         let weight = self.cast("span_embedding.classifier1.weight");
         let bias = self.cast("span_embedding.classifier1.bias");
         let half = |part: i64, bias: Option<&Tensor>| {

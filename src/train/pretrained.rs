@@ -49,6 +49,14 @@ impl Pretrained {
             });
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
+        if weights.linear_match() {
+            return Err(Error::Checkpoint {
+                path: file,
+                reason: "its match head is one linear layer (`span_embedding.weight`); training knows the one of two"
+                    .into(),
+                hint: "say encoder.heads = \"new\" to draw one".into(),
+            });
+        }
         let checkpoint = Checkpoint { weights_path: file, weights, config, folder };
         let tokenizer = checkpoint.tokenizer_json()?;
         let longest = checkpoint.config.max_position_embeddings;

@@ -1,7 +1,8 @@
-//! The training job, twice: [`TrainFile`] as a person wrote it, with the reference's names and defaults, and what its words mean.
+//! The training job as a person wrote it, with the reference's names, and what its words mean.
 //! In: TOML and `--set` values. Out: a checked job, or an error that names the key. It may not start anything.
 #![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -23,7 +24,7 @@ pub struct TrainFile {
     pub entities: EntitiesSection,
     /// The pretrained encoder.
     pub encoder: EncoderSection,
-    /// How it is trained; the names and defaults of the BERT-MRC reference.
+    /// How it is trained; the names of the BERT-MRC reference.
     #[serde(default)]
     pub recipe: RecipeSection,
     /// Where the model goes.
@@ -54,6 +55,24 @@ pub struct DataSection {
     /// Gold mentions of a type that the schema does not name.
     #[serde(default = "stop")]
     pub unknown_types: OnProblem,
+    /// More to learn from, perhaps with other labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<ExtraSection>,
+}
+
+/// More labelled documents to learn from: a folder like `train`, with the same columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraSection {
+    /// The folder.
+    pub path: String,
+    /// The schema's types that are labelled there, all when left out. Others are not asked of its documents, and what else is labelled is
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// What a type is called there, and what the schema calls it: rename = { person = "PER" }.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
 }
 
 /// What to do about something that is wrong.
@@ -110,9 +129,9 @@ pub struct RecipeSection {
     pub accumulate_grad_batches: usize,
     /// The highest learning rate.
     pub lr: f64,
-    /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9).
+    /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9). Under onecycle the first beta, or the momentum, goes from 0.95 to 0.85 and back.
     pub optimizer: OptimizerName,
-    /// Decoupled weight decay; none on biases and layer normalizations.
+    /// Weight decay, decoupled but for sgd; none on biases and layer normalizations.
     pub weight_decay: f64,
     /// Added to the root of the second moment.
     pub adam_epsilon: f64,
@@ -181,7 +200,7 @@ pub enum OptimizerName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulerName {
-    /// Up from lr / 25, down to lr / 25 / final_div_factor, both linear.
+    /// Up from lr / 25, down to lr / 25 / final_div_factor, both linear; the momentum goes the other way.
     OneCycle,
     /// Up from 0, down to 0.
     Linear,
@@ -209,7 +228,7 @@ pub enum Candidates {
 pub enum Precision {
     /// 32-bit floats.
     Fp32,
-    /// bfloat16 products over 32-bit weights, sums and normalizations.
+    /// bfloat16 products over 32-bit weights, sums and normalizations, as PyTorch's autocast has them.
     Bf16,
 }
 

@@ -1,10 +1,13 @@
-//! The learning rate of every step. In: the recipe and how many steps there are. Out: a rate, the same as PyTorch's and
+//! The learning rate and momentum of every step. In: the recipe and how many steps there are. Out: what PyTorch's and
 //! `transformers`' schedulers of these names give. It may not depend on anything else.
 
 use super::recipe::{RecipeSection, SchedulerName};
 
 /// `onecycle` begins at the highest rate divided by this.
 const DIV_FACTOR: f64 = 25.0;
+
+/// The momentum under `onecycle`: at its ends, and where the rate is highest.
+const MOMENTA: [f64; 2] = [0.95, 0.85];
 
 /// A course of the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,26 +31,45 @@ impl Schedule {
         Self { name: recipe.lr_scheduler, highest: recipe.lr, lowest, warmup, steps: steps as f64 }
     }
 
+    /// The first beta (or momentum) of the step numbered `step`, where the schedule moves it.
+    pub fn momentum(&self, step: usize) -> Option<f64> {
+        let [ends, top] = MOMENTA;
+        match (self.name, self.cycle(step as f64)) {
+            (SchedulerName::OneCycle, (true, share)) => Some(between(ends, top, share)),
+            (SchedulerName::OneCycle, (false, share)) => Some(between(top, ends, share)),
+            _ => None,
+        }
+    }
+
+    /// Whether the rate of one cycle rises at this step, and how far the rise or fall is. The rise ends on step `warmup - 1`, as in
+    /// PyTorch's `OneCycleLR` with `pct_start` = warmup / steps.
+    fn cycle(&self, step: f64) -> (bool, f64) {
+        let top = self.warmup - 1.0;
+        if step <= top && top > 0.0 {
+            (true, step / top)
+        } else {
+            (false, (step - top) / (self.steps - 1.0 - top).max(1.0))
+        }
+    }
+
     /// The rate of the step numbered `step`, from 0.
     pub fn rate(&self, step: usize) -> f64 {
         let step = step as f64;
-        let between = |from: f64, to: f64, share: f64| from + (to - from) * share.clamp(0.0, 1.0);
         match self.name {
-            SchedulerName::OneCycle => {
-                // The rise ends on step `warmup - 1`, as in PyTorch's OneCycleLR with pct_start = warmup / steps.
-                let top = self.warmup - 1.0;
-                if step <= top && top > 0.0 {
-                    between(self.highest / DIV_FACTOR, self.highest, step / top)
-                } else {
-                    between(self.highest, self.lowest, (step - top) / (self.steps - 1.0 - top).max(1.0))
-                }
-            }
+            SchedulerName::OneCycle => match self.cycle(step) {
+                (true, share) => between(self.highest / DIV_FACTOR, self.highest, share),
+                (false, share) => between(self.highest, self.lowest, share),
+            },
             SchedulerName::Linear | SchedulerName::PolyDecay if step < self.warmup => self.highest * step / self.warmup,
             SchedulerName::Linear | SchedulerName::PolyDecay => {
                 between(self.highest, self.lowest, (step - self.warmup) / (self.steps - self.warmup).max(1.0))
             }
         }
     }
+}
+
+fn between(from: f64, to: f64, share: f64) -> f64 {
+    from + (to - from) * share.clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
@@ -58,6 +80,20 @@ mod tests {
         let recipe = RecipeSection { lr: 1.0, lr_scheduler: name, warmup_steps, ..RecipeSection::default() };
         let schedule = Schedule::new(&recipe, 10);
         (0..10).map(|step| (schedule.rate(step) * 1e6).round() / 1e6).collect()
+    }
+
+    // What PyTorch 2.11's OneCycleLR sets `betas[0]` to, beside the rates below.
+    #[test]
+    fn the_momentum_goes_against_the_rate() {
+        let momenta = |lr_scheduler, warmup_steps| -> Vec<Option<f64>> {
+            let schedule = Schedule::new(&RecipeSection { lr_scheduler, warmup_steps, ..RecipeSection::default() }, 10);
+            (0..10).map(|step| schedule.momentum(step).map(|momentum| (momentum * 1e6).round() / 1e6)).collect()
+        };
+        let rising = [0.95, 0.916_667, 0.883_333, 0.85, 0.866_667, 0.883_333, 0.9, 0.916_667, 0.933_333, 0.95];
+        assert_eq!(momenta(SchedulerName::OneCycle, 4), rising.map(Some));
+        let falling = [0.86, 0.87, 0.88, 0.89, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95];
+        assert_eq!(momenta(SchedulerName::OneCycle, 0), falling.map(Some));
+        assert_eq!(momenta(SchedulerName::Linear, 4), [None; 10]);
     }
 
     // The figures are what PyTorch 2.11's OneCycleLR and the linear schedules of `transformers` give for lr 1 and ten steps.

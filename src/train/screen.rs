@@ -30,12 +30,10 @@ pub(super) struct Glance {
 impl Glance {
     /// At a training of `steps` steps.
     pub(super) fn at(history: &History, position: &Position, steps: usize) -> Self {
-        let scoring: f64 = history.scorings.iter().map(|scoring| scoring.seconds).sum();
         let rest = steps.saturating_sub(position.step) as f64;
-        let left = (position.step > 0).then(|| (position.seconds + scoring) / position.step as f64 * rest);
         Self {
             share: position.step as f64 / steps.max(1) as f64,
-            left: left.map(|seconds| Duration::from_secs_f64(seconds.min(1e9))),
+            left: history.seconds_per_step().map(|seconds| Duration::from_secs_f64((seconds * rest).min(1e9))),
             memory: resident_memory(),
         }
     }
@@ -105,9 +103,12 @@ impl Screen {
     }
 
     /// Says something in passing.
-    pub fn note(&mut self, text: &str) {
+    pub fn note(&mut self, history: &History, position: &Position, text: &str) {
         match &mut self.dashboard {
-            Some(dashboard) => dashboard.note(text),
+            Some(dashboard) => {
+                dashboard.note(text);
+                dashboard.draw(history, &Glance::at(history, position, self.steps), "training");
+            }
             None => console::note(text),
         }
     }

@@ -3,7 +3,9 @@
 //!
 //! Random numbers are drawn from the seed and the number of the step, so there is no generator to save.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -28,6 +30,9 @@ pub struct Position {
     pub best: Option<(f64, usize)>,
     /// Scorings since then.
     pub without_better: usize,
+    /// Whether dev is still to be scored after this step.
+    #[serde(default)]
+    pub unscored: bool,
     /// Steps left out because their loss was not a number.
     pub not_a_number: usize,
     /// Training time so far, in seconds.
@@ -36,22 +41,43 @@ pub struct Position {
     pub tokens: u64,
 }
 
-/// The folder of a training.
+/// The folder of a training, held against a second one.
 #[derive(Debug, Clone)]
-pub struct TrainingFolder(PathBuf);
+pub struct TrainingFolder {
+    path: PathBuf,
+    /// `None` on a file system without locks.
+    #[expect(dead_code, reason = "the lock lives as long as the open file")]
+    lock: Option<Arc<File>>,
+}
 
 impl TrainingFolder {
     /// The folder `training` inside a model directory, made where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where another training holds it, [`Error::Write`] where it cannot be made.
     pub fn new(model: &Path) -> Result<Self> {
-        let folder = model.join("training");
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| Error::Write { path: folder.clone(), source: source.into() })?;
-        Ok(Self(folder))
+        let path = model.join("training");
+        let unwritable = |source: std::io::Error| Error::Write { path: path.clone(), source: source.into() };
+        std::fs::create_dir_all(&path).map_err(unwritable)?;
+        let file = File::create(path.join("lock")).map_err(unwritable)?;
+        let lock = match file.try_lock() {
+            Ok(()) => Some(Arc::new(file)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Setting {
+                    origin: model.display().to_string(),
+                    key: "output.path".into(),
+                    reason: "another training is under way there".into(),
+                    hint: "name another folder, or wait for its end".into(),
+                });
+            }
+            Err(TryLockError::Error(_)) => None,
+        };
+        Ok(Self { path, lock })
     }
 
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Where an unfinished training stands, if there is one.
@@ -68,7 +94,7 @@ impl TrainingFolder {
         }
     }
 
-    /// Saves everything; `position.json` names the tensors' file and comes last.
+    /// Saves everything; `position.json` names the files of the tensors and of the best weights and comes last.
     pub fn save(&self, position: &Position, network: &Network, optimizer: &Optimizer) -> Result<()> {
         let mut tensors: Vec<(String, &Tensor)> = Vec::new();
         tensors.extend(network.leaves.iter().map(|(name, tensor)| (name.clone(), tensor)));
@@ -80,12 +106,15 @@ impl TrainingFolder {
         let partial = path.with_extension("partial");
         Tensor::write_safetensors(&tensors, &partial)
             .map_err(|source| Error::Write { path: partial.clone(), source: source.into() })?;
-        std::fs::rename(&partial, &path)
+        File::open(&partial)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&partial, &path))
             .map_err(|source| Error::Write { path: path.clone(), source: source.into() })?;
         let json = serde_json::to_vec_pretty(position)
             .map_err(|source| Error::Write { path: self.file("position.json"), source: source.into() })?;
         write_whole(&self.file("position.json"), &json)?;
-        self.forget_tensors(Some(&path));
+        let best = position.best.map(|(_, step)| self.best_weights(step));
+        self.forget_tensors(&[Some(path), best]);
         Ok(())
     }
 
@@ -110,17 +139,17 @@ impl TrainingFolder {
         if left == 0 { Ok(()) } else { Err(refuse(format!("{left} tensors are missing"))) }
     }
 
-    /// Keeps the best weights so far.
-    pub fn keep_best(&self, weights: &Weights) -> Result<()> {
-        let path = self.file("best.safetensors");
+    /// Keeps the weights after `step`, the best so far, beside those that `position.json` still names.
+    pub fn keep_best(&self, step: usize, weights: &Weights) -> Result<()> {
+        let path = self.best_weights(step);
         let bytes = write_tensors(weights, WeightForm::Fp32)
             .map_err(|reason| Error::Write { path: path.clone(), source: reason.into() })?;
         write_whole(&path, &bytes)
     }
 
-    /// The best weights.
-    pub fn best(&self, config: &mut crate::model::config::BertConfig) -> Result<Weights> {
-        let path = self.file("best.safetensors");
+    /// The best weights, those after `step`.
+    pub fn best(&self, step: usize, config: &mut crate::model::config::BertConfig) -> Result<Weights> {
+        let path = self.best_weights(step);
         let bytes = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
         let refuse =
             |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "begin anew with --restart".into() };
@@ -132,19 +161,25 @@ impl TrainingFolder {
     pub fn finish(&self) {
         // What cannot be removed is only clutter: without position.json nothing is taken up.
         let _ = std::fs::remove_file(self.file("position.json"));
-        let _ = std::fs::remove_file(self.file("best.safetensors"));
-        self.forget_tensors(None);
+        let _ = std::fs::remove_file(self.file("lock"));
+        self.forget_tensors(&[]);
+    }
+
+    fn best_weights(&self, step: usize) -> PathBuf {
+        self.file(&format!("best-{step}.safetensors"))
     }
 
     fn tensors(&self, step: usize) -> PathBuf {
         self.file(&format!("state-{step}.safetensors"))
     }
 
-    fn forget_tensors(&self, except: Option<&Path>) {
-        let Ok(entries) = std::fs::read_dir(&self.0) else { return };
+    /// Removes tensors of earlier steps, and what a kill left half written.
+    fn forget_tensors(&self, except: &[Option<PathBuf>]) {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("state-") && Some(path.as_path()) != except {
+            let tensors = name.starts_with("state-") || name.starts_with("best-");
+            if (tensors || name.ends_with(".partial")) && !except.iter().flatten().any(|kept| *kept == path) {
                 let _ = std::fs::remove_file(&path);
             }
         }

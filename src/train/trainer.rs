@@ -1,8 +1,9 @@
 //! The training loop. In: a network, examples, a recipe. Out: better weights, the best of them kept, every step's figures. It may not
 //! read settings or print: what is to be seen goes to the [`Screen`].
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor, no_grad};
@@ -12,21 +13,22 @@ use super::examples::{Examples, batch};
 use super::history::{History, Scoring, StepFigures};
 use super::labelled::Split;
 use super::loss::LossRule;
-use super::network::{Dropout, Inputs, Network};
+use super::network::{Dropout, Inputs, Network, torch};
 use super::optimizer::{Optimizer, forget_gradient};
 use super::plan::{Plan, scorings};
 use super::recipe::{OnProblem, Precision, TrainFile};
 use super::schedule::Schedule;
 use super::screen::Screen;
 use super::state::{Position, TrainingFolder};
+use super::stop;
 use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
 use crate::model::weights::Weights;
 use crate::mrc::query::EntitySchema;
 use crate::mrc::random::Random;
 
-/// A signal that asked the training to stop: 0 none, 130 Ctrl-C, 143 SIGTERM.
-pub static STOP: AtomicU8 = AtomicU8::new(0);
+/// A F1 is better than another by more than what writing it down may change.
+const BETTER: f64 = 1e-12;
 
 /// A split with its examples.
 #[derive(Debug)]
@@ -128,7 +130,11 @@ impl<'a> Trainer<'a> {
     /// Trains to the end, until nothing gets better, or until a signal.
     pub fn run(&mut self, screen: &mut Screen) -> Result<()> {
         let recipe = &self.file.recipe;
+        let often = Duration::try_from_secs_f64(self.file.output.save_minutes * 60.0).unwrap_or(Duration::MAX);
         let enough = |position: &Position| recipe.patience.is_some_and(|patience| position.without_better >= patience);
+        if self.position.unscored {
+            self.score(screen)?;
+        }
         if enough(&self.position) {
             return Ok(());
         }
@@ -147,24 +153,21 @@ impl<'a> Trainer<'a> {
                 self.position.tokens += figures.tokens;
                 self.history.step(figures)?;
                 screen.step(&self.history, &self.position);
-                if scored_after.contains(&(index + 1)) {
+                self.position.unscored = scored_after.contains(&(index + 1));
+                if self.position.unscored {
                     self.score(screen)?;
-                    self.save()?;
                     if enough(&self.position) {
-                        screen
-                            .note(&format!("no better F1 in {} scorings: training ends", self.position.without_better));
+                        let scorings = self.position.without_better;
+                        let note = format!("no better F1 in {scorings} scorings: training ends");
+                        screen.note(&self.history, &self.position, &note);
                         return Ok(());
                     }
-                } else if self.saved.elapsed() > Duration::from_secs_f64(self.file.output.save_minutes * 60.0) {
+                } else if self.saved.elapsed() > often {
                     self.save()?;
                 }
-                match STOP.load(Ordering::Relaxed) {
-                    0 => {}
-                    exit_code => {
-                        self.save()?;
-                        let signal = if exit_code == 130 { "Ctrl-C" } else { "SIGTERM" };
-                        return Err(Error::Stopped { signal, exit_code });
-                    }
+                if let Err(stopped) = stop::check() {
+                    self.save()?;
+                    return Err(stopped);
                 }
             }
             first += count;
@@ -184,19 +187,25 @@ impl<'a> Trainer<'a> {
         let (examples, devices) = (&self.train.examples.examples, self.replicas.len());
         let work = |number: usize, network: &Network| -> Result<Share> {
             let mut share = Share::default();
+            let mut sums: Option<Tensor> = None;
             for numbers in batches.iter().skip(number).step_by(devices) {
                 let (queries, targets) = batch(examples, numbers);
                 let inputs = Inputs::new(&queries.inputs(), network.device());
                 let loss = rule.loss(network, &inputs, &targets, dropout);
                 (&loss.total / batches.len() as f64).backward();
-                let value = |tensor: &Tensor| tensor.double_value(&[]) / batches.len() as f64;
-                share.loss += value(&loss.total);
-                for (sum, part) in share.parts.iter_mut().zip(&loss.parts) {
-                    *sum += value(part);
-                }
+                let [start, end, span] = &loss.parts;
+                let values = Tensor::stack(&[&loss.total.detach(), start, end, span], 0);
+                sums = Some(sums.map_or_else(|| values.shallow_clone(), |sums| sums + &values));
                 share.candidates += loss.candidates;
                 share.tokens += queries.real_tokens() as u64;
                 share.padded += queries.padded_tokens() as u64;
+            }
+            // Read once a step: a card would be waited for each time.
+            if let Some(sums) = sums {
+                let means = Vec::<f64>::try_from(&(sums.to_kind(Kind::Double) / batches.len() as f64));
+                if let [loss, start, end, span] = *means.map_err(torch("read the loss"))? {
+                    (share.loss, share.parts) = (loss, [start, end, span]);
+                }
             }
             Ok(share)
         };
@@ -229,14 +238,14 @@ impl<'a> Trainer<'a> {
                 *sum += part;
             }
         }
-        let lr = self.schedule.rate(step);
+        let (lr, momentum) = (self.schedule.rate(step), self.schedule.momentum(step));
         let gradient_norm = guarded(|| {
             self.gather();
-            let norm = self.optimizer.step(&mut self.replicas[0].leaves, lr);
+            let norm = self.optimizer.step(&mut self.replicas[0].leaves, lr, momentum);
             if norm.is_finite() {
                 self.spread();
             } else {
-                self.leave_out(step, all.loss)?;
+                self.leave_out(step, all.loss, norm)?;
             }
             Ok(norm)
         })?;
@@ -259,16 +268,17 @@ impl<'a> Trainer<'a> {
     }
 
     /// Drops a step whose loss or gradient is not a number, or ends the training before it can do harm.
-    fn leave_out(&mut self, step: usize, loss: f64) -> Result<()> {
+    fn leave_out(&mut self, step: usize, loss: f64, norm: f64) -> Result<()> {
         self.position.not_a_number += 1;
         if self.file.recipe.not_a_number == OnProblem::Skip {
             return Ok(());
         }
+        let (what, value) = if loss.is_finite() { ("gradient's norm", norm) } else { ("loss", loss) };
+        let kept = if self.folder.position()?.is_some() { "the last saved state is kept; " } else { "" };
         Err(Error::Training {
-            reason: format!("the loss of step {} is {loss}", step + 1),
+            reason: format!("the {what} of step {} is {value}", step + 1),
             hint: format!(
-                "the state before is kept in `{}`; try a smaller lr, warmup_steps or gradient_clip_val = 1.0, or leave such steps out with not_a_number = \"skip\"",
-                self.folder.file("").display()
+                "{kept}leave such steps out with not_a_number = \"skip\", or begin anew (--restart) with a smaller lr, warmup_steps or gradient_clip_val = 1.0"
             ),
         })
     }
@@ -308,15 +318,21 @@ impl<'a> Trainer<'a> {
         });
     }
 
-    /// Scores dev and keeps the weights where they are the best so far.
-    fn score(&mut self, screen: &mut Screen) -> Result<Quality> {
+    /// Scores dev, keeps the weights where they are the best so far, and saves. A signal meanwhile saves at once; the training that goes
+    /// on begins with this scoring.
+    fn score(&mut self, screen: &mut Screen) -> Result<()> {
         let started = Instant::now();
         screen.scoring(&self.history, &self.position);
-        let quality = self.quality(self.dev)?;
+        let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
+        let scored = guarded(|| score(&self.replicas[0], split, examples, self.schema));
+        if let Err(Error::Stopped { .. }) = scored {
+            self.save()?;
+        }
+        let quality = scored?;
         let f1 = quality.all.f1();
-        let best = self.position.best.is_none_or(|(best, _)| f1 > best);
+        let best = self.position.best.is_none_or(|(best, _)| f1 > best + BETTER);
         if best {
-            self.folder.keep_best(&self.replicas[0].weights()?)?;
+            self.folder.keep_best(self.position.step, &self.replicas[0].weights()?)?;
             self.position.best = Some((f1, self.position.step));
             self.position.without_better = 0;
         } else {
@@ -324,13 +340,10 @@ impl<'a> Trainer<'a> {
         }
         let (precision, recall) = (quality.all.precision(), quality.all.recall());
         let seconds = started.elapsed().as_secs_f64();
+        self.position.unscored = false;
         self.history.scoring(Scoring { step: self.position.step, precision, recall, f1, best, seconds })?;
         screen.scored(&self.history, &self.position);
-        Ok(quality)
-    }
-
-    fn quality(&self, data: &Data) -> Result<Quality> {
-        guarded(|| score(&self.replicas[0], &data.split, &data.examples.examples, self.schema))
+        self.save()
     }
 
     fn save(&mut self) -> Result<()> {
@@ -339,20 +352,39 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Puts the best weights into the network and scores them on a split.
+    /// The best weights, scored on a split. What was trained is let go first: nothing goes on after this.
     pub fn best(&mut self, data: Option<&Data>, config: &BertConfig) -> Result<(Weights, Option<Quality>)> {
-        let weights = self.folder.best(&mut config.clone())?;
+        let step = self.position.best.map_or(0, |(_, step)| step);
+        let weights = self.folder.best(step, &mut config.clone())?;
         let Some(data) = data else { return Ok((weights, None)) };
         let device = self.replicas[0].device();
+        self.replicas.clear();
+        self.optimizer.first.clear();
+        self.optimizer.second.clear();
         let network = Network::new(&weights, config, Kind::Float, device);
         let quality = guarded(|| score(&network, &data.split, &data.examples.examples, self.schema))?;
         Ok((weights, Some(quality)))
     }
 }
 
-/// Runs what LibTorch computes; where it fails it panics, which becomes an error here.
+/// Runs what LibTorch computes; where it fails it panics, which becomes an error here and is not printed besides.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                usual(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    done.unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
             .map(String::as_str)
@@ -362,12 +394,34 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// What LibTorch said, without the wrapping of the panic and its C++ stack.
 fn broken(message: &str) -> Error {
-    let first = message.lines().next().unwrap_or_default().to_owned();
-    let hint = if message.contains("out of memory") {
-        "the device's memory is full: lower batch_tokens or batch_size and raise accumulate_grad_batches; the saved state goes on"
+    let said = message.split_once("Torch(\"").map_or(message, |(_, said)| said);
+    let reason = said.split("\\n").next().unwrap_or_default().lines().next().unwrap_or_default();
+    let full = message.contains("out of memory") || message.contains("can't allocate memory");
+    let hint = if full {
+        "the device's memory is full: begin anew (--restart) with a lower batch_tokens or batch_size and a higher accumulate_grad_batches"
     } else {
-        "start the training again: it goes on from the saved state"
+        "start the training again: it goes on from the last saved state"
     };
-    Error::Training { reason: first, hint: hint.into() }
+    Error::Training { reason: reason.trim_end_matches("\")").to_owned(), hint: hint.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libtorch_says_is_said_in_a_line() {
+        let failed = guarded(|| -> Result<()> {
+            panic!(
+                r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried 2 GiB\nException raised from")"#
+            )
+        });
+        let error = failed.unwrap_err();
+        assert_eq!(error.to_string(), "cannot go on training: CUDA out of memory. Tried 2 GiB");
+        assert!(error.hint().is_some_and(|hint| hint.contains("batch_tokens")), "{error:?}");
+        let failed = guarded(|| -> Result<()> { panic!("no entry found for key") });
+        assert_eq!(failed.unwrap_err().to_string(), "cannot go on training: no entry found for key");
+    }
 }
