@@ -1,7 +1,7 @@
 """What people use instead, on the same documents, model and machine: how many real tokens a second each answers.
 
     pip install numpy tokenizers onnxruntime==1.31.0 torch==2.11.0 transformers safetensors
-    quarry export CHECKPOINT model --graph fp32-portable
+    quarry export CHECKPOINT model --graph portable-fp32
     python benches/compare.py DOCUMENTS.jsonl CHECKPOINT model/model-fp32-portable.onnx --documents 400
 
 DOCUMENTS has a JSON object with `text` a line; CHECKPOINT is a folder with BERT-MRC weights in fp32. Every way cuts the texts into the

@@ -103,8 +103,9 @@ pub struct RunArgs {
     /// Fills `${KEY}` in the job file; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// Where the store has rows of another model, schema or setting: extract everything anew beside them, and drop them once all
-    /// their files are read anew. A replacement that was killed, or that read a part of the files, goes on without it.
+    /// Where the store has rows of another model, schema or setting: extract everything anew beside them, and drop
+    /// them once all their files are read anew. A replacement that was killed, or that read a part of the files, goes
+    /// on without it until another one is begun.
     #[arg(long)]
     pub replace: bool,
     /// At the end of a replacement, drop also old rows of files that were not read anew. Without it they stay, and stay in force, until a
@@ -188,7 +189,8 @@ pub struct EvaluateArgs {
     pub predicted: String,
     /// Gold mentions: doc_id, entity_type, start_char and end_char, in code points, half-open. A job names its own.
     pub gold: Option<String>,
-    /// Another system's mentions on the same documents: what changed from those to these, and whether F1 differs significantly.
+    /// Another system's mentions on the same documents (files, a store or a job): what changed from those to these, and
+    /// whether F1 differs significantly.
     #[arg(long, value_name = "MENTIONS")]
     pub against: Option<String>,
     /// The documents that are scored, with their texts, which give the errors their context.
@@ -207,10 +209,10 @@ pub struct EvaluateArgs {
     /// N (wordpieces of question and context); the documents must then be its sentences.
     #[arg(long, default_value = "all", value_name = "COUNTING", value_parser = word::<Counting>)]
     pub counting: Counting,
-    /// The model directory whose tokenizer `reference:N` counts with.
-    #[arg(long, value_name = "FOLDER")]
+    /// The model (a folder, or hf://owner/name) whose tokenizer `reference:N` counts with; a job names its own.
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// The types and questions that `reference:N` counts with; the model's own unless given.
+    /// The types and questions that `reference:N` counts with; the job's, or the model's own, unless given.
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
     /// How often documents are resampled for intervals and significance; 0 leaves them out.

@@ -1,13 +1,12 @@
 //! The only place that prints. In: notes, progress, results, errors. Out: a progress bar on a terminal, lines or JSON elsewhere
 //! (standard error), and results (standard output). It may not decide anything.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the one module that prints")]
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -35,8 +34,14 @@ static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// What completes a profile, if one is written.
 static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);
 
+/// How things are said, once that is set up.
+static STYLE: OnceLock<Style> = OnceLock::new();
+
 /// Set when standard output turned out to be closed.
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
+
+/// Why something that was asked for could not be printed, though somebody may read.
+static UNPRINTED: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
 /// How things are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +62,11 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
     let create = |path: &Path| {
         File::create(path).map_err(|source| Error::Write { path: path.to_path_buf(), source: source.into() })
     };
-    let profile = profile.map(create).transpose()?;
+    // Also that it cannot be made is said in the style that was asked for.
+    let (profile, unwritable) = match profile.map(create).transpose() {
+        Ok(file) => (file, None),
+        Err(error) => (None, Some(error)),
+    };
     let style = match (json, plain || !std::io::stderr().is_terminal()) {
         (true, _) => Style::Json,
         (false, true) => Style::Plain,
@@ -97,10 +106,11 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
         .with(lines);
     // A second start (in tests) keeps the first one's settings.
     let _ = registry.try_init();
+    let _ = STYLE.set(style);
     if let Some(reason) = refusal {
         warn(&format!("no traces are sent: {reason}"));
     }
-    Ok(style)
+    unwritable.map_or(Ok(style), Err)
 }
 
 /// Puts a span under the trace of whoever called the program, where traces are sent.
@@ -147,7 +157,7 @@ pub struct Progress {
     pub mentions: u64,
     /// Tokens answered, padding not counted.
     pub tokens: u64,
-    /// Since the first document was read.
+    /// Since the run began.
     pub elapsed: Duration,
 }
 
@@ -230,10 +240,22 @@ pub fn warn(text: &str) {
     tracing::warn!("{text}");
 }
 
-/// Prints a text that was asked for, to whoever still reads.
+/// Prints a text that was asked for, to whoever still reads; [`printed`] says whether that went well.
 pub fn print(text: &str) {
+    let written = Results.write_fmt(format_args!("{}\n", text.trim_end())).and_then(|()| Results.flush());
     // Behind `| head` nobody may be left, and that is no failure.
-    let _ = std::io::Write::write_fmt(&mut Results, format_args!("{}\n", text.trim_end()));
+    if let Some(error) = written.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+        *UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// Whether all that was to be printed could be.
+///
+/// # Errors
+/// [`Error::Write`] where standard output takes no more, as on a full disk.
+pub fn printed() -> Result<()> {
+    let failed = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    failed.map_or(Ok(()), |source| Err(Error::Write { path: "standard output".into(), source: source.into() }))
 }
 
 /// Standard output, for results that are written as they come.
@@ -348,25 +370,22 @@ pub fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
     table.to_string()
 }
 
-/// Prints an error with its causes and its hint.
+/// Prints an error with its causes and its hint: as one object where lines are JSON.
 pub fn error(error: &Error) {
-    eprint!("{}", render(error));
+    if STYLE.get() == Some(&Style::Json) {
+        tracing::error!(causes = error.causes().join("\n"), hint = error.hint(), "{error}");
+        return;
+    }
+    // Where nobody listens there is nobody to tell.
+    let _ = Screen.write_all(render(error).as_bytes());
 }
 
 /// An error as it is printed: what failed, why, and the way out.
 pub fn render(error: &Error) -> String {
     let mut text = format!("error: {error}\n");
-    let mut cause = std::error::Error::source(error);
-    let mut said = error.to_string();
-    while let Some(source) = cause {
-        let message = source.to_string();
-        // Wrappers that only repeat their cause are passed over.
-        if !said.contains(message.trim()) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "  caused by: {}", message.trim().replace('\n', "\n             "));
-            said = message;
-        }
-        cause = source.source();
+    for cause in error.causes() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  caused by: {}", cause.replace('\n', "\n             "));
     }
     if let Some(hint) = error.hint() {
         let _ = writeln!(text, "hint: {hint}");

@@ -128,7 +128,7 @@ fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>)
 
 impl Subject {
     fn likely_device(&self) -> Device {
-        self.device.likely()
+        self.device.likely_in(self.job.as_ref().and_then(|job| job.flavour))
     }
 
     fn likely_build(&self) -> Build {

@@ -56,7 +56,7 @@ pub enum Error {
     /// The store's tables cannot be read or committed to.
     #[error("cannot {doing} the store `{store}`")]
     Store { doing: String, store: String, source: Cause },
-    /// The store belongs to another specification or another run.
+    /// The store has documents of another specification, ids of another type, or other tables.
     #[error("the store `{store}` {reason}")]
     Refused { store: String, reason: String, hint: String },
     /// Another run writes to the store at the same time.
@@ -120,6 +120,23 @@ impl Error {
         }
     }
 
+    /// What its causes say, the nearest first. Those that only repeat what was said before are passed over.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut said = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(source) = cause {
+            let message = source.to_string();
+            if !said.contains(message.trim()) {
+                causes.push(message.trim().to_owned());
+                said = message;
+            }
+            cause = source.source();
+        }
+        causes
+    }
+
     /// The process's exit code: 1 the user must fix something, 2 a retry may help, 130/143 stopped by a signal.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -133,5 +150,20 @@ impl Error {
             Self::Stopped { exit_code, .. } => *exit_code,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once_and_in_order() {
+        let failed = |doing: &str, source: Cause| Error::Engine { doing: doing.into(), source };
+        let error = failed("go on", failed("read a row", "the row is torn\n".into()).into());
+        assert_eq!(error.causes(), ["cannot read a row", "the row is torn"]);
+        let error = failed("go on", failed("go on", "cannot go on".into()).into());
+        assert!(error.causes().is_empty());
+        assert!(Error::Stopped { signal: "SIGTERM", exit_code: 143 }.causes().is_empty());
     }
 }

@@ -52,15 +52,18 @@ async fn work(arguments: &EvaluateArgs) -> Result<u8> {
     if loaded.against.is_some() {
         report.comparison = Some(compare::compare(&context, &report, rule).await?);
     }
+    // First of all: no file and no store that cannot be written to shall cost the scores.
+    console::print(&if arguments.json { report.json()? } else { screen::text(&report) });
     if let Some(folder) = &arguments.out {
         outputs::write(&context, folder, &loaded, &report).await?;
     }
     if !arguments.no_metrics
         && let Some(store) = inputs.predicted.store_mut()
+        && let Err(cause) = outputs::record(store, &report).await
     {
-        outputs::record(store, &report).await?;
+        console::warn("the scores are whole, but not in the store's metrics; --no-metrics leaves the store alone");
+        return Err(cause);
     }
-    console::print(&if arguments.json { report.json()? } else { screen::text(&report) });
     Ok(0)
 }
 
@@ -71,21 +74,24 @@ async fn match_all(context: &SessionContext, loaded: &Loaded) -> Result<()> {
         match_up(context, MATCHED_AGAINST, AGAINST, GOLD).await?;
     }
     if loaded.documents {
-        fill_texts(context).await?;
+        fill_texts(context, MATCHED).await?;
+        if loaded.against.is_some() {
+            fill_texts(context, MATCHED_AGAINST).await?;
+        }
     }
     Ok(())
 }
 
 /// Takes a mention's text from its document where no table of mentions has it.
-async fn fill_texts(context: &SessionContext) -> Result<()> {
-    if count(context, &format!("SELECT count(*) FROM {MATCHED} WHERE text IS NULL")).await? == 0 {
+async fn fill_texts(context: &SessionContext, matched: &str) -> Result<()> {
+    if count(context, &format!("SELECT count(*) FROM {matched} WHERE text IS NULL")).await? == 0 {
         return Ok(());
     }
     let columns = "m.doc_id, m.entity_type, m.start_char, m.end_char, m.nested, m.score, m.predicted, m.gold";
     let sql = format!(
         "SELECT {columns}, coalesce(m.text, substr(d.text, m.start_char + 1, m.end_char - m.start_char)) AS text
-         FROM {MATCHED} m LEFT JOIN {} d ON m.doc_id = d.doc_id",
+         FROM {matched} m LEFT JOIN {} d ON m.doc_id = d.doc_id",
         inputs::TEXTS
     );
-    keep(context, MATCHED, &sql).await
+    keep(context, matched, &sql).await
 }

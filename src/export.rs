@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::graph;
-use crate::model::checkpoint::Checkpoint;
+use crate::model::checkpoint::{Checkpoint, beside, refused};
 use crate::model::directory::{Manifest, ModelDirectory, Parts, graph_name, manifest_of};
 use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::WeightForm;
+use crate::model::stored::{WeightForm, read_tensors, write_tensors};
+use crate::model::weights::{Misfit, Weights};
+use crate::mrc::query::EntitySchema;
 
 /// What to export and how.
 #[derive(Debug, Clone)]
@@ -25,9 +27,9 @@ pub struct ExportOptions {
     pub out: PathBuf,
     /// The folder with `config.json` and the tokenizer, where they do not lie beside the weights.
     pub encoder: Option<PathBuf>,
-    /// What is known about the model. Where it is none, a `quarry.json` beside the checkpoint is taken. Its `files` are
-    /// ignored, and a `max_length` of 0 means the encoder's own.
-    pub manifest: Option<Manifest>,
+    /// The types it was trained on, instead of those of the `quarry.json` beside the checkpoint. All else that this
+    /// says is kept.
+    pub schema: Option<EntitySchema>,
     /// How to store the matrices.
     pub weights: WeightForm,
     /// Graphs to write beside the weights; all others are derived when they are needed.
@@ -55,9 +57,12 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let manifest = manifest(options, &checkpoint)?;
     let tokenizer = checkpoint.tokenizer_json()?;
     let mut extra = Vec::new();
-    for (form, flavour) in &options.graphs {
-        let graph = graph::write(&checkpoint.weights, &checkpoint.config, *form, *flavour)?;
-        extra.push((graph_name(*form, *flavour), graph));
+    if !options.graphs.is_empty() {
+        let weights = as_stored(&checkpoint, options.weights)?;
+        for (form, flavour) in &options.graphs {
+            let graph = graph::write(&weights, &checkpoint.config, *form, *flavour)?;
+            extra.push((graph_name(*form, *flavour), graph));
+        }
     }
     let parts = Parts {
         weights: &checkpoint.weights,
@@ -73,13 +78,24 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     Ok(ExportReport { model, files, parameters, elapsed: started.elapsed() })
 }
 
+/// The weights that will be read back from the directory: a graph beside them must be theirs.
+fn as_stored(checkpoint: &Checkpoint, form: WeightForm) -> Result<Weights> {
+    let failed =
+        |reason: String| refused(&checkpoint.weights_path, Misfit { reason, hint: "say --weights fp32".into() });
+    let bytes = write_tensors(&checkpoint.weights, form).map_err(failed)?;
+    let tensors = read_tensors(&bytes).map_err(failed)?;
+    let weights = Weights::check(tensors, &mut checkpoint.config.clone());
+    weights.map_err(|misfit| refused(&checkpoint.weights_path, misfit))
+}
+
 fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest> {
-    let beside = checkpoint.folder.join("quarry.json");
-    let mut manifest = match &options.manifest {
-        Some(manifest) => manifest.clone(),
-        None if beside.exists() => manifest_of(&beside)?,
-        None => Manifest { max_length: 0, ..Manifest::default() },
-    };
+    let known = checkpoint.folder.join("quarry.json");
+    let mut manifest =
+        if known.exists() { manifest_of(&known)? } else { Manifest { max_length: 0, ..Manifest::default() } };
+    if let Some(schema) = &options.schema {
+        manifest.types.clone_from(&schema.types);
+        manifest.nested = schema.nested;
+    }
     let longest = checkpoint.config.max_position_embeddings;
     if manifest.max_length == 0 {
         manifest.max_length = longest;
@@ -97,10 +113,9 @@ fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest
 
 /// Writing into the checkpoint's own folder would replace what is being read.
 fn refuse_own_folder(checkpoint: &Checkpoint, out: &Path) -> Result<()> {
-    let beside = checkpoint.weights_path.parent().unwrap_or(Path::new("."));
     let same =
         |folder: &Path| matches!((folder.canonicalize(), out.canonicalize()), (Ok(one), Ok(other)) if one == other);
-    if same(beside) || same(&checkpoint.folder) {
+    if same(beside(&checkpoint.weights_path)) || same(&checkpoint.folder) {
         return Err(Error::Setting {
             origin: "export".to_owned(),
             key: "OUT".to_owned(),
@@ -126,9 +141,8 @@ fn sizes(root: &Path) -> Result<Vec<(String, u64)>> {
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
-    use crate::model::stored::write_tensors;
-    use crate::model::weights::Weights;
     use crate::model::weights::tests::made_up;
+    use crate::mrc::query::EntityType;
 
     const VOCABULARY: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\nwhere\n##s\n";
 
@@ -148,7 +162,7 @@ mod tests {
             checkpoint: checkpoint.to_owned(),
             out: out.to_owned(),
             encoder: None,
-            manifest: None,
+            schema: None,
             weights: WeightForm::Int8,
             graphs: vec![(Form::Portable, Flavour::Fp32)],
         }
@@ -169,6 +183,35 @@ mod tests {
         let again = tempfile::tempdir().expect("a folder");
         let twice = run(&options(to.path(), again.path())).expect("a model directory is a checkpoint too");
         assert_eq!(twice.model.weights().expect("weights"), report.model.weights().expect("weights"));
+    }
+
+    #[test]
+    fn a_graph_is_of_the_weights_that_stand_beside_it() {
+        let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
+        let model = run(&options(from.path(), to.path())).expect("exported").model;
+        let (weights, config) = model.weights().expect("weights");
+        let derived = graph::write(&weights, &config, Form::Portable, Flavour::Fp32).expect("a graph");
+        let beside = model.written_graph(Form::Portable, Flavour::Fp32).expect("listed");
+        assert!(std::fs::read(beside).expect("read") == derived, "the graph has other weights than model.safetensors");
+    }
+
+    #[test]
+    fn a_schema_changes_the_types_and_nothing_else() {
+        let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
+        let known = Manifest {
+            encoder: "made up".into(),
+            max_length: 20,
+            licence: "Apache-2.0".into(),
+            scores: serde_json::json!({"f1": 0.9}),
+            ..Manifest::default()
+        };
+        let json = serde_json::to_vec(&known).expect("json");
+        std::fs::write(from.path().join("quarry.json"), json).expect("written");
+        let types = vec![EntityType { name: "PER".into(), question: "who".into() }];
+        let schema = Some(EntitySchema { nested: true, types: types.clone() });
+        let report = run(&ExportOptions { schema, ..options(from.path(), to.path()) }).expect("exported");
+        let found = Manifest { files: known.files.clone(), ..report.model.manifest().clone() };
+        assert_eq!(found, Manifest { types, nested: true, ..known });
     }
 
     #[test]

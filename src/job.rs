@@ -7,7 +7,11 @@ mod spec;
 
 use std::path::{Path, PathBuf};
 
+use datafusion::prelude::SessionContext;
+
+use crate::engine::attach::Attachment;
 use crate::engine::input::InputSpec;
+use crate::engine::mentions;
 use crate::error::{Error, Result};
 use crate::model::device::DeviceChoice;
 use crate::model::flavour::Flavour;
@@ -87,6 +91,17 @@ impl Job {
             store: StoreSection { path: String::new(), commit_documents: 1 },
         };
         Self::checked(Path::new(origin), file, schema)
+    }
+
+    /// Checks that the gold entities, where the job names some, are a table of mentions.
+    ///
+    /// # Errors
+    /// [`Error::Table`] where they are not.
+    pub async fn check_gold(&self, context: &SessionContext) -> Result<()> {
+        let Some(location) = &self.file.input.gold else { return Ok(()) };
+        let files = Attachment { table: "gold_entities", what: "gold mentions", location };
+        let (columns, _) = files.table(context).await?;
+        mentions::check(&files, &columns).map(|_| ())
     }
 
     fn resolve(path: &Path, file: JobFile) -> Result<Self> {

@@ -8,14 +8,23 @@ use quarry::console;
 use quarry::error::Result;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Where nobody listens there is nobody to tell.
+            let _ = usage.print();
+            // A command that is wrongly put must be mended like any setting: 1, not clap's 2, which asks for a retry.
+            return ExitCode::from(u8::from(usage.use_stderr()));
+        }
+    };
     let profile = match &cli.command {
         Command::Run(arguments) => arguments.profile.as_deref(),
         _ => None,
     };
     let (json, plain) = (cli.log_format == LogFormat::Json, cli.log_format == LogFormat::Plain);
     let started = console::start(cli.log, json, plain, profile);
-    let code = started.and_then(|style| dispatch(cli.command, style)).unwrap_or_else(|error| {
+    let done = started.and_then(|style| dispatch(cli.command, style));
+    let code = done.and_then(|code| console::printed().map(|()| code)).unwrap_or_else(|error| {
         console::error(&error);
         error.exit_code()
     });

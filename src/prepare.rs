@@ -40,6 +40,8 @@ mod xml;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 pub use command::command;
 pub use split::Split;
 pub use summary::{Figures, Summary};
@@ -106,7 +108,7 @@ pub struct Prepared {
     pub problems: Vec<String>,
     /// What is worth knowing.
     pub notes: Vec<String>,
-    /// Files of which nothing could be read.
+    /// Files that could not be read, or not to their end.
     pub refused_files: usize,
 }
 
@@ -140,22 +142,52 @@ fn own_unit(format: Format) -> Unit {
     }
 }
 
+/// An error where an option is given that the format does not look at.
+fn unknown_option(format: Format, read: &ReadOptions) -> Result<()> {
+    let options: [(&str, bool, &[Format]); 6] = [
+        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
+        ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
+        ("--tags", !read.tags.is_empty(), &[Format::Conll, Format::Parquet]),
+        ("--id", read.id.is_some(), &[Format::Jsonl, Format::Parquet]),
+        ("--text", read.text.is_some(), &[Format::Jsonl]),
+        ("--labels", read.labels.is_some(), &[Format::Ace, Format::Bbn, Format::Genia]),
+    ];
+    let name =
+        |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    match options.into_iter().find(|(_, given, formats)| *given && !formats.contains(&format)) {
+        None => Ok(()),
+        Some((option, _, formats)) => Err(Error::Setting {
+            origin: "prepare".into(),
+            key: option.into(),
+            reason: format!("the format `{}` does not have it", name(&format)),
+            hint: format!("leave it out; it is for {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
+        }),
+    }
+}
+
 /// Reads the corpus, checks it and writes the tables.
 pub fn run(options: &PrepareOptions) -> Result<Prepared> {
+    unknown_option(options.format, &options.read)?;
     let (expected, endings, read) = reader(options.format);
     let files = files::list(&options.input, endings)?;
     let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
+    // Elsewhere ids are the corpus's own: a document that two files have is annotated twice, and the user must choose.
+    corpus.qualify = options.read.id.is_none()
+        && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
     for file in &files {
         read(file, &options.read, &mut corpus)?;
     }
     let mut notes: Vec<String> = corpus.notes.iter().map(|(what, note)| said(what, note)).collect();
-    let problems = corpus.problems.iter().map(ToString::to_string).collect();
+    let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
     let refused_files = corpus.refused_files;
     let documents = corpus.into_documents();
     if documents.is_empty() {
         return Err(Error::Input {
             location: options.input.display().to_string(),
-            reason: "there is no document in it".into(),
+            reason: match problems.first() {
+                Some(first) => format!("nothing is left of it; left out: {}, the first {first}", problems.len()),
+                None => "there is no document in it".into(),
+            },
             hint: expected.into(),
         });
     }

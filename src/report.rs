@@ -11,7 +11,7 @@ mod texts;
 
 use crate::cli::ReportArgs;
 use crate::console::{self, rows, thousands};
-use crate::engine::session::{SessionSettings, register_store, session};
+use crate::engine::session::{SessionSettings, free_memory, register_store, session};
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
 
@@ -19,9 +19,11 @@ use documents::Documents;
 use figures::Summary;
 use subject::Subject;
 
-/// The views of what the page is about: mentions and documents of the runs and types that were asked for, ids as text.
+/// The views of what the page is about, ids as text: mentions of the runs and types that were asked for, the documents that have some, and
+/// all documents of the runs.
 const MENTIONS: &str = "report_entities";
 const DOCUMENTS: &str = "report_documents";
+const ALL_DOCUMENTS: &str = "report_all_documents";
 
 /// Writes the page and says what is on it.
 pub fn command(arguments: &ReportArgs) -> Result<u8> {
@@ -31,15 +33,18 @@ pub fn command(arguments: &ReportArgs) -> Result<u8> {
 }
 
 async fn work(arguments: &ReportArgs) -> Result<u8> {
-    let context = session(&SessionSettings::default())?;
+    let memory_bytes = free_memory().map(|free| free / 4 * 3);
+    let context = session(&SessionSettings { memory_bytes, ..SessionSettings::default() })?;
     let mut subject = Subject::resolve(arguments)?;
     let store = Store::open_existing(subject.location.clone()).await?;
     register_store(&context, &store).await?;
     let runs = subject.choose_run(&context, arguments).await?;
-    subject.make_views(&context, arguments).await?;
+    subject.make_views(&context).await?;
+    let gold = quality::join(&context, &subject).await?;
+    subject.choose_documents(&context, gold.matched).await?;
     let mut summary = Summary::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
-    let matched = quality::read(&context, &subject, arguments, &mut summary).await?;
-    let documents = Documents::read(&context, &subject, &summary, arguments.limit, matched).await?;
+    quality::read(&context, &gold, &mut summary).await?;
+    let documents = Documents::read(&context, &subject, &summary, arguments.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;
     std::fs::write(&arguments.out, &page)
         .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;

@@ -24,6 +24,7 @@ use tracing::{Instrument as _, info_span};
 use crate::cli::RunArgs;
 use crate::console::{self, Style};
 use crate::engine::counters::Counters;
+use crate::engine::extract::Marks;
 use crate::engine::input::Documents;
 use crate::engine::listing::Listing;
 use crate::engine::location::StoreLocation;
@@ -139,6 +140,8 @@ struct Run {
     context: SessionContext,
     documents: Documents,
     ready: Ready,
+    /// What is counted of documents, as far as it is committed.
+    marks: Arc<Marks>,
     store: Store,
     ledger: ledger::Ledger,
     /// Whether it extracts under a new specification beside the old.
@@ -158,7 +161,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
         return if arguments.explain {
             explain::explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
         } else {
-            dry::run(outlook, &job, style, &account, arguments.json).await
+            dry::run(outlook, &job, style, &account, &arguments).await
         };
     }
     // What is wrong with the input of a new store is said before there is a store.
@@ -170,7 +173,8 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     };
     // A store that is there refuses a second run at once; one that is not is not made for a job that cannot run.
     let lock = if inspected.is_none() { Some(StoreLock::acquire(&location, &id)?) } else { None };
-    let ready = info_span!("load the model").in_scope(|| job.load(&console::note))?;
+    job.check_gold(&context).await?;
+    let ready = load(&job)?;
     let _lock = match lock {
         Some(lock) => lock,
         None => StoreLock::acquire(&location, &id)?,
@@ -182,7 +186,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     }
     register_store(&context, &store).await?;
     let mut ledger = ledger::Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;
-    let replaces = spec::check(&context, &store, &ready, &ledger, arguments.replace).await?;
+    let replaces = spec::check(&context, &store, &ready, arguments.replace).await?;
     let (listing, done) = ledger.skip_done(listing);
     let documents = match inspected {
         Some(documents) if done == 0 => documents,
@@ -191,7 +195,8 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     if !documents.files.is_empty() {
         store.expect_ids(&documents.id_type)?;
     }
-    let mut run = Run { id, started_at, started, context, documents, ready, store, ledger, replaces, arguments };
+    let marks = Arc::new(Marks::new(&ready.extractor.counters));
+    let mut run = Run { id, started_at, started, context, documents, ready, marks, store, ledger, replaces, arguments };
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
         console::note(&format!(
@@ -205,7 +210,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
         Ok(Ended::Done(_)) => "done".to_owned(),
         Ok(Ended::Limited(_)) => "limited".to_owned(),
         Ok(Ended::Stopped) => "stopped".to_owned(),
-        Err(error) => format!("failed: {}", console::render(error).lines().next().unwrap_or_default()),
+        Err(error) => format!("failed: {}", error.to_string().lines().next().unwrap_or_default()),
     };
     let recorded = match run.row(&job, &outcome) {
         Ok(row) => run.store.end_run(&row).await,
@@ -224,12 +229,13 @@ impl Run {
         for (file, reason) in &self.documents.unreadable {
             console::warn(&format!("`{}` cannot be read: {reason}", file.path));
         }
-        account.begin(Loaded::of(&self.ready, &self.documents));
+        account.begin(Loaded::of(&self.ready));
+        account.unreadable(&self.documents);
         let before = self.store.last_commit();
-        let reached = self.extract(job, style).instrument(info_span!("extract")).await?;
+        let reached = self.extract(job, style, account).instrument(info_span!("extract")).await?;
         let worked = self.store.last_commit() != before;
         self.store.catch_up(&Table::ALL).await?;
-        let figures = self.figures(job).instrument(info_span!("gather figures")).await?;
+        let (figures, scored) = self.figures(job).instrument(info_span!("gather figures")).await;
         if worked {
             let rows = tables::metric_rows(&figures.rows(&self.id));
             let rows =
@@ -248,6 +254,8 @@ impl Run {
         if self.arguments.profile.is_some() && !self.arguments.json {
             console::print(&figures.profile(&self.ready));
         }
+        // What was extracted is safe and counted: only the scores are missing.
+        scored?;
         Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))
     }
 
@@ -299,6 +307,12 @@ fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ende
     let bad = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, all);
     let code = if bad { DONE_WITH_REJECTS } else { 0 };
     if limited { Ended::Limited(code) } else { Ended::Done(code) }
+}
+
+/// Loads the model. Its thread is busy with it for a while, so what else the runtime has to do, such as to hear
+/// signals, goes to another: on a machine of one core there is none free.
+fn load(job: &Job) -> Result<Ready> {
+    info_span!("load the model").in_scope(|| tokio::task::block_in_place(|| job.load(&console::note)))
 }
 
 /// Waits for a signal that asks the run to stop.

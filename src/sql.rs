@@ -16,7 +16,7 @@ mod table;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use crate::cli::SqlArgs;
+use crate::cli::{RowFormat, SqlArgs};
 use crate::console;
 use crate::error::{Error, Result};
 
@@ -29,7 +29,18 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let shell = arguments.query.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
-    let mut output = Output::new(arguments.format, arguments.rows, shell);
+    // Before signals are caught: whoever waits for standard input shall be stopped by one.
+    let text = match (&arguments.query, &arguments.file) {
+        _ if shell => None,
+        (Some(query), _) => Some(query.clone()),
+        (None, Some(path)) if path != Path::new("-") => Some(
+            std::fs::read_to_string(path)
+                .map_err(|source| Error::Read { path: path.clone(), source: source.into() })?,
+        ),
+        (None, _) => Some(standard_input()?),
+    };
+    let format = arguments.format.or_else(|| arguments.out.as_deref().map(RowFormat::of));
+    let mut output = Output::new(format.unwrap_or(RowFormat::Table), arguments.rows, shell);
     match &arguments.out {
         Some(path) if shell => output.redirect(Some(path))?,
         Some(path) => output.write_whole_file(path),
@@ -37,16 +48,9 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
     }
     let asked = runtime.block_on(Asked::open(arguments))?;
     let mut asking = Asking::new(asked, output)?;
-    let answered = if shell {
-        shell::run(&runtime, &mut asking)
-    } else {
-        let text = match (&arguments.query, &arguments.file) {
-            (Some(query), _) => query.clone(),
-            (None, Some(path)) if path != Path::new("-") => std::fs::read_to_string(path)
-                .map_err(|source| Error::Read { path: path.clone(), source: source.into() })?,
-            (None, _) => standard_input()?,
-        };
-        runtime.block_on(asking.script(&text)).and_then(|_| asking.output.finish())
+    let answered = match text {
+        None => shell::run(&runtime, &mut asking),
+        Some(text) => runtime.block_on(asking.script(&text)).and_then(|_| asking.output.finish()),
     };
     match answered {
         // Whoever reads the first rows only has what they want.

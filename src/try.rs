@@ -78,12 +78,23 @@ fn job(arguments: &TryArgs, path: std::path::PathBuf, model: &ModelDirectory, sc
     };
     let model_section = ModelSection { path, ..ModelSection::default() };
     let short = ExtractSection { window_tokens: 8, overlap_tokens: 0, ..usual.clone() };
-    let (_, questions) = Job::over_text(ORIGIN, model_section.clone(), short, schema.clone())?.questions(model)?;
+    let small = Job::over_text(ORIGIN, model_section.clone(), short, schema.clone()).map_err(by_option)?;
+    let (_, questions) = small.questions(model)?;
     let room = model.manifest().max_length.saturating_sub(questions.longest_query(0));
     let window_tokens = usual.window_tokens.min(room);
     let overlap_tokens = usual.overlap_tokens.min(window_tokens / 4);
     let job = Job::over_text(ORIGIN, model_section, ExtractSection { window_tokens, overlap_tokens, ..usual }, schema)?;
     Ok(Job { device: arguments.device, ..job })
+}
+
+/// An error about what a job file has under a key, and this command as an option.
+fn by_option(error: Error) -> Error {
+    match error {
+        Error::Setting { origin, key, reason, hint } if key == "extract.threshold" => {
+            Error::Setting { origin, key: "--threshold".into(), reason, hint }
+        }
+        other => other,
+    }
 }
 
 /// The text as a slice of one row.

@@ -34,6 +34,45 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The modules that a text names behind `crate::`, alone or in braces.
+fn used(text: &str) -> Vec<String> {
+    let first = |path: &str| -> String {
+        let path = path.trim_start();
+        let path = path.strip_prefix("r#").unwrap_or(path);
+        path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    };
+    let mut found = Vec::new();
+    for (at, name) in text.match_indices("crate::") {
+        let rest = &text[at + name.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.push(first(rest));
+            continue;
+        };
+        let (mut depth, mut start) = (1, 0);
+        for (place, letter) in group.char_indices() {
+            depth += match letter {
+                '{' => 1,
+                '}' => -1,
+                _ => 0,
+            };
+            if depth == 0 || (depth == 1 && letter == ',') {
+                found.push(first(&group[start..place]));
+                start = place + 1;
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_way_to_name_a_module_is_seen() {
+    let text = "use crate::{job::Job, r#try::{text,\n schema}, run};\nlet found = crate::r#try::text(crate::console::colours());";
+    assert_eq!(used(text), ["job", "try", "run", "try", "console"]);
+}
+
 #[test]
 fn imports_follow_the_chain() {
     let ranks: BTreeMap<&str, usize> =
@@ -45,16 +84,12 @@ fn imports_follow_the_chain() {
         let inside = file.strip_prefix(&source).unwrap();
         let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
         let rank = *ranks.get(module.as_str()).unwrap_or_else(|| panic!("`{module}` has no rank: add it to RANKS"));
-        for line in std::fs::read_to_string(&file).unwrap().lines() {
-            for (at, _) in line.match_indices("crate::") {
-                let used: String =
-                    line[at + 7..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-                let Some(&other) = ranks.get(used.as_str()) else { continue };
-                arrows += 1;
-                let allowed = other < rank || used == module;
-                if !allowed && module != "lib" {
-                    wrong.push(format!("{}: {}", inside.display(), line.trim()));
-                }
+        for used in used(&std::fs::read_to_string(&file).unwrap()) {
+            let Some(&other) = ranks.get(used.as_str()) else { continue };
+            arrows += 1;
+            let allowed = other < rank || used == module;
+            if !allowed && module != "lib" {
+                wrong.push(format!("{} uses {used}", inside.display()));
             }
         }
     }
@@ -68,6 +103,20 @@ fn the_pure_core_is_pure() {
         let text = std::fs::read_to_string(&file).unwrap();
         for banned in ["use arrow", "use ort", "use tokio", "std::fs", "std::io", "datafusion"] {
             assert!(!text.contains(banned), "{} uses {banned}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_of_tests_is_in_the_one_test_binary() {
+    let main = std::fs::read_to_string(project().join("tests/main.rs")).unwrap();
+    for entry in std::fs::read_dir(project().join("tests")).unwrap().flatten() {
+        let path = entry.path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|end| end == "rs") && name != "main" {
+            let lines = [format!("mod {name};"), format!("mod r#{name};")];
+            let named = main.lines().any(|line| lines.iter().any(|one| one == line));
+            assert!(named, "tests/main.rs does not name tests/{name}.rs, so its tests are not compiled");
         }
     }
 }

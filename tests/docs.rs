@@ -4,18 +4,27 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use quarry::cli::Cli;
 use quarry::mrc::documents::RejectReason;
 
 use crate::support::project;
 
-/// README.md, CONTRIBUTING.md and the guides.
+/// README.md, CONTRIBUTING.md, the guides and what the benches say.
 fn pages() -> Vec<(PathBuf, String)> {
     let guides = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let front = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| project().join(name));
+    let front = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"].map(|name| project().join(name));
     guides.chain(front).map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// Files that start jobs or measure them: their comments give commands too.
+fn scripts() -> Vec<(PathBuf, String)> {
+    let folders = ["jobs", "jobs/airflow", "jobs/cron", "jobs/kubernetes", "jobs/systemd", "benches"];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(project().join(folder)).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    // Neither folders nor Parquet are text.
+    paths.filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text))).collect()
 }
 
 /// A heading as the address of its place in a page.
@@ -77,7 +86,7 @@ fn commands_have_the_options_that_pages_give_them() {
     let program = Cli::command();
     let global: BTreeSet<&str> = program.get_arguments().filter_map(|argument| argument.get_long()).collect();
     let mut checked = 0;
-    for (path, text) in pages() {
+    for (path, text) in pages().into_iter().chain(scripts()) {
         // A command goes on in the next line behind a backslash.
         let text = text.replace("\\\n", " ");
         for command in text.lines().flat_map(|line| line.split("quarry ").skip(1)) {
@@ -85,7 +94,9 @@ fn commands_have_the_options_that_pages_give_them() {
             let mut words = command.split_whitespace();
             let Some(verb) = words.next().and_then(|verb| program.find_subcommand(verb)) else { continue };
             let known: BTreeSet<&str> = verb.get_arguments().filter_map(|argument| argument.get_long()).collect();
-            for word in words.filter_map(|word| word.trim_start_matches(['[', '(']).strip_prefix("--")) {
+            let words: Vec<&str> = words.collect();
+            for (at, word) in words.iter().enumerate() {
+                let Some(word) = word.trim_start_matches(['[', '(']).strip_prefix("--") else { continue };
                 let option: String =
                     word.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
                 if option.is_empty() {
@@ -93,6 +104,15 @@ fn commands_have_the_options_that_pages_give_them() {
                 }
                 let there = known.contains(option.as_str()) || global.contains(option.as_str()) || option == "help";
                 assert!(there, "{}: `quarry {}` has no --{option}", path.display(), verb.get_name());
+                if option == "graph" {
+                    let export = ["quarry", "export", "CHECKPOINT", "OUT", "--graph", words[at + 1]];
+                    assert!(
+                        Cli::try_parse_from(export).is_ok(),
+                        "{}: there is no graph {}",
+                        path.display(),
+                        words[at + 1]
+                    );
+                }
                 checked += 1;
             }
         }

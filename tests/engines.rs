@@ -96,7 +96,7 @@ fn compare(dir: &Dir, python: &str, documents: &Path, replaced: bool) {
         if engine == "duckdb_views" {
             assert!(figures.values().all(|same| *same == Value::Bool(true)), "{figures:?}");
         } else if files_alone && replaced {
-            // What the README warns of.
+            // What docs/operate.md warns of.
             assert!(figures["entities"].as_i64() > ours["entities"].as_i64(), "{engine}: {figures:?}");
         } else {
             assert!(other.is_empty(), "{engine}: {other:?}");

@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 
+use crate::http::{Response, serve};
 use crate::support::{Dir, project};
 
 fn error(change: impl Fn(&Dir) -> std::path::PathBuf) -> String {
@@ -106,6 +107,76 @@ fn a_condition_that_is_no_sql() {
     error: job: `input.where`: SQL error: ParserError("Expected: an expression, found: EOF")
     hint: it is a SQL condition on the files' columns, such as where = "lang = 'en'"
     "##);
+}
+
+/// A job whose gold entities are in `gold`.
+fn with_gold(dir: &Dir, gold: &str) -> std::path::PathBuf {
+    let text = std::fs::read_to_string(dir.job("docs.parquet", "store", "")).unwrap();
+    let gold = format!("text = 'body'\ngold = '{}'", dir.path(gold).display());
+    dir.write("job.toml", &text.replace("text = 'body'", &gold))
+}
+
+#[test]
+fn gold_that_is_no_table_of_mentions() {
+    assert_snapshot!(error(|dir| with_gold(dir, "docs.parquet")), @r##"
+    error: cannot use the gold mentions at `DIR/docs.parquet`: there is no column `doc_id`, only id, body
+    hint: a table of mentions has doc_id, entity_type, start_char and end_char (code points, half-open), and may have text and score
+    "##);
+    // A run that cannot come is not tried either.
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("1"), Some("Ada ."))]);
+    let job = with_gold(&dir, "none.parquet").display().to_string();
+    for option in ["--explain", "--dry-run"] {
+        let error = dir.quarry(&["run", &job, option]).ended(1).error();
+        assert!(error.starts_with("error: cannot use the gold mentions at `DIR/none.parquet`: "), "{error}");
+    }
+}
+
+#[test]
+fn gold_that_cannot_be_read_costs_the_scores_and_no_other_figure() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("1"), Some("Ada Lovelace met Charles Babbage in London."))]);
+    let (ids, types): (arrow::array::ArrayRef, arrow::array::ArrayRef) = (
+        // A column of one value would be taken from the statistics.
+        std::sync::Arc::new(arrow::array::StringArray::from(vec!["1", "2"])),
+        std::sync::Arc::new(arrow::array::StringArray::from(vec!["PER", "PER"])),
+    );
+    let place = |at: i64| -> arrow::array::ArrayRef { std::sync::Arc::new(arrow::array::Int64Array::from(vec![at; 2])) };
+    let columns = [("doc_id", ids), ("entity_type", types), ("start_char", place(0)), ("end_char", place(12))];
+    dir.parquet("gold.parquet", &arrow::array::RecordBatch::try_from_iter(columns).unwrap());
+    dir.tear("gold.parquet", "doc_id", 0);
+    let said = dir.quarry(&["run", &with_gold(&dir, "gold.parquet").display().to_string()]).ended(2);
+    assert!(said.stdout().contains("│ documents "), "{}", said.stdout());
+    assert!(said.error().starts_with("error: cannot answer a query\n  caused by: "), "{}", said.error());
+    assert_eq!(dir.rows("store", "runs", "outcome", ""), ["failed: cannot answer a query"]);
+    let documents = "WHERE scope = 'all' AND name = 'documents'";
+    assert_eq!(dir.rows("store", "metrics", "CAST(value AS bigint)", documents), ["1"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_no_broken_file() {
+    // It lists the file, and then wants to know who asks.
+    let port = serve(|request| match request.method.as_str() {
+        "HEAD" => Response { status: "200 OK", headers: Vec::new(), body: vec![0; 100] },
+        _ => Response::empty("401 Unauthorized"),
+    });
+    let dir = Dir::new();
+    let text = std::fs::read_to_string(dir.job("docs", "store", "")).unwrap();
+    let remote = format!("'http://127.0.0.1:{port}/docs.jsonl'");
+    let job = dir.write("job.toml", &text.replace(&format!("'{}'", dir.path("docs").display()), &remote));
+    let error = dir.quarry(&["run", &job.display().to_string()]).ended(2).error();
+    assert!(error.starts_with(&format!("error: cannot read `http://127.0.0.1:{port}/docs.jsonl`\n")), "{error}");
+    assert!(!dir.path("store").exists(), "work was begun");
+}
+
+#[test]
+fn an_option_is_named_as_it_is_put() {
+    let model = project().join("models/default").display().to_string();
+    let said = Dir::new().quarry(&["try", "Berlin", "--model", &model, "--threshold", "1"]).ended(1);
+    assert_snapshot!(said.error(), @r"
+    error: quarry try: `--threshold`: 1 is no probability between 0 and 1
+    hint: 0.5 takes what is more likely than not
+    ");
 }
 
 #[test]

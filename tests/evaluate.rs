@@ -1,5 +1,7 @@
 //! `quarry evaluate`: equal to counts made by hand on damaged gold, and clear about whatever is wrong with a table.
 
+mod edges;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -522,6 +524,10 @@ fn a_store_and_its_job_are_scored_as_the_run_scored_them() {
     let count = dir.rows("store", "metrics", "count(DISTINCT run_id)", "");
     assert_eq!(count, ["2"]);
     assert!(Path::new(&job).exists());
+    // The documents only give context, and may be gone; the other system may be a job, too.
+    std::fs::remove_file(dir.path("docs.parquet")).unwrap();
+    let again = evaluate(&dir, &[&job, "--no-metrics", "--against", &job]);
+    assert_eq!((&again["micro"], &again["comparison"]["against"]["f1"]), (&found["micro"], &found["micro"]["f1"]));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Models of the Hugging Face hub: fetched once, found again without a network, named where they cannot be had.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +40,8 @@ impl Hub {
 }
 
 fn answer(request: &Request, files: &BTreeMap<String, Vec<u8>>) -> Response {
-    if request.path == "/api/models/some-one/tiny/revision/main" {
+    let revisions = ["main", COMMIT].map(|revision| format!("/api/models/some-one/tiny/revision/{revision}"));
+    if revisions.contains(&request.path) {
         let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
         let headers = vec!["Content-Type: application/json".to_owned()];
@@ -51,7 +54,8 @@ fn answer(request: &Request, files: &BTreeMap<String, Vec<u8>>) -> Response {
 
 pub(crate) fn run(dir: &Dir, endpoint: &str, arguments: &[&str]) -> Finished {
     let mut command = dir.command(arguments);
-    command.env("HF_HOME", dir.path("hub")).env("HF_ENDPOINT", endpoint).env_remove("HF_TOKEN");
+    command.env("HF_HOME", dir.path("hub")).env("HF_ENDPOINT", endpoint);
+    command.env_remove("HF_HUB_CACHE").env_remove("HF_TOKEN");
     for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
         command.env_remove(proxy);
     }
@@ -90,6 +94,74 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
     let said = run(&dir, "http://127.0.0.1:9", &["doctor", &job]).ended(0).stdout();
     assert!(said.contains(", from the hub's cache: trained on unknown types"), "{said}");
     assert_eq!(hub.asked(), 0);
+}
+
+#[test]
+fn a_model_with_graphs_comes_with_them() {
+    let dir = Dir::new();
+    let (from, out) = (dir.small_model().display().to_string(), dir.path("exported").display().to_string());
+    dir.quarry(&["export", &from, &out, "--graph", "fused-fp32", "--no-parity"]).ended(0);
+    let hub = Hub::start(&dir.path("exported"));
+    dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
+    let into = |store: &str| {
+        let model = "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'\nflavour = 'fp32'";
+        dir.job("docs.parquet", store, model).display().to_string()
+    };
+    run(&dir, &hub.endpoint, &["run", &into("first")]).ended(0);
+    let snapshot = dir.path("hub/hub/models--some-one--tiny/snapshots").join(COMMIT);
+    let graph = snapshot.join("model-fp32-fused.onnx");
+    assert!(graph.is_file());
+    // A folder that lacks it is not whole, and nothing else is fetched again.
+    std::fs::remove_file(&graph).unwrap();
+    hub.asked();
+    run(&dir, &hub.endpoint, &["run", &into("second")]).ended(0);
+    assert!(graph.is_file());
+    assert_eq!(hub.asked(), 2, "what it has and the graph");
+    run(&dir, "http://127.0.0.1:9", &["run", &into("third")]).ended(0);
+}
+
+#[test]
+fn a_commit_is_found_where_other_clients_have_put_it() {
+    let dir = Dir::new();
+    let snapshot = dir.path("shared/models--some-one--tiny/snapshots").join(COMMIT);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    for entry in std::fs::read_dir(dir.small_model()).unwrap().flatten() {
+        std::fs::copy(entry.path(), snapshot.join(entry.file_name())).unwrap();
+    }
+    dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
+    let model = format!("[model]\npath = 'hf://some-one/tiny@{COMMIT}'\ndevice = 'cpu'");
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    let mut command = dir.command(&["run", &job]);
+    // They note no commit under its own name.
+    command.env("HF_HUB_CACHE", dir.path("shared")).env("HF_HOME", dir.path("hub"));
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9");
+    dir.finish(command).ended(0);
+}
+
+#[test]
+fn a_download_that_breaks_off_leaves_nothing_behind() {
+    let dir = Dir::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let names = ["config.json", "tokenizer.json", "model.safetensors"];
+        let siblings = names.map(|name| serde_json::json!({ "rfilename": name }));
+        let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
+        for mut stream in listener.incoming().flatten() {
+            let lines: Vec<String> =
+                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let asked = lines.first().is_some_and(|line| line.contains("/api/"));
+            let (length, body) = if asked { (info.len(), info.as_str()) } else { (1000, "cut") };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all((head + body).as_bytes());
+        }
+    });
+    dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
+    let job = dir.job("docs.parquet", "store", "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'");
+    let said = run(&dir, &endpoint, &["run", &job.display().to_string()]).ended(2).error();
+    assert!(said.starts_with("error: cannot fetch model `hf://some-one/tiny` from the hub"), "{said}");
+    let snapshot = dir.path("hub/hub/models--some-one--tiny/snapshots").join(COMMIT);
+    assert_eq!(std::fs::read_dir(snapshot).unwrap().count(), 0, "a part was left");
 }
 
 #[test]

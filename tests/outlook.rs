@@ -138,6 +138,7 @@ fn a_dry_run_does_everything_and_writes_nothing() {
     let text = std::fs::read_to_string(&path).unwrap().replace("[store]", "[extract]\nthreshold = 0.6\n[store]");
     let other = dir.write("other.toml", &text).display().to_string();
     let error = dir.quarry(&["run", &other, "--dry-run"]).ended(1).error();
+    assert!(error.contains("holds documents extracted under another specification"), "{error}");
     assert!(error.contains("threshold 0.5 → 0.6"), "{error}");
 }
 
@@ -270,7 +271,7 @@ fn a_stopped_run_is_told_too() {
     let dir = Dir::new();
     corpus(&dir, "docs/a.parquet", 0, 30_000, &mut Random(3));
     let path = job(&dir, "store");
-    let said = dir.stopped_after(std::time::Duration::from_millis(2500), &["run", &path, "--json"]).ended(143);
+    let said = dir.stopped_at_work("store", &["run", &path, "--json"]).ended(143);
     let said = object(&said.stdout());
     assert_eq!((&said["outcome"], &said["exit_code"]), (&"stopped".into(), &143.into()));
     assert_eq!(said["error"]["message"], "stopped by SIGTERM");

@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use prost::Message;
 use quarry::graph::cache;
+use quarry::graph::onnx::{
+    AttributeProto, Dimension, DimensionProto, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
 use quarry::model::device::Device;
 use quarry::model::directory::ModelDirectory;
 use quarry::model::flavour::{Flavour, Form};
@@ -30,8 +35,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn open(path: &Path) -> Self {
         let directory = ModelDirectory::open(path).unwrap();
-        let file = directory.tokenizer_path();
-        let tokenizer = Tokenizer::from_bytes(&std::fs::read(&file).unwrap(), &file, Words::Tokenizer).unwrap();
+        let tokenizer = directory.tokenizer(Words::Tokenizer).unwrap();
         let schema = quarry::job::read_schema(&project().join("schemas/conll03.toml")).unwrap();
         let questions = Questions::new(&schema, &tokenizer).unwrap();
         Self { directory, tokenizer, questions }
@@ -186,6 +190,87 @@ fn a_graph_with_a_missing_output_is_refused() {
     assert!(error.to_string().contains("load the graph"), "{error}");
 }
 
+/// A graph with the contract's outputs and no weights: one candidate, always the same, its place of this type.
+fn weightless(element: ElementType) -> Vec<u8> {
+    let value = |name: &str, element: ElementType, shape: &[&str]| {
+        let size = |size: &&str| DimensionProto {
+            value: Some(size.parse().map_or_else(|_| Dimension::Named((*size).to_owned()), Dimension::Fixed)),
+        };
+        let shape = TensorShapeProto { dim: shape.iter().map(size).collect() };
+        let tensor_type = TensorTypeProto { elem_type: Some(element.number()), shape: Some(shape) };
+        ValueInfoProto { name: name.to_owned(), value_type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    };
+    let node = |operator: &str, input: &str, output: &str, attribute: Vec<AttributeProto>| NodeProto {
+        input: vec![input.to_owned()],
+        output: vec![output.to_owned()],
+        op_type: operator.to_owned(),
+        attribute,
+        ..NodeProto::default()
+    };
+    let constant = |name: &str, element: ElementType, dims: &[i64], bytes: usize| TensorProto {
+        dims: dims.to_vec(),
+        data_type: Some(element.number()),
+        name: name.to_owned(),
+        raw_data: Some(vec![0; bytes]),
+    };
+    let float = || vec![AttributeProto::integer("to", ElementType::Float32.number().into())];
+    let width = if element == ElementType::Int64 { 8 } else { 4 };
+    let graph = GraphProto {
+        name: "weightless".to_owned(),
+        node: vec![
+            node("Cast", "input_ids", "start_logits", float()),
+            node("Cast", "input_ids", "end_logits", float()),
+            node("Identity", "index", "span_index", vec![]),
+            node("Identity", "logit", "span_logits", vec![]),
+        ],
+        initializer: vec![
+            constant("index", element, &[1, 3], 3 * width),
+            constant("logit", ElementType::Float32, &[1], 4),
+        ],
+        input: vec![value("input_ids", ElementType::Int64, &["batch", "tokens"])],
+        output: vec![
+            value("start_logits", ElementType::Float32, &["batch", "tokens"]),
+            value("end_logits", ElementType::Float32, &["batch", "tokens"]),
+            value("span_index", element, &["1", "3"]),
+            value("span_logits", ElementType::Float32, &["1"]),
+        ],
+    };
+    let model = ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    model.encode_to_vec()
+}
+
+#[test]
+fn a_graph_that_says_places_in_fractions_is_refused() {
+    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let dir = Dir::new();
+    let path = dir.path("model.onnx");
+    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
+    Session::open(&library, &path, options).unwrap();
+    std::fs::write(&path, weightless(ElementType::Float32)).unwrap();
+    let error = Session::open(&library, &path, options).unwrap_err();
+    assert!(error.to_string().contains("span_index is ") && error.to_string().contains("expected int64"), "{error}");
+}
+
+#[test]
+fn a_profile_without_weights_tells_nothing() {
+    let model = Model::open(&project().join("models/default"));
+    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let dir = Dir::new();
+    let path = dir.path("model.onnx");
+    std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
+    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
+    let error = Session::stays_on_its_device(&library, &path, options, &batch).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("no operator with weights"), "{error}: {cause}");
+}
+
 #[test]
 fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
@@ -198,4 +283,5 @@ fn the_profiler_says_where_operators_are_computed() {
     // Six layers of at least four products each, and the heads.
     assert!(weighty.len() > 24, "{placed:?}");
     assert!(weighty.iter().all(|one| one.provider == "CPUExecutionProvider"), "{weighty:?}");
+    Session::stays_on_its_device(&library, &graph, options, &batch).unwrap();
 }

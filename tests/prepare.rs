@@ -1,6 +1,7 @@
 //! `quarry prepare`: every format, from small files of our own to the corpora beside the project, whose counts must come out exactly.
 
 mod corpora;
+mod edges;
 mod formats;
 mod wrong;
 

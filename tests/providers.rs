@@ -32,6 +32,40 @@ fn the_same_mentions_on_cuda_in_half_precision() {
 }
 
 #[test]
+fn bytes_are_computed_on_the_cpu_unless_a_card_is_named() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin ."))]);
+    let model = dir.small_model().display().to_string();
+    let job =
+        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'auto'\nflavour = 'int8'"));
+    dir.quarry(&["run", &job.display().to_string()]).ended(0);
+    assert_eq!(dir.rows("store", "runs", "device, flavour", ""), ["cpu|int8"]);
+}
+
+#[test]
+fn a_card_that_is_not_there_is_an_error_that_no_retry_helps() {
+    if !std::path::Path::new("/dev/nvidiactl").exists() {
+        eprintln!("skipped: this machine has no NVIDIA driver");
+        return;
+    }
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin ."))]);
+    let model = dir.small_model().display().to_string();
+    let job = dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cuda:99'"));
+    let said = dir.quarry(&["run", &job.display().to_string()]).ended(1).error();
+    assert!(said.starts_with("error: cannot use device `cuda:99`: "), "{said}");
+}
+
+#[test]
+fn an_empty_name_of_a_library_names_none() {
+    let dir = Dir::new();
+    let mut command = dir.command(&["doctor", "--within", "60"]);
+    command.env("QUARRY_ONNXRUNTIME", "");
+    let said = dir.finish(command).stdout();
+    assert!(said.contains("ONNX Runtime") && !said.contains("no library at"), "{said}");
+}
+
+#[test]
 fn the_same_mentions_with_openvino() {
     if std::env::var_os("QUARRY_OPENVINO_TESTS").is_none() {
         eprintln!("skipped: QUARRY_OPENVINO_TESTS=1 fetches ONNX Runtime with OpenVINO (84 MB) and asks it");

@@ -66,9 +66,9 @@ fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
     let job = dir.write("demo.toml", &text);
 
     // A signal stops it in a few seconds; at most whole documents are in the tables.
-    let stopped = dir.stopped_after(std::time::Duration::from_secs(3), &["run", &job.display().to_string()]).ended(143);
+    let stopped = dir.stopped_at_work("store", &["run", &job.display().to_string()]).ended(143);
     assert_eq!(stopped.error(), "error: stopped by SIGTERM");
-    assert!(["", "stopped"].contains(&dir.rows("store", "runs", "outcome", "").concat().as_str()));
+    assert_eq!(dir.rows("store", "runs", "outcome", ""), ["stopped"]);
 
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
     let sql =
@@ -202,17 +202,6 @@ fn an_unreadable_file_is_a_reject_and_exit_code_3_until_it_is_mended() {
     dir.documents("docs/b.parquet", &[(Some("z"), Some("Kofi Annan was born in Kumasi ."))]);
     dir.quarry(&["run", &job]).ended(0);
     assert_eq!(dir.rows("store", "documents", "doc_id", "ORDER BY doc_id"), ["a", "z"]);
-}
-
-#[test]
-fn another_specification_is_stopped() {
-    let dir = Dir::new();
-    dir.documents("docs.parquet", &TEXTS[..1]);
-    let job = dir.job("docs.parquet", "store", "").display().to_string();
-    dir.quarry(&["run", &job]).ended(0);
-    dir.job("docs.parquet", "store", "[extract]\nthreshold = 0.6");
-    let error = dir.quarry(&["run", &job]).ended(1).error();
-    assert!(error.contains("holds documents extracted under another specification"), "{error}");
 }
 
 #[test]

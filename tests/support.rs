@@ -1,8 +1,9 @@
 //! A folder to work in and the program to run there.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -167,15 +168,31 @@ impl Dir {
     }
 
     /// Starts the program here, sends it SIGTERM after a while, and waits at most ten seconds for its end.
-    pub(crate) fn stopped_after(&self, time: std::time::Duration, arguments: &[&str]) -> Finished {
+    pub(crate) fn stopped_after(&self, time: Duration, arguments: &[&str]) -> Finished {
+        self.stopped(arguments, |_| std::thread::sleep(time))
+    }
+
+    /// The same when the program has just begun to extract into a store that is not there yet, however fast the machine is.
+    pub(crate) fn stopped_at_work(&self, store: &str, arguments: &[&str]) -> Finished {
+        // The second version of the table: a run writes its row when all is loaded.
+        let begun = self.path(store).join("runs/_delta_log/00000000000000000001.json");
+        self.stopped(arguments, |child| {
+            while !begun.exists() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        })
+    }
+
+    fn stopped(&self, arguments: &[&str], wait: impl FnOnce(&mut Child)) -> Finished {
         let mut command = self.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(time);
+        wait(&mut child);
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         while child.try_wait().unwrap().is_none() {
             assert!(started.elapsed().as_secs() < 10, "it did not stop");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         Finished { output: child.wait_with_output().unwrap(), folder: self.0.path().display().to_string() }
     }

@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use crate::promises::{corpus, job};
-use crate::support::{Dir, Random};
+use crate::support::{Dir, Finished, Random};
 
 /// `count` lines of JSON, or of CSV under a header, with ids from `first` on; the line `torn` is something else.
 fn lines(json: bool, first: usize, count: usize, torn: Option<(usize, &str)>) -> String {
@@ -21,6 +23,11 @@ fn lines(json: bool, first: usize, count: usize, torn: Option<(usize, &str)>) ->
         text.push('\n');
     }
     text
+}
+
+/// What `--json` printed.
+fn object(said: &Finished) -> Value {
+    serde_json::from_str(&said.stdout()).unwrap_or_else(|error| panic!("{error}: {}", said.stdout()))
 }
 
 /// Documents and rejects of a store, and rejects of whole files.
@@ -42,11 +49,15 @@ fn text_files_are_read_up_to_what_cannot_be_read() {
         dir.write(&names[2], &lines(json, 20_000, 400, None));
         let model = dir.small_model().display().to_string();
         let job = job(&dir, "docs", "store", &model, "");
-        let said = dir.quarry(&["run", &job]).ended(3).stderr();
+        let run = dir.quarry(&["run", &job, "--json"]).ended(3);
+        let said = run.stderr();
         assert!(said.contains(&format!("b.{ending}` cannot be read: from row 1280 on: ")), "{said}");
         // Of 400 documents 4 are empty, of 1,280 13; the torn file is one reject more.
         let expected = ["2059|2059", "22|22|1"];
         assert_eq!(counted(&dir), expected, "{torn}");
+        // What was read again, because the file turned out to be torn, counts once.
+        let figures = ["documents", "rejects", "unreadable_files"].map(|key| object(&run)[key].as_u64());
+        assert_eq!(figures, [2059, 21, 1].map(Some), "{torn}");
         let sources = dir.rows("store", "sources", "rows, outcome = 'done'", "");
         assert_eq!(sources, ["1280|false", "400|true", "400|true"]);
         let commits = dir.rows("store", "documents", "max(commit)", "");
@@ -91,6 +102,36 @@ fn parquet_files_are_read_up_to_what_cannot_be_read() {
     ] {
         assert!(dir.rows("store", table, columns, "") == dir.rows("whole", table, columns, ""), "{table}");
     }
+}
+
+#[test]
+fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
+    let dir = Dir::new();
+    for (name, first) in [("docs/a.parquet", 0), ("docs/b.parquet", 5000), ("docs/c.parquet", 10_000)] {
+        corpus(&dir, name, first, 2000, &mut Random(8));
+    }
+    dir.tear("docs/b.parquet", "body", 1300);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    // All documents are one commit, so where one cannot be read others are read again.
+    let job = dir.job("docs", "store", &model).display().to_string();
+    let file = dir.path("quarry.prom").display().to_string();
+    let explained = object(&dir.quarry(&["run", &job, "--explain", "--json"]).ended(0));
+    assert_eq!(explained["unreadable_files"], 1);
+    let dry = dir.quarry(&["run", &job, "--dry-run", "--profile", "profile.json"]).ended(3).stdout();
+    assert!(dry.contains("│ unreadable files ") && dry.contains("stage (they overlap)"), "{dry}");
+    let dry = object(&dir.quarry(&["run", &job, "--dry-run", "--json"]).ended(3));
+    let real = object(&dir.quarry(&["run", &job, "--json", "--metrics-file", &file]).ended(3));
+    let count = |table: &str, rest: &str| dir.rows("store", table, "count(*)", rest).concat();
+    let expected = [count("documents", ""), count("entities", ""), count("rejects", "WHERE \"row\" >= 0")];
+    for said in [dry, real] {
+        assert_eq!(["documents", "mentions", "rejects"].map(|key| said[key].to_string()), expected, "{said}");
+        let files = [&said["unreadable_files"], &said["rejects_by_reason"]["unreadable_file"]];
+        assert_eq!(files.map(Value::as_u64), [Some(1); 2], "{said}");
+    }
+    let figures = std::fs::read_to_string(&file).unwrap();
+    assert!(figures.contains("reason=\"unreadable_file\"} 1\n"), "{figures}");
+    let figures = "WHERE scope = 'all' AND name IN ('documents', 'unreadable_files') ORDER BY name";
+    assert_eq!(dir.rows("store", "metrics", "CAST(value AS bigint)", figures), [expected[0].as_str(), "1"]);
 }
 
 #[test]

@@ -144,6 +144,19 @@ fn a_large_csv_file_with_lines_in_its_texts_is_read() {
     assert_eq!(found, expected);
 }
 
+/// Columns of CSV are read by their places: another order must not become ids for texts.
+#[test]
+fn a_csv_file_with_another_header_is_refused() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    dir.write("docs/a.csv", "id,body\na,Ada .\n");
+    dir.write("docs/b.csv", "body,id\nLondon .,b\n");
+    let said = dir.quarry(&["run", &job(&dir, "docs", "store", &model, "")]).ended(3).stderr();
+    assert!(said.contains("column 1 is `id` in the first and `body` in the second"), "{said}");
+    assert_eq!(dir.rows("store", "documents", "doc_id", ""), ["a"]);
+    assert_eq!(dir.rows("store", "rejects", "reason", ""), ["unreadable_file"]);
+}
+
 #[test]
 fn any_value_is_a_document_or_a_reject() {
     let dir = Dir::new();

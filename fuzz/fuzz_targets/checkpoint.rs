@@ -1,5 +1,6 @@
-//! Any bytes as a checkpoint: `cargo +nightly fuzz run checkpoint fuzz/corpus/checkpoint fuzz/seeds/checkpoint`. The test
-//! `damaged_checkpoints_never_panic` does the same for a moment with every run of the tests.
+//! Any bytes as a checkpoint: `mkdir -p fuzz/corpus/checkpoint`, then
+//! `cargo +nightly fuzz run checkpoint fuzz/corpus/checkpoint fuzz/seeds/checkpoint`. The test `damaged_checkpoints_never_panic` does the
+//! same for a moment with every run of the tests.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

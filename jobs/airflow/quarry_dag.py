@@ -1,8 +1,9 @@
 """Every night: the entities of one day's documents, for Airflow 3.
 
 The day is the start of the run's data interval (`{{ ds }}`) and goes into the job as `--set date=`. Quarry's exit codes decide what
-happens next: 0 done; 3 done with rejects, which is a warning and no reason to retry; 2 failed, a retry may help; anything else fails at
-once. A task that is killed or retried loses nothing: the run goes on from its last commit.
+happens next: 0 done; 3 done with rejects, which is a warning and no reason to retry; 2 failed, a retry may help; 130 and 143 stopped by
+a signal, to be started again; anything else fails at once. A task that is killed or retried loses nothing: the run goes on from its last
+commit.
 
 Settings are environment variables of the worker: QUARRY (the program), QUARRY_HOME (the folder that the job's relative paths count from),
 QUARRY_JOB, QUARRY_CORPUS, QUARRY_STORE.
@@ -19,8 +20,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from airflow.sdk import DAG, Asset, Metadata, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.timetables.interval import CronDataIntervalTimetable
+
+try:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+except ImportError:  # the first releases of Airflow 3 have them elsewhere
+    from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 QUARRY = os.environ.get("QUARRY", "quarry")
 HOME = os.environ.get("QUARRY_HOME", "/opt/quarry")
@@ -29,6 +34,7 @@ CORPUS = os.environ.get("QUARRY_CORPUS", "/srv/corpus")
 STORE = os.environ.get("QUARRY_STORE", "/srv/entities")
 
 DONE, FAILED, DONE_WITH_REJECTS = 0, 2, 3
+STOPPED = 130, 143
 
 # What other DAGs wait for: `schedule=[Asset("quarry_entities", ...)]`.
 ENTITIES = Asset("quarry_entities", uri=STORE if "://" in STORE else Path(STORE).absolute().as_uri())
@@ -88,6 +94,8 @@ with DAG(
         said = f"{error.get('message', 'no message')}; {error.get('hint') or 'see the log'}"
         if code == FAILED:
             raise AirflowException(f"quarry failed, and a retry may help: {said}")
+        if code in STOPPED:
+            raise AirflowException(f"quarry was stopped; the next try goes on from its last commit: {said}")
         if code not in (DONE, DONE_WITH_REJECTS):
             raise AirflowFailException(f"quarry ended with exit code {code}: {said}")
         if code == DONE_WITH_REJECTS:

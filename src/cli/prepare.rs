@@ -19,7 +19,7 @@ pub struct PrepareArgs {
     #[arg(long, value_name = "UNIT")]
     pub unit: Option<Unit>,
     /// Parts, each in a folder of its own: shares such as `train=8,dev=1,test=1`, or lists such as `train=train.txt,dev=dev.txt`
-    /// with a document's id a line.
+    /// with a document's id a line; a sentence's, where the corpus marks no documents.
     #[arg(long, value_name = "PARTS")]
     pub split: Option<String>,
     /// What a broken line does: `stop` names it and writes nothing, `skip` counts it and goes on.
@@ -31,7 +31,7 @@ pub struct PrepareArgs {
     /// Also write mrc.json, an item per row and type with whitespace tokens.
     #[arg(long)]
     pub mrc: bool,
-    /// How mentions are tagged (conll, parquet).
+    /// How mentions are tagged (conll, bmes, parquet).
     #[arg(long, default_value = "auto", value_name = "SCHEME")]
     pub scheme: Scheme,
     /// The column with the tokens: a number from 1 (conll), a name (parquet).

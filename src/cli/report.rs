@@ -33,7 +33,7 @@ pub struct ReportArgs {
     /// The most documents on the page: with gold those with most errors, else evenly chosen ones.
     #[arg(long, default_value_t = 400, value_name = "NUMBER")]
     pub limit: usize,
-    /// Only mentions of this type, and documents that have some; may be given several times.
+    /// Only mentions of this type, and documents that have some, found or gold; may be given several times.
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
     /// Only the documents and figures of this run (its id, or how the id begins); by default all documents, and the figures of the

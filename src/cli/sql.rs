@@ -1,7 +1,7 @@
 //! `quarry sql` as it is typed. In: arguments. Out: clap structs, whose doc comments are the help texts. It may not look at a
 //! store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -31,13 +31,13 @@ pub struct SqlArgs {
     /// Take the statements from a file; `-` is standard input.
     #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "query")]
     pub file: Option<PathBuf>,
-    /// How rows are written.
-    #[arg(long, default_value = "table", value_name = "FORMAT")]
-    pub format: RowFormat,
+    /// How rows are written; by default as the ending of `--out` says (csv, json, jsonl, parquet), else as a table.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<RowFormat>,
     /// Write the rows of the one query to a file.
     #[arg(long, short = 'o', value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// How many rows a table shows; 0 shows all. The other formats always have all.
+    /// How many rows a table on the screen shows; 0 shows all. Files and the other formats always have all.
     #[arg(long, default_value_t = 40, value_name = "NUMBER")]
     pub rows: usize,
     /// What sorts, joins and aggregations may hold in memory before they spill to disk, such as `4GB`; by default three quarters
@@ -60,6 +60,19 @@ pub enum RowFormat {
     Json,
     /// Parquet, into a file.
     Parquet,
+}
+
+impl RowFormat {
+    /// What the ending of a file's name says; a table where it says nothing.
+    pub fn of(path: &Path) -> Self {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+        match ending.as_deref() {
+            Some("csv") => Self::Csv,
+            Some("json" | "jsonl" | "ndjson") => Self::Json,
+            Some("parquet") => Self::Parquet,
+            _ => Self::Table,
+        }
+    }
 }
 
 fn bytes(text: &str) -> Result<usize, String> {

@@ -3,10 +3,8 @@
 use super::Subject;
 use super::report::Report;
 use crate::console::{bytes, thousands};
-use crate::engine::attach::Attachment;
 use crate::engine::input::Documents;
 use crate::engine::listing::Listing;
-use crate::engine::mentions;
 use crate::engine::session::{SessionSettings, session};
 use crate::error::Result;
 use crate::job::Job;
@@ -20,7 +18,7 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
         report.error("input", &error);
     }
     if let Some(gold) = &job.file.input.gold {
-        match subject.runtime.block_on(gold_mentions(gold)) {
+        match subject.runtime.block_on(gold_mentions(job)) {
             Ok(()) => report.ok("gold", format!("`{gold}` has the columns of mentions")),
             Err(error) => report.error("gold", &error),
         }
@@ -57,9 +55,6 @@ async fn documents(job: &Job, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn gold_mentions(location: &str) -> Result<()> {
-    let context = session(&SessionSettings::default())?;
-    let files = Attachment { table: "gold_entities", what: "gold mentions", location };
-    mentions::check(&files, &files.register(&context).await?)?;
-    Ok(())
+async fn gold_mentions(job: &Job) -> Result<()> {
+    job.check_gold(&session(&SessionSettings::default())?).await
 }

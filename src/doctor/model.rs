@@ -6,7 +6,8 @@ use super::report::Report;
 use crate::error::Error;
 use crate::model::directory::ModelDirectory;
 use crate::model::find;
-use crate::mrc::tokens::{Tokenizer, Words};
+use crate::mrc::documents::Reject;
+use crate::mrc::tokens::Words;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     let place = match find::here(&subject.model) {
@@ -54,10 +55,9 @@ fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error>
             tokenizer.vocabulary_size()
         ));
     }
-    let path = model.tokenizer_path();
-    let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-    let tokenizer = Tokenizer::from_bytes(&json, &path, Words::Tokenizer)?;
+    let tokenizer = model.tokenizer(Words::Tokenizer)?;
     let tried = tokenizer.ids("Which people are named?");
-    let tried = tried.map_err(|reject| Error::Tokenizer { path, source: reject.detail.into() })?;
+    let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
+    let tried = tried.map_err(failed)?;
     Ok(format!("{} wordpieces; a question of four words has {} of them", tokenizer.vocabulary_size(), tried.len()))
 }

@@ -51,15 +51,12 @@ impl Finding {
     /// An error that a run would end with.
     pub(super) fn error(name: &'static str, error: &Error) -> Self {
         let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(source) = cause {
-            let message = source.to_string();
-            let line = message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        for cause in error.causes() {
+            let line = cause.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim();
             if !text.contains(line) {
                 // Writing to a String cannot fail.
                 let _ = write!(text, ": {line}");
             }
-            cause = source.source();
         }
         let fix = error.hint().unwrap_or("a run would end with this error: mend its cause");
         Self { status: Status::Fix, name, text, fix: Some(fix.into()) }

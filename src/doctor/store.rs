@@ -13,7 +13,7 @@ use crate::console::{self, thousands};
 use crate::engine::location::StoreLocation;
 use crate::engine::lock::StoreLock;
 use crate::engine::query::{numbers, query, words};
-use crate::engine::runs::{INTERRUPTED, RUNNING};
+use crate::engine::runs::{INTERRUPTED, RUNNING, Standing, UNKNOWN, standing};
 use crate::engine::session::{SessionSettings, register_store, session};
 use crate::engine::store::Store;
 use crate::error::Result;
@@ -21,6 +21,26 @@ use crate::job::spec_changes;
 use crate::model::directory::ModelDirectory;
 use crate::model::find;
 use crate::tables::Table;
+
+/// Who writes to the store at this moment.
+#[derive(Debug)]
+enum Writer {
+    /// The run that holds the lock, as it wrote itself down.
+    Run(String),
+    Nobody,
+    /// An object store has no lock.
+    Unknown,
+}
+
+impl Writer {
+    fn of(location: &StoreLocation) -> Self {
+        match (StoreLock::holder(location), location.folder()) {
+            (Some(run), _) => Self::Run(run),
+            (None, Some(_)) => Self::Nobody,
+            (None, None) => Self::Unknown,
+        }
+    }
+}
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     let Some(store) = &subject.store else { return };
@@ -31,9 +51,9 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
 
 async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()> {
     let location = StoreLocation::parse(store)?;
-    let writer = StoreLock::holder(&location);
+    let writer = Writer::of(&location);
     if Store::id_type_at(&location).await?.is_none() {
-        if let Some(writer) = writer {
+        if let Writer::Run(writer) = writer {
             report.ok("store", format!("`{location}` is being made by the run {writer}"));
         } else if subject.job.is_some() {
             report.ok("store", format!("`{location}` is not there yet: `quarry run` makes it"));
@@ -58,29 +78,38 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     let commit = store.last_commit().map_or_else(|| "no commit yet".to_owned(), |commit| format!("commit {commit}"));
     report.ok("store", format!("`{}`, {commit}; rows: {}", store.location(), counts.join(", ")));
     if let Some(number) = store.half_done() {
-        if writer.is_some() {
-            report.ok("commit", format!("commit {number} is under way"));
-        } else {
-            let text =
-                format!("commit {number} was left half done by a killed run; readers of the views do not see it");
-            report.warning("commit", text, "start the run again: it removes the commit and goes on");
-        }
+        half_done(number, &writer, report);
     }
-    last_run(&context, writer.is_some(), report).await?;
-    if let Some(writer) = writer {
+    last_run(&context, &writer, report).await?;
+    if let Writer::Run(writer) = writer {
         report.ok("writer", format!("the run {writer} holds the store's lock"));
     }
     if let Some(job) = &subject.job {
         let model = find::here(&subject.model).ok().flatten().and_then(|place| ModelDirectory::open(&place.path).ok());
         // A model that cannot be opened is a finding of its own.
         if let Some(model) = model {
-            specification(&context, &job.spec_parts(model.model_hash()), report).await?;
+            specification(&context, &store, &job.spec_parts(model.model_hash()), report).await?;
         }
     }
     Ok(())
 }
 
-async fn last_run(context: &SessionContext, writing: bool, report: &mut Report) -> Result<()> {
+fn half_done(number: i64, writer: &Writer, report: &mut Report) {
+    let unseen = "readers of the views do not see it";
+    match writer {
+        Writer::Run(_) => report.ok("commit", format!("commit {number} is under way")),
+        Writer::Nobody => {
+            let text = format!("commit {number} was left half done by a killed run; {unseen}");
+            report.warning("commit", text, "start the run again: it removes the commit and goes on");
+        }
+        Writer::Unknown => {
+            let text = format!("commit {number} is half done; its run is {UNKNOWN}; {unseen}");
+            report.warning("commit", text, "where no run is under way, start one: it removes the commit and goes on");
+        }
+    }
+}
+
+async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report) -> Result<()> {
     let sql = "SELECT run_id, outcome, started_at, finished_at FROM runs ORDER BY started_at DESC LIMIT 1";
     let batches = query(context, sql).await?;
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
@@ -96,51 +125,84 @@ async fn last_run(context: &SessionContext, writing: bool, report: &mut Report) 
     let took = time(2).zip(time(3)).and_then(|(began, ended)| (ended - began).to_std().ok());
     let took = took.map_or_else(String::new, |took| format!(", took {}", console::duration(took)));
     let text = format!("{id}: {outcome}{began}{took}");
-    match outcome.as_str() {
-        "done" | "limited" => report.ok("last run", text),
-        RUNNING if writing => report.ok("last run", text),
-        RUNNING | INTERRUPTED => {
+    match (outcome.as_str(), writer) {
+        ("done" | "limited", _) | (RUNNING, Writer::Run(_)) => report.ok("last run", text),
+        (RUNNING, Writer::Unknown) => report.warning(
+            "last run",
+            format!("{id}: {UNKNOWN}{began}"),
+            "where it is not running, start it again: it goes on from its last commit",
+        ),
+        (RUNNING | INTERRUPTED, _) => {
             report.warning(
                 "last run",
                 format!("{text}; it did not come to its end"),
                 "start it again: it goes on from its last commit",
             );
         }
-        "stopped" => report.warning("last run", text, "start it again: it goes on from its last commit"),
+        ("stopped", _) => report.warning("last run", text, "start it again: it goes on from its last commit"),
         _ => report.warning("last run", text, "mend the cause and start it again: nothing was lost"),
     }
     Ok(())
 }
 
 /// Whether the job's next run would go on in this store.
-async fn specification(context: &SessionContext, parts: &Value, report: &mut Report) -> Result<()> {
+async fn specification(context: &SessionContext, store: &Store, parts: &Value, report: &mut Report) -> Result<()> {
     let id = crate::job::spec_id(parts);
-    let batches = query(context, "SELECT spec_id FROM documents GROUP BY spec_id ORDER BY min(commit)").await?;
-    let mut known = Vec::new();
-    for batch in &batches {
-        known.extend(words(batch, 0)?);
-    }
-    let Some(other) = known.iter().find(|known| **known != id) else {
-        let text =
-            if known.is_empty() { "the store has none yet" } else { "the store's documents were extracted under it" };
-        report.ok("specification", format!("{id}: {text}"));
-        return Ok(());
-    };
-    let sql = format!("SELECT job FROM runs WHERE spec_id = '{other}' ORDER BY started_at DESC LIMIT 1");
-    let mut before = Value::Null;
-    for batch in query(context, &sql).await? {
-        before = serde_json::from_str(&words(&batch, 0)?.concat()).unwrap_or_default();
-    }
-    let changes = spec_changes(&before["spec"], parts).join(", ");
-    if known.contains(&id) {
-        let text = format!("{other} is being replaced by {id}: {changes}");
-        report.warning("specification", text, "run the job to its end: then the old rows go");
-    } else {
-        report.fix(
-            "specification",
-            format!("the store has {other}, the job is {id}: {changes}"),
-            "undo the change, name another store, or say --replace to extract everything anew beside the old rows",
-        );
+    match standing(context, store, &id).await? {
+        Standing::Alone => {
+            let known = !store.specs()?.is_empty();
+            let text = if known { "the store's documents were extracted under it" } else { "the store has none yet" };
+            report.ok("specification", format!("{id}: {text}"));
+        }
+        Standing::Replacing(other) => {
+            let changes = spec_changes(&other.parts, parts).join(", ");
+            let text = format!("{} is being replaced by {id}: {changes}", other.spec_id);
+            report.warning("specification", text, "run the job to its end: then the old rows go");
+        }
+        Standing::Foreign(other) => {
+            let changes = spec_changes(&other.parts, parts).join(", ");
+            report.fix(
+                "specification",
+                format!("the store has {}, the job is {id}: {changes}", other.spec_id),
+                "undo the change, name another store, or say --replace to extract everything anew beside the old rows",
+            );
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::super::report::{Finding, Said, Status};
+    use super::*;
+    use crate::engine::runs::tests::run;
+
+    #[tokio::test]
+    async fn where_there_is_no_lock_no_run_is_called_dead() {
+        let url = Url::parse("memory:///lake/store").unwrap();
+        let location = StoreLocation::within(std::sync::Arc::new(InMemory::new()), url);
+        let mut store = Store::open(location.clone(), arrow::datatypes::DataType::Utf8).await.unwrap();
+        store.begin_run(&run("run-1", "")).await.unwrap();
+        let context = session(&SessionSettings::default()).unwrap();
+        register_store(&context, &store).await.unwrap();
+        let (say, heard) = channel();
+        let mut report = Report::new(0, say);
+        let writer = Writer::of(&location);
+        half_done(3, &writer, &mut report);
+        last_run(&context, &writer, &mut report).await.unwrap();
+        last_run(&context, &Writer::Nobody, &mut report).await.unwrap();
+        let said = || match heard.recv() {
+            Ok((_, Said::Finding(Finding { status: Status::Warning, text, .. }))) => text,
+            _ => panic!("no warning"),
+        };
+        let unknown = "running, or killed: on an object store nobody can tell";
+        assert!(said().starts_with(&format!("commit 3 is half done; its run is {unknown}; ")));
+        assert!(said().starts_with(&format!("run-1: {unknown}, began ")));
+        assert!(said().ends_with("it did not come to its end"));
+    }
 }

@@ -1,18 +1,19 @@
 //! Data files → a table in the session. In: a path, glob or URL, and what is expected there. Out: a table under a name, and its
 //! columns checked. It may not read a row.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::TableProvider;
-use datafusion::datasource::file_format::FileFormat;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
-use object_store::ObjectMeta;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
 
-use super::listing::{Format, listing_url};
+use super::listing::{Format, Listing, store_of};
 use crate::error::{Error, Result};
 use crate::tables;
 
@@ -53,41 +54,52 @@ impl Attachment<'_> {
     /// Lists the files and reads their columns.
     pub async fn table(&self, context: &SessionContext) -> Result<(SchemaRef, Arc<dyn TableProvider>)> {
         let failed = |error: DataFusionError| self.failed(&error);
-        let (base, _) = listing_url(context, self.location)
-            .map_err(|error| self.refuse(cause(&error), error.hint().unwrap_or_default()))?;
-        let state = context.state();
-        let objects = context.runtime_env().object_store(&base).map_err(failed)?;
-        let listed = base.list_all_files(&state, objects.as_ref(), "").await.map_err(failed)?;
-        let mut files: Vec<ObjectMeta> = listed.try_collect().await.map_err(failed)?;
-        files.retain(|file| file.location.filename().is_some_and(|name| !name.starts_with(['.', '_'])));
-        if base.is_collection() {
-            files.retain(|file| Format::of(file.location.as_ref()).is_some());
-        }
-        files.sort_by(|a, b| a.location.cmp(&b.location));
-        let endings = "files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv";
-        let Some(first) = files.first() else {
-            return Err(self.refuse("there is no Parquet, JSON Lines or CSV file", endings));
-        };
-        let format = Format::of(first.location.as_ref())
-            .ok_or_else(|| self.refuse(format!("`{}` has an unknown ending", first.location), endings))?;
-        if let Some(other) = files.iter().find(|file| Format::of(file.location.as_ref()) != Some(format)) {
-            let reason = format!("`{}` and `{}` are of different formats", first.location, other.location);
-            return Err(self.refuse(reason, "name one kind with a glob, such as *.parquet"));
-        }
+        let Listing { format, objects: root, files, .. } =
+            Listing::find(context, self.location).await.map_err(|error| match error {
+                Error::Input { reason, hint, .. } | Error::Setting { reason, hint, .. } => self.refuse(reason, hint),
+                // A store that does not answer now.
+                other => other,
+            })?;
+        let files: Vec<ObjectMeta> = files.into_iter().map(|file| file.meta).collect();
         if let Some(empty) = files.iter().find(|file| file.size == 0) {
             let reason = format!("the file `{}` is empty", empty.location.filename().unwrap_or_default());
             return Err(self.refuse(reason, "even a table without rows has columns: write it again"));
         }
-        let reader: Arc<dyn FileFormat> = format.reader();
-        let schema = format.columns(&state, &objects, &files).await.map_err(failed)?;
-        let root = base.object_store();
-        let urls = files.iter().map(|file| ListingTableUrl::parse(format!("{}{}", root.as_str(), file.location)));
-        let urls = urls.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let config = ListingTableConfig::new_with_multi_paths(urls)
-            .with_listing_options(ListingOptions::new(reader).with_file_extension(""))
+        let objects = store_of(context, &root).map_err(|reason| self.refuse(reason, "check the path"))?;
+        let schema = self.columns(&context.state(), &objects, format, &files).await?;
+        let urls = files.iter().map(|file| url_of(&root, &file.location)).collect::<Result<Vec<_>, _>>();
+        let config = ListingTableConfig::new_with_multi_paths(urls.map_err(failed)?)
+            .with_listing_options(ListingOptions::new(format.reader()).with_file_extension(""))
             .with_schema(Arc::clone(&schema));
         let provider = ListingTable::try_new(config).map_err(failed)?;
         Ok((schema, Arc::new(provider)))
+    }
+
+    /// The columns of the files together. The engine finds those of a CSV file by their place, so all of them must have
+    /// one header.
+    async fn columns(
+        &self,
+        state: &dyn Session,
+        objects: &Arc<dyn ObjectStore>,
+        format: Format,
+        files: &[ObjectMeta],
+    ) -> Result<SchemaRef> {
+        if format != Format::Csv {
+            return format.columns(state, objects, files).await.map_err(|error| self.failed(&error));
+        }
+        let mut all: Vec<Schema> = Vec::new();
+        for file in files {
+            let columns = format.columns(state, objects, std::slice::from_ref(file)).await;
+            let columns = columns.map_err(|error| self.failed(&error))?;
+            if let Some(difference) = all.first().and_then(|first| difference(first, &columns)) {
+                return Err(self.refuse(
+                    format!("`{}` and `{}` have different headers: {difference}", files[0].location, file.location),
+                    "write the same columns in the same order into all of them, or name one kind with a glob",
+                ));
+            }
+            all.push(columns.as_ref().clone());
+        }
+        Ok(Arc::new(Schema::try_merge(all).map_err(|error| self.failed(&error.into()))?))
     }
 
     /// Checks that `schema` has a column of the kind.
@@ -143,12 +155,30 @@ impl Kind {
     }
 }
 
-/// What an error of another kind says, without the location that this one names itself.
-fn cause(error: &Error) -> String {
-    match error {
-        Error::Input { reason, .. } | Error::Setting { reason, .. } => reason.clone(),
-        other => other.to_string(),
+/// The first column that two headers do not share, in words.
+pub(super) fn difference(one: &Schema, other: &Schema) -> Option<String> {
+    let name = |schema: &Schema, column: usize| match schema.fields().get(column) {
+        Some(field) => format!("`{}`", field.name()),
+        None => "not there".to_owned(),
+    };
+    let mut columns = 0..one.fields().len().max(other.fields().len());
+    let column = columns.find(|&column| name(one, column) != name(other, column))?;
+    let (one, other) = (name(one, column), name(other, column));
+    Some(format!("column {} is {one} in the first and {other} in the second", column + 1))
+}
+
+/// The URL of an object, in which every byte that could mean something else is escaped.
+fn url_of(root: &ObjectStoreUrl, location: &Path) -> Result<ListingTableUrl, DataFusionError> {
+    let mut url = root.as_str().to_owned();
+    for byte in location.as_ref().bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            // A string takes whatever is written to it.
+            let _ = write!(url, "%{byte:02X}");
+        }
     }
+    ListingTableUrl::parse(url)
 }
 
 /// The message without the plan dumps some errors carry, nor a kind said twice.
@@ -158,5 +188,87 @@ pub(super) fn first_line(error: &DataFusionError) -> String {
     match line.split_once(": ") {
         Some((kind, rest)) if rest.starts_with(kind) => rest.to_owned(),
         _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::query::{numbers, query};
+    use crate::engine::session::{SessionSettings, session};
+
+    /// How many rows the files at `location` have, or why they are no table.
+    async fn count(context: &SessionContext, location: &str) -> Result<usize> {
+        Attachment { table: "files", what: "files", location }.register(context).await?;
+        Ok(numbers(&query(context, "SELECT count(*) FROM files").await?)[0])
+    }
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[tokio::test]
+    async fn files_are_those_that_a_run_would_read() {
+        let one = "id,body\n1,x\n";
+        let files = [
+            ("dt=1/a.csv", one),
+            ("dt=2/a.csv", one),
+            ("dt=2/_delta_log/0.json", "{}"),
+            ("_temporary/b.csv", one),
+            ("dt=1/deep/c.csv", one),
+        ];
+        let (folder, context) = (folder(&files), session(&SessionSettings::default()).unwrap());
+        let root = folder.path().to_str().unwrap();
+        assert_eq!(count(&context, root).await.unwrap(), 3);
+        assert_eq!(count(&context, &format!("{root}/dt=*/*.csv")).await.unwrap(), 2);
+        let error = count(&context, &format!("{root}/dt=*/*.parquet")).await.unwrap_err();
+        assert!(error.to_string().ends_with("there is no Parquet, JSON Lines or CSV file"), "{error}");
+        assert!(matches!(&error, Error::Table { what, .. } if what == "files"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn any_name_is_the_name_of_a_file() {
+        let names = ["a#1.csv", "a%41.csv", "a b+c.csv", "für.csv", "q&a=1.csv", "50%.csv"];
+        let (folder, context) =
+            (folder(&names.map(|name| (name, "id\n1\n"))), session(&SessionSettings::default()).unwrap());
+        for name in names {
+            assert_eq!(count(&context, folder.path().join(name).to_str().unwrap()).await.unwrap(), 1, "{name}");
+        }
+        assert_eq!(count(&context, folder.path().to_str().unwrap()).await.unwrap(), names.len());
+    }
+
+    #[tokio::test]
+    async fn csv_files_with_different_headers_are_refused() {
+        let (one, turned, more) = ("id,body\n1,x\n", "body,id\nx,1\n", "id,body,lang\n1,x,en\n");
+        let context = session(&SessionSettings::default()).unwrap();
+        for (other, column) in [
+            (turned, "column 1 is `id` in the first and `body` in the second"),
+            (more, "column 3 is not there in the first and `lang` in the second"),
+        ] {
+            let folder = folder(&[("a.csv", one), ("b.csv", other)]);
+            let error = count(&context, folder.path().to_str().unwrap()).await.unwrap_err().to_string();
+            assert!(error.contains("a.csv` and `") && error.contains("b.csv` have different headers: "), "{error}");
+            assert!(error.ends_with(column), "{error}");
+        }
+        let folder = folder(&[("a.csv", one), ("b.csv", one)]);
+        assert_eq!(count(&context, folder.path().to_str().unwrap()).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_what_is_in_it_now() {
+        let (folder, context) = (folder(&[("a.csv", "id\n1\n")]), session(&SessionSettings::default()).unwrap());
+        let root = folder.path().to_str().unwrap();
+        assert_eq!(count(&context, root).await.unwrap(), 1);
+        std::fs::write(folder.path().join("b.csv"), "id\n2\n").unwrap();
+        assert_eq!(count(&context, root).await.unwrap(), 2);
+        std::fs::remove_file(folder.path().join("a.csv")).unwrap();
+        assert_eq!(count(&context, root).await.unwrap(), 1);
     }
 }

@@ -100,9 +100,15 @@ impl Iterator for Chunks {
             if room <= 0 {
                 break;
             }
-            // Slices count from the file's first row, so a cut falls on their border.
-            let end =
-                ((range.rows.start + room) / SLICE_ROWS * SLICE_ROWS).max(range.rows.start + 1).min(range.rows.end);
+            // Slices count from the file's first row, so a cut falls on their border, or behind the last row.
+            let border = range.rows.start.saturating_add(room) / SLICE_ROWS * SLICE_ROWS;
+            let end = if border > range.rows.start {
+                border.min(range.rows.end)
+            } else if range.rows.end - range.rows.start <= room {
+                range.rows.end
+            } else {
+                break;
+            };
             rows += end - range.rows.start;
             chunk.ranges.push(RowRange { file: range.file, rows: range.rows.start..end });
             if end == range.rows.end {
@@ -143,6 +149,22 @@ mod tests {
         );
         let begun = BTreeMap::from([("a".to_owned(), 512), ("c".to_owned(), 300)]);
         assert_eq!(ranges(Chunks::new(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_a_slice_only_whole_files_go_in() {
+        let none = BTreeMap::new();
+        let files = [file("a", 9, Some(200)), file("b", 9, Some(300)), file("c", 9, Some(2)), file("d", 9, Some(0))];
+        assert_eq!(
+            ranges(Chunks::new(&files, &none, 1)),
+            [vec![(0, 0, 200)], vec![(1, 0, 256)], vec![(1, 256, 300), (2, 0, 2), (3, 0, 0)]]
+        );
+        let files: Vec<SourceFile> = (0..200).map(|number| file(&number.to_string(), 9, Some(3))).collect();
+        let chunks = ranges(Chunks::new(&files, &none, 256));
+        assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [85, 85, 30]);
+        assert!(chunks.iter().flatten().all(|(_, start, end)| end - start == 3), "no file is cut");
+        let begun = BTreeMap::from([("a".to_owned(), 300)]);
+        assert_eq!(ranges(Chunks::new(&[file("a", 9, Some(500))], &begun, u64::MAX)), [[(0, 300, 500)]]);
     }
 
     #[test]

@@ -15,9 +15,6 @@ use super::store::Store;
 use crate::error::Result;
 use crate::tables::Table;
 
-/// How old a file must be: a run that is alive may be about to commit a younger one.
-pub const AGE: Duration = Duration::from_hours(24);
-
 /// What a cleaning has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cleaned {
@@ -28,10 +25,11 @@ pub struct Cleaned {
 }
 
 impl Store {
-    /// Removes the Parquet files in the tables' folders that no log knows, as just read again, neither as part of the table
-    /// nor as removed within the table's retention (a week), and that are older than `older_than`, [`AGE`] if in doubt. On a
-    /// local disk the staging files of writes that were cut off (`….parquet#1`) go too; unfinished multipart uploads on an
-    /// object store are for its own lifecycle rules. While a commit is half done nothing is removed.
+    /// Removes the Parquet files in the tables' folders that no log knows, as just read again, neither as part of the
+    /// table nor as removed within the table's retention (a week), and that are older than `older_than`: a day if in
+    /// doubt, for a run that is alive may be about to commit a younger one. On a local disk the staging files of writes
+    /// that were cut off (`….parquet#1`) go too; unfinished multipart uploads on an object store are for its own
+    /// lifecycle rules. While a commit is half done nothing is removed.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] where a folder or a log cannot be read, or a file cannot be removed.
@@ -143,4 +141,4 @@ fn remove_staged(folder: &FilePath, before: SystemTime) -> std::io::Result<Clean
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

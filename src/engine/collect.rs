@@ -3,31 +3,47 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, select};
 use tracing::trace_span;
 
+use super::counters::Counters;
 use super::pipeline::{Extracted, Extractor, SliceResult, SliceRows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::pool::Answered;
-use crate::mrc::decode::decode;
+use crate::mrc::decode::{DecodeRule, decode};
 use crate::mrc::documents::Reject;
 use crate::mrc::mention::Mentions;
 use crate::mrc::window::TokenCounts;
 
 /// What reader and workers tell the collector; documents are numbered through the partition.
 pub(super) enum Event<Rows> {
-    Slice { first: usize, rows: Arc<Rows> },
-    Document { number: usize, prepared: Result<Prepared, Reject> },
+    Slice(UnderWay<Rows>),
+    Document { number: usize, asked: Asked },
 }
 
-/// A document all of whose queries are asked.
+/// A slice that was read.
+pub(super) struct UnderWay<Rows> {
+    /// The number of its first document.
+    pub(super) first: usize,
+    /// The bytes of its texts.
+    pub(super) bytes: usize,
+    pub(super) rows: Arc<Rows>,
+}
+
+/// A document of which no more queries come.
+pub(super) struct Asked {
+    /// How many were asked. A document that was refused in its midst has some as well, and they are answered.
+    pub(super) queries: usize,
+    pub(super) outcome: Result<Prepared, Reject>,
+}
+
+/// What was asked about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prepared {
     pub(super) counts: TokenCounts,
     pub(super) windows: usize,
-    pub(super) queries: usize,
 }
 
 /// A document between its first answer and its last.
@@ -35,33 +51,40 @@ pub(super) struct Prepared {
 struct Open {
     mentions: Mentions,
     answered: usize,
-    prepared: Option<Result<Prepared, Reject>>,
+    capped: u64,
+    undecided: u64,
+    asked: Option<Asked>,
 }
 
 impl Open {
     fn done(&self) -> bool {
-        match &self.prepared {
-            None => false,
-            Some(Err(_)) => true,
-            Some(Ok(prepared)) => prepared.queries == self.answered,
-        }
+        self.asked.as_ref().is_some_and(|asked| asked.queries == self.answered)
     }
 }
 
 pub(super) struct Collector<'run, Rows, Emit> {
-    extractor: &'run Extractor,
-    slices: VecDeque<(usize, Arc<Rows>)>,
+    counters: &'run Counters,
+    rule: &'run DecodeRule,
+    /// Whether mentions may overlap.
+    nested: bool,
+    /// Set where slices may be left over.
+    stop: &'run AtomicBool,
+    slices: VecDeque<UnderWay<Rows>>,
     documents: BTreeMap<usize, Open>,
-    permits: Sender<()>,
+    /// Told the bytes of each slice that is done.
+    done: Sender<usize>,
     emit: Emit,
 }
 
 impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'run, Rows, Emit> {
-    pub(super) fn new(extractor: &'run Extractor, permits: Sender<()>, emit: Emit) -> Self {
-        Self { extractor, slices: VecDeque::new(), documents: BTreeMap::new(), permits, emit }
+    pub(super) fn new(extractor: &'run Extractor, done: Sender<usize>, emit: Emit) -> Self {
+        let Extractor { counters, decode: rule, schema, stop, .. } = extractor;
+        let (slices, documents) = (VecDeque::new(), BTreeMap::new());
+        Self { counters, rule, nested: schema.nested, stop, slices, documents, done, emit }
     }
 
-    /// Takes events and answers until both end; false where `emit` asked to stop.
+    /// Takes events and answers until both end; false where `emit` asked to stop. That slices are left over then is an
+    /// error unless the run was stopped: a session has taken its questions with it.
     pub(super) fn run(mut self, events: &Receiver<Event<Rows>>, answers: &Receiver<Result<Answered>>) -> Result<bool> {
         let mut open = (true, true);
         while open.0 || open.1 {
@@ -90,70 +113,182 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         while let Ok(event) = events.try_recv() {
             self.event(event);
         }
-        Ok(self.close_slices())
+        if !self.close_slices() {
+            return Ok(false);
+        }
+        if self.slices.is_empty() || self.stop.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let source = format!("the thread ended before {} slice(s) were answered", self.slices.len());
+        Err(Error::Inference { doing: "keep its session thread alive".into(), source: source.into() })
     }
 
     fn event(&mut self, event: Event<Rows>) {
         match event {
-            Event::Slice { first, rows } => self.slices.push_back((first, rows)),
-            Event::Document { number, prepared } => {
-                self.documents.entry(number).or_default().prepared = Some(prepared);
-            }
+            Event::Slice(slice) => self.slices.push_back(slice),
+            Event::Document { number, asked } => self.documents.entry(number).or_default().asked = Some(asked),
         }
     }
 
     fn answered(&mut self, answered: &Answered) {
-        let counters = &self.extractor.counters;
+        let counters = self.counters;
         counters.decode.work(&trace_span!("decode", queries = answered.batch.queries.len()), || {
             let Answered { batch, logits } = answered;
-            for (query, answer) in batch.queries.iter().zip(decode(batch, logits, &self.extractor.decode)) {
+            for (query, answer) in batch.queries.iter().zip(decode(batch, logits, self.rule)) {
                 let document = self.documents.entry(query.document).or_default();
                 document.mentions.add(query, &answer);
                 document.answered += 1;
+                document.capped += answer.capped as u64;
+                document.undecided += answer.undecided as u64;
                 counters.answered.fetch_add(1, Ordering::Relaxed);
-                counters.capped.fetch_add(answer.capped as u64, Ordering::Relaxed);
-                counters.undecided.fetch_add(answer.undecided as u64, Ordering::Relaxed);
             }
         });
     }
 
     /// Emits every slice at the front whose documents are all done.
     fn close_slices(&mut self) -> bool {
-        while let Some((first, rows)) = self.slices.front() {
+        while let Some(UnderWay { first, rows, .. }) = self.slices.front() {
             let numbers = *first..first + rows.count();
             let done = numbers.clone().rev().all(|number| self.documents.get(&number).is_some_and(Open::done));
             if !done {
                 return true;
             }
+            let Some(UnderWay { bytes, rows, .. }) = self.slices.pop_front() else { return true };
             let later = self.documents.split_off(&numbers.end);
             let open = std::mem::replace(&mut self.documents, later).into_values().enumerate();
-            let documents = self.extractor.counters.decode.work(&trace_span!("close a slice"), || {
+            let documents = self.counters.decode.work(&trace_span!("close a slice"), || {
                 open.map(|(row, open)| self.close(rows.row(row).text, open)).collect()
             });
-            let result = SliceResult { rows: Arc::clone(rows), documents };
-            self.slices.pop_front();
-            if !(self.emit)(result) {
+            if !(self.emit)(SliceResult { rows, documents }) {
                 return false;
             }
-            // A reader that is gone needs no permit.
-            let _ = self.permits.try_send(());
+            // A reader that is gone needs no room.
+            let _ = self.done.send(bytes);
         }
         true
     }
 
+    /// Counts the document with its slice: what is counted when a slice is given out is that of the slices so far.
     fn close(&self, text: Option<&str>, open: Open) -> Extracted {
-        let counters = &self.extractor.counters;
-        match open.prepared {
-            Some(Ok(prepared)) => {
-                let mentions = open.mentions.finish(text.unwrap_or_default(), self.extractor.schema.nested);
-                counters.count_document(&prepared.counts, prepared.windows, prepared.queries, &mentions);
-                Extracted { counts: prepared.counts, windows: prepared.windows, outcome: Ok(mentions) }
+        self.counters.capped.fetch_add(open.capped, Ordering::Relaxed);
+        self.counters.undecided.fetch_add(open.undecided, Ordering::Relaxed);
+        match open.asked {
+            Some(Asked { queries, outcome: Ok(Prepared { counts, windows }) }) => {
+                let mentions = open.mentions.finish(text.unwrap_or_default(), self.nested);
+                self.counters.count_document(&counts, windows, queries, &mentions);
+                Extracted { counts, windows, outcome: Ok(mentions) }
             }
-            Some(Err(reject)) => {
-                counters.count_reject(reject.reason);
+            Some(Asked { outcome: Err(reject), .. }) => {
+                self.counters.count_reject(reject.reason);
                 Extracted { outcome: Err(reject), ..Extracted::default() }
             }
             None => Extracted::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+    use crate::engine::pipeline::Row;
+    use crate::mrc::batch::QueryBatch;
+    use crate::mrc::batch::tests::queries;
+    use crate::mrc::decode::Logits;
+    use crate::mrc::documents::RejectReason;
+
+    const RULE: DecodeRule =
+        DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+
+    /// A slice of one row.
+    struct One;
+
+    impl SliceRows for One {
+        fn count(&self) -> usize {
+            1
+        }
+
+        fn row(&self, _: usize) -> Row<'_> {
+            Row { has_id: true, text: Some("new york"), replaced: false }
+        }
+    }
+
+    fn slice(first: usize) -> Event<One> {
+        Event::Slice(UnderWay { first, bytes: 8, rows: Arc::new(One) })
+    }
+
+    /// Two queries were asked about the document.
+    fn asked(number: usize, outcome: Result<(), Reject>) -> Event<One> {
+        let prepared = Prepared { counts: TokenCounts::default(), windows: 1 };
+        Event::Document { number, asked: Asked { queries: 2, outcome: outcome.map(|()| prepared) } }
+    }
+
+    /// The answers to the two queries about a document, which find nothing.
+    fn nothing(number: usize) -> Answered {
+        let all = queries(&vec!["new york".to_owned(); number + 1]);
+        let batch = QueryBatch { queries: all.into_iter().filter(|query| query.document == number).collect() };
+        assert_eq!(batch.queries.len(), 2);
+        let low = vec![-9.0; batch.padded_tokens()];
+        Answered { batch, logits: Logits { start: low.clone(), end: low, ..Logits::default() } }
+    }
+
+    fn collector<'run, Emit: FnMut(SliceResult<One>) -> bool>(
+        counters: &'run Counters,
+        stop: &'run AtomicBool,
+        done: Sender<usize>,
+        emit: Emit,
+    ) -> Collector<'run, One, Emit> {
+        let (slices, documents) = (VecDeque::new(), BTreeMap::new());
+        Collector { counters, rule: &RULE, nested: true, stop, slices, documents, done, emit }
+    }
+
+    #[test]
+    fn a_document_that_is_refused_in_its_midst_shifts_no_row() {
+        let (counters, stop) = (Counters::new(2), AtomicBool::new(false));
+        let (done, told) = unbounded();
+        let mut seen = Vec::new();
+        let mut collector = collector(&counters, &stop, done, |slice| {
+            seen.push(slice.documents);
+            true
+        });
+        collector.event(slice(0));
+        collector.event(asked(0, Err(Reject::new(RejectReason::Tokenizer, "a torn text"))));
+        assert!(collector.close_slices() && told.is_empty(), "its first windows are not answered");
+        collector.event(slice(1));
+        collector.answered(&nothing(0));
+        collector.event(asked(1, Ok(())));
+        collector.answered(&nothing(1));
+        assert!(collector.close_slices() && collector.documents.is_empty());
+        drop(collector);
+        assert_eq!(told.iter().collect::<Vec<_>>(), [8, 8]);
+        let outcomes: Vec<Vec<bool>> =
+            seen.iter().map(|documents| documents.iter().map(|document| document.outcome.is_ok()).collect()).collect();
+        assert_eq!(outcomes, [[false], [true]]);
+    }
+
+    #[test]
+    fn a_slice_whose_questions_a_session_took_along_is_an_error_unless_the_run_was_stopped() {
+        for stopped in [false, true] {
+            let (counters, stop) = (Counters::new(2), AtomicBool::new(stopped));
+            let (events, incoming) = unbounded();
+            let (reply, answers) = unbounded();
+            for event in [slice(0), asked(0, Ok(())), slice(1), asked(1, Ok(()))] {
+                events.send(event).unwrap();
+            }
+            reply.send(Ok(nothing(0))).unwrap();
+            drop((events, reply));
+            let mut slices = 0;
+            let ended = collector(&counters, &stop, unbounded().0, |_| {
+                slices += 1;
+                true
+            })
+            .run(&incoming, &answers);
+            match ended {
+                Ok(all) => assert!(all && stopped),
+                Err(error) => assert!(matches!(error, Error::Inference { .. }) && !stopped, "{error}"),
+            }
+            assert_eq!(slices, 1);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Commits: the only writer of the tables' logs. In: data files that `WriteExec` has written, rows of the ledger. Out: a
-//! transaction in each table, in an order that a killed run can be recognised by. It may not write document rows itself.
+//! Commits, and how a half-done one is taken back. In: data files that `WriteExec` has written, rows of the ledger.
+//! Out: a transaction in each table, in an order that a killed run can be recognised by. It may not write document rows
+//! itself.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,15 @@ use super::faults;
 use super::files::WrittenFile;
 use super::read::{DataFile, data_files};
 use super::store::{APPLICATION, Store};
-use super::transact::{Change, NUMBER, RUN_ID};
+use super::transact::{ATTEMPTS, Change, NUMBER, RUN_ID};
 use crate::error::{Error, Result};
 use crate::tables::{SourceRow, Table, source_rows};
 
 /// The order of a commit: what stands in `documents` is done, so it comes last, and everything before it can be undone.
 /// `sources` comes before it, for a document that was refused is in no other ledger than its file's row there.
 const ORDER: [Table; 4] = [Table::Entities, Table::Rejects, Table::Sources, Table::Documents];
+/// What cannot be done where a half-done commit stays.
+const TAKING_BACK: &str = "take a half-done commit out of";
 
 /// Whole slices, done: what one commit brings.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +38,9 @@ pub struct Commit {
 }
 
 impl Store {
-    /// Commits: `entities`, `rejects`, `sources`, then `documents`, each with the application transaction (`quarry`, n).
-    /// Tables that have this very commit already are passed over, so it may be called again after an error.
+    /// Commits: `entities`, `rejects`, `sources`, then `documents`, each with the application transaction (`quarry`,
+    /// n). Tables that have this very commit already are passed over, so it may be called again after any error but a
+    /// conflict.
     ///
     /// # Errors
     /// [`Error::Conflict`] where another run has written to one of these tables since this store was opened,
@@ -54,6 +58,8 @@ impl Store {
     pub async fn commit_ahead(&mut self, commit: &Commit) -> Result<()> {
         for table in ORDER {
             if self.table_commit(table).is_some_and(|number| number >= commit.number) {
+                // Another run may have taken it back since.
+                self.read_again(table).await?;
                 self.expect_ours(table, commit, "the commit's number is taken".into()).await?;
                 continue;
             }
@@ -62,7 +68,7 @@ impl Store {
             faults::point("before", table, commit.number);
             let before = self.version(table);
             if let Err(cause) = self.write_log(table, change).await {
-                // The log decides: a lost answer, or a checkpoint that failed, is no failed commit.
+                // The log decides: a lost answer is no failed commit.
                 self.read_again(table).await?;
                 if self.version(table) == before {
                     return Err(self.failed("commit to", cause)); // nobody has written, and neither have we
@@ -71,6 +77,8 @@ impl Store {
             }
             faults::point("after", table, commit.number);
         }
+        // They take long: between two tables they would leave the commit half done for as long.
+        self.write_checkpoints(&ORDER).await;
         Ok(())
     }
 
@@ -82,36 +90,61 @@ impl Store {
     }
 
     /// Takes a half-done commit back: its files leave the tables, those that it replaced come back, and the tables'
-    /// transaction is again that of `documents`. Without one, nothing happens. To be killed in it does no harm.
+    /// transaction is again that of `documents`. Without one, or where it has become whole, nothing happens. To be
+    /// killed in it does no harm.
+    ///
+    /// On an object store the run that began the commit may live, and go on with it. So every table is read again,
+    /// `documents` last, and then `documents` gets a transaction first: from there on no run can make whole what was
+    /// read before.
     ///
     /// # Errors
     /// [`Error::Store`] where a log cannot be read or written, or holds transactions after the half-done one.
     pub async fn remove_half_done(&mut self, run_id: &str) -> Result<()> {
-        let whole = self.last_commit();
-        for table in ORDER.into_iter().rev() {
-            while let Some(number) = self.table_commit(table).filter(|number| Some(*number) > whole) {
-                let version = self.version(table);
-                let actions = self.inverse(table, version, number).await?;
-                let change = Change { actions, run_id, number: Some(whole.unwrap_or(0)), compaction: false };
-                let Err(cause) = self.transact(table, change).await else { continue };
+        if self.half_done().is_none() {
+            return Ok(());
+        }
+        for _ in 0..ATTEMPTS {
+            for table in ORDER {
                 self.read_again(table).await?;
-                if self.version(table) == version {
-                    return Err(self.failed("take a half-done commit out of", cause));
-                }
+            }
+            if self.half_done().is_none() || self.take_back(ORDER.into_iter().rev(), run_id).await? {
+                return Ok(());
             }
         }
-        Ok(())
+        Err(self.failed(TAKING_BACK, format!("other runs wrote to it {ATTEMPTS} times meanwhile")))
+    }
+
+    /// Gives each table one transaction after which it is as the last whole commit left it: what undoes a half-done
+    /// one, or else an empty one, which stops a run that goes on with that commit. False where another writer came
+    /// between: then what was read before `documents` had its transaction is no longer what is there, and all begins
+    /// anew.
+    async fn take_back(&mut self, tables: impl Iterator<Item = Table>, run_id: &str) -> Result<bool> {
+        for table in tables {
+            let (version, whole) = (self.version(table), self.last_commit());
+            let actions = match self.table_commit(table).filter(|number| Some(*number) > whole) {
+                Some(number) => self.inverse(table, version, number).await?,
+                None => Vec::new(),
+            };
+            let change = Change { actions, run_id, number: Some(whole.unwrap_or(0)), compaction: false };
+            if let Err(cause) = self.transact(table, change).await {
+                self.read_again(table).await?;
+                if self.version(table) == version {
+                    return Err(self.failed(TAKING_BACK, cause));
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// What undoes the newest transaction of a table, which must be that of the commit `number`.
     async fn inverse(&self, table: Table, version: Version, number: i64) -> Result<Vec<Action>> {
-        let doing = "take a half-done commit out of";
         let actions = self.transaction(table, version).await?;
         let is_it =
             |action: &Action| matches!(action, Action::Txn(txn) if txn.app_id == APPLICATION && txn.version == number);
         if !actions.iter().any(is_it) {
             let cause = format!("`{}` was changed after the half-done commit {number}", table.name());
-            return Err(self.failed(doing, cause));
+            return Err(self.failed(TAKING_BACK, cause));
         }
         let now = by_path(self.data_files(table)?);
         let mut then = BTreeMap::new();
@@ -130,7 +163,7 @@ impl Store {
                     let there = file.is_there(self.location().objects().as_ref()).await;
                     if !there.map_err(|cause| self.failed("read", cause))? {
                         let cause = format!("the file `{}` of `{}` that it replaced is gone", file.path, table.name());
-                        return Err(self.failed(doing, cause));
+                        return Err(self.failed(TAKING_BACK, cause));
                     }
                     inverse.push(file.add());
                 }

@@ -31,6 +31,10 @@ use super::slices::{Slice, Slices};
 use crate::error::Error;
 use crate::tables::{extracted_schema, mention_fields};
 
+mod marks;
+
+pub use marks::Marks;
+
 /// What the operator does, in words that a plan shows and a cluster carries; never weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtractSpec {
@@ -56,6 +60,7 @@ pub struct ExtractExec {
     input: Arc<dyn ExecutionPlan>,
     spec: ExtractSpec,
     extractor: Arc<Extractor>,
+    marks: Option<Arc<Marks>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -81,7 +86,14 @@ impl ExtractExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { input, spec, extractor, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+        let (properties, metrics) = (Arc::new(properties), ExecutionPlanMetricsSet::new());
+        Ok(Self { input, spec, extractor, marks: None, properties, metrics })
+    }
+
+    /// The operator that takes down in `marks` what is counted with each slice that it gives out.
+    #[must_use]
+    pub fn with_marks(self, marks: Option<Arc<Marks>>) -> Self {
+        Self { marks, ..self }
     }
 }
 
@@ -123,7 +135,8 @@ impl ExecutionPlan for ExtractExec {
         let Some(input) = children.pop() else {
             return Err(DataFusionError::Internal("ExtractExec has one child".into()));
         };
-        Ok(Arc::new(Self::try_new(input, self.spec.clone(), Arc::clone(&self.extractor))?))
+        let anew = Self::try_new(input, self.spec.clone(), Arc::clone(&self.extractor))?;
+        Ok(Arc::new(anew.with_marks(self.marks.clone())))
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -150,14 +163,18 @@ impl ExecutionPlan for ExtractExec {
         });
         let output = builder.tx();
         let extractor = Arc::clone(&self.extractor);
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let (metrics, marks) = (BaselineMetrics::new(&self.metrics, partition), self.marks.clone());
         builder.spawn_blocking(move || {
             let emit = |result: DataFusionResult<RecordBatch>| output.blocking_send(result).is_ok();
             let slices = Slices::new(std::iter::from_fn(move || incoming.blocking_recv()));
-            extractor.run(slices.map(|slice| slice.map_err(engine_error)), |result| {
+            let slices = slices.map(|slice| slice.map_err(|error| own_error(error, "read the documents")));
+            extractor.run(slices, |result| {
                 let batch = to_batch(&result, &extractor, &schema);
                 if let Ok(batch) = &batch {
                     metrics.record_output(batch.num_rows());
+                    if let Some(marks) = &marks {
+                        marks.given_out(batch, &extractor.counters);
+                    }
                 }
                 emit(batch)
             })?;
@@ -171,13 +188,15 @@ impl ExecutionPlan for ExtractExec {
     }
 }
 
-fn engine_error(source: DataFusionError) -> Error {
-    match source {
-        DataFusionError::External(error) => match error.downcast::<Error>() {
+/// Our own error where DataFusion carries one, whatever it says around it; any other failed to do what `doing` says.
+pub fn own_error(error: DataFusionError, doing: impl Into<String>) -> Error {
+    match error {
+        DataFusionError::External(source) => match source.downcast::<Error>() {
             Ok(error) => *error,
-            Err(source) => Error::Engine { doing: "read the documents".into(), source },
+            Err(source) => Error::Engine { doing: doing.into(), source },
         },
-        source => Error::Engine { doing: "read the documents".into(), source: source.into() },
+        DataFusionError::Context(_, error) => own_error(*error, doing),
+        source => Error::Engine { doing: doing.into(), source: source.into() },
     }
 }
 
@@ -247,4 +266,19 @@ fn entities(result: &SliceResult<Slice>, texts: &[&str], extractor: &Extractor) 
         list.append(true);
     }
     Arc::new(list.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_error_is_found_in_whatever_is_said_around_it() {
+        let ours = || DataFusionError::from(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
+        assert_eq!(own_error(ours(), "read").exit_code(), 143);
+        assert_eq!(own_error(ours().context("first").context("second"), "read").exit_code(), 143);
+        let foreign = own_error(DataFusionError::Plan("no plan".into()).context("first"), "read `a`");
+        assert_eq!((foreign.to_string().as_str(), foreign.exit_code()), ("cannot read `a`", 2));
+        assert_eq!(foreign.causes().len(), 1);
+    }
 }

@@ -17,10 +17,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::prelude::{DataFrame, SessionContext, col};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
-use super::attach::first_line;
+use super::attach::{difference, first_line};
+use super::broken::is_of_the_store;
 use super::chunk::{Chunk, RowRange};
+use super::extract::own_error;
 use super::listing::{Format, Listing, SourceFile, refused, store_of};
 use super::number::{NumberRowsExec, RowCounts};
 use super::scan::{ChunkTable, PlanTable, in_order};
@@ -65,6 +67,10 @@ pub struct Documents {
 impl Documents {
     /// Reads the files' metadata and checks their columns. Where not one file can be read it is an error, unless `known` files
     /// of the input have been read before.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for that, [`Error::Setting`] for a condition that is none, [`Error::Engine`] where the store
+    /// of the files does not answer.
     pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
         let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
         let objects =
@@ -73,18 +79,27 @@ impl Documents {
             let (state, reader, objects) = (&state, &reader, &objects);
             async move {
                 if file.meta.size == 0 {
-                    return (file, Err("the file is empty".to_owned()));
+                    return Ok((file, Err("the file is empty".to_owned())));
                 }
+                // A store that does not answer says nothing about its files.
+                let unanswered = |error: DataFusionError| Error::Engine {
+                    doing: format!("read `{}`", file.path),
+                    source: error.into(),
+                };
                 let schema = match format.columns(state, objects, std::slice::from_ref(&file.meta)).await {
                     Ok(schema) => schema,
-                    Err(error) => return (file, Err(unreadable(&error))),
+                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
+                    Err(error) => return Ok((file, Err(unreadable(&error)))),
                 };
-                let statistics = reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await;
-                let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
-                (SourceFile { rows: rows.map(|rows| rows as i64), ..file }, Ok(schema))
+                let rows = match reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await {
+                    Ok(statistics) => statistics.num_rows.get_value().copied(),
+                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
+                    Err(_) => None,
+                };
+                Ok((SourceFile { rows: rows.map(|rows| rows as i64), ..file }, Ok(schema)))
             }
         });
-        let inspected: Vec<_> = inspected.buffered(INSPECTED_AT_ONCE).collect().await;
+        let inspected: Vec<_> = inspected.buffered(INSPECTED_AT_ONCE).try_collect().await?;
         let mut found = Self {
             schema: Arc::new(Schema::empty()),
             files: Vec::new(),
@@ -146,6 +161,11 @@ impl Documents {
                 "column `{}` (`[input] id`) is {id}, in the files before it {}",
                 self.spec.id, self.id_type
             ));
+        } else if self.listing.format == Format::Csv
+            && let Some(difference) = difference(&self.schema, schema)
+        {
+            // Its columns are read by their places.
+            return Err(format!("its header is not that of the files before it: {difference}"));
         } else if let Ok(merged) = Schema::try_merge([self.schema.as_ref().clone(), schema.as_ref().clone()]) {
             // Columns the filter names may be in some files only; a type that differs stays that of the first.
             self.schema = Arc::new(merged);
@@ -186,10 +206,7 @@ impl Documents {
     pub async fn ids(&self, context: &SessionContext, chunk: &Chunk) -> Result<DataFrame> {
         let ids = async {
             let mut all: Option<DataFrame> = None;
-            // Text files that end early are read alone.
-            let alone = |range: &RowRange| self.files[range.file].ends_early();
-            for ranges in chunk.ranges.chunk_by(|one, next| !alone(one) && !alone(next)) {
-                let part = Chunk { ranges: ranges.to_vec() };
+            for part in self.parts(chunk) {
                 let plan = self.columns(context, &part, vec![], self.spec.filter.as_deref()).await?;
                 let table = context.read_table(Arc::new(PlanTable(plan)))?;
                 all = Some(match all {
@@ -202,9 +219,23 @@ impl Documents {
         ids.await.map_err(|error| self.planned(error))
     }
 
+    /// What one scan can read of a chunk at once, in order: text files that end early are read alone.
+    fn parts(&self, chunk: &Chunk) -> impl Iterator<Item = Chunk> {
+        let alone = |range: &RowRange| self.files[range.file].ends_early();
+        let parts = chunk.ranges.chunk_by(move |one, next| !alone(one) && !alone(next));
+        parts.map(|ranges| Chunk { ranges: ranges.to_vec() })
+    }
+
     /// Every column of the files under another name.
     pub(super) fn own_columns(&self) -> impl Iterator<Item = Expr> + '_ {
-        self.schema.fields().iter().map(|field| ident(field.name()).alias(format!("column {}", field.name())))
+        self.schema.fields().iter().map(|field| renamed(field.name()))
+    }
+
+    /// The columns that a Parquet scan with the job's condition reads for it, under other names.
+    pub(super) fn condition_columns(&self, context: &SessionContext) -> datafusion::error::Result<Vec<Expr>> {
+        let Some(filter) = &self.spec.filter else { return Ok(Vec::new()) };
+        let columns = datafusion::physical_expr::utils::collect_columns(&self.condition(context, filter)?);
+        Ok(columns.iter().map(|column| renamed(column.name())).collect())
     }
 
     /// Where, of the documents in `chunk`, the one behind the first `count` stands: file and row. None where there are no more.
@@ -217,25 +248,23 @@ impl Documents {
         if chunk.ranges.is_empty() {
             return Ok(None);
         }
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let next = self.ids(context, chunk).await?.limit(count, Some(1)).map_err(|error| self.planned(error))?;
-        let rows = next.collect().await.map_err(|error| self.planned(error))?;
-        let Some(batch) = rows.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-        let source = batch.column(0).as_string::<i32>().value(0);
-        let row = batch.column(1).as_primitive::<Int64Type>().value(0);
-        Ok(self.files.iter().position(|file| file.path == source).map(|file| (file, row)))
+        let mut count = usize::try_from(count).unwrap_or(usize::MAX);
+        let failed = |error| self.planned(error);
+        for part in self.parts(chunk) {
+            let ids = self.ids(context, &part).await?;
+            let rows = ids.clone().limit(count, Some(1)).map_err(failed)?.collect().await.map_err(failed)?;
+            if let Some(batch) = rows.iter().find(|batch| batch.num_rows() > 0) {
+                let source = batch.column(0).as_string::<i32>().value(0);
+                let row = batch.column(1).as_primitive::<Int64Type>().value(0);
+                return Ok(self.files.iter().position(|file| file.path == source).map(|file| (file, row)));
+            }
+            count -= ids.count().await.map_err(failed)?;
+        }
+        Ok(None)
     }
 
     pub(super) fn planned(&self, source: DataFusionError) -> Error {
-        match source {
-            DataFusionError::External(source) => match source.downcast::<Error>() {
-                Ok(error) => *error,
-                Err(source) => Error::Engine { doing: format!("plan the scan of `{}`", self.spec.documents), source },
-            },
-            source => {
-                Error::Engine { doing: format!("plan the scan of `{}`", self.spec.documents), source: source.into() }
-            }
-        }
+        own_error(source, format!("plan the scan of `{}`", self.spec.documents))
     }
 
     pub(super) async fn columns(
@@ -327,6 +356,11 @@ impl Documents {
         }
         Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
     }
+}
+
+/// A column of the files under a name that is none of ours.
+fn renamed(name: &str) -> Expr {
+    ident(name).alias(format!("column {name}"))
 }
 
 /// Why a file cannot be read.

@@ -195,7 +195,7 @@ pub(super) fn store_of(context: &SessionContext, url: &ObjectStoreUrl) -> Result
 }
 
 /// The listing of a path or URL, its object store registered, and what stands before an object's path in its full name.
-pub(super) fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTableUrl, String)> {
+fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTableUrl, String)> {
     let refuse = |reason: String| {
         refused(documents, reason, "name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://")
     };

@@ -2,13 +2,20 @@
 //! process ends, however it ends. It may not touch the tables; on an object store the transaction logs keep runs apart.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::location::StoreLocation;
 use crate::error::{Error, Result};
 
 /// The locked file's name in the store's folder; tables are folders, so no reader takes it for one.
 const FILE: &str = ".quarry.lock";
+/// Who asks for the holder shares the lock for an instant: so long it is tried again, with this pause.
+const PATIENCE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held for as long as a run may write to a store.
 #[derive(Debug)]
@@ -19,7 +26,7 @@ pub struct StoreLock {
 }
 
 impl StoreLock {
-    /// Locks the store for `run_id`; returns at once.
+    /// Locks the store for `run_id`; returns at once, or after a tenth of a second where the lock is held.
     ///
     /// # Errors
     /// [`Error::Conflict`] where another run holds the lock, [`Error::Write`] where the folder cannot be written.
@@ -30,7 +37,13 @@ impl StoreLock {
         std::fs::create_dir_all(&folder).map_err(unwritable)?;
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(unwritable)?;
-        match file.try_lock() {
+        let began = Instant::now();
+        let mut tried = file.try_lock();
+        while matches!(tried, Err(TryLockError::WouldBlock)) && began.elapsed() < PATIENCE {
+            sleep(PAUSE);
+            tried = file.try_lock();
+        }
+        match tried {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -41,7 +54,7 @@ impl StoreLock {
                 let cause = format!("it holds the lock on `{}`", path.display());
                 return Err(Error::Conflict { store: location.to_string(), other, source: cause.into() });
             }
-            Err(TryLockError::Error(cause)) if cause.kind() == std::io::ErrorKind::Unsupported => {
+            Err(TryLockError::Error(cause)) if has_no_locks(&cause) => {
                 tracing::warn!(path = %path.display(), "this file system has no locks: do not start two runs at once");
                 return Ok(Self { file: None });
             }
@@ -70,6 +83,12 @@ impl StoreLock {
     }
 }
 
+/// Whether the file system says that it has no locks; a network share whose server keeps none says it in its own way.
+fn has_no_locks(cause: &std::io::Error) -> bool {
+    let codes = [Errno::NOLCK, Errno::OPNOTSUPP];
+    cause.kind() == ErrorKind::Unsupported || codes.iter().any(|code| cause.raw_os_error() == Some(code.raw_os_error()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +105,27 @@ mod tests {
         drop(first);
         assert_eq!(StoreLock::holder(&location), None);
         StoreLock::acquire(&location, "run-2").unwrap();
+    }
+
+    #[test]
+    fn a_look_at_the_holder_stands_in_no_run_s_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+        drop(StoreLock::acquire(&location, "run-1").unwrap());
+        let asking = File::open(folder.path().join(FILE)).unwrap();
+        asking.lock_shared().unwrap();
+        let asked = std::thread::spawn(move || {
+            sleep(4 * PAUSE);
+            drop(asking);
+        });
+        StoreLock::acquire(&location, "run-2").unwrap();
+        asked.join().unwrap();
+    }
+
+    #[test]
+    fn a_share_without_locks_is_told_from_a_disk_that_fails() {
+        let has_none = |code: Errno| has_no_locks(&std::io::Error::from_raw_os_error(code.raw_os_error()));
+        assert!(has_none(Errno::NOLCK) && has_none(Errno::OPNOTSUPP));
+        assert!(!has_none(Errno::IO) && !has_none(Errno::ACCESS));
     }
 }

@@ -32,11 +32,8 @@ impl Store {
         let ids = Arc::new(ids.map_err(|cause| self.failed(doing, cause))?);
         let mut files = self.data_files(Table::Documents)?;
         files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
-        let whole = Table::Documents.file_schema(self.id_type());
-        let columns = ["doc_id", "content_hash"].map(|name| whole.index_of(name));
-        let columns = columns.into_iter().collect::<std::result::Result<Vec<_>, _>>();
-        let columns = columns.and_then(|columns| whole.project(&columns));
-        let columns: SchemaRef = Arc::new(columns.map_err(|cause| self.failed(doing, cause))?);
+        let columns = self.columns(Table::Documents, &["doc_id", "content_hash"]);
+        let columns = columns.map_err(|cause| self.failed(doing, cause))?;
         let reading = files.into_iter().map(|file| {
             let (objects, columns) = (Arc::clone(self.location().objects()), Arc::clone(&columns));
             let ids = Arc::clone(&ids);

@@ -14,6 +14,7 @@
 //! | [`extract`] | `ExtractExec`: document rows → one row per document with its mentions |
 //! | `slices` | the scan's batches → slices |
 //! | [`pipeline`] | its threads: tokenize, ask |
+//! | `room` | how many slices, and bytes of their texts, may be under way |
 //! | `collect` | answers → documents → finished slices |
 //! | [`counters`] | what a run has done, as numbers |
 //! | [`mod@write`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
@@ -74,6 +75,7 @@ pub mod provider;
 pub mod query;
 mod read;
 pub mod rewrite;
+mod room;
 pub mod runs;
 mod scan;
 pub mod scores;

@@ -3,7 +3,7 @@
 //!
 //! The thread that runs it hands slices to `workers` threads, each of which tokenizes, cuts windows, asks questions and hands
 //! batches to the session pool; `collect` decodes the answers and closes documents and slices. The pool's bounded channel makes
-//! workers wait for the device, and a permit for each slice under way makes the reader wait for the workers.
+//! workers wait for the device, and the reader waits until there is `room` for another slice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::trace_span;
 
-use super::collect::{Collector, Event, Prepared};
+use super::collect::{Asked, Collector, Event, Prepared, UnderWay};
 use super::counters::Counters;
+use super::room::Room;
 use crate::error::{Error, Result};
 use crate::model::pool::{Answered, SessionPool};
 use crate::mrc::batch::batches;
@@ -58,6 +59,10 @@ pub trait SliceRows: Send + Sync + 'static {
     fn count(&self) -> usize;
     /// One of them.
     fn row(&self, row: usize) -> Row<'_>;
+    /// The bytes of their texts.
+    fn bytes(&self) -> usize {
+        (0..self.count()).filter_map(|row| self.row(row).text).map(str::len).sum()
+    }
 }
 
 /// A document row.
@@ -111,11 +116,8 @@ impl Extractor {
         let (reply, answers) = bounded(4);
         let (task, tasks) = bounded(0);
         // As many slices are under way as workers can have in hand and in wait; events are a few words a document of them.
-        let under_way = 2 * self.workers + 1;
-        let (permits, permitted) = bounded(under_way);
-        for _ in 0..under_way {
-            let _ = permits.send(());
-        }
+        let (done, told) = unbounded();
+        let mut room = Room::new(2 * self.workers + 1, told);
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.workers)
                 .map(|_| {
@@ -130,8 +132,8 @@ impl Extractor {
                 .collect();
             drop((tasks, reply));
             let stopped = &stopped;
-            let read = scope.spawn(move || self.read(slices, &task, &events, &permitted, stopped));
-            let collected = Collector::new(self, permits, emit).run(&incoming, &answers);
+            let read = scope.spawn(move || self.read(slices, &task, &events, &mut room, stopped));
+            let collected = Collector::new(self, done, emit).run(&incoming, &answers);
             if collected.is_err() || matches!(collected, Ok(false)) {
                 stopped.store(true, Ordering::Relaxed);
             }
@@ -170,19 +172,20 @@ impl Extractor {
         slices: impl Iterator<Item = Result<Rows>>,
         task: &Sender<(usize, Arc<Rows>)>,
         events: &Sender<Event<Rows>>,
-        permitted: &Receiver<()>,
+        room: &mut Room,
         stopped: &AtomicBool,
     ) -> Result<()> {
         let mut next = 0;
         for rows in slices {
             let rows = Arc::new(rows?);
-            // Without a collector there are no more permits, without workers no takers: both mean that it is over.
-            if permitted.recv().is_err() || self.ended(stopped) {
+            let bytes = rows.bytes();
+            // Without a collector there is no more room, without workers no taker: both mean that it is over.
+            if !room.enter(bytes) || self.ended(stopped) {
                 break;
             }
             let first = next;
             next += rows.count();
-            let _ = events.send(Event::Slice { first, rows: Arc::clone(&rows) });
+            let _ = events.send(Event::Slice(UnderWay { first, bytes, rows: Arc::clone(&rows) }));
             if task.send((first, rows)).is_err() {
                 break;
             }
@@ -211,15 +214,16 @@ impl Extractor {
             let mut block = Block { extractor: self, queries: Vec::new(), tokens: 0, reply, stopped };
             for row in 0..rows.count() {
                 let Row { has_id, text, replaced } = rows.row(row);
-                let prepared = match Document::admit(has_id, text) {
+                let asked = match Document::admit(has_id, text) {
                     Ok(_) if replaced => {
-                        Err(Reject::new(RejectReason::DuplicateId, "a later document of this run has the same id"))
+                        let detail = "a later document of this run has the same id";
+                        Asked { queries: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
                     }
                     Ok(document) => self.ask(first + row, document, &mut block)?,
-                    Err(reject) => Err(reject),
+                    Err(reject) => Asked { queries: 0, outcome: Err(reject) },
                 };
                 self.counters.prepared.fetch_add(1, Ordering::Relaxed);
-                let _ = events.send(Event::Document { number: first + row, prepared });
+                let _ = events.send(Event::Document { number: first + row, asked });
                 if self.ended(stopped) {
                     return Ok(());
                 }
@@ -229,14 +233,15 @@ impl Extractor {
         Ok(())
     }
 
-    /// Adds all queries of a document to the block, which goes to the sessions whenever it is full.
-    fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Result<Prepared, Reject>> {
+    /// Adds all queries of a document to the block, which goes to the sessions whenever it is full. A text that cannot
+    /// be tokenized is refused where that shows, perhaps after its first windows were asked about.
+    fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Asked> {
         let mut windows = Windows::new(&self.tokenizer, self.windows, document);
         let (mut count, mut queries) = (0, 0);
-        loop {
+        let outcome = loop {
             match self.counters.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
-                None => break,
-                Some(Err(reject)) => return Ok(Err(reject)),
+                None => break Ok(Prepared { counts: windows.counts(), windows: count }),
+                Some(Err(reject)) => break Err(reject),
                 Some(Ok(window)) => {
                     count += 1;
                     for query in self.questions.ask(number, &window) {
@@ -246,8 +251,8 @@ impl Extractor {
                     }
                 }
             }
-        }
-        Ok(Ok(Prepared { counts: windows.counts(), windows: count, queries }))
+        };
+        Ok(Asked { queries, outcome })
     }
 }
 

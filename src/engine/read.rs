@@ -52,6 +52,13 @@ impl Store {
     pub(super) fn data_files(&self, table: Table) -> crate::error::Result<Vec<DataFile>> {
         Ok(data_files(self.location(), table, self.snapshot(table)?))
     }
+
+    /// The columns `names`, in this order, as the files of a table have them.
+    pub(super) fn columns(&self, table: Table, names: &[&str]) -> Result<SchemaRef> {
+        let whole = table.file_schema(self.id_type());
+        let indices = names.iter().map(|name| whole.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(whole.project(&indices)?))
+    }
 }
 
 /// The files of a table at one version of its log.
@@ -83,6 +90,13 @@ impl DataFile {
     /// outside, but the bounds themselves need not occur.
     pub(super) fn bounds(&self, column: &str) -> Option<(&Value, &Value)> {
         Some((self.statistics.get("minValues")?.get(column)?, self.statistics.get("maxValues")?.get(column)?))
+    }
+
+    /// Whether a column of strings may hold one of which `between` is true, given the least and the greatest in the
+    /// file.
+    pub(super) fn may_hold(&self, column: &str, between: impl FnOnce(&str, &str) -> bool) -> bool {
+        let bounds = self.bounds(column).and_then(|(least, greatest)| least.as_str().zip(greatest.as_str()));
+        bounds.is_none_or(|(least, greatest)| between(least, greatest))
     }
 
     /// The action that takes it out of the table; `data_change` is false where its rows stay, in other files.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound::Included;
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
@@ -124,14 +123,10 @@ impl Store {
     /// The files of a table that may have one of `paths` in `column`.
     fn files_about(&self, table: Table, column: &str, paths: &BTreeSet<String>) -> Result<Vec<DataFile>> {
         let mut files = self.data_files(table)?;
-        files.retain(|file| {
-            let bounds = file.bounds(column);
-            bounds.and_then(|(least, greatest)| least.as_str().zip(greatest.as_str())).is_none_or(
-                |(least, greatest)| {
-                    least <= greatest && paths.range::<str, _>((Included(least), Included(greatest))).next().is_some()
-                },
-            )
-        });
+        let between = |least: &str, greatest: &str| {
+            least <= greatest && paths.range::<str, _>((Included(least), Included(greatest))).next().is_some()
+        };
+        files.retain(|file| file.may_hold(column, between));
         Ok(files)
     }
 
@@ -146,9 +141,7 @@ impl Store {
     ) -> Result<()> {
         let whole = table.file_schema(self.id_type());
         let failed = |cause: DataFusionError| self.failed("look rows up in", cause);
-        let only = columns.iter().map(|column| whole.index_of(column)).collect::<Result<Vec<_>, _>>();
-        let only = only.and_then(|indices| whole.project(&indices));
-        let only: SchemaRef = Arc::new(only.map_err(|cause| failed(cause.into()))?);
+        let only = self.columns(table, columns).map_err(failed)?;
         let counting: Vec<_> = files.into_iter().map(|file| self.count(file, &only, goes)).collect();
         let mut counted = futures::stream::iter(counting).buffered(PROBES);
         while let Some((file, rows, going)) = counted.try_next().await.map_err(failed)? {

@@ -1,15 +1,19 @@
-//! The `runs` table: one row a run, written at its beginning and again at its end. In: a run's row. Out: transactions in
-//! the `runs` table. It may not touch the rows of other runs, but for those that never wrote their end.
+//! The `runs` table: one row a run, written at its beginning and again at its end. In: a run's row. Out: transactions
+//! in the `runs` table, and what its rows say of a specification. It may not touch the rows of other runs, but for
+//! those that never wrote their end.
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{and_not, concat_batches, filter_record_batch, not};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Action;
 use futures::TryStreamExt;
+use serde_json::Value;
 
 use super::files::TableFiles;
+use super::query::{query_store, words};
 use super::store::Store;
 use super::transact::{ATTEMPTS, Change};
 use crate::error::Result;
@@ -17,10 +21,58 @@ use crate::tables::{RunRow, Table, run_rows};
 
 /// The outcome of a run that has not written its end.
 pub const RUNNING: &str = "running";
+/// What is known of such a run where no lock says whether it lives.
+pub const UNKNOWN: &str = "running, or killed: on an object store nobody can tell";
 /// The outcome of a run that could not write its end; its `finished_at` stays null.
 pub const INTERRUPTED: &str = "interrupted";
 
 const TABLE: Table = Table::Runs;
+
+/// How a store stands to the specification that a run would extract under.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// It has no documents of another.
+    Alone,
+    /// It has documents of another, whose place this one is taking: of all replacements, its own was begun last.
+    Replacing(Other),
+    /// It has documents of another, and nobody asked for this one's in their place, or another replacement was begun
+    /// since.
+    Foreign(Other),
+}
+
+/// Another specification that a store has documents of, the oldest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Other {
+    /// Its id.
+    pub spec_id: String,
+    /// Its parts, as its last run wrote them down; null where no run did.
+    pub parts: Value,
+}
+
+/// How `store`, whose tables `context` knows, stands to a specification. With the last commit of a replacement the
+/// documents of others go, so where there are some, the last one has not come to its end.
+///
+/// # Errors
+/// [`crate::error::Error::Store`] where the store cannot be read.
+pub async fn standing(context: &SessionContext, store: &Store, spec_id: &str) -> Result<Standing> {
+    let Some(other) = store.specs()?.into_iter().find(|one| one != spec_id) else { return Ok(Standing::Alone) };
+    let sql = "SELECT spec_id, job FROM runs ORDER BY started_at DESC, run_id DESC";
+    let (mut replacement, mut parts) = (None, None);
+    for batch in query_store(context, store.location(), sql).await? {
+        for (spec, job) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+            let job: Value = serde_json::from_str(&job).unwrap_or_default();
+            if parts.is_none() && spec == other {
+                parts = Some(job["spec"].clone());
+            }
+            if replacement.is_none() && job["replace"] == true {
+                replacement = Some(spec);
+            }
+        }
+    }
+    let other = Other { spec_id: other, parts: parts.unwrap_or_default() };
+    let ours = replacement.is_some_and(|last| last == spec_id);
+    Ok(if ours { Standing::Replacing(other) } else { Standing::Foreign(other) })
+}
 
 impl Store {
     /// Writes that a run has begun: `row` with the outcome [`RUNNING`] and no end.
@@ -78,8 +130,7 @@ impl Store {
             let (mut actions, mut changed) = (Vec::new(), 0);
             let mut writer = TableFiles::new(TABLE, self.location(), "").with_file_bytes(usize::MAX);
             for file in self.data_files(TABLE)? {
-                let bounds = file.bounds(column).and_then(|(least, greatest)| least.as_str().zip(greatest.as_str()));
-                if bounds.is_some_and(|(least, greatest)| value < least || greatest < value) {
+                if !file.may_hold(column, |least, greatest| (least..=greatest).contains(&value)) {
                     continue;
                 }
                 let rows = async {

@@ -34,6 +34,13 @@ pub const VIEWS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Where a control group says its limit, what it holds, and its statistics, and what these call pages of files that are dropped where
+/// room is needed: version 2, then version 1.
+const GROUPS: [[&str; 4]; 2] = [
+    ["memory.max", "memory.current", "memory.stat", "inactive_file"],
+    ["memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"],
+];
+
 /// What a session may use; `None` leaves it to the engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionSettings {
@@ -61,7 +68,10 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     if let Some(rows) = settings.batch_rows {
         config = config.with_batch_size(rows.max(1));
     }
-    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(ObjectStores::default()));
+    // What a folder holds is asked each time: files come while a shell is open.
+    let mut runtime = RuntimeEnvBuilder::new()
+        .with_object_store_registry(Arc::new(ObjectStores::default()))
+        .with_object_list_cache_limit(0);
     if let Some(bytes) = settings.memory_bytes {
         runtime =
             runtime.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_CONSUMERS)));
@@ -114,4 +124,48 @@ pub async fn register_store_as(context: &SessionContext, store: &Store, prefix: 
 
 fn failed(doing: &str, cause: datafusion::error::DataFusionError) -> Error {
     Error::Engine { doing: doing.to_owned(), source: Box::new(cause) }
+}
+
+/// The bytes of memory that are free, where the kernel says so: those of the machine, or what the control group leaves if that is less.
+#[must_use]
+pub fn free_memory() -> Option<usize> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let group = |[limit, held, statistics, dropped]: [&str; 4]| {
+        let read = |file: &str| read(&format!("/sys/fs/cgroup/{file}"));
+        left(&read(limit)?, &read(held)?, &read(statistics).unwrap_or_default(), dropped)
+    };
+    let machine = read("/proc/meminfo").and_then(|text| available(&text));
+    machine.into_iter().chain(GROUPS.into_iter().filter_map(group)).min()
+}
+
+/// What `/proc/meminfo` says is available, in bytes.
+fn available(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// What a control group leaves of its limit, in bytes; `None` where it has no limit (`max`).
+fn left(limit: &str, held: &str, statistics: &str, dropped: &str) -> Option<usize> {
+    let limit: usize = limit.trim().parse().ok()?;
+    let held: usize = held.trim().parse().ok()?;
+    let dropped = statistics.lines().find_map(|line| line.strip_prefix(dropped)?.trim().parse::<usize>().ok());
+    Some(limit.saturating_sub(held.saturating_sub(dropped.unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_free_as_far_as_machine_and_control_group_leave_it() {
+        assert_eq!(available("MemTotal:  8 kB\nMemFree:   1 kB\nMemAvailable:    3 kB\n"), Some(3072));
+        assert_eq!(available("MemTotal:  8 kB\n"), None);
+        let statistics = "anon 10\nfile 50\ninactive_file 40\nactive_file 10\n";
+        let of_group = |limit, held, statistics| left(limit, held, statistics, "inactive_file");
+        // Files that were read lie in memory as long as nobody wants the room.
+        assert_eq!(of_group("100\n", "70\n", statistics), Some(70));
+        assert_eq!(of_group("100\n", "70\n", ""), Some(30));
+        assert_eq!(of_group("100\n", "120\n", ""), Some(0));
+        assert_eq!(of_group("max\n", "70\n", statistics), None);
+    }
 }

@@ -1,5 +1,5 @@
 //! A store: six Delta tables in one place. In: a location. Out: the tables, created where they are absent, their
-//! versions, and a way to read each. It may not run extraction nor hold rows; `commit` is the only writer of the logs.
+//! versions, and a way to read each. It may not run extraction nor hold rows; what is in the tables, `transact` writes.
 
 use std::sync::Arc;
 
@@ -21,6 +21,11 @@ use crate::tables::Table;
 /// Identifiers").
 pub const APPLICATION: &str = "quarry";
 
+/// The order of reading: the other way round than a run writes, so that what one table says is done is in those read
+/// after it.
+const READING: [Table; 6] =
+    [Table::Runs, Table::Metrics, Table::Documents, Table::Sources, Table::Rejects, Table::Entities];
+
 /// A store, as of when it was opened or last committed to.
 pub struct Store {
     location: StoreLocation,
@@ -33,6 +38,8 @@ pub struct Store {
     pub(super) loaded: Vec<Version>,
     /// The application transaction of each table: reading it from the log costs as much as a commit.
     pub(super) commits: Vec<Option<i64>>,
+    /// Whether a table's log is long enough for a checkpoint that is not written yet.
+    pub(super) due: Vec<bool>,
 }
 
 impl Store {
@@ -57,10 +64,12 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] where a table is absent or has other columns, [`Error::Store`] where it cannot be read.
     pub async fn open_existing(location: StoreLocation) -> Result<Self> {
-        let mut tables = Vec::new();
-        for table in Table::ALL {
-            tables.push(open_table(&location, table, None).await?);
+        let mut opened = Vec::new();
+        for table in READING {
+            opened.push((table, open_table(&location, table, None).await?));
         }
+        opened.sort_by_key(|(table, _)| *table);
+        let tables: Vec<DeltaTable> = opened.into_iter().map(|(_, table)| table).collect();
         let state = tables[Table::Documents as usize].snapshot();
         let columns = state.map_err(|cause| failed(&location, "open", cause))?.snapshot().arrow_schema();
         let id_type = columns.field_with_name("doc_id").map_or(DataType::Utf8, |field| field.data_type().clone());
@@ -69,8 +78,8 @@ impl Store {
 
     async fn checked(location: StoreLocation, id_type: DataType, tables: Vec<DeltaTable>) -> Result<Self> {
         let versions: Vec<Version> = tables.iter().map(|table| table.version().unwrap_or_default()).collect();
-        let commits = vec![None; Table::ALL.len()];
-        let mut store = Self { location, id_type, tables, loaded: versions.clone(), versions, commits };
+        let (commits, due) = (vec![None; Table::ALL.len()], vec![false; Table::ALL.len()]);
+        let mut store = Self { location, id_type, tables, loaded: versions.clone(), versions, commits, due };
         store.check_columns()?;
         for table in Table::ALL {
             store.read_commit(table).await?;
@@ -98,7 +107,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] where a log cannot be read.
     pub async fn refresh(&mut self) -> Result<()> {
-        for table in Table::ALL {
+        for table in READING {
             self.refresh_table(table).await?;
         }
         Ok(())

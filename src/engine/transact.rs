@@ -43,8 +43,7 @@ pub(super) struct Change<'run> {
 }
 
 impl Store {
-    /// Adds rows to a table outside any commit: `runs`, `metrics`, and `sources` of files that could not be read. Other
-    /// runs may do the same at the same time.
+    /// Adds rows to a table outside any commit: to `runs` and `metrics`. Other runs may do the same at the same time.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] where the file or the log cannot be written.
@@ -86,7 +85,7 @@ impl Store {
         self.failed("commit to", format!("other writers of `{}` were faster {ATTEMPTS} times", table.name()))
     }
 
-    /// Whether one of these transactions added the file: a lost answer, or a checkpoint that failed, is no failed commit.
+    /// Whether one of these transactions added the file: a lost answer is no failed commit.
     async fn was_added(
         &self,
         table: Table,
@@ -125,10 +124,12 @@ impl Store {
     /// then as it is after it.
     pub(super) async fn transact(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         self.write_log(table, change).await?;
+        self.write_checkpoints(&[table]).await;
         self.load_behind(table).await
     }
 
-    /// The same, but the table is not read again: for that, all its files are gone through, as many as there are.
+    /// The same, but the table is not read again: for that, all its files are gone through, as many as there are. A
+    /// checkpoint that is due stays due, for the same reason: [`Store::write_checkpoints`].
     pub(super) async fn write_log(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         let Change { actions, run_id, number, compaction } = change;
         let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
@@ -153,13 +154,20 @@ impl Store {
         if number.is_some() {
             self.commits[table as usize] = number;
         }
-        if (version + 1).is_multiple_of(interval)
-            && let Err(cause) = self.write_checkpoint(table).await
-        {
-            // A log can be read without; the next one makes up for it.
-            tracing::debug!(%cause, table = table.name(), "no checkpoint is written");
-        }
+        self.due[table as usize] |= (version + 1).is_multiple_of(interval);
         Ok(())
+    }
+
+    /// Writes the checkpoints of these tables that are due.
+    pub(super) async fn write_checkpoints(&mut self, tables: &[Table]) {
+        for &table in tables {
+            if std::mem::take(&mut self.due[table as usize])
+                && let Err(cause) = self.write_checkpoint(table).await
+            {
+                // A log can be read without; the next one makes up for it.
+                tracing::debug!(%cause, table = table.name(), "no checkpoint is written");
+            }
+        }
     }
 
     /// Writes a checkpoint of a table, and removes log entries of more than a month ago where the table has it so.

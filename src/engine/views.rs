@@ -17,6 +17,20 @@ pub struct View {
     pub query: &'static str,
 }
 
+/// The text of [`LAST_REJECTS`], for views that contain it.
+macro_rules! last_rejects {
+    () => {
+        "SELECT reason, source, \"row\", doc_id, detail
+  FROM (SELECT *, row_number() OVER (PARTITION BY source, \"row\" ORDER BY commit DESC, reason) AS age
+    FROM rejects WHERE spec_id = (SELECT spec_id FROM documents ORDER BY commit LIMIT 1) OR NOT EXISTS (SELECT 1 FROM documents)) a
+  WHERE a.age = 1"
+    };
+}
+
+/// The rejects that count: each row of a file under the specification in force. A file that is read again has its refused rows refused
+/// again: the last time counts.
+pub const LAST_REJECTS: &str = last_rejects!();
+
 /// The views that [`register`] makes, beyond `session::VIEWS`. Means are rounded to what a score can tell.
 pub const VIEWS: [View; 7] = [
     View {
@@ -55,17 +69,18 @@ GROUP BY a.text, a.entity_type, b.text, b.entity_type ORDER BY documents DESC, a
 FROM current_documents GROUP BY source ORDER BY source",
     },
     View {
-        // A file that is read again has its refused rows refused again: the last time counts.
         name: "rejects_by_reason",
         what: "a reason why documents or files were refused, with the first of them",
-        query: "SELECT r.reason, count(*) AS rejects, count(DISTINCT r.source) AS files,
+        query: concat!(
+            "SELECT r.reason, count(*) AS rejects, count(DISTINCT r.source) AS files,
   min(CASE WHEN r.place = 1 THEN r.source END) AS first_source, min(CASE WHEN r.place = 1 THEN r.\"row\" END) AS first_row,
   min(CASE WHEN r.place = 1 THEN r.detail END) AS first_detail
 FROM (SELECT l.reason, l.source, l.\"row\", l.detail, row_number() OVER (PARTITION BY l.reason ORDER BY l.source, l.\"row\") AS place
-  FROM (SELECT reason, source, \"row\", detail, row_number() OVER (PARTITION BY source, \"row\" ORDER BY commit DESC, reason) AS age
-    FROM rejects WHERE spec_id = coalesce((SELECT spec_id FROM documents ORDER BY commit LIMIT 1), spec_id)) l
-  WHERE l.age = 1) r
-GROUP BY r.reason ORDER BY rejects DESC, r.reason",
+  FROM (",
+            last_rejects!(),
+            ") l) r
+GROUP BY r.reason ORDER BY rejects DESC, r.reason"
+        ),
     },
     View {
         name: "metrics_by_run",

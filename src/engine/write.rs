@@ -103,12 +103,6 @@ impl WriteExec {
         );
         Ok(Self { input, spec, location, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
     }
-
-    /// What it writes, and where: all that a codec has to carry.
-    #[must_use]
-    pub fn spec(&self) -> &WriteSpec {
-        &self.spec
-    }
 }
 
 impl DisplayAs for WriteExec {
@@ -229,7 +223,8 @@ impl Write {
             let timer = time.timer();
             self.write(&batch?).instrument(trace_span!("write")).await?;
             timer.done();
-            if self.rows >= self.spec.cut_rows {
+            // The clock is asked too: slices that come without a pause never let the wait for them run out.
+            if self.rows >= self.spec.cut_rows || Instant::now() >= deadline {
                 self.finish(&finished).await?;
                 deadline = Instant::now() + patience;
             }

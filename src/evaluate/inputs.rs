@@ -20,6 +20,7 @@ use crate::engine::store::Store;
 use crate::error::{Error, Result};
 use crate::job::{Job, read_schema};
 use crate::model::directory::ModelDirectory;
+use crate::model::find;
 use crate::mrc::query::EntityType;
 use crate::mrc::score::counting::Counting;
 
@@ -49,7 +50,7 @@ pub(super) struct Inputs {
     gold: Side,
     against: Option<Side>,
     documents: Option<Documents>,
-    /// What the reference's way of counting needs: the model's folder and the questions.
+    /// What the reference's way of counting needs: the model's folder, wherever it was found, and the questions.
     pub(super) asked: Option<(PathBuf, Vec<EntityType>)>,
 }
 
@@ -126,11 +127,23 @@ impl Side {
 }
 
 impl Inputs {
-    /// Understands the arguments; a job stands for its store, its gold and its documents.
+    /// Understands the arguments; a job stands for its store, its gold and its documents, another's for its store.
     pub(super) async fn resolve(arguments: &EvaluateArgs) -> Result<Self> {
-        let job = match Path::new(&arguments.predicted) {
-            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
-            _ => None,
+        // Of two jobs each takes what it has a place for. What none has a place for the first refuses.
+        let other = arguments.against.as_deref().filter(|other| is_job(other));
+        let in_other = |key: &str| other.is_some_and(|other| has_place(other, key));
+        let set = |wanted: &dyn Fn(&str) -> bool| -> Vec<(String, String)> {
+            arguments.set.iter().filter(|(key, _)| wanted(key)).cloned().collect()
+        };
+        let job = if is_job(&arguments.predicted) {
+            let ours = set(&|key| !in_other(key) || has_place(&arguments.predicted, key));
+            Some(Job::read(Path::new(&arguments.predicted), &ours)?)
+        } else {
+            None
+        };
+        let against = match other {
+            Some(other) => Some(Job::read(Path::new(other), &set(&in_other))?.file.store.path),
+            None => arguments.against.clone(),
         };
         let missing = |key: &str, reason: &str, hint: &str| Error::Setting {
             origin: "evaluate".into(),
@@ -173,6 +186,7 @@ impl Inputs {
                     let reason = "this way of counting needs the documents' texts";
                     return Err(missing("documents", reason, "add --documents FILE"));
                 }
+                let model = find::model(&model, &console::note)?;
                 let types = match (&arguments.schema, &job) {
                     (Some(schema), _) => read_schema(schema)?.types,
                     (None, Some(job)) => job.schema.types.clone(),
@@ -188,7 +202,7 @@ impl Inputs {
         Ok(Self {
             predicted: Side::find(predicted, "predicted mentions").await?,
             gold: Side::find(gold, "gold mentions").await?,
-            against: match &arguments.against {
+            against: match &against {
                 Some(other) => Some(Side::find(other, "other system's mentions").await?),
                 None => None,
             },
@@ -207,8 +221,16 @@ impl Inputs {
                 sides.push((side, view, side.attach(context, view, &mut lists).await?));
             }
         }
-        if let Some(documents) = &self.documents {
-            documents.attach(context, &mut lists).await?;
+        let mut documents = false;
+        if let Some(named) = &self.documents {
+            match named.attach(context, &mut lists).await {
+                Ok(()) => documents = true,
+                // A job's documents only give context; they may be gone.
+                Err(cause) if !named.only && self.asked.is_none() => {
+                    console::note(&format!("errors are shown without their context: {cause}"));
+                }
+                Err(cause) => return Err(cause),
+            }
         }
         if !lists.is_empty() {
             let each: Vec<String> = lists.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
@@ -233,7 +255,7 @@ impl Inputs {
         let (Some(predicted), Some(gold)) = (loaded.next(), loaded.next()) else {
             return Err(Error::Engine { doing: "load the mentions".into(), source: "a table is missing".into() });
         };
-        Ok(Loaded { predicted, gold, against: loaded.next(), documents: self.documents.is_some(), scored })
+        Ok(Loaded { predicted, gold, against: loaded.next(), documents, scored })
     }
 }
 
@@ -269,6 +291,16 @@ impl Documents {
         }
         Ok(())
     }
+}
+
+/// Whether a location is that of a job file.
+fn is_job(location: &str) -> bool {
+    Path::new(location).extension().is_some_and(|end| end == "toml")
+}
+
+/// Whether a job file has a place for what `--set` has for `key`.
+fn has_place(job: &str, key: &str) -> bool {
+    std::fs::read_to_string(job).is_ok_and(|text| text.contains(&format!("${{{key}}}")))
 }
 
 fn raw(view: &str) -> String {

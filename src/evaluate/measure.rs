@@ -51,7 +51,9 @@ pub(super) async fn report(
         types: types
             .iter()
             .enumerate()
-            .map(|(index, (name, counts))| Row::new(name, *counts, intervals.as_ref().map(|found| found.types[index])))
+            .map(|(index, (name, counts))| {
+                Row::new(name, *counts, intervals.as_ref().and_then(|found| found.types[index]))
+            })
             .collect(),
         span: Row::new("span", span_counts(context, MATCHED).await?, None),
         partial: Measure::new(met, 0.5),

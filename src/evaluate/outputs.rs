@@ -55,6 +55,15 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
             compare::CHANGES
         );
         write_table(context, folder, "changes", &sql).await?;
+    } else {
+        // One that an earlier evaluation left there would be taken for this one's.
+        let path = folder.join("changes.parquet");
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Write { path, source: source.into() });
+            }
+            _ => {}
+        }
     }
     let failed = |source: Cause| Error::Engine { doing: "write the scores".into(), source };
     let rows = metric_rows(&report.metric_rows("")).map_err(|source| failed(source.into()))?;

@@ -24,11 +24,12 @@ const CUTS: &str = "cuts";
 /// Takes from every view of mentions what lies behind the cut of its document and type at `tokens` wordpieces.
 pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: usize) -> Result<()> {
     let Some((model, types)) = &inputs.asked else { return Ok(()) };
-    let path = ModelDirectory::open(model)?.tokenizer_path();
-    let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-    let tokenizer = Tokenizer::from_bytes(&json, &path, Words::Tokenizer)?;
-    let refused =
-        |reject: crate::mrc::documents::Reject| Error::Tokenizer { path: path.clone(), source: reject.detail.into() };
+    let model = ModelDirectory::open(model)?;
+    let tokenizer = model.tokenizer(Words::Tokenizer)?;
+    let refused = |reject: crate::mrc::documents::Reject| Error::Tokenizer {
+        path: model.tokenizer_path(),
+        source: reject.detail.into(),
+    };
     let mut questions = Vec::new();
     for EntityType { name, question } in types {
         questions.push((name.as_str(), tokenizer.ids(question).map_err(refused)?.len()));

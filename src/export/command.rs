@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::job::read_schema;
 use crate::model::choice::Chosen;
 use crate::model::device::Device;
-use crate::model::directory::Manifest;
 use crate::model::flavour::{Flavour, Form};
 use crate::model::session::SessionOptions;
 
@@ -18,18 +17,12 @@ const BATCH_LIMIT: f32 = 0.1;
 
 /// Exports a checkpoint and prints the report.
 pub fn command(arguments: &ExportArgs) -> Result<u8> {
-    let manifest = match &arguments.schema {
-        None => None,
-        Some(path) => {
-            let schema = read_schema(path)?;
-            Some(Manifest { types: schema.types, nested: schema.nested, max_length: 0, ..Manifest::default() })
-        }
-    };
+    let schema = arguments.schema.as_deref().map(read_schema).transpose()?;
     let report = run(&ExportOptions {
         checkpoint: arguments.checkpoint.clone(),
         out: arguments.out.clone(),
         encoder: arguments.encoder.clone(),
-        manifest,
+        schema,
         weights: arguments.weights,
         graphs: arguments.graph.clone(),
     })?;

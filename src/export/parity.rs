@@ -2,7 +2,6 @@
 //! its mentions are from fp32 portable, and a query's logits in a batch from those alone. It may not print or judge.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -13,9 +12,9 @@ use crate::model::library::Library;
 use crate::model::session::{Session, SessionOptions};
 use crate::mrc::batch::{QueryBatch, batches};
 use crate::mrc::decode::Logits;
-use crate::mrc::documents::Document;
+use crate::mrc::documents::{Document, Reject};
 use crate::mrc::query::{EntitySchema, EntityType, Questions};
-use crate::mrc::tokens::{Tokenizer, Words};
+use crate::mrc::tokens::Words;
 use crate::mrc::window::{WindowRule, Windows};
 
 /// Sample documents, one a line, written for this report: names of many kinds, none at all, short and long.
@@ -24,6 +23,8 @@ const SAMPLE: &str = include_str!("sample.txt");
 const BOUNDARY: f32 = -2.0;
 /// Padded tokens of a batch.
 const BUDGET: usize = 4096;
+/// The most tokens of a text that are asked at once, and the fewest.
+const ROOM: [usize; 2] = [128, 2];
 
 /// How one graph compares with fp32 portable on the sample text.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +61,7 @@ pub fn measure(
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
     let answers = |form: Form, flavour: Flavour| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session = Session::open(library, &cache::derive(model, form, flavour)?, options)?;
+        let mut session = cache::load(model, form, flavour, |graph| Session::open(library, graph, options))?;
         let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
         let together: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single =
@@ -97,16 +98,23 @@ pub fn measure(
 
 /// The sample's queries in batches.
 fn sample(model: &ModelDirectory) -> Result<Vec<QueryBatch>> {
-    let path = model.tokenizer_path();
-    let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-    let tokenizer = Tokenizer::from_bytes(&json, &path, Words::Tokenizer)?;
-    let failed = |path: PathBuf, detail: String| Error::Tokenizer { path, source: detail.into() };
-    let questions = Questions::new(&schema(model), &tokenizer).map_err(|reject| failed(path.clone(), reject.detail))?;
-    let room = model.manifest().max_length.saturating_sub(questions.longest_query(0)).clamp(2, 128);
+    let tokenizer = model.tokenizer(Words::Tokenizer)?;
+    let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
+    let questions = Questions::new(&schema(model), &tokenizer).map_err(failed)?;
+    let (longest, asked) = (model.manifest().max_length, questions.longest_query(0));
+    let [most, fewest] = ROOM;
+    let room = longest.saturating_sub(asked).min(most);
+    if room < fewest {
+        return Err(Error::Model {
+            path: model.root().to_owned(),
+            reason: format!("its longest question takes {asked} of {longest} tokens, which leaves no room for a text"),
+            hint: "shorten the questions (--schema), or correct `max_length` in quarry.json".to_owned(),
+        });
+    }
     let mut queries = Vec::new();
     for (document, text) in SAMPLE.lines().enumerate() {
         for window in Windows::new(&tokenizer, WindowRule { tokens: room, overlap: room / 4 }, Document { text }) {
-            let window: Arc<_> = window.map_err(|reject| failed(path.clone(), reject.detail))?;
+            let window: Arc<_> = window.map_err(failed)?;
             queries.extend(questions.ask(document, &window));
         }
     }
@@ -201,6 +209,12 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::checkpoint::tokenizer_from_vocabulary;
+    use crate::model::config::tests::tiny;
+    use crate::model::directory::{Manifest, Parts};
+    use crate::model::stored::WeightForm;
+    use crate::model::weights::Weights;
+    use crate::model::weights::tests::made_up;
 
     fn row(boundary: f32, spans: &[([usize; 2], f32)]) -> Row {
         Row { boundaries: vec![[boundary, boundary]; 3], spans: spans.to_vec() }
@@ -228,6 +242,31 @@ mod tests {
         let row = Row::of(&logits, 1, 2, 1);
         assert_eq!(row.boundaries, [[3.0, 7.0]]);
         assert_eq!(row.spans.len(), 2);
+    }
+
+    #[test]
+    fn questions_that_leave_no_room_for_a_text_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vocab.txt");
+        std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n").unwrap();
+        let tokenizer = tokenizer_from_vocabulary(&path, None).unwrap().to_string(false).unwrap();
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
+        // The longest usual question is four words and a question mark, in a frame of three.
+        for (max_length, fits) in [(8, false), (9, false), (10, true), (24, true)] {
+            let parts = Parts {
+                weights: &weights,
+                form: WeightForm::Fp32,
+                config: &tiny(),
+                tokenizer: tokenizer.as_bytes(),
+                manifest: &Manifest { max_length, ..Manifest::default() },
+                extra: &[],
+            };
+            let model = ModelDirectory::write(&folder.path().join("model"), &parts).unwrap();
+            match sample(&model) {
+                Ok(batches) => assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length)),
+                Err(error) => assert!(!fits && error.to_string().contains("leaves no room"), "{error}"),
+            }
+        }
     }
 
     #[test]

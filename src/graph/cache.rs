@@ -18,18 +18,61 @@ pub fn derive(model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<Pa
     derive_into(&cache_folder()?, model, form, flavour)
 }
 
-/// The same in a cache folder of one's own, and never the directory's own graph.
+/// Has a graph loaded by `open`, which is given its path. One of the cache that ONNX Runtime refuses is written anew
+/// and tried once more: disks damage files.
+pub fn load<T>(
+    model: &ModelDirectory,
+    form: Form,
+    flavour: Flavour,
+    mut open: impl FnMut(&Path) -> Result<T>,
+) -> Result<T> {
+    match model.written_graph(form, flavour) {
+        Some(path) => open(&path),
+        None => load_from(&cache_folder()?, model, form, flavour, open),
+    }
+}
+
+/// The same by way of a cache folder of one's own, and never the directory's own graph.
+fn load_from<T>(
+    folder: &Path,
+    model: &ModelDirectory,
+    form: Form,
+    flavour: Flavour,
+    mut open: impl FnMut(&Path) -> Result<T>,
+) -> Result<T> {
+    let path = place(folder, model, form, flavour);
+    let kept = path.exists();
+    derive_into(folder, model, form, flavour)?;
+    match open(&path) {
+        Err(error @ Error::Inference { .. }) if kept => {
+            tracing::warn!(%error, graph = %path.display(), "the graph in the cache is written anew");
+            write_into(&path, model, form, flavour)?;
+            open(&path)
+        }
+        opened => opened,
+    }
+}
+
+/// A graph's path in a cache folder of one's own, where it is written unless it is there; never the directory's own
+/// graph.
 pub fn derive_into(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<PathBuf> {
-    let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
-    let path = folder.join(format!("{key}-v{WRITER_VERSION}-{}", graph_name(form, flavour)));
+    let path = place(folder, model, form, flavour);
     if !path.exists() {
-        let (weights, config) = model.weights()?;
-        let graph = write(&weights, &config, form, flavour)?;
         std::fs::create_dir_all(folder)
             .map_err(|source| Error::Write { path: folder.to_owned(), source: source.into() })?;
-        write_whole(&path, &graph)?;
+        write_into(&path, model, form, flavour)?;
     }
     Ok(path)
+}
+
+fn place(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> PathBuf {
+    let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
+    folder.join(format!("{key}-v{WRITER_VERSION}-{}", graph_name(form, flavour)))
+}
+
+fn write_into(path: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<()> {
+    let (weights, config) = model.weights()?;
+    write_whole(path, &write(&weights, &config, form, flavour)?)
 }
 
 #[cfg(test)]
@@ -49,5 +92,32 @@ mod tests {
         let other = write_tiny(model.path(), WeightForm::Int8);
         assert_ne!(derive_into(cache.path(), &other, Form::Fused, Flavour::Fp32).expect("another"), path);
         assert_eq!(std::fs::read_dir(cache.path()).expect("a listing").count(), 2);
+    }
+
+    #[test]
+    fn a_graph_that_does_not_load_is_written_anew_once() {
+        let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let directory = write_tiny(model.path(), WeightForm::Fp32);
+        let load = |open: &dyn Fn(&[u8]) -> bool| {
+            let mut tries = 0;
+            let loaded = load_from(cache.path(), &directory, Form::Fused, Flavour::Fp32, |path| {
+                tries += 1;
+                let graph = std::fs::read(path).expect("a graph");
+                let refused = || Error::Inference { doing: "load a graph".into(), source: "it is torn".into() };
+                open(&graph).then_some(graph).ok_or_else(refused)
+            });
+            (loaded.ok(), tries)
+        };
+        let (whole, tries) = load(&|_| true);
+        let whole = whole.expect("loaded");
+        assert_eq!(tries, 1);
+        let path = derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("a graph");
+        std::fs::write(&path, &whole[..whole.len() / 2]).expect("torn");
+        let sound = |graph: &[u8]| graph.len() == whole.len();
+        assert_eq!(load(&sound), (Some(whole.clone()), 2));
+        // What is whole and refused all the same stays refused; what was just written is not written again.
+        assert_eq!(load(&|_| false), (None, 2));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(load(&|_| false), (None, 1));
     }
 }

@@ -11,9 +11,10 @@ const MASKED: f32 = -10_000.0;
 
 /// Values that every layer uses.
 struct Shared {
-    /// Portable: float `[batch, 1, 1, tokens]`, added to the scores. Fused int8: int32 `[batch, tokens]`. Fused otherwise:
-    /// int32 `[3 × batch + 2]`, each row's tokens before the padding, then twice where the rows begin and the last ends: the
-    /// mask that CUDA's memory-efficient attention takes on every generation of GPUs.
+    /// Portable: float `[batch, 1, 1, tokens]`, added to the scores. Fused int8: int32 `[batch, tokens]`. Fused
+    /// otherwise: int32 `[batch]`, each row's tokens before the padding; and where CUDA computes by memory-efficient
+    /// attention (see [`Writer::memory_efficient`]) int32 `[3 × batch + 2]`, after these twice where the rows begin and
+    /// the last ends.
     mask: String,
     /// `[batch, tokens, -1]`.
     tokens_shape: String,
@@ -90,7 +91,16 @@ impl Writer<'_> {
         self.graph.op("Mul", &[&rows, &scales])
     }
 
+    /// Whether CUDA's `Attention` computes by the memory-efficient kernel at every length: that one takes padding only
+    /// in the long form of the mask, of which its other kernels would read the second part as where each row begins.
+    /// (`attention.cc` and `memory_efficient_attention.h` of ONNX Runtime. Floats of four bytes come to that kernel
+    /// only from 256 tokens on.)
+    fn memory_efficient(&self) -> bool {
+        self.flavour == Flavour::Fp16 && self.config.head_size().is_multiple_of(8)
+    }
+
     fn mask(&mut self, shape: &str) -> String {
+        let efficient = self.memory_efficient();
         let graph = &mut self.graph;
         match (self.form, self.flavour) {
             (Form::Portable, _) => {
@@ -106,6 +116,9 @@ impl Writer<'_> {
                 let axis = graph.integers(&[1]);
                 let no_axis = vec![AttributeProto::integer("keepdims", 0)];
                 let lengths = graph.op_with("ReduceSum", &["attention_mask", &axis], no_axis);
+                if !efficient {
+                    return graph.cast(&lengths, ElementType::Int32);
+                }
                 let scalar = graph.integers(&[]);
                 let [batch, length] = [0, 1].map(|axis| {
                     let axis = graph.integers(&[axis]);

@@ -5,7 +5,7 @@ use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::config::Activation;
-use crate::model::flavour::Form;
+use crate::model::flavour::{Flavour, Form};
 use crate::model::weights::Tensor;
 
 /// Candidates that go through the match head at a time in the fused form. An untrained model makes millions of them; this bounds the
@@ -125,10 +125,21 @@ impl<'a> Writer<'a> {
         let passing = graph.op("Reshape", &[passing, &flat]);
         let taken = graph.op("NonZero", &[&passing]);
         let taken = graph.op("Reshape", &[&taken, &flat]);
-        let taken = graph.op("Gather", &[tokens, &taken]);
-        let projection = graph.op("MatMul", &[&taken, &weight]);
+        let vectors = graph.op("Gather", &[tokens, &taken]);
+        let projection = graph.op("MatMul", &[&vectors, &weight]);
         let counts = graph.cast(&passing, ElementType::Int64);
-        let ranks = graph.op_with("CumSum", &[&counts, &zero], vec![AttributeProto::integer("exclusive", 1)]);
+        // Where each token that was taken stands among those. What stands at the others is never looked at.
+        let ranks = if (self.form, self.flavour) == (Form::Portable, Flavour::Fp32) {
+            // OpenVINO reads this graph; with the other way it is cut into parts that wait for one another (1.24.1).
+            graph.op_with("CumSum", &[&counts, &zero], vec![AttributeProto::integer("exclusive", 1)])
+        } else {
+            // They are in order, so that is their index. CUDA's sum takes the square of the batch's tokens.
+            let (scalar, one) = (graph.integers(&[]), graph.integer(1));
+            let number = graph.op("Shape", &[&taken]);
+            let number = graph.op("Reshape", &[&number, &scalar]);
+            let order = graph.op("Range", &[&zero, &number, &one]);
+            graph.op_with("ScatterElements", &[&counts, &taken, &order], vec![AttributeProto::integer("axis", 0)])
+        };
         let places = graph.op("Add", &place);
         let rows = graph.op("Gather", &[&ranks, &places]);
         Side { projection, rows }

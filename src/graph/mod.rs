@@ -33,7 +33,7 @@ use crate::model::flavour::{Flavour, Form};
 use crate::model::weights::Weights;
 
 /// Changes whenever the same model would give other bytes; part of the cache's key.
-pub const WRITER_VERSION: u32 = 2;
+pub const WRITER_VERSION: u32 = 3;
 
 /// The ONNX operator set (of 2022): every runtime in use knows it, and layer normalization is part of it.
 const OPERATOR_SET: i64 = 17;
@@ -192,6 +192,38 @@ mod tests {
                 let count: i64 = tensor.dims.iter().product();
                 assert_eq!(tensor.raw_data.as_ref().map(Vec::len), Some(count as usize * size), "{}", tensor.name);
             }
+        }
+    }
+
+    #[test]
+    fn attention_gets_the_mask_that_its_kernel_on_cuda_reads() {
+        let made_by = |config: &BertConfig, flavour: Flavour| {
+            let mut config = config.clone();
+            let weights = Weights::check(made_up(&config, false), &mut config).expect("they fit");
+            let bytes = write(&weights, &config, Form::Fused, flavour).expect("a graph");
+            let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
+            let maker = |value: &str| {
+                graph.node.iter().find(|node| node.output.iter().any(|output| output == value)).expect("a node").clone()
+            };
+            let attention = graph.node.iter().find(|node| node.op_type == "Attention").expect("attention");
+            let cast = maker(&attention.input[3]);
+            assert_eq!(cast.op_type, "Cast");
+            maker(&cast.input[0]).op_type
+        };
+        // Heads of four, and of eight, which the memory-efficient kernel takes.
+        let (narrow, wide) = (tiny(), BertConfig { hidden_size: 16, ..tiny() });
+        assert_eq!(made_by(&wide, Flavour::Fp16), "Concat");
+        for (config, flavour) in [(&narrow, Flavour::Fp16), (&narrow, Flavour::Fp32), (&wide, Flavour::Fp32)] {
+            assert_eq!(made_by(config, flavour), "ReduceSum", "{flavour}, heads of {}", config.head_size());
+        }
+    }
+
+    #[test]
+    fn only_what_openvino_reads_sums_over_the_batch() {
+        for (form, flavour) in KINDS {
+            let graph = model(form, flavour).graph.expect("a graph");
+            let summed = graph.node.iter().any(|node| node.op_type == "CumSum");
+            assert_eq!(summed, (form, flavour) == (Form::Portable, Flavour::Fp32), "{flavour} {form}");
         }
     }
 

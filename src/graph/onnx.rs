@@ -248,4 +248,34 @@ mod tests {
         let expected = b"\x0a\x01a\x0a\x00\x12\x01b\x22\x04Cast\x2a\x09\x0a\x02to\x18\x00\xa0\x01\x02";
         assert_eq!(node.encode_to_vec(), expected);
     }
+
+    #[test]
+    fn the_graph_that_tries_providers_is_of_the_format() {
+        let one_float = |name: &str| {
+            let dim = vec![DimensionProto { value: Some(Dimension::Fixed(1)) }];
+            let shape = Some(TensorShapeProto { dim });
+            let tensor_type = Some(TensorTypeProto { elem_type: Some(ElementType::Float32.number()), shape });
+            ValueInfoProto { name: name.into(), value_type: Some(TypeProto { tensor_type }) }
+        };
+        let sum = NodeProto {
+            input: vec!["x".into(), "x".into()],
+            output: vec!["y".into()],
+            op_type: "Add".into(),
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![sum],
+            name: "g".into(),
+            input: vec![one_float("x")],
+            output: vec![one_float("y")],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            ir_version: Some(8),
+            graph: Some(graph),
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
+            ..ModelProto::default()
+        };
+        assert_eq!(model.encode_to_vec(), crate::model::device::TRIAL);
+    }
 }

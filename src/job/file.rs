@@ -43,7 +43,7 @@ pub struct InputSection {
     /// A SQL condition on the files' columns, pushed into the scan.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Gold entities (Parquet with doc_id, entity_type, start_char, end_char): scores go into the metrics table.
+    /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats: scores go into the metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<String>,
     /// How many documents may be refused before the exit code says so: a count, or a share such as "1%".
@@ -53,7 +53,7 @@ pub struct InputSection {
 
 /// A number of documents, or a share of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a count, such as 100, or a share, such as \"1%\"")]
 pub enum MaxRejects {
     /// So many documents.
     Count(u64),
@@ -73,7 +73,7 @@ pub struct EntitiesSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSection {
-    /// A model directory.
+    /// A model directory, or hf://owner/name.
     pub path: PathBuf,
     /// auto, cpu, cuda or cuda:N; a named device is never silently replaced.
     pub device: String,
@@ -268,6 +268,14 @@ pub(super) mod tests {
         let text = JOB.replace("[store]", "[extract]\nwindow_token = 8\n[store]");
         let error = job(&text, &[("date", "x")]).unwrap_err();
         assert!(message(&error).ends_with("/ did you mean `window_tokens`?"), "{}", message(&error));
+    }
+
+    #[test]
+    fn a_share_that_is_no_text_is_told_how_to_be_one() {
+        let text = JOB.replace("[entities]", "max_rejects = 0.01\n[entities]");
+        let error = job(&text, &[("date", "x")]).unwrap_err();
+        let said = error.causes().concat();
+        assert!(said.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{said}");
     }
 
     proptest! {

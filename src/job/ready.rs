@@ -18,6 +18,7 @@ use crate::model::device::Device;
 use crate::model::directory::ModelDirectory;
 use crate::model::find;
 use crate::model::flavour::Flavour;
+use crate::model::library::Build;
 use crate::model::pool::SessionPool;
 use crate::model::session::{Session, SessionOptions};
 use crate::mrc::batch::QueryBatch;
@@ -57,18 +58,20 @@ impl Job {
         let named = self.flavour.or_else(|| foreign.is_some().then_some(Flavour::Fp32));
         let chosen = self.device.resolve(named, self.file.model.library.as_deref(), note)?;
         let (form, graph_flavour) = chosen.graph();
-        let graph = match foreign {
-            Some(graph) => graph,
-            None => cache::derive(&model, form, graph_flavour)?,
-        };
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
         let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
-        if let Device::Cuda(_) = chosen.device {
-            on_the_device(&chosen, &graph, options, &sample(&questions, &tokenizer, 16))?;
-        }
-        let pool = SessionPool::open(&chosen.library, &graph, options, 1, boundary)?;
+        let open = |graph: &Path| {
+            if chosen.build != Build::Cpu {
+                Session::stays_on_its_device(&chosen.library, graph, options, &sample(&questions, &tokenizer, 16))?;
+            }
+            SessionPool::open(&chosen.library, graph, options, 1, boundary)
+        };
+        let pool = match foreign {
+            Some(graph) => open(&graph)?,
+            None => cache::load(&model, form, graph_flavour, open)?,
+        };
         let circumstances = Circumstances {
             model: model.model_hash().to_owned(),
             device: chosen.device.to_string(),
@@ -125,11 +128,9 @@ impl Job {
 
     /// The model's tokenizer and the job's questions, which must fit the model together with a window.
     pub fn questions(&self, model: &ModelDirectory) -> Result<(Tokenizer, Questions)> {
-        let path = model.tokenizer_path();
-        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-        let tokenizer = Tokenizer::from_bytes(&json, &path, self.file.extract.words)?;
+        let tokenizer = model.tokenizer(self.file.extract.words)?;
         let questions = Questions::new(&self.schema, &tokenizer)
-            .map_err(|reject| Error::Tokenizer { path, source: reject.detail.into() })?;
+            .map_err(|reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() })?;
         self.fits(&questions, model.manifest().max_length)?;
         Ok((tokenizer, questions))
     }
@@ -177,19 +178,6 @@ fn sample(questions: &Questions, tokenizer: &Tokenizer, tokens: usize) -> QueryB
     QueryBatch {
         queries: windows.flatten().take(1).flat_map(|window| questions.ask(0, &window).collect::<Vec<_>>()).collect(),
     }
-}
-
-/// Fails where an operator with weights is computed elsewhere than on the CUDA device.
-fn on_the_device(chosen: &Chosen, graph: &Path, options: SessionOptions, batch: &QueryBatch) -> Result<()> {
-    let placed = Session::placement(&chosen.library, graph, options, batch)?;
-    let elsewhere = placed.iter().find(|one| one.has_weights() && one.provider != "CUDAExecutionProvider");
-    elsewhere.map_or(Ok(()), |one| {
-        Err(Error::Device {
-            device: chosen.device.to_string(),
-            reason: format!("ONNX Runtime computes {} on {}", one.operator, one.provider),
-            hint: "this graph cannot run on CUDA as a whole: name another flavour, or say device = \"cpu\"".into(),
-        })
-    })
 }
 
 /// Threads that tokenize: beside a GPU all cores but one are free for it, on the CPU they are busy with inference.

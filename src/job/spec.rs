@@ -17,6 +17,10 @@ pub fn spec_changes(before: &Value, now: &Value) -> Vec<String> {
         Value::String(text) if text.len() > 16 => format!("{}…", &text[..text.floor_char_boundary(12)]),
         Value::String(text) => text.clone(),
         Value::Null => "auto".to_owned(),
+        // Thresholds are read with the precision of an f32: what that lacks of an f64 is nobody's setting.
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
+        }
         other => other.to_string(),
     };
     let differing = parts.iter().filter(|(key, value)| before.get(key) != Some(value));
@@ -66,13 +70,19 @@ mod tests {
     #[test]
     fn a_change_is_named() {
         let of = |name: &str, question: &str| json!({"name": name, "question": question});
-        let before = json!({"window_tokens": 256, "flavour": null, "types": [of("PER", "Who?"), of("LOC", "Where?")]});
-        let now =
-            json!({"window_tokens": 64, "flavour": "int8", "types": [of("PER", "Which people?"), of("ORG", "What?")]});
+        let before = json!({
+            "window_tokens": 256, "flavour": null, "threshold": 0.5_f32,
+            "types": [of("PER", "Who?"), of("LOC", "Where?")]
+        });
+        let now = json!({
+            "window_tokens": 64, "flavour": "int8", "threshold": 0.6_f32,
+            "types": [of("PER", "Which people?"), of("ORG", "What?")]
+        });
         assert_eq!(
             spec_changes(&before, &now),
             [
                 "flavour auto → int8",
+                "threshold 0.5 → 0.6",
                 "types added: ORG; left out: LOC; asked in other words: PER",
                 "window_tokens 256 → 64"
             ]

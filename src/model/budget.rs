@@ -12,7 +12,7 @@ use super::cache_folder;
 use super::device::Device;
 use super::directory::write_whole;
 use super::hash::short_hash;
-use super::pool::SessionPool;
+use super::pool::{PoolCounters, SessionPool};
 use crate::error::{Error, Result};
 use crate::mrc::batch::QueryBatch;
 
@@ -61,8 +61,9 @@ impl Circumstances {
         (remembered.found_for == *self && remembered.batch_tokens > 0).then_some(remembered.batch_tokens)
     }
 
-    /// Keeps a finding. One that cannot be kept is found again next time, which costs a second or two.
-    fn remember(&self, batch_tokens: usize, tokens_per_second: f64) {
+    /// Keeps a finding, and says whether it could. One that cannot be kept is found again next time, which costs a
+    /// second or two.
+    fn remember(&self, batch_tokens: usize, tokens_per_second: f64) -> bool {
         let remembered = Remembered { batch_tokens, tokens_per_second, found_for: self.clone() };
         let kept = self.file().and_then(|path| {
             let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -70,9 +71,10 @@ impl Circumstances {
             let text = serde_json::to_vec_pretty(&remembered).unwrap_or_default();
             write_whole(&path, &text)
         });
-        if let Err(error) = kept {
+        if let Err(error) = &kept {
             tracing::debug!(%error, "the budget of batches is not remembered");
         }
+        kept.is_ok()
     }
 }
 
@@ -92,11 +94,19 @@ const fn usual(device: Device) -> usize {
     }
 }
 
-/// Whether other programs keep so much of the processor that nothing measured on it means anything.
+/// Whether other programs keep so much of the processor that nothing measured on it means anything. The kernel counts
+/// the load of the whole machine, also for who is inside a container: it is held against all its cores, not against
+/// those that are ours.
 fn busy(cores: usize) -> bool {
     let load = std::fs::read_to_string("/proc/loadavg").ok();
     let load = load.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    load.is_some_and(|load| load > cores as f64 / 2.0)
+    let all = std::fs::read_to_string("/proc/cpuinfo").map_or(0, |text| processors(&text));
+    load.is_some_and(|load| load > all.max(cores) as f64 / 2.0)
+}
+
+/// The processors that `/proc/cpuinfo` lists.
+fn processors(text: &str) -> usize {
+    text.lines().filter(|line| line.split(':').next().is_some_and(|name| name.trim() == "processor")).count()
 }
 
 /// The budget for batches of queries like those of `sample`: doubled until the rate stops growing or the device's memory ends. The
@@ -113,15 +123,19 @@ pub fn find(
         return Ok(usual(device));
     }
     let longest = sample.tokens();
+    let halvings = || {
+        let PoolCounters { halved, cut, .. } = pool.counters();
+        halved.load(Ordering::Relaxed) + cut.load(Ordering::Relaxed)
+    };
     let rate = |budget: usize| -> Result<Option<f64>> {
         let rows = (budget / longest).max(1);
         let (mut best, mut tokens) = (Duration::MAX, 0);
         for _ in 0..TIMES {
-            let halved = pool.counters().halved.load(Ordering::Relaxed);
+            let before = halvings();
             let batch = QueryBatch { queries: sample.queries.iter().cycle().take(rows).cloned().collect() };
             tokens = batch.real_tokens();
             best = best.min(pool.answer(batch)?);
-            if pool.counters().halved.load(Ordering::Relaxed) > halved {
+            if halvings() > before {
                 return Ok(None);
             }
         }
@@ -129,17 +143,26 @@ pub fn find(
     };
     // The first answer allocates what the later ones use.
     pool.answer(sample.clone())?;
-    let (budget, best) = grow(range(device), rate)?;
+    let found = grow(range(device), rate)?;
     pool.counters().clear();
-    circumstances.remember(budget, best);
-    note(&format!("batches of {budget} tokens are fastest here ({best:.0} tokens/s); remembered"));
+    let Some((budget, best)) = found else {
+        let (smallest, _) = range(device);
+        note(&format!("the device's memory is too small for batches of {smallest} tokens: they are halved"));
+        return Ok(smallest);
+    };
+    let kept = if circumstances.remember(budget, best) { "; remembered" } else { "" };
+    note(&format!("batches of {budget} tokens are fastest here ({best:.0} tokens/s){kept}"));
     Ok(budget)
 }
 
-/// Doubles the budget while that makes it faster; `rate` says none where there is no more memory. What seems faster is compared with a
-/// second look at what it would replace.
-fn grow((first, last): (usize, usize), mut rate: impl FnMut(usize) -> Result<Option<f64>>) -> Result<(usize, f64)> {
-    let mut best = (first, rate(first)?.unwrap_or(0.0));
+/// Doubles the budget while that makes it faster; `rate` says none where there is no more memory, and where it does so
+/// of the first, nothing was found. What seems faster is compared with a second look at what it would replace.
+fn grow(
+    (first, last): (usize, usize),
+    mut rate: impl FnMut(usize) -> Result<Option<f64>>,
+) -> Result<Option<(usize, f64)>> {
+    let Some(found) = rate(first)? else { return Ok(None) };
+    let mut best = (first, found);
     let (mut budget, mut slower) = (first, 0);
     while budget < last && slower < PATIENCE {
         budget *= 2;
@@ -153,7 +176,7 @@ fn grow((first, last): (usize, usize), mut rate: impl FnMut(usize) -> Result<Opt
             slower += 1;
         }
     }
-    Ok(best)
+    Ok(Some(best))
 }
 
 #[cfg(test)]
@@ -166,7 +189,7 @@ mod tests {
             asked += 1;
             Ok(rates.get(budget.ilog2() as usize).copied())
         });
-        (found.unwrap().0, asked)
+        (found.unwrap().unwrap().0, asked)
     }
 
     #[test]
@@ -187,6 +210,22 @@ mod tests {
             // The machine was busy while the smallest was measured first.
             Ok(Some(if budget == 1 && asked[0] == 1 { 5.0 } else { 10.0 }))
         });
-        assert_eq!(found.unwrap().0, 1);
+        assert_eq!(found.unwrap().unwrap().0, 1);
+    }
+
+    #[test]
+    fn where_nothing_fits_nothing_is_found_and_nothing_more_is_tried() {
+        let mut asked = 0;
+        let found = grow((1, 8), |_| {
+            asked += 1;
+            Ok(None)
+        });
+        assert_eq!((found.unwrap(), asked), (None, 1));
+    }
+
+    #[test]
+    fn processors_are_counted_as_the_kernel_lists_them() {
+        let text = "processor\t: 0\nmodel name\t: A processor\n\nprocessor\t: 1\nBogoMIPS: 50\n";
+        assert_eq!(processors(text), 2);
     }
 }

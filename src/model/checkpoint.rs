@@ -38,8 +38,7 @@ impl Checkpoint {
     /// beside the weights (as with a Lightning `.ckpt`).
     pub fn open(path: &Path, encoder: Option<&Path>) -> Result<Self> {
         let weights_path = weights_file(path)?;
-        let beside = weights_path.parent().unwrap_or(Path::new(".")).to_owned();
-        let folder = encoder.map_or(beside, Path::to_owned);
+        let folder = encoder.unwrap_or(beside(&weights_path)).to_owned();
         let mut config = BertConfig::read(&folder.join("config.json"))?;
         let tensors = read_tensors(&weights_path)?;
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&weights_path, misfit))?;
@@ -47,7 +46,7 @@ impl Checkpoint {
     }
 
     /// The content of `tokenizer.json`, made from `vocab.txt` where there is none. Every id it can produce is in the vocabulary, and
-    /// it has the tokens that frame a query.
+    /// it has the tokens that frame a query and fill up a batch.
     pub fn tokenizer_json(&self) -> Result<Vec<u8>> {
         let path = self.folder.join("tokenizer.json");
         let tokenizer = self.tokenizer()?;
@@ -60,7 +59,7 @@ impl Checkpoint {
                 format!("its tokenizer has an id {largest}, its vocabulary only {} words", self.config.vocab_size);
             return refuse(reason, "tokenizer and weights must belong together");
         }
-        for token in ["[CLS]", "[SEP]"] {
+        for token in ["[CLS]", "[SEP]", "[PAD]"] {
             if tokenizer.token_to_id(token).is_none() {
                 return refuse(format!("its tokenizer has no `{token}`"), "the tokenizer of a BERT is needed");
             }
@@ -123,6 +122,11 @@ pub fn read_anything(bytes: &[u8]) {
 /// A tensor that does not fit, as an error about its file.
 pub(crate) fn refused(path: &Path, misfit: Misfit) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: misfit.reason, hint: misfit.hint }
+}
+
+/// The folder that a file lies in; the working folder for a bare name.
+pub(crate) fn beside(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The file with weights that a path means: itself, or the one in a folder.
@@ -223,6 +227,25 @@ mod tests {
             std::fs::write(&file, &bytes).expect("written");
             assert_eq!(Checkpoint::open(&file, Some(folder.path())).expect(name).weights, weights, "{name}");
         }
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_working_folder() {
+        for (file, folder) in [("model.safetensors", "."), ("a/b.ckpt", "a"), ("./c.pt", "."), ("/d.bin", "/")] {
+            assert_eq!(beside(Path::new(file)), Path::new(folder), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_without_padding_is_refused() {
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let bytes = write_tensors(&weights, WeightForm::Fp32).expect("it serializes");
+        let folder = folder_with("model.safetensors", &bytes);
+        let json = br###"{"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}}}"###;
+        std::fs::write(folder.path().join("tokenizer.json"), json).expect("written");
+        let error = Checkpoint::open(folder.path(), None).expect("it opens").tokenizer_json().expect_err("no padding");
+        assert!(error.to_string().ends_with("its tokenizer has no `[PAD]`"), "{error}");
     }
 
     #[test]

@@ -58,50 +58,59 @@ impl DeviceChoice {
             let flavour = flavour.unwrap_or_else(|| best_flavour(device).0);
             Chosen { device, reason: reason.into(), flavour, build: Build::Cuda, library }
         };
-        let has_cuda = || ort::ep::CUDA::is_available().unwrap_or(false);
         match self {
             Self::Named(Device::Cpu) => on_the_cpu("the job names it", flavour, library, note),
             Self::Named(device @ Device::Cuda(_)) => {
-                let refuse = |reason: String, hint: &str| Error::Device {
-                    device: device.to_string(),
-                    reason,
-                    hint: hint.into(),
-                };
                 if !nvidia_driver() {
-                    return Err(refuse(
-                        "no NVIDIA driver answers on this machine".into(),
-                        "install the driver, or say device = \"cpu\"",
-                    ));
+                    return Err(Error::Device {
+                        device: device.to_string(),
+                        reason: "no NVIDIA driver answers on this machine".into(),
+                        hint: "install the driver, or say device = \"cpu\"".into(),
+                    });
                 }
-                let library = Library::load(library, Build::Cuda, note)?;
-                if !has_cuda() {
-                    let reason = format!("`{}` was built without the CUDA provider", library.path.display());
-                    return Err(refuse(
-                        reason,
-                        "name the library of the `onnxruntime-gpu` package, or none to have it fetched",
-                    ));
-                }
-                Ok(cuda(device, "the job names it", library))
+                Ok(cuda(device, "the job names it", on_the_card(device, library, note)?))
             }
-            Self::Auto if nvidia_driver() => {
-                let loaded = Library::load(library, Build::Cuda, note)?;
-                if has_cuda() {
-                    return Ok(cuda(Device::Cuda(0), "an NVIDIA driver is there", loaded));
-                }
-                on_the_cpu("the library has no CUDA provider", flavour, library, note)
+            Self::Auto if flavour == Some(Flavour::Int8) => {
+                on_the_cpu("8-bit integers are computed there", flavour, library, note)
             }
+            Self::Auto if nvidia_driver() => match on_the_card(Device::Cuda(0), library, note) {
+                Ok(loaded) => Ok(cuda(Device::Cuda(0), "an NVIDIA driver is there", loaded)),
+                Err(error) => {
+                    note(&format!("without the card from here on: {error}"));
+                    on_the_cpu("the card cannot be used", flavour, library, note)
+                }
+            },
             Self::Auto => on_the_cpu("there is no NVIDIA driver", flavour, library, note),
         }
     }
 
     /// The device that a run would take, as far as can be said without loading anything.
     pub fn likely(self) -> Device {
+        self.likely_in(None)
+    }
+
+    /// The same for a run whose number format may be named.
+    pub fn likely_in(self, flavour: Option<Flavour>) -> Device {
         match self {
             Self::Named(device) => device,
-            Self::Auto if nvidia_driver() => Device::Cuda(0),
+            Self::Auto if flavour != Some(Flavour::Int8) && nvidia_driver() => Device::Cuda(0),
             Self::Auto => Device::Cpu,
         }
     }
+}
+
+/// The library with the CUDA provider, which starts on this card.
+fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
+    let library = Library::load(path, Build::Cuda, note)?;
+    if !ort::ep::CUDA::is_available().unwrap_or(false) {
+        return Err(Error::Device {
+            device: device.to_string(),
+            reason: format!("`{}` was built without the CUDA provider", library.path.display()),
+            hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
+        });
+    }
+    try_provider(&library, device, Build::Cuda)?;
+    Ok(library)
 }
 
 /// The CPU in the flavour that was named or is best. Where the best needs OpenVINO and that cannot be had, the next best, and a word on it.
@@ -185,4 +194,17 @@ fn multiplies_bytes() -> bool {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn multiplies_bytes() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_for_the_cpu_unless_a_card_is_named() {
+        assert_eq!(DeviceChoice::Auto.likely_in(Some(Flavour::Int8)), Device::Cpu);
+        let named = DeviceChoice::Named(Device::Cuda(1));
+        assert_eq!(named.likely_in(Some(Flavour::Int8)), Device::Cuda(1));
+        assert_eq!(DeviceChoice::Auto.likely_in(None), DeviceChoice::Auto.likely());
+    }
 }

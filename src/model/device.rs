@@ -56,10 +56,10 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// Loads a library, and starts the provider that is asked for, and says the library's version: what the child process does that tries
-/// them.
+/// Loads a library, starts the provider that is asked for on its device, and says the library's version: what the child
+/// process does that tries them.
 pub fn probe(path: &Path, cuda: Option<u32>, openvino: bool) -> Result<String> {
-    let library = library::probe(path)?;
+    let library = library::open(path)?;
     if let Some(number) = cuda {
         try_provider(&library, Device::Cuda(number), Build::Cuda)?;
     }
@@ -69,16 +69,33 @@ pub fn probe(path: &Path, cuda: Option<u32>, openvino: bool) -> Result<String> {
     Ok(library.version)
 }
 
-/// Registers a provider with a session that is never made.
+/// The smallest graph there is, as `quarry::graph::onnx` would write it: `y = x + x`, one float each.
+pub(crate) const TRIAL: &[u8] = b"\x08\x08\x3a\x35\x0a\x0e\x0a\x01x\x0a\x01x\x12\x01y\x22\x03Add\x12\x01g\
+    \x5a\x0f\x0a\x01x\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01\
+    \x62\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01\x42\x02\x10\x11";
+
+/// Starts a provider on a device: makes a session of the smallest graph, for only that asks the driver for the card.
 pub(super) fn try_provider(library: &Library, device: Device, build: Build) -> Result<()> {
     let failed = |source: ort::Error| Error::Inference { doing: "make a session".into(), source: source.into() };
     let builder = ort::session::Session::builder(library.environment()).map_err(failed)?;
-    device.register(builder, build, 1).map(drop)
+    let session = device.register(builder, build, 1)?.commit_from_memory(TRIAL);
+    session.map(drop).map_err(|error| Error::Device {
+        device: device.to_string(),
+        reason: error.to_string(),
+        hint: match device {
+            Device::Cpu => "say flavour = \"int8\" or \"fp32\", which do without OpenVINO".into(),
+            Device::Cuda(_) => {
+                "name a card that `nvidia-smi` lists, under a driver for CUDA 13, or say device = \"cpu\"".into()
+            }
+        },
+    })
 }
 
-/// Whether the kernel driver of an NVIDIA card is loaded.
+/// Whether the kernel driver of an NVIDIA card is loaded, or Windows lends its own to the Linux inside it (WSL 2).
 pub fn nvidia_driver() -> bool {
-    Path::new("/proc/driver/nvidia/version").exists() || Path::new("/dev/nvidiactl").exists()
+    let there = |path: &str| Path::new(path).exists();
+    let lent = there("/dev/dxg") && there("/usr/lib/wsl/lib/libcuda.so.1");
+    there("/proc/driver/nvidia/version") || there("/dev/nvidiactl") || lent
 }
 
 /// OpenVINO's own setting: multiply in bfloat16 where the processor can, else in 32-bit floats.
@@ -90,10 +107,12 @@ impl Device {
         let (provider, hint) = match (self, build) {
             (Self::Cuda(number), _) => {
                 let number = i32::try_from(number).unwrap_or(i32::MAX);
-                let provider = ort::ep::CUDA::default().with_device_id(number).build();
+                // fp32 is the reference: the provider would round its products to TF32 unless told otherwise.
+                let provider = ort::ep::CUDA::default().with_device_id(number).with_tf32(false).build();
                 (
                     provider,
-                    "ONNX Runtime's CUDA provider needs cuBLAS, cuDNN 9 and the CUDA 13 runtime on the loader's path (LD_LIBRARY_PATH)",
+                    "ONNX Runtime's CUDA provider needs the CUDA 13 runtime, cuBLAS, cuRAND, cuFFT and cuDNN 9 on the \
+                     loader's path (LD_LIBRARY_PATH)",
                 )
             }
             (Self::Cpu, Build::OpenVino) => {

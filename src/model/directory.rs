@@ -2,6 +2,7 @@
 //! against their SHA-256, with weights, tokenizer, types and questions; or such a folder, written. It may not know ONNX.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +17,7 @@ use crate::model::hash::{hexadecimal, sha256_of};
 use crate::model::stored::{WeightForm, write_tensors};
 use crate::model::weights::Weights;
 use crate::mrc::query::EntityType;
+use crate::mrc::tokens::{Tokenizer, Words};
 
 /// The names of a model directory's files.
 const CONFIG: &str = "config.json";
@@ -179,6 +181,23 @@ impl ModelDirectory {
         self.root.join(TOKENIZER)
     }
 
+    /// The tokenizer, for a run: it gives no id that the weights have no vector for.
+    pub fn tokenizer(&self, words: Words) -> Result<Tokenizer> {
+        let path = self.tokenizer_path();
+        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
+        let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
+        let known = self.config.as_ref().filter(|_| !self.foreign).map_or(usize::MAX, |config| config.vocab_size);
+        let largest = tokenizer.largest_id();
+        if largest as usize >= known {
+            return Err(Error::Model {
+                path: self.root.clone(),
+                reason: format!("its tokenizer has an id {largest}, its vocabulary only {known} words"),
+                hint: "tokenizer and weights must belong together: copy both from one model".to_owned(),
+            });
+        }
+        Ok(tokenizer)
+    }
+
     /// Hash of what decides the logits: configuration, tokenizer and weights. Lower-case hexadecimal SHA-256.
     pub fn model_hash(&self) -> &str {
         &self.hash
@@ -257,13 +276,20 @@ pub fn graph_name(form: Form, flavour: Flavour) -> String {
     format!("model-{flavour}-{form}.onnx")
 }
 
-/// Writes a file under a temporary name and renames it, so that nobody ever reads half of it.
+/// Writes a file under a temporary name and renames it, so that nobody ever reads half of it, also after a power
+/// failure.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}-{}.partial", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|source| {
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        // Without this the name may reach the disk before the bytes.
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|source: std::io::Error| {
         let _ = std::fs::remove_file(&temporary);
         Error::Write { path: path.to_owned(), source: source.into() }
     })
@@ -283,6 +309,7 @@ pub fn manifest_of(path: &Path) -> Result<Manifest> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::model::checkpoint::tokenizer_from_vocabulary;
     use crate::model::config::tests::tiny;
     use crate::model::weights::tests::made_up;
 
@@ -318,6 +345,33 @@ pub(crate) mod tests {
         let after = ModelDirectory::open(folder.path()).expect("nothing to verify against");
         assert_ne!(before.model_hash(), after.model_hash());
         assert_eq!(after.manifest().max_length, 24);
+    }
+
+    #[test]
+    fn a_tokenizer_with_more_words_than_the_weights_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let manifest = Manifest { max_length: 24, ..Manifest::default() };
+        let opened = |words: usize| {
+            let more: Vec<String> = (5..words).map(|number| format!("word{number}")).collect();
+            let path = folder.path().join("vocab.txt");
+            let text = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n".to_owned() + &more.join("\n");
+            std::fs::write(&path, text).expect("written");
+            let tokenizer = tokenizer_from_vocabulary(&path, None).expect("a tokenizer");
+            let json = tokenizer.to_string(false).expect("json").into_bytes();
+            let parts = Parts {
+                weights: &weights,
+                form: WeightForm::Fp32,
+                config: &tiny(),
+                tokenizer: &json,
+                manifest: &manifest,
+                extra: &[],
+            };
+            ModelDirectory::write(&folder.path().join("model"), &parts).expect("written").tokenizer(Words::Tokenizer)
+        };
+        assert_eq!(opened(32).expect("as many").vocabulary_size(), 32);
+        let error = opened(33).expect_err("one more");
+        assert!(error.to_string().ends_with("its tokenizer has an id 32, its vocabulary only 32 words"), "{error}");
     }
 
     #[test]

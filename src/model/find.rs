@@ -7,8 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::embedded;
 use super::hub::{self, Part};
+use super::{embedded, variable};
 use crate::error::Result;
 
 /// A model's folder.
@@ -56,7 +56,7 @@ fn local_or_embedded(named: &Path) -> Result<Place> {
 /// Where a relative path is looked for, after the working folder.
 fn folders() -> Vec<(PathBuf, &'static str)> {
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from = |name: &str| variable(name).map(PathBuf::from);
     let data = from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")));
     let beside = beside.map(|folder| (folder, "the folder of the executable"));
     let data = data.map(|data| (data.join("quarry"), "the per-user data folder"));

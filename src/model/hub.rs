@@ -1,9 +1,11 @@
-//! Models on the Hugging Face hub. In: `hf://owner/name`, with `@revision` if wanted. Out: the folder of one commit in the hub's own cache
-//! (`$HF_HOME`, or `~/.cache/huggingface`). It may not ask the network for what the cache has.
+//! Models on the Hugging Face hub. In: `hf://owner/name`, with `@revision` if wanted. Out: the folder of one commit in
+//! the hub's own cache. It may not ask the network for what the cache has.
 //!
-//! The cache is laid out as the hub's other clients lay it out: `hub/models--OWNER--NAME` holds `refs/REVISION`, a file with a commit, and
-//! `snapshots/COMMIT`, a folder with the files.
+//! The cache is where the hub's other clients have it (`$HF_HUB_CACHE`, else `hub` in `$HF_HOME`, in
+//! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`
+//! holds `refs/REVISION`, a file with a commit, and `snapshots/COMMIT`, a folder with the files.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
 use super::directory::write_whole;
+use super::{sweep, variable};
 use crate::error::{Cause, Error, Result};
 
 /// What begins the name of a model on the hub.
@@ -22,6 +25,10 @@ const USUAL: &str = "main";
 const ENDPOINT: &str = "https://huggingface.co";
 /// A hub that does not say a word for so long is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What describes a model directory and lists its files.
+const MANIFEST: &str = "quarry.json";
+/// What ends the name of a file that is not whole yet.
+const PARTIAL: &str = ".partial";
 
 /// What a repository is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +43,7 @@ impl Part {
     /// The files that are fetched, where the hub has them.
     const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &["quarry.json", "config.json", "tokenizer.json"],
+            Self::Model => &[MANIFEST, "config.json", "tokenizer.json"],
             Self::Encoder => &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"],
         }
     }
@@ -47,6 +54,14 @@ impl Part {
             Self::Model => ["model.safetensors", "model.onnx"],
             Self::Encoder => ["model.safetensors", "pytorch_model.bin"],
         }
+    }
+
+    /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
+    /// not open.
+    fn listed(self, folder: &Path) -> Vec<String> {
+        let json = if self == Self::Model { std::fs::read(folder.join(MANIFEST)).ok() } else { None };
+        let manifest = json.and_then(|json| serde_json::from_slice::<Manifest>(&json).ok()).unwrap_or_default();
+        manifest.files.into_keys().filter(|name| plain(name)).collect()
     }
 
     /// Whether what is there is enough.
@@ -76,11 +91,6 @@ impl Name {
     pub fn parse(named: &Path) -> Result<Option<Self>> {
         let Some(rest) = named.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
         let (name, revision) = rest.split_once('@').unwrap_or((rest, USUAL));
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
-        };
         let parts: Vec<&str> = name.split('/').collect();
         if parts.len() > 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
             return Err(Error::Model {
@@ -95,9 +105,15 @@ impl Name {
     /// The model's folder in the cache, if the part is there as a whole.
     pub fn cached(&self, part: Part) -> Result<Option<PathBuf>> {
         let root = self.cache()?;
-        let Ok(commit) = std::fs::read_to_string(root.join("refs").join(&self.revision)) else { return Ok(None) };
+        let noted = std::fs::read_to_string(root.join("refs").join(&self.revision)).ok();
+        // Other clients note no commit for what is one.
+        let Some(commit) = noted.or_else(|| is_commit(&self.revision).then(|| self.revision.clone())) else {
+            return Ok(None);
+        };
         let folder = root.join("snapshots").join(commit.trim());
-        Ok(part.whole(|name| folder.join(name).is_file()).then_some(folder))
+        let there = |name: &str| folder.join(name).is_file();
+        let whole = part.whole(there) && part.listed(&folder).iter().all(|name| there(name));
+        Ok(whole.then_some(folder))
     }
 
     /// The model's folder; what is not in the cache is fetched, all files from the same commit.
@@ -121,7 +137,7 @@ impl Name {
     async fn download(&self, part: Part, root: &Path) -> Result<PathBuf> {
         let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build();
         let client = client.map_err(|source| self.unreachable(source))?;
-        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        let endpoint = word("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         let endpoint = endpoint.trim_end_matches('/');
         let revision = self.revision.replace('/', "%2F");
         let url = format!("{endpoint}/api/models/{}/revision/{revision}", self.owner_and_name);
@@ -145,13 +161,22 @@ impl Name {
         let folder = root.join("snapshots").join(&info.sha);
         let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
         std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        sweep(&folder, |name| name.ends_with(PARTIAL), 2 * PATIENCE);
         let weights = part.weights().into_iter().find(|name| has(name));
-        for name in part.files().iter().copied().filter(|name| has(name)).chain(weights) {
-            let path = folder.join(name);
+        let own = part.files().iter().copied().filter(|name| has(name)).chain(weights);
+        let mut names: VecDeque<String> = own.map(str::to_owned).collect();
+        while let Some(name) = names.pop_front() {
+            let path = folder.join(&name);
             if !path.is_file() {
                 let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
                 self.save(self.get(&client, &url).await?, &path).await?;
             }
+            if name == MANIFEST {
+                names.extend(part.listed(&folder).into_iter().filter(|name| has(name)));
+            }
+        }
+        if self.revision == info.sha {
+            return Ok(folder);
         }
         let noted = root.join("refs").join(&self.revision);
         let refs = noted.parent().unwrap_or(root);
@@ -162,7 +187,7 @@ impl Name {
 
     async fn get(&self, client: &Client, url: &str) -> Result<Response> {
         let mut request = client.get(url);
-        if let Some(token) = variable("HF_TOKEN") {
+        if let Some(token) = word("HF_TOKEN") {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|source| self.unreachable(source.without_url()))?;
@@ -175,26 +200,40 @@ impl Name {
         Err(Error::Hub { model: self.to_string(), missing, source: format!("it answers {status}").into() })
     }
 
-    /// Writes what comes to a file beside `path`, which takes its place once it is whole.
-    async fn save(&self, mut response: Response, path: &Path) -> Result<()> {
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let failed = |source: std::io::Error| Error::Write { path: partial.clone(), source: source.into() };
-        let mut file = std::fs::File::create(&partial).map_err(failed)?;
+    /// Writes what comes to a file beside `path`, which takes its place once it is whole; what broke off is removed.
+    async fn save(&self, response: Response, path: &Path) -> Result<()> {
+        let partial = path.with_extension(format!("{}{PARTIAL}", std::process::id()));
+        let saved = self.receive(response, &partial).await.and_then(|()| {
+            std::fs::rename(&partial, path).map_err(|source| Error::Write { path: path.into(), source: source.into() })
+        });
+        if saved.is_err() {
+            // It may not even have been begun.
+            let _ = std::fs::remove_file(&partial);
+        }
+        saved
+    }
+
+    async fn receive(&self, mut response: Response, path: &Path) -> Result<()> {
+        let failed = |source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
+        let mut file = std::fs::File::create(path).map_err(failed)?;
         while let Some(piece) = response.chunk().await.map_err(|source| self.unreachable(source.without_url()))? {
             file.write_all(&piece).map_err(failed)?;
         }
-        file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(failed)
+        file.sync_all().map_err(failed)
     }
 
     /// The model's folder in the cache that the hub's other clients use too.
     fn cache(&self) -> Result<PathBuf> {
-        let home = variable("HF_HOME").map(PathBuf::from);
-        let home = home.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache/huggingface")));
+        let folder = |name: &str, inside: &str| variable(name).map(|folder| Path::new(&folder).join(inside));
+        let cache = folder("HF_HUB_CACHE", "")
+            .or_else(|| folder("HF_HOME", "hub"))
+            .or_else(|| folder("XDG_CACHE_HOME", "huggingface/hub"))
+            .or_else(|| folder("HOME", ".cache/huggingface/hub"));
         let name = format!("models--{}", self.owner_and_name.replace('/', "--"));
-        home.map(|home| home.join("hub").join(name)).ok_or_else(|| Error::Setting {
+        cache.map(|cache| cache.join(name)).ok_or_else(|| Error::Setting {
             origin: "environment".into(),
             key: "HF_HOME".into(),
-            reason: "there is no cache for models of the hub: neither HF_HOME nor HOME is set".into(),
+            reason: "there is no cache for models of the hub: neither HF_HUB_CACHE, HF_HOME nor HOME is set".into(),
             hint: "set HF_HOME to a folder that may be written".into(),
         })
     }
@@ -225,8 +264,27 @@ impl std::fmt::Display for Name {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// What is read of a manifest here.
+#[derive(Debug, Default, Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+}
+
+/// Whether a name can stand in a path and in a URL as it is, and hides nothing.
+fn plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+}
+
+/// Whether a revision is a commit's whole hash.
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn word(name: &str) -> Option<String> {
+    variable(name)?.into_string().ok()
 }
 
 #[cfg(test)]

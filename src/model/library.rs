@@ -11,9 +11,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hash::sha256_of;
-use super::wheel::{fetch, pinned_version, wheel};
+use super::wheel::{fetch, note_checked, pinned_version, unharmed, wheel};
+use super::{cache_folder, variable};
 use crate::error::{Error, Result};
-use crate::model::cache_folder;
 
 /// The release of ONNX Runtime this version of the program was built and measured with.
 pub const VERSION: &str = "1.31.0";
@@ -45,6 +45,15 @@ impl Build {
             Self::Cpu => "",
             Self::OpenVino => " with OpenVINO",
             Self::Cuda => " with CUDA",
+        }
+    }
+
+    /// What ONNX Runtime calls the provider that it is for.
+    pub const fn provider(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPUExecutionProvider",
+            Self::OpenVino => "OpenVINOExecutionProvider",
+            Self::Cuda => "CUDAExecutionProvider",
         }
     }
 }
@@ -81,12 +90,8 @@ impl Library {
     }
 }
 
-/// Loads the library at `path`, whatever it is: what the child process does that tries an unknown library.
-pub fn probe(path: &Path) -> Result<Library> {
-    open(path)
-}
-
-fn open(path: &Path) -> Result<Library> {
+/// Loads the library at `path`, whatever it is: for the child process that tries an unknown one.
+pub fn open(path: &Path) -> Result<Library> {
     let refuse = |cause: String| Error::Library {
         reason: format!("`{}` does not load: {cause}", path.display()),
         hint: format!("name a library of ONNX Runtime {VERSION} or newer, or none to have the pinned one fetched"),
@@ -105,7 +110,7 @@ pub struct Found {
     pub path: PathBuf,
     /// Who or what says that it is there.
     pub origin: &'static str,
-    /// Whether its SHA-256 is that of the pinned release.
+    /// Whether its SHA-256 is that of the pinned release; in the cache, also those of the files that it loads.
     pub pinned: bool,
 }
 
@@ -120,29 +125,34 @@ const CACHE: &str = "the per-user cache";
 /// Looks for the library and fetches nothing: none where a run would have to fetch it.
 pub fn find(setting: Option<&Path>, build: Build) -> Result<Option<Found>> {
     let named = setting.map(|path| (path.to_path_buf(), "the job's `[model] library`"));
-    let variable = || std::env::var_os(LIBRARY_VARIABLE).map(|path| (PathBuf::from(path), LIBRARY_VARIABLE));
-    if let Some((path, origin)) = named.or_else(variable) {
+    let set = || variable(LIBRARY_VARIABLE).map(|path| (PathBuf::from(path), LIBRARY_VARIABLE));
+    if let Some((path, origin)) = named.or_else(set) {
         return named_library(&path, origin).map(Some);
     }
     let wheel = wheel(build)?;
-    let (name, hash) = wheel.files[0];
+    let (name, _) = wheel.files[0];
     let beside =
         std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
     if let Some(path) = beside {
         return named_library(&path, "the folder of the executable").map(Some);
     }
-    let path = cache_folder()?.join(wheel.folder()).join(name);
+    let folder = cache_folder()?.join(wheel.folder());
+    let path = folder.join(name);
     if !path.is_file() {
         return Ok(None);
     }
-    let pinned = sha256_of(&path)? == hash;
-    Ok(Some(Found { path, origin: CACHE, pinned }))
+    Ok(Some(Found { path, origin: CACHE, pinned: unharmed(wheel, &folder)? }))
 }
 
 /// Looks for the library, tries one that is not pinned in a child process, and fetches one where there is none.
 pub fn locate(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Result<PathBuf> {
     match find(setting, build)? {
-        Some(found) if found.pinned => return Ok(found.path),
+        Some(found) if found.pinned => {
+            if let (CACHE, Some(folder)) = (found.origin, found.path.parent()) {
+                note_checked(wheel(build)?, folder);
+            }
+            return Ok(found.path);
+        }
         Some(found) if found.origin != CACHE => return tried(found),
         Some(damaged) => note(&format!("`{}` is damaged and is fetched again", damaged.path.display())),
         None => {}

@@ -1,7 +1,10 @@
 //! Sessions on their threads. In: batches from any number of askers through one bounded channel. Out: each batch with its
 //! logits, back to the asker that sent it, in parts where the device's memory is too small for it whole. It may not drop or join
 //! batches, and holds one batch per session in wait.
+//!
+//! A batch's tensors are made on the asker's thread, while the session computes the batch before it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,19 +16,21 @@ use tracing::trace_span;
 use super::library::Library;
 use super::session::{Session, SessionOptions};
 use crate::error::{Error, Result};
-use crate::mrc::batch::QueryBatch;
+use crate::mrc::batch::{BatchInputs, QueryBatch};
 use crate::mrc::decode::Logits;
+use crate::mrc::tokens::said;
 
 /// A batch on its way to a session.
 struct Request {
     batch: QueryBatch,
+    inputs: BatchInputs,
     reply: Sender<Result<Answered>>,
 }
 
 /// A batch with its answer.
 #[derive(Debug)]
 pub struct Answered {
-    /// The batch as it was sent.
+    /// The batch as it was sent, or a part of it: all parts together are the batch.
     pub batch: QueryBatch,
     /// What the graph says.
     pub logits: Logits,
@@ -34,7 +39,7 @@ pub struct Answered {
 /// What sessions have done; read at any time.
 #[derive(Debug, Default)]
 pub struct PoolCounters {
-    /// Batches answered.
+    /// Batches answered; of one that was halved, each part.
     pub batches: AtomicU64,
     /// Tokens computed that were not padding.
     pub real_tokens: AtomicU64,
@@ -42,6 +47,8 @@ pub struct PoolCounters {
     pub padded_tokens: AtomicU64,
     /// How often a batch was halved because the device's memory was full.
     pub halved: AtomicU64,
+    /// How often a batch was halved untried, because a smaller one had been too large.
+    pub cut: AtomicU64,
     /// Time inside the session, in nanoseconds, all sessions together.
     pub nanoseconds: AtomicU64,
 }
@@ -49,7 +56,8 @@ pub struct PoolCounters {
 impl PoolCounters {
     /// Forgets what was done so far.
     pub fn clear(&self) {
-        for counter in [&self.batches, &self.real_tokens, &self.padded_tokens, &self.halved, &self.nanoseconds] {
+        let Self { batches, real_tokens, padded_tokens, halved, cut, nanoseconds } = self;
+        for counter in [batches, real_tokens, padded_tokens, halved, cut, nanoseconds] {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -98,7 +106,8 @@ impl SessionPool {
     /// Hands a batch to the next free session; blocks while all are busy and one batch each is waiting. The answer goes
     /// to `reply`.
     pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
-        self.requests.send(Request { batch, reply: reply.clone() }).map_err(|_| gone())
+        let inputs = batch.inputs();
+        self.requests.send(Request { batch, inputs, reply: reply.clone() }).map_err(|_| gone())
     }
 
     /// Has a batch answered and waits for it: how long that took.
@@ -127,29 +136,32 @@ fn gone() -> Error {
 
 /// What answers batches: a session, or in tests something that fails as a full device does.
 trait Answer {
-    fn answer(&mut self, batch: &QueryBatch, boundary: f32) -> Result<Logits>;
+    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits>;
 }
 
 impl Answer for Session {
-    fn answer(&mut self, batch: &QueryBatch, boundary: f32) -> Result<Logits> {
-        Self::answer(self, batch, boundary)
+    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits> {
+        self.answer_inputs(inputs, boundary)
     }
 }
 
 fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, counters: &PoolCounters) {
     // The padded tokens that fit the device's memory, as far as is known.
     let mut fits = usize::MAX;
-    for Request { batch, reply } in incoming {
-        let mut parts = vec![batch];
-        while let Some(batch) = parts.pop() {
+    for Request { batch, inputs, reply } in incoming {
+        let mut parts = vec![(batch, Some(inputs))];
+        while let Some((batch, inputs)) = parts.pop() {
             let (divisible, padded) = (batch.queries.len() > 1, batch.padded_tokens());
             if divisible && padded > fits {
-                parts.extend(batch.halves());
+                counters.cut.fetch_add(1, Ordering::Relaxed);
+                parts.extend(batch.halves().map(|half| (half, None)));
                 continue;
             }
             let started = Instant::now();
             let span = trace_span!("infer", queries = batch.queries.len(), tokens = padded);
-            let result = span.in_scope(|| session.answer(&batch, boundary));
+            let inputs = inputs.unwrap_or_else(|| batch.inputs());
+            let result = span.in_scope(|| guarded(|| session.answer(&inputs, boundary)));
+            drop(inputs);
             let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
             match result {
@@ -160,12 +172,14 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                         padded_tokens = padded,
                         "the device's memory is full: batches are halved from here on"
                     );
-                    parts.extend(batch.halves());
+                    parts.extend(batch.halves().map(|half| (half, None)));
                 }
                 result => {
-                    counters.batches.fetch_add(1, Ordering::Relaxed);
-                    counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
-                    counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
+                    if result.is_ok() {
+                        counters.batches.fetch_add(1, Ordering::Relaxed);
+                        counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
+                        counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
+                    }
                     // An asker that is gone (its query was cancelled) wants no answer.
                     let _ = reply.send(result.map(|logits| Answered { batch, logits }));
                 }
@@ -174,11 +188,20 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
     }
 }
 
-/// Whether ONNX Runtime or CUDA said that an allocation failed.
+/// Asks, and makes an error of a panic: an asker whose thread was lost to one would take what it has for all there is.
+fn guarded(ask: impl FnOnce() -> Result<Logits>) -> Result<Logits> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+        Err(Error::Inference { doing: "answer a batch".into(), source: said(&*panic).to_owned().into() })
+    })
+}
+
+/// Whether ONNX Runtime, CUDA, cuBLAS or cuDNN said that an allocation failed.
 fn out_of_memory(error: &Error) -> bool {
     let text = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     let text: String = text.map(|error| error.to_string().to_lowercase()).collect();
-    ["out of memory", "failed to allocate", "bfcarena", "bad_alloc"].iter().any(|words| text.contains(words))
+    ["out of memory", "failed to allocate", "bfcarena", "bad_alloc", "alloc_failed", "allocation_failed"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 #[cfg(test)]
@@ -190,8 +213,8 @@ mod tests {
     struct Small;
 
     impl Answer for Small {
-        fn answer(&mut self, batch: &QueryBatch, _: f32) -> Result<Logits> {
-            if batch.queries.len() > 8 {
+        fn answer(&mut self, inputs: &BatchInputs, _: f32) -> Result<Logits> {
+            if inputs.rows > 8 {
                 let source = "BFCArena: Failed to allocate memory for requested buffer of size 7".into();
                 return Err(Error::Inference { doing: "answer a batch".into(), source });
             }
@@ -206,8 +229,9 @@ mod tests {
         let (reply, answers) = bounded(64);
         let texts = vec!["new york".to_owned(); 30];
         for document in [0, 1] {
-            let queries = queries(&texts)[document * 30..][..30].to_vec();
-            requests.send(Request { batch: QueryBatch { queries }, reply: reply.clone() }).unwrap();
+            let batch = QueryBatch { queries: queries(&texts)[document * 30..][..30].to_vec() };
+            let inputs = batch.inputs();
+            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
         }
         drop((requests, reply));
         serve(Small, 0.0, &incoming, &counters);
@@ -217,5 +241,49 @@ mod tests {
         assert_eq!(seen, (0..60).map(|query| query / 2).collect::<Vec<_>>());
         // 30 → 15 → 8: two failures, and none in the second batch.
         assert_eq!(counters.halved.load(Ordering::Relaxed), 2);
+        assert!(counters.cut.load(Ordering::Relaxed) > 1);
+    }
+
+    /// A session whose graph breaks its contract in a way that nobody thought of.
+    struct Panicking(bool);
+
+    impl Answer for Panicking {
+        fn answer(&mut self, _: &BatchInputs, _: f32) -> Result<Logits> {
+            assert!(!std::mem::take(&mut self.0), "no shape at all");
+            Ok(Logits::default())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_answer_and_the_thread_goes_on() {
+        let counters = PoolCounters::default();
+        let (requests, incoming) = bounded(2);
+        let (reply, answers) = bounded(2);
+        for _ in 0..2 {
+            let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
+            let inputs = batch.inputs();
+            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
+        }
+        drop((requests, reply));
+        serve(Panicking(true), 0.0, &incoming, &counters);
+        let error = answers.recv().unwrap().unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("no shape at all"), "{error}");
+        assert!(answers.recv().unwrap().is_ok());
+        assert_eq!(counters.batches.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn cuda_says_in_several_ways_that_its_memory_is_full() {
+        let full =
+            |text: &str| out_of_memory(&Error::Inference { doing: "answer a batch".into(), source: text.into() });
+        for text in [
+            "CUDA failure 2: out of memory ; GPU=0",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+            "CUDNN failure 2: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
+            "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0",
+        ] {
+            assert!(full(text), "{text}");
+        }
+        assert!(!full("CUDA failure 700: an illegal memory access was encountered"));
     }
 }

@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::model::pickle::{Id, Pickle, Value};
-use crate::model::weights::Tensor;
+use crate::model::weights::{Floats, Tensor};
 
 /// Reads every float tensor of a state dictionary (or of the `state_dict` inside a training checkpoint). The error says
 /// what is wrong with the file.
@@ -77,47 +76,21 @@ impl<'a> Archive<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Float,
-    Double,
-    Half,
-    Bfloat,
-}
-
-impl Kind {
-    fn of(storage: &str) -> Option<Self> {
-        match storage {
-            "FloatStorage" => Some(Self::Float),
-            "DoubleStorage" => Some(Self::Double),
-            "HalfStorage" => Some(Self::Half),
-            "BFloat16Storage" => Some(Self::Bfloat),
-            _ => None,
-        }
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::Float => 4,
-            Self::Double => 8,
-            Self::Half | Self::Bfloat => 2,
-        }
-    }
-
-    fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        match self {
-            Self::Float => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
-            Self::Double => bytes.as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk) as f32).collect(),
-            Self::Half => bytes.as_chunks().0.iter().map(|chunk| f16::from_le_bytes(*chunk).to_f32()).collect(),
-            Self::Bfloat => bytes.as_chunks().0.iter().map(|chunk| bf16::from_le_bytes(*chunk).to_f32()).collect(),
-        }
+/// What a storage of this class holds, if floats.
+fn kind(class: &str) -> Option<Floats> {
+    match class {
+        "FloatStorage" => Some(Floats::Float32),
+        "DoubleStorage" => Some(Floats::Float64),
+        "HalfStorage" => Some(Floats::Float16),
+        "BFloat16Storage" => Some(Floats::Bfloat16),
+        _ => None,
     }
 }
 
 /// A tensor as the pickle describes it: a strided view of a storage. `kind` is none for integers and truth values.
 struct View<'a> {
     key: &'a str,
-    kind: Option<Kind>,
+    kind: Option<Floats>,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -140,14 +113,14 @@ impl<'a> View<'a> {
         let sizes = |id: Id| pickle.elements(id).iter().map(|size| pickle.size(*size)).collect::<Option<Vec<_>>>();
         Some(Self {
             key: pickle.text(*key)?,
-            kind: Kind::of(class),
+            kind: kind(class),
             offset: pickle.size(*offset)?,
             shape: sizes(*shape)?,
             strides: sizes(*strides)?,
         })
     }
 
-    fn load(&self, kind: Kind, archive: &mut Archive<'_>, budget: &mut usize) -> Result<Tensor, String> {
+    fn load(&self, kind: Floats, archive: &mut Archive<'_>, budget: &mut usize) -> Result<Tensor, String> {
         let too_large = || format!("shape {:?} is larger than the file", self.shape);
         let count =
             self.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).ok_or_else(too_large)?;
@@ -283,8 +256,8 @@ pub(crate) mod tests {
     fn a_transposed_view_is_read_in_its_own_order() {
         let bytes = torch_save(&sample(), false);
         let mut archive = Archive::open(&bytes).expect("an archive");
-        let view = View { key: "0", kind: Some(Kind::Float), offset: 0, shape: vec![3, 2], strides: vec![1, 3] };
-        let tensor = view.load(Kind::Float, &mut archive, &mut 100).expect("a tensor");
+        let view = View { key: "0", kind: Some(Floats::Float32), offset: 0, shape: vec![3, 2], strides: vec![1, 3] };
+        let tensor = view.load(Floats::Float32, &mut archive, &mut 100).expect("a tensor");
         assert_eq!(tensor.values, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
@@ -293,8 +266,9 @@ pub(crate) mod tests {
         let bytes = torch_save(&sample(), false);
         let mut archive = Archive::open(&bytes).expect("an archive");
         let mut refuse = |shape: &[usize], strides: &[usize], offset| {
-            let view = View { key: "0", kind: Some(Kind::Float), offset, shape: shape.into(), strides: strides.into() };
-            view.load(Kind::Float, &mut archive, &mut 1000).expect_err("a refusal")
+            let kind = Some(Floats::Float32);
+            let view = View { key: "0", kind, offset, shape: shape.into(), strides: strides.into() };
+            view.load(Floats::Float32, &mut archive, &mut 1000).expect_err("a refusal")
         };
         assert_eq!(refuse(&[2, 3], &[3, 1], 1), "its storage has 24 bytes, expected 28");
         assert!(refuse(&[usize::MAX, 3], &[3, 1], 0).contains("larger than the file"));

@@ -2,10 +2,11 @@
 //! shared: a session belongs to the thread that runs it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{SessionInputValue, SessionOutputs};
-use ort::value::TensorRef;
+use ort::value::{TensorElementType, TensorRef};
 
 use super::device::Device;
 use super::library::{Build, Library};
@@ -42,9 +43,10 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Whether the operator multiplies by weights: those must not fall back to the CPU unseen.
+    /// Whether the operator multiplies by weights: those must not fall back to the CPU unseen. A part of the graph that
+    /// a provider took as a whole counts too: what is in it cannot be seen.
     pub fn has_weights(&self) -> bool {
-        let names = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization"];
+        let names = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "-EP-subgraph"];
         names.iter().any(|name| self.operator.contains(name))
     }
 }
@@ -65,6 +67,7 @@ impl Session {
         let builder = ort::session::Session::builder(library.environment()).map_err(|error| failed(error.into()))?;
         let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(refused)?;
         let builder = builder.with_intra_threads(options.threads).map_err(refused)?;
+        let builder = builder.with_memory_pattern(false).map_err(refused)?;
         let mut builder = builder.with_flush_to_zero().map_err(refused)?;
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile).map_err(refused)?;
@@ -106,17 +109,47 @@ impl Session {
                 "an MRC graph answers candidates (span_index [k, 3], span_logits [k]) or all pairs (span_logits [batch, tokens, tokens])",
             ));
         }
+        let index = inner.outputs().iter().find(|output| output.name() == "span_index").map(ort::value::Outlet::dtype);
+        if let Some(kind) = index.filter(|kind| kind.tensor_type() != Some(TensorElementType::Int64)) {
+            return Err(model_error(
+                format!("span_index is {kind}, expected int64 [k, 3]"),
+                "an MRC graph says the row, the start and the end of each candidate in whole numbers",
+            ));
+        }
         Ok(Self { inner, inputs, dense })
     }
 
-    /// Which provider computes each operator of the graph, found out by answering `batch` under ONNX Runtime's profiler.
+    /// Fails where an operator with weights is computed by another provider than the one that was asked for, found out
+    /// by answering `batch`.
+    pub fn stays_on_its_device(
+        library: &Library,
+        path: &Path,
+        options: SessionOptions,
+        batch: &QueryBatch,
+    ) -> Result<()> {
+        let placed = Self::placement(library, path, options, batch)?;
+        let wanted = options.build.provider();
+        let elsewhere = placed.iter().find(|one| one.has_weights() && one.provider != wanted);
+        elsewhere.map_or(Ok(()), |one| {
+            Err(Error::Device {
+                device: options.device.to_string(),
+                reason: format!("ONNX Runtime computes {} by {}, not by {wanted}", one.operator, one.provider),
+                hint: "this graph cannot run there as a whole: name another flavour, or say device = \"cpu\"".into(),
+            })
+        })
+    }
+
+    /// Which provider computes each operator of the graph, found out by answering `batch` under ONNX Runtime's
+    /// profiler. A profile without any operator that has weights tells nothing and is an error.
     pub fn placement(
         library: &Library,
         path: &Path,
         options: SessionOptions,
         batch: &QueryBatch,
     ) -> Result<Vec<Placement>> {
-        let prefix = std::env::temp_dir().join(format!("quarry-placement-{}", std::process::id()));
+        static PROFILES: AtomicUsize = AtomicUsize::new(0);
+        let number = PROFILES.fetch_add(1, Ordering::Relaxed);
+        let prefix = std::env::temp_dir().join(format!("quarry-placement-{}-{number}", std::process::id()));
         let mut session = Self::build(library, path, options, Some(&prefix))?;
         session.answer(batch, 0.0)?;
         let failed = |source: crate::error::Cause| Error::Inference { doing: "profile a graph".into(), source };
@@ -130,12 +163,20 @@ impl Session {
         let placement = |event: &serde_json::Value| {
             Some(Placement { operator: word(event, "op_name")?, provider: word(event, "provider")? })
         };
-        Ok(events.iter().filter_map(placement).collect())
+        let placed: Vec<Placement> = events.iter().filter_map(placement).collect();
+        if !placed.iter().any(Placement::has_weights) {
+            return Err(failed("its profile names no operator with weights".into()));
+        }
+        Ok(placed)
     }
 
     /// Answers a batch; `boundary` is the logit a start and an end must pass to be a candidate.
     pub fn answer(&mut self, batch: &QueryBatch, boundary: f32) -> Result<Logits> {
-        let inputs = batch.inputs();
+        self.answer_inputs(&batch.inputs(), boundary)
+    }
+
+    /// The same for a batch whose tensors are made.
+    pub fn answer_inputs(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits> {
         let failed = |error: ort::Error| Error::Inference {
             doing: format!("answer a batch of {} queries of {} tokens", inputs.rows, inputs.tokens),
             source: error.into(),
@@ -162,10 +203,10 @@ impl Session {
         let end = floats(&outputs, "end_logits", size)?;
         if self.dense {
             let pairs = floats(&outputs, "span_logits", size * inputs.tokens)?;
-            return Ok(candidates(&inputs, start, end, &pairs, boundary));
+            return Ok(candidates(inputs, start, end, &pairs, boundary));
         }
         let index = &outputs["span_index"];
-        let found = index.shape().first().copied().unwrap_or(0).max(0) as usize;
+        let found = index.dtype().tensor_shape().and_then(|shape| shape.first().copied()).unwrap_or(0).max(0) as usize;
         let span = floats(&outputs, "span_logits", found)?;
         let span_index = if found == 0 {
             Vec::new()
@@ -187,7 +228,7 @@ fn contract(what: String) -> Error {
     Error::Inference { doing: "keep the graph's contract".into(), source: what.into() }
 }
 
-/// An output's values, all of them finite and as many as the contract says.
+/// An output's values: as many as the contract says, none of them NaN or +Inf. (-Inf is how a graph may say never.)
 fn floats(outputs: &SessionOutputs<'_>, name: &str, expected: usize) -> Result<Vec<f32>> {
     let output = &outputs[name];
     if expected == 0 {
@@ -197,8 +238,9 @@ fn floats(outputs: &SessionOutputs<'_>, name: &str, expected: usize) -> Result<V
     if values.len() != expected {
         return Err(contract(format!("{name} has shape {shape:?}, expected {expected} values")));
     }
-    if let Some(position) = values.iter().position(|value| value.is_nan()) {
-        return Err(contract(format!("{name} is not a number at {position} of {shape:?}")));
+    let none = |value: &f32| value.is_nan() || (value.is_infinite() && value.is_sign_positive());
+    if let Some(position) = values.iter().position(none) {
+        return Err(contract(format!("{name} has {} at {position} of {shape:?}", values[position])));
     }
     Ok(values.to_vec())
 }

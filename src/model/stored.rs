@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use half::{bf16, f16};
+use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View, serialize};
 use serde::{Deserialize, Serialize};
 
-use crate::model::weights::{Tensor, Weights};
+use crate::model::weights::{Floats, Tensor, Weights};
 
 /// How the tensors of a model are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,14 +134,14 @@ fn half_bytes(values: &[f32]) -> Result<Vec<u8>, f32> {
 
 /// A view's values, or `None` where they are not floats.
 fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    Some(match view.dtype() {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
-        Dtype::F64 => bytes.as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk) as f32).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|chunk| f16::from_le_bytes(*chunk).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|chunk| bf16::from_le_bytes(*chunk).to_f32()).collect(),
+    let kind = match view.dtype() {
+        Dtype::F32 => Floats::Float32,
+        Dtype::F64 => Floats::Float64,
+        Dtype::F16 => Floats::Float16,
+        Dtype::BF16 => Floats::Bfloat16,
         _ => return None,
-    })
+    };
+    Some(kind.decode(view.data()))
 }
 
 struct Stored {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use half::{bf16, f16};
+
 use crate::model::config::BertConfig;
 
 /// A dense float32 tensor in row-major order.
@@ -23,6 +25,36 @@ impl Tensor {
     /// The rows of a matrix (a vector is one row).
     pub fn rows(&self) -> std::slice::Chunks<'_, f32> {
         self.values.chunks(self.columns().max(1))
+    }
+}
+
+/// How a file stores floats, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Floats {
+    Float32,
+    Float64,
+    Float16,
+    Bfloat16,
+}
+
+impl Floats {
+    /// Bytes of one.
+    pub(super) const fn size(self) -> usize {
+        match self {
+            Self::Float32 => 4,
+            Self::Float64 => 8,
+            Self::Float16 | Self::Bfloat16 => 2,
+        }
+    }
+
+    /// The values in `bytes`; what is left at its end is none.
+    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::Float32 => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
+            Self::Float64 => bytes.as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk) as f32).collect(),
+            Self::Float16 => bytes.as_chunks().0.iter().map(|chunk| f16::from_le_bytes(*chunk).to_f32()).collect(),
+            Self::Bfloat16 => bytes.as_chunks().0.iter().map(|chunk| bf16::from_le_bytes(*chunk).to_f32()).collect(),
+        }
     }
 }
 

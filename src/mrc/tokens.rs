@@ -4,6 +4,7 @@
 //! A text is cut into segments of at most [`SEGMENT_BYTES`] at white space, where no tokenizer joins what it separates, so
 //! memory does not grow with the document and no text is ever truncated.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
@@ -108,6 +109,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The largest id that it can give.
+    pub fn largest_id(&self) -> u32 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
     /// The ids of a short text such as a question, without special tokens.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Reject> {
         Ok(self.encode(text)?.get_ids().to_vec())
@@ -153,11 +159,14 @@ pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
 
 /// Asks the library, which panics over some files that are JSON but make no sense (a prefix longer than a word of its own model).
 fn guarded<T>(ask: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        Err(format!("the tokenizers library stopped at it: {text}").into())
-    })
+    catch_unwind(AssertUnwindSafe(ask))
+        .unwrap_or_else(|panic| Err(format!("the tokenizers library stopped at it: {}", said(&*panic)).into()))
+}
+
+/// What a panic says of itself.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }
 
 impl FromStr for Words {

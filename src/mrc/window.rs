@@ -1,5 +1,6 @@
-//! Tokens → [`Window`]s that fit the encoder. In: a document's text, read segment by segment. Out: token ranges that cover
-//! every token, overlap their neighbours, and know which places are theirs. It may not hold more than two windows of tokens.
+//! Tokens → [`Window`]s that fit the encoder. In: a document's text, read segment by segment. Out: token ranges that
+//! cover every token, overlap their neighbours, and know which places are theirs. It may not hold more tokens than two
+//! windows' and one segment's.
 //!
 //! Windows end and begin at sentence boundaries (Unicode Standard Annex 29, which breaks at line ends too) where one is near, else
 //! between words, else between wordpieces. At most two windows share a place, so ownership needs only the neighbours.
@@ -75,9 +76,10 @@ pub struct Windows<'text> {
     rule: WindowRule,
     text: &'text str,
     segments: Box<dyn Iterator<Item = ByteSpan> + Send + 'text>,
-    /// Tokens from `offset` on that no finished window has left behind.
+    /// Tokens from `offset` on; no window to come has any before `left`.
     buffer: Vec<Token>,
     offset: usize,
+    left: usize,
     exhausted: bool,
     counts: TokenCounts,
     index: usize,
@@ -95,6 +97,7 @@ impl<'text> Windows<'text> {
             segments: Box::new(segments(document.text)),
             buffer: Vec::new(),
             offset: 0,
+            left: 0,
             exhausted: false,
             counts: TokenCounts::default(),
             index: 0,
@@ -119,6 +122,8 @@ impl<'text> Windows<'text> {
             self.counts.tokens += found.tokens.len();
             self.counts.unknown += found.unknown;
             self.counts.words_cut += found.words_cut;
+            self.buffer.drain(..self.left - self.offset);
+            self.offset = self.left;
             self.buffer.extend(found.tokens);
         }
         Ok(())
@@ -203,8 +208,7 @@ impl<'text> Windows<'text> {
         let tokens = self.buffer[from..from + current.len()].to_vec();
         let window = Window { index: self.index, span: current, tokens, previous: self.previous, next };
         if let Some(next) = next {
-            self.buffer.drain(..next.start - self.offset);
-            self.offset = next.start;
+            self.left = next.start;
         }
         self.previous = Some(current);
         self.current = next;

@@ -8,9 +8,9 @@
 
 use super::ReadOptions;
 use super::chars::CharIndex;
-use super::corpus::{Corpus, Document, Kind, Mention, Place};
+use super::corpus::{Broken, Corpus, Document, Kind, Mention, Place};
 use super::files::InputFile;
-use super::xml::{Broken, Piece, Pieces, Tag, resolve};
+use super::xml::{Piece, Pieces, Tag, resolve};
 use crate::cli::Labels;
 use crate::error::{Error, Result};
 use crate::mrc::span::CharSpan;
@@ -28,7 +28,6 @@ const TEXT: &str = ".sgm";
 #[derive(Debug, Default)]
 struct Annotations {
     id: Option<String>,
-    line: usize,
     mentions: Vec<Mention>,
 }
 
@@ -47,7 +46,7 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     let sgm = match beside.text(corpus) {
         Ok(Some(sgm)) => sgm,
         Ok(None) => return Ok(()),
-        Err(Error::Read { .. }) => {
+        Err(error) if is_missing(&error) => {
             let reason = format!("there is no `{}` beside it", beside.path.display());
             return corpus.unreadable(file, Place::Line(1), reason);
         }
@@ -62,13 +61,19 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     let document = Document {
         id,
         source: beside.name,
-        place: Place::Line(annotations.line),
+        place: Place::Line(1),
         text,
         sentences: Vec::new(),
         kind: Kind::Document,
         mentions,
     };
     corpus.push(file, document)
+}
+
+/// Whether a file could not be read because there is none.
+fn is_missing(error: &Error) -> bool {
+    let Error::Read { source, .. } = error else { return false };
+    source.downcast_ref::<std::io::Error>().is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// How many mentions stand in `text` where they say.
@@ -139,7 +144,7 @@ fn annotations(xml: &str, labels: Labels) -> Result<Annotations, Broken> {
         let (line, piece) = next?;
         match piece {
             Piece::Open(tag) => match tag.name.as_str() {
-                "document" => (found.id, found.line) = (tag.get("DOCID").map(str::to_owned), line),
+                "document" => found.id = tag.get("DOCID").map(str::to_owned),
                 "entity" => entity = Some(tag),
                 "entity_mention" if entity.is_some() => mention = Some((line, Vec::new())),
                 "extent" | "head" if mention.is_some() => part = Some(tag.name),
@@ -206,11 +211,35 @@ fn labelled(entity: &Tag, line: usize, parts: &[Part], labels: Labels) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::OnError;
 
     #[test]
     fn only_tags_are_taken_out() {
         let sgm = "<DOC>\r\n<QUOTE PREVIOUSPOST=\"a > b\nc\">3 < 4 & <b>x</b>\n</DOC>\n";
         assert_eq!(without_tags(sgm), "\n3 < 4 & x\n\n");
         assert_eq!(without_tags("<a \"x>y"), "y", "a lone quotation mark does not swallow the file");
+    }
+
+    #[test]
+    fn only_a_text_that_is_not_there_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.apf.xml");
+        std::fs::write(&path, "<source_file>\n<document DOCID=\"d\">\n</document>\n</source_file>").unwrap();
+        let file = InputFile { path, name: "a.apf.xml".into() };
+        let mut corpus = Corpus::new(OnError::Skip, "", None);
+        read(&file, &ReadOptions::default(), &mut corpus).unwrap();
+        assert!(corpus.problems[0].reason.ends_with("a.sgm` beside it"), "{:?}", corpus.problems);
+        // A folder is there, but cannot be read as a file.
+        std::fs::create_dir(folder.path().join("a.sgm")).unwrap();
+        assert!(matches!(read(&file, &ReadOptions::default(), &mut corpus), Err(Error::Read { .. })));
+        std::fs::remove_dir(folder.path().join("a.sgm")).unwrap();
+        std::fs::write(folder.path().join("a.sgm"), "<DOC>Ada</DOC>").unwrap();
+        read(&file, &ReadOptions::default(), &mut corpus).unwrap();
+        let document = corpus.into_documents().remove(0);
+        assert_eq!(
+            (document.source.as_str(), document.place),
+            ("a.sgm", Place::Line(1)),
+            "a line of the file it names"
+        );
     }
 }

@@ -91,6 +91,5 @@ fn push(
             mentions.push(mention(one, subtype));
         }
     }
-    document.text(text, mentions);
-    Ok(())
+    document.text(text, mentions, file, corpus)
 }

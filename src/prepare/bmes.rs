@@ -6,7 +6,6 @@ use super::corpus::{Corpus, Kind, Place};
 use super::files::InputFile;
 use super::sentences::{Assembler, TokenSentence};
 use super::tags::{Detector, decode};
-use crate::cli::Scheme;
 use crate::error::Result;
 
 /// What a broken file is told.
@@ -35,7 +34,7 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         detector.see(tags.iter().copied());
         lines.push((place, tokens, tags));
     }
-    let scheme = if options.scheme == Scheme::Auto { detector.scheme() } else { options.scheme };
+    let scheme = detector.or(options.scheme);
     let mut document = Assembler::new(file.name.clone(), file, Place::Line(1), Kind::File);
     for (place, tokens, tags) in lines {
         match decode(&tags, scheme) {

@@ -1,5 +1,7 @@
-//! Code points ↔ bytes. In: a text. Out: what a span of code points covers. It may not know what a span is for.
+//! Code points ↔ bytes. In: a text. Out: what a span of code points covers, and where words stand. It may not know what
+//! a span is for.
 
+use super::corpus::short;
 use crate::mrc::span::{ByteSpan, CharSpan};
 
 /// Code points → bytes of one text.
@@ -40,6 +42,31 @@ impl CharIndex {
     }
 }
 
+/// Walks through a text from word to word.
+pub(super) struct Walk<'text> {
+    rest: &'text str,
+    chars: usize,
+}
+
+impl<'text> Walk<'text> {
+    /// Begins at the beginning of `text`.
+    pub(super) fn new(text: &'text str) -> Self {
+        Self { rest: text, chars: 0 }
+    }
+
+    /// Where `word` stands: behind the last one, with nothing but white space between them.
+    pub(super) fn word(&mut self, word: &str) -> Result<CharSpan, String> {
+        let gap = self.rest.find(word).filter(|&gap| self.rest[..gap].trim().is_empty());
+        let gap = gap.ok_or_else(|| {
+            format!("token `{word}` is not in the text where it belongs, before `{}`", short(self.rest.trim_start()))
+        })?;
+        let start = self.chars + self.rest[..gap].chars().count();
+        self.chars = start + word.chars().count();
+        self.rest = &self.rest[gap + word.len()..];
+        Ok(CharSpan::new(start, self.chars))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +79,14 @@ mod tests {
         assert_eq!(index.slice(text, CharSpan::new(1, 3)), Some("é𝄞"));
         assert_eq!(index.slice(text, CharSpan::new(3, 5)), None);
         assert_eq!([0, 1, 3, 7, 8].map(|byte| index.char_at(byte)), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn words_lie_one_behind_the_other_and_no_letter_between_them() {
+        let mut walk = Walk::new("Zoë's  Ada\n, not Bo");
+        let places = ["Zoë", "'s", "Ada", "\n", ","].map(|word| walk.word(word).unwrap());
+        let expected = [(0, 3), (3, 5), (7, 10), (10, 11), (11, 12)];
+        assert_eq!(places, expected.map(|(start, end)| CharSpan::new(start, end)));
+        assert_eq!(walk.word("Bo"), Err("token `Bo` is not in the text where it belongs, before `not Bo`".into()));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::ReadOptions;
-use super::corpus::{Corpus, Kind, Place, short};
+use super::corpus::{Broken, Corpus, Kind, Place, short};
 use super::files::InputFile;
 use super::sentences::{Assembler, TokenSentence};
 use super::tags::{Detector, decode, is_tag, label};
@@ -38,11 +38,9 @@ pub(super) const ENDINGS: &[&str] = &[
 /// What begins the line that parts documents.
 const START: &str = "-DOCSTART";
 
-/// Types of syntactic chunks (CoNLL-2000); a column with no others holds chunks, not entities.
-const CHUNKS: [&str; 12] = ["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP"];
-
-/// What is wrong with a file, and in which line.
-type Broken = (usize, String);
+/// Types of syntactic chunks (CoNLL-2000, and CoNLL-2003's German); a column with no others holds chunks, not entities.
+const CHUNKS: [&str; 15] =
+    ["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "NC", "VC", "PC"];
 
 /// The lines of a sentence: each with its number and fields.
 type Rows<'text> = Vec<(usize, Vec<&'text str>)>;
@@ -73,6 +71,11 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         Ok(layout) => layout,
         Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
     };
+    if options.tags.is_empty() && layout.layers.len() > 1 {
+        let columns: Vec<String> = layout.layers.iter().map(|layer| (layer + 1).to_string()).collect();
+        let columns = columns.join(", ");
+        corpus.note(file, Place::Line(1), format!("files whose tag columns {columns} are all read (`--tags` chooses)"));
+    }
     for (line, reason) in broken {
         corpus.problem(file, Place::Line(line), reason)?;
     }
@@ -174,8 +177,7 @@ fn layout(blocks: &[Block<'_>], options: &ReadOptions) -> Result<Result<Layout, 
             }
         }
     }
-    let scheme = if options.scheme == Scheme::Auto { detector.scheme() } else { options.scheme };
-    Ok(Ok(Layout { tokens, layers, scheme }))
+    Ok(Ok(Layout { tokens, layers, scheme: detector.or(options.scheme) }))
 }
 
 fn no_tags(found: &str) -> String {

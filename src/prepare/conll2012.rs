@@ -5,7 +5,7 @@
 //! names may lie inside others.
 
 use super::ReadOptions;
-use super::corpus::{Corpus, Kind, Place, short};
+use super::corpus::{Broken, Corpus, Kind, Place, short};
 use super::files::InputFile;
 use super::ontonotes::plain_token;
 use super::sentences::{Assembler, TokenSentence};
@@ -15,7 +15,7 @@ use crate::mrc::span::TokenSpan;
 /// What a broken file is told.
 pub(super) const EXPECTED: &str = "CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns a token: the fourth is the word, the eleventh the names";
 /// How files are known in a folder.
-pub(super) const ENDINGS: &[&str] = &["_conll", ".conll"];
+pub(super) const ENDINGS: &[&str] = &["gold_conll", ".conll"];
 
 const WORD: usize = 3;
 const NAMES: usize = 10;
@@ -98,7 +98,7 @@ fn add(
 }
 
 /// The names of a sentence, by their brackets.
-fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, (usize, String)> {
+fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, Broken> {
     let (mut open, mut found) = (Vec::new(), Vec::new());
     for (index, (line, fields)) in rows.iter().enumerate() {
         let wrong = |why: &str| (*line, format!("{why}, found `{}`", fields[NAMES]));
@@ -131,7 +131,7 @@ fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, (us
 mod tests {
     use super::*;
 
-    fn names(column: &str) -> Result<Vec<(TokenSpan, String)>, (usize, String)> {
+    fn names(column: &str) -> Result<Vec<(TokenSpan, String)>, Broken> {
         let row = |(index, names): (usize, &'static str)| {
             let mut fields = vec!["-"; COLUMNS];
             fields[NAMES] = names;

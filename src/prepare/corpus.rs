@@ -101,6 +101,9 @@ pub(super) struct Document {
     pub(super) mentions: Vec<Mention>,
 }
 
+/// What is wrong with a file, and in which line.
+pub(super) type Broken = (usize, String);
+
 /// Something that is wrong with the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -130,10 +133,16 @@ pub(super) struct Note {
 /// The corpus as far as it is read.
 pub(super) struct Corpus {
     documents: Vec<Option<Document>>,
+    /// Where the last document of each id is.
     places: HashMap<String, usize>,
+    /// Files that share ids with others.
+    shared: BTreeSet<String>,
+    /// Whether ids that files share are told apart by the files' names, as where each file counts its rows; otherwise
+    /// they are problems.
+    pub(super) qualify: bool,
     /// What was wrong and left out.
     pub(super) problems: Vec<Problem>,
-    /// Files of which nothing could be read.
+    /// Files that could not be read, or not to their end.
     pub(super) refused_files: usize,
     /// What was not wrong, by what it was.
     pub(super) notes: BTreeMap<String, Note>,
@@ -148,6 +157,8 @@ impl Corpus {
         Self {
             documents: Vec::new(),
             places: HashMap::new(),
+            shared: BTreeSet::new(),
+            qualify: false,
             problems: Vec::new(),
             refused_files: 0,
             notes: BTreeMap::new(),
@@ -157,9 +168,22 @@ impl Corpus {
         }
     }
 
-    /// The documents in the order in which they were read.
+    /// The documents in the order in which they were read; where files share ids, all of theirs begin with the file's
+    /// name.
     pub(super) fn into_documents(self) -> Vec<Document> {
-        self.documents.into_iter().flatten().collect()
+        let Self { documents, shared, .. } = self;
+        let stems: BTreeSet<&str> = shared.iter().map(|source| stem(source)).collect();
+        let telling = stems.len() == shared.len();
+        let mut documents: Vec<Document> = documents.into_iter().flatten().collect();
+        // Ids that a reader makes itself begin with the file's name already.
+        let common = |document: &&mut Document| {
+            shared.contains(&document.source) && !document.id.starts_with(document.source.as_str())
+        };
+        for document in documents.iter_mut().filter(common) {
+            let file = if telling { stem(&document.source) } else { document.source.as_str() };
+            document.id = format!("{file}/{}", document.id);
+        }
+        documents
     }
 
     /// Takes down that something is wrong; an error where that ends the work.
@@ -167,9 +191,14 @@ impl Corpus {
         self.refuse(Problem { path: file.path.clone(), place: place.to_string(), reason: reason.into() })
     }
 
-    /// Takes down that a whole file cannot be read.
+    /// Takes down that a file cannot be read, or no further than `place`: its documents before that are kept.
     pub(super) fn unreadable(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
         self.refused_files += 1;
+        let mut reason: String = reason.into();
+        let kept = self.documents.iter().flatten().filter(|document| document.source == file.name).count();
+        if kept > 0 && self.on_error == OnError::Skip {
+            reason = format!("{reason}; what follows is not read, the documents before it are kept: {kept}");
+        }
         self.problem(file, place, reason)
     }
 
@@ -191,8 +220,36 @@ impl Corpus {
             .or_insert_with(|| Note { count: 1, first: format!("{}, {place}", file.path.display()) });
     }
 
-    /// Adds a document; mentions that are not in its text are problems. A later document of the same id replaces the earlier.
+    /// Adds a document; mentions that are not in its text are problems. In a file a later document of the same id
+    /// replaces the earlier; `qualify` says what one of another file does.
     pub(super) fn push(&mut self, file: &InputFile, mut document: Document) -> Result<()> {
+        let earlier = self.places.get(&document.id).copied();
+        let other = earlier.and_then(|earlier| self.documents[earlier].as_ref()).map(|other| other.source.clone());
+        let other = other.filter(|other| *other != document.source);
+        match (other, earlier) {
+            (Some(other), _) if self.qualify => {
+                self.note(
+                    file,
+                    document.place,
+                    "documents whose id another file has too, told apart by the file's name",
+                );
+                self.shared.extend([other, document.source.clone()]);
+            }
+            (Some(other), Some(earlier)) => {
+                let id = &document.id;
+                let left = if self.on_error == OnError::Skip { "; that one is left out" } else { "" };
+                let reason = format!(
+                    "the id `{id}` is that of a document in `{other}` too, expected another in each file{left}"
+                );
+                self.problem(file, document.place, reason)?;
+                self.documents[earlier] = None;
+            }
+            (None, Some(earlier)) => {
+                self.note(file, document.place, "documents whose id was there before, the later kept");
+                self.documents[earlier] = None;
+            }
+            (_, None) => {}
+        }
         let mentions = std::mem::take(&mut document.mentions);
         let index = CharIndex::new(&document.text);
         let mut seen = BTreeSet::new();
@@ -216,13 +273,17 @@ impl Corpus {
         document
             .mentions
             .sort_by(|one, other| (by_place(one), &one.entity_type).cmp(&(by_place(other), &other.entity_type)));
-        let place = self.documents.len();
-        if let Some(earlier) = self.places.insert(document.id.clone(), place) {
-            self.note(file, document.place, "documents whose id was there before, the later kept");
-            self.documents[earlier] = None;
-        }
+        self.places.insert(document.id.clone(), self.documents.len());
         self.documents.push(Some(document));
         Ok(())
+    }
+}
+
+/// A file's name without its ending.
+fn stem(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if !ending.contains('/') && !stem.is_empty() => stem,
+        _ => name,
     }
 }
 
@@ -340,5 +401,54 @@ mod tests {
         assert_eq!(corpus.notes.len(), 1);
         let texts: Vec<String> = corpus.into_documents().into_iter().map(|document| document.text).collect();
         assert_eq!(texts, ["second"]);
+    }
+
+    /// Files whose documents are counted from 0 each; the last has no id of its own.
+    fn counted(corpus: &mut Corpus) -> Result<()> {
+        for (name, ids) in
+            [("a/test.json", &["0", "1"][..]), ("a/train.json", &["0", "a/train.json/1"][..]), ("b.json", &["2"][..])]
+        {
+            let file = InputFile { path: name.into(), name: name.into() };
+            for id in ids {
+                let text = format!("{id} of {name}");
+                corpus.push(&file, Document { id: (*id).into(), source: name.into(), ..document(&text, vec![]) })?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn documents_of_different_files_with_one_id_are_all_kept() {
+        let mut corpus = Corpus::new(OnError::Stop, "", None);
+        corpus.qualify = true;
+        counted(&mut corpus).unwrap();
+        assert_eq!(corpus.notes.values().map(|note| note.count).sum::<usize>(), 1);
+        let ids: Vec<String> = corpus.into_documents().into_iter().map(|document| document.id).collect();
+        assert_eq!(ids, ["a/test/0", "a/test/1", "a/train/0", "a/train.json/1", "2"]);
+    }
+
+    #[test]
+    fn one_id_in_different_files_is_a_problem_where_ids_mean_something() {
+        let error = counted(&mut Corpus::new(OnError::Stop, "", None)).unwrap_err().to_string();
+        assert!(
+            error.ends_with("the id `0` is that of a document in `a/test.json` too, expected another in each file"),
+            "{error}"
+        );
+        let mut corpus = Corpus::new(OnError::Skip, "", None);
+        counted(&mut corpus).unwrap();
+        assert!(corpus.problems[0].reason.ends_with("; that one is left out"), "{:?}", corpus.problems);
+        let texts: Vec<String> = corpus.into_documents().into_iter().map(|document| document.text).collect();
+        assert_eq!(texts[..2], ["1 of a/test.json", "0 of a/train.json"]);
+        assert_eq!(texts.len(), 4);
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_says_what_is_kept_of_it() {
+        let file = InputFile { path: "a.txt".into(), name: "a.txt".into() };
+        let mut corpus = Corpus::new(OnError::Skip, "", None);
+        corpus.push(&file, document("whole", vec![])).unwrap();
+        corpus.unreadable(&file, Place::Line(9), "`<b>` is never closed").unwrap();
+        let said = "`<b>` is never closed; what follows is not read, the documents before it are kept: 1";
+        assert_eq!((corpus.problems[0].reason.as_str(), corpus.refused_files), (said, 1));
     }
 }

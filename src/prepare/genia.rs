@@ -3,10 +3,10 @@
 //! things that do not stand there in one piece.
 
 use super::ReadOptions;
-use super::corpus::{Corpus, Kind, Mention, Place};
+use super::corpus::{Broken, Corpus, Kind, Mention, Place};
 use super::files::InputFile;
 use super::sentences::Assembler;
-use super::xml::{Broken, Piece, Pieces, Tag};
+use super::xml::{Piece, Pieces, Tag};
 use crate::cli::Labels;
 use crate::error::Result;
 use crate::mrc::span::CharSpan;
@@ -76,7 +76,7 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
                     }
                     document
                         .get_or_insert_with(|| Assembler::new(id.clone(), file, Place::Line(began), Kind::Document))
-                        .text(&sentence.text, sentence.mentions);
+                        .text(&sentence.text, sentence.mentions, file, corpus)?;
                 }
                 "article" => {
                     if let Some(document) = document.take().and_then(Assembler::finish) {

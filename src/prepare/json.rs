@@ -3,10 +3,8 @@
 
 use serde::de::DeserializeOwned;
 
+use super::corpus::Broken;
 use super::files::Lines;
-
-/// What is wrong with a file, and in which line.
-pub(super) type Broken = (usize, String);
 
 /// The items of the list that `text` is.
 pub(super) fn items(text: &str) -> Result<Vec<(usize, &str)>, Broken> {

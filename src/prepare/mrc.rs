@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::ReadOptions;
 use super::chars::CharIndex;
-use super::corpus::{Corpus, Kind, Place, short};
+use super::corpus::{Broken, Corpus, Kind, Place, short};
 use super::files::InputFile;
-use super::json::{Broken, items, parse};
+use super::json::{items, parse};
 use super::sentences::{Assembler, TokenSentence};
 use super::units::Row;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doc_id: Option<String>,
     #[serde(default)]
-    end_position: Vec<usize>,
+    end_position: Option<Vec<usize>>,
     #[serde(default)]
     entity_label: Option<String>,
     #[serde(default)]
@@ -46,7 +46,7 @@ struct Item {
     #[serde(default)]
     span_position: Option<Vec<String>>,
     #[serde(default)]
-    start_position: Vec<usize>,
+    start_position: Option<Vec<usize>>,
 }
 
 /// A sentence whose items are being collected.
@@ -144,8 +144,9 @@ fn label(item: &Item, schema: Option<&EntitySchema>) -> Result<String, String> {
 
 /// The mentions of an item, half-open.
 fn spans(item: &Item) -> Result<Vec<TokenSpan>, String> {
-    let (starts, ends) = (&item.start_position, &item.end_position);
+    let (starts, ends) = (item.start_position.as_deref(), item.end_position.as_deref());
     let Some(pairs) = &item.span_position else {
+        let (starts, ends) = (starts.unwrap_or_default(), ends.unwrap_or_default());
         if starts.len() != ends.len() {
             return Err(format!("{} starts but {} ends, and no `span_position`", starts.len(), ends.len()));
         }
@@ -156,7 +157,9 @@ fn spans(item: &Item) -> Result<Vec<TokenSpan>, String> {
             .collect());
     };
     let pairs = pairs.iter().map(|pair| pair_of(pair)).collect::<Result<Vec<_>, _>>()?;
-    let same = |positions: &[usize], side: fn(&(usize, usize)) -> usize| {
+    // Only what is there can be compared.
+    let same = |positions: Option<&[usize]>, side: fn(&(usize, usize)) -> usize| {
+        let Some(positions) = positions else { return true };
         let (mut one, mut other) = (positions.to_vec(), pairs.iter().map(side).collect::<Vec<_>>());
         one.sort_unstable();
         one.dedup();
@@ -201,13 +204,13 @@ pub(super) fn write(path: &Path, rows: &[Row], schema: &EntitySchema) -> Result<
             let item = Item {
                 context: context.clone(),
                 doc_id: Some(row.id.clone()),
-                end_position: spans.iter().map(|span| span.1).collect(),
+                end_position: Some(spans.iter().map(|span| span.1).collect()),
                 entity_label: Some(one.name.clone()),
                 impossible: spans.is_empty(),
                 qas_id: Some(format!("{number}.{}", index + 1)),
                 query: one.question.clone(),
                 span_position: Some(spans.iter().map(|(start, end)| format!("{start};{end}")).collect()),
-                start_position: spans.iter().map(|span| span.0).collect(),
+                start_position: Some(spans.iter().map(|span| span.0).collect()),
             };
             list.serialize_element(&item).map_err(broken)?;
         }
@@ -272,6 +275,12 @@ mod tests {
         assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]));
         let one = item(r#"{"context": "a b c", "start_position": [0, 1], "end_position": [1, 1]}"#);
         assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 2), TokenSpan::new(1, 2)]));
+        let one = item(r#"{"context": "a b c", "span_position": ["0;2", "1;1"]}"#);
+        assert_eq!(
+            spans(&one),
+            Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]),
+            "what is not there is not compared"
+        );
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": [0], "span_position": []}"#);
         assert!(spans(&one).is_err());
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": []}"#);

@@ -92,8 +92,7 @@ fn push(text: &str, tagged: &[Tagged], document: &mut Assembler, file: &InputFil
             Err(reason) => corpus.problem(file, one.place, reason)?,
         }
     }
-    document.text(text, mentions);
-    Ok(())
+    document.text(text, mentions, file, corpus)
 }
 
 /// The name a tag marks, without the characters that `S_OFF` and `E_OFF` leave out.

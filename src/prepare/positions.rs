@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::ReadOptions;
-use super::corpus::{Corpus, Kind, Place};
+use super::corpus::{Broken, Corpus, Kind, Place};
 use super::files::InputFile;
-use super::json::{Broken, items, parse};
+use super::json::{items, parse};
 use super::mrc::pair_of;
 use super::sentences::{Assembler, TokenSentence};
 use crate::error::Result;

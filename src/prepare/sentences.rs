@@ -66,17 +66,32 @@ impl Assembler {
         Ok(())
     }
 
-    /// Adds a sentence of text; the mentions count from its beginning.
-    pub(super) fn text(&mut self, text: &str, mentions: impl IntoIterator<Item = Mention>) {
+    /// Adds a sentence of text; the mentions count from its beginning, and one that reaches behind it is a problem.
+    pub(super) fn text(
+        &mut self,
+        text: &str,
+        mentions: impl IntoIterator<Item = Mention>,
+        file: &InputFile,
+        corpus: &mut Corpus,
+    ) -> Result<()> {
         let start = self.open();
         self.append(text);
+        let length = self.chars - start;
         let moved = |span: CharSpan| CharSpan::new(span.start.saturating_add(start), span.end.saturating_add(start));
-        self.document.mentions.extend(mentions.into_iter().map(|mention| Mention {
-            span: moved(mention.span),
-            head: mention.head.map(moved),
-            ..mention
-        }));
+        for mention in mentions {
+            let CharSpan { start: from, end: to, .. } = mention.span;
+            if to > length {
+                let name = &mention.entity_type;
+                let reason =
+                    format!("a mention of type {name} covers characters {from}..{to}, but the text has {length}");
+                corpus.problem(file, mention.place, reason)?;
+                continue;
+            }
+            let (span, head) = (moved(mention.span), mention.head.map(moved));
+            self.document.mentions.push(Mention { span, head, ..mention });
+        }
         self.close(start);
+        Ok(())
     }
 
     /// The document; none where no sentence came.
@@ -126,12 +141,17 @@ mod tests {
             reasons,
             ["a mention of type LOC covers tokens 1..3 of 2", "a mention of type LOC covers tokens 1..1 of 2"]
         );
-        document.text("O Rio", [Mention::new("LOC", CharSpan::new(2, 5), Place::Line(9))]);
+        let mentions =
+            [(2, 5), (2, 6)].map(|(start, end)| Mention::new("LOC", CharSpan::new(start, end), Place::Line(9)));
+        document.text("O Rio", mentions, &file, &mut corpus).unwrap();
+        let said = "a mention of type LOC covers characters 2..6, but the text has 5";
+        assert_eq!(corpus.problems.last().unwrap().reason, said, "also where another sentence follows");
+        document.text("e Zoë", [], &file, &mut corpus).unwrap();
         let document = document.finish().unwrap();
-        assert_eq!(document.text, "Zoë left .\nSão Paulo\nO Rio");
+        assert_eq!(document.text, "Zoë left .\nSão Paulo\nO Rio\ne Zoë");
         let spans: Vec<_> = document.mentions.iter().map(|mention| (mention.span.start, mention.span.end)).collect();
         assert_eq!(spans, [(11, 20), (23, 26)]);
         let sentences: Vec<_> = document.sentences.iter().map(|sentence| (sentence.start, sentence.end)).collect();
-        assert_eq!(sentences, [(0, 10), (11, 20), (21, 26)]);
+        assert_eq!(sentences, [(0, 10), (11, 20), (21, 26), (27, 32)]);
     }
 }

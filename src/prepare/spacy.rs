@@ -1,12 +1,13 @@
 //! spaCy's JSON → documents. In: a list of training documents (`paragraphs` of `sentences` of `tokens` with BILUO tags in `ner`), or
 //! of pairs `[text, {"entities": [[start, end, label]]}]`. Out: a document an item. It may not trust tokens: with a `raw` text they
-//! must be found in it.
+//! must be found in it, one behind the other.
 //!
 //! Formats: spaCy 2's JSON training format; the pairs of its examples, also under the key `annotations` of NER annotators.
 
 use serde_json::Value;
 
 use super::ReadOptions;
+use super::chars::Walk;
 use super::corpus::{Corpus, Kind, Mention, Place, short};
 use super::files::InputFile;
 use super::json::{items, parse};
@@ -43,7 +44,7 @@ pub(super) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
             Some(paragraphs) => {
                 paragraphs.iter().try_for_each(|one| paragraph(one, &mut document, *place, file, corpus))
             }
-            None => pair(item, &mut document, *place),
+            None => pair(item, &mut document, *place, file, corpus),
         };
         match added {
             Ok(()) => {}
@@ -63,7 +64,8 @@ pub(super) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
 /// An object with the pairs under `annotations`.
 fn annotations(text: &str) -> std::result::Result<Vec<(Place, Value)>, (usize, String)> {
     let value: Value = parse((1, text))?;
-    let pairs = value.get("annotations").and_then(Value::as_array).ok_or((1, "expected a list".to_owned()))?;
+    let pairs = value.get("annotations").and_then(Value::as_array);
+    let pairs = pairs.ok_or((1, "an object without a list under `annotations`".to_owned()))?;
     Ok(pairs
         .iter()
         .filter(|pair| !pair.is_null())
@@ -92,7 +94,13 @@ impl From<String> for Stop {
     }
 }
 
-fn pair(item: &Value, document: &mut Assembler, place: Place) -> std::result::Result<(), Stop> {
+fn pair(
+    item: &Value,
+    document: &mut Assembler,
+    place: Place,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> std::result::Result<(), Stop> {
     let wrong = || format!("`{}` is neither a document nor a pair", short(&item.to_string()));
     let (text, about) = match item {
         Value::Array(parts) => (parts.first(), parts.get(1)),
@@ -103,10 +111,13 @@ fn pair(item: &Value, document: &mut Assembler, place: Place) -> std::result::Re
     let mut mentions = Vec::new();
     for one in spans {
         let found = span(one)?;
-        let place_of = CharSpan::new(found.start, found.end);
-        mentions.extend(found.labels.into_iter().map(|label| Mention::new(label, place_of, place)));
+        let (start, end) =
+            found.place.ok_or_else(|| format!("`{}` counts tokens, and a pair has none", short(&one.to_string())))?;
+        let mention = Mention { surface: found.surface, ..Mention::new("", CharSpan::new(start, end), place) };
+        let labelled = |entity_type| Mention { entity_type, ..mention.clone() };
+        mentions.extend(found.labels.into_iter().map(labelled));
     }
-    document.text(text, mentions);
+    document.text(text, mentions, file, corpus)?;
     Ok(())
 }
 
@@ -141,7 +152,7 @@ fn paragraph(
         }
         return Ok(());
     };
-    document.text(raw, aligned(raw, &read, place)?);
+    document.text(raw, aligned(raw, &read, place)?, file, corpus)?;
     Ok(())
 }
 
@@ -150,23 +161,52 @@ type Tagged<'text> = (Vec<&'text str>, Vec<(TokenSpan, String)>);
 
 /// The mentions in the coordinates of the raw text, in which the tokens lie one behind the other.
 fn aligned(raw: &str, sentences: &[Tagged<'_>], place: Place) -> Result<Vec<Mention>, String> {
-    let (mut byte, mut chars, mut mentions) = (0, 0, Vec::new());
+    let (mut walk, mut mentions) = (Walk::new(raw), Vec::new());
     for (words, spans) in sentences {
-        let mut places = Vec::with_capacity(words.len());
-        for word in words {
-            let gap = raw[byte..]
-                .find(word)
-                .ok_or_else(|| format!("token `{word}` is not in the raw text where it belongs"))?;
-            chars += raw[byte..byte + gap].chars().count();
-            let start = chars;
-            chars += word.chars().count();
-            byte += gap + word.len();
-            places.push((start, chars));
-        }
+        let places = words.iter().map(|word| walk.word(word)).collect::<Result<Vec<_>, _>>()?;
         for (span, label) in spans {
-            let (start, end) = (places[span.start].0, places[span.end - 1].1);
+            let (start, end) = (places[span.start].start, places[span.end - 1].end);
             mentions.push(Mention::new(label.as_str(), CharSpan::new(start, end), place));
         }
     }
     Ok(mentions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::OnError;
+
+    /// What is wrong with a file of this text.
+    fn problems(text: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, text).unwrap();
+        let file = InputFile { path, name: "a.json".into() };
+        let mut corpus = Corpus::new(OnError::Skip, "", None);
+        read(&file, &ReadOptions::default(), &mut corpus).unwrap();
+        corpus.problems.into_iter().map(|problem| problem.reason).collect()
+    }
+
+    #[test]
+    fn letters_between_tokens_are_no_gap() {
+        let text = r#"[{"paragraphs": [{"raw": "Ada did not go", "sentences": [{"tokens":
+            [{"orth": "Ada", "ner": "U-PER"}, {"orth": "go", "ner": "O"}]}]}]}]"#;
+        assert_eq!(problems(text), ["token `go` is not in the text where it belongs, before `did not go`"]);
+    }
+
+    #[test]
+    fn the_words_of_a_pair_are_held_against_its_text() {
+        let pair =
+            |span: &str| problems(&format!(r#"[["Zoë met Ada", {{"entities": [{{{span}, "label": "PER"}}]}}]]"#));
+        assert_eq!(pair(r#""start": 8, "end": 11, "text": "Ada""#), [""; 0]);
+        let wrong = "a mention of type PER covers 7..10, which is ` Ad` in the text, expected `Ada`";
+        assert_eq!(pair(r#""start": 7, "end": 10, "text": "Ada""#), [wrong]);
+        assert!(pair(r#""start_token": 2, "end_token": 3"#)[0].ends_with("counts tokens, and a pair has none"));
+    }
+
+    #[test]
+    fn an_object_needs_its_pairs() {
+        assert_eq!(problems("{}"), ["an object without a list under `annotations`"]);
+    }
 }

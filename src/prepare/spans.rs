@@ -1,22 +1,23 @@
 //! Spans in JSON → mentions. In: `[start, end, label]` or an object with such keys. Out: a mention a label, or what was expected.
-//! It may not know whether the numbers count characters or tokens.
+//! It may not know whether `start` and `end` count characters or tokens; `start_token` and `end_token` count tokens.
 
 use serde_json::Value;
 
 use super::corpus::short;
+use crate::mrc::span::TokenSpan;
 
-const STARTS: [&str; 7] = ["start", "start_char", "start_offset", "begin", "start_token", "from", "start_position"];
-const ENDS: [&str; 6] = ["end", "end_char", "end_offset", "end_token", "to", "end_position"];
+const STARTS: [&str; 6] = ["start", "start_char", "start_offset", "begin", "from", "start_position"];
+const ENDS: [&str; 5] = ["end", "end_char", "end_offset", "to", "end_position"];
 const LABELS: [&str; 6] = ["type", "label", "labels", "entity_type", "types", "tag"];
 const SURFACES: [&str; 4] = ["text", "surface", "mention", "word"];
 
 /// A span with its labels: several where a set is fine-grained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Labelled {
-    /// The first position inside.
-    pub(super) start: usize,
-    /// The first position after it.
-    pub(super) end: usize,
+    /// The first position inside and the first after it; none where it is said in tokens only.
+    pub(super) place: Option<(usize, usize)>,
+    /// The same in tokens, where it is said so.
+    pub(super) tokens: Option<TokenSpan>,
     /// Its labels.
     pub(super) labels: Vec<String>,
     /// What it covers, where that is said.
@@ -44,12 +45,24 @@ pub(super) fn span(value: &Value) -> Result<Labelled, String> {
         }
         _ => return Err(wrong()),
     };
-    let (start, end) = (number(part(0, &STARTS))?, number(part(1, &ENDS))?);
-    if end < start {
-        return Err(format!("a mention of type {} ends at {end}, before it starts at {start}", labels.join(", ")));
+    let pair = |start: Option<&Value>, end: Option<&Value>| -> Result<Option<(usize, usize)>, String> {
+        if start.is_none() && end.is_none() {
+            return Ok(None);
+        }
+        let (start, end) = (number(start)?, number(end)?);
+        if end < start {
+            return Err(format!("a mention of type {} ends at {end}, before it starts at {start}", labels.join(", ")));
+        }
+        Ok(Some((start, end)))
+    };
+    let place = pair(part(0, &STARTS), part(1, &ENDS))?;
+    let tokens = pair(first(value, &["start_token"]), first(value, &["end_token"]))?;
+    if place.is_none() && tokens.is_none() {
+        return Err(wrong());
     }
+    let tokens = tokens.map(|(start, end)| TokenSpan::new(start, end));
     let surface = first(value, &SURFACES).and_then(Value::as_str).map(str::to_owned);
-    Ok(Labelled { start, end, labels, surface })
+    Ok(Labelled { place, tokens, labels, surface })
 }
 
 #[cfg(test)]
@@ -59,15 +72,22 @@ mod tests {
 
     #[test]
     fn spans_come_as_lists_and_as_objects() {
-        let expected = Labelled { start: 1, end: 3, labels: vec!["PER".into()], surface: None };
+        let expected = Labelled { place: Some((1, 3)), tokens: None, labels: vec!["PER".into()], surface: None };
         assert_eq!(span(&json!([1, 3, "PER"])), Ok(expected.clone()));
         assert_eq!(span(&json!({"start": 1, "end": 3, "type": "PER"})), Ok(expected.clone()));
         assert_eq!(span(&json!({"start_offset": 1, "end_offset": 3, "label": "PER", "id": 9})), Ok(expected.clone()));
         let fine = span(&json!({"start": 1, "end": 3, "labels": ["/person", "/person/artist"]})).unwrap();
         assert_eq!(fine.labels, ["/person", "/person/artist"]);
-        for wrong in
-            [json!([1, 3]), json!(["1", 3, "PER"]), json!({"start": 1, "end": 3}), json!([3, 1, "PER"]), json!(7)]
-        {
+        let in_tokens = span(&json!({"start_token": 1, "end_token": 3, "type": "PER"})).unwrap();
+        assert_eq!((in_tokens.place, in_tokens.tokens), (None, Some(TokenSpan::new(1, 3))));
+        for wrong in [
+            json!([1, 3]),
+            json!(["1", 3, "PER"]),
+            json!({"start": 1, "end": 3}),
+            json!({"start_char": 1, "end_token": 3, "type": "PER"}),
+            json!([3, 1, "PER"]),
+            json!(7),
+        ] {
             assert!(span(&wrong).is_err(), "{wrong}");
         }
     }

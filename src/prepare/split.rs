@@ -72,7 +72,7 @@ pub(super) fn split(rows: Vec<Row>, split: Option<&Split>) -> Result<Parts> {
     let mut parts: Vec<(String, Vec<Row>)> = names.into_iter().map(|name| (name.clone(), Vec::new())).collect();
     let mut unlisted = HashSet::new();
     for row in rows {
-        match places.get(&row.group).or_else(|| places.get(&row.id)) {
+        match places.get(&row.group) {
             Some(&part) => parts[part].1.push(row),
             None => _ = unlisted.insert(row.group),
         }
@@ -97,9 +97,11 @@ fn drawn(rows: &[Row], shares: &[(String, f64)]) -> HashMap<String, usize> {
     groups.into_values().enumerate().map(|(number, group)| (group.to_owned(), part(number))).collect()
 }
 
-/// Every listed id's part; an id that the corpus does not have, or that two lists have, is an error.
+/// Every listed id's part; an id that the corpus does not have, that is only a part of a document's, or that two lists
+/// have, is an error.
 fn listed(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, usize>> {
-    let known: HashSet<&str> = rows.iter().flat_map(|row| [row.group.as_str(), row.id.as_str()]).collect();
+    let known: HashSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
+    let inside: HashMap<&str, &str> = rows.iter().map(|row| (row.id.as_str(), row.group.as_str())).collect();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (part, (_, path)) in lists.iter().enumerate() {
         let text = std::fs::read_to_string(path)
@@ -115,7 +117,12 @@ fn listed(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, u
                 continue;
             }
             if !known.contains(id) {
-                return Err(wrong(format!("the corpus has no document `{id}`")));
+                return Err(wrong(match inside.get(id) {
+                    Some(whole) => {
+                        format!("`{id}` is a sentence of `{whole}`, which is not parted: expected `{whole}`")
+                    }
+                    None => format!("the corpus has no document `{id}`"),
+                }));
             }
             if places.insert(id.to_owned(), part).is_some_and(|other| other != part) {
                 return Err(wrong(format!("`{id}` is in another list too")));
@@ -180,6 +187,9 @@ mod tests {
         assert!(error.ends_with("line 2: `a` is in another list too"), "{error}");
         list("dev", "z\n");
         assert!(split(rows(), Some(&lists)).unwrap_err().to_string().contains("has no document `z`"));
+        list("dev", "2\n");
+        let error = split(rows(), Some(&lists)).unwrap_err().to_string();
+        assert!(error.ends_with("line 1: `2` is a sentence of `a`, which is not parted: expected `a`"), "{error}");
     }
 
     #[test]

@@ -67,8 +67,12 @@ impl Detector {
         }
     }
 
-    /// The strictest scheme that fits what was seen.
-    pub(super) fn scheme(&self) -> Scheme {
+    /// The scheme that is given, or the strictest that fits what was seen.
+    pub(super) fn or(&self, given: Scheme) -> Scheme {
+        if given == Scheme::Auto { self.scheme() } else { given }
+    }
+
+    fn scheme(&self) -> Scheme {
         if self.prefixes.contains(&'M') {
             Scheme::Bmes
         } else if ['E', 'S', 'L', 'U'].iter().any(|prefix| self.prefixes.contains(prefix)) {

@@ -73,8 +73,7 @@ pub(super) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     for tags in sentences.iter().flat_map(|sentence: &Sentence| &sentence.layers) {
         detector.see(tags.iter().map(String::as_str));
     }
-    let scheme = if options.scheme == Scheme::Auto { detector.scheme() } else { options.scheme };
-    add(&sentences, scheme, file, corpus)
+    add(&sentences, detector.or(options.scheme), file, corpus)
 }
 
 fn add(sentences: &[Sentence], scheme: Scheme, file: &InputFile, corpus: &mut Corpus) -> Result<()> {

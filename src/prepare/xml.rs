@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::corpus::Broken;
+
 /// A piece of an XML file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece<'text> {
@@ -33,9 +35,6 @@ impl Tag {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
-
-/// What is wrong with a file, and in which line.
-pub(super) type Broken = (usize, String);
 
 /// Reads an XML file piece by piece, each with the line it begins in; what follows something broken means nothing.
 pub(super) struct Pieces<'text> {

@@ -82,21 +82,30 @@ impl Documents {
         let (rule, chosen) = choose(context, summary.totals.documents, limit, matched).await?;
         let mut mentions = mentions(context, summary, &chosen, matched).await?;
         let mut texts = texts::read(context, subject, &chosen).await?;
-        let mut found = Self { rule, rows: Vec::new(), remarks: Vec::new() };
-        let (mut bytes, mut without, mut outside) = (0, BTreeMap::<String, usize>::new(), 0);
+        let mut made = Vec::new();
+        let mut sizes = Vec::new();
         for document in &chosen {
             let own = mentions.remove(&document.id).unwrap_or_default();
+            let mut outside = 0;
             let row = match texts.take(document) {
                 Ok(text) => Row::with_text(document, &text, &own, &mut outside),
-                Err(reason) => {
-                    *without.entry(reason.clone()).or_default() += 1;
-                    Row::without_text(document, own, reason)
-                }
+                Err(reason) => Row::without_text(document, own, reason),
             };
-            bytes += page::embed(&row)?.len() + 1;
-            if bytes > PAGE_BYTES {
-                break;
+            sizes.push(page::embed(&row)?.len() + 1);
+            made.push((row, outside));
+        }
+        // Documents with errors come in an order of their own.
+        let small = sizes.iter().filter(|size| **size <= PAGE_BYTES);
+        let even = !matched && small.sum::<usize>() > PAGE_BYTES;
+        let shown = fitting(&sizes, PAGE_BYTES, even);
+        let rule = if even { Rule::Even } else { rule };
+        let mut found = Self { rule, rows: Vec::new(), remarks: Vec::new() };
+        let (mut without, mut outside) = (BTreeMap::<String, usize>::new(), 0);
+        for ((row, own), _) in made.into_iter().zip(shown).filter(|(_, shown)| *shown) {
+            if let Some(reason) = &row.missing {
+                *without.entry(reason.clone()).or_default() += 1;
             }
+            outside += own;
             found.rows.push(row);
         }
         for (reason, documents) in without {
@@ -155,6 +164,32 @@ impl Row {
         let text = Some(text[..end].to_owned());
         Self { text, cut: characters - shown, mentions: placed, ..Self::new(document) }
     }
+}
+
+/// Which of the rows with these sizes a page of `most` bytes shows: as many as there is room for, the first first or, `even`, at equal
+/// distances. A row that would fill the page by itself is left out.
+fn fitting(sizes: &[usize], most: usize, even: bool) -> Vec<bool> {
+    let small: Vec<usize> = (0..sizes.len()).filter(|place| sizes[*place] <= most).collect();
+    let mut kept = small.clone();
+    let total = |places: &[usize]| places.iter().map(|place| sizes[*place]).sum::<usize>();
+    while even && total(&kept) > most {
+        let count = (kept.len() * most / total(&kept)).min(kept.len() - 1);
+        kept = small
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| at * count % small.len() < count)
+            .map(|(_, place)| *place)
+            .collect();
+    }
+    let mut shown = vec![false; sizes.len()];
+    let mut bytes = 0;
+    for place in kept {
+        if bytes + sizes[place] <= most {
+            bytes += sizes[place];
+            shown[place] = true;
+        }
+    }
+    shown
 }
 
 /// The chosen documents' mentions in the order of the text, by id.
@@ -228,6 +263,31 @@ mod tests {
                 Some(&(_, from, to, ..)) => prop_assert_eq!(&units[from..to], &expected[..]),
                 None => prop_assert!(start + length > text.chars().count() && outside == 1),
             }
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_full_shows_documents_from_everywhere() {
+        let places = |sizes: &[usize], even| -> Vec<usize> {
+            let shown = fitting(sizes, 100, even);
+            (0..sizes.len()).filter(|place| shown[*place]).collect()
+        };
+        assert_eq!(places(&[25; 8], true), [0, 2, 4, 6]);
+        assert_eq!(places(&[25; 8], false), [0, 1, 2, 3]);
+        // What is too large makes room for what comes behind it.
+        assert_eq!(places(&[40, 101, 70, 60], false), [0, 3]);
+        assert_eq!(places(&[101, 50, 50, 2000], true), [1, 2]);
+        assert_eq!(places(&[101, 99], true), [1]);
+        assert!(places(&[], true).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_is_larger_than_a_browser_opens(sizes in prop::collection::vec(0_usize..150, 0..40), even in any::<bool>()) {
+            let shown = fitting(&sizes, 100, even);
+            let bytes: usize = sizes.iter().zip(&shown).filter(|(_, shown)| **shown).map(|(size, _)| size).sum();
+            prop_assert!(bytes <= 100);
+            prop_assert!(shown.contains(&true) || sizes.iter().all(|size| *size > 100));
         }
     }
 

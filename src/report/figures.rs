@@ -8,9 +8,11 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::quality::Quality;
-use super::subject::{Run, Subject, literal};
-use super::{DOCUMENTS, MENTIONS};
-use crate::engine::query::{numbers, query, reals, whole, words};
+use super::subject::{Run, Subject, literal, without_login};
+use super::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
+use crate::engine::query::{query, reals, register, whole, words};
+use crate::engine::scores::count;
+use crate::engine::views::LAST_REJECTS;
 use crate::error::Result;
 
 /// Classes of scores, from 0 to 1.
@@ -25,17 +27,7 @@ const RUNS: usize = 60;
 const LONG: usize = 160;
 
 /// The figures whose course over the runs is shown.
-const TREND: [&str; 9] = [
-    "documents",
-    "mentions",
-    "rejects",
-    "seconds",
-    "documents_per_second",
-    "tokens_per_second",
-    "precision",
-    "recall",
-    "f1",
-];
+const TREND: [&str; 6] = ["documents", "mentions", "rejects", "seconds", "documents_per_second", "f1"];
 
 /// Everything but the documents.
 #[derive(Debug, Clone, Serialize)]
@@ -72,10 +64,10 @@ pub(super) struct Summary {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Totals {
     pub(super) documents: usize,
+    /// Documents whatever their types: those that rejects stand beside.
+    pub(super) all_documents: usize,
     pub(super) characters: usize,
-    pub(super) tokens: usize,
     pub(super) mentions: usize,
-    pub(super) documents_with_mentions: usize,
     pub(super) rejects: usize,
 }
 
@@ -86,7 +78,6 @@ pub(super) struct TypeFigures {
     /// What the model was asked; empty where the run does not say.
     pub(super) question: String,
     pub(super) mentions: usize,
-    pub(super) documents: usize,
     /// Different texts among its mentions.
     pub(super) distinct: usize,
     pub(super) mean_score: f64,
@@ -123,7 +114,7 @@ impl Summary {
         runs: Vec<Run>,
         last_commit: i64,
     ) -> Result<Self> {
-        let store = subject.location.to_string();
+        let store = without_login(&subject.location.to_string());
         let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
         let name = if last.is_empty() { store.clone() } else { last.to_owned() };
         let rejects = rejects(context, subject, last_commit).await?;
@@ -140,7 +131,7 @@ impl Summary {
             name,
             run: subject.run.as_ref().map(|run| run.id.clone()),
             only_run: subject.only_run,
-            only_types: subject.only_types,
+            only_types: !subject.only_types.is_empty(),
             totals,
             types: types(context, subject).await?,
             bins: BINS,
@@ -175,22 +166,12 @@ impl TypeFigures {
 }
 
 async fn totals(context: &SessionContext) -> Result<Totals> {
-    let documents = format!(
-        "SELECT count(*), CAST(coalesce(sum(n_chars), 0) AS bigint), CAST(coalesce(sum(n_tokens), 0) AS bigint) FROM {DOCUMENTS}"
-    );
-    let mentions = format!("SELECT count(*), count(DISTINCT doc_id) FROM {MENTIONS}");
-    let documents = numbers(&query(context, &documents).await?);
-    let mentions = numbers(&query(context, &mentions).await?);
-    let ([documents, characters, tokens], [mentions, with_mentions]) = (documents.as_slice(), mentions.as_slice())
-    else {
-        return Ok(Totals::default());
-    };
     Ok(Totals {
-        documents: *documents,
-        characters: *characters,
-        tokens: *tokens,
-        mentions: *mentions,
-        documents_with_mentions: *with_mentions,
+        documents: count(context, &format!("SELECT count(*) FROM {DOCUMENTS}")).await?,
+        all_documents: count(context, &format!("SELECT count(*) FROM {ALL_DOCUMENTS}")).await?,
+        characters: count(context, &format!("SELECT CAST(coalesce(sum(n_chars), 0) AS bigint) FROM {DOCUMENTS}"))
+            .await?,
+        mentions: count(context, &format!("SELECT count(*) FROM {MENTIONS}")).await?,
         rejects: 0,
     })
 }
@@ -199,16 +180,15 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
 async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFigures>> {
     let asked = subject.types();
     let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
-    let sql = format!(
-        "SELECT entity_type, count(*), count(DISTINCT doc_id), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1"
-    );
+    let sql =
+        format!("SELECT entity_type, count(*), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1");
     for batch in &query(context, &sql).await? {
-        let means = reals(batch, 4)?;
+        let means = reals(batch, 3)?;
         for (row, name) in words(batch, 0)?.iter().enumerate() {
             let index = place(&mut types, name);
             let one = &mut types[index];
-            (one.mentions, one.documents) = (whole(batch, 1, row), whole(batch, 2, row));
-            (one.distinct, one.mean_score) = (whole(batch, 3, row), means[row].unwrap_or_default());
+            (one.mentions, one.distinct) = (whole(batch, 1, row), whole(batch, 2, row));
+            one.mean_score = means[row].unwrap_or_default();
         }
     }
     let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
@@ -231,8 +211,8 @@ async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFi
             types[index].names.push((text, whole(batch, 2, row), whole(batch, 3, row)));
         }
     }
-    if subject.only_types {
-        types.retain(|one| one.mentions > 0);
+    if !subject.only_types.is_empty() {
+        types.retain(|one| subject.only_types.contains(&one.name));
     }
     Ok(types)
 }
@@ -267,21 +247,16 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
     Ok(runs.map(|run| RunFigures { figures: found.remove(&run.id).unwrap_or_default(), run }).collect())
 }
 
-/// What was refused under the specification that readers see, each row once. A commit may hold nothing but rejects, so `documents` does
-/// not know which is the last.
+/// What was refused, as the view `rejects_by_reason` counts it. A commit may hold nothing but rejects, so `documents` does not know which is
+/// the last.
 async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) -> Result<Vec<Rejects>> {
-    let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
-    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| words(batch, 0)).transpose()?;
-    let of_spec = read.map_or_else(|| "true".to_owned(), |spec| format!("spec_id = {}", literal(&spec.concat())));
-    let of_run = match (&subject.run, subject.only_run) {
-        (Some(run), true) => format!("run_id = {}", literal(&run.id)),
-        _ => "true".to_owned(),
-    };
+    let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", subject.of_run());
+    register(context, "rejects", &sql).await?;
     let sql = format!(
-        "SELECT reason, CAST(total AS bigint), source, CAST(\"row\" AS varchar), doc_id, substr(detail, 1, {LONG}) FROM (
-            SELECT *, count(*) OVER (PARTITION BY reason) AS total, row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place
-            FROM (SELECT DISTINCT reason, source, \"row\", CAST(doc_id AS varchar) AS doc_id, detail FROM rejects
-                WHERE {of_run} AND {of_spec} AND commit <= {last_commit}))
+        "SELECT reason, CAST(total AS bigint), source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END,
+            CAST(doc_id AS varchar), substr(detail, 1, {LONG})
+         FROM (SELECT *, count(*) OVER (PARTITION BY reason) AS total,
+                row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place FROM ({LAST_REJECTS}) l)
          WHERE place <= {REJECTS} ORDER BY total DESC, reason, place"
     );
     let mut found: Vec<Rejects> = Vec::new();
@@ -289,7 +264,7 @@ async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) 
         let texts: Vec<Vec<String>> =
             [2, 3, 4, 5].into_iter().map(|column| words(batch, column)).collect::<Result<_>>()?;
         for (row, reason) in words(batch, 0)?.into_iter().enumerate() {
-            let example = std::array::from_fn(|column| texts[column][row].clone());
+            let example = std::array::from_fn(|column| without_login(&texts[column][row]));
             match found.last_mut().filter(|last| last.reason == reason) {
                 Some(last) => last.examples.push(example),
                 None => found.push(Rejects { reason, count: whole(batch, 1, row), examples: vec![example] }),

@@ -6,9 +6,8 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::figures::{BINS, Summary, bin};
-use super::subject::{Named, Subject, literal};
-use super::{DOCUMENTS, MENTIONS};
-use crate::cli::ReportArgs;
+use super::subject::{Named, Subject, without_login};
+use super::{ALL_DOCUMENTS, MENTIONS};
 use crate::console;
 use crate::engine::attach::Attachment;
 use crate::engine::mentions::{Columns, SCOPE, check, normalize};
@@ -28,8 +27,6 @@ const SHOWN: usize = 60;
 /// Scores and errors.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Quality {
-    /// Where gold is.
-    pub(super) gold: String,
     /// Whether predicted and gold mentions were joined for this page; if not, the scores are those that a run measured.
     pub(super) joined: bool,
     pub(super) all: Scored,
@@ -72,45 +69,44 @@ impl Scored {
     }
 }
 
-/// Joins the mentions with gold and adds what that tells to `summary`. Gold that the user named must be there; of gold that only the
-/// run's job names, the page says that it is not. Says whether there is a matched table.
-pub(super) async fn read(
-    context: &SessionContext,
-    subject: &Subject,
-    arguments: &ReportArgs,
-    summary: &mut Summary,
-) -> Result<bool> {
-    let joined = match &subject.gold {
-        Some(gold) => match join(context, gold, arguments).await {
-            Err(error) if !gold.by_user => {
-                let remark = format!("The gold mentions are no longer to be had: {error}.");
-                console::warn(&remark);
-                summary.quality_remark = Some(remark);
-                None
-            }
-            joined => Some(joined?),
-        },
-        None => None,
-    };
-    summary.quality = match joined {
-        Some(()) => Some(measure(context, subject, summary).await?),
-        None => measured(summary),
-    };
-    Ok(joined.is_some())
+/// What came of looking for gold.
+#[derive(Debug, Default)]
+pub(super) struct Gold {
+    /// Whether there is a matched table.
+    pub(super) matched: bool,
+    /// Why there is none, though the run's job names gold.
+    remark: Option<String>,
 }
 
-/// Makes the matched table and the table of errors.
-async fn join(context: &SessionContext, gold: &Named, arguments: &ReportArgs) -> Result<()> {
+/// Joins the mentions with gold. Gold that the user named must be there; of gold that only the run's job names, the page says that it is
+/// not.
+pub(super) async fn join(context: &SessionContext, subject: &Subject) -> Result<Gold> {
+    let Some(gold) = &subject.gold else { return Ok(Gold::default()) };
+    match match_gold(context, subject, gold).await {
+        Err(error) if !gold.by_user => {
+            let remark = without_login(&format!("The gold mentions are no longer to be had: {error}."));
+            console::warn(&remark);
+            Ok(Gold { matched: false, remark: Some(remark) })
+        }
+        joined => joined.map(|()| Gold { matched: true, remark: None }),
+    }
+}
+
+/// Adds to `summary` what the join tells; without one, what the run itself measured.
+pub(super) async fn read(context: &SessionContext, gold: &Gold, summary: &mut Summary) -> Result<()> {
+    summary.quality = if gold.matched { Some(measure(context, summary).await?) } else { measured(summary) };
+    summary.quality_remark.clone_from(&gold.remark);
+    Ok(())
+}
+
+/// Makes the matched table and the table of errors. All documents are scored: one whose every mention was missed is among them.
+async fn match_gold(context: &SessionContext, subject: &Subject, gold: &Named) -> Result<()> {
     let files = Attachment { table: "gold_rows", what: "gold mentions", location: &gold.location };
     let gold_columns = check(&files, &files.register(context).await?)?;
     let own = Attachment { table: MENTIONS, what: "mentions", location: "store" };
     let own_columns: Columns = check(&own, &Table::Entities.schema(&arrow::datatypes::DataType::Utf8))?;
-    if !arguments.types.is_empty() {
-        let names: Vec<String> = arguments.types.iter().map(|name| literal(name)).collect();
-        let sql = format!("SELECT * FROM gold_rows WHERE entity_type IN ({})", names.join(", "));
-        register(context, "gold_rows", &sql).await?;
-    }
-    register(context, SCOPE, &format!("SELECT doc_id AS scored_id FROM {DOCUMENTS}")).await?;
+    register(context, "gold_rows", &format!("SELECT * FROM gold_rows WHERE {}", subject.of_types())).await?;
+    register(context, SCOPE, &format!("SELECT doc_id AS scored_id FROM {ALL_DOCUMENTS}")).await?;
     normalize(context, MENTIONS, "predicted_mentions", own_columns, true).await?;
     normalize(context, "gold_rows", "gold_mentions", gold_columns, true).await?;
     match_up(context, MATCHED, "predicted_mentions", "gold_mentions").await?;
@@ -118,14 +114,13 @@ async fn join(context: &SessionContext, gold: &Named, arguments: &ReportArgs) ->
 }
 
 /// Scores what was joined.
-async fn measure(context: &SessionContext, subject: &Subject, summary: &mut Summary) -> Result<Quality> {
+async fn measure(context: &SessionContext, summary: &mut Summary) -> Result<Quality> {
     let types = counts_by(context, MATCHED, "entity_type").await?;
     for (name, _) in &types {
         summary.type_index(name);
     }
     right(context, summary).await?;
     Ok(Quality {
-        gold: subject.gold.as_ref().map(|gold| gold.location.clone()).unwrap_or_default(),
         joined: true,
         all: Scored::new("all", types.iter().map(|(_, counts)| *counts).sum()),
         types: types.iter().map(|(name, counts)| Scored::new(name, *counts)).collect(),
@@ -177,7 +172,7 @@ async fn recurring(context: &SessionContext) -> Result<Vec<Mistake>> {
     Ok(found)
 }
 
-/// The scores that the run itself measured, as its figures have them.
+/// The scores that the run itself measured, as its figures have them; where only some types are shown, of these.
 fn measured(summary: &Summary) -> Option<Quality> {
     let value = |scope: &str, name: &str| {
         let mut figures = summary.figures.iter();
@@ -194,11 +189,16 @@ fn measured(summary: &Summary) -> Option<Quality> {
         };
         Some(Scored { name: scope.to_owned(), scores, counts })
     };
+    let types: Vec<Scored> = summary.types.iter().filter_map(|one| scored(&one.name)).collect();
+    let all = match types.as_slice() {
+        [] if summary.only_types => return None,
+        shown if summary.only_types => Scored::new("all", shown.iter().map(|one| one.counts).sum()),
+        _ => scored("all")?,
+    };
     Some(Quality {
-        gold: String::new(),
         joined: false,
-        all: scored("all")?,
-        types: summary.types.iter().filter_map(|one| scored(&one.name)).collect(),
+        all,
+        types,
         confusion: Vec::new(),
         kinds: Vec::new(),
         mistakes: Vec::new(),

@@ -7,7 +7,8 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DOCUMENTS, MENTIONS};
+use super::quality::MATCHED;
+use super::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::cli::ReportArgs;
 use crate::engine::location::StoreLocation;
 use crate::engine::query::{query, register, words};
@@ -21,14 +22,14 @@ use crate::mrc::query::EntityType;
 pub(super) struct Run {
     pub(super) id: String,
     pub(super) started_at: String,
-    /// Empty where the run could not write its end.
-    pub(super) finished_at: String,
     pub(super) outcome: String,
     pub(super) model: String,
     pub(super) flavour: String,
     pub(super) device: String,
-    pub(super) versions: Value,
     pub(super) counts: Value,
+    /// The specification it extracted under.
+    #[serde(skip)]
+    pub(super) spec_id: String,
     /// The job as it ran; the page shows its settings only.
     #[serde(skip)]
     pub(super) job: Value,
@@ -53,8 +54,8 @@ pub(super) struct Subject {
     pub(super) run: Option<Run>,
     /// Whether only that run's documents are shown.
     pub(super) only_run: bool,
-    /// Whether only some types are shown.
-    pub(super) only_types: bool,
+    /// The types that are shown; all where there is none.
+    pub(super) only_types: Vec<String>,
     pub(super) gold: Option<Named>,
     /// Where the texts are, if not where the run found them.
     pub(super) documents: Option<String>,
@@ -75,7 +76,7 @@ impl Subject {
             job,
             run: None,
             only_run: arguments.run.is_some(),
-            only_types: !arguments.types.is_empty(),
+            only_types: arguments.types.clone(),
             gold: None,
             documents: arguments.documents.clone(),
             columns: (String::new(), String::new()),
@@ -87,7 +88,7 @@ impl Subject {
         let runs = runs(context).await?;
         self.run = match &arguments.run {
             Some(beginning) => Some(self.run_of(&runs, beginning)?),
-            None => runs.iter().rev().find(|run| run.measured).or(runs.last()).cloned(),
+            None => last_run(&runs, spec_in_force(context).await?.as_deref()).cloned(),
         };
         let input = self.run.as_ref().and_then(|run| {
             serde_json::from_value::<InputSection>(run.job.get("input").cloned().unwrap_or_default()).ok()
@@ -139,50 +140,80 @@ impl Subject {
         let job = self.run.as_ref().map(|run| &run.job);
         let sections = ["input", "entities", "model", "extract", "store"];
         let sections = sections.iter().filter_map(|name| Some((name, job?.get(name)?.as_object()?)));
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), without_login);
+        let text = |value: &Value| without_login(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         sections
             .flat_map(|(name, keys)| keys.iter().map(move |(key, value)| (format!("{name}.{key}"), text(value))))
             .collect()
     }
 
-    /// Makes the views of mentions and documents that the page shows.
-    pub(super) async fn make_views(&self, context: &SessionContext, arguments: &ReportArgs) -> Result<()> {
-        let of_run = match (&self.run, self.only_run) {
+    /// SQL: whether a row is of what the page is about.
+    pub(super) fn of_run(&self) -> String {
+        match (&self.run, self.only_run) {
             (Some(run), true) => format!("run_id = {}", literal(&run.id)),
             _ => "true".to_owned(),
-        };
-        let names: Vec<String> = arguments.types.iter().map(|name| literal(name)).collect();
-        let of_types = if names.is_empty() { "true".into() } else { format!("entity_type IN ({})", names.join(", ")) };
+        }
+    }
+
+    /// SQL: whether a mention is of the types that are shown.
+    pub(super) fn of_types(&self) -> String {
+        if self.only_types.is_empty() {
+            return "true".to_owned();
+        }
+        let names: Vec<String> = self.only_types.iter().map(|name| literal(name)).collect();
+        format!("entity_type IN ({})", names.join(", "))
+    }
+
+    /// Makes the views of the mentions that the page shows, and of all documents, with such mentions or without.
+    pub(super) async fn make_views(&self, context: &SessionContext) -> Result<()> {
         let sql = format!(
             "SELECT CAST(doc_id AS varchar) AS doc_id, entity_type, start_char, end_char, text, CAST(score AS double) AS score
-             FROM current_entities WHERE {of_run} AND {of_types}"
+             FROM current_entities WHERE {} AND {}",
+            self.of_run(),
+            self.of_types()
         );
         register(context, MENTIONS, &sql).await?;
-        let with_mentions = if names.is_empty() {
-            String::new()
-        } else {
-            format!("AND CAST(doc_id AS varchar) IN (SELECT doc_id FROM {MENTIONS})")
-        };
         let sql = format!(
-            "SELECT CAST(doc_id AS varchar) AS doc_id, source, content_hash, n_chars, n_tokens
-             FROM current_documents WHERE {of_run} {with_mentions}"
+            "SELECT CAST(doc_id AS varchar) AS doc_id, source, content_hash, n_chars FROM current_documents WHERE {}",
+            self.of_run()
         );
-        register(context, DOCUMENTS, &sql).await
+        register(context, ALL_DOCUMENTS, &sql).await
     }
+
+    /// Makes the view of the documents that the page shows: where some types are, those that have some, found or, in the matched table if
+    /// there is one, gold.
+    pub(super) async fn choose_documents(&self, context: &SessionContext, matched: bool) -> Result<()> {
+        let mentions = if matched { MATCHED } else { MENTIONS };
+        let with_mentions = if self.only_types.is_empty() {
+            "true".to_owned()
+        } else {
+            format!("doc_id IN (SELECT doc_id FROM {mentions})")
+        };
+        register(context, DOCUMENTS, &format!("SELECT * FROM {ALL_DOCUMENTS} WHERE {with_mentions}")).await
+    }
+}
+
+/// The specification that readers of the views see; `None` in a store without documents.
+async fn spec_in_force(context: &SessionContext) -> Result<Option<String>> {
+    let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
+    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| words(batch, 0)).transpose()?;
+    Ok(read.map(|spec| spec.concat()))
+}
+
+/// The last run under the specification in force, before others one that left figures: while a replacement is not finished, the last
+/// run's documents are not those that are shown.
+fn last_run<'a>(runs: &'a [Run], spec: Option<&str>) -> Option<&'a Run> {
+    let own = || runs.iter().rev().filter(move |run| spec.is_none_or(|spec| run.spec_id == spec));
+    own().find(|run| run.measured).or(own().next())
 }
 
 /// The runs in the order of their beginnings.
 async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
-    let moment = |column: &str| format!("CAST(date_trunc('second', r.{column}) AS varchar)");
-    let sql = format!(
-        "SELECT r.run_id, {}, {}, r.outcome, r.model, r.flavour, r.device, r.versions, r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
+    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.flavour, r.device, r.spec_id,
+            r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
          FROM runs r LEFT JOIN (SELECT DISTINCT run_id AS id FROM metrics WHERE scope = 'all' AND name = 'documents') m ON r.run_id = m.id
-         ORDER BY r.started_at, r.run_id",
-        moment("started_at"),
-        moment("finished_at")
-    );
+         ORDER BY r.started_at, r.run_id";
     let mut runs = Vec::new();
-    for batch in &query(context, &sql).await? {
+    for batch in &query(context, sql).await? {
         let columns: Vec<Vec<String>> =
             (0..batch.num_columns()).map(|column| words(batch, column)).collect::<Result<_>>()?;
         let json = |column: usize, row: usize| serde_json::from_str(&columns[column][row]).unwrap_or_default();
@@ -190,25 +221,30 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
         runs.extend((0..batch.num_rows()).map(|row| Run {
             id: text(0, row),
             started_at: text(1, row),
-            finished_at: text(2, row),
-            outcome: text(3, row),
-            model: text(4, row),
-            flavour: text(5, row),
-            device: text(6, row),
-            versions: json(7, row),
-            counts: json(8, row),
-            job: json(9, row),
-            measured: columns[10][row] == "true",
+            outcome: text(2, row),
+            model: text(3, row),
+            flavour: text(4, row),
+            device: text(5, row),
+            spec_id: text(6, row),
+            counts: json(7, row),
+            job: json(8, row),
+            measured: columns[9][row] == "true",
         }));
     }
     Ok(runs)
 }
 
-/// A URL without the name and the password that may stand before its host; any other text as it is.
-fn without_login(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let host = rest.split('/').next().unwrap_or_default();
-    host.rfind('@').map_or_else(|| text.to_owned(), |at| format!("{scheme}://{}", &rest[at + 1..]))
+/// A text whose URLs are without the name and the password that may stand before a host.
+pub(super) fn without_login(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let ends = |letter: char| letter.is_whitespace() || "/?#`\"".contains(letter);
+        let host = part.split(ends).next().unwrap_or_default();
+        kept += "://";
+        kept += &part[host.rfind('@').map_or(0, |at| at + 1)..];
+    }
+    kept
 }
 
 /// A text as SQL writes it.
@@ -225,6 +261,22 @@ mod tests {
         assert_eq!(without_login("s3://me:secret@lake/news/*.parquet"), "s3://lake/news/*.parquet");
         assert_eq!(without_login("https://host/a@b.csv"), "https://host/a@b.csv");
         assert_eq!(without_login("lang = 'en@x'"), "lang = 'en@x'");
+        let error = "cannot read `https://me:se@cret@host`: at https://host?to=a@b, then s3://you@lake/x";
+        assert_eq!(without_login(error), "cannot read `https://host`: at https://host?to=a@b, then s3://lake/x");
+    }
+
+    #[test]
+    fn a_replacement_under_way_does_not_give_the_figures() {
+        let run = |id: &str, spec_id: &str, measured| Run {
+            id: id.into(),
+            spec_id: spec_id.into(),
+            measured,
+            ..Run::default()
+        };
+        let runs = [run("1", "old", true), run("2", "old", false), run("3", "new", true), run("4", "newer", false)];
+        let last = |spec| last_run(&runs, spec).map(|run| run.id.as_str());
+        assert_eq!([last(Some("old")), last(Some("new")), last(Some("newer"))], [Some("1"), Some("3"), Some("4")]);
+        assert_eq!((last(None), last(Some("gone"))), (Some("3"), None));
     }
 
     #[test]

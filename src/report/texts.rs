@@ -10,7 +10,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::sample::Chosen;
-use super::subject::{Subject, literal};
+use super::subject::{Subject, literal, without_login};
 use crate::engine::admit::content_hash;
 use crate::engine::input::{Documents, InputSpec};
 use crate::engine::listing::Listing;
@@ -34,7 +34,7 @@ impl Texts {
             return Ok(text);
         }
         if let Some(reason) = self.unreadable.get(&document.source) {
-            return Err(reason.clone());
+            return Err(without_login(reason));
         }
         Err(if self.changed.contains(&document.id) {
             "the document has another text now".into()

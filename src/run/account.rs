@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -30,27 +31,27 @@ pub(super) struct Account {
     pub(super) started: Instant,
     /// What the job calls its store.
     pub(super) store: OnceLock<String>,
+    /// How many files turned out to be unreadable so far.
+    unreadable_files: AtomicUsize,
     loaded: OnceLock<Loaded>,
 }
 
-/// What is known once the model is loaded and the input is looked at.
+/// What is known once the model is loaded.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) extractor: Arc<Extractor>,
     pub(super) spec_id: String,
     pub(super) device: String,
     pub(super) flavour: String,
-    pub(super) unreadable_files: usize,
 }
 
 impl Loaded {
-    pub(super) fn of(ready: &Ready, documents: &Documents) -> Self {
+    pub(super) fn of(ready: &Ready) -> Self {
         Self {
             extractor: Arc::clone(&ready.extractor),
             spec_id: ready.spec_id.clone(),
             device: ready.chosen.device.to_string(),
             flavour: ready.chosen.flavour.to_string(),
-            unreadable_files: documents.unreadable.len(),
         }
     }
 }
@@ -83,6 +84,7 @@ impl Account {
             started_at: Utc::now(),
             started: Instant::now(),
             store: OnceLock::new(),
+            unreadable_files: AtomicUsize::new(0),
             loaded: OnceLock::new(),
         }
     }
@@ -136,6 +138,15 @@ impl Account {
         let _ = self.loaded.set(loaded);
     }
 
+    /// Takes down which files cannot be read, as far as that is known: more may be found torn as they are read.
+    pub(super) fn unreadable(&self, documents: &Documents) {
+        self.unreadable_files.store(documents.unreadable.len(), Ordering::Relaxed);
+    }
+
+    fn unreadable_files(&self) -> u64 {
+        self.unreadable_files.load(Ordering::Relaxed) as u64
+    }
+
     /// What a signal must stop; none before extraction begins.
     pub(super) fn extractor(&self) -> Option<&Arc<Extractor>> {
         self.loaded.get().map(|loaded| &loaded.extractor)
@@ -157,9 +168,8 @@ impl Account {
 
     /// Unreadable files are counted under their reason.
     fn rejects_by_reason(&self) -> Vec<(&'static str, u64)> {
-        let files = self.loaded.get().map_or(0, |loaded| loaded.unreadable_files as u64);
         let count = |reason: RejectReason| match (reason, self.counters()) {
-            (RejectReason::UnreadableFile, _) => files,
+            (RejectReason::UnreadableFile, _) => self.unreadable_files(),
             (_, Some(counters)) => Counters::get(&counters.rejects_by_reason[reason as usize]),
             (_, None) => 0,
         };
@@ -191,7 +201,7 @@ impl Account {
             "mentions_by_type": object(self.mentions_by_type()),
             "rejects": rejects,
             "rejects_by_reason": object(self.rejects_by_reason()),
-            "unreadable_files": loaded.map_or(0, |loaded| loaded.unreadable_files),
+            "unreadable_files": self.unreadable_files(),
             "documents_per_second": rate(documents),
             "tokens_per_second": rate(self.tokens()),
         })
@@ -214,10 +224,14 @@ impl Account {
             self.started_at.timestamp() as f64,
         );
         text.one("end_time_seconds", "When the last run ended, in seconds since 1970.", now);
-        let last = if succeeded { Some(now) } else { earlier_success(path, &text.store) };
-        if let Some(last) = last {
-            let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
-            text.one("last_success_time_seconds", help, last);
+        let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
+        let name = "last_success_time_seconds";
+        if succeeded {
+            text.one(name, help, now);
+        } else {
+            // A job that cannot be read does not say whose success it would be: then what is there stays.
+            let lines = earlier(path, name, self.store.get().map(|_| text.store.as_str()));
+            text.again(name, help, &lines);
         }
         text.one("duration_seconds", "How long the last run took.", seconds);
         text.one("documents", "Documents that the last run extracted.", documents as f64);
@@ -235,13 +249,7 @@ impl Account {
 
 /// An error as the object has it: what failed, why, and the way out.
 fn error(error: &Error) -> Value {
-    let mut causes = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        causes.push(source.to_string());
-        cause = source.source();
-    }
-    json!({ "message": error.to_string(), "causes": causes, "hint": error.hint() })
+    json!({ "message": error.to_string(), "causes": error.causes(), "hint": error.hint() })
 }
 
 fn object(pairs: Vec<(&str, u64)>) -> Value {
@@ -267,6 +275,17 @@ impl Exposition {
     fn one(&mut self, name: &str, help: &str, value: f64) {
         self.head(name, help);
         let _ = writeln!(self.text, "quarry_run_{name}{{{}}} {value}", self.store);
+    }
+
+    /// Lines of an earlier run, as they are.
+    fn again(&mut self, name: &str, help: &str, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        self.head(name, help);
+        for line in lines {
+            let _ = writeln!(self.text, "{line}");
+        }
     }
 
     fn many<N: Copy + Into<Number>>(&mut self, name: &str, help: &str, label: &str, values: &[(&str, N)]) {
@@ -300,11 +319,12 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// What an earlier run into the same store wrote down.
-fn earlier_success(path: &Path, store: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let begin = format!("quarry_run_last_success_time_seconds{{{store}}} ");
-    text.lines().find_map(|line| line.strip_prefix(&begin))?.trim().parse().ok()
+/// What earlier runs into the same store wrote down of a figure, or into any where none is given.
+fn earlier(path: &Path, name: &str, store: Option<&str>) -> Vec<String> {
+    // Without a file there were none.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let begin = store.map_or_else(|| format!("quarry_run_{name}{{"), |store| format!("quarry_run_{name}{{{store}}} "));
+    text.lines().filter(|line| line.starts_with(&begin)).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -329,6 +349,14 @@ mod tests {
         let success = value("last_success_time_seconds").unwrap();
         account.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
+        // Nor does a run lose it that cannot even read which store it is about; another store's is no success of this
+        // one.
+        Account::new().write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (None, Some(success)));
+        let elsewhere = Account::new();
+        elsewhere.store.set("elsewhere".into()).unwrap();
+        elsewhere.write_metrics(&path, &failed).unwrap();
+        assert_eq!(value("last_success_time_seconds"), None);
         // Every figure says what it is before it is said.
         let text = std::fs::read_to_string(&path).unwrap();
         let figures = text.lines().filter(|line| !line.starts_with('#'));

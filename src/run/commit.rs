@@ -75,6 +75,7 @@ impl Run {
                 sources.push(row);
             }
         }
+        let end = cut.as_ref().map(|cut| (cut.source.clone(), cut.row));
         let (number, mut cut_files) = match cut {
             Some(cut) => (cut.commit, cut.files),
             // Nothing was new up to here; without a finished file there is nothing to say either.
@@ -100,6 +101,9 @@ impl Run {
             commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
         }
         self.bring(commit).await?;
+        if let Some((source, row)) = end {
+            self.marks.committed(&source, row);
+        }
         self.ready.extractor.counters.commit.add(started.elapsed());
         *reached = position;
         Ok(())

@@ -1,10 +1,10 @@
-//! `--dry-run`: a run that writes nothing. In: what a run would find. Out: mentions that are counted and forgotten, and the closing table.
-//! It may not touch the store but to read what is done.
+//! `--dry-run`: a run that writes nothing. In: what a run would find. Out: mentions that are counted and forgotten,
+//! and the closing table. It may not touch the store but to read what is done.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
@@ -16,19 +16,27 @@ use super::figures::Figures;
 use super::known::known;
 use super::outlook::Outlook;
 use super::{Ended, announce, ended};
+use crate::cli::RunArgs;
 use crate::console::{self, ProgressDisplay, Style};
 use crate::engine::admit::Admission;
 use crate::engine::chunk::Chunk;
+use crate::engine::extract::Marks;
 use crate::error::Result;
 use crate::job::Job;
 
 /// Extracts what a run would extract.
-pub(super) async fn run(mut outlook: Outlook, job: &Job, style: Style, account: &Account, json: bool) -> Result<Ended> {
+pub(super) async fn run(
+    mut outlook: Outlook,
+    job: &Job,
+    style: Style,
+    account: &Account,
+    arguments: &RunArgs,
+) -> Result<Ended> {
     if let Some(refusal) = outlook.refusal.take() {
         return Err(refusal);
     }
-    if let Some(number) = outlook.half_done() {
-        console::warn(&format!("commit {number} was left half done by a killed run; a run would remove it first"));
+    if let Some(commit) = outlook.half_done() {
+        console::warn(&format!("{commit}; a run would remove it first"));
     }
     announce(job, &outlook.ready, &outlook.documents, outlook.files_done);
     for (file, reason) in &outlook.documents.unreadable {
@@ -37,34 +45,49 @@ pub(super) async fn run(mut outlook: Outlook, job: &Job, style: Style, account: 
     if job.file.input.gold.is_some() {
         console::note("scores are left out: they are taken from the store, and nothing is written there");
     }
-    account.begin(Loaded::of(&outlook.ready, &outlook.documents));
-    let started = Instant::now();
+    account.begin(Loaded::of(&outlook.ready));
+    account.unreadable(&outlook.documents);
     let mut display = ProgressDisplay::new(style, None);
     let commit_documents = job.file.store.commit_documents;
-    let from = Position::default();
-    for chunk in chunks(&outlook.documents, outlook.begun(), commit_documents, outlook.limit, from) {
-        extract(&outlook, &chunk, &mut display, started).await?;
+    let from = |outlook: &Outlook, reached: Position| {
+        chunks(&outlook.documents, outlook.begun(), commit_documents, outlook.limit, reached)
+    };
+    let mut left = from(&outlook, Position::default());
+    while let Some(chunk) = left.next() {
+        let before = Marks::new(&outlook.ready.extractor.counters);
+        let extracted = extract(&outlook, &chunk, &mut display, account).await;
         if outlook.ready.extractor.stop.load(Ordering::Relaxed) {
             display.finish();
-            return Ok(Ended::Stopped);
+            return extracted.map(|()| Ended::Stopped);
+        }
+        if let Err(error) = extracted {
+            // What is read again is counted again.
+            before.take_back(&outlook.ready.extractor.counters);
+            outlook.without_broken(error, &chunk).await?;
+            account.unreadable(&outlook.documents);
+            let first = chunk.ranges.first().map(|range| Position { file: range.file, row: range.rows.start });
+            left = from(&outlook, first.unwrap_or_default());
         }
     }
     display.finish();
     let figures = Figures::gather(&outlook.ready, outlook.documents.unreadable.len(), account.started.elapsed());
-    if !json {
+    if !arguments.json {
         console::print(&figures.summary("none: nothing was written", &outlook.ready));
+    }
+    if arguments.profile.is_some() && !arguments.json {
+        console::print(&figures.profile(&outlook.ready));
     }
     Ok(ended(job, &outlook.ready, &outlook.documents, outlook.limit.is_some()))
 }
 
-async fn extract(outlook: &Outlook, chunk: &Chunk, display: &mut ProgressDisplay, started: Instant) -> Result<()> {
+async fn extract(outlook: &Outlook, chunk: &Chunk, display: &mut ProgressDisplay, account: &Account) -> Result<()> {
     let Outlook { context, documents, ready, ledger, .. } = outlook;
     let known = match &outlook.store {
         Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
         _ => HashMap::new(),
     };
     let admission = Arc::new(Admission::new(known, Arc::clone(&outlook.replaced)));
-    let plan = reading_plan(context, documents, ready, chunk, admission).await?;
+    let plan = reading_plan(context, documents, ready, chunk, admission, None).await?;
     let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
@@ -74,7 +97,7 @@ async fn extract(outlook: &Outlook, chunk: &Chunk, display: &mut ProgressDisplay
                 Some(batch) => drop(batch.map_err(run_error)?),
                 None => return Ok(()),
             },
-            _ = tick.tick() => display.show(&progress(ready, None, started.elapsed())),
+            _ = tick.tick() => display.show(&progress(ready, None, account.started.elapsed())),
         }
     }
 }

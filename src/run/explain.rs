@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use super::commit::Position;
 use super::extract::{chunks, plan};
-use super::known::input;
+use super::known::{count_replaced, input};
 use super::outlook::Outlook;
 use super::sample::Sample;
 use crate::console::{self, duration, thousands};
-use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;
 use crate::engine::query::{numbers, query_store, words};
 use crate::engine::store::Store;
@@ -26,24 +25,26 @@ const TELLING_SECONDS: f64 = 20.0;
 
 /// Says what a run would do; the error that it would end with at once, if there is one, comes last.
 pub(super) async fn explain(mut outlook: Outlook, job: &Job, as_json: bool) -> Result<()> {
-    let begun = outlook.begun();
-    let whole = outlook.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
-    let whole = match outlook.limit {
-        Some((file, row)) => whole.before(file, row).unwrap_or_default(),
-        None => whole,
-    };
-    let counts = Counts::of(&outlook, &whole).await?;
-    let mut sample = Sample::take(&outlook, &whole).await?;
-    let rate = rate(&outlook, &mut sample).await?;
-    let forecast = Forecast::new(&counts, &sample, rate);
+    // Ids that the store cannot have are not looked up there: the run would be refused.
+    let figures = if outlook.other_ids { None } else { Some(figures(&mut outlook).await?) };
     let plan = first_plan(&outlook, job).await?;
     console::print(&if as_json {
-        format!("{:#}", object(&outlook, &counts, &forecast, plan.as_deref()))
+        format!("{:#}", object(&outlook, figures.as_ref(), plan.as_deref()))
     } else {
-        let table = console::rows(&rows(&outlook, &counts, &forecast, job));
+        let table = console::rows(&rows(&outlook, figures.as_ref(), job));
         plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
     });
     outlook.refusal.take().map_or(Ok(()), Err)
+}
+
+/// What a run would find and how long it would take.
+async fn figures(outlook: &mut Outlook) -> Result<(Counts, Forecast)> {
+    // Files that cannot be read are found out by reading, so that comes first.
+    let mut sample = Sample::take(outlook).await?;
+    let counts = Counts::of(outlook).await?;
+    let rate = rate(outlook, &mut sample).await?;
+    let forecast = Forecast::new(&counts, &sample, rate);
+    Ok((counts, forecast))
 }
 
 /// What can be counted without reading a text.
@@ -57,12 +58,16 @@ struct Counts {
 }
 
 impl Counts {
-    async fn of(outlook: &Outlook, whole: &Chunk) -> Result<Self> {
+    async fn of(outlook: &Outlook) -> Result<Self> {
         let Outlook { context, documents, location, ready, .. } = outlook;
+        let whole = outlook.whole();
         if whole.ranges.is_empty() {
             return Ok(Self { documents: 0, known: 0, duplicates: 0 });
         }
-        input(context, documents, whole).await?;
+        // A row is replaced by a later one, so what is replaced behind the limit is replaced from behind it.
+        let behind = count_replaced(context, documents, &outlook.behind_limit()).await?;
+        let duplicates = outlook.replaced.rows().saturating_sub(behind) as u64;
+        input(context, documents, &whole).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
             Ok::<_, crate::error::Error>(numbers(&batches).first().copied().unwrap_or(0) as u64)
@@ -77,7 +82,6 @@ impl Counts {
         } else {
             0
         };
-        let duplicates = outlook.replaced.rows() as u64;
         Ok(Self { documents: all, known, duplicates })
     }
 }
@@ -90,9 +94,10 @@ async fn rate(outlook: &Outlook, sample: &mut Sample) -> Result<Option<(f64, Str
             "SELECT CAST(r.run_id AS varchar), CAST(rate.value AS varchar) FROM runs AS r
              JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
              JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
-             WHERE r.device = '{}' AND r.flavour = '{}' AND took.value >= {TELLING_SECONDS} AND rate.value > 0
+             WHERE r.model_hash = '{}' AND r.device = '{}' AND r.flavour = '{}'
+                AND took.value >= {TELLING_SECONDS} AND rate.value > 0
              ORDER BY r.started_at DESC LIMIT 1",
-            ready.spec.device, ready.spec.flavour
+            ready.model_hash, ready.spec.device, ready.spec.flavour
         );
         let batches = query_store(&outlook.context, &outlook.location, &sql).await?;
         if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
@@ -159,7 +164,7 @@ fn store(outlook: &Outlook) -> String {
     let state = match (&outlook.store, outlook.half_done(), &outlook.writer) {
         (None, ..) => "not there yet".to_owned(),
         (Some(_), _, Some(writer)) => format!("the run {writer} is writing: this one would be refused"),
-        (Some(_), Some(number), _) => format!("the half-done commit {number} is removed first"),
+        (Some(_), Some(commit), _) => format!("{commit}; it is removed first"),
         (Some(store), None, None) => {
             Store::last_commit(store).map_or_else(|| "no commit yet".to_owned(), |number| format!("commit {number}"))
         }
@@ -167,10 +172,8 @@ fn store(outlook: &Outlook) -> String {
     format!("{}, {state}", outlook.location)
 }
 
-fn rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+fn rows(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
     let Documents { files, unreadable, .. } = &outlook.documents;
-    let about = if forecast.exact { "" } else { "about " };
-    let count = |number: u64| format!("{about}{}", thousands(number));
     let mut rows = vec![("files to read".to_owned(), thousands(files.len() as u64))];
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     if outlook.files_done > 0 {
@@ -179,6 +182,22 @@ fn rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> V
     if !unreadable.is_empty() {
         add("unreadable files", thousands(unreadable.len() as u64));
     }
+    if let Some((counts, forecast)) = figures {
+        rows.extend(figure_rows(outlook, counts, forecast, job));
+    }
+    let ready = &outlook.ready;
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.flavour));
+    add("specification", specification(outlook));
+    add("store", store(outlook));
+    rows
+}
+
+fn figure_rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+    let about = if forecast.exact { "" } else { "about " };
+    let count = |number: u64| format!("{about}{}", thousands(number));
+    let mut rows = Vec::new();
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     let limited = if outlook.limit.is_some() { " (--limit)" } else { "" };
     add("documents to look at", format!("{}{limited}", thousands(counts.documents)));
     add("  new", count(forecast.new));
@@ -200,33 +219,33 @@ fn rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> V
         }
         _ => add("time", "nothing to ask".to_owned()),
     }
-    let ready = &outlook.ready;
-    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.flavour));
-    add("specification", specification(outlook));
-    add("store", store(outlook));
     rows
 }
 
-fn object(outlook: &Outlook, counts: &Counts, forecast: &Forecast, plan: Option<&str>) -> serde_json::Value {
+/// Figures are null where nothing was counted.
+fn object(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+    let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
+    let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
+    let rate = figures.and_then(|(_, forecast)| forecast.rate.as_ref());
     json!({
         "files": outlook.documents.files.len(),
         "files_done": outlook.files_done,
         "unreadable_files": outlook.documents.unreadable.len(),
-        "documents": counts.documents,
+        "documents": counted(|counts| counts.documents),
         "limited": outlook.limit.is_some(),
-        "known_ids": counts.known,
-        "duplicates": counts.duplicates,
-        "estimated": !forecast.exact,
-        "new": forecast.new,
-        "changed": forecast.changed,
-        "done": forecast.done,
-        "refused": forecast.refused,
-        "windows": forecast.windows,
-        "queries": forecast.queries,
-        "tokens": forecast.tokens,
-        "seconds": forecast.time.map(|time| time.as_secs_f64()),
-        "tokens_per_second": forecast.rate.as_ref().map(|(rate, _)| rate),
-        "rate_from": forecast.rate.as_ref().map(|(_, origin)| origin),
+        "known_ids": counted(|counts| counts.known),
+        "duplicates": counted(|counts| counts.duplicates),
+        "estimated": figures.map(|(_, forecast)| !forecast.exact),
+        "new": forecast(|forecast| forecast.new),
+        "changed": forecast(|forecast| forecast.changed),
+        "done": forecast(|forecast| forecast.done),
+        "refused": forecast(|forecast| forecast.refused),
+        "windows": forecast(|forecast| forecast.windows),
+        "queries": forecast(|forecast| forecast.queries),
+        "tokens": forecast(|forecast| forecast.tokens),
+        "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
+        "tokens_per_second": rate.map(|(rate, _)| rate),
+        "rate_from": rate.map(|(_, origin)| origin),
         "device": outlook.ready.chosen.device.to_string(),
         "flavour": outlook.ready.chosen.flavour,
         "spec_id": outlook.ready.spec_id,
@@ -246,6 +265,6 @@ async fn first_plan(outlook: &Outlook, job: &Job) -> Result<Option<String>> {
     let first =
         chunks(documents, outlook.begun(), job.file.store.commit_documents, outlook.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
-    let plan = plan(context, documents, ready, &chunk, Arc::default(), WriteSpec::new(location, stamp)).await?;
+    let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
     Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))
 }

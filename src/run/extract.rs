@@ -11,6 +11,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::Run;
+use super::account::Account;
 use super::commit::Position;
 use super::known::{self, find_broken, known};
 use crate::console::{Progress, ProgressDisplay, Style};
@@ -18,7 +19,7 @@ use crate::engine::admit::{Admission, AdmitExec, Replaced};
 use crate::engine::chunk::{Chunk, Chunks};
 use crate::engine::counters::Counters;
 use crate::engine::cut::cut;
-use crate::engine::extract::ExtractExec;
+use crate::engine::extract::{ExtractExec, Marks, own_error};
 use crate::engine::input::Documents;
 use crate::engine::write::{WriteExec, WriteSpec};
 use crate::error::{Cause, Error, Result};
@@ -39,18 +40,20 @@ pub(super) enum Reached {
     Stop,
 }
 
-/// The first half of the plan: scan, leave out what is done, extract.
+/// The first half of the plan: scan, leave out what is done, extract. What is counted on the way is taken down in
+/// `marks`.
 pub(super) async fn reading_plan(
     context: &SessionContext,
     documents: &Documents,
     ready: &Ready,
     chunk: &Chunk,
     admission: Arc<Admission>,
+    marks: Option<Arc<Marks>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let scan = documents.plan(context, chunk).await?;
     let admit = Arc::new(AdmitExec::new(scan, admission));
     let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor));
-    Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?))
+    Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?.with_marks(marks)))
 }
 
 /// The whole plan: scan, leave out what is done, extract, write.
@@ -60,9 +63,10 @@ pub(super) async fn plan(
     ready: &Ready,
     chunk: &Chunk,
     admission: Arc<Admission>,
+    marks: Option<Arc<Marks>>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let extract = reading_plan(context, documents, ready, chunk, admission).await?;
+    let extract = reading_plan(context, documents, ready, chunk, admission, marks).await?;
     Ok(Arc::new(WriteExec::try_new(extract, write).map_err(|source| failed("plan the extraction", source))?))
 }
 
@@ -83,10 +87,11 @@ pub(super) fn chunks(
 
 impl Run {
     /// Extracts and commits chunk after chunk, and says how far it came.
-    pub(super) async fn extract(&mut self, job: &Job, style: Style) -> Result<Reached> {
+    pub(super) async fn extract(&mut self, job: &Job, style: Style, account: &Account) -> Result<Reached> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
         let mut replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
+        account.unreadable(&self.documents);
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
         let limit = match self.arguments.limit {
@@ -110,9 +115,12 @@ impl Run {
                     return Ok(Reached::Stop);
                 }
                 Err(error) => {
+                    // What is read again is counted again.
+                    self.marks.take_back(&self.ready.extractor.counters);
                     find_broken(&self.context, &mut self.documents, error, &chunk).await?;
                     // Rows that cannot be read replace no others.
                     replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
+                    account.unreadable(&self.documents);
                     left = from(self, &reached);
                 }
             }
@@ -154,7 +162,8 @@ impl Run {
             cut_seconds: COMMIT_SECONDS,
             ..WriteSpec::new(self.store.location(), stamp)
         };
-        let plan = plan(&self.context, &self.documents, &self.ready, chunk, Arc::clone(&admission), write).await?;
+        let (admitted, marks) = (Arc::clone(&admission), Some(Arc::clone(&self.marks)));
+        let plan = plan(&self.context, &self.documents, &self.ready, chunk, admitted, marks, write).await?;
         let mut cuts = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let mut last = None;
@@ -210,14 +219,7 @@ pub(super) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
     Error::Engine { doing: doing.into(), source: source.into() }
 }
 
-/// Our own error where DataFusion carries one.
+/// An error of a plan that runs.
 pub(super) fn run_error(error: DataFusionError) -> Error {
-    match error {
-        DataFusionError::External(source) => match source.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(source) => failed("extract the documents", source),
-        },
-        DataFusionError::Context(_, error) => run_error(*error),
-        error => failed("extract the documents", error),
-    }
+    own_error(error, "extract the documents")
 }

@@ -30,27 +30,28 @@ pub(super) struct Figures {
 }
 
 impl Run {
-    /// Gathers the figures after the commit.
-    pub(super) async fn figures(&mut self, job: &Job) -> Result<Figures> {
+    /// Gathers the figures after the commit; beside them, why there are no scores where there should be some.
+    pub(super) async fn figures(&mut self, job: &Job) -> (Figures, Result<()>) {
         let elapsed = self.started.elapsed();
         let mut figures = Figures::gather(&self.ready, self.documents.unreadable.len(), elapsed);
-        if let Some(gold) = &job.file.input.gold {
-            let quality = self.quality(gold).await?;
-            figures.score(quality);
-        }
-        Ok(figures)
+        let Some(gold) = &job.file.input.gold else { return (figures, Ok(())) };
+        let scored = self.quality(gold).await.map(|quality| figures.score(quality));
+        (figures, scored)
     }
 
-    /// Strict scores against gold entities, over the documents the store has: all types together, then each.
+    /// Strict scores against gold entities, over the documents the store has under the run's specification: all types
+    /// together, then each.
     async fn quality(&mut self, gold: &str) -> Result<Vec<(String, Counts)>> {
         register_store(&self.context, &self.store).await?;
-        let context = &self.context;
+        let (context, spec_id) = (&self.context, &self.ready.spec_id);
         let files = Attachment { table: "gold_entities", what: "gold mentions", location: gold };
         let columns = mentions::check(&files, &files.register(context).await?)?;
-        let store = Attachment { table: "current_entities", what: "mentions", location: "store" };
+        // Not the views: while a replacement is under way they show the rows of the old specification.
+        let store = Attachment { table: "own_entities", what: "mentions", location: "store" };
         let own = mentions::check(&store, &self.store.schema(Table::Entities))?;
-        let scope = "SELECT CAST(doc_id AS varchar) AS scored_id FROM current_documents";
-        register(context, mentions::SCOPE, scope).await?;
+        register(context, store.table, &format!("SELECT * FROM entities WHERE spec_id = '{spec_id}'")).await?;
+        let scope = format!("SELECT CAST(doc_id AS varchar) AS scored_id FROM documents WHERE spec_id = '{spec_id}'");
+        register(context, mentions::SCOPE, &scope).await?;
         mentions::normalize(context, store.table, "predicted_mentions", own, true).await?;
         mentions::normalize(context, files.table, "gold_mentions", columns, true).await?;
         match_up(context, "matched", "predicted_mentions", "gold_mentions").await?;

@@ -1,7 +1,7 @@
 //! What must be known before documents are read. In: ids of a chunk, ids of the whole input. Out: which of them the store has, and
 //! which rows later rows replace. It may not read a text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -10,7 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
-use super::ledger::PARTIAL;
+use super::ledger::DONE;
 use crate::console;
 use crate::engine::admit::Replaced;
 use crate::engine::chunk::Chunk;
@@ -90,6 +90,11 @@ async fn replaced_of(context: &SessionContext, documents: &Documents, whole: &Ch
     Ok(replaced)
 }
 
+/// How many rows of a chunk later rows of the same chunk replace.
+pub(super) async fn count_replaced(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<usize> {
+    if chunk.ranges.is_empty() { Ok(0) } else { Ok(replaced_of(context, documents, chunk).await?.rows()) }
+}
+
 /// Looks for the files of a chunk that an error came from. What can be read of them is still to be done, and they are refused with the
 /// commit that does it. Gives the error back where all can be read, for then it came from elsewhere.
 pub(super) async fn find_broken(
@@ -102,12 +107,13 @@ pub(super) async fn find_broken(
         return Err(error);
     }
     let mut found = false;
-    for range in &chunk.ranges {
-        if documents.files[range.file].broken.is_some() {
+    let files: BTreeSet<usize> = chunk.ranges.iter().map(|range| range.file).collect();
+    for number in files {
+        if documents.files[number].broken.is_some() {
             continue;
         }
-        let Some((rows, reason)) = documents.broken(context, range.file).await? else { continue };
-        let file = &mut documents.files[range.file];
+        let Some((rows, reason)) = documents.broken(context, number).await? else { continue };
+        let file = &mut documents.files[number];
         let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
         console::warn(&format!("`{}` cannot be read: {reason}", file.path));
         file.broken = Some((rows, reason.clone()));
@@ -125,10 +131,10 @@ pub(super) async fn not_read_anew(
     spec_id: &str,
 ) -> Result<Option<(u64, u64, String)>> {
     register_store(context, store).await?;
-    // Files first, for they are few: only where one is missing are ids compared.
+    // Files first, for they are few: only where one is missing, or could not be read to its end, are ids compared.
     let unread = format!(
         "SELECT source, doc_id FROM documents WHERE spec_id <> '{spec_id}' AND source NOT IN
-         (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome <> '{PARTIAL}')"
+         (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome = '{DONE}')"
     );
     let count = query_store(context, store.location(), &format!("SELECT count(*) FROM ({unread})")).await?;
     if numbers(&count) == [0] {

@@ -18,9 +18,9 @@ use crate::model::hash::short_hash;
 use crate::tables::SourceRow;
 
 /// The outcome of a file that was read to its end.
-const DONE: &str = "done";
+pub(super) const DONE: &str = "done";
 /// The outcome of a file that a commit ended in the midst of; its `rows` are those before that place.
-pub(super) const PARTIAL: &str = "partial";
+const PARTIAL: &str = "partial";
 
 /// An earlier visit to a file.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(super) struct Ledger {
     visits: BTreeMap<String, Vec<Visit>>,
     /// How many rows of files that are begun are done.
     begun: BTreeMap<String, i64>,
-    /// Specifications that the store has documents of, the oldest first.
+    /// Specifications that the store has documents of.
     specs: Vec<String>,
 }
 
@@ -155,16 +155,6 @@ impl Ledger {
     /// Whether a document may be there under this specification.
     pub(super) fn has_documents(&self) -> bool {
         self.specs.contains(&self.spec_id)
-    }
-
-    /// The oldest other specification in the store.
-    pub(super) fn other_spec(&self) -> Option<&str> {
-        self.specs.iter().find(|spec| **spec != self.spec_id).map(String::as_str)
-    }
-
-    /// Whether no specification in the store is newer than this.
-    pub(super) fn is_newest(&self) -> bool {
-        self.specs.last().is_none_or(|last| *last == self.spec_id) || !self.has_documents()
     }
 
     /// The hash of the job's `where`, `id` and `text`.

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 
-use super::known::replaced;
+use super::known::{find_broken, replaced};
 use super::ledger::Ledger;
-use super::spec;
+use super::{load, spec};
 use crate::cli::RunArgs;
-use crate::console;
 use crate::engine::admit::Replaced;
+use crate::engine::chunk::Chunk;
 use crate::engine::input::Documents;
 use crate::engine::listing::Listing;
 use crate::engine::location::StoreLocation;
 use crate::engine::lock::StoreLock;
+use crate::engine::runs::UNKNOWN;
 use crate::engine::session::register_store;
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub(super) struct Outlook {
     pub(super) replaces: bool,
     /// Why the run would not begin.
     pub(super) refusal: Option<Error>,
+    /// Whether the ids are of another type than the store's, so that none of them can be looked up there.
+    pub(super) other_ids: bool,
     /// The run that writes to the store at this moment.
     pub(super) writer: Option<String>,
     /// Rows that later rows with the same id replace.
@@ -60,13 +63,14 @@ impl Outlook {
         // As in a run, what is wrong with the input is said before the model is loaded.
         let early =
             if there { None } else { Some(Documents::inspect(&context, job.input.clone(), listing.clone(), 0).await?) };
-        let ready = job.load(&console::note)?;
+        job.check_gold(&context).await?;
+        let ready = load(job)?;
         let mut ledger = Ledger::empty(run_id, &ready.spec_id, &job.input);
         let (mut beside, mut refusal) = (false, None);
         if let Some(store) = &store {
             register_store(&context, store).await?;
             ledger = Ledger::read(&context, store, run_id, &ready.spec_id, &job.input).await?;
-            match spec::check(&context, store, &ready, &ledger, arguments.replace).await {
+            match spec::check(&context, store, &ready, arguments.replace).await {
                 Ok(yes) => beside = yes,
                 Err(error @ Error::Refused { .. }) => refusal = Some(error),
                 Err(error) => return Err(error),
@@ -77,9 +81,9 @@ impl Outlook {
             Some(documents) => documents,
             None => Documents::inspect(&context, job.input.clone(), listing, files_done).await?,
         };
-        if let (Some(store), None, false) = (&store, &refusal, documents.files.is_empty()) {
-            refusal = store.expect_ids(&documents.id_type).err();
-        }
+        let store_with_files = store.as_ref().filter(|_| !documents.files.is_empty());
+        let ids = store_with_files.and_then(|store| store.expect_ids(&documents.id_type).err());
+        let other_ids = ids.is_some();
         let begun = ledger.begun();
         let replaced = replaced(&context, &mut documents, begun).await?;
         let whole = documents.whole(|path| begun.get(path).copied().unwrap_or(0));
@@ -96,7 +100,8 @@ impl Outlook {
             documents,
             files_done,
             replaces: beside,
-            refusal,
+            refusal: refusal.or(ids),
+            other_ids,
             writer,
             replaced,
             limit,
@@ -108,8 +113,44 @@ impl Outlook {
         self.ledger.begun()
     }
 
-    /// The number of a commit that a killed run left half done.
-    pub(super) fn half_done(&self) -> Option<i64> {
-        self.store.as_ref().and_then(Store::half_done).filter(|_| self.writer.is_none())
+    /// All rows that a run would look at.
+    pub(super) fn whole(&self) -> Chunk {
+        match self.limit {
+            Some((file, row)) => self.unlimited().before(file, row).unwrap_or_default(),
+            None => self.unlimited(),
+        }
+    }
+
+    /// The rows that it would look at besides if there were no limit; none where there is none.
+    pub(super) fn behind_limit(&self) -> Chunk {
+        let Some((file, row)) = self.limit else { return Chunk::default() };
+        let mut behind = self.unlimited();
+        behind.ranges.retain(|range| range.file >= file);
+        if let Some(first) = behind.ranges.first_mut().filter(|range| range.file == file) {
+            first.rows.start = row.min(first.rows.end);
+        }
+        behind
+    }
+
+    fn unlimited(&self) -> Chunk {
+        self.documents.whole(|path| self.begun().get(path).copied().unwrap_or(0))
+    }
+
+    /// Goes on, as a run does, without what cannot be read of the files of a chunk that an error came from; gives the
+    /// error back where all can be read.
+    pub(super) async fn without_broken(&mut self, error: Error, chunk: &Chunk) -> Result<()> {
+        find_broken(&self.context, &mut self.documents, error, chunk).await?;
+        // Rows that cannot be read replace no others.
+        self.replaced = replaced(&self.context, &mut self.documents, self.ledger.begun()).await?;
+        Ok(())
+    }
+
+    /// What is to be said of a commit that is half done, where no run is known to be at it.
+    pub(super) fn half_done(&self) -> Option<String> {
+        let number = self.store.as_ref().and_then(Store::half_done).filter(|_| self.writer.is_none())?;
+        Some(match self.location.folder() {
+            Some(_) => format!("commit {number} was left half done by a killed run"),
+            None => format!("commit {number} is half done, its run is {UNKNOWN}"),
+        })
     }
 }

@@ -1,5 +1,6 @@
-//! A look at some of the documents. In: documents still to be read. Out: what becomes of those looked at: new, changed, done, refused,
-//! and how many windows, queries and tokens the new ones make. It may not ask a model, but for one batch to see how fast it is.
+//! A look at some of the documents. In: documents still to be read. Out: what becomes of those looked at: new,
+//! changed, done, refused, and how many windows, queries and tokens the new ones make. It may not ask a model, but for
+//! a few batches to see how fast it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,23 +54,33 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Looks at slices spread over `whole`, or at all of it where that is no more.
-    pub(super) async fn take(outlook: &Outlook, whole: &Chunk) -> Result<Self> {
-        let Outlook { context, documents, ready, ledger, .. } = outlook;
-        let (chunk, complete) = spread(whole);
-        let mut sample = Self { whole: complete, ..Self::default() };
-        if chunk.ranges.is_empty() {
-            return Ok(sample);
+    /// Looks at slices spread over all that is to be read, or at all of it where that is no more. What cannot be read
+    /// of it is found out on the way, and taken down in `outlook`.
+    pub(super) async fn take(outlook: &mut Outlook) -> Result<Self> {
+        loop {
+            let (chunk, complete) = spread(&outlook.whole());
+            if chunk.ranges.is_empty() {
+                return Ok(Self { whole: complete, ..Self::default() });
+            }
+            match Self::of(outlook, &chunk, complete).await {
+                Ok(sample) => return Ok(sample),
+                Err(error) => outlook.without_broken(error, &chunk).await?,
+            }
         }
+    }
+
+    async fn of(outlook: &Outlook, chunk: &Chunk, complete: bool) -> Result<Self> {
+        let Outlook { context, documents, ready, ledger, .. } = outlook;
+        let mut sample = Self { whole: complete, ..Self::default() };
         let known = match &outlook.store {
-            Some(store) if ledger.has_documents() => known(context, documents, &chunk, store, &ready.spec_id).await?,
+            Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
             _ => HashMap::new(),
         };
-        input(context, documents, &chunk).await?;
+        input(context, documents, chunk).await?;
         let seen = query_store(context, &outlook.location, "SELECT count(*) FROM input").await?;
         sample.seen = numbers(&seen).first().copied().unwrap_or(0) as u64;
         let admission = Arc::new(Admission::new(known, Arc::clone(&outlook.replaced)));
-        let scan = documents.plan(context, &chunk).await?;
+        let scan = documents.plan(context, chunk).await?;
         let plan: Arc<dyn ExecutionPlan> = Arc::new(AdmitExec::new(scan, Arc::clone(&admission)));
         let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
         let started = Instant::now();
@@ -81,7 +92,7 @@ impl Sample {
                 let source = batch.column(0).as_string::<i32>().value(last);
                 let file = documents.files.iter().position(|file| file.path == source).unwrap_or(0);
                 let row = batch.column(1).as_primitive::<Int64Type>().value(last);
-                sample.seen = ((sample.seen as f64 * share_before(&chunk, file, row)) as u64).max(sample.admitted);
+                sample.seen = ((sample.seen as f64 * share_before(chunk, file, row)) as u64).max(sample.admitted);
                 sample.whole = false;
                 break;
             }

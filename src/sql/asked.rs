@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, TableType};
 use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::Version;
 use futures::TryStreamExt;
@@ -19,7 +19,7 @@ use crate::console;
 use crate::engine::attach::Attachment;
 use crate::engine::by_path::with_files;
 use crate::engine::location::StoreLocation;
-use crate::engine::session::{SessionSettings, register_store, session};
+use crate::engine::session::{SessionSettings, free_memory, register_store, session};
 use crate::engine::store::Store;
 use crate::engine::views;
 use crate::error::{Error, Result};
@@ -103,7 +103,33 @@ impl Asked {
     async fn register(&mut self) -> Result<()> {
         register_store(&self.context, &self.store).await?;
         views::register(&self.context).await?;
+        self.renew_views().await.map_err(|cause| Error::Engine {
+            doing: "plan the views of this session anew".into(),
+            source: cause.into(),
+        })?;
         self.versions = self.current_versions();
+        Ok(())
+    }
+
+    /// Plans the user's views anew, for a view keeps the tables as they were when it was made.
+    async fn renew_views(&self) -> Result<(), DataFusionError> {
+        let mut views = Vec::new();
+        for name in self.names().into_iter().filter(|name| views::what(name).is_none()) {
+            let table = self.context.table_provider(TableReference::bare(name.as_str())).await?;
+            if table.table_type() == TableType::View {
+                views.extend(table.get_table_definition().map(str::to_owned));
+            }
+        }
+        // One may use another, whatever their order: after so many rounds all use what is new.
+        for sql in std::iter::repeat_n(&views, views.len()).flatten() {
+            // What cannot be planned any more stays as it was.
+            if let Ok(LogicalPlan::Ddl(DdlStatement::CreateView(mut view))) =
+                self.context.state().create_logical_plan(sql).await
+            {
+                view.or_replace = true;
+                self.context.execute_logical_plan(LogicalPlan::Ddl(DdlStatement::CreateView(view))).await?;
+            }
+        }
         Ok(())
     }
 
@@ -183,13 +209,6 @@ fn refuse_writing(plan: &LogicalPlan) -> Result<(), DataFusionError> {
     Err(DataFusionError::Plan(format!("`{}` belongs to the store, which is only read here", name.table())))
 }
 
-/// The bytes of memory that are free, where the kernel says so.
-fn free_memory() -> Option<usize> {
-    let known = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = known.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
-}
-
 /// Every table and view with the names of its columns, and the functions: what a shell completes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
@@ -214,5 +233,34 @@ impl Asked {
         functions.sort_unstable();
         functions.dedup();
         Known { tables, functions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::engine::query::{numbers, query};
+    use crate::tables::{MetricRow, metric_rows};
+
+    #[tokio::test]
+    async fn a_view_of_the_users_shows_what_others_committed_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+        let store = Store::open(location.clone(), DataType::Utf8).await.unwrap();
+        let context = with_files(session(&SessionSettings::default()).unwrap());
+        let mut asked = Asked { context, store, versions: Vec::new() };
+        asked.register().await.unwrap();
+        // One uses the other, whose name comes behind its own.
+        for sql in ["CREATE VIEW b AS SELECT count(*) AS n FROM metrics", "CREATE VIEW a AS SELECT n + 1 AS n FROM b"] {
+            asked.context.sql(sql).await.unwrap();
+        }
+        let mut other = Store::open_existing(location).await.unwrap();
+        let [run_id, scope, name, unit] = ["run", "all", "f1", "share"].map(str::to_owned);
+        let rows = metric_rows(&[MetricRow { run_id, scope, name, value: 1.0, unit }]).unwrap();
+        other.append(Table::Metrics, &rows, "run").await.unwrap();
+        asked.refresh().await.unwrap();
+        assert_eq!(numbers(&query(&asked.context, "SELECT n FROM a").await.unwrap()), [2]);
     }
 }

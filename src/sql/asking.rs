@@ -79,11 +79,20 @@ impl Asking {
         flow
     }
 
-    /// Answers one statement.
+    /// Reads what others have committed since, before a shell answers what was typed. A signal ends it.
+    pub(super) async fn refresh(&mut self) -> Result<()> {
+        self.interrupt.forget();
+        tokio::select! {
+            biased;
+            stopped = self.interrupt.wait() => Err(stopped),
+            refreshed = self.asked.refresh() => refreshed,
+        }
+    }
+
+    /// Answers one statement; a signal ends it.
     pub(super) async fn statement(&mut self, statement: &Statement<'_>) -> Result<()> {
         let started = Instant::now();
         let mut answer = self.asked.ask(statement.text);
-        self.interrupt.forget();
         let (mut result, mut enough) = (None, false);
         while !enough {
             let event = tokio::select! {
@@ -138,7 +147,7 @@ impl Interrupt {
         Ok(Self { heard })
     }
 
-    /// What was pressed before now is no answer to what comes.
+    /// In a shell, what was pressed before now is no answer to what comes.
     fn forget(&mut self) {
         while self.heard.try_recv().is_ok() {}
     }

@@ -41,8 +41,10 @@ const EXAMPLE: &str = "A quoted path is a table. Whether every mention stands wh
 impl Asking {
     /// Does what a command says.
     pub(super) async fn command(&mut self, command: &str) -> Result<Flow> {
+        // Whoever ends statements with a semicolon ends commands with one.
+        let command = command.trim_end_matches(|letter: char| letter == ';' || letter.is_whitespace());
         let (word, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-        let argument = argument.trim().trim_end_matches(';').trim_matches(['\'', '"']);
+        let argument = argument.trim().trim_matches(['\'', '"']);
         match word {
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
             "?" | "h" | "help" => console::print(&help()),

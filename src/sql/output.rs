@@ -31,7 +31,7 @@ pub(super) type Sink = Box<dyn Write + Send>;
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) format: RowFormat,
-    /// How many rows a table shows; 0 for all.
+    /// How many rows a table on the screen shows; 0 for all.
     pub(super) rows: usize,
     /// Whether a table has a line for every column of a row.
     pub(super) records: bool,
@@ -66,7 +66,7 @@ impl Output {
 
     /// From now on results go to a file, or to the screen again.
     pub(super) fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
-        self.file = None;
+        self.finish()?;
         if let Some(path) = path {
             std::fs::File::create(path).map_err(|cause| unwritable(path, cause))?;
             self.file = Some(OutFile { path: path.to_owned(), part: None, results: 0 });
@@ -102,7 +102,7 @@ impl Output {
         };
         let failed = |cause: Cause| Error::Engine { doing: "write the rows".into(), source: cause };
         let form = match self.format {
-            RowFormat::Table => Form::Table(Table::new(self, self.file.is_none(), schema, sink)),
+            RowFormat::Table => Form::Table(Table::new(self, self.file.is_some(), schema, sink)),
             RowFormat::Csv => {
                 if repeated {
                     sink.write_all(b"\n").map_err(|cause| failed(cause.into()))?;

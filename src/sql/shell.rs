@@ -81,8 +81,10 @@ async fn answer(asking: &mut Asking, line: &str) -> Result<Flow> {
         return asking.command(command).await;
     }
     // Runs may have committed meanwhile; where the store cannot be reached, what is known of it may do.
-    if let Err(cause) = asking.asked.refresh().await {
-        console::warn(&format!("the store is shown as it was: {cause}"));
+    match asking.refresh().await {
+        Ok(()) => {}
+        Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
+        Err(cause) => console::warn(&format!("the store is shown as it was: {cause}")),
     }
     asking.script(line).await
 }

@@ -36,17 +36,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Begins a table; on the screen it keeps to its width.
-    pub(super) fn new(settings: &Output, on_screen: bool, schema: &SchemaRef, sink: Sink) -> Self {
+    /// Begins a table; on the screen it keeps to its width and to so many rows as are wanted, in a file it has all.
+    pub(super) fn new(settings: &Output, in_file: bool, schema: &SchemaRef, sink: Sink) -> Self {
         let figures = |field: &Arc<Field>| field.data_type().is_numeric();
         let grid = Grid::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Self {
             grid,
             sink,
-            screen: on_screen.then(console::width).flatten(),
+            screen: (!in_file).then(console::width).flatten(),
             records: settings.records,
-            limit: if settings.rows == 0 { usize::MAX } else { settings.rows },
+            limit: if in_file || settings.rows == 0 { usize::MAX } else { settings.rows },
             counted: 0,
             drawn: 0,
             hidden: 0,

@@ -23,9 +23,9 @@ pub struct SourceRow {
     pub modified_at: Option<DateTime<Utc>>,
     /// A hash of the job's `where`, `id` and `text`: the same file asked differently is another source.
     pub input_hash: String,
-    /// How many rows were read, refused ones included.
+    /// How many rows were read, refused ones included; of a file that is not done, the first ones.
     pub rows: i64,
-    /// `done`, or why the file could not be read.
+    /// `done`, `partial` where a commit ended in its midst, or why it could not be read.
     pub outcome: String,
     /// The run that finished the file.
     pub run_id: String,
@@ -38,7 +38,7 @@ pub struct SourceRow {
 pub struct MetricRow {
     /// The run that measured it.
     pub run_id: String,
-    /// `all`, or the entity type it is about.
+    /// `all`, the entity type it is about, or the stage of the work, as `stage:read`.
     pub scope: String,
     /// What was measured, as `documents` or `f1`.
     pub name: String,
@@ -71,7 +71,8 @@ pub struct RunRow {
     pub started_at: DateTime<Utc>,
     /// When it ended; `None` where it could not write its end.
     pub finished_at: Option<DateTime<Utc>>,
-    /// `done`, `failed`, `stopped` or `interrupted`.
+    /// `running` until it ends; then `done`, `limited` (by `--limit`), `stopped`, or `failed: ` and why. `interrupted` where it
+    /// could not write its end.
     pub outcome: String,
     /// How many documents met which end: a JSON object of integers.
     pub counts: String,

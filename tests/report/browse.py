@@ -103,9 +103,14 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **values)
 
     def point(self, selector):
+        # What is above may still find its height: the place counts once it has stayed for two frames.
         place = self.evaluate(
-            f"(() => {{ const element = document.querySelector({json.dumps(selector)}); element.scrollIntoView({{block: 'center', behavior: 'instant'}});"
-            " const box = element.getClientRects()[0]; return [box.left + box.width / 2, box.top + box.height / 2]; })()")
+            f"(async () => {{ const element = document.querySelector({json.dumps(selector)}); let last = '';"
+            " for (let same = 0; same < 2; ) { element.scrollIntoView({block: 'center', behavior: 'instant'});"
+            " await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"
+            " const box = element.getClientRects()[0]; const place = [box.left + box.width / 2, box.top + box.height / 2];"
+            " same = String(place) === last ? same + 1 : 0; last = String(place); }"
+            " return last.split(',').map(Number); })()")
         return {"x": place[0], "y": place[1]}
 
     def step(self, step):

@@ -11,6 +11,8 @@ use super::*;
 use crate::engine::commit::tests::{begin, commit, counts, open};
 use crate::engine::location::StoreLocation;
 
+/// How old a file must be for a run to remove it.
+pub(crate) const AGE: Duration = Duration::from_hours(24);
 const DAYS: [Duration; 2] = [AGE, Duration::from_hours(48)];
 
 fn age(path: &FilePath, age: Duration) {

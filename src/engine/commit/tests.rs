@@ -235,7 +235,12 @@ async fn rows_outside_commits_do_not_conflict() {
 
 /// Commits only to the first `tables` of [`ORDER`], as a run that is killed in between.
 pub(crate) async fn begin(store: &mut Store, commit: &Commit, tables: usize) -> Result<(), crate::error::Cause> {
-    for table in &ORDER[..tables] {
+    write(store, commit, &ORDER[..tables]).await
+}
+
+/// Commits to these tables.
+async fn write(store: &mut Store, commit: &Commit, tables: &[Table]) -> Result<(), crate::error::Cause> {
+    for table in tables {
         let actions = store.actions(*table, commit).await?;
         let change = Change { actions, run_id: &commit.run_id, number: Some(commit.number), compaction: false };
         store.transact(*table, change).await?;

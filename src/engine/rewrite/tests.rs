@@ -1,6 +1,7 @@
 //! Rows that go and rows that stay. In: stores of several commits. Out: what SQL reads after the commit of a rewriting.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;

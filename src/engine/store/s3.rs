@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use self::moto::{BUCKET, Moto};
 use super::*;
-use crate::engine::clean::AGE;
+use crate::engine::clean::tests::AGE;
 use crate::engine::commit::tests::{commit, counts, query};
 use crate::engine::runs::tests::run;
 use crate::engine::write::WriteSpec;

@@ -26,8 +26,21 @@ async fn another_type_of_id_is_refused() {
 async fn reading_makes_no_store() {
     let folder = tempfile::tempdir().unwrap();
     let error = Store::open_existing(location(&folder)).await.unwrap_err();
-    assert!(error.to_string().contains("has no table `entities`"), "{error}");
+    assert!(error.to_string().contains("has no table `runs`"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_reader_opens_first_what_a_commit_writes_last() {
+    for (first, second) in [("documents", "sources"), ("sources", "rejects"), ("rejects", "entities")] {
+        let folder = tempfile::tempdir().unwrap();
+        open(&folder).await;
+        for table in [first, second] {
+            std::fs::remove_dir_all(folder.path().join("a store").join(table)).unwrap();
+        }
+        let error = Store::open_existing(location(&folder)).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("has no table `{first}`")), "{error}");
+    }
 }
 
 #[tokio::test]

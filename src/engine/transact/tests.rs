@@ -46,6 +46,19 @@ async fn every_hundredth_transaction_writes_a_checkpoint_that_keeps_the_commit()
 }
 
 #[tokio::test]
+async fn a_checkpoint_waits_for_the_end_of_the_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder).await;
+    for number in 1..=99 {
+        let change = Change { actions: vec![], run_id: "run-1", number: Some(number), compaction: false };
+        store.write_log(Table::Entities, change).await.unwrap();
+    }
+    assert!(checkpoints(&store, Table::Entities).is_empty());
+    store.write_checkpoints(&[Table::Entities]).await;
+    assert_eq!(checkpoints(&store, Table::Entities), ["00000000000000000099.checkpoint.parquet"]);
+}
+
+#[tokio::test]
 async fn tables_committed_to_ahead_are_read_only_once_caught_up_with() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;

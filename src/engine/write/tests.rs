@@ -149,6 +149,19 @@ async fn a_cut_ends_a_commit_between_two_slices() {
     }
 }
 
+#[tokio::test]
+async fn a_cut_comes_in_time_though_slices_come_without_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batches = (0..3).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
+    let spec = WriteSpec { cut_seconds: 0, ..WriteSpec::new(&location, stamp(1, "run-1")) };
+    let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
+    let cuts = collect(exec, context.task_ctx()).await.unwrap();
+    let commits: Vec<i64> = cuts.iter().map(|batch| cut(batch).unwrap().commit).collect();
+    assert_eq!(commits, [1, 2, 3]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_query_stops_writing() {
     let folder = tempfile::tempdir().unwrap();

@@ -79,8 +79,8 @@ pub struct Intervals {
     pub micro: Interval,
     /// Of the mean over the types that a resample has.
     pub average: Interval,
-    /// Of each type.
-    pub types: Vec<Interval>,
+    /// Of each type, over the resamples that have it; `None` where none has.
+    pub types: Vec<Option<Interval>>,
 }
 
 /// Draws documents with replacement; `None` where there is nothing to draw or `resamples` is 0.
@@ -88,25 +88,27 @@ pub fn bootstrap(counts: &DocumentCounts, rule: Resampling) -> Option<Intervals>
     if rule.resamples == 0 || counts.documents == 0 {
         return None;
     }
-    let values: Vec<Vec<f64>> = (0..rule.resamples)
+    let values: Vec<Vec<Option<f64>>> = (0..rule.resamples)
         .into_par_iter()
         .map_init(
             || vec![Counts::default(); counts.types],
             |sums, number| {
                 counts.draw(&mut Random::new(rule.seed, number as u64), sums);
-                let there: Vec<Scores> =
-                    sums.iter().filter(|one| one.predicted() + one.gold() > 0).map(Counts::scores).collect();
-                let mut row = vec![sums.iter().copied().sum::<Counts>().f1(), Scores::average(&there).f1];
-                row.extend(sums.iter().map(Counts::f1));
+                let drawn = |one: &Counts| one.predicted() + one.gold() > 0;
+                let there: Vec<Scores> = sums.iter().filter(|&one| drawn(one)).map(Counts::scores).collect();
+                let mut row = vec![Some(sums.iter().copied().sum::<Counts>().f1()), Some(Scores::average(&there).f1)];
+                // A type that was not drawn has no F1, not one of 0.
+                row.extend(sums.iter().map(|one| drawn(one).then(|| one.f1())));
                 row
             },
         )
         .collect();
-    let column = |index: usize| interval(values.iter().map(|row| row[index]).collect());
+    let column = |index: usize| values.iter().filter_map(|row| row[index]).collect::<Vec<f64>>();
+    let of_type = |index: usize| Some(column(index + 2)).filter(|values| !values.is_empty()).map(interval);
     Some(Intervals {
-        micro: column(0),
-        average: column(1),
-        types: (0..counts.types).map(|index| column(index + 2)).collect(),
+        micro: interval(column(0)),
+        average: interval(column(1)),
+        types: (0..counts.types).map(of_type).collect(),
     })
 }
 
@@ -202,12 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn documents_without_mentions_widen_nothing_but_may_be_drawn() {
-        let mut few = DocumentCounts::new(1);
+    fn a_resample_may_miss_a_type_and_every_mention() {
+        let mut few = DocumentCounts::new(2);
         few.push([(0, counts(1, 0, 1))]);
         let drawn = bootstrap(&few.of(3), RULE).unwrap();
-        // A resample may miss the one document that has mentions: then F1 is 0.
+        // Without the one document that has mentions nothing can be found: the whole has an F1 of 0, the type has none.
         assert!(drawn.micro.low.abs() < 1e-12 && (drawn.micro.high - 2.0 / 3.0).abs() < 1e-12);
+        let [Some(there), None] = drawn.types[..] else { panic!("{drawn:?}") };
+        assert!((there.low - 2.0 / 3.0).abs() < 1e-12 && (there.high - 2.0 / 3.0).abs() < 1e-12, "{there:?}");
     }
 
     #[test]

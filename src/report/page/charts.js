@@ -6,6 +6,56 @@ function bar(value, longest, colour) {
   return make("span", { class: `meter ${colour ?? ""}`, "--part": `${width.toFixed(2)}%`, "aria-hidden": "true" });
 }
 
+/** A bar with its figure. */
+const meter = (value, most, text, colour) => make("span", { class: "score" }, bar(value, most, colour), text);
+
+/** Bars below one another: {label, value, text, note}. */
+function barList(rows) {
+  const longest = Math.max(...rows.map((row) => row.value));
+  return make(
+    "ul",
+    { class: "stages" },
+    rows.map((row) =>
+      make(
+        "li",
+        null,
+        make("span", null, row.label),
+        bar(row.value, longest),
+        make("span", { class: "count" }, row.text),
+        row.note !== undefined && make("span", { class: "note" }, row.note),
+      ),
+    ),
+  );
+}
+
+/** Something with a title, and a note beside it. */
+const chart = (title, note, ...content) =>
+  make("figure", null, make("figcaption", null, make("strong", null, title), ` ${note}`), ...content);
+
+/** A drawing of `count` columns, 100 high. */
+function plot(label, kind, count, ...content) {
+  const shape = {
+    viewBox: `0 0 ${count} 100`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": label,
+    class: kind,
+  };
+  return draw("svg", shape, ...content);
+}
+
+/** A column of a drawing, with what it says under the pointer. */
+function column(at, tip, ...content) {
+  const own = draw(
+    "g",
+    { class: "column" },
+    ...content,
+    draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }),
+  );
+  if (tip) tips.set(own, tip);
+  return own;
+}
+
 /**
  * Columns stacked from layers {class, values}; `from` is the first class drawn, `tip` says what a column is. Heights are square roots, for
  * scores crowd at 1 and the few doubtful ones are what one looks for.
@@ -25,23 +75,9 @@ function histogram(label, layers, from, tip) {
         own > 0 && draw("rect", { class: layer.class, x: at - from + 0.06, y: 100 - height, width: 0.88, height: own })
       );
     });
-    const column = draw(
-      "g",
-      { class: "column" },
-      parts,
-      draw("rect", { class: "hit", x: at - from, y: 0, width: 1, height: 100 }),
-    );
-    if (total(at) > 0) tips.set(column, () => tip(at));
-    columns.push(column);
+    columns.push(column(at - from, total(at) > 0 && (() => tip(at)), ...parts));
   }
-  const shape = {
-    viewBox: `0 0 ${count - from} 100`,
-    preserveAspectRatio: "none",
-    role: "img",
-    "aria-label": label,
-    class: "histogram",
-  };
-  return { drawing: draw("svg", shape, columns), highest };
+  return { drawing: plot(label, "histogram", count - from, columns), highest };
 }
 
 /** Lines over classes: {class, values}, each value in low..1 or null. */
@@ -57,20 +93,9 @@ function lines(label, series, count, low, tip) {
       })
       .join("");
   };
-  const hits = Array.from({ length: count }, (_, at) => {
-    const column = draw("g", { class: "column" }, draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }));
-    tips.set(column, () => tip(at));
-    return column;
-  });
   const paths = series.map((one) => draw("path", { class: `line ${one.class}`, d: path(one.values) }));
-  const shape = {
-    viewBox: `0 0 ${count} 100`,
-    preserveAspectRatio: "none",
-    role: "img",
-    "aria-label": label,
-    class: "curves",
-  };
-  return draw("svg", shape, paths, hits);
+  const hits = Array.from({ length: count }, (_, at) => column(at, () => tip(at)));
+  return plot(label, "curves", count, paths, hits);
 }
 
 /** The course of a figure: a line, a dot for each value and a larger one for the last. */
@@ -79,24 +104,10 @@ function spark(label, values, tip) {
   const y = (value) => (high > low ? 92 - ((value - low) / (high - low)) * 84 : 50);
   const dot = (value, at, size) => draw("path", { class: `dot ${size}`, d: `M${at + 0.5} ${y(value).toFixed(2)}h0` });
   const path = values.map((value, at) => `${at === 0 ? "M" : "L"}${at + 0.5} ${y(value).toFixed(2)}`).join("");
-  const hits = values.map((value, at) => {
-    const column = draw(
-      "g",
-      { class: "column" },
-      dot(value, at, at === values.length - 1 ? "last" : ""),
-      draw("rect", { class: "hit", x: at, y: 0, width: 1, height: 100 }),
-    );
-    tips.set(column, () => tip(at));
-    return column;
-  });
-  const shape = {
-    viewBox: `0 0 ${values.length} 100`,
-    preserveAspectRatio: "none",
-    role: "img",
-    "aria-label": label,
-    class: "spark",
-  };
-  return draw("svg", shape, draw("path", { class: "line", d: path }), hits);
+  const hits = values.map((value, at) =>
+    column(at, () => tip(at), dot(value, at, at === values.length - 1 ? "last" : "")),
+  );
+  return plot(label, "spark", values.length, draw("path", { class: "line", d: path }), hits);
 }
 
 /** Numbers below a drawing, at equal distances. */

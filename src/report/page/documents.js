@@ -132,7 +132,7 @@ function article({ row, mentions }, index) {
               .filter(([one]) => isVisible(one))
               .map(([one, text]) => [
                 make("bdi", { class: `state s${one[STATE]}` }, text),
-                make("span", null, swatch(one[TYPE]), name(summary.types[one[TYPE]].name)),
+                typeLabel(one[TYPE]),
                 one[SCORE] < 0 ? "missed" : (one[SCORE] / 1000).toFixed(3),
                 whole(one[START]),
                 whole(one[END]),
@@ -145,13 +145,10 @@ function article({ row, mentions }, index) {
   }
   const body = marked(row.text, mentions, 0, row.text.length, describeMention(row));
   element.append(body);
+  const shown = row.characters - (row.cut ?? 0);
   if (row.cut > 0)
     element.append(
-      make(
-        "p",
-        { class: "notes" },
-        `The first ${whole(row.characters - row.cut)} of ${plural(row.characters, "character")}.`,
-      ),
+      make("p", { class: "notes" }, `The first ${whole(shown)} of ${plural(row.characters, "character")}.`),
     );
   if (row.text.length > FOLDED) {
     element.classList.add("folded");
@@ -159,7 +156,7 @@ function article({ row, mentions }, index) {
       make(
         "button",
         { type: "button", class: "unfold", onclick: () => unfold(element) },
-        `Show all ${plural(row.text.length, "character")}`,
+        `Show all ${plural(shown, "character")}`,
       ),
     );
     body.addEventListener("focusin", () => unfold(element));
@@ -250,20 +247,32 @@ function stepError(by) {
   next.focus({ preventScroll: true });
 }
 
-/** Shows what matches and nothing else, from anywhere on the page. */
-function showOnly({ search = "", types = null }) {
-  view = { ...everything(), search };
-  if (types) view.types = new Set(types);
+/** Shows what `next` lets through, and the filters as it has them. */
+function setView(next) {
+  view = next;
   syncFilters();
   refresh();
+}
+
+/** Shows what matches and nothing else, from anywhere on the page. */
+function showOnly({ search = "", types = null }) {
+  const all = everything();
+  setView({ ...all, search, types: types ? new Set(types) : all.types });
   byId("documents").scrollIntoView({ block: "start" });
+}
+
+/** Goes to a document, among all others. */
+function showDocument(row) {
+  setView(everything());
+  const at = passing.findIndex((one) => one.row === row);
+  if (at >= drawn) drawMore(at + 1 - drawn);
+  makeCurrent(byId("feed").children[at], true);
 }
 
 function startDocuments() {
   buildFilters();
-  syncFilters();
   byId("remarks").append(...documents.remarks.map((remark) => make("li", null, `${remark}.`)));
-  refresh();
+  setView(view);
   byId("feed").addEventListener("focusin", (event) => makeCurrent(event.target.closest("article"), false));
   new IntersectionObserver(
     (entries) => entries.some((entry) => entry.isIntersecting) && drawn < passing.length && drawMore(),

@@ -41,20 +41,22 @@ const percent = (share, digits = 1) => `${(share * 100).toFixed(digits)}\u202f%`
 const plural = (number, what) => `${whole(number)} ${what}${number === 1 ? "" : "s"}`;
 
 function seconds(time) {
-  if (time < 60) return `${time.toFixed(time < 10 ? 2 : 1)} s`;
-  const minutes = Math.floor(time / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(time % 60)} s`;
+  // Rounded before it is divided: 59.97 are a minute, and no minute has 60 seconds.
+  if (time < 59.95) return `${time.toFixed(time < 9.995 ? 2 : 1)} s`;
+  const minutes = Math.floor(Math.round(time) / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(time) % 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function bytes(number) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
-  while (number >= 1000 && unit < units.length - 1) {
+  // What three digits would write as 1000 is one of the next unit.
+  while (number >= 999.5 && unit < units.length - 1) {
     number /= 1000;
     unit += 1;
   }
-  return `${unit === 0 ? whole(number) : number.toPrecision(3)} ${units[unit]}`;
+  return `${unit === 0 || number >= 999.5 ? whole(number) : number.toPrecision(3)} ${units[unit]}`;
 }
 
 /** A moment, the same for every reader. */
@@ -83,12 +85,19 @@ function figure(value, unit) {
 /** A word as people write it: `false_positive` as false positive. */
 const spaced = (word) => word.replaceAll("_", " ");
 
+/** What may be wider than the page. */
+const scroll = (label, content) =>
+  make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, content);
+
+/** What opens below a line. */
+const folded = (line, isOpen, ...content) =>
+  make("details", { open: isOpen }, make("summary", null, line), ...content);
+
 /** A table; columns that hold figures are named in `figures` by their place. */
 function table(caption, header, rows, figures) {
   const kind = (place) => (figures.includes(place) ? "number" : null);
-  return make(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+  return scroll(
+    caption,
     make(
       "table",
       null,

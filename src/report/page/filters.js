@@ -16,6 +16,13 @@ function buildFilters() {
     apply(event.target);
     refresh();
   };
+  const toggle = (attributes, apply, ...label) =>
+    make(
+      "label",
+      { class: "toggle" },
+      make("input", { type: "checkbox", ...attributes, onchange: change((box) => apply(box.checked)) }),
+      ...label,
+    );
   form.append(
     make(
       "label",
@@ -36,15 +43,9 @@ function buildFilters() {
       toggles(
         "Types",
         summary.types.map((type, index) =>
-          make(
-            "label",
-            { class: "toggle" },
-            make("input", {
-              type: "checkbox",
-              checked: true,
-              "data-toggle": index,
-              onchange: change((box) => set(view.types, index, box.checked)),
-            }),
+          toggle(
+            { checked: true, "data-toggle": index },
+            (on) => set(view.types, index, on),
             swatch(index),
             name(type.name),
             make("span", { class: "count", "data-type": index }),
@@ -64,7 +65,8 @@ function buildFilters() {
           max: "1000",
           step: "5",
           oninput: change((slider) => {
-            view.least = Number(slider.value);
+            const least = Number(slider.value);
+            view.least = least > lowestScore() ? least : 0;
             sayLeast();
           }),
         }),
@@ -77,29 +79,18 @@ function buildFilters() {
         "Against gold",
         [RIGHT, WRONG, MISSED]
           .map((state) =>
-            make(
-              "label",
-              { class: "toggle" },
-              make("input", {
-                type: "checkbox",
-                checked: true,
-                "data-state": state,
-                onchange: change((box) => set(view.states, state, box.checked)),
-              }),
+            toggle(
+              { checked: true, "data-state": state },
+              (on) => set(view.states, state, on),
               make("span", { class: `sample s${state}` }, STATES[state]),
             ),
           )
           .concat(
-            make(
-              "label",
-              { class: "toggle" },
-              make("input", {
-                type: "checkbox",
-                id: "only-errors",
-                onchange: change((box) => {
-                  view.errors = box.checked;
-                }),
-              }),
+            toggle(
+              { id: "only-errors" },
+              (on) => {
+                view.errors = on;
+              },
               "only documents with errors",
             ),
           ),
@@ -135,11 +126,7 @@ function buildFilters() {
       {
         type: "button",
         class: "reset",
-        onclick: () => {
-          view = everything();
-          syncFilters();
-          refresh();
-        },
+        onclick: () => setView(everything()),
       },
       "Show everything",
     ),

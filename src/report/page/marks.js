@@ -55,7 +55,7 @@ function renderPieces(parent, children, start, end, text, describe) {
   for (const piece of children) {
     parent.append(text.slice(at, piece.start));
     const { row } = piece;
-    const classes = ["mark", `t${row[TYPE] % COLOURS}`, `s${row[STATE]}`, `h${Math.min(piece.height, 6)}`];
+    const classes = ["mark", colourOf(row[TYPE]), `s${row[STATE]}`, `h${Math.min(piece.height, 6)}`];
     if (row[TYPE] >= COLOURS) classes.push("again");
     if (!piece.first) classes.push("goes-on");
     if (!piece.last) classes.push("to-be-continued");
@@ -114,27 +114,25 @@ function describeMention(owner) {
           "p",
           { class: "tip-score" },
           make("span", null, `score ${(row[SCORE] / 1000).toFixed(3)}`),
-          bar(row[SCORE], 1000, `t${row[TYPE] % COLOURS}`),
+          bar(row[SCORE], 1000, colourOf(row[TYPE])),
         ),
       );
     }
-    const there = all.filter(
-      (other) =>
-        other !== row &&
-        other[START] < row[END] &&
-        row[START] < other[END] &&
-        other[STATE] >= WRONG &&
-        other[STATE] !== row[STATE],
-    );
     if (row[STATE] === WRONG || row[STATE] === MISSED) {
+      // What is right is on the other side too, whichever side that is.
+      const there = all.filter(
+        (other) => other[START] < row[END] && row[START] < other[END] && other[STATE] !== row[STATE],
+      );
+      const same = there.filter((other) => sameSpan(row, other));
+      const shown = same.length > 0 ? same : there;
       const side = row[STATE] === WRONG ? "gold has" : "found was";
       const what =
         there.length === 0
           ? [`${side} nothing here`]
           : [
               `${side} `,
-              ...there.slice(0, 3).flatMap((other, at) => [at > 0 ? ", " : "", name(summary.types[other[TYPE]].name)]),
-              sameSpan(row, there[0]) ? " in this place" : " in part of it",
+              ...shown.slice(0, 3).flatMap((other, at) => [at > 0 ? ", " : "", name(summary.types[other[TYPE]].name)]),
+              same.length > 0 ? " in this place" : " in part of it",
             ];
       lines.push(make("p", { class: "tip-note" }, ...what));
     }
@@ -145,9 +143,15 @@ function describeMention(owner) {
 
 const sameSpan = (one, other) => one[START] === other[START] && one[END] === other[END];
 
-/** The colour of a type, with its sign of repetition where there are more types than colours. */
-const swatch = (type) =>
-  make("span", { class: `swatch t${type % COLOURS}${type >= COLOURS ? " again" : ""}`, "aria-hidden": "true" });
-
 /** Colours there are; types beyond them take them again with a double line. */
 const COLOURS = 8;
+
+/** The class of a type's colour. */
+const colourOf = (type) => `t${type % COLOURS}`;
+
+/** The colour of a type, with its sign of repetition where there are more types than colours. */
+const swatch = (type) =>
+  make("span", { class: `swatch ${colourOf(type)}${type >= COLOURS ? " again" : ""}`, "aria-hidden": "true" });
+
+/** A type's colour and name. */
+const typeLabel = (type) => make("span", null, swatch(type), name(summary.types[type].name));

@@ -6,6 +6,9 @@ const ofRun = (figureName, scope = "all") =>
 
 const theRun = () => summary.runs.find((run) => run.id === summary.run);
 
+/** The last part of a model's path. */
+const modelName = (run) => run.model.split("/").filter(Boolean).pop() ?? run.model;
+
 function drawHead() {
   const { totals } = summary;
   const run = theRun();
@@ -15,7 +18,7 @@ function drawHead() {
       "p",
       { class: "about" },
       "model ",
-      name(run.model.split("/").filter(Boolean).pop() ?? run.model, { title: run.model }),
+      name(modelName(run), { title: run.model }),
       `, ${run.flavour} on ${run.device}`,
       make("span", { class: "dot-between" }),
       make("time", { datetime: run.started_at }, moment(run.started_at)),
@@ -63,7 +66,7 @@ function drawHead() {
     "Rejects",
     whole(totals.rejects),
     "",
-    totals.rejects > 0 ? percent(totals.rejects / (totals.documents + totals.rejects)) : "every document is done",
+    totals.rejects > 0 ? percent(totals.rejects / (totals.all_documents + totals.rejects)) : "every document is done",
   );
   byId("head").append(
     make("p", { class: "kicker" }, "Entities in"),
@@ -95,31 +98,30 @@ function drawPassage() {
       if (last <= at) continue;
       const passage = { row, start, end: ends[last] };
       passage.worth = worth(passage);
-      if (best === null || passage.worth > best.worth) best = passage;
+      if (passage.worth > (best?.worth ?? -Infinity)) best = passage;
     }
   }
   if (best === null) return;
   const { row, start, end } = best;
   const content = open("passage");
-  const describe = describeMention(row);
+  const look = (event) => {
+    event.preventDefault();
+    showDocument(row);
+  };
+  const inside = within(best);
   content.append(
     make(
       "figure",
       { class: "passage" },
-      marked(
-        row.text,
-        row.mentions.filter((one) => one[START] >= start && one[END] <= end),
-        start,
-        end,
-        describe,
-      ),
+      marked(row.text, inside, start, end, describeMention(row)),
       make(
         "figcaption",
         null,
         "From ",
-        make("a", { href: "#documents", onclick: () => showOnly({ search: row.id }) }, name(row.id)),
+        make("a", { href: "#documents", onclick: look }, name(row.id)),
         ". ",
-        "Every box is a row of the table ",
+        inside.some((one) => one[STATE] === MISSED) ? "Every box but what was missed" : "Every box",
+        " is a row of the table ",
         make("code", null, "entities"),
         ": point at one to see its score.",
       ),
@@ -129,15 +131,18 @@ function drawPassage() {
 
 /** Where sentences end and the next begin, the beginning and the end of the text included. */
 function sentenceEnds(text) {
-  const ends = [...text.matchAll(/[\p{L}\p{N}]{3}[.!?][\p{Pe}\p{Pf}"']*\s+|[。！？]|\s*\n\s*/gu)];
+  const ends = [...text.matchAll(/[\p{L}\p{N}]{3}[.!?][\p{Pe}\p{Pf}"']*\s+|[。！？]|\n\s*/gu)];
   return [...new Set([0, ...ends.map((one) => one.index + one[0].length), text.length])];
 }
 
+/** The mentions of a passage. */
+const within = ({ row, start, end }) => row.mentions.filter((one) => one[START] >= start && one[END] <= end);
+
 /** How well a passage shows what is done: types and mentions count for it; doubt, errors, lists and figures against it. */
-function worth({ row, start, end }) {
-  const inside = row.mentions.filter((one) => one[START] >= start && one[END] <= end);
-  if (inside.length < 2) return -1;
-  const text = row.text.slice(start, end);
+function worth(passage) {
+  const inside = within(passage);
+  if (inside.length < 2) return -Infinity;
+  const text = passage.row.text.slice(passage.start, passage.end);
   const count = (found) => text.match(found)?.length ?? 0;
   const doubt = inside.reduce((sum, one) => sum + (one[SCORE] < 0 ? 0 : 1000 - one[SCORE]), 0) / inside.length / 1000;
   const errors = inside.filter((one) => one[STATE] > RIGHT).length;

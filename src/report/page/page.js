@@ -33,8 +33,7 @@ function rememberedTheme() {
 function toggleType(index) {
   if (index >= summary.types.length) return;
   if (!view.types.delete(index)) view.types.add(index);
-  syncFilters();
-  refresh();
+  setView(view);
 }
 
 const KEYS = {
@@ -46,11 +45,7 @@ const KEYS = {
   "?": () => byId("help").showModal(),
   o: () => current && unfold(current),
   t: nextTheme,
-  0: () => {
-    view = everything();
-    syncFilters();
-    refresh();
-  },
+  0: () => setView(everything()),
 };
 
 document.addEventListener("keydown", (event) => {

@@ -19,20 +19,15 @@ function drawQuality() {
     content.append(
       make("p", { class: "lede" }, summary.quality_remark, " The scores are those that the run measured."),
     );
-  const meter = (value, colour) => make("span", { class: "score" }, bar(value, 1, colour), percent(value));
   const row = (one, label, colour) => [
     label,
-    meter(one.f1, colour),
-    meter(one.precision, colour),
-    meter(one.recall, colour),
+    ...[one.f1, one.precision, one.recall].map((share) => meter(share, 1, percent(share), colour)),
     whole(one.true_positives),
     whole(one.false_positives),
     whole(one.false_negatives),
   ];
   const place = (typeName) => summary.types.findIndex((type) => type.name === typeName);
-  const types = quality.types.map((one) =>
-    row(one, make("span", null, swatch(place(one.name)), name(one.name)), `t${place(one.name) % COLOURS}`),
-  );
+  const types = quality.types.map((one) => row(one, typeLabel(place(one.name)), colourOf(place(one.name))));
   content.append(
     table(
       "Scores by type",
@@ -65,18 +60,11 @@ function confusionTable(quality) {
       number > 0 ? whole(number) : "·",
     );
   };
-  return make(
-    "figure",
-    null,
-    make(
-      "figcaption",
-      null,
-      make("strong", null, "What is taken for what"),
-      " rows are gold, columns predicted, in the same place",
-    ),
-    make(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion of types" },
+  return chart(
+    "What is taken for what",
+    "rows are gold, columns predicted, in the same place",
+    scroll(
+      "Confusion of types",
       make(
         "table",
         { class: "confusion" },
@@ -110,16 +98,15 @@ function confusionTable(quality) {
 function kindsOfErrors(quality) {
   const count = (kind, reason) => quality.kinds.find((one) => one[0] === kind && one[1] === reason)?.[2] ?? 0;
   const most = Math.max(1, ...quality.kinds.map((one) => one[2]));
-  const meter = (number) => make("span", { class: "score" }, bar(number, most, "is-wrong"), whole(number));
   const rows = REASONS.map(([reason, words]) => [
     words,
-    meter(count("false_positive", reason)),
-    meter(count("false_negative", reason)),
+    ...["false_positive", "false_negative"].map((kind) =>
+      meter(count(kind, reason), most, whole(count(kind, reason)), "is-wrong"),
+    ),
   ]);
-  return make(
-    "figure",
-    null,
-    make("figcaption", null, make("strong", null, "Kinds of errors"), " by what the other side has there"),
+  return chart(
+    "Kinds of errors",
+    "by what the other side has there",
     table("Kinds of errors", ["", "wrong", "missed"], rows, [1, 2]),
   );
 }
@@ -127,8 +114,8 @@ function kindsOfErrors(quality) {
 function recurring(quality, place) {
   const rows = quality.mistakes.map((one) => {
     const wrong = one.kind === "false_positive";
-    const other = one.other_type === "" ? make("em", null, "nothing") : typeName(place, one.other_type);
-    const own = typeName(place, one.entity_type);
+    const other = one.other_type === "" ? make("em", null, "nothing") : typeLabel(place(one.other_type));
+    const own = typeLabel(place(one.entity_type));
     const look = () => showOnly({ search: one.text });
     return [
       make("button", { type: "button", class: "link", onclick: look }, make("bdi", null, one.text)),
@@ -140,10 +127,9 @@ function recurring(quality, place) {
       whole(one.documents),
     ];
   });
-  return make(
-    "details",
-    { open: rows.length <= 8 },
-    make("summary", null, `The ${whole(rows.length)} errors that come back most`),
+  return folded(
+    `The ${whole(rows.length)} errors that come back most`,
+    rows.length <= 8,
     quality.nameless > 0
       ? make(
           "p",
@@ -154,8 +140,6 @@ function recurring(quality, place) {
     table("Errors that come back", ["text", "error", "gold", "predicted", "how", "times", "documents"], rows, [5, 6]),
   );
 }
-
-const typeName = (place, text) => make("span", null, swatch(place(text)), name(text));
 
 /** Precision, recall and F1 of the mentions that have a score or more. */
 function thresholds(first, all, right) {
@@ -198,15 +182,9 @@ function thresholds(first, all, right) {
     floor,
     tip,
   );
-  return make(
-    "figure",
-    null,
-    make(
-      "figcaption",
-      null,
-      make("strong", null, "If only higher scores counted"),
-      ` F1 is best from ${least(best)} on: ${write(points[best].f1)}`,
-    ),
+  return chart(
+    "If only higher scores counted",
+    `F1 is best from ${least(best)} on: ${write(points[best].f1)}`,
     make(
       "div",
       { class: "frame" },

@@ -22,33 +22,8 @@ function drawRuns() {
   ]).filter((one) => one[1] !== undefined);
   const charts = make("div", { class: "charts" });
   if (stages.length > 0) {
-    const longest = Math.max(...stages.map((one) => one[1]));
-    charts.append(
-      make(
-        "figure",
-        null,
-        make(
-          "figcaption",
-          null,
-          make("strong", null, "Where the time went"),
-          " share of the run’s time; stages overlap",
-        ),
-        make(
-          "ul",
-          { class: "stages" },
-          stages.map(([stage, time, share]) =>
-            make(
-              "li",
-              null,
-              make("span", null, stage),
-              bar(time, longest),
-              make("span", { class: "count" }, percent(share)),
-              make("span", { class: "note" }, seconds(time)),
-            ),
-          ),
-        ),
-      ),
-    );
+    const rows = stages.map(([label, value, share]) => ({ label, value, text: percent(share), note: seconds(value) }));
+    charts.append(chart("Where the time went", "share of the run’s time; stages overlap", barList(rows)));
   }
   const measured = summary.runs.filter((run) => run.measured);
   if (measured.length > 1) {
@@ -59,15 +34,9 @@ function drawRuns() {
       key,
     })).filter(({ runs }) => runs.length > 1);
     charts.append(
-      make(
-        "figure",
-        null,
-        make(
-          "figcaption",
-          null,
-          make("strong", null, "From run to run"),
-          ` the last ${whole(measured.length)} that extracted something`,
-        ),
+      chart(
+        "From run to run",
+        `the last ${whole(measured.length)} that extracted something`,
         make(
           "ul",
           { class: "courses" },
@@ -104,7 +73,7 @@ function drawRuns() {
         of("seconds", seconds),
         of("documents_per_second", short),
         of("f1", (value) => percent(value)),
-        name(`${run.model.split("/").filter(Boolean).pop() ?? ""}, ${run.flavour}, ${run.device}`),
+        name(`${modelName(run)}, ${run.flavour}, ${run.device}`),
       ];
     });
   const header = ["begun", "outcome", "documents", "mentions", "rejects", "time", "documents/s", "F1", "model"];
@@ -124,14 +93,8 @@ function drawRuns() {
   );
   if (summary.settings.length > 0) {
     const settings = summary.settings.map(([setting, value]) => [name(setting), name(value)]);
-    content.append(
-      make(
-        "details",
-        null,
-        make("summary", null, "What the run’s job said"),
-        table("Settings of the run", ["setting", "value"], settings, []),
-      ),
-    );
+    const shown = table("Settings of the run", ["setting", "value"], settings, []);
+    content.append(folded("What the run’s job said", false, shown));
   }
   if (summary.figures.length > 0) {
     const figures = summary.figures.map(([scope, figureName, value, unit]) => [
@@ -139,35 +102,16 @@ function drawRuns() {
       spaced(figureName),
       figure(value, unit),
     ]);
-    content.append(
-      make(
-        "details",
-        null,
-        make("summary", null, `All ${whole(figures.length)} figures of the run`),
-        table("All figures of the run", ["scope", "figure", "value"], figures, [2]),
-      ),
-    );
+    const shown = table("All figures of the run", ["scope", "figure", "value"], figures, [2]);
+    content.append(folded(`All ${whole(figures.length)} figures of the run`, false, shown));
   }
 }
 
 function drawRejects() {
   if (summary.rejects.length === 0) return;
   const content = open("rejects", plural(summary.totals.rejects, "row"));
-  const longest = Math.max(...summary.rejects.map((one) => one.count));
   content.append(
-    make(
-      "ul",
-      { class: "stages" },
-      summary.rejects.map((one) =>
-        make(
-          "li",
-          null,
-          make("span", null, spaced(one.reason)),
-          bar(one.count, longest),
-          make("span", { class: "count" }, whole(one.count)),
-        ),
-      ),
-    ),
+    barList(summary.rejects.map(({ reason, count }) => ({ label: spaced(reason), value: count, text: whole(count) }))),
   );
   const rows = summary.rejects.flatMap((one) =>
     one.examples.map(([source, row, id, detail]) => [
@@ -178,12 +122,6 @@ function drawRejects() {
       name(detail),
     ]),
   );
-  content.append(
-    make(
-      "details",
-      null,
-      make("summary", null, rows.length < summary.totals.rejects ? `${whole(rows.length)} of them` : "All of them"),
-      table("Rejects", ["reason", "file", "row", "id", "detail"], rows, [2]),
-    ),
-  );
+  const some = rows.length < summary.totals.rejects ? `${whole(rows.length)} of them` : "All of them";
+  content.append(folded(some, false, table("Rejects", ["reason", "file", "row", "id", "detail"], rows, [2])));
 }

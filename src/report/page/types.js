@@ -1,9 +1,10 @@
 // What was found: the types with their questions, how sure the model is, the names that come most.
 
+/** The types for which that is so, with their places. */
+const typesThat = (keep) => summary.types.map((type, index) => ({ type, index })).filter(({ type }) => keep(type));
+
 function drawTypes() {
-  const types = summary.types
-    .map((type, index) => ({ type, index }))
-    .filter(({ type }) => type.mentions > 0 || type.question !== "");
+  const types = typesThat((type) => type.mentions > 0 || type.question !== "");
   if (types.length === 0) return;
   const content = open("types", plural(types.length, "question"));
   const longest = Math.max(...types.map(({ type }) => type.mentions));
@@ -13,7 +14,7 @@ function drawTypes() {
       "ul",
       { class: "types" },
       types.map(({ type, index }) => {
-        const colour = `t${index % COLOURS}`;
+        const colour = colourOf(index);
         const scores = histogram(`${type.name} by score`, [{ class: colour, values: type.scores }], first, (at) => [
           make("p", null, `${whole(type.scores[at])} with a score of ${binName(at)}`),
         ]);
@@ -61,7 +62,7 @@ function drawScores() {
   if (summary.totals.mentions === 0) return;
   const content = open("scores", "σ of the match logit");
   const first = firstBin();
-  const shown = summary.types.map((type, index) => ({ type, index })).filter(({ type }) => type.mentions > 0);
+  const shown = typesThat((type) => type.mentions > 0);
   const joined = summary.quality?.joined;
   const sum = (pick) =>
     Array.from({ length: summary.bins }, (_, at) => shown.reduce((all, { type }) => all + pick(type, at), 0));
@@ -72,7 +73,7 @@ function drawScores() {
         { class: "is-right", values: right },
         { class: "is-wrong", values: all.map((count, at) => count - right[at]) },
       ]
-    : shown.map(({ type, index }) => ({ class: `t${index % COLOURS}`, values: type.scores }));
+    : shown.map(({ type, index }) => ({ class: colourOf(index), values: type.scores }));
   const tip = (at) => [
     make("p", { class: "tip-head" }, `score ${binName(at)}`),
     make("p", null, plural(all[at], "mention")),
@@ -82,29 +83,23 @@ function drawScores() {
           .filter(({ type }) => type.scores[at] > 0)
           .map(({ type, index }) => make("p", null, swatch(index), name(type.name), ` ${whole(type.scores[at])}`)),
   ];
-  const chart = histogram("Mentions by score", layers, first, tip);
+  const { drawing, highest } = histogram("Mentions by score", layers, first, tip);
   const sure =
     all.slice(Math.floor(summary.bins * 0.9)).reduce((one, other) => one + other, 0) / summary.totals.mentions;
   const charts = make(
     "div",
     { class: "charts" },
-    make(
-      "figure",
-      null,
-      make(
-        "figcaption",
-        null,
-        make("strong", null, "Mentions by score"),
-        ` ${percent(sure, 0)} have 0.9 or more; heights are square roots`,
-      ),
-      make("div", { class: "frame" }, make("span", { class: "top" }, whole(chart.highest)), chart.drawing),
+    chart(
+      "Mentions by score",
+      `${percent(sure, 0)} have 0.9 or more; heights are square roots`,
+      make("div", { class: "frame" }, make("span", { class: "top" }, whole(highest)), drawing),
       ticks(first),
       joined
         ? key([
             ["is-right", "right"],
             ["is-wrong", "wrong"],
           ])
-        : key(shown.map(({ type, index }) => [`t${index % COLOURS}`, type.name])),
+        : key(shown.map(({ type, index }) => [colourOf(index), type.name])),
     ),
   );
   if (joined) charts.append(thresholds(first, all, right));
@@ -127,7 +122,7 @@ const key = (entries) =>
   );
 
 function drawNames() {
-  const types = summary.types.map((type, index) => ({ type, index })).filter(({ type }) => type.names.length > 0);
+  const types = typesThat((type) => type.names.length > 0);
   if (types.length === 0) return;
   const content = open("names", "most mentioned");
   content.append(
@@ -155,7 +150,7 @@ function drawNames() {
                   },
                   make("bdi", null, text),
                 ),
-                bar(mentions, type.names[0][1], `t${index % COLOURS}`),
+                bar(mentions, type.names[0][1], colourOf(index)),
                 make("span", { class: "count" }, whole(mentions)),
               ),
             ),

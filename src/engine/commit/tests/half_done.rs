@@ -34,6 +34,65 @@ async fn a_half_done_commit_is_found_and_removed() {
     }
 }
 
+/// A store with one commit, and a second one begun in its first `tables`.
+async fn with_half(folder: &TempDir, tables: usize) -> (Store, Commit) {
+    let mut store = open(folder).await;
+    let whole = commit(&store, 1, "run-1", "a.parquet").await;
+    store.commit(&whole).await.unwrap();
+    let half = commit(&store, 2, "run-1", "b.parquet").await;
+    begin(&mut store, &half, tables).await.unwrap();
+    (store, half)
+}
+
+#[tokio::test]
+async fn a_run_that_lives_cannot_finish_what_another_has_taken_back() {
+    for tables in 1..=3 {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut one, half) = with_half(&folder, tables).await;
+        let mut other = open(&folder).await;
+        other.remove_half_done("run-2").await.unwrap();
+        write(&mut one, &half, &ORDER[tables..]).await.unwrap_err();
+        let error = one.commit(&half).await.unwrap_err();
+        assert!(error.to_string().contains("by the run run-2"), "{error}");
+        let again = commit(&other, 2, "run-2", "b.parquet").await;
+        other.commit(&again).await.unwrap();
+        let store = open(&folder).await;
+        assert_eq!((store.half_done(), store.last_commit()), (None, Some(2)));
+        assert_eq!(counts(&store).await, [6, 4, 2, 2], "{tables} tables");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_has_become_whole_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut one, half) = with_half(&folder, 2).await;
+    let mut other = open(&folder).await;
+    assert_eq!(other.half_done(), Some(2));
+    one.commit(&half).await.unwrap();
+    other.remove_half_done("run-2").await.unwrap();
+    for store in [&other, &open(&folder).await] {
+        assert_eq!((store.half_done(), store.last_commit()), (None, Some(2)));
+        assert_eq!(counts(store).await, [6, 4, 2, 2]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_killed_while_it_took_a_commit_back_is_done_by_the_next_run() {
+    for killed_after in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        with_half(&folder, 2).await;
+        let mut store = open(&folder).await;
+        assert!(store.take_back(ORDER.into_iter().rev().take(killed_after), "run-2").await.unwrap());
+        let mut store = open(&folder).await;
+        assert_eq!(store.half_done(), (killed_after < 4).then_some(2), "{killed_after} tables");
+        store.remove_half_done("run-3").await.unwrap();
+        assert_eq!(counts(&open(&folder).await).await, [3, 2, 1, 1], "{killed_after} tables");
+        let again = commit(&store, 2, "run-3", "b.parquet").await;
+        store.commit(&again).await.unwrap();
+        assert_eq!(counts(&open(&folder).await).await, [6, 4, 2, 2], "{killed_after} tables");
+    }
+}
+
 #[tokio::test]
 async fn replaced_files_leave_every_table_and_come_back_when_the_commit_is_undone() {
     for tables in 1..=4 {

@@ -1,0 +1,89 @@
+//! Replacements: another specification's rows take the place of the old ones once all of them are there, and never
+//! unasked.
+
+use std::fs;
+
+use crate::promises::job;
+use crate::support::Dir;
+
+const ADA: Option<&str> = Some("Ada met Babbage .");
+
+/// A job over `docs` with a threshold: another threshold is another specification.
+fn at(dir: &Dir, model: &str, threshold: &str) -> String {
+    job(dir, "docs", "store", model, &format!("[extract]\nthreshold = {threshold}"))
+}
+
+/// Specifications and documents of a table or view.
+fn specs(dir: &Dir, view: &str) -> String {
+    dir.rows("store", view, "count(DISTINCT spec_id), count(*)", "").concat()
+}
+
+#[test]
+fn a_finished_replacement_is_not_undone_by_the_job_before_it() {
+    let dir = Dir::new();
+    dir.documents("docs/a.parquet", &["a", "b"].map(|id| (Some(id), ADA)));
+    let model = dir.small_model().display().to_string();
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    for threshold in ["0.6", "0.7"] {
+        dir.quarry(&["run", &at(&dir, &model, threshold), "--replace"]).ended(0);
+    }
+    let in_force = dir.rows("store", "documents", "DISTINCT spec_id", "");
+    let before = at(&dir, &model, "0.6");
+    let error = dir.quarry(&["run", &before]).ended(1).error();
+    assert!(error.contains(": threshold 0.7 → 0.6\n"), "{error}");
+    // The doctor knows it before.
+    let said = dir.quarry(&["doctor", "--within", "60", &before]).ended(1).stdout();
+    assert!(said.contains("the store has ") && said.contains(": threshold 0.7 → 0.6\n"), "{said}");
+    assert_eq!(dir.rows("store", "documents", "DISTINCT spec_id", ""), in_force);
+    // The one in force goes on, and the other where it is asked for.
+    dir.quarry(&["run", &at(&dir, &model, "0.7")]).ended(0);
+    dir.quarry(&["run", &at(&dir, &model, "0.6"), "--replace"]).ended(0);
+    assert_eq!(specs(&dir, "documents"), "1|2");
+    assert_ne!(dir.rows("store", "documents", "DISTINCT spec_id", ""), in_force);
+}
+
+#[test]
+fn rows_of_a_file_that_cannot_be_read_anew_stay() {
+    let dir = Dir::new();
+    dir.documents("docs/a.parquet", &["a", "b", "c"].map(|id| (Some(id), ADA)));
+    let torn = dir.documents("docs/b.parquet", &["d", "e"].map(|id| (Some(id), ADA)));
+    let model = dir.small_model().display().to_string();
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    let sound = fs::read(&torn).unwrap();
+    fs::write(&torn, &sound[..sound.len() / 2]).unwrap();
+    let new = at(&dir, &model, "0.6");
+    let said = dir.quarry(&["run", &new, "--replace"]).ended(3).stderr();
+    assert!(said.contains("2 document(s) of 1 file(s)") && said.contains("docs/b.parquet`"), "{said}");
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|8".into(), "1|5".into()));
+    let said = dir.quarry(&["doctor", "--within", "60", &new]).stdout();
+    assert!(said.contains(" is being replaced by ") && said.contains("run the job to its end"), "{said}");
+    // Mended, it is read anew, and then the old rows go.
+    fs::write(&torn, sound).unwrap();
+    dir.quarry(&["run", &new]).ended(0);
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("1|5".into(), "1|5".into()));
+}
+
+#[test]
+fn an_unfinished_replacement_is_scored_by_its_own_rows() {
+    let dir = Dir::new();
+    dir.documents("docs/dt=1/a.parquet", &[(Some("a"), ADA)]);
+    dir.documents("docs/dt=2/a.parquet", &["b", "c"].map(|id| (Some(id), ADA)));
+    let mention =
+        |id: &str| format!("{{\"doc_id\": \"{id}\", \"entity_type\": \"PER\", \"start_char\": 0, \"end_char\": 3}}\n");
+    let gold = dir.write("gold.jsonl", &["a", "b", "c"].map(mention).concat());
+    let model = dir.small_model().display().to_string();
+    let scored = |threshold: &str, documents: &str| {
+        let text = fs::read_to_string(at(&dir, &model, threshold)).unwrap();
+        let text = text.replace("text = 'body'", &format!("text = 'body'\ngold = '{}'", gold.display()));
+        let (all, some) = (dir.path("docs").display().to_string(), dir.path(documents).display().to_string());
+        let text = text.replace(&format!("'{all}'"), &format!("'{some}'"));
+        dir.quarry(&["run", &dir.write("scored.toml", &text).display().to_string(), "--replace"]).ended(0);
+        let last = "run_id = (SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 1)";
+        let gold = format!("WHERE scope = 'all' AND name IN ('true_positives', 'false_negatives') AND {last}");
+        dir.rows("store", "metrics", "CAST(sum(value) AS bigint)", &gold).concat()
+    };
+    assert_eq!(scored("0.5", "docs"), "3");
+    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that are read anew");
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|4".into(), "1|3".into()));
+    assert_eq!(scored("0.6", "docs"), "3");
+}

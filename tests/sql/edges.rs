@@ -1,0 +1,85 @@
+//! Signals, files whose ending says their format, and commands among statements.
+
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::{ask, made};
+
+#[test]
+fn the_ending_of_a_file_says_its_format() {
+    let written = |name: &str| {
+        let out = made().path(name).display().to_string();
+        ask(&["SELECT value FROM range(0, 50) ORDER BY 1", "--out", &out]).ended(0);
+        std::fs::read(&out).unwrap()
+    };
+    let text = |name: &str| String::from_utf8(written(name)).unwrap();
+    assert!(text("ends.csv").starts_with("value\n0\n1\n"));
+    assert_eq!(text("ends.jsonl").lines().nth(1), Some("{\"value\":1}"));
+    assert!(written("ends.parquet").starts_with(b"PAR1"));
+    // A table in a file has all its rows.
+    let table = text("ends.txt");
+    assert!(table.ends_with("(50 rows)\n") && table.contains("│    49 │"), "{table}");
+}
+
+#[test]
+fn another_file_ends_the_one_before() {
+    let dir = made();
+    let (first, second) = (dir.path("first.csv"), dir.path("second.csv"));
+    let script = format!("SELECT 1 AS one;\n\\o {}\nSELECT 2 AS two", second.display());
+    ask(&[&script, "--out", first.to_str().unwrap()]).ended(0);
+    assert_eq!(std::fs::read_to_string(first).unwrap(), "one\n1\n");
+    assert_eq!(std::fs::read_to_string(second).unwrap(), "two\n2\n");
+    assert!(!dir.path(".first.csv.part").exists(), "a part was left");
+}
+
+#[test]
+fn a_command_may_end_with_a_semicolon() {
+    assert_eq!(ask(&["\\dt;"]).ended(0).stdout(), ask(&["\\dt"]).ended(0).stdout());
+    assert_eq!(ask(&["\\q;\nSELECT 1"]).ended(0).stdout(), "");
+}
+
+fn terminate(child: &Child) {
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+}
+
+/// How a program ended; one that does not end is killed.
+fn end(mut child: Child) -> ExitStatus {
+    for _ in 0..500 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it did not stop");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_standard_input() {
+    let store = made().path("store").display().to_string();
+    let child = made().command(&["sql", &store]).stdin(Stdio::piped()).spawn().unwrap();
+    // Until it waits.
+    std::thread::sleep(Duration::from_secs(2));
+    terminate(&child);
+    assert_eq!(end(child).signal(), Some(15));
+}
+
+#[test]
+fn a_signal_before_a_statement_is_not_forgotten() {
+    let dir = made();
+    let (store, file) = (dir.path("store").display().to_string(), dir.path("later.sql"));
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let script = format!("SELECT 1;\n\\i {}", file.display());
+    let mut child =
+        dir.command(&["sql", &store, &script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // It has answered once, so it listens to signals; now it waits for the other statement.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 16]).unwrap();
+    terminate(&child);
+    std::thread::sleep(Duration::from_millis(500));
+    // A thread of its own, for it waits for a reader.
+    std::thread::spawn(move || std::fs::write(file, "SELECT 2"));
+    assert_eq!(end(child).code(), Some(143));
+}

@@ -1,0 +1,103 @@
+//! What the program says on which stream, what it hears, and which exit code it ends with.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::http::{Response, serve};
+use crate::support::Dir;
+
+#[test]
+fn a_command_that_is_wrongly_put_is_for_somebody_to_mend() {
+    let dir = Dir::new();
+    for wrong in [&["run"][..], &["run", "job.toml", "--limit", "0"], &["nothing"], &[]] {
+        dir.quarry(wrong).ended(1);
+    }
+    for asked in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        assert!(!dir.quarry(asked).ended(0).stdout().is_empty());
+    }
+}
+
+#[test]
+fn nobody_needs_to_listen() {
+    let dir = Dir::new();
+    let nobody = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut command = dir.command(&["run", "none.toml"]);
+    command.stderr(nobody());
+    dir.finish(command).ended(1);
+    let mut command = dir.command(&["completions", "bash"]);
+    command.stdout(nobody());
+    dir.finish(command).ended(0);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let dir = Dir::new();
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        eprintln!("skipped: this machine has no /dev/full");
+        return;
+    };
+    let mut command = dir.command(&["completions", "bash"]);
+    command.stdout(full);
+    assert_snapshot!(dir.finish(command).ended(2).error(), @r"
+    error: cannot write `standard output`
+      caused by: No space left on device (os error 28)
+    hint: check that the folder exists, that you may write there and that the disk is not full
+    ");
+}
+
+#[test]
+fn where_lines_are_objects_errors_are_too() {
+    let dir = Dir::new();
+    for (options, message) in [
+        (&[][..], "cannot read `none.toml`"),
+        (&["--profile", "none/profile.json"][..], "cannot write `none/profile.json`"),
+    ] {
+        let arguments = [&["run", "none.toml", "--log-format", "json"], options].concat();
+        let said = dir.quarry(&arguments).stderr();
+        let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = lines.last().unwrap();
+        assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &message.into()), "{said}");
+        assert_eq!(last["causes"], "No such file or directory (os error 2)");
+        assert!(last["hint"].as_str().unwrap().starts_with("check that "), "{said}");
+    }
+}
+
+#[test]
+fn a_signal_is_heard_while_a_model_loads() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
+    let job = dir.job("docs.parquet", "store", "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'");
+    // A hub that takes its time.
+    let port = serve(|_| {
+        std::thread::sleep(Duration::from_secs(50));
+        Response::empty("404 Not Found")
+    });
+    let mut command = dir.command(&["run", &job.display().to_string()]);
+    command.env("HF_HOME", dir.path("hub")).env("HF_ENDPOINT", format!("http://127.0.0.1:{port}"));
+    for unset in ["HF_HUB_CACHE", "HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"] {
+        command.env_remove(unset);
+    }
+    // As on a machine of one core.
+    let mut child = command.env("TOKIO_WORKER_THREADS", "1").stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("from the hub, once")));
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let started = Instant::now();
+    let ended = loop {
+        let status = child.try_wait().unwrap();
+        if status.is_some() || started.elapsed() > Duration::from_secs(20) {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let _ = child.kill(); // where it did not hear
+    assert_eq!(ended.and_then(|status| status.code()), Some(143));
+}
