@@ -141,7 +141,8 @@ fn gold_that_cannot_be_read_costs_the_scores_and_no_other_figure() {
         std::sync::Arc::new(arrow::array::StringArray::from(vec!["1", "2"])),
         std::sync::Arc::new(arrow::array::StringArray::from(vec!["PER", "PER"])),
     );
-    let place = |at: i64| -> arrow::array::ArrayRef { std::sync::Arc::new(arrow::array::Int64Array::from(vec![at; 2])) };
+    let place =
+        |at: i64| -> arrow::array::ArrayRef { std::sync::Arc::new(arrow::array::Int64Array::from(vec![at; 2])) };
     let columns = [("doc_id", ids), ("entity_type", types), ("start_char", place(0)), ("end_char", place(12))];
     dir.parquet("gold.parquet", &arrow::array::RecordBatch::try_from_iter(columns).unwrap());
     dir.tear("gold.parquet", "doc_id", 0);

@@ -45,6 +45,16 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// A folder that outlives the tests, for what is made once and kept in a static; each run of the tests begins it anew.
+    pub(crate) fn lasting(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if path.exists() {
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+        let made = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self(made.unwrap())
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -188,6 +188,12 @@ impl ExecutionPlan for ExtractExec {
     }
 }
 
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 /// Our own error where DataFusion carries one, whatever it says around it; any other failed to do what `doing` says.
 pub fn own_error(error: DataFusionError, doing: impl Into<String>) -> Error {
     match error {

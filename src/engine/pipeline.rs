@@ -291,9 +291,3 @@ impl Default for Extracted {
         Self { counts: TokenCounts::default(), windows: 0, outcome: Ok(Vec::new()) }
     }
 }
-
-impl From<Error> for datafusion::error::DataFusionError {
-    fn from(error: Error) -> Self {
-        Self::External(Box::new(error))
-    }
-}
