@@ -213,7 +213,7 @@ fn fingerprint(
     let recipe = recipe::RecipeSection { not_a_number: OnProblem::Stop, ..file.recipe.clone() };
     let failed = |source: serde_json::Error| Error::Engine { doing: "read the settings".into(), source: source.into() };
     let mut hasher = Sha256::new();
-    hasher.update(serde_json::to_vec(&(recipe, schema, &pretrained.config)).map_err(failed)?);
+    hasher.update(serde_json::to_vec(&(recipe, schema, &pretrained.config, plan::VERSION)).map_err(failed)?);
     hasher.update(train.split.hash());
     hasher.update(dev.split.hash());
     hasher.update(&pretrained.tokenizer);

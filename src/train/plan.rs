@@ -7,8 +7,10 @@
 use super::recipe::RecipeSection;
 use crate::mrc::random::Random;
 
-/// Batches that are sorted by length together.
-const BLOCK_BATCHES: usize = 50;
+/// Batches that are sorted by length together, about.
+const BLOCK_BATCHES: usize = 100;
+/// Of the order of batches: a training that began with another one cannot go on.
+pub const VERSION: u32 = 2;
 
 /// How examples are gone through.
 #[derive(Debug, Clone)]
@@ -38,8 +40,8 @@ impl Plan {
         let mut random = Random::new(self.seed, epoch as u64);
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
         random.shuffle(&mut order);
-        let longest = self.lengths.iter().copied().max().unwrap_or(1);
-        let usual = self.batch_tokens.map_or(self.batch_size, |tokens| (tokens / longest).max(1));
+        let mean = self.lengths.iter().sum::<usize>() / self.lengths.len().max(1);
+        let usual = self.batch_tokens.map_or(self.batch_size, |tokens| (tokens / mean.max(1)).max(1));
         let mut batches: Vec<Vec<usize>> = Vec::new();
         for block in order.chunks_mut(usual * BLOCK_BATCHES) {
             block.sort_by_key(|&number| std::cmp::Reverse(self.lengths[number]));
@@ -99,6 +101,19 @@ mod tests {
         assert_eq!(scorings(10, 1.0), [10]);
         assert_eq!(scorings(10, 4.0), [4, 8, 10]);
         assert_eq!(scorings(3, 0.01), [1, 2, 3]);
+    }
+
+    #[test]
+    fn batches_of_like_lengths_have_little_padding() {
+        // Most are short and a few are long, as sentences are.
+        let mut random = Random::new(1, 2);
+        let lengths: Vec<usize> = (0..20_000).map(|_| 12 + (random.normal().abs() * 15.0).powf(1.2) as usize).collect();
+        let steps = plan(lengths.clone(), 1, Some(4096)).epoch(0);
+        let batches: Vec<&Vec<usize>> = steps.iter().flatten().collect();
+        let padded: usize =
+            batches.iter().map(|batch| batch.len() * batch.iter().map(|&one| lengths[one]).max().unwrap_or(0)).sum();
+        let padding = 1.0 - lengths.iter().sum::<usize>() as f64 / padded as f64;
+        assert!(padding < 0.03, "{padding}");
     }
 
     proptest! {
