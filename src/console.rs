@@ -7,11 +7,10 @@ use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_chrome::FlushGuard;
@@ -22,8 +21,15 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::error::{Error, Result};
 
+mod amounts;
+mod marks;
 mod profile;
+mod progress;
 mod traces;
+
+pub use amounts::{bytes, duration, short_time, thousands};
+pub use marks::{Mark, PLAIN, colours, mark, marked};
+pub use progress::{Progress, ProgressDisplay};
 
 /// The bar that is on the screen, if one is; log lines go above it.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -146,90 +152,6 @@ impl std::io::Write for Screen {
     }
 }
 
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Documents done or refused.
-    pub documents: u64,
-    /// Documents there are, where that is known.
-    pub total: Option<u64>,
-    /// Mentions found.
-    pub mentions: u64,
-    /// Tokens answered, padding not counted.
-    pub tokens: u64,
-    /// Since the run began.
-    pub elapsed: Duration,
-}
-
-impl Progress {
-    fn rate(&self, count: u64) -> f64 {
-        count as f64 / self.elapsed.as_secs_f64().max(1e-3)
-    }
-
-    fn left(&self) -> Option<Duration> {
-        let (total, rate) = (self.total?, self.rate(self.documents));
-        let rest = total.saturating_sub(self.documents) as f64;
-        (rate > 0.0).then(|| Duration::from_secs_f64((rest / rate).min(1e9)))
-    }
-}
-
-/// Shows how far a run is; one per run.
-pub struct ProgressDisplay {
-    style: Style,
-    last_line: Duration,
-}
-
-impl ProgressDisplay {
-    /// A display in the given style.
-    pub fn new(style: Style, total: Option<u64>) -> Self {
-        if style == Style::Terminal {
-            let bar = BAR.get_or_init(|| ProgressBar::new(total.unwrap_or(0)));
-            let template = if total.is_some() { "{bar:30.cyan/dim} {percent:>3}% {msg}" } else { "{spinner} {msg}" };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-        }
-        Self { style, last_line: Duration::ZERO }
-    }
-
-    /// Redraws the bar, or says a line every ten seconds.
-    pub fn show(&mut self, progress: &Progress) {
-        let Progress { documents, mentions, tokens, elapsed, .. } = *progress;
-        if self.style == Style::Terminal {
-            if let Some(bar) = BAR.get() {
-                let left = progress.left().map_or_else(String::new, |left| format!(", {} left", duration(left)));
-                bar.set_position(documents);
-                bar.set_message(format!(
-                    "{} documents, {} mentions, {:.0} documents/s, {:.0} tokens/s{left}",
-                    thousands(documents),
-                    thousands(mentions),
-                    progress.rate(documents),
-                    progress.rate(tokens)
-                ));
-                bar.tick();
-            }
-        } else if elapsed >= self.last_line + Duration::from_secs(10) {
-            self.last_line = elapsed;
-            let left = progress.left().map(|left| left.as_secs());
-            tracing::info!(
-                documents,
-                total = progress.total,
-                mentions,
-                tokens_per_second = progress.rate(tokens) as u64,
-                seconds_left = left,
-                "extracting"
-            );
-        }
-    }
-
-    /// Takes the bar off the screen.
-    pub fn finish(&self) {
-        if let (Style::Terminal, Some(bar)) = (self.style, BAR.get()) {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 /// Says something in passing.
 pub fn note(text: &str) {
     tracing::info!("{text}");
@@ -292,59 +214,6 @@ fn note_reader(error: &std::io::Error) {
     }
 }
 
-/// How a word stands out on a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// As it should be.
-    Good,
-    /// Worth a look.
-    Doubtful,
-    /// Wrong.
-    Bad,
-    /// One of several kinds, each in its own colour, underlined.
-    Kind(usize),
-}
-
-/// Whether results are read on a terminal that shows colours (the convention of `NO_COLOR`).
-pub fn colours() -> bool {
-    let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
-    std::io::stdout().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
-/// The codes that begin a mark on a terminal (ECMA-48, select graphic rendition); [`PLAIN`] ends it.
-pub fn mark(mark: Mark) -> String {
-    const KINDS: [u8; 6] = [36, 35, 33, 32, 34, 31];
-    match mark {
-        Mark::Good => "\u{1b}[32m".to_owned(),
-        Mark::Doubtful => "\u{1b}[33m".to_owned(),
-        Mark::Bad => "\u{1b}[1;31m".to_owned(),
-        Mark::Kind(number) => format!("\u{1b}[4;{}m", KINDS[number % KINDS.len()]),
-    }
-}
-
-/// Ends every mark.
-pub const PLAIN: &str = "\u{1b}[0m";
-
-/// A word in a column of `width`, marked where results are read on a terminal.
-pub fn marked(word: &str, width: usize, kind: Mark) -> String {
-    if colours() { format!("{}{word:width$}{PLAIN}", mark(kind)) } else { format!("{word:width$}") }
-}
-
-/// A number of bytes for people: 512 B, 23.4 MiB, 1.5 GiB.
-pub fn bytes(count: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut shown = format!("{count} B");
-    for unit in units {
-        value /= 1024.0;
-        if value < 1.0 {
-            break;
-        }
-        shown = format!("{value:.1} {unit}");
-    }
-    shown
-}
-
 /// A small table of results: names on the left, figures on the right.
 pub fn rows(rows: &[(String, String)]) -> String {
     let mut table = Table::new();
@@ -393,37 +262,6 @@ pub fn render(error: &Error) -> String {
     text
 }
 
-/// A number with its thousands set apart: 1 234 567.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A time for people: 3.2 s, 4 min 5 s, 2 h 10 min.
-pub fn duration(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
-        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// A short time for people: 3 ms, 0.42 s, and what is longer as [`duration`] has it.
-pub fn short_time(time: Duration) -> String {
-    match time.as_millis() {
-        milliseconds @ 0..100 => format!("{milliseconds} ms"),
-        100..1000 => format!("{:.2} s", time.as_secs_f64()),
-        _ => duration(time),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,17 +283,5 @@ mod tests {
             render(&error),
             "error: cannot read `job.toml`\n  caused by: entity not found\nhint: check that the path is right and that you may read it\n"
         );
-    }
-
-    #[test]
-    fn figures_for_people() {
-        assert_eq!([0, 1023, 1024, 24 << 20, 3 << 39].map(bytes), ["0 B", "1023 B", "1.0 KiB", "24.0 MiB", "1.5 TiB"]);
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(short_time(Duration::from_millis(7)), "7 ms");
-        assert_eq!(short_time(Duration::from_millis(420)), "0.42 s");
-        assert_eq!(duration(Duration::from_millis(3200)), "3.2 s");
-        assert_eq!(duration(Duration::from_secs(245)), "4 min 5 s");
-        assert_eq!(duration(Duration::from_mins(130)), "2 h 10 min");
     }
 }

@@ -4,6 +4,7 @@
 
 mod compare;
 mod inputs;
+mod load;
 mod measure;
 mod outputs;
 mod reference;
@@ -22,7 +23,8 @@ use crate::error::{Error, Result};
 use crate::mrc::score::counting::Counting;
 use crate::mrc::score::resample::Resampling;
 
-use inputs::{Inputs, Loaded};
+use inputs::Inputs;
+use load::Loaded;
 
 /// The views of mentions that count, and the matched tables made of them.
 const PREDICTED: &str = "predicted_mentions";
@@ -91,7 +93,7 @@ async fn fill_texts(context: &SessionContext, matched: &str) -> Result<()> {
     let sql = format!(
         "SELECT {columns}, coalesce(m.text, substr(d.text, m.start_char + 1, m.end_char - m.start_char)) AS text
          FROM {matched} m LEFT JOIN {} d ON m.doc_id = d.doc_id",
-        inputs::TEXTS
+        load::TEXTS
     );
     keep(context, matched, &sql).await
 }

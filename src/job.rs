@@ -16,11 +16,12 @@ use crate::error::{Error, Result};
 use crate::model::device::DeviceChoice;
 use crate::model::flavour::Flavour;
 use crate::mrc::query::EntitySchema;
-use crate::mrc::window::WindowRule;
 
 pub use file::{JobFile, json_schema};
 pub use ready::Ready;
 pub use spec::{spec_changes, spec_id};
+
+use ready::windows;
 
 use file::{EntitiesSection, ExtractSection, InputSection, MaxRejects, ModelSection, StoreSection, parse};
 
@@ -37,8 +38,6 @@ pub struct Job {
     pub device: DeviceChoice,
     /// The number format, or none for the device's best.
     pub flavour: Option<Flavour>,
-    /// How documents are cut.
-    pub windows: WindowRule,
     /// The most rejects before the exit code says so.
     pub max_rejects: Limit,
 }
@@ -112,8 +111,9 @@ impl Job {
     }
 
     fn checked(path: &Path, file: JobFile, schema: EntitySchema) -> Result<Self> {
+        let origin = path.display().to_string();
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
-            origin: path.display().to_string(),
+            origin: origin.clone(),
             key: key.into(),
             reason,
             hint: hint.into(),
@@ -141,17 +141,9 @@ impl Job {
                 ));
             }
         }
-        if extract.window_tokens < 8 {
-            return Err(refuse(
-                "extract.window_tokens",
-                format!("{} is too short a context", extract.window_tokens),
-                "the least is 8, usual is 256",
-            ));
-        }
-        if extract.overlap_tokens > extract.window_tokens / 2 {
-            let reason =
-                format!("{} is more than half of window_tokens ({})", extract.overlap_tokens, extract.window_tokens);
-            return Err(refuse("extract.overlap_tokens", reason, "a quarter of the window is usual"));
+        // Without a window of its own the job has the model's, which is not known yet.
+        if let Some(tokens) = extract.window_tokens {
+            windows(&origin, extract, tokens)?;
         }
         for (key, value) in [
             ("extract.batch_tokens", extract.batch_tokens.unwrap_or(1)),
@@ -190,7 +182,6 @@ impl Job {
             },
             device,
             flavour,
-            windows: WindowRule { tokens: extract.window_tokens, overlap: extract.overlap_tokens },
             max_rejects,
             file,
         })
@@ -247,7 +238,7 @@ mod tests {
         };
         assert!(resolve("").is_ok());
         for (section, key) in [
-            ("[extract]\noverlap_tokens = 200", "extract.overlap_tokens"),
+            ("[extract]\nwindow_tokens = 256\noverlap_tokens = 200", "extract.overlap_tokens"),
             ("[extract]\nthreshold = 1.5", "extract.threshold"),
             ("[extract]\nbatch_tokens = 0", "extract.batch_tokens"),
             ("[extract]\nwindow_tokens = 1", "extract.window_tokens"),

@@ -6,14 +6,16 @@
 //!           └ a broken line: stop, or left out and counted
 //! ```
 //!
-//! One file a format; what they share: `files` (what there is to read), `corpus` (what they fill), `chars`, `sentences`, `tags`, `spans`,
-//! `inline`, `xml`, `json` (pieces of formats), then `units`, `split`, `summary`, `write`. A corpus is held in memory.
+//! One file a format; what they share: `files` (what there is to read), `corpus` (what they fill), `check` (a mention against its text),
+//! `chars`, `sentences`, `tags`, `spans`, `inline`, `xml`, `json` (pieces of formats), then `units`, `split`, `summary`, `write`. A corpus
+//! is held in memory.
 
 mod ace;
 mod bbn;
 mod bmes;
 mod brat;
 mod chars;
+mod check;
 mod command;
 mod conll;
 mod conll2012;

@@ -5,6 +5,7 @@ mod account;
 mod commit;
 mod dry;
 mod explain;
+mod exposition;
 mod extract;
 mod figures;
 mod known;
@@ -12,8 +13,8 @@ mod ledger;
 mod outlook;
 mod sample;
 mod spec;
+mod stop;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,13 +37,12 @@ use crate::job::{Job, Ready};
 use crate::tables::{self, Table};
 
 use account::{Account, Closing, Loaded};
+use exposition::check_folder;
 
 /// Rows in a batch from the scan: small, for texts can be long.
 const SCAN_ROWS: usize = 256;
 /// What sorts and joins over ids may hold in memory before they go to disk.
 const QUERY_BYTES: usize = 256 << 20;
-/// How long a stopped run may take to commit what is done.
-const GRACE: Duration = Duration::from_secs(30);
 /// Files that no log knows are somebody's work under way until they are this old.
 const ABANDONED: Duration = Duration::from_hours(24);
 /// The exit code of a run that is done but for files it could not read, or with more rejects than the job allows.
@@ -68,7 +68,7 @@ pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
         console::print(&format!("{:#}", account.json(&closing, arguments.dry_run)));
     }
     if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
-        && check_metrics_file(path).is_ok()
+        && check_folder(path).is_ok()
         && let Err(error) = account.write_metrics(path, &closing)
     {
         // The run is over, and how it ended is not for this file to say.
@@ -82,54 +82,19 @@ pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
     }
 }
 
-/// Where the figures go must be there before there are figures.
-fn check_metrics_file(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(Error::Setting {
-        origin: "quarry run".into(),
-        key: "--metrics-file".into(),
-        reason: format!("there is no folder `{}`", folder.display()),
-        hint: "make the folder, or name the one that node exporter's textfile collector reads".into(),
-    })
-}
-
 fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<Ended> {
     let job = Job::read(&arguments.job, &arguments.set)?;
     // An account has one job.
     let _ = account.store.set(job.file.store.path.clone());
-    arguments.metrics_file.as_deref().map_or(Ok(()), check_metrics_file)?;
+    arguments.metrics_file.as_deref().map_or(Ok(()), check_folder)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     // A task of its own, so that a signal is heard while it loads a model or waits for a download.
     let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(account)).in_current_span());
-    let ended = runtime.block_on(async {
-        let mut work = work;
-        let stopped = tokio::select! {
-            joined = &mut work => return unjoined(joined),
-            stopped = signal() => stopped,
-        };
-        let Some(extractor) = account.extractor() else { return Err(stopped) };
-        extractor.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        console::note("stopping: what is done is committed; a second signal ends it at once");
-        tokio::select! {
-            joined = &mut work => match unjoined(joined) {
-                Ok(Ended::Stopped) => Err(stopped),
-                other => other,
-            },
-            _ = signal() => Err(stopped),
-            () = tokio::time::sleep(GRACE) => Err(stopped),
-        }
-    });
+    let ended = runtime.block_on(stop::end(work, account));
     // Threads that wait for a session end with it; the process does not wait for them.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
-}
-
-fn unjoined(joined: Result<Result<Ended>, tokio::task::JoinError>) -> Result<Ended> {
-    joined.unwrap_or_else(|panic| Err(Error::Engine { doing: "run the job".into(), source: panic.into() }))
 }
 
 /// One run, as its parts see it.
@@ -225,10 +190,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
 impl Run {
     /// Extracts what is new, commits it, measures, cleans up.
     async fn go(&mut self, job: &Job, style: Style, skipped: usize, account: &Account) -> Result<Ended> {
-        self.announce(job, skipped);
-        for (file, reason) in &self.documents.unreadable {
-            console::warn(&format!("`{}` cannot be read: {reason}", file.path));
-        }
+        announce(job, &self.ready, &self.documents, skipped);
         account.begin(Loaded::of(&self.ready));
         account.unreadable(&self.documents);
         let before = self.store.last_commit();
@@ -271,13 +233,9 @@ impl Run {
             console::warn(&console::render(&error));
         }
     }
-
-    fn announce(&self, job: &Job, skipped: usize) {
-        announce(job, &self.ready, &self.documents, skipped);
-    }
 }
 
-/// Says where it runs and what is to be read.
+/// Says where it runs, what is to be read, and what cannot be.
 fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
     let chosen = &ready.chosen;
     console::note(&format!(
@@ -298,6 +256,9 @@ fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
         job.input.documents,
         job.schema.types.len()
     ));
+    for (file, reason) in &documents.unreadable {
+        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+    }
 }
 
 /// The end of a run that was not stopped, and its exit code.
@@ -313,18 +274,4 @@ fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ende
 /// signals, goes to another: on a machine of one core there is none free.
 fn load(job: &Job) -> Result<Ready> {
     info_span!("load the model").in_scope(|| tokio::task::block_in_place(|| job.load(&console::note)))
-}
-
-/// Waits for a signal that asks the run to stop.
-async fn signal() -> Error {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stopped = |signal, exit_code| Error::Stopped { signal, exit_code };
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        std::future::pending::<()>().await;
-        return stopped("SIGTERM", 143);
-    };
-    tokio::select! {
-        _ = terminate.recv() => stopped("SIGTERM", 143),
-        _ = tokio::signal::ctrl_c() => stopped("Ctrl-C", 130),
-    }
 }

@@ -3,15 +3,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`recipe`] | the training job, with the reference's names and defaults |
+//! | [`mod@file`] | the training job |
+//! | [`recipe`] | its recipe, with the reference's names and defaults |
 //! | [`labelled`] | prepared folders → documents with gold |
 //! | [`examples`] | documents → queries with the places of their answers |
+//! | [`cut`] | splits → their examples |
 //! | [`pretrained`] | encoder folder → weights with heads |
 //! | [`plan`] | examples → batches, epoch by epoch |
 //! | [`schedule`] | the learning rate of every step |
 //! | [`network`] | BERT and the MRC heads on LibTorch |
 //! | [`loss`] | logits and targets → loss |
 //! | [`optimizer`] | gradients → new weights |
+//! | `replicas` | the network on every device |
+//! | `failure` | LibTorch's failures → errors |
 //! | [`dev`] | network + documents → scores |
 //! | [`trainer`] | the loop |
 //! | [`state`] | a training on disk |
@@ -20,10 +24,13 @@
 //! | [`device`] | CPU or CUDA cards |
 
 pub mod curves;
+pub mod cut;
 mod dashboard;
 pub mod dev;
 pub mod device;
 pub mod examples;
+mod failure;
+pub mod file;
 pub mod history;
 pub mod labelled;
 pub mod loss;
@@ -32,6 +39,7 @@ pub mod optimizer;
 pub mod plan;
 pub mod pretrained;
 pub mod recipe;
+mod replicas;
 pub mod schedule;
 pub mod screen;
 pub mod state;
@@ -50,21 +58,19 @@ use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::directory::{Manifest, ModelDirectory, Parts};
 use crate::model::hash::hexadecimal;
-use crate::mrc::query::{EntitySchema, Questions};
+use crate::mrc::query::EntitySchema;
 use crate::mrc::score::Counts;
 use crate::mrc::tokens::Tokenizer;
-use crate::mrc::window::WindowRule;
 
+use cut::{Cutter, Data};
 use dev::Quality;
+use file::TrainFile;
 use labelled::Split;
 use pretrained::Pretrained;
-use recipe::{OnProblem, TrainFile};
+use recipe::{OnProblem, RecipeSection};
 use screen::Screen;
 use state::TrainingFolder;
-use trainer::{Data, Trainer};
-
-/// Misaligned mentions that are named in a warning.
-const NAMED: usize = 3;
+use trainer::Trainer;
 
 /// Trains what the job says and prints what came of it.
 pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
@@ -136,71 +142,6 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     Ok(0)
 }
 
-/// Cuts splits into examples, the same way for all.
-struct Cutter<'a> {
-    file: &'a TrainFile,
-    tokenizer: &'a Tokenizer,
-    tokenizer_path: &'a Path,
-    questions: Questions,
-    rule: WindowRule,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(
-        file: &'a TrainFile,
-        schema: &EntitySchema,
-        tokenizer: &'a Tokenizer,
-        tokenizer_path: &'a Path,
-    ) -> Result<Self> {
-        let failed = |detail: String| Error::Tokenizer { path: tokenizer_path.to_owned(), source: detail.into() };
-        let questions = Questions::new(schema, tokenizer).map_err(|reject| failed(reject.detail))?;
-        let (longest, most) = (questions.longest_query(0), file.recipe.max_length);
-        if longest + 8 > most {
-            return Err(Error::Setting {
-                origin: "the training job".into(),
-                key: "recipe.max_length".into(),
-                reason: format!("{most} tokens leave no room for a context: the longest question takes {longest}"),
-                hint: "say more tokens, or shorten the question".into(),
-            });
-        }
-        let tokens = most - longest;
-        let overlap = file.recipe.overlap_tokens.unwrap_or(tokens / 4).min(tokens / 2);
-        Ok(Self { file, tokenizer, tokenizer_path, questions, rule: WindowRule { tokens, overlap } })
-    }
-
-    fn cut(&self, location: &str, split: Split) -> Result<Data> {
-        let failed = |detail: String| Error::Tokenizer { path: self.tokenizer_path.to_owned(), source: detail.into() };
-        let examples = examples::examples(&split.documents, self.tokenizer, &self.questions, self.rule)
-            .map_err(|reject| failed(reject.detail))?;
-        let (misaligned, lost) = (&examples.misaligned, examples.misaligned.len() + examples.split);
-        if lost > 0 {
-            let some: Vec<String> = misaligned
-                .iter()
-                .take(NAMED)
-                .map(|one| format!("`{}` at {} of `{}`", one.text, one.start, one.id))
-                .collect();
-            let reason = format!(
-                "{} of {} gold mentions begin or end inside a word{}{}, {} are in no single window",
-                misaligned.len(),
-                split.mentions(),
-                if some.is_empty() { "" } else { ": " },
-                some.join(", "),
-                examples.split
-            );
-            if self.file.data.misaligned == OnProblem::Stop {
-                return Err(Error::Table {
-                    what: "gold mentions".into(),
-                    location: location.into(),
-                    reason,
-                    hint: "mend them, or leave them out with data.misaligned = \"skip\"".into(),
-                });
-            }
-            console::warn(&format!("{location}: {reason}; they are left out"));
-        }
-        Ok(Data { split, examples })
-    }
-}
-
 /// What a saved state belongs to: recipe, questions, data, encoder. Where things lie, the test split and what is done about a loss that
 /// is not a number change no weight that was saved.
 fn fingerprint(
@@ -210,7 +151,7 @@ fn fingerprint(
     dev: &Data,
     pretrained: &Pretrained,
 ) -> Result<String> {
-    let recipe = recipe::RecipeSection { not_a_number: OnProblem::Stop, ..file.recipe.clone() };
+    let recipe = RecipeSection { not_a_number: OnProblem::Stop, ..file.recipe.clone() };
     let failed = |source: serde_json::Error| Error::Engine { doing: "read the settings".into(), source: source.into() };
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&(recipe, schema, &pretrained.config, plan::VERSION)).map_err(failed)?);
@@ -282,8 +223,11 @@ fn say_what_begins(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
 
 /// Counts as quarry.json and the summary say them.
 fn figures(counts: &Counts) -> serde_json::Value {
-    let round = |value: f64| (value * 1e4).round() / 1e4;
-    json!({"precision": round(counts.precision()), "recall": round(counts.recall()), "f1": round(counts.f1())})
+    json!({"precision": rounded(counts.precision()), "recall": rounded(counts.recall()), "f1": rounded(counts.f1())})
+}
+
+fn rounded(share: f64) -> f64 {
+    (share * 1e4).round() / 1e4
 }
 
 fn manifest(
@@ -293,8 +237,8 @@ fn manifest(
     train: &Data,
     quality: Option<&Quality>,
 ) -> Manifest {
-    let best = trainer.position.best.unwrap_or_default();
-    let mut scores = json!({"dev": {"f1": (best.0 * 1e4).round() / 1e4, "step": best.1}});
+    let (f1, step) = trainer.position.best.unwrap_or_default();
+    let mut scores = json!({"dev": {"f1": rounded(f1), "step": step}});
     if let Some(quality) = quality {
         scores["test"] = figures(&quality.all);
         for (entity_type, counts) in schema.types.iter().zip(&quality.types) {
@@ -314,6 +258,7 @@ fn manifest(
         "tokens": trainer.position.tokens,
     });
     Manifest {
+        window_tokens: train.examples.usual_window(),
         types: schema.types.clone(),
         nested: schema.nested,
         recipe,

@@ -5,7 +5,7 @@ mod schema;
 mod screen;
 
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::TryArgs;
 use crate::console;
@@ -29,7 +29,7 @@ pub fn command(arguments: &TryArgs) -> Result<u8> {
     let model = find::model(&arguments.model, &console::note)?;
     let directory = ModelDirectory::open(&model)?;
     let schema = schema::choose(arguments, directory.manifest())?;
-    let job = job(arguments, model, &directory, schema)?;
+    let job = job(arguments, model, schema)?;
     let ready = job.load(&console::note)?;
     console::note(&format!(
         "device {} ({}), flavour {}",
@@ -68,22 +68,16 @@ fn text(argument: Option<&str>) -> Result<String> {
     }
 }
 
-/// A job over one text, with windows as long as usual where the model takes them.
-fn job(arguments: &TryArgs, path: std::path::PathBuf, model: &ModelDirectory, schema: EntitySchema) -> Result<Job> {
+/// A job over one text.
+fn job(arguments: &TryArgs, path: PathBuf, schema: EntitySchema) -> Result<Job> {
     // One text is answered before the best size of batches could be found.
-    let usual = ExtractSection {
+    let extract = ExtractSection {
         threshold: arguments.threshold,
         batch_tokens: Some(BATCH_TOKENS),
         ..ExtractSection::default()
     };
-    let model_section = ModelSection { path, ..ModelSection::default() };
-    let short = ExtractSection { window_tokens: 8, overlap_tokens: 0, ..usual.clone() };
-    let small = Job::over_text(ORIGIN, model_section.clone(), short, schema.clone()).map_err(by_option)?;
-    let (_, questions) = small.questions(model)?;
-    let room = model.manifest().max_length.saturating_sub(questions.longest_query(0));
-    let window_tokens = usual.window_tokens.min(room);
-    let overlap_tokens = usual.overlap_tokens.min(window_tokens / 4);
-    let job = Job::over_text(ORIGIN, model_section, ExtractSection { window_tokens, overlap_tokens, ..usual }, schema)?;
+    let model = ModelSection { path, ..ModelSection::default() };
+    let job = Job::over_text(ORIGIN, model, extract, schema).map_err(by_option)?;
     Ok(Job { device: arguments.device, ..job })
 }
 

@@ -139,7 +139,7 @@ fn the_json_schema_of_the_job_file_is_fresh() {
 #[cfg(feature = "train")]
 #[test]
 fn the_json_schema_of_the_training_job_is_fresh() {
-    fresh("schemas/train.schema.json", &quarry::train::recipe::json_schema().unwrap());
+    fresh("schemas/train.schema.json", &quarry::train::file::json_schema().unwrap());
 }
 
 /// The training jobs of the project are right, and each says only what differs from the defaults or is worth seeing.
@@ -149,7 +149,7 @@ fn every_training_job_is_valid() {
     let jobs = std::fs::read_dir(project().join("jobs")).unwrap().flatten().map(|entry| entry.path());
     let mut found = 0;
     for path in jobs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("train-")) {
-        let file = quarry::train::recipe::TrainFile::read(&path, &[]).unwrap();
+        let file = quarry::train::file::TrainFile::read(&path, &[]).unwrap();
         quarry::job::read_schema(&project().join(&file.entities.schema)).unwrap();
         found += 1;
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::format_push_string, reason = "the text is short")]
 
 mod architecture;
+mod changed;
 mod conll;
 mod damage;
 mod docs;

@@ -266,7 +266,7 @@ fn a_profile_without_weights_tells_nothing() {
     std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
     let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
-    let error = Session::stays_on_its_device(&library, &path, options, &batch).unwrap_err();
+    let error = Session::open_on_its_device(&library, &path, options, &batch).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("no operator with weights"), "{error}: {cause}");
 }
@@ -283,5 +283,10 @@ fn the_profiler_says_where_operators_are_computed() {
     // Six layers of at least four products each, and the heads.
     assert!(weighty.len() > 24, "{placed:?}");
     assert!(weighty.iter().all(|one| one.provider == "CPUExecutionProvider"), "{weighty:?}");
-    Session::stays_on_its_device(&library, &graph, options, &batch).unwrap();
+    // What was profiled goes on as if it had not been.
+    let mut tried = Session::open_on_its_device(&library, &graph, options, &batch).unwrap();
+    let mut plain = Session::open(&library, &graph, options).unwrap();
+    for _ in 0..2 {
+        assert_eq!(tried.answer(&batch, BOUNDARY).unwrap(), plain.answer(&batch, BOUNDARY).unwrap());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod corpora;
 mod edges;
+mod fixtures;
 mod formats;
 mod wrong;
 

@@ -1,12 +1,17 @@
 //! The store's promises: whatever stops a run, the tables end up as if nothing had.
 
-use std::process::{Command, Stdio};
+mod disk;
+mod kills;
+
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use crate::support::{Dir, Random, project};
+
+pub(crate) use kills::{Stores, documents_to_lose};
 
 /// What must be the same in every store of the same documents.
 const ROWS: [(&str, &str); 4] = [
@@ -52,119 +57,6 @@ pub(crate) fn job(dir: &Dir, documents: &str, store: &str, model: &str, more: &s
     let job = dir.job(documents, store, &model);
     let text = std::fs::read_to_string(&job).unwrap() + "commit_documents = 256\n";
     dir.write(&format!("{store}.toml"), &text).display().to_string()
-}
-
-/// The stores of a test that kills runs.
-pub(crate) struct Stores<'test> {
-    pub(crate) dir: &'test Dir,
-    /// What the program finds in its environment.
-    pub(crate) environment: Vec<(&'static str, String)>,
-    /// Writes the job that fills a store.
-    pub(crate) job: &'test dyn Fn(&str) -> String,
-    /// Brings a store that lies elsewhere into the folder.
-    pub(crate) fetch: &'test dyn Fn(&str),
-}
-
-impl Stores<'_> {
-    fn rows(&self, store: &str) -> Vec<Vec<String>> {
-        (self.fetch)(store);
-        rows(self.dir, store)
-    }
-
-    fn command(&self, job: &str) -> Command {
-        let mut command = self.dir.command(&["run", job]);
-        command.envs(self.environment.clone()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    /// Fills one store undisturbed. Fills others with runs that are killed and started again, until so many kills are survived:
-    /// their tables must be the same.
-    pub(crate) fn survive(&self, kills: usize, random: &mut Random) {
-        let undisturbed = (self.job)("undisturbed");
-        let started = Instant::now();
-        assert_eq!(self.command(&undisturbed).status().unwrap().code(), Some(3));
-        let whole = started.elapsed();
-        let expected = self.rows("undisturbed");
-        assert!(
-            expected[0].len() > 300 && expected[2].len() > 50,
-            "{} mentions, {} rejects",
-            expected[0].len(),
-            expected[2].len()
-        );
-        let started = Instant::now();
-        let (mut killed, mut interrupted, mut round) = (0, 0, 0);
-        while killed < kills {
-            round += 1;
-            assert!(round < 20, "only {killed} kills");
-            let store = format!("disturbed-{round}");
-            let disturbed = (self.job)(&store);
-            loop {
-                match self.run_or_kill(&store, &disturbed, whole.mul_f64(0.7 * random.unit()), random) {
-                    None => killed += 1,
-                    Some(3) => break,
-                    Some(code) => panic!("it ended with {code}"),
-                }
-            }
-            let found = self.rows(&store);
-            let outcomes = self.dir.rows(&store, "runs", "outcome", "");
-            interrupted += outcomes.iter().filter(|outcome| *outcome == "interrupted").count();
-            assert!(outcomes.iter().all(|outcome| ["done", "interrupted"].contains(&outcome.as_str())), "{outcomes:?}");
-            for ((table, _), (expected, found)) in ROWS.iter().zip(expected.iter().zip(found)) {
-                assert!(expected == &found, "`{table}` differs: {} rows, {} expected", found.len(), expected.len());
-            }
-        }
-        eprintln!(
-            "{killed} kills in {round} stores, {interrupted} of them after the run had begun, in {:.0?}; an undisturbed run takes {whole:.1?}",
-            started.elapsed()
-        );
-        assert!(interrupted > 0, "no run was killed after it had begun");
-    }
-
-    /// Starts the job and kills it after `time`, or lets it die by its own hand between the transactions of a commit; its exit
-    /// code where it was faster.
-    fn run_or_kill(&self, store: &str, job: &str, time: Duration, random: &mut Random) -> Option<i32> {
-        let mut command = self.command(job);
-        if random.next().is_multiple_of(3) {
-            (self.fetch)(store);
-            let done = self.dir.rows(store, "documents", "coalesce(max(commit), 0)", "").concat();
-            let next = done.parse::<u64>().unwrap_or(0) + 1 + random.next() % 3;
-            let table = ["entities", "rejects", "sources", "documents"][random.next() as usize % 4];
-            let when = ["after", "before"][random.next() as usize % 2];
-            command.env("QUARRY_FAULT", format!("{when}:{table}:{next}"));
-        }
-        let mut child = command.spawn().unwrap();
-        let started = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status.code();
-            }
-            if started.elapsed() >= time {
-                child.kill().unwrap();
-                return child.wait().unwrap().code();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// The documents of a test that kills runs: two whole files, one that is none, and one that is torn in the midst.
-pub(crate) fn documents_to_lose(dir: &Dir, random: &mut Random) {
-    corpus(dir, "docs/a.parquet", 0, 2500, random);
-    corpus(dir, "docs/b.parquet", 2000, 1500, random);
-    dir.write("docs/c.parquet", "no Parquet");
-    corpus(dir, "docs/d.parquet", 4000, 1500, random);
-    dir.tear("docs/d.parquet", "body", 700);
-}
-
-#[test]
-fn a_run_killed_at_any_moment_loses_nothing() {
-    let dir = Dir::new();
-    let mut random = Random(41);
-    documents_to_lose(&dir, &mut random);
-    let model = dir.small_model().display().to_string();
-    let kills = if std::env::var_os("QUARRY_FULL_TESTS").is_some() { 30 } else { 8 };
-    Stores { dir: &dir, environment: vec![], job: &|store| job(&dir, "docs", store, &model, ""), fetch: &|_| {} }
-        .survive(kills, &mut random);
 }
 
 #[test]
@@ -321,48 +213,4 @@ fn rows_do_not_depend_on_settings_of_work() {
         .collect();
     assert!(found[0].len() > 100, "{}", found[0].len());
     assert!(found[0] == found[1] && found[1] == found[2]);
-}
-
-/// A small file system of its own, gone with the test.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(path: std::path::PathBuf, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
-    }
-
-    fn resize(&self, size: &str) {
-        let options = format!("remount,{size}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A folder that stays mounted is the system's to clean up: a test cannot do more.
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_disk_loses_nothing() {
-    let dir = Dir::new();
-    let Some(disk) = SmallDisk::mount(dir.path("full"), "size=200k") else {
-        eprintln!("skipped: this user may not mount a tmpfs");
-        return;
-    };
-    corpus(&dir, "docs.parquet", 0, 4000, &mut Random(12));
-    let model = dir.small_model().display().to_string();
-    let full = job(&dir, "docs.parquet", "full", &model, "");
-    for _ in 0..2 {
-        let error = dir.quarry(&["run", &full]).ended(2).error();
-        assert!(error.contains("No space left on device"), "{error}");
-    }
-    disk.resize("size=50m");
-    dir.quarry(&["run", &full]).ended(0);
-    let undisturbed = job(&dir, "docs.parquet", "undisturbed", &model, "");
-    dir.quarry(&["run", &undisturbed]).ended(0);
-    assert!(rows(&dir, "full") == rows(&dir, "undisturbed"));
 }

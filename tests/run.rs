@@ -109,6 +109,47 @@ fn rows_do_not_depend_on_batches() {
 }
 
 #[test]
+fn a_job_without_windows_has_those_that_suit_the_model() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Paul Kagame spoke to reporters in Nairobi ."))]);
+    let model = dir.small_model();
+    let run = |trained_on: Option<usize>, store: &str, extract: &str| {
+        let path = model.join("quarry.json");
+        let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        manifest["window_tokens"] = trained_on.into();
+        fs::write(&path, manifest.to_string()).unwrap();
+        let sections = format!(
+            "[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'\n[extract]\nbatch_tokens = 1024\n{extract}",
+            model.display()
+        );
+        dir.quarry(&["run", &dir.job("docs.parquet", store, &sections).display().to_string()])
+    };
+    for (number, (trained_on, extract, expected)) in [
+        (None, "", [256, 64]),
+        (Some(40), "", [40, 10]),
+        (Some(40), "overlap_tokens = 20", [40, 20]),
+        (Some(40), "window_tokens = 100", [100, 25]),
+        // The model takes 512 tokens, of which the longest question takes 21.
+        (Some(600), "", [491, 122]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let store = format!("store{number}");
+        run(trained_on, &store, extract).ended(0);
+        let job: serde_json::Value = serde_json::from_str(&dir.rows(&store, "runs", "job", "")[0]).unwrap();
+        let found = ["window_tokens", "overlap_tokens"].map(|key| job["spec"][key].as_i64().unwrap());
+        assert_eq!(found, expected, "trained on {trained_on:?}, `{extract}`");
+    }
+    let said = run(Some(40), "none", "overlap_tokens = 21").ended(1);
+    assert!(
+        said.error().contains("`extract.overlap_tokens`: 21 is more than half of window_tokens (40)"),
+        "{}",
+        said.error()
+    );
+}
+
+#[test]
 fn the_three_formats_give_the_same_rows_and_where_is_pushed_into_the_scan() {
     let dir = Dir::new();
     let names = ["Paul Kagame", "Ada Lovelace", "Rosa Parks", "Alan Turing", "Marie Curie"];

@@ -1,5 +1,7 @@
 //! A folder to work in and the program to run there.
 
+mod models;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -14,10 +16,6 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use quarry::engine::location::StoreLocation;
 use quarry::engine::session::{SessionSettings, register_store, session};
 use quarry::engine::store::Store;
-use quarry::model::config::BertConfig;
-use quarry::model::directory::{Manifest, ModelDirectory, Parts};
-use quarry::model::stored::WeightForm;
-use quarry::model::weights::{Tensor, Weights, expected_shapes};
 
 /// Rows of a row group in files that tests write: not a multiple of a slice.
 const ROW_GROUP: usize = 600;
@@ -109,54 +107,6 @@ impl Dir {
             self.path(store).display(),
         );
         self.write(&format!("{store}.toml"), &text)
-    }
-
-    /// A model that answers at once, and something else for every text: one small layer with made-up weights.
-    pub(crate) fn small_model(&self) -> PathBuf {
-        self.model("small-model", 30_522, &std::fs::read(project().join("models/default/tokenizer.json")).unwrap())
-    }
-
-    /// The same with a few words: its files are quickly read.
-    pub(crate) fn tiny_model(&self) -> PathBuf {
-        let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
-        let mut tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
-        let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
-        words.retain(|_, id| id.as_u64().is_some_and(|id| id < 160));
-        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap())
-    }
-
-    fn model(&self, name: &str, words: usize, tokenizer: &[u8]) -> PathBuf {
-        let mut config: BertConfig = serde_json::from_value(serde_json::json!({
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-            "vocab_size": words, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8,
-        }))
-        .unwrap();
-        let mut random = Random(7);
-        let tensors = expected_shapes(&config, false).into_iter().map(|(name, shape)| {
-            let size: usize = shape.iter().product();
-            let value = |_| match name.as_str() {
-                norm if norm.ends_with("LayerNorm.weight") => 1.0,
-                "start_outputs.bias" | "end_outputs.bias" | "span_embedding.classifier2.bias" => 0.5,
-                name if name.contains("bias") => 0.0,
-                _ => random.unit() as f32 * 2.0 - 1.0,
-            };
-            let values = (0..size).map(value).collect();
-            (name, Tensor { shape, values })
-        });
-        let weights = Weights::check(tensors.collect(), &mut config).unwrap();
-        let manifest = Manifest { max_length: 512, encoder: "made up".into(), ..Manifest::default() };
-        let parts = Parts {
-            weights: &weights,
-            form: WeightForm::Fp32,
-            config: &config,
-            tokenizer,
-            manifest: &manifest,
-            extra: &[],
-        };
-        let path = self.path(name);
-        std::fs::create_dir_all(&path).unwrap();
-        ModelDirectory::write(&path, &parts).unwrap();
-        path
     }
 
     /// The program, to be started here.

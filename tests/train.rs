@@ -1,8 +1,9 @@
-//! Training as a user does it: a small nested task is learned, run and scored; a killed training ends in the same weights.
+//! Training as a user does it: a small nested task is learned, run and scored, and what is trained is what is served.
+
+mod stops;
+mod wrong;
 
 use std::fmt::Write;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use quarry::model::config::BertConfig;
 use quarry::model::flavour::{Flavour, Form};
@@ -118,13 +119,23 @@ fn train(dir: &Dir, job: &str) -> Finished {
     dir.quarry(&["train", job])
 }
 
+/// Says `to` for `from` in a file.
+fn replace(dir: &Dir, name: &str, from: &str, to: &str) {
+    let text = std::fs::read_to_string(dir.path(name)).unwrap();
+    dir.write(name, &text.replace(from, to));
+}
+
+/// What a trained model says of itself.
+fn manifest(dir: &Dir, name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(dir.path(name).join("quarry.json")).unwrap()).unwrap()
+}
+
 #[test]
 fn a_nested_task_is_learned_run_and_scored() {
     let dir = task();
     let trained = train(&dir, &job(&dir, "model", "max_epochs = 30\npatience = 5")).ended(0);
     assert!(trained.stdout().contains("F1 on test"), "{}", trained.stdout());
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(dir.path("model/quarry.json")).unwrap()).unwrap();
+    let manifest = manifest(&dir, "model");
     assert_eq!(manifest["scores"]["test"]["f1"], 1.0, "{}", trained.stdout());
     assert_eq!(manifest["types"][2]["question"], "which organization");
     // What training scored, the main job scores too.
@@ -149,21 +160,18 @@ fn a_nested_task_is_learned_run_and_scored() {
 fn a_source_that_labels_less_is_asked_less() {
     let dir = task();
     corpus(&dir, "people", 300, 4);
-    let gold = std::fs::read_to_string(dir.path("people/gold.jsonl")).unwrap().replace("\"PER\"", "\"human\"");
-    dir.write("people/gold.jsonl", &gold);
+    replace(&dir, "people/gold.jsonl", "\"PER\"", "\"human\"");
+    let gold = std::fs::read_to_string(dir.path("people/gold.jsonl")).unwrap();
     let with = |extra: &str| {
-        let job = job(&dir, "model", "max_epochs = 1");
-        let text = std::fs::read_to_string(dir.path(&job)).unwrap();
-        dir.write(&job, &format!("{text}[[data.extra]]\npath = 'people'\n{extra}\n"));
-        train(&dir, &job)
+        let recipe = format!("max_epochs = 1\n[[data.extra]]\npath = 'people'\n{extra}");
+        train(&dir, &job(&dir, "model", &recipe))
     };
     let text = with("types = ['SHIP']").ended(1).error();
     assert!(text.contains("the schema has no type `SHIP`") && text.contains("data.extra.types"), "{text}");
     let text = with("").ended(1).error();
     assert!(text.contains("the schema has no question for human"), "{text}");
     with("types = ['PER']\nrename = { human = 'PER' }").ended(0);
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(dir.path("model/quarry.json")).unwrap()).unwrap();
+    let manifest = manifest(&dir, "model");
     let (learned, people) = (&manifest["recipe"]["train"], gold.matches("\"human\"").count());
     let own = std::fs::read_to_string(dir.path("train/gold.jsonl")).unwrap().lines().count();
     assert_eq!(learned["documents"], 900);
@@ -179,8 +187,7 @@ fn an_encoder_of_the_hub_is_fetched_once() {
     let hub = Hub::start(&dir.path("encoder"));
     let of = |name: &str| {
         let job = job(&dir, name, "max_epochs = 1");
-        let text = std::fs::read_to_string(dir.path(&job)).unwrap();
-        dir.write(&job, &text.replace("path = 'encoder'", "path = 'hf://some-one/tiny'"));
+        replace(&dir, &job, "path = 'encoder'", "path = 'hf://some-one/tiny'");
         job
     };
     let said = hub::run(&dir, &hub.endpoint, &["train", &of("first")]).ended(0).stderr();
@@ -231,53 +238,12 @@ fn the_network_answers_as_the_graph_does() {
 }
 
 #[test]
-fn a_killed_training_ends_in_the_same_weights() {
-    let dir = task();
-    // Dropout is on: its random numbers must be drawn again as they were.
-    let recipe = "max_epochs = 6\nval_check_interval = 0.34\naccumulate_grad_batches = 2\nspan_loss_candidates = 'pred_gold_random'";
-    train(&dir, &job(&dir, "whole", recipe)).ended(0);
-    let wanted = sha256_of(&dir.path("whole/model.safetensors")).unwrap();
-    let killed_job = job(&dir, "killed", recipe);
-    let (mut kills, mut wait) = (0, 400);
-    loop {
-        let mut child =
-            dir.command(&["train", &killed_job]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let started = Instant::now();
-        let ended = loop {
-            match child.try_wait().unwrap() {
-                Some(status) => break Some(status),
-                None if started.elapsed() > Duration::from_millis(wait) => break None,
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        if let Some(status) = ended {
-            assert!(status.success());
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-        // Longer each time, so that it ends however slow the machine is.
-        wait += 150;
-        assert!(kills < 200, "it never ends");
-    }
-    eprintln!("killed {kills} times");
-    assert_eq!(sha256_of(&dir.path("killed/model.safetensors")).unwrap(), wanted);
-    let lines = |name: &str| {
-        let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap();
-        text.lines().filter(|line| line.contains("\"step\"")).count()
-    };
-    assert_eq!(lines("killed"), lines("whole"), "no step is there twice or missing");
-}
-
-#[test]
 fn two_devices_learn_as_one_that_accumulates() {
     let dir = task();
     let recipe = "max_epochs = 1\nbert_dropout = 0.0\nmrc_dropout = 0.0\n";
     train(&dir, &job(&dir, "one", &format!("{recipe}accumulate_grad_batches = 2"))).ended(0);
     let two = job(&dir, "two", recipe);
-    let text = std::fs::read_to_string(dir.path(&two)).unwrap().replace("device = 'cpu'", "device = 'cpu,cpu'");
-    std::fs::write(dir.path(&two), text).unwrap();
+    replace(&dir, &two, "device = 'cpu'", "device = 'cpu,cpu'");
     train(&dir, &two).ended(0);
     let losses = |name: &str| -> Vec<f64> {
         let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap();
@@ -289,75 +255,4 @@ fn two_devices_learn_as_one_that_accumulates() {
     for (one, two) in one.iter().zip(&two) {
         assert!((one - two).abs() < 1e-3, "{one} {two}");
     }
-}
-
-#[test]
-fn a_signal_saves_and_stops() {
-    let dir = task();
-    let path = job(&dir, "model", "max_epochs = 2000");
-    let stopped = dir.stopped_after(Duration::from_secs(3), &["train", &path]).ended(143);
-    assert!(stopped.error().contains("stopped by SIGTERM"), "{}", stopped.error());
-    assert!(dir.path("model/training/position.json").exists());
-    let other = job(&dir, "model", "max_epochs = 2000\nweight_decay = 0.5");
-    let refused = train(&dir, &other).ended(1);
-    assert!(refused.error().contains("unfinished training with other settings"), "{}", refused.error());
-    // What is done about a loss that is no number changes nothing that was learned, nor does a test split more or less.
-    let same = job(&dir, "model", "max_epochs = 2000\nnot_a_number = 'skip'");
-    let text = std::fs::read_to_string(dir.path(&same)).unwrap().replace("test = 'test'\n", "");
-    dir.write(&same, &text);
-    let again = dir.stopped_after(Duration::from_secs(3), &["train", &same]).ended(143);
-    assert!(again.stderr().contains("going on after step"), "{}", again.stderr());
-    // One training at a time.
-    let mut first = dir.command(&["train", &same]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let held = || {
-        let lock = std::fs::File::open(dir.path("model/training/lock")).unwrap();
-        matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
-    };
-    while !held() {
-        assert!(first.try_wait().unwrap().is_none(), "it ended before it began");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let second = train(&dir, &same).ended(1).error();
-    first.kill().unwrap();
-    first.wait().unwrap();
-    assert!(second.contains("another training is under way there"), "{second}");
-}
-
-#[test]
-fn bad_input_is_named() {
-    let dir = task();
-    let error = |dir: &Dir, recipe: &str| {
-        let path = job(dir, "model", recipe);
-        train(dir, &path).ended(1).error()
-    };
-    // A loss that is no number ends the training, or is left out and counted.
-    let hot = |name: &str, more: &str| {
-        let path = job(&dir, name, &format!("max_epochs = 3\noptimizer = 'sgd'\n{more}"));
-        let text = std::fs::read_to_string(dir.path(&path)).unwrap().replace("lr = 3e-3", "lr = 1e30");
-        std::fs::write(dir.path(&path), text.replace("gradient_clip_val = 1.0", "gradient_clip_val = 0.0")).unwrap();
-        train(&dir, &path)
-    };
-    let text = hot("hot", "").ended(1).error();
-    assert!(text.contains("cannot go on training: the loss of step"), "{text}");
-    let summary = hot("skipping", "not_a_number = 'skip'").ended(0).stdout();
-    assert!(summary.contains("steps left out"), "{summary}");
-    dir.write("dev/gold.jsonl", r#"{"doc_id": "dev0", "entity_type": "SHIP", "start_char": 0, "end_char": 3}"#);
-    let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("the schema has no question for SHIP"), "{text}");
-    dir.write("dev/gold.jsonl", r#"{"doc_id": "dev0", "entity_type": "PER", "start_char": 0, "end_char": 3000}"#);
-    let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("a mention of `dev0` ends at 3000, but its text has"), "{text}");
-    dir.write("dev/gold.jsonl", r#"{"doc_id": "nowhere", "entity_type": "PER", "start_char": 0, "end_char": 3}"#);
-    let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("1 of its doc_ids are no documents with a text, such as `nowhere`"), "{text}");
-    dir.write("dev/gold.jsonl", r#"{"doc_id": "dev0", "entity_type": "PER", "start_char": 0, "end_char": 1}"#);
-    let path = job(&dir, "model", "max_epochs = 1");
-    let text =
-        std::fs::read_to_string(dir.path(&path)).unwrap().replace("[entities]", "misaligned = 'stop'\n[entities]");
-    std::fs::write(dir.path(&path), text).unwrap();
-    let text = train(&dir, &path).ended(1).error();
-    assert!(text.contains("1 of 1 gold mentions begin or end inside a word"), "{text}");
-    dir.write("dev/documents.jsonl", "{\"doc_id\": \"dev0\", \"text\": null}\n");
-    let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("there is no document with a text"), "{text}");
 }

@@ -48,11 +48,12 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
 
 fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error> {
     if let Some(job) = &subject.job {
-        let (tokenizer, questions) = job.questions(model)?;
-        let longest = questions.longest_query(job.windows.tokens);
+        let (tokenizer, questions, windows) = job.questions(model)?;
+        let longest = questions.longest_query(windows.tokens);
         return Ok(format!(
-            "{} wordpieces; the longest query of the job has {longest} tokens",
-            tokenizer.vocabulary_size()
+            "{} wordpieces; windows of {}, the longest query of the job has {longest} tokens",
+            tokenizer.vocabulary_size(),
+            windows.tokens
         ));
     }
     let tokenizer = model.tokenizer(Words::Tokenizer)?;

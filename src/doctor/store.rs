@@ -86,9 +86,10 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     }
     if let Some(job) = &subject.job {
         let model = find::here(&subject.model).ok().flatten().and_then(|place| ModelDirectory::open(&place.path).ok());
-        // A model that cannot be opened is a finding of its own.
-        if let Some(model) = model {
-            specification(&context, &store, &job.spec_parts(model.model_hash()), report).await?;
+        // A model that cannot be opened, or asked, is a finding of its own.
+        let asked = model.and_then(|model| job.questions(&model).ok().map(|(_, _, windows)| (model, windows)));
+        if let Some((model, windows)) = asked {
+            specification(&context, &store, &job.spec_parts(model.model_hash(), windows), report).await?;
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! `AdmitExec`: document rows → those that are still to be done. In: (source, row, id, text) and what the ledger knows of
 //! these documents. Out: the same rows less those already done, with a column that says why a row is refused before its text
-//! is looked at. It may not reorder rows.
+//! is looked at; and which documents have changed, until `SpareExec` sees one refused. It may not reorder rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
@@ -20,16 +20,35 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, SendableRecordBatchStream,
 };
 use futures::StreamExt;
+use sha2::{Digest, Sha256};
 
 use crate::model::hash::short_hash;
 use crate::mrc::documents::RejectReason;
+
+mod spare;
+
+pub use spare::SpareExec;
+
+/// The content hashes under which documents are in the store, by id. Both are [`digest`]s, so an entry has 32 bytes however
+/// long the id; with the room that a hash table leaves, a document takes 38 to 75.
+pub type Known = HashMap<u128, u128>;
 
 /// The first 128 bits of a text's SHA-256, in hexadecimal: the `content_hash` column.
 pub fn content_hash(text: &str) -> String {
     short_hash(text.as_bytes(), 16)
 }
 
-/// Rows, by source, whose document comes again in a later row.
+/// The same bits as a number: of an id or of a document's text.
+pub fn digest(text: &str) -> u128 {
+    Sha256::digest(text.as_bytes()).iter().take(16).fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte))
+}
+
+/// The number that a [`content_hash`] stands for; what is none is 0, which no text has.
+pub fn digest_of(content_hash: &str) -> u128 {
+    u128::from_str_radix(content_hash, 16).unwrap_or_default()
+}
+
+/// Rows, by source, whose document comes again in a later row: eight bytes each.
 #[derive(Debug, Default)]
 pub struct Replaced(BTreeMap<String, Vec<i64>>);
 
@@ -60,14 +79,15 @@ impl Replaced {
 /// What the ledger knows of a chunk's documents. Ids are in their text form.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// The content hash under which a document is in the store.
-    known: HashMap<String, String>,
+    known: Known,
     /// Rows that a later row of this run replaces.
     replaced: Arc<Replaced>,
-    changed: Mutex<Vec<Changed>>,
+    /// Ids of changed documents, by source and row.
+    changed: Mutex<BTreeMap<(String, i64), String>>,
 }
 
-/// A document that is in the store with another text: its old rows must go in the commit that brings the new ones.
+/// A document that is in the store with another text: its old rows must go in the commit that brings the new ones. Where the new
+/// text is refused no new ones come, and the old stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Where the new text stands.
@@ -86,29 +106,33 @@ enum Verdict {
 
 impl Admission {
     /// What is known: content hashes by id, and rows that later rows replace.
-    pub fn new(known: HashMap<String, String>, replaced: Arc<Replaced>) -> Self {
+    pub fn new(known: Known, replaced: Arc<Replaced>) -> Self {
         Self { known, replaced, changed: Mutex::default() }
     }
 
-    /// Takes the changed documents for which `committed` holds.
+    /// Takes the changed documents for which `committed` holds. Of those that `SpareExec` has seen none is refused.
     pub fn take_changed(&self, committed: impl Fn(&Changed) -> bool) -> Vec<Changed> {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (taken, left) = std::mem::take(&mut *changed).into_iter().partition(committed);
-        *changed = left;
+        let mut changed = self.changed();
+        let all = std::mem::take(&mut *changed).into_iter().map(|((source, row), id)| Changed { source, row, id });
+        let (taken, left): (Vec<Changed>, Vec<Changed>) = all.partition(committed);
+        changed.extend(left.into_iter().map(|Changed { source, row, id }| ((source, row), id)));
         taken
     }
 
+    fn changed(&self) -> MutexGuard<'_, BTreeMap<(String, i64), String>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn judge(&self, source: &str, row: i64, id: &str, text: Option<&str>) -> Verdict {
-        let known = self.known.get(id).map(String::as_str);
-        if known.is_some() && known == text.map(content_hash).as_deref() {
+        let known = if self.known.is_empty() { None } else { self.known.get(&digest(id)).copied() };
+        if known.is_some() && known == text.map(digest) {
             return Verdict::Done;
         }
         if self.replaced.contains(source, row) {
             return Verdict::Duplicate;
         }
         if known.is_some() && text.is_some_and(|text| !text.trim().is_empty()) {
-            let changed = Changed { source: source.to_owned(), row, id: id.to_owned() };
-            self.changed.lock().unwrap_or_else(PoisonError::into_inner).push(changed);
+            self.changed().insert((source.to_owned(), row), id.to_owned());
         }
         Verdict::New
     }
@@ -215,8 +239,18 @@ mod tests {
     use arrow::array::{Int64Array, StringViewArray};
 
     #[test]
+    fn the_column_and_the_number_are_the_same_bits() {
+        // FIPS 180-4's one-block example.
+        assert_eq!(digest("abc"), 0xba78_16bf_8f01_cfea_4141_40de_5dae_2223);
+        for text in ["abc", "", "Zürich , yesterday ."] {
+            assert_eq!(digest_of(&content_hash(text)), digest(text));
+        }
+        assert_eq!((digest_of("of another program"), digest_of("0000000a")), (0, 10));
+    }
+
+    #[test]
     fn what_is_done_is_left_out_and_what_changed_is_remembered() {
-        let known = HashMap::from([("1".to_owned(), content_hash("same")), ("2".to_owned(), content_hash("old"))]);
+        let known = Known::from([(digest("1"), digest("same")), (digest("2"), digest("old"))]);
         let mut replaced = Replaced::default();
         replaced.add("a", 2);
         let admission = Admission::new(known, Arc::new(replaced));

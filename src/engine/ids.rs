@@ -1,7 +1,6 @@
 //! Ids of documents, to be looked up one by one and by range. In: columns of ids. Out: whether an id, a file or a row group of
 //! another table may be about one of them. It may not know what the ids are looked up for.
 
-use std::borrow::Borrow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -15,40 +14,68 @@ const SIEVE_BITS: usize = 16;
 
 /// A set of ids of the type that a store's documents have. In memory: the ids, once.
 pub(super) enum Ids {
-    Text(Sorted<String>),
-    Integer(Sorted<i64>),
+    Text(Texts),
+    Integer(Integers),
 }
 
 impl Ids {
+    /// No ids yet, to be of the type `id_type`.
+    pub(super) fn none(id_type: &DataType) -> Self {
+        if id_type == &DataType::Utf8 { Self::Text(Texts::default()) } else { Self::Integer(Integers::default()) }
+    }
+
     /// The ids in `columns`, which are all of the type `id_type`; nulls are passed over.
     pub(super) fn try_new<'column>(
         columns: impl IntoIterator<Item = &'column dyn Array>,
         id_type: &DataType,
     ) -> Result<Self, ArrowError> {
-        let (mut texts, mut integers) = (Vec::new(), Vec::new());
-        for ids in columns {
-            if ids.data_type() != id_type {
-                let found = ids.data_type();
-                return Err(ArrowError::SchemaError(format!("documents have ids of the type {id_type}, not {found}")));
+        let mut ids = Self::none(id_type);
+        for column in columns {
+            ids.add(column, id_type)?;
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Adds the ids in a column, which are of the type `id_type` as all the others; nulls are passed over. Before any is asked for,
+    /// they must be sorted.
+    pub(super) fn add(&mut self, column: &dyn Array, id_type: &DataType) -> Result<(), ArrowError> {
+        if column.data_type() != id_type {
+            let found = column.data_type();
+            return Err(ArrowError::SchemaError(format!("documents have ids of the type {id_type}, not {found}")));
+        }
+        match self {
+            Self::Text(ids) => {
+                for id in column.as_string::<i32>().iter().flatten() {
+                    ids.push(id);
+                }
             }
-            if let Some(ids) = ids.as_string_opt::<i32>() {
-                texts.extend(ids.iter().flatten().map(str::to_owned));
-            } else {
-                integers.extend(cast(ids, &DataType::Int64)?.as_primitive::<Int64Type>().iter().flatten());
+            Self::Integer(ids) => {
+                let integers = cast(column, &DataType::Int64)?;
+                ids.ids.extend(integers.as_primitive::<Int64Type>().iter().flatten());
             }
         }
-        Ok(if id_type == &DataType::Utf8 {
-            Self::Text(Sorted::new(texts))
-        } else {
-            Self::Integer(Sorted::new(integers))
-        })
+        Ok(())
+    }
+
+    /// Brings the ids in order, each once.
+    pub(super) fn sort(&mut self) {
+        match self {
+            Self::Text(ids) => ids.sort(),
+            Self::Integer(ids) => ids.sort(),
+        }
+    }
+
+    /// How many ids there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(ids) => ids.starts.len(),
+            Self::Integer(ids) => ids.ids.len(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Text(ids) => ids.0.is_empty(),
-            Self::Integer(ids) => ids.0.is_empty(),
-        }
+        self.len() == 0
     }
 
     /// Whether one of them may lie between these bounds, as a log has them; without bounds anything may.
@@ -58,7 +85,7 @@ impl Ids {
                 bounds.and_then(|(least, greatest)| Some(ids.any_between(least.as_str()?, greatest.as_str()?)))
             }
             Self::Integer(ids) => {
-                bounds.and_then(|(least, greatest)| Some(ids.any_between(&least.as_i64()?, &greatest.as_i64()?)))
+                bounds.and_then(|(least, greatest)| Some(ids.any_between(least.as_i64()?, greatest.as_i64()?)))
             }
         };
         within.unwrap_or(!self.is_empty())
@@ -77,9 +104,7 @@ impl Ids {
             Self::Integer(ids) => {
                 let (least, greatest) = (bounds(least, DataType::Int64)?, bounds(greatest, DataType::Int64)?);
                 let pairs = least.as_primitive::<Int64Type>().iter().zip(greatest.as_primitive::<Int64Type>());
-                pairs
-                    .map(|(least, greatest)| least.zip(greatest).is_none_or(|(a, b)| ids.any_between(&a, &b)))
-                    .collect()
+                pairs.map(|(least, greatest)| least.zip(greatest).is_none_or(|(a, b)| ids.any_between(a, b))).collect()
             }
         })
     }
@@ -93,45 +118,101 @@ impl Ids {
             }
             (Self::Integer(ids), DataType::Int32) => {
                 let values = column.as_primitive::<Int32Type>();
-                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(&i64::from(id))))).collect()
+                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(i64::from(id))))).collect()
             }
             (Self::Integer(ids), _) => {
                 let values = column.as_primitive::<Int64Type>();
-                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(&id)))).collect()
+                values.iter().map(|id| Some(id.is_some_and(|id| ids.contains(id)))).collect()
             }
         }
     }
 }
 
-/// Ids in order, and a sieve before them: nearly every id of a large table is none of these, and one bit says so.
-pub(super) struct Sorted<Id>(Vec<Id>, Vec<u64>);
+/// Texts, one behind the other in memory: twelve bytes each beside their own.
+#[derive(Default)]
+pub(super) struct Texts {
+    /// Each text behind its length.
+    bytes: Vec<u8>,
+    /// Where among the bytes each begins, in the order of the texts.
+    starts: Vec<usize>,
+    sieve: Sieve,
+}
 
-impl<Id: Ord + Hash> Sorted<Id> {
-    fn new(mut ids: Vec<Id>) -> Self {
-        ids.sort_unstable();
-        ids.dedup();
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.starts.push(self.bytes.len());
+        // A column of texts has less than two gigabytes of them.
+        self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn sort(&mut self) {
+        let Self { bytes, starts, sieve } = self;
+        let bytes: &[u8] = bytes;
+        starts.sort_unstable_by(|one, other| text_at(bytes, *one).cmp(text_at(bytes, *other)));
+        starts.dedup_by(|one, other| text_at(bytes, *one) == text_at(bytes, *other));
+        *sieve = Sieve::new(starts.iter().map(|start| text_at(bytes, *start)));
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        let text = text.as_bytes();
+        let find = || self.starts.binary_search_by(|start| text_at(&self.bytes, *start).cmp(text));
+        self.sieve.may_have(text) && find().is_ok()
+    }
+
+    fn any_between(&self, least: &str, greatest: &str) -> bool {
+        let first = self.starts.partition_point(|start| text_at(&self.bytes, *start) < least.as_bytes());
+        self.starts.get(first).is_some_and(|start| text_at(&self.bytes, *start) <= greatest.as_bytes())
+    }
+}
+
+/// The text that begins at `start`; texts are ordered as their bytes are.
+fn text_at(bytes: &[u8], start: usize) -> &[u8] {
+    let Some((length, rest)) = bytes[start..].split_first_chunk::<4>() else { return &[] };
+    &rest[..u32::from_le_bytes(*length) as usize]
+}
+
+/// Integers in order.
+#[derive(Default)]
+pub(super) struct Integers {
+    ids: Vec<i64>,
+    sieve: Sieve,
+}
+
+impl Integers {
+    fn sort(&mut self) {
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.sieve = Sieve::new(self.ids.iter());
+    }
+
+    fn contains(&self, id: i64) -> bool {
+        self.sieve.may_have(&id) && self.ids.binary_search(&id).is_ok()
+    }
+
+    fn any_between(&self, least: i64, greatest: i64) -> bool {
+        let first = self.ids.partition_point(|id| *id < least);
+        self.ids.get(first).is_some_and(|id| *id <= greatest)
+    }
+}
+
+/// What stands before a set of ids: nearly every id of a large table is none of these, and one bit says so.
+#[derive(Default)]
+struct Sieve(Vec<u64>);
+
+impl Sieve {
+    fn new(ids: impl ExactSizeIterator<Item = impl Hash>) -> Self {
         let mut sieve = vec![0; (ids.len() * SIEVE_BITS).div_ceil(64).next_power_of_two()];
-        for id in &ids {
-            let (word, bit) = place(id, &sieve);
+        for id in ids {
+            let (word, bit) = place(&id, &sieve);
             sieve[word] |= bit;
         }
-        Self(ids, sieve)
+        Self(sieve)
     }
 
-    fn contains<Key: Ord + Hash + ?Sized>(&self, key: &Key) -> bool
-    where
-        Id: Borrow<Key>,
-    {
-        let (word, bit) = place(key, &self.1);
-        self.1[word] & bit != 0 && self.0.binary_search_by(|id| id.borrow().cmp(key)).is_ok()
-    }
-
-    fn any_between<Key: Ord + ?Sized>(&self, least: &Key, greatest: &Key) -> bool
-    where
-        Id: Borrow<Key>,
-    {
-        let first = self.0.partition_point(|id| id.borrow() < least);
-        self.0.get(first).is_some_and(|id| id.borrow() <= greatest)
+    fn may_have(&self, id: &(impl Hash + ?Sized)) -> bool {
+        let (word, bit) = place(id, &self.0);
+        self.0[word] & bit != 0
     }
 }
 

@@ -1,5 +1,5 @@
-//! Documents → plans over their rows. In: the listed files and the job's columns. Out: which files can be read and why others
-//! cannot, and for any chunk of their rows a DataFusion plan of (source, row, id, text). It may not read a row.
+//! Documents → plans over their rows. In: the files that can be read and the job's columns. Out: for any chunk of their rows a
+//! DataFusion plan of (source, row, id, text). It may not read a row, but to find the place behind so many documents.
 //!
 //! `source` and `row` come from the scan itself (`input_file_name()`, and `file_row_index()` for Parquet), so a filter that is
 //! pushed into the scan does not shift them. JSON Lines and CSV have no row index: their rows are numbered in file order
@@ -8,32 +8,28 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::prelude::{DataFrame, SessionContext, col};
-use futures::{StreamExt, TryStreamExt};
 
-use super::attach::{difference, first_line};
-use super::broken::is_of_the_store;
+use super::attach::first_line;
 use super::chunk::{Chunk, RowRange};
 use super::extract::own_error;
-use super::listing::{Format, Listing, SourceFile, refused, store_of};
+use super::listing::{Format, Listing, SourceFile};
 use super::number::{NumberRowsExec, RowCounts};
 use super::scan::{ChunkTable, PlanTable, in_order};
 use crate::error::{Error, Result};
-use crate::tables;
 
 /// Rows of one slice: a fixed range of this many rows of one file, so that a resumed run forms the same batches.
 pub const SLICE_ROWS: i64 = 256;
-
-/// Files whose metadata are read at the same time.
-const INSPECTED_AT_ONCE: usize = 16;
 
 /// The columns of a job's documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +49,8 @@ pub struct InputSpec {
 pub struct Documents {
     pub(super) spec: InputSpec,
     pub(super) listing: Listing,
-    schema: SchemaRef,
+    /// The columns of all files together.
+    pub(super) schema: SchemaRef,
     /// Files with the columns the job names.
     pub files: Vec<SourceFile>,
     /// Files that cannot be read, and why.
@@ -65,114 +62,6 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Reads the files' metadata and checks their columns. Where not one file can be read it is an error, unless `known` files
-    /// of the input have been read before.
-    ///
-    /// # Errors
-    /// [`Error::Input`] for that, [`Error::Setting`] for a condition that is none, [`Error::Engine`] where the store
-    /// of the files does not answer.
-    pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
-        let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
-        let objects =
-            store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
-        let inspected = futures::stream::iter(listing.files.clone()).map(|file| {
-            let (state, reader, objects) = (&state, &reader, &objects);
-            async move {
-                if file.meta.size == 0 {
-                    return Ok((file, Err("the file is empty".to_owned())));
-                }
-                // A store that does not answer says nothing about its files.
-                let unanswered = |error: DataFusionError| Error::Engine {
-                    doing: format!("read `{}`", file.path),
-                    source: error.into(),
-                };
-                let schema = match format.columns(state, objects, std::slice::from_ref(&file.meta)).await {
-                    Ok(schema) => schema,
-                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
-                    Err(error) => return Ok((file, Err(unreadable(&error)))),
-                };
-                let rows = match reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await {
-                    Ok(statistics) => statistics.num_rows.get_value().copied(),
-                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
-                    Err(_) => None,
-                };
-                Ok((SourceFile { rows: rows.map(|rows| rows as i64), ..file }, Ok(schema)))
-            }
-        });
-        let inspected: Vec<_> = inspected.buffered(INSPECTED_AT_ONCE).try_collect().await?;
-        let mut found = Self {
-            schema: Arc::new(Schema::empty()),
-            files: Vec::new(),
-            unreadable: Vec::new(),
-            id_type: DataType::Utf8,
-            counts: RowCounts::default(),
-            spec,
-            listing,
-        };
-        for (file, schema) in inspected {
-            match schema.and_then(|schema| found.admit(&schema)) {
-                Ok(()) => found.files.push(file),
-                Err(reason) => found.unreadable.push((file, reason)),
-            }
-        }
-        if let (true, 0, Some((file, reason))) = (found.files.is_empty(), known, found.unreadable.first()) {
-            let alone = file.path.ends_with(&found.spec.documents);
-            let reason = if alone { reason.clone() } else { format!("`{}`: {reason}", file.path) };
-            return Err(refused(&found.spec.documents, reason, "correct `[input] id` and `text`, or mend the file"));
-        }
-        if let (Some(filter), false) = (&found.spec.filter, found.files.is_empty()) {
-            found.condition(context, filter).map_err(|error| bad_filter(&error))?;
-        }
-        Ok(found)
-    }
-
-    /// The job's condition over the files' columns, planned; an error where it is no condition.
-    fn condition(&self, context: &SessionContext, filter: &str) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
-        let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
-        let condition = context.create_physical_expr(context.parse_sql_expr(filter, &schema)?, &schema)?;
-        let found = condition.data_type(&self.schema)?;
-        if found == DataType::Boolean {
-            return Ok(condition);
-        }
-        Err(DataFusionError::Plan(format!("`{filter}` is {found}, not true or false")))
-    }
-
-    /// Checks a file's columns; the first file that passes says what the others must be.
-    fn admit(&mut self, schema: &SchemaRef) -> Result<(), String> {
-        let column = |key: &str, name: &str| {
-            schema.field_with_name(name).map_err(|_| {
-                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                format!("it has no column `{name}` (`[input] {key}`), only {}", names.join(", "))
-            })
-        };
-        let id = column("id", &self.spec.id)?.data_type();
-        let id_type = tables::id_type(id).ok_or_else(|| {
-            format!("column `{}` (`[input] id`) is {id}, expected a string or an integer", self.spec.id)
-        })?;
-        let text = column("text", &self.spec.text)?.data_type();
-        if !matches!(text, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-            return Err(format!("column `{}` (`[input] text`) is {text}, expected a string", self.spec.text));
-        }
-        if self.files.is_empty() {
-            self.id_type = id_type;
-            self.schema = Arc::clone(schema);
-        } else if id_type != self.id_type {
-            return Err(format!(
-                "column `{}` (`[input] id`) is {id}, in the files before it {}",
-                self.spec.id, self.id_type
-            ));
-        } else if self.listing.format == Format::Csv
-            && let Some(difference) = difference(&self.schema, schema)
-        {
-            // Its columns are read by their places.
-            return Err(format!("its header is not that of the files before it: {difference}"));
-        } else if let Ok(merged) = Schema::try_merge([self.schema.as_ref().clone(), schema.as_ref().clone()]) {
-            // Columns the filter names may be in some files only; a type that differs stays that of the first.
-            self.schema = Arc::new(merged);
-        }
-        Ok(())
-    }
-
     /// What the job asked for.
     pub const fn spec(&self) -> &InputSpec {
         &self.spec
@@ -229,6 +118,21 @@ impl Documents {
     /// Every column of the files under another name.
     pub(super) fn own_columns(&self) -> impl Iterator<Item = Expr> + '_ {
         self.schema.fields().iter().map(|field| renamed(field.name()))
+    }
+
+    /// The job's condition over the files' columns, planned; an error where it is no condition.
+    pub(super) fn condition(
+        &self,
+        context: &SessionContext,
+        filter: &str,
+    ) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
+        let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+        let condition = context.create_physical_expr(context.parse_sql_expr(filter, &schema)?, &schema)?;
+        let found = condition.data_type(&self.schema)?;
+        if found == DataType::Boolean {
+            return Ok(condition);
+        }
+        Err(DataFusionError::Plan(format!("`{filter}` is {found}, not true or false")))
     }
 
     /// The columns that a Parquet scan with the job's condition reads for it, under other names.
@@ -298,10 +202,10 @@ impl Documents {
             columns.extend(self.own_columns());
         }
         let plan = frame.select(columns)?.create_physical_plan().await?;
-        let ranges = chunk.ranges.iter().map(|range| {
-            let file = &self.files[range.file];
-            (file.path.strip_prefix(&self.listing.prefix).unwrap_or(&file.path).to_owned(), range.rows.clone())
-        });
+        let ranges = chunk
+            .ranges
+            .iter()
+            .map(|range| (self.scanned_name(&self.files[range.file]).to_owned(), range.rows.clone()));
         let mut plan: Arc<dyn ExecutionPlan> =
             Arc::new(NumberRowsExec::try_new(plan, ranges.collect(), self.counts.clone())?);
         if let Some(filter) = filter {
@@ -312,8 +216,12 @@ impl Documents {
 
     /// How many rows `file` has, as its metadata say or as they were counted.
     pub fn rows_of(&self, file: &SourceFile) -> i64 {
-        let name = file.path.strip_prefix(&self.listing.prefix).unwrap_or(&file.path);
-        file.readable().unwrap_or_else(|| self.counts.of(name))
+        file.readable().unwrap_or_else(|| self.counts.of(self.scanned_name(file)))
+    }
+
+    /// The name that the scan gives a file.
+    fn scanned_name<'file>(&self, file: &'file SourceFile) -> &'file str {
+        file.path.strip_prefix(&self.listing.prefix).unwrap_or(&file.path)
     }
 
     /// Filters numbered rows by the job's condition on the file's own columns.
@@ -324,18 +232,14 @@ impl Documents {
         filter: &str,
         own: usize,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let physical = self.condition(context, filter)?;
         // The file's columns stand behind our own.
-        let shifted = datafusion::physical_expr::expressions::Column::new;
-        let physical = datafusion::common::tree_node::TreeNode::transform(physical, |expression| {
-            use datafusion::common::tree_node::Transformed;
-            let column = expression.downcast_ref::<datafusion::physical_expr::expressions::Column>();
-            Ok(match column {
-                Some(column) => Transformed::yes(Arc::new(shifted(column.name(), column.index() + own)) as _),
+        let condition = self.condition(context, filter)?.transform(|expression| {
+            Ok(match expression.downcast_ref::<Column>() {
+                Some(column) => Transformed::yes(Arc::new(Column::new(column.name(), column.index() + own)) as _),
                 None => Transformed::no(expression),
             })
         })?;
-        Ok(Arc::new(FilterExec::try_new(physical.data, plan)?))
+        Ok(Arc::new(FilterExec::try_new(condition.data, plan)?))
     }
 
     /// Completes the sources' paths and keeps (source, row, id) and the named columns.
@@ -363,16 +267,8 @@ fn renamed(name: &str) -> Expr {
     ident(name).alias(format!("column {name}"))
 }
 
-/// Why a file cannot be read.
-fn unreadable(error: &DataFusionError) -> String {
-    let reason = first_line(error);
-    if reason.contains("Range request not supported") {
-        return "its server does not send parts of a file, which Parquet needs: download it first".to_owned();
-    }
-    reason
-}
-
-fn bad_filter(error: &DataFusionError) -> Error {
+/// A condition that is none, or names what is not there.
+pub(super) fn bad_filter(error: &DataFusionError) -> Error {
     Error::Setting {
         origin: "job".into(),
         key: "input.where".into(),

@@ -1,7 +1,7 @@
-//! What the ledger knows of documents. In: ids, as many as a run holds at a time. Out: the texts' hashes under which `documents`
+//! What the ledger knows of documents. In: ids, as they are read. Out: the texts' hashes under which `documents`
 //! has them, and the specifications it has rows of. It may not hold the ledger: its rows pass by, file after file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::task::JoinError;
 
+use super::admit::{Known, digest, digest_of};
 use super::ids::Ids;
 use super::read::DataFile;
 use super::store::Store;
@@ -20,20 +21,31 @@ use crate::error::Result;
 use crate::tables::Table;
 
 impl Store {
-    /// The content hash, by the id's text form, of each of the documents `ids` (columns of the type [`Store::id_type`]) that the
-    /// store has under `spec_id`. Files and row groups whose ids rule all of them out are not read; of the others the ids are,
-    /// a file a core. In memory: `ids`, what is found, and a batch of rows of each file being read.
+    /// The content hashes of those of the documents `ids` (columns of the type [`Store::id_type`]) that the store has under
+    /// `spec_id`. Files and row groups whose ids rule all of them out are not read; of the others the ids are, a file a core. In
+    /// memory: the ids, each once, what is found, and a batch of rows of each file being read.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where a file cannot be read, or `ids` have another type.
-    pub async fn known_documents(&self, spec_id: &str, ids: &[ArrayRef]) -> Result<HashMap<String, String>> {
+    /// Those of `ids`; [`crate::error::Error::Store`] where a file cannot be read, or `ids` have another type.
+    pub async fn known_documents(
+        &self,
+        spec_id: &str,
+        mut ids: impl Stream<Item = Result<ArrayRef>> + Send + Unpin,
+    ) -> Result<Known> {
         let doing = "look documents up in";
-        let ids = Ids::try_new(ids.iter().map(AsRef::as_ref), self.id_type());
-        let ids = Arc::new(ids.map_err(|cause| self.failed(doing, cause))?);
+        let mut asked = Ids::none(self.id_type());
+        while let Some(column) = ids.try_next().await? {
+            asked.add(&column, self.id_type()).map_err(|cause| self.failed(doing, cause))?;
+        }
+        asked.sort();
+        let ids = Arc::new(asked);
         let mut files = self.data_files(Table::Documents)?;
         files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
         let columns = self.columns(Table::Documents, &["doc_id", "content_hash"]);
         let columns = columns.map_err(|cause| self.failed(doing, cause))?;
+        // No more are found than are asked for, or than the files have: the table need not grow.
+        let rows = files.iter().map(|file| file.rows().unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
+        let mut known = Known::with_capacity(ids.len().min(rows as usize));
         let reading = files.into_iter().map(|file| {
             let (objects, columns) = (Arc::clone(self.location().objects()), Arc::clone(&columns));
             let ids = Arc::clone(&ids);
@@ -42,7 +54,6 @@ impl Store {
         // Tasks begin when the stream asks for them, so no more files than this are open.
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut read = futures::stream::iter(reading).buffer_unordered(cores);
-        let mut known = HashMap::new();
         while let Some(found) = read.next().await {
             let found = found.map_err(|cause: JoinError| self.failed(doing, cause))?;
             known.extend(found.map_err(|cause| self.failed(doing, cause))?);
@@ -68,20 +79,20 @@ impl Store {
     }
 }
 
-/// Ids and content hashes of the documents `ids` in one file.
+/// Ids and content hashes of the documents `ids` in one file, as [`Known`] has them.
 async fn hashes(
     file: &DataFile,
     objects: &Arc<dyn object_store::ObjectStore>,
     columns: &SchemaRef,
     ids: &Arc<Ids>,
-) -> DataFusionResult<Vec<(String, String)>> {
+) -> DataFusionResult<Vec<(u128, u128)>> {
     let mut found = Vec::new();
     let mut batches = file.read_only(objects, columns, ids).await?;
     while let Some(batch) = batches.try_next().await? {
         let column = |column: usize| cast(batch.column(column), &DataType::Utf8).map_err(DataFusionError::from);
         let (ids, hashes) = (column(0)?, column(1)?);
         let pairs = ids.as_string::<i32>().iter().zip(hashes.as_string::<i32>());
-        found.extend(pairs.filter_map(|(id, hash)| Some((id?.to_owned(), hash?.to_owned()))));
+        found.extend(pairs.filter_map(|(id, hash)| Some((digest(id?), digest_of(hash?)))));
     }
     Ok(found)
 }
@@ -95,8 +106,10 @@ mod tests {
     use crate::engine::write::tests::stamp;
     use crate::tables::Stamp;
 
-    fn texts(ids: &[&str]) -> Vec<ArrayRef> {
-        ids.iter().map(|id| Arc::new(StringArray::from_iter_values([id])) as ArrayRef).collect()
+    /// Columns of an id each.
+    fn texts(ids: &[&str]) -> impl Stream<Item = Result<ArrayRef>> + Send + Unpin + use<> {
+        let column = |id: &&str| Ok(Arc::new(StringArray::from_iter_values([*id])) as ArrayRef);
+        futures::stream::iter(ids.iter().map(column).collect::<Vec<Result<ArrayRef>>>())
     }
 
     #[tokio::test]
@@ -111,21 +124,20 @@ mod tests {
             store.commit(&next).await.unwrap();
         }
         assert_eq!(store.specs().unwrap(), ["newer", "older"]);
-        let asked = texts(&["doc-10", "doc-21", "doc-31", "unknown"]);
-        let known = store.known_documents("newer", &asked).await.unwrap();
-        let expected = [("doc-10", "0000000a"), ("doc-31", "0000001f")];
-        assert_eq!(known, expected.map(|(id, hash)| (id.to_owned(), hash.to_owned())).into());
-        assert_eq!(store.known_documents("older", &asked).await.unwrap().len(), 1);
+        let asked = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
+        let known = store.known_documents("newer", asked()).await.unwrap();
+        assert_eq!(known, Known::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
+        assert_eq!(store.known_documents("older", asked()).await.unwrap().len(), 1);
         assert!(
-            store.known_documents("other", &asked).await.unwrap().is_empty()
-                && store.known_documents("newer", &[]).await.unwrap().is_empty()
+            store.known_documents("other", asked()).await.unwrap().is_empty()
+                && store.known_documents("newer", texts(&[])).await.unwrap().is_empty()
         );
         for file in store.data_files(Table::Documents).unwrap() {
             if file.bounds("doc_id").unwrap().0 != "doc-30" {
                 std::fs::remove_file(folder.path().join("a store/documents").join(&file.path)).unwrap();
             }
         }
-        assert_eq!(store.known_documents("newer", &texts(&["doc-30"])).await.unwrap().len(), 1);
-        store.known_documents("newer", &texts(&["doc-10"])).await.unwrap_err();
+        assert_eq!(store.known_documents("newer", texts(&["doc-30"])).await.unwrap().len(), 1);
+        store.known_documents("newer", texts(&["doc-10"])).await.unwrap_err();
     }
 }

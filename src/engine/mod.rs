@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`listing`] | a path, glob or URL → the files behind it |
 //! | [`chunk`] | files → chunks of rows, each one plan |
+//! | `inspect` | listed files → those that can be read, and their columns |
 //! | [`input`] | a chunk → a plan of (source, row, id, text) |
 //! | `columns` | files → their columns |
 //! | `broken` | a file that cannot be read to its end → what can be read of it |
@@ -62,6 +63,7 @@ mod faults;
 pub mod files;
 mod ids;
 pub mod input;
+mod inspect;
 pub mod listing;
 pub mod location;
 pub mod lock;

@@ -105,18 +105,25 @@ impl Store {
     }
 
     /// Takes the rows of the input files `paths` under `spec_id` out of `rejects`: the files have changed since, and what is
-    /// wrong with them now is said anew.
+    /// wrong with them now is said anew. The rows of the runs `others` stay: their job asked the files for something else.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] where a file cannot be read or written.
-    pub async fn forget_rejects(&self, spec_id: &str, paths: &BTreeSet<String>) -> Result<Rewrite> {
+    pub async fn forget_rejects(
+        &self,
+        spec_id: &str,
+        others: &BTreeSet<String>,
+        paths: &BTreeSet<String>,
+    ) -> Result<Rewrite> {
         let gone = |columns: &RecordBatch| {
             let texts = |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
-            texts(0).zip(texts(1)).map(|(source, spec)| Some(spec == spec_id && paths.contains(source))).collect()
+            let keys = texts(0).zip(texts(1)).zip(texts(2));
+            keys.map(|((source, spec), run)| Some(spec == spec_id && paths.contains(source) && !others.contains(run)))
+                .collect()
         };
         let files = self.files_about(Table::Rejects, "source", paths)?;
         let mut rewrite = Rewrite::default();
-        self.without(Table::Rejects, files, &["source", SPEC_ID], gone, &mut rewrite).await?;
+        self.without(Table::Rejects, files, &["source", SPEC_ID, "run_id"], gone, &mut rewrite).await?;
         Ok(rewrite)
     }
 

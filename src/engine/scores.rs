@@ -8,21 +8,30 @@
 use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 
-use super::query::{keep, numbers, query, whole, words};
+use super::query::{keep, numbers, query, register, whole, words};
 use crate::error::Result;
 use crate::mrc::score::Counts;
 use crate::mrc::score::overlap::Candidate;
 
-/// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory.
+/// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory: for who asks it more than once.
 pub async fn match_up(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
+    keep(context, name, &matched(predicted, gold)).await
+}
+
+/// The same for who asks it once: a view. Nothing of it is kept, and of its columns only those are read that are asked for.
+pub async fn match_once(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
+    register(context, name, &matched(predicted, gold)).await
+}
+
+/// SQL: the rows of a matched table.
+fn matched(predicted: &str, gold: &str) -> String {
     let either = |column: &str| format!("coalesce(g.{column}, p.{column}) AS {column}");
     let columns = ["doc_id", "entity_type", "start_char", "end_char", "nested", "text"].map(either).join(", ");
-    let sql = format!(
+    format!(
         "SELECT {columns}, p.score AS score, p.doc_id IS NOT NULL AS predicted, g.doc_id IS NOT NULL AS gold
          FROM {predicted} p FULL JOIN {gold} g ON p.doc_id = g.doc_id AND p.entity_type = g.entity_type
             AND p.start_char = g.start_char AND p.end_char = g.end_char"
-    );
-    keep(context, name, &sql).await
+    )
 }
 
 /// Strict counts of the matched table `name` by the SQL expression `key`, in the order of its values as text.
@@ -144,5 +153,72 @@ fn counts(batch: &RecordBatch, column: usize, row: usize) -> Counts {
         true_positives: whole(batch, column, row),
         false_positives: whole(batch, column + 1, row),
         false_negatives: whole(batch, column + 2, row),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::query::plan;
+    use crate::engine::session::{SessionSettings, session};
+
+    /// A view of mentions as `mentions` makes them: `rows` are id, type, start, end, text, score, nested.
+    async fn mentions(context: &SessionContext, view: &str, rows: &str) {
+        let columns = "doc_id, entity_type, start_char, end_char, text, score, nested";
+        let cast = "CAST(text AS varchar) AS text, CAST(score AS double) AS score, nested";
+        let sql = format!(
+            "SELECT doc_id, entity_type, start_char, end_char, {cast} FROM (VALUES {rows}) AS rows ({columns})"
+        );
+        register(context, view, &sql).await.expect("a view");
+    }
+
+    #[tokio::test]
+    async fn gold_says_what_a_mention_is_like_and_the_system_how_sure_it_was() {
+        let context = session(&SessionSettings::default()).expect("a session");
+        let found = "('d', 'A', 0, 4, 'own', 0.5, true), ('d', 'A', 1, 3, 'own', 0.25, true), ('e', 'B', 0, 2, NULL, 0.75, false)";
+        let right = "('d', 'A', 0, 4, 'gold', 0.875, false), ('d', 'B', 1, 3, NULL, NULL, true), ('e', 'B', 0, 2, 'gold', NULL, true)";
+        mentions(&context, "found", found).await;
+        mentions(&context, "gold", right).await;
+        match_up(&context, "kept", "found", "gold").await.expect("a table");
+        match_once(&context, "viewed", "found", "gold").await.expect("a view");
+        for name in ["kept", "viewed"] {
+            let row = "doc_id || entity_type || CAST(start_char AS varchar) || ' ' || coalesce(text, '-') || ' '
+                || coalesce(CAST(score AS varchar), '-') || CASE WHEN nested THEN ' nested' ELSE '' END
+                || CASE WHEN predicted THEN ' predicted' ELSE '' END || CASE WHEN gold THEN ' gold' ELSE '' END";
+            let batches = query(&context, &format!("SELECT {row} FROM {name} ORDER BY 1")).await.expect("rows");
+            let rows: Vec<String> = batches.iter().flat_map(|batch| words(batch, 0).expect("words")).collect();
+            assert_eq!(
+                rows,
+                [
+                    "dA0 gold 0.5 predicted gold",
+                    "dA1 own 0.25 nested predicted",
+                    "dB1 - - nested gold",
+                    "eB0 gold 0.75 nested predicted gold",
+                ],
+                "{name}"
+            );
+            let counts: Vec<(String, [usize; 3])> = counts_by(&context, name, "entity_type")
+                .await
+                .expect("counts")
+                .into_iter()
+                .map(|(key, one)| (key, [one.true_positives, one.false_positives, one.false_negatives]))
+                .collect();
+            assert_eq!(counts, [("A".to_owned(), [1, 1, 0]), ("B".to_owned(), [1, 0, 1])], "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_once_is_not_kept() {
+        let context = session(&SessionSettings::default()).expect("a session");
+        mentions(&context, "found", "('d', 'A', 0, 4, 'own', 0.5, true)").await;
+        mentions(&context, "gold", "('d', 'A', 0, 4, 'gold', NULL, true)").await;
+        match_up(&context, "kept", "found", "gold").await.expect("a table");
+        match_once(&context, "viewed", "found", "gold").await.expect("a view");
+        // What is in the views is read when the matched table is asked, or was read when it was made.
+        for (name, joins) in [("viewed", true), ("kept", false)] {
+            let plan = plan(&context, &format!("SELECT count(*) FROM {name}")).await.expect("a plan");
+            let plan = plan.logical_plan().display_indent().to_string();
+            assert_eq!(plan.contains("Full Join"), joins, "{plan}");
+        }
     }
 }

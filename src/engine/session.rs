@@ -73,12 +73,26 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
         .with_object_store_registry(Arc::new(ObjectStores::default()))
         .with_object_list_cache_limit(0);
     if let Some(bytes) = settings.memory_bytes {
+        config = without_exchanges(config);
         runtime =
             runtime.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_CONSUMERS)));
     }
     let runtime = runtime.build_arc().map_err(|cause| failed("set up the query engine", cause))?;
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(YieldingJoins)).build()))
+}
+
+/// Plans without exchanges of rows between partitions (`RepartitionExec`), which may wait for ever where memory is limited: a batch that
+/// finds no room goes to a file, and two partitions that write at the same time write two files, of which the reader sees only the
+/// older one (<https://github.com/apache/datafusion/issues/24883>). `DataFusion` 55.2 has it; pull request 24891 mends it, and
+/// with a release that has that, this can go. Partitions still scan, filter, aggregate what they have, and look up what is joined,
+/// at once; what they come to is put together by one.
+fn without_exchanges(config: SessionConfig) -> SessionConfig {
+    config
+        .with_repartition_aggregations(false)
+        .with_repartition_joins(false)
+        .with_repartition_windows(false)
+        .with_round_robin_repartition(false)
 }
 
 /// Lets a session read from where `location` lies.
@@ -154,7 +168,47 @@ fn left(limit: &str, held: &str, statistics: &str, dropped: &str) -> Option<usiz
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use datafusion::physical_plan::displayable;
+
     use super::*;
+
+    /// How many exchanges the plan of a query has.
+    async fn exchanges(memory_bytes: Option<usize>, sql: &str) -> usize {
+        let settings = SessionSettings { memory_bytes, target_partitions: Some(4), ..SessionSettings::default() };
+        let plan = session(&settings).unwrap().sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+        displayable(plan.as_ref()).indent(false).to_string().matches("RepartitionExec").count()
+    }
+
+    #[tokio::test]
+    async fn partitions_exchange_no_rows_where_memory_is_limited() {
+        let (a, b) = ("generate_series(1, 100000) AS a(v)", "generate_series(1, 100000) AS b(w)");
+        for sql in [
+            format!("SELECT v % 7, count(*) FROM (SELECT v FROM {a} UNION ALL SELECT w FROM {b}) GROUP BY v % 7"),
+            format!("SELECT count(*) FROM {a} FULL JOIN {b} ON v = w"),
+            format!("SELECT v, max(v) OVER (PARTITION BY v % 7) FROM {a}"),
+            format!("SELECT v + 1 FROM (SELECT v FROM {a} UNION ALL SELECT w FROM {b}) WHERE v % 3 = 0"),
+        ] {
+            assert!(exchanges(None, &sql).await > 0, "{sql}");
+            assert_eq!(exchanges(Some(1 << 20), &sql).await, 0, "{sql}");
+        }
+    }
+
+    /// The query of `DataFusion`'s issue 24883. With exchanges, three of four attempts at five of it hung.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_query_with_little_memory_comes_to_its_end() {
+        let settings =
+            SessionSettings { memory_bytes: Some(4 << 20), target_partitions: Some(2), batch_rows: Some(64) };
+        let context = session(&settings).unwrap();
+        let table = "CREATE TABLE t AS SELECT v % 13 AS g, md5(CAST(v % 337 AS varchar)) AS id FROM generate_series(1, 40000) AS s(v)";
+        context.sql(table).await.unwrap();
+        for _ in 0..5 {
+            let answer = context.sql("SELECT g, count(DISTINCT id) FROM t GROUP BY g").await.unwrap().collect();
+            let rows = tokio::time::timeout(Duration::from_mins(1), answer).await.expect("it hangs").unwrap();
+            assert_eq!(rows.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 13);
+        }
+    }
 
     #[test]
     fn memory_is_free_as_far_as_machine_and_control_group_leave_it() {

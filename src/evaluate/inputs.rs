@@ -1,21 +1,14 @@
-//! What is compared. In: the arguments: tables, stores, a job. Out: views of predicted and gold mentions in one session, the
-//! documents they are scored on, and remarks on what was left out. It may not score.
+//! What is compared. In: the arguments: tables, stores, a job. Out: where predicted and gold mentions are, the documents they are scored
+//! on, and what one way of counting needs besides. It may not read a mention.
 
 use std::path::{Path, PathBuf};
 
-use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 
-use super::{AGAINST, GOLD, PREDICTED};
 use crate::cli::EvaluateArgs;
 use crate::console;
-use crate::engine::attach::{Attachment, Kind};
 use crate::engine::location::StoreLocation;
-use crate::engine::mentions::{Columns, SCOPE, Tally, check, normalize, tally};
-use crate::engine::query::{keep, register};
-use crate::engine::scores::count;
-use crate::engine::session::register_store_as;
 use crate::engine::store::Store;
 use crate::error::{Error, Result};
 use crate::job::{Job, read_schema};
@@ -24,73 +17,32 @@ use crate::model::find;
 use crate::mrc::query::EntityType;
 use crate::mrc::score::counting::Counting;
 
-/// The view of the documents' texts: `doc_id` and text, one row each.
-pub(super) const TEXTS: &str = "document_texts";
-
 /// Mentions somewhere.
 pub(super) struct Side {
     /// As the user named it.
     pub(super) location: String,
-    what: &'static str,
-    store: Option<Box<Store>>,
+    /// What it is to the reader of an error.
+    pub(super) what: &'static str,
+    pub(super) store: Option<Box<Store>>,
 }
 
 /// Documents with their texts.
-struct Documents {
-    location: String,
-    id: String,
-    text: String,
+pub(super) struct Documents {
+    pub(super) location: String,
+    pub(super) id: String,
+    pub(super) text: String,
     /// Whether only these documents are scored.
-    only: bool,
+    pub(super) only: bool,
 }
 
 /// Where everything comes from.
 pub(super) struct Inputs {
     pub(super) predicted: Side,
-    gold: Side,
-    against: Option<Side>,
-    documents: Option<Documents>,
+    pub(super) gold: Side,
+    pub(super) against: Option<Side>,
+    pub(super) documents: Option<Documents>,
     /// What the reference's way of counting needs: the model's folder, wherever it was found, and the questions.
     pub(super) asked: Option<(PathBuf, Vec<EntityType>)>,
-}
-
-/// A side as it is in the session.
-#[derive(Debug, Clone)]
-pub(super) struct LoadedSide {
-    pub(super) location: String,
-    pub(super) tally: Tally,
-    pub(super) columns: Columns,
-}
-
-/// Everything as it is in the session.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    pub(super) predicted: LoadedSide,
-    pub(super) gold: LoadedSide,
-    pub(super) against: Option<LoadedSide>,
-    /// Whether there are texts.
-    pub(super) documents: bool,
-    /// How many documents are scored.
-    pub(super) scored: usize,
-}
-
-impl Inputs {
-    /// Whether the user named the documents that are scored.
-    pub(super) fn names_documents(&self) -> bool {
-        self.documents.as_ref().is_some_and(|documents| documents.only)
-    }
-}
-
-impl Loaded {
-    /// The tables of mentions: predicted, gold, and perhaps the other system's.
-    pub(super) fn sides(&self) -> impl Iterator<Item = &LoadedSide> {
-        [Some(&self.predicted), Some(&self.gold), self.against.as_ref()].into_iter().flatten()
-    }
-
-    /// Whether every table's ids are integers.
-    pub(super) fn integer_ids(&self) -> bool {
-        self.sides().all(|side| side.columns.integer_ids)
-    }
 }
 
 impl Side {
@@ -105,24 +57,6 @@ impl Side {
     /// The store, where this is one.
     pub(super) fn store_mut(&mut self) -> Option<&mut Store> {
         self.store.as_deref_mut()
-    }
-
-    /// Registers the mentions as they are, and a store's documents as a part of the scope.
-    async fn attach(&self, context: &SessionContext, view: &str, lists: &mut Vec<String>) -> Result<Columns> {
-        let raw = raw(view);
-        let files = Attachment { table: &raw, what: self.what, location: &self.location };
-        let Some(store) = &self.store else {
-            let schema = files.register(context).await?;
-            return check(&files, &schema);
-        };
-        let prefix = format!("{view}_");
-        register_store_as(context, store, &prefix).await?;
-        register(context, &raw, &format!("SELECT * FROM {prefix}current_entities")).await?;
-        let scope = format!("documents_of_{view}");
-        let ids = format!("SELECT CAST(doc_id AS varchar) AS doc_id FROM {prefix}current_documents");
-        register(context, &scope, &ids).await?;
-        lists.push(scope);
-        check(&files, &store.schema(crate::tables::Table::Entities))
     }
 }
 
@@ -211,85 +145,9 @@ impl Inputs {
         })
     }
 
-    /// Makes the views of mentions that count.
-    pub(super) async fn load(&self, context: &SessionContext) -> Result<Loaded> {
-        let mut lists = Vec::new();
-        let mut sides = Vec::new();
-        let all = [(Some(&self.predicted), PREDICTED), (Some(&self.gold), GOLD), (self.against.as_ref(), AGAINST)];
-        for (side, view) in all {
-            if let Some(side) = side {
-                sides.push((side, view, side.attach(context, view, &mut lists).await?));
-            }
-        }
-        let mut documents = false;
-        if let Some(named) = &self.documents {
-            match named.attach(context, &mut lists).await {
-                Ok(()) => documents = true,
-                // A job's documents only give context; they may be gone.
-                Err(cause) if !named.only && self.asked.is_none() => {
-                    console::note(&format!("errors are shown without their context: {cause}"));
-                }
-                Err(cause) => return Err(cause),
-            }
-        }
-        if !lists.is_empty() {
-            let each: Vec<String> = lists.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
-            keep(context, SCOPE, &format!("SELECT DISTINCT doc_id AS scored_id FROM ({})", each.join(" INTERSECT ")))
-                .await?;
-        }
-        let limited = !lists.is_empty();
-        let mut loaded = Vec::new();
-        for (side, view, columns) in sides {
-            normalize(context, &raw(view), view, columns, limited).await?;
-            let tally = tally(context, &raw(view), limited).await?;
-            loaded.push(LoadedSide { location: side.location.clone(), tally, columns });
-        }
-        let scored = if limited {
-            count(context, &format!("SELECT count(*) FROM {SCOPE}")).await?
-        } else {
-            let views = [PREDICTED, GOLD, AGAINST].into_iter().take(loaded.len());
-            let each: Vec<String> = views.map(|view| format!("SELECT doc_id FROM {view}")).collect();
-            count(context, &format!("SELECT count(DISTINCT doc_id) FROM ({})", each.join(" UNION ALL "))).await?
-        };
-        let mut loaded = loaded.into_iter();
-        let (Some(predicted), Some(gold)) = (loaded.next(), loaded.next()) else {
-            return Err(Error::Engine { doing: "load the mentions".into(), source: "a table is missing".into() });
-        };
-        Ok(Loaded { predicted, gold, against: loaded.next(), documents, scored })
-    }
-}
-
-impl Documents {
-    /// Makes the view of texts, and of the documents as a part of the scope where only they are scored.
-    async fn attach(&self, context: &SessionContext, lists: &mut Vec<String>) -> Result<()> {
-        let files = Attachment { table: "raw_documents", what: "documents", location: &self.location };
-        let schema = files.register(context).await?;
-        let hint = "name the columns with --id and --text";
-        files.expect(&schema, &self.id, Kind::Id, hint)?;
-        files.expect(&schema, &self.text, Kind::Text, hint)?;
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let rows = format!(
-            "SELECT CAST({} AS varchar) AS doc_id, {} AS text FROM raw_documents WHERE {} IS NOT NULL",
-            quoted(&self.id),
-            quoted(&self.text),
-            quoted(&self.id)
-        );
-        let repeated = count(context, &format!("SELECT count(*) - count(DISTINCT doc_id) FROM ({rows})")).await?;
-        if repeated > 0 {
-            console::warn(&format!(
-                "`{}`: {repeated} row(s) repeat the id of another; the first text by its letters is shown",
-                self.location
-            ));
-            register(context, TEXTS, &format!("SELECT doc_id, min(text) AS text FROM ({rows}) GROUP BY doc_id"))
-                .await?;
-        } else {
-            register(context, TEXTS, &rows).await?;
-        }
-        if self.only {
-            register(context, "documents_named", &format!("SELECT doc_id FROM ({rows})")).await?;
-            lists.push("documents_named".to_owned());
-        }
-        Ok(())
+    /// Whether the user named the documents that are scored.
+    pub(super) fn names_documents(&self) -> bool {
+        self.documents.as_ref().is_some_and(|documents| documents.only)
     }
 }
 
@@ -301,10 +159,6 @@ fn is_job(location: &str) -> bool {
 /// Whether a job file has a place for what `--set` has for `key`.
 fn has_place(job: &str, key: &str) -> bool {
     std::fs::read_to_string(job).is_ok_and(|text| text.contains(&format!("${{{key}}}")))
-}
-
-fn raw(view: &str) -> String {
-    format!("raw_{view}")
 }
 
 /// Whether there is a table of entities with a transaction log.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::prelude::SessionContext;
 
-use super::inputs::{Loaded, LoadedSide};
+use super::load::{Loaded, LoadedSide};
 use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
 use super::{MATCHED, outputs};
 use crate::engine::mistakes;

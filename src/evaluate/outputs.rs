@@ -6,7 +6,7 @@ use std::path::Path;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
 
-use super::inputs::{Loaded, TEXTS};
+use super::load::{Loaded, TEXTS};
 use super::report::Report;
 use super::{MATCHED, compare};
 use crate::console;

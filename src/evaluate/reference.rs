@@ -9,7 +9,8 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::inputs::{Inputs, TEXTS};
+use super::inputs::Inputs;
+use super::load::TEXTS;
 use super::{AGAINST, GOLD, PREDICTED};
 use crate::engine::query::{plan, query, register, words};
 use crate::error::{Error, Result};

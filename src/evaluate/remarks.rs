@@ -3,7 +3,8 @@
 
 use datafusion::prelude::SessionContext;
 
-use super::inputs::{Inputs, Loaded};
+use super::inputs::Inputs;
+use super::load::Loaded;
 use super::{GOLD, PREDICTED};
 use crate::console::{self, thousands};
 use crate::engine::mentions::Tally;

@@ -88,10 +88,13 @@ pub struct ModelSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractSection {
-    /// Context wordpieces in one window; question and special tokens are not counted.
-    pub window_tokens: usize,
-    /// About how many of them the next window sees again.
-    pub overlap_tokens: usize,
+    /// Context wordpieces in one window; question and special tokens are not counted. Left out, as many as the model was trained on,
+    /// or 256 where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_tokens: Option<usize>,
+    /// About how many of them the next window sees again; left out, a quarter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap_tokens: Option<usize>,
     /// What counts as a word: the tokenizer's own pre-tokens, or what stands between white space.
     pub words: Words,
     /// A mention's score, σ(match logit), must be above this.
@@ -129,8 +132,8 @@ impl Default for ModelSection {
 impl Default for ExtractSection {
     fn default() -> Self {
         Self {
-            window_tokens: 256,
-            overlap_tokens: 64,
+            window_tokens: None,
+            overlap_tokens: None,
             words: Words::Tokenizer,
             threshold: 0.5,
             boundary_threshold: 0.5,

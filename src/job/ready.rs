@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::file::ExtractSection;
 use super::{Job, spec_id};
 use crate::engine::counters::Counters;
 use crate::engine::extract::ExtractSpec;
@@ -15,18 +16,23 @@ use crate::graph::cache;
 use crate::model::budget::{self, Circumstances};
 use crate::model::choice::Chosen;
 use crate::model::device::Device;
-use crate::model::directory::ModelDirectory;
+use crate::model::directory::{Manifest, ModelDirectory};
 use crate::model::find;
 use crate::model::flavour::Flavour;
 use crate::model::library::Build;
 use crate::model::pool::SessionPool;
-use crate::model::session::{Session, SessionOptions};
+use crate::model::session::SessionOptions;
 use crate::mrc::batch::QueryBatch;
 use crate::mrc::decode::{DecodeRule, logit};
 use crate::mrc::documents::Document;
 use crate::mrc::query::Questions;
 use crate::mrc::tokens::Tokenizer;
 use crate::mrc::window::{WindowRule, Windows};
+
+/// Context wordpieces in one window, where neither the job nor the model says how many.
+const USUAL_WINDOW: usize = 256;
+/// The fewest.
+const SHORTEST_WINDOW: usize = 8;
 
 /// A loaded model with the job's questions.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ impl Job {
     /// Loads the model on its device and checks that the longest query fits it. `note` is told what takes time.
     pub fn load(&self, note: &dyn Fn(&str)) -> Result<Ready> {
         let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
-        let (tokenizer, questions) = self.questions(&model)?;
+        let (tokenizer, questions, windows) = self.questions(&model)?;
 
         let foreign = model.foreign_graph();
         // A graph that was brought along computes as it is written, and by ONNX Runtime itself.
@@ -62,12 +68,8 @@ impl Job {
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
         let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
-        let open = |graph: &Path| {
-            if chosen.build != Build::Cpu {
-                Session::stays_on_its_device(&chosen.library, graph, options, &sample(&questions, &tokenizer, 16))?;
-            }
-            SessionPool::open(&chosen.library, graph, options, 1, boundary)
-        };
+        let trial = (chosen.build != Build::Cpu).then(|| sample(&questions, &tokenizer, 16));
+        let open = |graph: &Path| SessionPool::open(&chosen.library, graph, options, 1, boundary, trial.as_ref());
         let pool = match foreign {
             Some(graph) => open(&graph)?,
             None => cache::load(&model, form, graph_flavour, open)?,
@@ -78,12 +80,12 @@ impl Job {
             flavour: chosen.flavour.to_string(),
             library: chosen.library.version.clone(),
             cores,
-            longest: questions.longest_query(self.windows.tokens),
+            longest: questions.longest_query(windows.tokens),
         };
         let batch_tokens = if let Some(tokens) = extract.batch_tokens.or_else(|| circumstances.remembered()) {
             tokens
         } else {
-            let sample = sample(&questions, &tokenizer, self.windows.tokens);
+            let sample = sample(&questions, &tokenizer, windows.tokens);
             budget::find(&pool, chosen.device, &sample, &circumstances, note)?
         };
         let spec = ExtractSpec {
@@ -91,8 +93,8 @@ impl Job {
             flavour: chosen.flavour.to_string(),
             device: chosen.device.to_string(),
             types: self.schema.types.iter().map(|one| one.name.clone()).collect(),
-            window_tokens: self.windows.tokens,
-            overlap_tokens: self.windows.overlap,
+            window_tokens: windows.tokens,
+            overlap_tokens: windows.overlap,
             batch_tokens,
         };
         let decode = DecodeRule {
@@ -107,14 +109,14 @@ impl Job {
             stop: AtomicBool::new(false),
             workers: workers(chosen.device, cores),
             schema: self.schema.clone(),
-            windows: self.windows,
+            windows,
             batch_tokens,
             questions,
             tokenizer,
             decode,
             pool,
         };
-        let spec_parts = self.spec_parts(model.model_hash());
+        let spec_parts = self.spec_parts(model.model_hash(), windows);
         Ok(Ready {
             extractor: Arc::new(extractor),
             spec,
@@ -126,49 +128,67 @@ impl Job {
         })
     }
 
-    /// The model's tokenizer and the job's questions, which must fit the model together with a window.
-    pub fn questions(&self, model: &ModelDirectory) -> Result<(Tokenizer, Questions)> {
+    /// The model's tokenizer, the job's questions, and windows that fit the model together with them.
+    pub fn questions(&self, model: &ModelDirectory) -> Result<(Tokenizer, Questions, WindowRule)> {
         let tokenizer = model.tokenizer(self.file.extract.words)?;
         let questions = Questions::new(&self.schema, &tokenizer)
             .map_err(|reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() })?;
-        self.fits(&questions, model.manifest().max_length)?;
-        Ok((tokenizer, questions))
+        let windows = self.windows(&questions, model.manifest())?;
+        Ok((tokenizer, questions, windows))
     }
 
-    fn fits(&self, questions: &Questions, longest: usize) -> Result<()> {
-        let needed = questions.longest_query(self.windows.tokens);
-        if needed <= longest {
-            return Ok(());
-        }
+    /// How documents are cut: as the job says, else as suits the model.
+    fn windows(&self, questions: &Questions, model: &Manifest) -> Result<WindowRule> {
+        let (extract, longest) = (&self.file.extract, model.max_length);
+        let origin = self.file.model.path.display().to_string();
         let room = longest.saturating_sub(questions.longest_query(0));
-        Err(Error::Setting {
-            origin: self.file.model.path.display().to_string(),
-            key: "extract.window_tokens".into(),
-            reason: format!(
-                "{} with the longest question makes {needed} tokens, the model takes {longest}",
-                self.windows.tokens
-            ),
-            hint: format!("the most is {room}"),
-        })
+        let tokens = extract.window_tokens.unwrap_or_else(|| model.window_tokens.unwrap_or(USUAL_WINDOW).min(room));
+        let needed = questions.longest_query(tokens);
+        if needed > longest {
+            return Err(Error::Setting {
+                origin,
+                key: "extract.window_tokens".into(),
+                reason: format!("{tokens} with the longest question makes {needed} tokens, the model takes {longest}"),
+                hint: format!("the most is {room}"),
+            });
+        }
+        windows(&origin, extract, tokens)
     }
 
-    /// What changes the rows: weights and tokenizer, types and questions, words, windows, thresholds, and the
-    /// flavour where the job names one.
-    pub fn spec_parts(&self, model_hash: &str) -> serde_json::Value {
+    /// What changes the rows: weights and tokenizer, types and questions, words, windows (as [`Job::questions`] has them),
+    /// thresholds, and the flavour where the job names one.
+    pub fn spec_parts(&self, model_hash: &str, windows: WindowRule) -> serde_json::Value {
         let extract = &self.file.extract;
         serde_json::json!({
             "model": model_hash,
             "nested": self.schema.nested,
             "types": self.schema.types,
             "words": extract.words,
-            "window_tokens": extract.window_tokens,
-            "overlap_tokens": extract.overlap_tokens,
+            "window_tokens": windows.tokens,
+            "overlap_tokens": windows.overlap,
             "threshold": extract.threshold,
             "boundary_threshold": extract.boundary_threshold,
             "max_candidates": extract.max_candidates,
             "flavour": self.flavour,
         })
     }
+}
+
+/// Windows of so many tokens, which overlap as `extract` says. What is wrong is said of `origin`.
+pub(super) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
+    let refuse = |key: &str, reason: String, hint: &str| {
+        Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
+    };
+    if tokens < SHORTEST_WINDOW {
+        let hint = format!("the least is {SHORTEST_WINDOW}; left out, it is what suits the model");
+        return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
+    }
+    let overlap = extract.overlap_tokens.unwrap_or(tokens / 4);
+    if overlap > tokens / 2 {
+        let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
+        return refuse("extract.overlap_tokens", reason, "left out, it is a quarter of the window");
+    }
+    Ok(WindowRule { tokens, overlap })
 }
 
 /// The queries of one window of so many tokens, to try a graph with.

@@ -46,6 +46,9 @@ pub struct Manifest {
     pub encoder: String,
     /// Longest input in tokens, question and special tokens counted.
     pub max_length: usize,
+    /// Context wordpieces in one window that it was trained on, and reads best; none where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_tokens: Option<usize>,
     /// The types it was trained on, in their order; empty where nobody knows.
     #[serde(default)]
     pub types: Vec<EntityType>,
@@ -75,6 +78,7 @@ impl Default for Manifest {
             kind: Kind::Mrc,
             encoder: String::new(),
             max_length: USUAL_LENGTH,
+            window_tokens: None,
             types: Vec::new(),
             nested: false,
             recipe: serde_json::Value::Null,

@@ -71,21 +71,27 @@ pub struct SessionPool {
 }
 
 impl SessionPool {
-    /// Opens `sessions` sessions of the graph, each on a thread of its own; the first error stops it.
+    /// Opens `sessions` sessions of the graph, each on a thread of its own; the first error stops it. With a `trial`, each
+    /// answers that first, to show that it is computed where it should be.
     pub fn open(
         library: &Library,
         graph: &Path,
         options: SessionOptions,
         sessions: usize,
         boundary: f32,
+        trial: Option<&QueryBatch>,
     ) -> Result<Self> {
         let (requests, incoming) = bounded::<Request>(sessions);
         let counters = Arc::new(PoolCounters::default());
         for number in 0..sessions {
             let (ready, opened) = bounded(1);
             let (library, graph, incoming) = (library.clone(), graph.to_path_buf(), incoming.clone());
-            let counted = Arc::clone(&counters);
-            let serve = move || match Session::open(&library, &graph, options) {
+            let (counted, trial) = (Arc::clone(&counters), trial.cloned());
+            let open = move || match trial {
+                Some(trial) => Session::open_on_its_device(&library, &graph, options, &trial),
+                None => Session::open(&library, &graph, options),
+            };
+            let serve = move || match open() {
                 Ok(session) => {
                     // The opener waits for this word; if it is gone, so is every asker.
                     let _ = ready.send(Ok(()));

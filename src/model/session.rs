@@ -119,24 +119,31 @@ impl Session {
         Ok(Self { inner, inputs, dense })
     }
 
-    /// Fails where an operator with weights is computed by another provider than the one that was asked for, found out
-    /// by answering `batch`.
-    pub fn stays_on_its_device(
+    /// The same, and fails where an operator with weights is computed by another provider than the one that was asked for,
+    /// found out by answering `batch`.
+    pub fn open_on_its_device(
         library: &Library,
         path: &Path,
         options: SessionOptions,
         batch: &QueryBatch,
-    ) -> Result<()> {
-        let placed = Self::placement(library, path, options, batch)?;
+    ) -> Result<Self> {
+        let (session, placed) = Self::profiled(library, path, options, batch)?;
         let wanted = options.build.provider();
-        let elsewhere = placed.iter().find(|one| one.has_weights() && one.provider != wanted);
-        elsewhere.map_or(Ok(()), |one| {
-            Err(Error::Device {
+        if let Some(one) = placed.iter().find(|one| one.has_weights() && one.provider != wanted) {
+            return Err(Error::Device {
                 device: options.device.to_string(),
                 reason: format!("ONNX Runtime computes {} by {}, not by {wanted}", one.operator, one.provider),
                 hint: "this graph cannot run there as a whole: name another flavour, or say device = \"cpu\"".into(),
-            })
-        })
+            });
+        }
+        if options.build == Build::Cuda {
+            // A CUDA provider may be built with NVIDIA's tracer, which collects as long as the session lives. It goes before the
+            // next comes: the card may have no room for two.
+            drop(session);
+            return Self::open(library, path, options);
+        }
+        // A profile that is written costs no more. To load the graph again would: OpenVINO compiles it.
+        Ok(session)
     }
 
     /// Which provider computes each operator of the graph, found out by answering `batch` under ONNX Runtime's
@@ -147,6 +154,16 @@ impl Session {
         options: SessionOptions,
         batch: &QueryBatch,
     ) -> Result<Vec<Placement>> {
+        Self::profiled(library, path, options, batch).map(|(_, placed)| placed)
+    }
+
+    /// A session that has answered `batch` under the profiler, which has ended, and what that saw.
+    fn profiled(
+        library: &Library,
+        path: &Path,
+        options: SessionOptions,
+        batch: &QueryBatch,
+    ) -> Result<(Self, Vec<Placement>)> {
         static PROFILES: AtomicUsize = AtomicUsize::new(0);
         let number = PROFILES.fetch_add(1, Ordering::Relaxed);
         let prefix = std::env::temp_dir().join(format!("quarry-placement-{}-{number}", std::process::id()));
@@ -167,7 +184,7 @@ impl Session {
         if !placed.iter().any(Placement::has_weights) {
             return Err(failed("its profile names no operator with weights".into()));
         }
-        Ok(placed)
+        Ok((session, placed))
     }
 
     /// Answers a batch; `boundary` is the logit a start and an end must pass to be a candidate.

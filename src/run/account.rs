@@ -1,7 +1,6 @@
 //! What came of a run, for programs. In: what is known of it by the time it ends, however it ends. Out: one JSON object, and figures in
 //! Prometheus' text format. It may not change how the run ends.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +12,7 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use super::Ended;
+use super::exposition::Exposition;
 use crate::cli::RunArgs;
 use crate::console;
 use crate::engine::counters::Counters;
@@ -20,7 +20,6 @@ use crate::engine::input::Documents;
 use crate::engine::pipeline::Extractor;
 use crate::error::{Error, Result};
 use crate::job::Ready;
-use crate::model::directory::write_whole;
 use crate::mrc::documents::RejectReason;
 
 /// A run as those see it who wait for its end: signals, and programs that read what came of it.
@@ -209,20 +208,15 @@ impl Account {
 
     /// Writes the run's figures as gauges, the file in one step. A run that did not succeed leaves the time of the last that did.
     pub(super) fn write_metrics(&self, path: &Path, closing: &Closing<'_>) -> Result<()> {
-        let store = self.store.get().map_or("", String::as_str);
-        let store = format!("store=\"{}\"", escaped(store));
-        let mut text = Exposition { text: String::new(), store };
-        let now = Utc::now().timestamp() as f64;
+        let mut text = Exposition::of(self.store.get().map(String::as_str));
+        let now = Utc::now().timestamp();
         let succeeded = matches!(closing.outcome, "done" | "limited") && matches!(closing.exit_code, 0 | 3);
-        let (documents, tokens) =
-            (self.counters().map_or(0, |counters| Counters::get(&counters.documents)), self.tokens());
+        let documents = self.counters().map_or(0, |counters| Counters::get(&counters.documents));
+        let tokens = self.tokens();
         let seconds = self.started.elapsed().as_secs_f64();
-        text.one("exit_code", "Exit code of the last run.", f64::from(closing.exit_code));
-        text.one(
-            "start_time_seconds",
-            "When the last run began, in seconds since 1970.",
-            self.started_at.timestamp() as f64,
-        );
+        text.one("exit_code", "Exit code of the last run.", closing.exit_code);
+        let began = self.started_at.timestamp();
+        text.one("start_time_seconds", "When the last run began, in seconds since 1970.", began);
         text.one("end_time_seconds", "When the last run ended, in seconds since 1970.", now);
         let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
         let name = "last_success_time_seconds";
@@ -230,20 +224,19 @@ impl Account {
             text.one(name, help, now);
         } else {
             // A job that cannot be read does not say whose success it would be: then what is there stays.
-            let lines = earlier(path, name, self.store.get().map(|_| text.store.as_str()));
-            text.again(name, help, &lines);
+            text.again(name, help, path);
         }
         text.one("duration_seconds", "How long the last run took.", seconds);
-        text.one("documents", "Documents that the last run extracted.", documents as f64);
+        text.one("documents", "Documents that the last run extracted.", documents);
         let help = "Documents and files that the last run refused, by reason.";
         text.many("rejects", help, "reason", &self.rejects_by_reason());
         text.many("mentions", "Mentions that the last run found, by entity type.", "type", &self.mentions_by_type());
-        text.one("tokens", "Tokens that the last run's model answered, padding not counted.", tokens as f64);
+        text.one("tokens", "Tokens that the last run's model answered, padding not counted.", tokens);
         if let Some(extractor) = self.extractor() {
             let help = "Time of the last run in a stage, all threads together.";
             text.many("stage_seconds", help, "stage", &extractor.stages());
         }
-        write_whole(path, text.text.as_bytes())
+        text.write(path)
     }
 }
 
@@ -258,73 +251,6 @@ fn object(pairs: Vec<(&str, u64)>) -> Value {
         .map(|(name, count)| (name.to_owned(), Value::from(count)))
         .collect::<serde_json::Map<_, _>>()
         .into()
-}
-
-/// Prometheus' text format, version 0.0.4.
-struct Exposition {
-    text: String,
-    store: String,
-}
-
-impl Exposition {
-    fn head(&mut self, name: &str, help: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "# HELP quarry_run_{name} {help}\n# TYPE quarry_run_{name} gauge");
-    }
-
-    fn one(&mut self, name: &str, help: &str, value: f64) {
-        self.head(name, help);
-        let _ = writeln!(self.text, "quarry_run_{name}{{{}}} {value}", self.store);
-    }
-
-    /// Lines of an earlier run, as they are.
-    fn again(&mut self, name: &str, help: &str, lines: &[String]) {
-        if lines.is_empty() {
-            return;
-        }
-        self.head(name, help);
-        for line in lines {
-            let _ = writeln!(self.text, "{line}");
-        }
-    }
-
-    fn many<N: Copy + Into<Number>>(&mut self, name: &str, help: &str, label: &str, values: &[(&str, N)]) {
-        if values.is_empty() {
-            return;
-        }
-        self.head(name, help);
-        for (word, value) in values {
-            let Number(value) = (*value).into();
-            let _ = writeln!(self.text, "quarry_run_{name}{{{},{label}=\"{}\"}} {value}", self.store, escaped(word));
-        }
-    }
-}
-
-/// A count or a time as Prometheus has it.
-struct Number(f64);
-
-impl From<u64> for Number {
-    fn from(count: u64) -> Self {
-        Self(count as f64)
-    }
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        Self(value)
-    }
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// What earlier runs into the same store wrote down of a figure, or into any where none is given.
-fn earlier(path: &Path, name: &str, store: Option<&str>) -> Vec<String> {
-    // Without a file there were none.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let begin = store.map_or_else(|| format!("quarry_run_{name}{{"), |store| format!("quarry_run_{name}{{{store}}} "));
-    text.lines().filter(|line| line.starts_with(&begin)).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -119,7 +119,8 @@ impl Run {
         let changed = self.ledger.changed(&commit.sources);
         if !changed.is_empty() {
             self.store.catch_up(&[Table::Rejects]).await?;
-            commit.replace(self.store.forget_rejects(&self.ready.spec_id, &changed).await?);
+            let others = self.ledger.other_runs(&self.context, &self.store).await?;
+            commit.replace(self.store.forget_rejects(&self.ready.spec_id, others, &changed).await?);
         }
         let span = info_span!("commit", quarry.commit = commit.number, quarry.files = commit.files.len());
         self.store.commit_ahead(&commit).instrument(span).await?;

@@ -39,9 +39,6 @@ pub(super) async fn run(
         console::warn(&format!("{commit}; a run would remove it first"));
     }
     announce(job, &outlook.ready, &outlook.documents, outlook.files_done);
-    for (file, reason) in &outlook.documents.unreadable {
-        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
-    }
     if job.file.input.gold.is_some() {
         console::note("scores are left out: they are taken from the store, and nothing is written there");
     }

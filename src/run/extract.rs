@@ -1,7 +1,7 @@
 //! Chunk by chunk, commit by commit. In: the documents that are still to be done. Out: commits, each of whole slices in file
 //! order, so that how far the store is can be said as one row of one file. It may not commit out of that order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::account::Account;
 use super::commit::Position;
 use super::known::{self, find_broken, known};
 use crate::console::{Progress, ProgressDisplay, Style};
-use crate::engine::admit::{Admission, AdmitExec, Replaced};
+use crate::engine::admit::{Admission, AdmitExec, Known, Replaced, SpareExec};
 use crate::engine::chunk::{Chunk, Chunks};
 use crate::engine::counters::Counters;
 use crate::engine::cut::cut;
@@ -56,7 +56,7 @@ pub(super) async fn reading_plan(
     Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?.with_marks(marks)))
 }
 
-/// The whole plan: scan, leave out what is done, extract, write.
+/// The whole plan: scan, leave out what is done, extract, spare the old rows of what is refused, write.
 pub(super) async fn plan(
     context: &SessionContext,
     documents: &Documents,
@@ -66,8 +66,9 @@ pub(super) async fn plan(
     marks: Option<Arc<Marks>>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let extract = reading_plan(context, documents, ready, chunk, admission, marks).await?;
-    Ok(Arc::new(WriteExec::try_new(extract, write).map_err(|source| failed("plan the extraction", source))?))
+    let extract = reading_plan(context, documents, ready, chunk, Arc::clone(&admission), marks).await?;
+    let spare = Arc::new(SpareExec::new(extract, admission));
+    Ok(Arc::new(WriteExec::try_new(spare, write).map_err(|source| failed("plan the extraction", source))?))
 }
 
 /// The chunks of a run, which end before the place that `--limit` gives.
@@ -153,7 +154,7 @@ impl Run {
             self.store.catch_up(&[Table::Documents]).await?;
             known(&self.context, &self.documents, chunk, &self.store, &self.ready.spec_id).await?
         } else {
-            HashMap::new()
+            Known::new()
         };
         let admission = Arc::new(Admission::new(known, Arc::clone(replaced)));
         let stamp = self.stamp(self.next_commit());

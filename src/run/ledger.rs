@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
+use serde_json::Value;
 
 use crate::engine::input::InputSpec;
 use crate::engine::listing::{Listing, SourceFile};
@@ -74,6 +75,19 @@ fn modified(file: &SourceFile) -> Option<DateTime<Utc>> {
     Some(file.meta.last_modified).filter(|time| *time != DateTime::UNIX_EPOCH)
 }
 
+/// The hash of a job's `where`, `id` and `text`.
+fn input_hash(filter: Option<&str>, id: &str, text: &str) -> String {
+    short_hash([filter.unwrap_or_default(), id, text].join("\u{1f}").as_bytes(), 8)
+}
+
+/// The same of a job as `runs` has it; none where it does not tell.
+fn asked(job: &str) -> Option<String> {
+    let job: Value = serde_json::from_str(job).ok()?;
+    let input = job.get("input")?;
+    let filter = input.get("where").and_then(Value::as_str);
+    Some(input_hash(filter, input.get("id")?.as_str()?, input.get("text")?.as_str()?))
+}
+
 /// The files that earlier runs of this specification have visited.
 pub(super) struct Ledger {
     run_id: String,
@@ -84,19 +98,21 @@ pub(super) struct Ledger {
     begun: BTreeMap<String, i64>,
     /// Specifications that the store has documents of.
     specs: Vec<String>,
+    /// Earlier runs that asked for another input, once they are looked up.
+    others: Option<BTreeSet<String>>,
 }
 
 impl Ledger {
     /// The ledger of a store that is not there yet.
     pub(super) fn empty(run_id: &str, spec_id: &str, input: &InputSpec) -> Self {
-        let parts = [input.filter.as_deref().unwrap_or_default(), &input.id, &input.text];
         Self {
             run_id: run_id.to_owned(),
             spec_id: spec_id.to_owned(),
-            input_hash: short_hash(parts.join("\u{1f}").as_bytes(), 8),
+            input_hash: input_hash(input.filter.as_deref(), &input.id, &input.text),
             visits: BTreeMap::new(),
             begun: BTreeMap::new(),
             specs: Vec::new(),
+            others: None,
         }
     }
 
@@ -160,6 +176,24 @@ impl Ledger {
     /// The hash of the job's `where`, `id` and `text`.
     pub(super) fn input_hash(&self) -> &str {
         &self.input_hash
+    }
+
+    /// The runs before this one that asked for another input, as `runs` tells: what they refused of a file, their job says anew. A run
+    /// that cannot be told from this job's is none of them.
+    pub(super) async fn other_runs(&mut self, context: &SessionContext, store: &Store) -> Result<&BTreeSet<String>> {
+        if self.others.is_none() {
+            let sql = format!("SELECT run_id, job FROM runs WHERE spec_id = '{}'", self.spec_id);
+            let mut others = BTreeSet::new();
+            for batch in query_store(context, store.location(), &sql).await? {
+                for (run, job) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+                    if asked(&job).is_some_and(|hash| hash != self.input_hash) {
+                        others.insert(run);
+                    }
+                }
+            }
+            self.others = Some(others);
+        }
+        Ok(self.others.get_or_insert_default())
     }
 
     /// Unreadable files that no earlier run has on record as they are now, with the reasons.

@@ -14,93 +14,12 @@ use super::command::COMMANDS;
 use super::script::{Piece, is_unfinished, pieces};
 
 /// The words of SQL that are completed and coloured.
-const KEYWORDS: [&str; 85] = [
-    "ALL",
-    "ANALYZE",
-    "AND",
-    "ANY",
-    "AS",
-    "ASC",
-    "BETWEEN",
-    "BIGINT",
-    "BOOLEAN",
-    "BY",
-    "CASE",
-    "CAST",
-    "COPY",
-    "CREATE",
-    "CROSS",
-    "DATE",
-    "DESC",
-    "DESCRIBE",
-    "DISTINCT",
-    "DOUBLE",
-    "DROP",
-    "ELSE",
-    "END",
-    "EXCEPT",
-    "EXCLUDE",
-    "EXISTS",
-    "EXPLAIN",
-    "EXTERNAL",
-    "FALSE",
-    "FILTER",
-    "FOLLOWING",
-    "FROM",
-    "FULL",
-    "GROUP",
-    "HAVING",
-    "IF",
-    "ILIKE",
-    "IN",
-    "INNER",
-    "INSERT",
-    "INTERSECT",
-    "INTERVAL",
-    "INTO",
-    "IS",
-    "JOIN",
-    "LATERAL",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "LOCATION",
-    "NATURAL",
-    "NOT",
-    "NULL",
-    "NULLS",
-    "OFFSET",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "OVER",
-    "PARTITION",
-    "PRECEDING",
-    "QUALIFY",
-    "RECURSIVE",
-    "REPLACE",
-    "RIGHT",
-    "ROWS",
-    "SELECT",
-    "SET",
-    "SHOW",
-    "STORED",
-    "TABLE",
-    "TABLES",
-    "THEN",
-    "TIMESTAMP",
-    "TRUE",
-    "UNBOUNDED",
-    "UNION",
-    "USING",
-    "VALUES",
-    "VARCHAR",
-    "VIEW",
-    "WHEN",
-    "WHERE",
-    "WITH",
-];
+const KEYWORDS: &str = "
+    ALL ANALYZE AND ANY AS ASC BETWEEN BIGINT BOOLEAN BY CASE CAST COPY CREATE CROSS DATE DESC DESCRIBE DISTINCT
+    DOUBLE DROP ELSE END EXCEPT EXCLUDE EXISTS EXPLAIN EXTERNAL FALSE FILTER FOLLOWING FROM FULL GROUP HAVING IF
+    ILIKE IN INNER INSERT INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOCATION NATURAL NOT NULL NULLS
+    OFFSET ON OR ORDER OUTER OVER PARTITION PRECEDING QUALIFY RECURSIVE REPLACE RIGHT ROWS SELECT SET SHOW STORED
+    TABLE TABLES THEN TIMESTAMP TRUE UNBOUNDED UNION USING VALUES VARCHAR VIEW WHEN WHERE WITH";
 /// Words behind which a table is named.
 const BEFORE_TABLE: [&str; 6] = ["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "VIEW"];
 /// Columns whose names SQL takes for something else unless they are quoted.
@@ -162,8 +81,8 @@ impl Typing {
         found.extend(named.iter().map(|(name, _)| name.clone()));
         if !prefix.is_empty() {
             let lower = prefix.starts_with(|first: char| first.is_ascii_lowercase());
-            let keywords = KEYWORDS.iter();
-            found.extend(keywords.map(|word| if lower { word.to_ascii_lowercase() } else { (*word).to_owned() }));
+            let keywords = KEYWORDS.split_ascii_whitespace();
+            found.extend(keywords.map(|word| if lower { word.to_ascii_lowercase() } else { word.to_owned() }));
             found.extend(self.known.functions.iter().map(|name| format!("{name}(")));
             found.extend(self.known.tables.iter().map(|(name, _)| name.clone()));
         }
@@ -238,7 +157,7 @@ fn is_word(letter: char) -> bool {
 }
 
 fn is_keyword(word: &str) -> bool {
-    KEYWORDS.contains(&word.to_ascii_uppercase().as_str())
+    KEYWORDS.split_ascii_whitespace().any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
 fn quoted(column: &str) -> String {

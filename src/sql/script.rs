@@ -107,6 +107,8 @@ fn statement_length(text: &str) -> (usize, bool) {
             b'\'' => quoted_length(rest, '\'', is_escaped_string(&bytes[..at])),
             quote @ (b'"' | b'`') => quoted_length(rest, quote as char, false),
             b'$' => dollar_length(rest, &bytes[..at]),
+            // An operator, whatever comes behind it.
+            b'/' if rest.starts_with("//") => 2,
             b'-' | b'/' => match comment_length(rest) {
                 Some(length) => length,
                 None if rest.starts_with("/*") => rest.len(),
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!(statements("/* a; /* b; */ c; */ SELECT 1"), ["SELECT 1"]);
         assert_eq!(statements(r"SELECT E'it\'s;', 'a\'; SELECT 2"), [r"SELECT E'it\'s;', 'a\'", "SELECT 2"]);
         assert_eq!(statements("SELECT $$a;b$$, $t$;$$;$t$; x"), ["SELECT $$a;b$$, $t$;$$;$t$", "x"]);
+        assert_eq!(statements("SELECT 7 //* 2; x"), ["SELECT 7 //* 2", "x"]);
         assert_eq!(statements(" -- nothing\n /* here */ ; "), [""; 0]);
     }
 

@@ -11,6 +11,9 @@ use crate::mrc::span::{ByteSpan, TokenSpan};
 use crate::mrc::tokens::Tokenizer;
 use crate::mrc::window::{Window, WindowRule, Windows};
 
+/// Shorter windows than this would cut most sentences, however short the texts of a training were.
+const SHORTEST_USUAL: usize = 32;
+
 /// A query and its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
@@ -29,6 +32,17 @@ pub struct Examples {
     pub misaligned: Vec<Misaligned>,
     /// Gold mentions longer than the overlap of the windows that share them, or of documents without a token: no window holds them.
     pub split: usize,
+}
+
+impl Examples {
+    /// Context wordpieces that a window may have to look like those of these examples: hardly one in a hundred of them was longer.
+    /// None without examples.
+    pub fn usual_window(&self) -> Option<usize> {
+        let mut lengths: Vec<usize> = self.examples.iter().map(|example| example.query.window.tokens.len()).collect();
+        let place = lengths.len().checked_sub(1)? * 99 / 100;
+        let (_, usual, _) = lengths.select_nth_unstable(place);
+        Some((*usual).max(SHORTEST_USUAL))
+    }
 }
 
 /// A gold mention that is not whole words.
@@ -221,6 +235,22 @@ pub(super) mod tests {
             assert!(inputs.start_mask[start] && inputs.end_mask[end], "answers lie where the masks allow them");
             assert!(targets.starts[start] > 0.0 && targets.ends[end] > 0.0);
         }
+    }
+
+    #[test]
+    fn the_usual_window_is_as_long_as_nearly_all_contexts() {
+        assert_eq!(Examples::default().usual_window(), None);
+        let of = |lengths: &[usize]| {
+            let text = |words: usize| labelled(&vec!["bank"; words].join(" "), &[]);
+            let examples = lengths.iter().flat_map(|&words| made(&text(words), 200, 0).examples).collect();
+            Examples { examples, ..Examples::default() }.usual_window()
+        };
+        let mut lengths = vec![50; 198];
+        lengths.extend([70, 90]);
+        assert_eq!(of(&lengths), Some(50), "what one in a hundred is longer than");
+        lengths.extend([90; 4]);
+        assert_eq!(of(&lengths), Some(90));
+        assert_eq!(of(&[3, 3]), Some(SHORTEST_USUAL));
     }
 
     #[test]

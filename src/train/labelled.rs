@@ -10,7 +10,8 @@ use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
 use sha2::{Digest, Sha256};
 
-use super::recipe::{DataSection, ExtraSection, OnProblem};
+use super::file::{DataSection, ExtraSection};
+use super::recipe::OnProblem;
 use crate::console;
 use crate::engine::attach::{Attachment, Kind};
 use crate::engine::mentions;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::recipe::{EncoderSection, Heads, RecipeSection};
+use super::file::{EncoderSection, Heads};
+use super::recipe::RecipeSection;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, read_tensors, refused, weights_file};
 use crate::model::config::BertConfig;

@@ -1,22 +1,22 @@
 //! The training loop. In: a network, examples, a recipe. Out: better weights, the best of them kept, every step's figures. It may not
 //! read settings or print: what is to be seen goes to the [`Screen`].
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
+use super::cut::Data;
 use super::dev::{Quality, score};
-use super::examples::{Examples, batch};
+use super::examples::batch;
+use super::failure::guarded;
+use super::file::TrainFile;
 use super::history::{History, Scoring, StepFigures};
-use super::labelled::Split;
 use super::loss::LossRule;
 use super::network::{Dropout, Inputs, Network, torch};
-use super::optimizer::{Optimizer, forget_gradient};
+use super::optimizer::Optimizer;
 use super::plan::{Plan, scorings};
-use super::recipe::{OnProblem, Precision, TrainFile};
+use super::recipe::{OnProblem, Precision};
+use super::replicas::Replicas;
 use super::schedule::Schedule;
 use super::screen::Screen;
 use super::state::{Position, TrainingFolder};
@@ -30,23 +30,13 @@ use crate::mrc::random::Random;
 /// A F1 is better than another by more than what writing it down may change.
 const BETTER: f64 = 1e-12;
 
-/// A split with its examples.
-#[derive(Debug)]
-pub struct Data {
-    /// Documents and gold.
-    pub split: Split,
-    /// Their queries and answers.
-    pub examples: Examples,
-}
-
 /// A training that can go on.
 pub struct Trainer<'a> {
     file: &'a TrainFile,
     schema: &'a EntitySchema,
     train: &'a Data,
     dev: &'a Data,
-    /// One on each device; the first one's weights count.
-    replicas: Vec<Network>,
+    replicas: Replicas,
     optimizer: Optimizer,
     plan: Plan,
     /// Steps of each epoch.
@@ -86,23 +76,23 @@ impl<'a> Trainer<'a> {
             Precision::Fp32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let mut replicas: Vec<Network> =
-            devices.iter().map(|&device| Network::new(weights, config, kind, device)).collect();
-        let mut optimizer = Optimizer::new(recipe, &replicas[0].leaves);
+        let mut replicas = Replicas::new(weights, config, kind, devices);
+        let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves);
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let plan = Plan::new(lengths, recipe, devices.len());
         let steps = plan.steps(recipe.max_epochs);
         let schedule = Schedule::new(recipe, steps.iter().sum());
         let position = match folder.position()? {
             Some(position) => {
-                folder.load(&position, &mut replicas[0], &mut optimizer)?;
+                folder.load(&position, replicas.first_mut(), &mut optimizer)?;
                 position
             }
             None => Position { fingerprint, ..Position::default() },
         };
         let history = History::open(&folder.file("metrics.jsonl"), position.step)?;
         let rule = LossRule::new(recipe);
-        let mut trainer = Self {
+        replicas.spread();
+        Ok(Self {
             file,
             schema,
             train,
@@ -117,9 +107,7 @@ impl<'a> Trainer<'a> {
             position,
             history,
             saved: Instant::now(),
-        };
-        trainer.spread();
-        Ok(trainer)
+        })
     }
 
     /// All steps there are.
@@ -184,7 +172,7 @@ impl<'a> Trainer<'a> {
         let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
         let rule = self.rule;
         let dropout = Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout };
-        let (examples, devices) = (&self.train.examples.examples, self.replicas.len());
+        let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
         let work = |number: usize, network: &Network| -> Result<Share> {
             let mut share = Share::default();
             let mut sums: Option<Tensor> = None;
@@ -211,22 +199,7 @@ impl<'a> Trainer<'a> {
         };
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
-            if let [only] = self.replicas.as_slice() {
-                return Ok(vec![work(0, only)?]);
-            }
-            std::thread::scope(|scope| {
-                let work = &work;
-                let threads: Vec<_> = self
-                    .replicas
-                    .iter_mut()
-                    .enumerate()
-                    .map(|(number, network)| scope.spawn(move || guarded(|| work(number, network))))
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().unwrap_or_else(|_| Err(broken("a device's thread died"))))
-                    .collect()
-            })
+            self.replicas.each(work)
         })?;
         let mut all = Share::default();
         for share in shares {
@@ -240,10 +213,10 @@ impl<'a> Trainer<'a> {
         }
         let (lr, momentum) = (self.schedule.rate(step), self.schedule.momentum(step));
         let gradient_norm = guarded(|| {
-            self.gather();
-            let norm = self.optimizer.step(&mut self.replicas[0].leaves, lr, momentum);
+            self.replicas.gather();
+            let norm = self.optimizer.step(&mut self.replicas.first_mut().leaves, lr, momentum);
             if norm.is_finite() {
-                self.spread();
+                self.replicas.spread();
             } else {
                 self.leave_out(step, all.loss, norm)?;
             }
@@ -283,48 +256,13 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Adds the other devices' gradients to the first one's.
-    fn gather(&mut self) {
-        let [first, others @ ..] = self.replicas.as_mut_slice() else { return };
-        no_grad(|| {
-            for other in others {
-                for (name, leaf) in &mut other.leaves {
-                    let gradient = leaf.grad();
-                    if !gradient.defined() {
-                        continue;
-                    }
-                    let own = &first.leaves[name];
-                    if !own.grad().defined() {
-                        // This device had no candidates: a gradient of zero, to add to.
-                        tch::with_grad(|| (own * 0.0).sum(Kind::Float).backward());
-                    }
-                    let mut sum = own.grad();
-                    let _ = sum.g_add_(&gradient.to_device(sum.device()));
-                    forget_gradient(leaf);
-                }
-            }
-        });
-    }
-
-    /// Copies the first device's weights to the others.
-    fn spread(&mut self) {
-        let [first, others @ ..] = self.replicas.as_mut_slice() else { return };
-        no_grad(|| {
-            for other in others {
-                for (name, leaf) in &mut other.leaves {
-                    leaf.copy_(&first.leaves[name]);
-                }
-            }
-        });
-    }
-
     /// Scores dev, keeps the weights where they are the best so far, and saves. A signal meanwhile saves at once; the training that goes
     /// on begins with this scoring.
     fn score(&mut self, screen: &mut Screen) -> Result<()> {
         let started = Instant::now();
         screen.scoring(&self.history, &self.position);
         let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
-        let scored = guarded(|| score(&self.replicas[0], split, examples, self.schema));
+        let scored = guarded(|| score(self.replicas.first(), split, examples, self.schema));
         if let Err(Error::Stopped { .. }) = scored {
             self.save()?;
         }
@@ -332,7 +270,7 @@ impl<'a> Trainer<'a> {
         let f1 = quality.all.f1();
         let best = self.position.best.is_none_or(|(best, _)| f1 > best + BETTER);
         if best {
-            self.folder.keep_best(self.position.step, &self.replicas[0].weights()?)?;
+            self.folder.keep_best(self.position.step, &self.replicas.first().weights()?)?;
             self.position.best = Some((f1, self.position.step));
             self.position.without_better = 0;
         } else {
@@ -347,7 +285,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.folder.save(&self.position, &self.replicas[0], &self.optimizer)?;
+        self.folder.save(&self.position, self.replicas.first(), &self.optimizer)?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -357,71 +295,12 @@ impl<'a> Trainer<'a> {
         let step = self.position.best.map_or(0, |(_, step)| step);
         let weights = self.folder.best(step, &mut config.clone())?;
         let Some(data) = data else { return Ok((weights, None)) };
-        let device = self.replicas[0].device();
-        self.replicas.clear();
+        let device = self.replicas.first().device();
+        self.replicas.let_go();
         self.optimizer.first.clear();
         self.optimizer.second.clear();
         let network = Network::new(&weights, config, Kind::Float, device);
         let quality = guarded(|| score(&network, &data.split, &data.examples.examples, self.schema))?;
         Ok((weights, Some(quality)))
-    }
-}
-
-/// Runs what LibTorch computes; where it fails it panics, which becomes an error here and is not printed besides.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    thread_local! {
-        static QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !QUIET.get() {
-                usual(panic);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(before);
-    done.unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("LibTorch failed");
-        Err(broken(message))
-    })
-}
-
-/// What LibTorch said, without the wrapping of the panic and its C++ stack.
-fn broken(message: &str) -> Error {
-    let said = message.split_once("Torch(\"").map_or(message, |(_, said)| said);
-    let reason = said.split("\\n").next().unwrap_or_default().lines().next().unwrap_or_default();
-    let full = message.contains("out of memory") || message.contains("can't allocate memory");
-    let hint = if full {
-        "the device's memory is full: begin anew (--restart) with a lower batch_tokens or batch_size and a higher accumulate_grad_batches"
-    } else {
-        "start the training again: it goes on from the last saved state"
-    };
-    Error::Training { reason: reason.trim_end_matches("\")").to_owned(), hint: hint.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_libtorch_says_is_said_in_a_line() {
-        let failed = guarded(|| -> Result<()> {
-            panic!(
-                r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried 2 GiB\nException raised from")"#
-            )
-        });
-        let error = failed.unwrap_err();
-        assert_eq!(error.to_string(), "cannot go on training: CUDA out of memory. Tried 2 GiB");
-        assert!(error.hint().is_some_and(|hint| hint.contains("batch_tokens")), "{error:?}");
-        let failed = guarded(|| -> Result<()> { panic!("no entry found for key") });
-        assert_eq!(failed.unwrap_err().to_string(), "cannot go on training: no entry found for key");
     }
 }

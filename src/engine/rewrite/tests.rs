@@ -167,6 +167,32 @@ async fn a_half_done_rewriting_is_undone_whole() {
 }
 
 #[tokio::test]
+async fn what_runs_of_other_jobs_refused_of_a_file_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder).await;
+    for (number, run_id, source) in [(1, "run-1", "a.parquet"), (2, "run-2", "a.parquet"), (3, "run-1", "b.parquet")] {
+        let next = commit(&store, number, run_id, source).await;
+        store.commit(&next).await.unwrap();
+    }
+    let (others, paths) = (BTreeSet::from(["run-2".to_owned()]), BTreeSet::from(["a.parquet".to_owned()]));
+    assert_eq!(store.forget_rejects("5ec", &BTreeSet::new(), &paths).await.unwrap().rows, 2);
+    let rewrite = store.forget_rejects("5ec", &others, &paths).await.unwrap();
+    assert_eq!((replaced(&rewrite), rewrite.rows), (BTreeMap::from([("rejects", 1)]), 1));
+    let mut next = commit(&store, 4, "run-3", "c.parquet").await;
+    next.replace(rewrite);
+    store.commit(&next).await.unwrap();
+    assert_snapshot!(query(&store, "SELECT source, run_id FROM rejects ORDER BY source").await, @"
+    +-----------+--------+
+    | source    | run_id |
+    +-----------+--------+
+    | a.parquet | run-2  |
+    | b.parquet | run-1  |
+    | c.parquet | run-3  |
+    +-----------+--------+
+    ");
+}
+
+#[tokio::test]
 async fn the_last_commit_of_a_replacement_drops_every_other_specification() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = three_commits(&folder).await;

@@ -1,0 +1,262 @@
+//! The training job as a person writes it. In: TOML and `--set` values. Out: a checked job, or an error that names the key. It may not
+//! start anything.
+#![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::recipe::{OnProblem, RecipeSection};
+use crate::error::{Error, Result};
+use crate::job::file::{EntitiesSection, parse_toml};
+use crate::model::stored::WeightForm;
+
+/// A training job: labelled documents in, a model directory out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainFile {
+    /// The labelled documents.
+    pub data: DataSection,
+    /// The types and their questions.
+    pub entities: EntitiesSection,
+    /// The pretrained encoder.
+    pub encoder: EncoderSection,
+    /// How it is trained; the names of the BERT-MRC reference.
+    #[serde(default)]
+    pub recipe: RecipeSection,
+    /// Where the model goes.
+    pub output: OutputSection,
+}
+
+/// The labelled documents: folders with `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// What is learned from.
+    pub train: String,
+    /// What chooses the best weights.
+    pub dev: String,
+    /// What the best weights are scored on at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// The id column of the documents.
+    #[serde(default = "doc_id")]
+    pub id: String,
+    /// The text column of the documents.
+    #[serde(default = "text")]
+    pub text: String,
+    /// Gold mentions that begin or end inside a word, or that no window holds: `skip` leaves them out and counts them, `stop` ends
+    /// the training before it begins.
+    #[serde(default)]
+    pub misaligned: OnProblem,
+    /// Gold mentions of a type that the schema does not name.
+    #[serde(default = "stop")]
+    pub unknown_types: OnProblem,
+    /// More to learn from, perhaps with other labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<ExtraSection>,
+}
+
+/// More labelled documents to learn from: a folder like `train`, with the same columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraSection {
+    /// The folder.
+    pub path: String,
+    /// The schema's types that are labelled there, all when left out. Others are not asked of its documents, and what else is labelled is
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// What a type is called there, and what the schema calls it: rename = { person = "PER" }.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+}
+
+/// The pretrained encoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderSection {
+    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer, a Hugging Face BERT or a model directory; or one on
+    /// the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
+    pub path: PathBuf,
+    /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory.
+    #[serde(default)]
+    pub heads: Heads,
+}
+
+/// Where the heads come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Heads {
+    /// Drawn from a normal distribution (standard deviation 0.02), biases zero, as BERT's own.
+    #[default]
+    New,
+    /// Those in the file.
+    Keep,
+}
+
+/// Where the model goes and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSection {
+    /// The model directory. Its folder `training` holds metrics, curves and, until the end, what a killed training needs to go on.
+    pub path: PathBuf,
+    /// fp32, fp16 or int8 per row.
+    #[serde(default = "fp32")]
+    pub weights: String,
+    /// Where the weights come from, for quarry.json.
+    #[serde(default)]
+    pub origin: String,
+    /// Their licence, for quarry.json.
+    #[serde(default)]
+    pub licence: String,
+    /// The state is saved at every scoring of dev, and at the latest after so many minutes.
+    #[serde(default = "ten")]
+    pub save_minutes: f64,
+}
+
+fn doc_id() -> String {
+    "doc_id".into()
+}
+
+fn text() -> String {
+    "text".into()
+}
+
+const fn stop() -> OnProblem {
+    OnProblem::Stop
+}
+
+fn fp32() -> String {
+    "fp32".into()
+}
+
+const fn ten() -> f64 {
+    10.0
+}
+
+impl TrainFile {
+    /// Reads a training job, fills in `${key}` from `set`, and checks every value.
+    pub fn read(path: &Path, set: &[(String, String)]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
+        Self::parse(path, &text, set)
+    }
+
+    /// The same from a text; `path` is for messages.
+    pub fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<Self> {
+        let file: Self = parse_toml(path, text, set, "schemas/train.schema.json describes every key")?;
+        file.validate().map_err(|(key, reason, hint)| Error::Setting {
+            origin: path.display().to_string(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        })?;
+        Ok(file)
+    }
+
+    /// The form in which the matrices are stored.
+    pub fn weight_form(&self) -> WeightForm {
+        self.output.weights.parse().unwrap_or(WeightForm::Fp32)
+    }
+
+    fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
+        let recipe = &self.recipe;
+        let counts = [
+            ("recipe.batch_size", recipe.batch_size),
+            ("recipe.batch_tokens", recipe.batch_tokens.unwrap_or(1)),
+            ("recipe.accumulate_grad_batches", recipe.accumulate_grad_batches),
+            ("recipe.classifier_intermediate_hidden_size", recipe.classifier_intermediate_hidden_size),
+            ("recipe.max_epochs", recipe.max_epochs),
+            ("recipe.patience", recipe.patience.unwrap_or(1)),
+            ("recipe.threads", recipe.threads.unwrap_or(1)),
+        ];
+        for (key, value) in counts {
+            if value == 0 {
+                return Err((key, "0 leaves nothing to do".into(), "say 1 or more, or leave it out"));
+            }
+        }
+        let positive = [
+            ("recipe.lr", recipe.lr),
+            ("recipe.adam_epsilon", recipe.adam_epsilon),
+            ("recipe.final_div_factor", recipe.final_div_factor),
+            ("recipe.val_check_interval", recipe.val_check_interval),
+            ("output.save_minutes", self.output.save_minutes),
+            (
+                "recipe.weight_start + weight_end + weight_span",
+                recipe.weight_start + recipe.weight_end + recipe.weight_span,
+            ),
+        ];
+        for (key, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err((key, format!("{value} is not above 0"), "say a number above 0"));
+            }
+        }
+        let not_negative = [
+            ("recipe.weight_decay", recipe.weight_decay),
+            ("recipe.gradient_clip_val", recipe.gradient_clip_val),
+            ("recipe.lr_mini", recipe.lr_mini.unwrap_or(0.0)),
+            ("recipe.weight_start", recipe.weight_start),
+            ("recipe.weight_end", recipe.weight_end),
+            ("recipe.weight_span", recipe.weight_span),
+        ];
+        for (key, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err((key, format!("{value} is negative or no number"), "say 0 or more"));
+            }
+        }
+        for (key, value) in [("recipe.bert_dropout", recipe.bert_dropout), ("recipe.mrc_dropout", recipe.mrc_dropout)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err((key, format!("{value} is no share below 1"), "0.1 is usual"));
+            }
+        }
+        if self.output.weights.parse::<WeightForm>().is_err() {
+            let reason = format!("`{}` is no form of weights", self.output.weights);
+            return Err(("output.weights", reason, "say fp32, fp16 or int8"));
+        }
+        Ok(())
+    }
+}
+
+/// The JSON Schema of the training job.
+pub fn json_schema() -> Result<String> {
+    let schema = schemars::schema_for!(TrainFile);
+    let text = serde_json::to_string_pretty(&schema);
+    text.map(|text| text + "\n")
+        .map_err(|source| Error::Engine { doing: "write a schema".into(), source: source.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "[data]\ntrain = 'a'\ndev = 'b'\n[entities]\nschema = 'types.toml'\n[encoder]\npath = 'bert'\n[output]\npath = 'out'\n";
+
+    fn refusal(section: &str) -> String {
+        TrainFile::parse(Path::new("train.toml"), &format!("{JOB}{section}"), &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_reference_s_default() {
+        let file = TrainFile::parse(Path::new("train.toml"), JOB, &[]).unwrap();
+        assert_eq!(file.recipe, RecipeSection::default());
+        assert_eq!((file.recipe.lr, file.recipe.batch_size, file.recipe.max_length), (2e-5, 32, 128));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        for (section, key) in [
+            ("[recipe]\nlr = 0.0", "recipe.lr"),
+            ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
+            ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
+            ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),
+        ] {
+            assert!(refusal(section).contains(&format!("`{key}`")), "{section}");
+        }
+        let error =
+            TrainFile::parse(Path::new("t.toml"), &format!("{JOB}[recipe]\nlearning_rate = 1\n"), &[]).unwrap_err();
+        assert!(error.to_string().contains("t.toml"), "{error}");
+    }
+}
