@@ -54,7 +54,6 @@ impl Run {
         register(context, mentions::SCOPE, &scope).await?;
         mentions::normalize(context, store.table, "predicted_mentions", own, true).await?;
         mentions::normalize(context, files.table, "gold_mentions", columns, true).await?;
-        // One question is all that is asked of the join: its rows are counted as they come.
         match_once(context, "matched", "predicted_mentions", "gold_mentions").await?;
         let mut scores = counts_by(context, "matched", "entity_type").await?;
         let all = scores.iter().map(|(_, counts)| *counts).sum();
