@@ -1,71 +1,90 @@
-"""What people use instead, on the same documents, model and machine: how many real tokens a second each answers.
+"""What people use instead, by turns with quarry: the same documents, questions, model and machine, in the same hour.
 
-    pip install numpy tokenizers onnxruntime==1.31.0 torch==2.11.0 transformers safetensors
-    quarry export CHECKPOINT model --graph portable-fp32
-    python benches/compare.py DOCUMENTS.jsonl CHECKPOINT model/model-fp32-portable.onnx --documents 400
+    pip install numpy tokenizers onnxruntime==1.31.0 onnx torch==2.11.0 transformers safetensors
+    python benches/compare.py target/release/quarry DOCUMENTS.jsonl
+    python benches/compare.py target/release/quarry DOCUMENTS.jsonl --device cuda     # onnxruntime-gpu==1.31.0 instead
 
-DOCUMENTS has a JSON object with `text` a line; CHECKPOINT is a folder with BERT-MRC weights in fp32. Every way cuts the texts into the
-same windows, asks the same questions, and counts mentions, which must be about as many.
+DOCUMENTS has a JSON object with `text` a line. The model is quarry's default unless --model names another model directory; quarry writes
+its fp32 weights and its standard ONNX graph for the others. Every way cuts the texts into windows of 256 wordpieces that share 32, asks
+the same questions, and counts mentions, which must be about as many: quarry joins those of windows that overlap, and ends windows with
+sentences where it can.
+
+In each round every rival has its turn, and right before it quarry on the same documents. The table has medians; `slower` is the median of
+a rival's time over quarry's of the same turn. quarry's time is that of the whole `quarry run`, from a JSON Lines file to committed tables,
+its start included (its number of tokens in a batch is found before the first turn); a rival's begins when its model is loaded and ends
+with the count of its mentions.
+
+The rivals are loops in Python, for there is no pipeline class for this method in transformers: batches of 32 queries, sorted by length
+over 4,096 queries, or in the order of the input, as a Hugging Face `pipeline(batch_size=32)` forms its batches. PyTorch's rows are
+transformers' BertModel, eager, with scaled-dot-product attention, in fp32 on a CPU and in fp16 on a card. int8 is ONNX Runtime's
+`quantize_dynamic` of the graph that the fp32 row runs, with its defaults. The last row scores all pairs of tokens, one query at a time, as
+the method's published code does, and reads a tenth of the documents.
 """
 
 import argparse
 import itertools
 import json
+import logging
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from queries import Questions, by_length, padded, texts
 
-WINDOW, OVERLAP, BATCH = 256, 64, 32
-
-
-class Queries:
-    """The queries of documents, as lists of ids with their masks."""
-
-    def __init__(self, checkpoint, schema):
-        self.tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        types = tomllib.loads(Path(schema).read_text())["type"]
-        self.questions = [self.tokenizer.encode(one["question"], add_special_tokens=False).ids for one in types]
-        self.begin, self.end = self.tokenizer.token_to_id("[CLS]"), self.tokenizer.token_to_id("[SEP]")
-
-    def of(self, text):
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        words = encoding.word_ids
-        for start in range(0, max(1, len(words) - OVERLAP), WINDOW - OVERLAP):
-            ids, word = encoding.ids[start : start + WINDOW], words[start : start + WINDOW]
-            first = [at == 0 or word[at] != word[at - 1] for at in range(len(word))]
-            last = [at + 1 == len(word) or word[at] != word[at + 1] for at in range(len(word))]
-            for question in self.questions:
-                prefix = [self.begin, *question, self.end]
-                no = [False] * len(prefix)
-                yield prefix + ids + [self.end], len(prefix), no + first + [False], no + last + [False]
+PROJECT = Path(__file__).resolve().parent.parent
+WINDOW, OVERLAP, BATCH, LOOK_AHEAD = 256, 32, 32, 4096
 
 
-def padded(batch):
-    """ids, attention, types, starts, ends: arrays [rows, tokens]."""
-    shape = len(batch), max(len(query[0]) for query in batch)
-    ids, attention, types = (np.zeros(shape, np.int64) for _ in range(3))
-    starts, ends = np.zeros(shape, bool), np.zeros(shape, bool)
-    for row, (tokens, context, first, last) in enumerate(batch):
-        ids[row, : len(tokens)], attention[row, : len(tokens)] = tokens, 1
-        types[row, context : len(tokens)] = 1
-        starts[row, : len(first)], ends[row, : len(last)] = first, last
-    return ids, attention, types, starts, ends
+class Quarry:
+    """The program."""
+
+    def __init__(self, program, folder, given):
+        self.program, self.folder, self.given = program, folder, given
+
+    def export(self):
+        """The model directory in floats, with its standard graph: both as the device likes them."""
+        out, form = self.folder / "model", "fp16" if self.given.device == "cuda" else "fp32"
+        command = [self.program, "export", self.given.model, str(out), "--weights", "fp32", "--graph", f"portable-{form}", "--no-parity"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return out, out / f"model-{form}-portable.onnx"
+
+    def seconds(self, documents, flavour):
+        """Time, real tokens and mentions of a run into an empty store."""
+        store, job, profile = self.folder / "store", self.folder / "job.toml", self.folder / "run.prom"
+        shutil.rmtree(store, ignore_errors=True)
+        job.write_text(
+            f'[input]\ndocuments = "{documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{self.given.schema.resolve()}"\n'
+            f'[model]\npath = "{Path(self.given.model).resolve()}"\ndevice = "{self.given.device}"\nflavour = "{flavour}"\n'
+            f'[extract]\nwindow_tokens = {WINDOW}\noverlap_tokens = {OVERLAP}\n[store]\npath = "{store}"\n'
+        )
+        started = time.perf_counter()
+        command = [self.program, "run", str(job), "--json", "--metrics-file", str(profile)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        seconds = time.perf_counter() - started
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+        tokens = next(line for line in profile.read_text().splitlines() if line.startswith("quarry_run_tokens"))
+        said = json.loads(done.stdout)
+        return seconds, float(tokens.rsplit(" ", 1)[1]), said["mentions"], said["flavour"]
 
 
 class OnnxRuntime:
     """tokenizers and ONNX Runtime, the candidates scored in the graph."""
 
-    def __init__(self, graph, threads):
+    def __init__(self, graph, given):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads = given.threads
+        provider = "CUDAExecutionProvider" if given.device == "cuda" else "CPUExecutionProvider"
+        self.session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
+        assert self.session.get_providers()[0] == provider, f"ONNX Runtime has no {provider}"
 
     def answer(self, batch):
         names = "input_ids", "attention_mask", "token_type_ids", "start_mask", "end_mask"
@@ -74,23 +93,24 @@ class OnnxRuntime:
 
 
 class PyTorch:
-    """transformers' BertModel in PyTorch, eager, with scaled-dot-product attention, in fp32."""
+    """transformers' BertModel in PyTorch, eager, with scaled-dot-product attention."""
 
-    def __init__(self, checkpoint, threads):
+    def __init__(self, folder, given):
         import torch
         from safetensors.torch import load_file
         from transformers import BertConfig, BertModel
 
-        torch.set_num_threads(threads)
-        tensors = load_file(checkpoint / "model.safetensors")
-        config = BertConfig(**json.loads((checkpoint / "config.json").read_text()))
-        self.torch, self.tensors = torch, tensors
-        self.encoder = BertModel(config, add_pooling_layer=False).eval()
-        bert = {name.removeprefix("bert."): value for name, value in tensors.items() if name.startswith("bert.")}
-        self.encoder.load_state_dict({name: value for name, value in bert.items() if not name.startswith("pooler")})
+        torch.set_num_threads(given.threads)
+        self.torch, self.device = torch, torch.device(given.device)
+        dtype = torch.float16 if given.device == "cuda" else torch.float32
+        self.tensors = {name: value.to(self.device, dtype) for name, value in load_file(folder / "model.safetensors").items()}
+        config = BertConfig(**json.loads((folder / "config.json").read_text()))
+        self.encoder = BertModel(config, add_pooling_layer=False).eval().to(self.device, dtype)
+        bert = {name.removeprefix("bert."): value for name, value in self.tensors.items() if name.startswith("bert.")}
+        self.encoder.load_state_dict(bert)
 
     def encode(self, batch):
-        ids, attention, types, starts, ends = map(self.torch.from_numpy, padded(batch))
+        ids, attention, types, starts, ends = (self.torch.from_numpy(part).to(self.device) for part in padded(batch))
         hidden = self.encoder(ids, attention_mask=attention, token_type_ids=types).last_hidden_state
         start, end = (self.linear(hidden, f"{side}_outputs").squeeze(-1) for side in ("start", "end"))
         return hidden, (start > 0) & starts, (end > 0) & ends
@@ -121,41 +141,119 @@ class PyTorch:
             return int(found.sum())
 
 
-def timed(name, queries, texts, answer, size, look_ahead):
-    """Everything from the text to the count of mentions; `look_ahead` is how many queries are sorted by length, none for input order."""
-    started, real, slots, mentions = time.perf_counter(), 0, 0, 0
-    stream = (query for text in texts for query in queries.of(text))
+def loop(questions, documents, answer, size, look_ahead):
+    """Time, real tokens and mentions from the texts to the count; `look_ahead` is how many queries are sorted by length, none for the
+    order of the input."""
+    started, real, mentions = time.perf_counter(), 0, 0
+    stream = (query for text in documents for query in questions.of(text))
     while block := list(itertools.islice(stream, look_ahead or size)):
         if look_ahead:
-            block.sort(key=lambda query: -len(query[0]))
+            block = by_length(block)
         for at in range(0, len(block), size):
             batch = block[at : at + size]
             mentions += answer(batch)
-            real += sum(len(query[0]) for query in batch)
-            slots += len(batch) * max(len(query[0]) for query in batch)
-    seconds = time.perf_counter() - started
-    print(f"{name:42} {real / seconds:8.0f} tokens/s  {seconds:7.1f} s  padding {1 - real / slots:5.1%}  {mentions} mentions", flush=True)
+            real += sum(len(query.ids) for query in batch)
+    return time.perf_counter() - started, real, mentions
+
+
+def rivals(folder, graph, given):
+    """Name, answer, queries in a batch, queries sorted together; each model is loaded when its first turn comes."""
+    loaded = {}
+
+    def once(name, make):
+        if name not in loaded:
+            loaded[name] = make()
+        return loaded[name]
+
+    def onnx(batch):
+        return once("onnx", lambda: OnnxRuntime(graph, given)).answer(batch)
+
+    def int8(batch):
+        return once("int8", lambda: OnnxRuntime(quantized(graph), given)).answer(batch)
+
+    def torch():
+        return once("torch", lambda: PyTorch(folder, given))
+
+    form = "fp16" if given.device == "cuda" else "fp32"
+    ways = [
+        (f"tokenizers + onnxruntime, {form}, sorted", onnx, BATCH, LOOK_AHEAD),
+        (f"tokenizers + onnxruntime, {form}, order of the input", onnx, BATCH, None),
+        ("tokenizers + onnxruntime, dynamic int8, sorted", int8, BATCH, LOOK_AHEAD),
+        (f"a loop over transformers' BertModel, {form}, sorted", lambda batch: torch().answer(batch), BATCH, LOOK_AHEAD),
+        (f"the same, {form}, order of the input (`pipeline`)", lambda batch: torch().answer(batch), BATCH, None),
+        ("all pairs of tokens scored, one query at a time", lambda batch: torch().reference(batch), 1, None),
+    ]
+    # ONNX Runtime computes 8-bit integers on CPUs only.
+    return [way for way in ways if given.device == "cpu" or "int8" not in way[0]]
+
+
+def quantized(graph):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger().setLevel(logging.ERROR)  # It warns of every tensor that it leaves as it is.
+    out = graph.with_name("model-dynamic-int8.onnx")
+    quantize_dynamic(str(graph), str(out), weight_type=QuantType.QInt8)
+    return out
+
+
+def turns(quarry, questions, documents, folder, graph, given):
+    """For every row its turns: its time, tokens and mentions, and quarry's time right before."""
+    few = documents[: max(1, len(documents) // 10)]
+    files = {}
+    for name, part in (("all", documents), ("few", few)):
+        files[name] = folder / f"{name}.jsonl"
+        files[name].write_text("".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(part)))
+    ways = [way for way in rivals(folder, graph, given) if given.only in way[0]]
+    # Neither the budget of batches, nor the graph, nor the loading of a model is anybody's turn.
+    _, _, _, flavour = quarry.seconds(files["few"], "auto")
+    plain = given.device == "cpu" and flavour != "fp32"
+    if plain:
+        quarry.seconds(files["few"], "fp32")
+    for _, answer, size, _ in ways:
+        answer(list(itertools.islice(questions.of(documents[0]), size)))
+    name, found = f"`quarry run`, {flavour}", {}
+    for number in range(1, given.rounds + 1):
+        for way, answer, size, look_ahead in ways:
+            tenth = size == 1
+            before = quarry.seconds(files["few" if tenth else "all"], "auto")[:3]
+            took = loop(questions, few if tenth else documents, answer, size, look_ahead)
+            if not tenth:
+                found.setdefault(name, []).append((*before, before[0]))
+            found.setdefault(way, []).append((*took, before[0]))
+            print(f"round {number}: {way}: {took[0]:.1f} s, quarry {before[0]:.1f} s", flush=True)
+        if plain:
+            before, took = quarry.seconds(files["all"], "auto")[:3], quarry.seconds(files["all"], "fp32")[:3]
+            found[name].append((*before, before[0]))
+            found.setdefault("`quarry run`, fp32", []).append((*took, before[0]))
+    return found
+
+
+def table(found):
+    print("\n| | real tokens/s | seconds | turns | mentions | slower |\n|---|---:|---:|---:|---:|---:|")
+    for way, rows in found.items():
+        rate, seconds = statistics.median(row[1] / row[0] for row in rows), statistics.median(row[0] for row in rows)
+        slower = statistics.median(row[0] / row[3] for row in rows)
+        print(f"| {way} | {rate:,.0f} | {seconds:.1f} | {len(rows)} | {rows[0][2]:,} | {slower:.2f} |")
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("quarry", help="the program")
     arguments.add_argument("documents", type=Path)
-    arguments.add_argument("checkpoint", type=Path)
-    arguments.add_argument("graph")
-    arguments.add_argument("--schema", default="schemas/conll03.toml")
-    arguments.add_argument("--documents", dest="count", type=int, default=400)
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--model", default=str(PROJECT / "models/default"), help="a model directory")
+    arguments.add_argument("--schema", type=Path, default=PROJECT / "schemas/conll03.toml")
+    arguments.add_argument("--documents", dest="count", type=int, default=150)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the rivals; quarry takes all cores")
+    arguments.add_argument("--only", default="", help="only rivals whose name has this")
     given = arguments.parse_args()
-    with given.documents.open() as lines:
-        texts = (json.loads(line)["text"] for line in lines)
-        texts = list(itertools.islice((text for text in texts if text and text.strip()), given.count))
-    queries = Queries(given.checkpoint, given.schema)
-    onnx, torch = OnnxRuntime(given.graph, given.threads), PyTorch(given.checkpoint, given.threads)
-    timed("onnxruntime, batches of 32, input order", queries, texts, onnx.answer, BATCH, None)
-    timed("onnxruntime, batches of 32, sorted", queries, texts, onnx.answer, BATCH, 4096)
-    timed("transformers, batches of 32, input order", queries, texts, torch.answer, BATCH, None)
-    timed("transformers, batches of 32, sorted", queries, texts, torch.answer, BATCH, 4096)
-    timed("all pairs, one query at a time (50 texts)", queries, texts[:50], torch.reference, 1, None)
+    documents = texts(given.documents, given.count)
+    with tempfile.TemporaryDirectory() as folder:
+        quarry = Quarry(str(Path(given.quarry).resolve()), Path(folder), given)
+        model, graph = quarry.export()
+        questions = Questions(model / "tokenizer.json", given.schema, WINDOW, OVERLAP)
+        table(turns(quarry, questions, documents, model, graph, given))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,53 @@
 """What a job costs as the work grows: documents, types, window, cores. Writes a table and a picture.
 
-    python benches/cost.py target/release/quarry DOCUMENTS.jsonl OUT.svg
+    python benches/cost.py target/release/quarry DOCUMENTS.jsonl OUT.svg [--rounds 3]
 
-DOCUMENTS has a JSON object with `text` a line. Each line of the table is one `quarry run` into an empty store.
+DOCUMENTS has a JSON object with `text` a line. Every line of the table is the median of so many runs into empty stores, one in each round,
+so that an hour in which the machine is busy falls on all lines. The base, four questions and windows of 256 on all cores, is one
+measurement that stands in three of the four parts.
 """
 
+import argparse
 import itertools
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 TYPES = [
     "people", "places", "organizations", "companies", "countries", "cities", "dates", "sums of money", "products",
     "laws", "events", "languages", "peoples", "buildings", "ships", "raw materials", "percentages", "newspapers",
 ]  # fmt: skip
+
+LABELS = {
+    "documents": "texts of 8 words, one question",
+    "types": "questions of 60 texts of 300 words",
+    "window": "window of the same texts, four questions",
+    "cores": "cores, four questions",
+}
+
+
+class Setting(NamedTuple):
+    """What a run is given."""
+
+    documents: str
+    types: int
+    window: int
+    cores: int
+
+
+class Cost(NamedTuple):
+    """What it took."""
+
+    seconds: float
+    megabytes: float
+    tokens_per_second: float
 
 
 def words(path):
@@ -35,39 +65,46 @@ def corpus(path, source, count, length):
             out.write(json.dumps({"id": number, "text": " ".join(itertools.islice(stream, length))}) + "\n")
 
 
-def run(quarry, folder, documents, types, window, cores):
-    """Seconds and megabytes of one run."""
-    questions = "".join(f'[[type]]\nname = "T{at}"\nquestion = "Which {what} are named?"\n' for at, what in enumerate(TYPES[:types]))
-    (folder / "schema.toml").write_text(f"nested = false\n{questions}")
-    job = folder / "job.toml"
+def run(quarry, folder, setting):
+    """The cost of one run."""
+    questions = (f'[[type]]\nname = "T{at}"\nquestion = "Which {what} are named?"\n' for at, what in enumerate(TYPES[: setting.types]))
+    (folder / "schema.toml").write_text("nested = false\n" + "".join(questions))
+    job, store = folder / "job.toml", folder / "store"
+    shutil.rmtree(store, ignore_errors=True)
     job.write_text(
-        f'[input]\ndocuments = "{documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{folder}/schema.toml"\n'
-        f'[model]\ndevice = "cpu"\n[extract]\nwindow_tokens = {window}\noverlap_tokens = {window // 4}\n'
-        f'[store]\npath = "{folder}/store-{time.monotonic_ns()}"\n'
+        f'[input]\ndocuments = "{folder / setting.documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{folder}/schema.toml"\n'
+        f'[model]\ndevice = "cpu"\n[extract]\nwindow_tokens = {setting.window}\noverlap_tokens = {setting.window // 4}\n'
+        f'[store]\npath = "{store}"\n'
     )
     started = time.monotonic()
-    mask = sorted(os.sched_getaffinity(0))[:cores]
+    mask = sorted(os.sched_getaffinity(0))[: setting.cores]
     process = subprocess.Popen(
         [quarry, "run", str(job), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, mask),
     )
-    said = json.loads(process.stdout.read())
+    said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said
-    return time.monotonic() - started, usage.ru_maxrss / 1024, said["tokens_per_second"]
+    if os.waitstatus_to_exitcode(status) != 0:
+        sys.exit(f"a run with {setting} failed:\n{said.decode()}")
+    return Cost(time.monotonic() - started, usage.ru_maxrss / 1024, json.loads(said)["tokens_per_second"])
+
+
+def median(costs):
+    """Of each figure by itself."""
+    return Cost(*map(statistics.median, zip(*costs)))
 
 
 def panel(title, unit, rows, left):
     """One line of points in a frame of 230 x 170: seconds over the thing that grows, both from zero."""
-    most = max(x for x, *_ in rows), max(seconds for _, seconds, *_ in rows)
-    at = [(left + 50 + 170 * x / most[0], 160 - 120 * seconds / most[1]) for x, seconds, *_ in rows]
+    most = max(x for x, _ in rows), max(cost.seconds for _, cost in rows)
+    at = [(left + 50 + 170 * x / most[0], 160 - 120 * cost.seconds / most[1]) for x, cost in rows]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
     text = [f'<text x="{left + 135}" y="20" class="title">{title}</text>']
     text.append(f'<path d="M{left + 50} 35V160H{left + 225}" class="axis"/><polyline points="{line}" class="line"/>')
-    for (x, y), (value, seconds, *_) in zip(at, rows):
-        text.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{value:,} {unit}: {seconds:.1f} s</title></circle>')
+    for (x, y), (value, cost) in zip(at, rows):
+        text.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{value:,} {unit}: {cost.seconds:.1f} s</title></circle>')
     text.append(f'<text x="{left + 46}" y="44" class="end">{most[1]:.0f} s</text><text x="{left + 46}" y="163" class="end">0</text>')
     text.append(f'<text x="{left + 225}" y="176" class="end">{most[0]:,} {unit}</text>')
     return "".join(text)
@@ -84,34 +121,43 @@ def picture(series):
 
 
 def main():
-    quarry, source, out = sys.argv[1:4]
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("quarry", help="the program")
+    arguments.add_argument("documents", type=Path)
+    arguments.add_argument("out", type=Path, help="the picture, an SVG file")
+    arguments.add_argument("--rounds", type=int, default=3, help="how often each setting is measured")
+    arguments.add_argument("--most", type=int, default=100_000, help="documents of the largest run")
+    given = arguments.parse_args()
     cores = len(os.sched_getaffinity(0))
-    series = []
+    base = Setting("long.jsonl", 4, 256, cores)
+    counts = [given.most * share // 100 for share in (1, 10, 30, 100)]
+    series = [
+        ("documents", "texts", [(count, Setting(f"many-{count}.jsonl", 1, 64, cores)) for count in counts]),
+        ("types", "questions", [(types, base._replace(types=types)) for types in (1, 2, 4, 9, 18)]),
+        ("window", "wordpieces", [(window, base._replace(window=window)) for window in (64, 128, 256, 480)]),
+        ("cores", "cores", [(used, base._replace(cores=used)) for used in range(1, cores + 1)]),
+    ]
+    costs = {setting: [] for _, _, settings in series for _, setting in settings}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        corpus(folder / "long.jsonl", source, 60, 300)
-        corpus(folder / "many.jsonl", source, 100_000, 8)
-        lines = (folder / "many.jsonl").read_text().splitlines(keepends=True)
-        run(quarry, folder, folder / "long.jsonl", 1, 64, cores)
-
-        def measure(title, unit, settings):
-            rows = []
-            for value, documents, types, window, used in settings:
-                rows.append((value, *run(quarry, folder, documents, types, window, used)))
-                print(f"{title:10} {value:>7,} {unit:10} {rows[-1][1]:8.1f} s {rows[-1][2]:7.0f} MB {rows[-1][3]:8.0f} tokens/s", flush=True)
-            series.append((title, unit, rows))
-
-        def first(count):
-            path = folder / f"many-{count}.jsonl"
-            path.write_text("".join(lines[:count]))
-            return path
-
-        long = folder / "long.jsonl"
-        measure("documents", "texts", [(n, first(n), 1, 64, cores) for n in (1_000, 10_000, 30_000, 100_000)])
-        measure("types", "questions", [(n, long, n, 256, cores) for n in (1, 2, 4, 9, 18)])
-        measure("window", "wordpieces", [(n, long, 4, n, cores) for n in (64, 128, 256, 480)])
-        measure("cores", "cores", [(n, long, 4, 256, n) for n in range(1, cores + 1)])
-    Path(out).write_text(picture(series))
+        corpus(folder / base.documents, given.documents, 60, 300)
+        for count in counts:
+            corpus(folder / f"many-{count}.jsonl", given.documents, count, 8)
+        # The first run with a setting finds how many tokens a batch should have, which is nobody's cost.
+        corpus(folder / "first.jsonl", given.documents, 4, 8)
+        for setting in {setting._replace(documents="first.jsonl"): None for setting in costs}:
+            run(given.quarry, folder, setting)
+        for number in range(1, given.rounds + 1):
+            for setting, found in costs.items():
+                found.append(run(given.quarry, folder, setting))
+                print(f"round {number}: {setting}: {found[-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    measured = [(title, unit, [(value, median(costs[setting])) for value, setting in settings]) for title, unit, settings in series]
+    print("| | | seconds | memory | tokens/s |\n|---|---:|---:|---:|---:|")
+    for title, _, rows in measured:
+        for number, (value, cost) in enumerate(rows):
+            first = "" if number else LABELS[title]
+            print(f"| {first} | {value:,} | {cost.seconds:.1f} | {cost.megabytes:.0f} MB | {cost.tokens_per_second:,.0f} |")
+    given.out.write_text(picture(measured))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::graph;
-use crate::model::checkpoint::{Checkpoint, beside, refused};
+use crate::model::checkpoint::{Checkpoint, beside, refused, same};
 use crate::model::directory::{Manifest, ModelDirectory, Parts, graph_name, manifest_of};
 use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::{WeightForm, read_tensors, write_tensors};
-use crate::model::weights::{Misfit, Weights};
+use crate::model::stored::{WeightForm, as_stored};
+use crate::model::weights::Misfit;
 use crate::mrc::query::EntitySchema;
 
 /// What to export and how.
@@ -58,7 +58,10 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let tokenizer = checkpoint.tokenizer_json()?;
     let mut extra = Vec::new();
     if !options.graphs.is_empty() {
-        let weights = as_stored(&checkpoint, options.weights)?;
+        // A graph beside the weights must be that of the weights as they are read back.
+        let weights = as_stored(&checkpoint.weights, options.weights, &checkpoint.config).map_err(|reason| {
+            refused(&checkpoint.weights_path, Misfit { reason, hint: "say --weights fp32".into() })
+        })?;
         for (form, flavour) in &options.graphs {
             let graph = graph::write(&weights, &checkpoint.config, *form, *flavour)?;
             extra.push((graph_name(*form, *flavour), graph));
@@ -76,16 +79,6 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let files = sizes(model.root())?;
     let parameters = checkpoint.weights.iter().map(|(_, tensor)| tensor.values.len()).sum();
     Ok(ExportReport { model, files, parameters, elapsed: started.elapsed() })
-}
-
-/// The weights that will be read back from the directory: a graph beside them must be theirs.
-fn as_stored(checkpoint: &Checkpoint, form: WeightForm) -> Result<Weights> {
-    let failed =
-        |reason: String| refused(&checkpoint.weights_path, Misfit { reason, hint: "say --weights fp32".into() });
-    let bytes = write_tensors(&checkpoint.weights, form).map_err(failed)?;
-    let tensors = read_tensors(&bytes).map_err(failed)?;
-    let weights = Weights::check(tensors, &mut checkpoint.config.clone());
-    weights.map_err(|misfit| refused(&checkpoint.weights_path, misfit))
 }
 
 fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest> {
@@ -113,9 +106,7 @@ fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest
 
 /// Writing into the checkpoint's own folder would replace what is being read.
 fn refuse_own_folder(checkpoint: &Checkpoint, out: &Path) -> Result<()> {
-    let same =
-        |folder: &Path| matches!((folder.canonicalize(), out.canonicalize()), (Ok(one), Ok(other)) if one == other);
-    if same(beside(&checkpoint.weights_path)) || same(&checkpoint.folder) {
+    if same(beside(&checkpoint.weights_path), out) || same(&checkpoint.folder, out) {
         return Err(Error::Setting {
             origin: "export".to_owned(),
             key: "OUT".to_owned(),
@@ -141,6 +132,8 @@ fn sizes(root: &Path) -> Result<Vec<(String, u64)>> {
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::stored::write_tensors;
+    use crate::model::weights::Weights;
     use crate::model::weights::tests::made_up;
     use crate::mrc::query::EntityType;
 

@@ -6,16 +6,21 @@
 //! | [`mod@file`] | the training job |
 //! | [`recipe`] | its recipe, with the reference's names and defaults |
 //! | [`labelled`] | prepared folders → documents with gold |
+//! | `labels` | the labels of a corpus → types of the schema |
+//! | `remarks` | rows that do not count → warnings |
 //! | [`examples`] | documents → queries with the places of their answers |
 //! | [`cut`] | splits → their examples |
+//! | `lineage` | encoder folder → its name and how it was trained |
+//! | `output` | where the model goes, and why it may not |
+//! | [`fingerprint`] | what a saved state belongs to |
 //! | [`pretrained`] | encoder folder → weights with heads |
 //! | [`plan`] | examples → batches, epoch by epoch |
 //! | [`schedule`] | the learning rate of every step |
 //! | [`network`] | BERT and the MRC heads on LibTorch |
 //! | [`loss`] | logits and targets → loss |
 //! | [`optimizer`] | gradients → new weights |
-//! | `replicas` | the network on every device |
-//! | `failure` | LibTorch's failures → errors |
+//! | `replicas`, `share` | the network on every device, and a device's part of a step |
+//! | `failure` | failures of LibTorch, and of numbers → errors |
 //! | [`dev`] | network + documents → scores |
 //! | [`trainer`] | the loop |
 //! | [`state`] | a training on disk |
@@ -31,33 +36,36 @@ pub mod device;
 pub mod examples;
 mod failure;
 pub mod file;
+pub mod fingerprint;
 pub mod history;
 pub mod labelled;
+mod labels;
+mod lineage;
 pub mod loss;
 pub mod network;
 pub mod optimizer;
+mod output;
 pub mod plan;
 pub mod pretrained;
 pub mod recipe;
+mod remarks;
 mod replicas;
 pub mod schedule;
 pub mod screen;
+mod share;
 pub mod state;
 pub mod stop;
 pub mod trainer;
 
-use std::path::Path;
-
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 
 use crate::cli::TrainArgs;
 use crate::console::{self, Style, duration, rows, thousands};
 use crate::engine::session::{SessionSettings, session};
 use crate::error::{Error, Result};
 use crate::job::read_schema;
+use crate::model::config::BertConfig;
 use crate::model::directory::{Manifest, ModelDirectory, Parts};
-use crate::model::hash::hexadecimal;
 use crate::mrc::query::EntitySchema;
 use crate::mrc::score::Counts;
 use crate::mrc::tokens::Tokenizer;
@@ -65,16 +73,17 @@ use crate::mrc::tokens::Tokenizer;
 use cut::{Cutter, Data};
 use dev::Quality;
 use file::TrainFile;
+use fingerprint::Fingerprint;
 use labelled::Split;
 use pretrained::Pretrained;
-use recipe::{OnProblem, RecipeSection};
+use recipe::RecipeSection;
 use screen::Screen;
-use state::TrainingFolder;
 use trainer::Trainer;
 
 /// Trains what the job says and prints what came of it.
 pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let file = TrainFile::read(&arguments.job, &arguments.set)?;
+    output::refuse_foreign(&file)?;
     let devices = device::devices(&file.recipe.device)?;
     if let Some(threads) = file.recipe.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
@@ -83,7 +92,7 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     runtime.spawn(stop::listen(style));
     if !arguments.restart {
-        refuse_finished(&file.output.path)?;
+        output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
@@ -106,11 +115,12 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let dev = read(&file.data.dev)?;
     let test = file.data.test.as_deref().map(read).transpose()?;
     stop::check()?;
-    let fingerprint = fingerprint(&file, &schema, &train, &dev, &pretrained)?;
-    let Pretrained { weights, config, tokenizer: tokenizer_file, name } = pretrained;
-    let folder = prepare_folder(&file.output.path, &fingerprint, arguments.restart)?;
-    let mut trainer =
-        Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))?;
+    let fingerprint = Fingerprint::new(&file, &schema, (&train, &dev), &pretrained, &devices)?;
+    let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
+    let folder = output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
+    let mut trainer = failure::guarded(|| {
+        Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))
+    })?;
     drop(weights);
     let title = file.output.path.display().to_string();
     say_what_begins(&trainer, &train, &dev);
@@ -126,6 +136,7 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let manifest = Manifest {
         encoder: name,
         max_length: config.max_position_embeddings,
+        recipe: recipe(&file, &config, before, &trainer, &train),
         ..manifest(&file, &schema, &trainer, &train, quality.as_ref())
     };
     let parts = Parts {
@@ -140,68 +151,6 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     folder.finish();
     console::print(&summary(&file, &schema, &trainer, quality.as_ref()));
     Ok(0)
-}
-
-/// What a saved state belongs to: recipe, questions, data, encoder. Where things lie, the test split and what is done about a loss that
-/// is not a number change no weight that was saved.
-fn fingerprint(
-    file: &TrainFile,
-    schema: &EntitySchema,
-    train: &Data,
-    dev: &Data,
-    pretrained: &Pretrained,
-) -> Result<String> {
-    let recipe = RecipeSection { not_a_number: OnProblem::Stop, ..file.recipe.clone() };
-    let failed = |source: serde_json::Error| Error::Engine { doing: "read the settings".into(), source: source.into() };
-    let mut hasher = Sha256::new();
-    hasher.update(serde_json::to_vec(&(recipe, schema, &pretrained.config, plan::VERSION)).map_err(failed)?);
-    hasher.update(train.split.hash());
-    hasher.update(dev.split.hash());
-    hasher.update(&pretrained.tokenizer);
-    for (name, tensor) in pretrained.weights.iter() {
-        hasher.update(name);
-        let bytes: Vec<u8> = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        hasher.update(bytes);
-    }
-    Ok(hexadecimal(&hasher.finalize()))
-}
-
-fn refuse(model: &Path, reason: &str) -> Error {
-    Error::Setting {
-        origin: model.display().to_string(),
-        key: "output.path".into(),
-        reason: reason.into(),
-        hint: "name another folder, or begin anew with --restart".into(),
-    }
-}
-
-/// A finished model is not trained again, nor is anything read for it.
-fn refuse_finished(model: &Path) -> Result<()> {
-    let unfinished = model.join("training").join("position.json").exists();
-    if model.join("quarry.json").exists() && !unfinished {
-        return Err(refuse(model, "it holds a finished model"));
-    }
-    Ok(())
-}
-
-/// The training's folder, free of another training's state.
-fn prepare_folder(model: &Path, fingerprint: &str, restart: bool) -> Result<TrainingFolder> {
-    let folder = TrainingFolder::new(model)?;
-    if restart {
-        folder.finish();
-        let _ = std::fs::remove_file(folder.file("metrics.jsonl"));
-        return Ok(folder);
-    }
-    match folder.position()? {
-        Some(position) if position.fingerprint != fingerprint => {
-            Err(refuse(model, "it holds an unfinished training with other settings, data or encoder"))
-        }
-        Some(position) => {
-            console::note(&format!("going on after step {}", position.step));
-            Ok(folder)
-        }
-        None => Ok(folder),
-    }
 }
 
 fn say_what_begins(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
@@ -245,8 +194,32 @@ fn manifest(
             scores["test"]["types"][&entity_type.name] = figures(counts);
         }
     }
-    let recipe = json!({
-        "settings": file.recipe,
+    Manifest {
+        window_tokens: file.output.window_tokens.or_else(|| train.examples.usual_window()),
+        words: Some(file.recipe.words),
+        types: schema.types.clone(),
+        nested: schema.nested,
+        scores,
+        origin: file.output.origin.clone(),
+        licence: file.output.licence.clone(),
+        ..Manifest::default()
+    }
+}
+
+/// How the model was trained, and before that the one it went on from.
+fn recipe(file: &TrainFile, config: &BertConfig, before: Option<Value>, trainer: &Trainer<'_>, train: &Data) -> Value {
+    let asked = &file.recipe;
+    // Of kept heads, what they are and not what the job says of new ones.
+    let settings = RecipeSection {
+        classifier_act_func: config.classifier_act_func,
+        classifier_intermediate_hidden_size: config
+            .classifier_intermediate_hidden_size
+            .unwrap_or(asked.classifier_intermediate_hidden_size),
+        ..asked.clone()
+    };
+    let mut recipe = json!({
+        "heads": file.encoder.heads,
+        "settings": settings,
         "train": {
             "documents": train.split.documents.len(),
             "queries": train.examples.examples.len(),
@@ -257,16 +230,10 @@ fn manifest(
         "seconds": trainer.position.seconds.round(),
         "tokens": trainer.position.tokens,
     });
-    Manifest {
-        window_tokens: train.examples.usual_window(),
-        types: schema.types.clone(),
-        nested: schema.nested,
-        recipe,
-        scores,
-        origin: file.output.origin.clone(),
-        licence: file.output.licence.clone(),
-        ..Manifest::default()
+    if let Some(before) = before {
+        recipe["before"] = before;
     }
+    recipe
 }
 
 fn summary(file: &TrainFile, schema: &EntitySchema, trainer: &Trainer<'_>, quality: Option<&Quality>) -> String {

@@ -190,10 +190,34 @@ fn a_window_that_does_not_fit_the_model() {
 }
 
 #[test]
+fn a_question_as_long_as_the_model() {
+    let wordy = |dir: &Dir| {
+        let question = "who ".repeat(505);
+        let types = format!("nested = true\n[[type]]\nname = 'PER'\nquestion = '{question}'\n");
+        let schema = dir.write("wordy.toml", &types);
+        dir.job("docs.parquet", "store", &format!("[entities]\nschema = '{}'", schema.display()))
+    };
+    assert_snapshot!(error(wordy), @r##"
+    error: PROJECT/models/default: `question`: that of type `PER` leaves 4 of the model's 512 tokens to the text
+    hint: ask in fewer words
+    "##);
+}
+
+#[test]
 fn a_model_that_is_not_there() {
     let none = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'models/none'");
     assert_snapshot!(error(none), @r##"
     error: cannot load model `models/none`: there is no such folder
+    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://models/none
+    "##);
+    let bare = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'bert-base-uncased'");
+    assert_snapshot!(error(bare), @r##"
+    error: cannot load model `bert-base-uncased`: there is no such folder
+    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://google-bert/bert-base-uncased
+    "##);
+    let path = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = './bert-base-uncased'");
+    assert_snapshot!(error(path), @r##"
+    error: cannot load model `./bert-base-uncased`: there is no such folder
     hint: name a model directory, as `quarry export` writes it
     "##);
 }

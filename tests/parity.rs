@@ -17,7 +17,7 @@ use quarry::mrc::batch::QueryBatch;
 use quarry::mrc::decode::Logits;
 use quarry::mrc::documents::Document;
 use quarry::mrc::query::{Encoded, Questions};
-use quarry::mrc::tokens::{Tokenizer, Words};
+use quarry::mrc::tokens::Tokenizer;
 use quarry::mrc::window::{WindowRule, Windows};
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn open(path: &Path) -> Self {
         let directory = ModelDirectory::open(path).unwrap();
-        let tokenizer = directory.tokenizer(Words::Tokenizer).unwrap();
+        let tokenizer = directory.tokenizer(None).unwrap();
         let schema = quarry::job::read_schema(&project().join("schemas/conll03.toml")).unwrap();
         let questions = Questions::new(&schema, &tokenizer).unwrap();
         Self { directory, tokenizer, questions }

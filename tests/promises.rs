@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
-use crate::support::{Dir, Random, project};
+use crate::support::{Dir, Random, project, same_but_for_scores};
 
 pub(crate) use kills::{Stores, documents_to_lose};
 
@@ -208,9 +208,13 @@ fn rows_do_not_depend_on_settings_of_work() {
             let store = format!("store-{budget}");
             let more = format!("[extract]\nwindow_tokens = 48\noverlap_tokens = 12\nbatch_tokens = {budget}");
             dir.quarry(&["run", &job(&dir, "docs.parquet", &store, &model, &more)]).ended(0);
-            dir.rows(&store, "entities", "doc_id, entity_type, start_char, end_char, text", "")
+            dir.rows(&store, "entities", "doc_id, entity_type, start_char, end_char, text, score", "")
         })
         .collect();
     assert!(found[0].len() > 100, "{}", found[0].len());
-    assert!(found[0] == found[1] && found[1] == found[2]);
+    // Batches of other shapes may add in another order: in fp32 the logits are the same to a thousandth (`parity`), and a score, which is
+    // σ of one, to a quarter of that.
+    for other in &found[1..] {
+        same_but_for_scores(&found[0], other, 1e-3 / 4.0);
+    }
 }

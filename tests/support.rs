@@ -212,6 +212,20 @@ fn complete(sections: &str) -> String {
     text
 }
 
+/// Compares rows whose last value is a score: scores may differ by so much, anything else not at all.
+#[track_caller]
+pub(crate) fn same_but_for_scores(left: &[String], right: &[String], most: f64) {
+    let split = |rows: &[String]| -> (Vec<String>, Vec<f64>) {
+        let parts = rows.iter().map(|row| row.rsplit_once('|').unwrap());
+        parts.map(|(rest, score)| (rest.to_owned(), score.parse::<f64>().unwrap())).unzip()
+    };
+    let ((left, left_scores), (right, right_scores)) = (split(left), split(right));
+    assert!(left == right, "{left:?}\n{right:?}");
+    let differences = left_scores.iter().zip(&right_scores).map(|(left, right)| (left - right).abs());
+    let largest = differences.fold(0.0, f64::max);
+    assert!(largest <= most, "scores differ by {largest}");
+}
+
 /// Numbers that look random and are the same every time (`SplitMix64`).
 pub(crate) struct Random(pub(crate) u64);
 

@@ -1,5 +1,9 @@
 //! Training as a user does it: a small nested task is learned, run and scored, and what is trained is what is served.
 
+mod formats;
+mod lineage;
+mod numbers;
+mod output;
 mod stops;
 mod wrong;
 
@@ -130,22 +134,47 @@ fn manifest(dir: &Dir, name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(dir.path(name).join("quarry.json")).unwrap()).unwrap()
 }
 
+/// The lines of its metrics.
+fn metrics(dir: &Dir, name: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The loss of each step.
+fn losses(dir: &Dir, name: &str) -> Vec<f64> {
+    let lines = metrics(dir, name);
+    let steps = lines.iter().filter(|line| line["kind"] == "step");
+    steps.map(|line| line["loss"].as_f64().unwrap_or(f64::NAN)).collect()
+}
+
+/// Runs the model `model` over a split into the store `store`; the F1 it has there.
+fn run(dir: &Dir, split: &str) -> f64 {
+    let text = format!(
+        "[input]\ndocuments = '{split}/documents.jsonl'\nid = 'doc_id'\ntext = 'text'\ngold = '{split}/gold.jsonl'\n[entities]\n\
+         schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nflavour = 'fp32'\n[store]\npath = 'store'\n"
+    );
+    dir.write("run.toml", &text);
+    dir.quarry(&["run", "run.toml"]).ended(0);
+    dir.rows("store", "metrics", "value", "WHERE name = 'f1' AND scope = 'all'")[0].parse().unwrap()
+}
+
 #[test]
 fn a_nested_task_is_learned_run_and_scored() {
     let dir = task();
-    let trained = train(&dir, &job(&dir, "model", "max_epochs = 30\npatience = 5")).ended(0);
+    // Every word stands between white space, so it is the same task with either kind of words.
+    let model = job(&dir, "model", "max_epochs = 30\npatience = 5\nwords = 'whitespace'");
+    replace(&dir, &model, "[output]", "[output]\nwindow_tokens = 32");
+    let trained = train(&dir, &model).ended(0);
     assert!(trained.stdout().contains("F1 on test"), "{}", trained.stdout());
     let manifest = manifest(&dir, "model");
     assert_eq!(manifest["scores"]["test"]["f1"], 1.0, "{}", trained.stdout());
     assert_eq!(manifest["types"][2]["question"], "which organization");
+    assert_eq!(manifest["window_tokens"], 32);
+    assert_eq!(manifest["words"], "whitespace");
     // What training scored, the main job scores too.
-    dir.write(
-        "run.toml",
-        "[input]\ndocuments = 'test/documents.jsonl'\nid = 'doc_id'\ntext = 'text'\ngold = 'test/gold.jsonl'\n[entities]\nschema = 'types.toml'\n\
-         [model]\npath = 'model'\ndevice = 'cpu'\nflavour = 'fp32'\n[extract]\nwindow_tokens = 32\noverlap_tokens = 8\n[store]\npath = 'store'\n",
-    );
-    dir.quarry(&["run", "run.toml"]).ended(0);
-    assert_eq!(dir.rows("store", "metrics", "value", "WHERE name = 'f1' AND scope = 'all'"), ["1.0"]);
+    assert!(run(&dir, "test") > 1.0 - 1e-9);
+    let served: serde_json::Value = serde_json::from_str(&dir.rows("store", "runs", "job", "")[0]).unwrap();
+    assert_eq!(served["spec"]["words"], "whitespace");
     let nested = dir.rows("store", "current_entities", "count(*) > 30", "WHERE entity_type = 'ORG'");
     assert_eq!(nested, ["true"]);
     for file in ["training/metrics.jsonl", "training/curves.svg"] {
@@ -197,6 +226,8 @@ fn an_encoder_of_the_hub_is_fetched_once() {
     hub::run(&dir, "http://127.0.0.1:9", &["train", &of("second")]).ended(0);
     let weights = |name: &str| sha256_of(&dir.path(name).join("model.safetensors")).unwrap();
     assert_eq!(weights("first"), weights("second"));
+    let encoder = manifest(&dir, "second")["encoder"].clone();
+    assert_eq!(encoder, "hf://some-one/tiny@0123456789abcdef0123456789abcdef01234567", "its name with the commit");
     let left: Vec<String> = std::fs::read_dir(dir.path("first/training"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -245,12 +276,7 @@ fn two_devices_learn_as_one_that_accumulates() {
     let two = job(&dir, "two", recipe);
     replace(&dir, &two, "device = 'cpu'", "device = 'cpu,cpu'");
     train(&dir, &two).ended(0);
-    let losses = |name: &str| -> Vec<f64> {
-        let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap();
-        let values = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        values.filter_map(|line| line["loss"].as_f64()).collect()
-    };
-    let (one, two) = (losses("one"), losses("two"));
+    let (one, two) = (losses(&dir, "one"), losses(&dir, "two"));
     assert!(one.len() > 20 && one.len() == two.len(), "{} {}", one.len(), two.len());
     for (one, two) in one.iter().zip(&two) {
         assert!((one - two).abs() < 1e-3, "{one} {two}");

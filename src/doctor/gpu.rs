@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Subject;
 use super::report::Report;
 use crate::model::device::{Device, nvidia_driver};
+use crate::model::hardware::cards;
 use crate::model::library::ended_within;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
@@ -35,7 +36,7 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             }
         }
         Err(reason) => {
-            let names = names();
+            let names = cards();
             let names = if names.is_empty() { String::new() } else { format!("{}; ", names.join(", ")) };
             report.warning(
                 "GPU",
@@ -72,15 +73,6 @@ fn card(line: &str) -> Option<String> {
     let mut parts = line.split(',').map(str::trim);
     let (name, all, free, driver) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     Some(format!("{name}, {free} free of {all}, driver {driver}"))
-}
-
-/// The cards' names as the kernel module knows them.
-fn names() -> Vec<String> {
-    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
-    let texts = folders.filter_map(|entry| std::fs::read_to_string(entry.path().join("information")).ok());
-    texts
-        .filter_map(|text| text.lines().find_map(|line| line.strip_prefix("Model:").map(|name| name.trim().to_owned())))
-        .collect()
 }
 
 #[cfg(test)]

@@ -8,18 +8,18 @@ use super::report::Report;
 use crate::console::bytes;
 use crate::model::choice::best_flavour;
 use crate::model::device::Device;
+use crate::model::hardware::{field, processor};
 
 /// Less free memory than this is little for a model and its batches.
 const LITTLE_MEMORY: u64 = 1 << 30;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = field(&information, "model name").unwrap_or(std::env::consts::ARCH);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let known = instructions(&information);
     let shown: Vec<String> =
         known.iter().map(|(name, there)| if *there { (*name).to_owned() } else { format!("no {name}") }).collect();
-    let text = format!("{name}, {cores} cores, {}", shown.join(", "));
+    let text = format!("{}, {cores} cores, {}", processor(), shown.join(", "));
     let vectors = known.iter().any(|(_, there)| *there);
     if known.is_empty() || vectors || subject.likely_device() != Device::Cpu {
         report.ok("processor", text);
@@ -63,13 +63,6 @@ fn memory(report: &mut Report) {
     }
 }
 
-/// The value behind `key` and a colon.
-fn field<'text>(text: &'text str, key: &str) -> Option<&'text str> {
-    text.lines()
-        .find_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == key))
-        .map(|(_, value)| value.trim())
-}
-
 /// The vector instructions that matter to inference, and whether the processor has them.
 #[cfg(target_arch = "x86_64")]
 fn instructions(information: &str) -> Vec<(&'static str, bool)> {
@@ -93,17 +86,4 @@ fn instructions(_: &str) -> Vec<(&'static str, bool)> {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn instructions(_: &str) -> Vec<(&'static str, bool)> {
     Vec::new()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let text = "model\t\t: 17\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:  12 kB\n";
-        assert_eq!(field(text, "model name"), Some("Some CPU @ 2 GHz"));
-        assert_eq!(field(text, "MemTotal"), Some("12 kB"));
-        assert_eq!(field(text, "name"), None);
-    }
 }

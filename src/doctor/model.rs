@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::model::directory::ModelDirectory;
 use crate::model::find;
 use crate::mrc::documents::Reject;
-use crate::mrc::tokens::Words;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     let place = match find::here(&subject.model) {
@@ -56,7 +55,7 @@ fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error>
             windows.tokens
         ));
     }
-    let tokenizer = model.tokenizer(Words::Tokenizer)?;
+    let tokenizer = model.tokenizer(None)?;
     let tried = tokenizer.ids("Which people are named?");
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
     let tried = tried.map_err(failed)?;

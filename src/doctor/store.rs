@@ -89,7 +89,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
         // A model that cannot be opened, or asked, is a finding of its own.
         let asked = model.and_then(|model| job.questions(&model).ok().map(|(_, _, windows)| (model, windows)));
         if let Some((model, windows)) = asked {
-            specification(&context, &store, &job.spec_parts(model.model_hash(), windows), report).await?;
+            specification(&context, &store, &job.spec_parts(&model, windows), report).await?;
         }
     }
     Ok(())

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
-use super::input::SLICE_ROWS;
 use super::listing::SourceFile;
 
 /// Text files are read from their beginning to reach a row, so a chunk takes this many bytes of them and no fewer.
@@ -43,15 +42,18 @@ pub struct Chunks {
     /// What is left of the files, in their order: the rows to come, and the file's bytes.
     left: VecDeque<(RowRange, u64)>,
     rows: i64,
+    /// No chunk ends in a file but at a multiple of so many rows.
+    border: i64,
     /// Files that are read alone.
     alone: BTreeSet<usize>,
 }
 
 impl Chunks {
-    /// Chunks of about `rows` rows, whole slices, over `files`; `begun` says from which row on a file is still to be read.
-    pub fn new(files: &[SourceFile], begun: &BTreeMap<String, i64>, rows: u64) -> Self {
+    /// Chunks of about `rows` rows, whole slices, over `files`; `begun` says from which row on a file is still to be read, `border` at
+    /// which multiples of rows a slice always ends.
+    pub fn new(files: &[SourceFile], begun: &BTreeMap<String, i64>, rows: u64, border: i64) -> Self {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX).max(1);
-        let rows = rows.saturating_add(SLICE_ROWS - 1) / SLICE_ROWS * SLICE_ROWS;
+        let rows = rows.saturating_add(border - 1) / border * border;
         // A file without rows is in a chunk as well: that is how it comes to be done.
         let left = files.iter().enumerate().map(|(file, source)| {
             let first = begun.get(&source.path).copied().unwrap_or(0);
@@ -59,7 +61,7 @@ impl Chunks {
             (RowRange { file, rows: first.min(end)..end }, source.meta.size)
         });
         let alone = |(file, source): (usize, &SourceFile)| source.ends_early().then_some(file);
-        Self { left: left.collect(), rows, alone: files.iter().enumerate().filter_map(alone).collect() }
+        Self { left: left.collect(), rows, border, alone: files.iter().enumerate().filter_map(alone).collect() }
     }
 
     /// Passes over what comes before a row of a file.
@@ -101,7 +103,7 @@ impl Iterator for Chunks {
                 break;
             }
             // Slices count from the file's first row, so a cut falls on their border, or behind the last row.
-            let border = range.rows.start.saturating_add(room) / SLICE_ROWS * SLICE_ROWS;
+            let border = range.rows.start.saturating_add(room) / self.border * self.border;
             let end = if border > range.rows.start {
                 border.min(range.rows.end)
             } else if range.rows.end - range.rows.start <= room {
@@ -124,6 +126,7 @@ impl Iterator for Chunks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::input::SLICE_ROWS;
     use super::*;
     use object_store::ObjectMeta;
 
@@ -140,15 +143,34 @@ mod tests {
         chunks.map(flat).collect()
     }
 
+    fn cut(files: &[SourceFile], begun: &BTreeMap<String, i64>, rows: u64) -> Chunks {
+        Chunks::new(files, begun, rows, SLICE_ROWS)
+    }
+
     #[test]
     fn chunks_are_whole_slices_and_miss_no_row() {
         let files = [file("a", 9, Some(700)), file("b", 9, Some(0)), file("c", 9, Some(300))];
         assert_eq!(
-            ranges(Chunks::new(&files, &BTreeMap::new(), 300)),
+            ranges(cut(&files, &BTreeMap::new(), 300)),
             [vec![(0, 0, 512)], vec![(0, 512, 700), (1, 0, 0), (2, 0, 256)], vec![(2, 256, 300)]]
         );
         let begun = BTreeMap::from([("a".to_owned(), 512), ("c".to_owned(), 300)]);
-        assert_eq!(ranges(Chunks::new(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
+        assert_eq!(ranges(cut(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
+    }
+
+    #[test]
+    fn a_chunk_ends_where_larger_slices_do() {
+        let files = [file("a", 9, Some(10_000)), file("b", 9, Some(5000))];
+        let chunks = |begun: &[(&str, i64)]| {
+            let begun = begun.iter().map(|(name, row)| ((*name).to_owned(), *row)).collect();
+            ranges(Chunks::new(&files, &begun, 5000, 4096))
+        };
+        assert_eq!(chunks(&[]), [vec![(0, 0, 8192)], vec![(0, 8192, 10_000), (1, 0, 4096)], vec![(1, 4096, 5000)]]);
+        // One that goes on in the midst of a slice too.
+        assert_eq!(
+            chunks(&[("a", 300), ("b", 5000)]),
+            [vec![(0, 300, 8192)], vec![(0, 8192, 10_000), (1, 5000, 5000)]]
+        );
     }
 
     #[test]
@@ -156,15 +178,15 @@ mod tests {
         let none = BTreeMap::new();
         let files = [file("a", 9, Some(200)), file("b", 9, Some(300)), file("c", 9, Some(2)), file("d", 9, Some(0))];
         assert_eq!(
-            ranges(Chunks::new(&files, &none, 1)),
+            ranges(cut(&files, &none, 1)),
             [vec![(0, 0, 200)], vec![(1, 0, 256)], vec![(1, 256, 300), (2, 0, 2), (3, 0, 0)]]
         );
         let files: Vec<SourceFile> = (0..200).map(|number| file(&number.to_string(), 9, Some(3))).collect();
-        let chunks = ranges(Chunks::new(&files, &none, 256));
+        let chunks = ranges(cut(&files, &none, 256));
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [85, 85, 30]);
         assert!(chunks.iter().flatten().all(|(_, start, end)| end - start == 3), "no file is cut");
         let begun = BTreeMap::from([("a".to_owned(), 300)]);
-        assert_eq!(ranges(Chunks::new(&[file("a", 9, Some(500))], &begun, u64::MAX)), [[(0, 300, 500)]]);
+        assert_eq!(ranges(cut(&[file("a", 9, Some(500))], &begun, u64::MAX)), [[(0, 300, 500)]]);
     }
 
     #[test]
@@ -172,20 +194,17 @@ mod tests {
         let broken = |name: &str, rows| SourceFile { broken: Some((300, "torn".to_owned())), ..file(name, 9, rows) };
         let files = [file("a", 9, Some(10)), broken("b", Some(1000)), file("c", 9, Some(20))];
         let none = BTreeMap::new();
-        assert_eq!(
-            ranges(Chunks::new(&files, &none, 512)),
-            [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]
-        );
+        assert_eq!(ranges(cut(&files, &none, 512)), [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]);
         let files = [file("a", 9, None), broken("b", None), file("c", 9, None)];
         let end = i64::MAX;
-        assert_eq!(ranges(Chunks::new(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
-        assert_eq!(ranges(Chunks::new(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
+        assert_eq!(ranges(cut(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
+        assert_eq!(ranges(cut(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
     }
 
     #[test]
     fn a_chunk_ends_before_a_row() {
         let files = [file("a", 9, Some(700)), file("b", 9, Some(0)), file("c", 9, None)];
-        let chunk = Chunks::new(&files, &BTreeMap::new(), 1000).next().unwrap();
+        let chunk = cut(&files, &BTreeMap::new(), 1000).next().unwrap();
         let before = |file, row| ranges_of(chunk.clone().before(file, row));
         assert_eq!(before(2, 10), [(0, 0, 700), (1, 0, 0), (2, 0, 10)]);
         assert_eq!(before(2, 0), [(0, 0, 700), (1, 0, 0)]);
@@ -202,9 +221,6 @@ mod tests {
     fn files_of_unknown_length_are_chunked_by_size() {
         let files = [file("a", 40 << 20, None), file("b", 20 << 20, None), file("c", 10 << 20, None)];
         let begun = BTreeMap::from([("a".to_owned(), 7)]);
-        assert_eq!(
-            ranges(Chunks::new(&files, &begun, 1)),
-            [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]
-        );
+        assert_eq!(ranges(cut(&files, &begun, 1)), [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]);
     }
 }

@@ -166,7 +166,7 @@ impl ExecutionPlan for ExtractExec {
         let (metrics, marks) = (BaselineMetrics::new(&self.metrics, partition), self.marks.clone());
         builder.spawn_blocking(move || {
             let emit = |result: DataFusionResult<RecordBatch>| output.blocking_send(result).is_ok();
-            let slices = Slices::new(std::iter::from_fn(move || incoming.blocking_recv()));
+            let slices = Slices::new(std::iter::from_fn(move || incoming.blocking_recv()), extractor.slices);
             let slices = slices.map(|slice| slice.map_err(|error| own_error(error, "read the documents")));
             extractor.run(slices, |result| {
                 let batch = to_batch(&result, &extractor, &schema);

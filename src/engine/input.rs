@@ -28,7 +28,7 @@ use super::number::{NumberRowsExec, RowCounts};
 use super::scan::{ChunkTable, PlanTable, in_order};
 use crate::error::{Error, Result};
 
-/// Rows of one slice: a fixed range of this many rows of one file, so that a resumed run forms the same batches.
+/// Slices end at multiples of this many rows of a file, and so do commits.
 pub const SLICE_ROWS: i64 = 256;
 
 /// The columns of a job's documents.

@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::attach::{Attachment, Kind};
-use super::query::{numbers, query, register};
+use super::query::{numbers, query, register, words};
 use crate::error::Result;
 
 /// The view of the documents that are scored, where not all are: one column, `scored_id`, as text.
@@ -61,6 +61,19 @@ pub struct Tally {
     pub mentions: usize,
 }
 
+impl Tally {
+    /// Rows that do not count: how many, and why. Reasons that no row has are passed over.
+    pub fn left_out(self) -> impl Iterator<Item = (usize, &'static str)> {
+        let kinds = [
+            (self.incomplete, "with a null in doc_id, entity_type, start_char or end_char"),
+            (self.malformed, "whose end is not behind the start or whose start is negative"),
+            (self.elsewhere, "of documents that are not scored"),
+            (self.duplicates, "that repeat another"),
+        ];
+        kinds.into_iter().filter(|(rows, _)| *rows > 0)
+    }
+}
+
 /// Makes the view `view` of the mentions in `table`: `doc_id` (text), `entity_type`, `start_char`, `end_char`, text, score, and whether
 /// the mention shares characters with another of the same table (`nested`).
 pub async fn normalize(
@@ -108,6 +121,22 @@ pub async fn tally(context: &SessionContext, table: &str, scoped: bool) -> Resul
         duplicates: inside - mentions,
         mentions: *mentions,
     })
+}
+
+/// A row of `table` that is no mention, in words; none where every row is one.
+pub async fn no_mention(context: &SessionContext, table: &str) -> Result<Option<String>> {
+    let value = |column: &str| format!("coalesce(CAST({column} AS varchar), 'null')");
+    let sql = format!(
+        "SELECT concat({}, ' from ', {}, ' to ', {}, ' of `', {}, '`') FROM (SELECT {KEYS} FROM {table})
+         WHERE NOT ({COMPLETE} AND {PLACED}) ORDER BY 1 LIMIT 1",
+        value("entity_type"),
+        value("start_char"),
+        value("end_char"),
+        value("doc_id")
+    );
+    let batches = query(context, &sql).await?;
+    let found = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(found.map(|batch| words(batch, 0)).transpose()?.and_then(|rows| rows.into_iter().next()))
 }
 
 const KEYS: &str = "CAST(doc_id AS varchar) AS doc_id, CAST(entity_type AS varchar) AS entity_type, \

@@ -13,7 +13,7 @@
 //! | [`number`] | `NumberRowsExec`: row numbers for formats whose scan has none |
 //! | [`admit`] | `AdmitExec`: leaves out documents that are done |
 //! | [`extract`] | `ExtractExec`: document rows → one row per document with its mentions |
-//! | `slices` | the scan's batches → slices |
+//! | [`slices`] | the scan's batches → slices |
 //! | [`pipeline`] | its threads: tokenize, ask |
 //! | `room` | how many slices, and bytes of their texts, may be under way |
 //! | `collect` | answers → documents → finished slices |
@@ -82,7 +82,7 @@ pub mod runs;
 mod scan;
 pub mod scores;
 pub mod session;
-mod slices;
+pub mod slices;
 pub mod store;
 mod transact;
 pub mod views;

@@ -1,5 +1,5 @@
 //! Document rows → mentions, through the sessions. In: slices of rows on a blocking thread. Out: one [`SliceResult`] per slice,
-//! in order. It may not hold more than the text of the slices under way and `LOOKAHEAD_BATCHES` batches of queries each.
+//! in order. It may not hold more than the text of the slices under way and a block of queries each.
 //!
 //! The thread that runs it hands slices to `workers` threads, each of which tokenizes, cuts windows, asks questions and hands
 //! batches to the session pool; `collect` decodes the answers and closes documents and slices. The pool's bounded channel makes
@@ -15,8 +15,9 @@ use tracing::trace_span;
 use super::collect::{Asked, Collector, Event, Prepared, UnderWay};
 use super::counters::Counters;
 use super::room::Room;
+use super::slices::SliceRule;
 use crate::error::{Error, Result};
-use crate::model::pool::{Answered, SessionPool};
+use crate::model::pool::{Answered, PoolCounters, SessionPool};
 use crate::mrc::batch::batches;
 use crate::mrc::decode::DecodeRule;
 use crate::mrc::documents::{Document, Reject, RejectReason};
@@ -25,8 +26,10 @@ use crate::mrc::query::{Encoded, EntitySchema, Questions};
 use crate::mrc::tokens::Tokenizer;
 use crate::mrc::window::{TokenCounts, WindowRule, Windows};
 
-/// Queries are sorted by length over at most this many batches' worth of tokens.
+/// Queries of a slice are sorted by length in blocks of at most this many batches' worth of tokens,
 const LOOKAHEAD_BATCHES: usize = 64;
+/// and of at most this many tokens, whatever the batches: their windows are held in memory.
+const LOOKAHEAD_TOKENS: usize = 1 << 22;
 
 /// Everything that turns a text into mentions, shared by all partitions.
 #[derive(Debug)]
@@ -41,8 +44,10 @@ pub struct Extractor {
     pub windows: WindowRule,
     /// When a candidate is a mention.
     pub decode: DecodeRule,
-    /// The padded tokens of a batch.
+    /// The most padded tokens of a batch.
     pub batch_tokens: usize,
+    /// How many rows are worked on together.
+    pub slices: SliceRule,
     /// The sessions.
     pub pool: SessionPool,
     /// Threads that tokenize.
@@ -148,18 +153,21 @@ impl Extractor {
     }
 
     /// Seconds spent in each stage, all threads together, in the order of the work.
-    pub fn stages(&self) -> [(&'static str, f64); 7] {
-        let inference = Counters::get(&self.pool.counters().nanoseconds) as f64 / 1e9;
+    pub fn stages(&self) -> [(&'static str, f64); 9] {
+        let PoolCounters { tensors, wait, inference, .. } = self.pool.counters();
         let Counters { start, read, tokenize, decode, write, commit, .. } = &self.counters;
-        [
-            ("start", start.seconds()),
-            ("read", read.seconds()),
-            ("tokenize", tokenize.seconds()),
+        let stages = [
+            ("start", start),
+            ("read", read),
+            ("tokenize", tokenize),
+            ("tensors", tensors),
+            ("wait", wait),
             ("inference", inference),
-            ("decode", decode.seconds()),
-            ("write", write.seconds()),
-            ("commit", commit.seconds()),
-        ]
+            ("decode", decode),
+            ("write", write),
+            ("commit", commit),
+        ];
+        stages.map(|(name, stage)| (name, stage.seconds()))
     }
 
     fn ended(&self, stopped: &AtomicBool) -> bool {
@@ -269,7 +277,8 @@ impl Block<'_> {
     fn push(&mut self, query: Encoded) -> Result<()> {
         self.tokens += query.len();
         self.queries.push(query);
-        if self.tokens >= LOOKAHEAD_BATCHES * self.extractor.batch_tokens { self.flush() } else { Ok(()) }
+        let most = LOOKAHEAD_BATCHES.saturating_mul(self.extractor.batch_tokens).min(LOOKAHEAD_TOKENS);
+        if self.tokens >= most { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -280,7 +289,7 @@ impl Block<'_> {
             if self.extractor.ended(self.stopped) {
                 return Ok(());
             }
-            trace_span!("wait for a session").in_scope(|| self.extractor.pool.ask(batch, self.reply))?;
+            self.extractor.pool.ask(batch, self.reply)?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::directory::ModelDirectory;
 use crate::mrc::query::EntityType;
 use crate::mrc::score::counting::cut;
-use crate::mrc::tokens::{Tokenizer, Words, segments};
+use crate::mrc::tokens::{Tokenizer, segments};
 
 /// Where each document's queries are cut.
 const CUTS: &str = "cuts";
@@ -26,7 +26,7 @@ const CUTS: &str = "cuts";
 pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: usize) -> Result<()> {
     let Some((model, types)) = &inputs.asked else { return Ok(()) };
     let model = ModelDirectory::open(model)?;
-    let tokenizer = model.tokenizer(Words::Tokenizer)?;
+    let tokenizer = model.tokenizer(None)?;
     let refused = |reject: crate::mrc::documents::Reject| Error::Tokenizer {
         path: model.tokenizer_path(),
         source: reject.detail.into(),

@@ -7,21 +7,13 @@ use super::inputs::Inputs;
 use super::load::Loaded;
 use super::{GOLD, PREDICTED};
 use crate::console::{self, thousands};
-use crate::engine::mentions::Tally;
 use crate::engine::scores::count;
 use crate::error::Result;
 
 /// Says what a reader of the scores may want to look into.
 pub(super) async fn remark(context: &SessionContext, inputs: &Inputs, loaded: &Loaded) -> Result<()> {
     for side in loaded.sides() {
-        let Tally { incomplete, malformed, elsewhere, duplicates, .. } = side.tally;
-        let left = [
-            (incomplete, "with a null in doc_id, entity_type, start_char or end_char"),
-            (malformed, "whose end is not behind the start"),
-            (elsewhere, "of documents that are not scored"),
-            (duplicates, "that repeat another"),
-        ];
-        for (rows, why) in left.into_iter().filter(|(rows, _)| *rows > 0) {
+        for (rows, why) in side.tally.left_out() {
             console::warn(&format!("`{}`: {} row(s) {why} do not count", side.location, thousands(rows as u64)));
         }
     }

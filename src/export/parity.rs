@@ -14,7 +14,6 @@ use crate::mrc::batch::{QueryBatch, batches};
 use crate::mrc::decode::Logits;
 use crate::mrc::documents::{Document, Reject};
 use crate::mrc::query::{EntitySchema, EntityType, Questions};
-use crate::mrc::tokens::Words;
 use crate::mrc::window::{WindowRule, Windows};
 
 /// Sample documents, one a line, written for this report: names of many kinds, none at all, short and long.
@@ -98,7 +97,7 @@ pub fn measure(
 
 /// The sample's queries in batches.
 fn sample(model: &ModelDirectory) -> Result<Vec<QueryBatch>> {
-    let tokenizer = model.tokenizer(Words::Tokenizer)?;
+    let tokenizer = model.tokenizer(None)?;
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
     let questions = Questions::new(&schema(model), &tokenizer).map_err(failed)?;
     let (longest, asked) = (model.manifest().max_length, questions.longest_query(0));

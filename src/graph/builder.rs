@@ -59,10 +59,11 @@ impl Builder {
         result
     }
 
-    /// Adds a standard operator with several results.
-    pub(crate) fn split<const N: usize>(&mut self, value: &str, axis: i64) -> [String; N] {
+    /// Cuts a value along an axis into parts of `size`.
+    pub(crate) fn split<const N: usize>(&mut self, value: &str, axis: i64, size: usize) -> [String; N] {
+        let sizes = self.integers(&[size as i64; N]);
         let results = std::array::from_fn(|index| format!("{}_{index}", self.result("Split")));
-        self.push("", "Split", &[value], vec![AttributeProto::integer("axis", axis)], results.to_vec());
+        self.push("", "Split", &[value, &sizes], vec![AttributeProto::integer("axis", axis)], results.to_vec());
         results
     }
 

@@ -1,7 +1,7 @@
 //! The BERT encoder. In: the graph's inputs and the encoder's weights. Out: the last layer's token vectors,
 //! `[batch × tokens, hidden]`. It may not know the heads.
 
-use crate::graph::layers::{Writer, stacked, transpose};
+use crate::graph::layers::{GELU_LEAST, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::flavour::{Flavour, Form};
 use crate::model::stored::quantize_rows;
@@ -43,13 +43,13 @@ impl Writer<'_> {
             let name = format!("bert.encoder.layer.{layer}");
             let context = self.attention(&tokens, &format!("{name}.attention.self"), &shared);
             let linear = format!("{name}.attention.output.dense");
-            let product = self.product(&context, std::slice::from_ref(&linear));
+            let product = self.product(&context, std::slice::from_ref(&linear), None);
             let attended = self.add_and_norm(&product, &linear, &tokens, &format!("{name}.attention.output.LayerNorm"));
             let linear = format!("{name}.intermediate.dense");
-            let product = self.product(&attended, std::slice::from_ref(&linear));
+            let product = self.product(&attended, std::slice::from_ref(&linear), None);
             let inner = self.bias_gelu(&product, &linear);
             let linear = format!("{name}.output.dense");
-            let product = self.product(&inner, std::slice::from_ref(&linear));
+            let product = self.product(&inner, std::slice::from_ref(&linear), Some(GELU_LEAST));
             tokens = self.add_and_norm(&product, &linear, &attended, &format!("{name}.output.LayerNorm"));
         }
         tokens
@@ -139,15 +139,16 @@ impl Writer<'_> {
     /// Multi-head self-attention without its output layer: `[batch × tokens, hidden]` in and out.
     fn attention(&mut self, tokens: &str, name: &str, shared: &Shared) -> String {
         let names = ["query", "key", "value"].map(|part| format!("{name}.{part}"));
+        let hidden = self.config.hidden_size;
         let heads = || vec![AttributeProto::integer("num_heads", self.config.num_attention_heads as i64)];
         let context = match (self.form, self.flavour) {
             (Form::Portable, _) => return self.portable_attention(tokens, &names, shared),
             (Form::Fused, Flavour::Int8) => {
                 let attributes = heads();
-                let product = self.product(tokens, &names);
+                let product = self.product(tokens, &names, None);
                 let bias = self.bias(&names);
                 let product = self.graph.op("Reshape", &[&product, &shared.tokens_shape]);
-                let [query, key, value] = self.graph.split(&product, 2);
+                let [query, key, value] = self.graph.split(&product, 2, hidden);
                 let inputs = [&query, &key, &value, &bias, &shared.mask].map(String::as_str);
                 self.graph.runtime("MultiHeadAttention", &inputs, attributes)
             }
@@ -166,10 +167,10 @@ impl Writer<'_> {
     }
 
     fn portable_attention(&mut self, tokens: &str, names: &[String; 3], shared: &Shared) -> String {
-        let product = self.product(tokens, names);
+        let product = self.product(tokens, names, None);
         let bias = self.bias(names);
         let biased = self.graph.op("Add", &[&product, &bias]);
-        let parts: [String; 3] = self.graph.split(&biased, 1);
+        let parts: [String; 3] = self.graph.split(&biased, 1, self.config.hidden_size);
         // The query is scaled before the product, so that half floats hold the scores.
         let scale = self.graph.number(1.0 / (self.config.head_size() as f32).sqrt());
         let query = self.graph.op("Mul", &[&parts[0], &scale]);

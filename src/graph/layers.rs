@@ -13,6 +13,9 @@ const MIDDLE: u8 = 128;
 /// Below this an activation row is zero for all that its scale is concerned.
 const SMALLEST: f32 = 1e-6;
 
+/// No gelu is below it; the least is -0.169971.
+pub(crate) const GELU_LEAST: f32 = -0.17;
+
 /// What a graph is written from and how.
 pub(crate) struct Writer<'a> {
     /// The graph so far.
@@ -29,10 +32,11 @@ pub(crate) struct Writer<'a> {
 
 impl Writer<'_> {
     /// The product x Wᵀ of `[rows, inputs]` with one or several matrices `[outputs, inputs]` side by side, without a bias.
+    /// `least` is what no value of x is below, where that is known.
     ///
     /// In int8 every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
     /// integer sums are scaled back: no row depends on another, so no query depends on its batch mates.
-    pub(crate) fn product(&mut self, input: &str, names: &[String]) -> String {
+    pub(crate) fn product(&mut self, input: &str, names: &[String], least: Option<f32>) -> String {
         let matrix = stacked(self.weights, names, "weight");
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
         let name = &names[0];
@@ -47,33 +51,64 @@ impl Writer<'_> {
         let weight = graph.constant(&format!("{name}.weight"), ElementType::Int8, &[inputs, outputs], integers);
         let column_scales = graph.weights(&format!("{name}.weight.scale"), &[outputs], &quantized.scales);
         let middle = graph.constant("middle", ElementType::Uint8, &[], vec![MIDDLE]);
-        let along_row = || vec![AttributeProto::integers("axes", &[-1]), AttributeProto::integer("keepdims", 0)];
-        let largest = graph.op_with("ReduceMax", &[input], along_row());
-        let smallest = graph.op_with("ReduceMin", &[input], along_row());
-        let negated = graph.op("Neg", &[&smallest]);
-        let floor = graph.number(SMALLEST);
-        let magnitude = graph.op("Max", &[&largest, &negated, &floor]);
-        let step = graph.number(1.0 / 127.0);
-        let row_scales = graph.op("Mul", &[&magnitude, &step]);
-        let rows = graph.op("Shape", &[&row_scales]);
-        let one_middle = graph.constant("one middle", ElementType::Uint8, &[1], vec![MIDDLE]);
-        let middles = graph.op("Expand", &[&one_middle, &rows]);
-        let first_axis = vec![AttributeProto::integer("axis", 0)];
-        let activation = graph.op_with("QuantizeLinear", &[input, &row_scales, &middles], first_axis);
-        let scaled = match self.form {
+        let row_scales = self.row_scales(input, least);
+        match self.form {
             Form::Fused => {
+                // One block a row: several threads share the rows, where with one scale along an axis one thread has them all.
+                let graph = &mut self.graph;
+                let middles = repeated_middle(graph, &row_scales);
+                let block =
+                    vec![AttributeProto::integer("axis", 1), AttributeProto::integer("block_size", inputs as i64)];
+                let activation = graph.op_with("QuantizeLinear", &[input, &row_scales, &middles], block);
                 let one = graph.number(1.0);
-                graph.runtime("MatMulIntegerToFloat", &[&activation, &weight, &one, &column_scales, &middle], vec![])
+                let factors = [&activation, &weight, &one, &column_scales, &middle].map(String::as_str);
+                let scaled = graph.runtime("MatMulIntegerToFloat", &factors, vec![]);
+                graph.op("Mul", &[&scaled, &row_scales])
             }
             Form::Portable => {
+                let graph = &mut self.graph;
+                let along_axis = graph.integers(&[-1]);
+                let flat = graph.op("Reshape", &[&row_scales, &along_axis]);
+                let middles = repeated_middle(graph, &flat);
+                let first_axis = vec![AttributeProto::integer("axis", 0)];
+                let activation = graph.op_with("QuantizeLinear", &[input, &flat, &middles], first_axis);
                 let sums = graph.op("MatMulInteger", &[&activation, &weight, &middle]);
                 let sums = graph.cast(&sums, ElementType::Float32);
-                graph.op("Mul", &[&sums, &column_scales])
+                let scaled = graph.op("Mul", &[&sums, &column_scales]);
+                graph.op("Mul", &[&scaled, &row_scales])
             }
+        }
+    }
+
+    /// What one step of the 8-bit integers is worth in every row of x: `[rows, 1]`.
+    fn row_scales(&mut self, input: &str, least: Option<f32>) -> String {
+        let largest = self.along_rows("ReduceMax", input);
+        let magnitude = if let Some(least) = least {
+            let floor = self.graph.number(least.abs().max(SMALLEST));
+            self.graph.op("Max", &[&largest, &floor])
+        } else {
+            let smallest = self.along_rows("ReduceMin", input);
+            let negated = self.graph.op("Neg", &[&smallest]);
+            let floor = self.graph.number(SMALLEST);
+            self.graph.op("Max", &[&largest, &negated, &floor])
         };
-        let last_axis = graph.integers(&[-1]);
-        let row_scales = graph.op("Unsqueeze", &[&row_scales, &last_axis]);
-        graph.op("Mul", &[&scaled, &row_scales])
+        let step = self.graph.number(1.0 / 127.0);
+        self.graph.op("Mul", &[&magnitude, &step])
+    }
+
+    /// A reduction of every row to one value, `[rows, 1]`. Since operator set 18 the axis is an input.
+    fn along_rows(&mut self, operator: &str, input: &str) -> String {
+        let keep = AttributeProto::integer("keepdims", 1);
+        match self.form {
+            Form::Fused => {
+                let axis = self.graph.integers(&[-1]);
+                self.graph.op_with(operator, &[input, &axis], vec![keep])
+            }
+            Form::Portable => {
+                let axes = AttributeProto::integers("axes", &[-1]);
+                self.graph.op_with(operator, &[input], vec![axes, keep])
+            }
+        }
     }
 
     /// The biases of one or several linear layers side by side.
@@ -122,6 +157,13 @@ impl Writer<'_> {
         });
         (scale, shift)
     }
+}
+
+/// The middle of the integers, as often as `scales` has values.
+fn repeated_middle(graph: &mut Builder, scales: &str) -> String {
+    let shape = graph.op("Shape", &[scales]);
+    let middle = graph.constant("one middle", ElementType::Uint8, &[1], vec![MIDDLE]);
+    graph.op("Expand", &[&middle, &shape])
 }
 
 /// The exact gelu. Portable, in the order of operations that runtimes recognize and fuse.

@@ -33,12 +33,16 @@ use crate::model::flavour::{Flavour, Form};
 use crate::model::weights::Weights;
 
 /// Changes whenever the same model would give other bytes; part of the cache's key.
-pub const WRITER_VERSION: u32 = 3;
+pub const WRITER_VERSION: u32 = 4;
 
-/// The ONNX operator set (of 2022): every runtime in use knows it, and layer normalization is part of it.
-const OPERATOR_SET: i64 = 17;
-/// The format version that belongs to it.
-const FORMAT_VERSION: i64 = 8;
+/// The ONNX operator set and the version of the format that belongs to it. 17 is of 2022: every runtime in use knows it, and
+/// layer normalization is part of it. The fused int8 graph, for ONNX Runtime on the CPU alone, needs the blocks of 21.
+const fn versions(form: Form, flavour: Flavour) -> (i64, i64) {
+    match (form, flavour) {
+        (Form::Fused, Flavour::Int8) => (21, 10),
+        _ => (17, 8),
+    }
+}
 
 /// Writes the MRC graph of a model. The same model gives the same bytes. Fails where a form lacks a flavour (bf16 is
 /// portable only) or the file would pass protobuf's limit of 2 GiB.
@@ -61,12 +65,13 @@ pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavou
     let mut writer = Writer { graph, weights, config, form, flavour };
     let tokens = writer.encoder(&shape);
     writer.heads(&tokens, &shape);
-    let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(OPERATOR_SET) }];
+    let (operator_set, format) = versions(form, flavour);
+    let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(operator_set) }];
     if form == Form::Fused {
         opset_import.push(OperatorSetIdProto { domain: RUNTIME_DOMAIN.to_owned(), version: Some(1) });
     }
     let model = ModelProto {
-        ir_version: Some(FORMAT_VERSION),
+        ir_version: Some(format),
         producer_name: env!("CARGO_PKG_NAME").to_owned(),
         producer_version: WRITER_VERSION.to_string(),
         graph: Some(writer.graph.finish()),

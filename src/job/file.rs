@@ -92,11 +92,13 @@ pub struct ExtractSection {
     /// or 256 where it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_tokens: Option<usize>,
-    /// About how many of them the next window sees again; left out, a quarter.
+    /// About how many of them the next window sees again; left out, an eighth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
-    /// What counts as a word: the tokenizer's own pre-tokens, or what stands between white space.
-    pub words: Words,
+    /// What counts as a word: the tokenizer's own pre-tokens, or what stands between white space. Left out, what did when the model
+    /// was trained, or the tokenizer's pre-tokens where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// A mention's score, σ(match logit), must be above this.
     pub threshold: f32,
     /// σ(start logit) and σ(end logit) must be above this.
@@ -134,7 +136,7 @@ impl Default for ExtractSection {
         Self {
             window_tokens: None,
             overlap_tokens: None,
-            words: Words::Tokenizer,
+            words: None,
             threshold: 0.5,
             boundary_threshold: 0.5,
             max_candidates: 4096,

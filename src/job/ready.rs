@@ -11,14 +11,16 @@ use super::{Job, spec_id};
 use crate::engine::counters::Counters;
 use crate::engine::extract::ExtractSpec;
 use crate::engine::pipeline::Extractor;
+use crate::engine::slices::SliceRule;
 use crate::error::{Error, Result};
-use crate::graph::cache;
+use crate::graph::{WRITER_VERSION, cache};
 use crate::model::budget::{self, Circumstances};
 use crate::model::choice::Chosen;
 use crate::model::device::Device;
 use crate::model::directory::{Manifest, ModelDirectory};
 use crate::model::find;
 use crate::model::flavour::Flavour;
+use crate::model::hardware;
 use crate::model::library::Build;
 use crate::model::pool::SessionPool;
 use crate::model::session::SessionOptions;
@@ -27,12 +29,10 @@ use crate::mrc::decode::{DecodeRule, logit};
 use crate::mrc::documents::Document;
 use crate::mrc::query::Questions;
 use crate::mrc::tokens::Tokenizer;
-use crate::mrc::window::{WindowRule, Windows};
+use crate::mrc::window::{SHORTEST_WINDOW, WindowRule, Windows};
 
 /// Context wordpieces in one window, where neither the job nor the model says how many.
 const USUAL_WINDOW: usize = 256;
-/// The fewest.
-const SHORTEST_WINDOW: usize = 8;
 
 /// A loaded model with the job's questions.
 #[derive(Debug)]
@@ -76,18 +76,16 @@ impl Job {
         };
         let circumstances = Circumstances {
             model: model.model_hash().to_owned(),
+            writer: WRITER_VERSION,
             device: chosen.device.to_string(),
+            hardware: hardware::name(chosen.device),
             flavour: chosen.flavour.to_string(),
             library: chosen.library.version.clone(),
             cores,
             longest: questions.longest_query(windows.tokens),
         };
-        let batch_tokens = if let Some(tokens) = extract.batch_tokens.or_else(|| circumstances.remembered()) {
-            tokens
-        } else {
-            let sample = sample(&questions, &tokenizer, windows.tokens);
-            budget::find(&pool, chosen.device, &sample, &circumstances, note)?
-        };
+        let search = || budget::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
+        let batch_tokens = budget::settle(extract.batch_tokens, &circumstances, note, search)?;
         let spec = ExtractSpec {
             model: self.file.model.path.display().to_string(),
             flavour: chosen.flavour.to_string(),
@@ -109,6 +107,7 @@ impl Job {
             stop: AtomicBool::new(false),
             workers: workers(chosen.device, cores),
             schema: self.schema.clone(),
+            slices: SliceRule::new(chosen.device, self.schema.types.len()),
             windows,
             batch_tokens,
             questions,
@@ -116,7 +115,7 @@ impl Job {
             decode,
             pool,
         };
-        let spec_parts = self.spec_parts(model.model_hash(), windows);
+        let spec_parts = self.spec_parts(&model, windows);
         Ok(Ready {
             extractor: Arc::new(extractor),
             spec,
@@ -143,6 +142,16 @@ impl Job {
         let origin = self.file.model.path.display().to_string();
         let room = longest.saturating_sub(questions.longest_query(0));
         let tokens = extract.window_tokens.unwrap_or_else(|| model.window_tokens.unwrap_or(USUAL_WINDOW).min(room));
+        if room < SHORTEST_WINDOW {
+            let wordiest = questions.questions.iter().max_by_key(|question| question.ids.len());
+            let name = wordiest.map_or("", |question| &self.schema.types[question.entity_type].name);
+            return Err(Error::Setting {
+                origin,
+                key: "question".into(),
+                reason: format!("that of type `{name}` leaves {room} of the model's {longest} tokens to the text"),
+                hint: "ask in fewer words".into(),
+            });
+        }
         let needed = questions.longest_query(tokens);
         if needed > longest {
             return Err(Error::Setting {
@@ -157,13 +166,13 @@ impl Job {
 
     /// What changes the rows: weights and tokenizer, types and questions, words, windows (as [`Job::questions`] has them),
     /// thresholds, and the flavour where the job names one.
-    pub fn spec_parts(&self, model_hash: &str, windows: WindowRule) -> serde_json::Value {
+    pub fn spec_parts(&self, model: &ModelDirectory, windows: WindowRule) -> serde_json::Value {
         let extract = &self.file.extract;
         serde_json::json!({
-            "model": model_hash,
+            "model": model.model_hash(),
             "nested": self.schema.nested,
             "types": self.schema.types,
-            "words": extract.words,
+            "words": model.words(extract.words),
             "window_tokens": windows.tokens,
             "overlap_tokens": windows.overlap,
             "threshold": extract.threshold,
@@ -183,12 +192,10 @@ pub(super) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> 
         let hint = format!("the least is {SHORTEST_WINDOW}; left out, it is what suits the model");
         return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
     }
-    let overlap = extract.overlap_tokens.unwrap_or(tokens / 4);
-    if overlap > tokens / 2 {
+    WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
         let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
-        return refuse("extract.overlap_tokens", reason, "left out, it is a quarter of the window");
-    }
-    Ok(WindowRule { tokens, overlap })
+        refuse("extract.overlap_tokens", reason, "left out, it is an eighth of the window")
+    })
 }
 
 /// The queries of one window of so many tokens, to try a graph with.

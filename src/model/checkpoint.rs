@@ -129,6 +129,11 @@ pub(crate) fn beside(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether two paths lead to the same file or folder, and it is there.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 /// The file with weights that a path means: itself, or the one in a folder.
 pub fn weights_file(path: &Path) -> Result<PathBuf> {
     let unreadable = |source: std::io::Error| Error::Read { path: path.to_owned(), source: source.into() };

@@ -7,6 +7,7 @@ use ort::ep::ExecutionProvider;
 
 use super::device::{Device, DeviceChoice, nvidia_driver, try_provider};
 use super::flavour::{Flavour, Form};
+use super::hardware::Processor;
 use super::library::{Build, Library};
 use crate::error::{Error, Result};
 
@@ -113,30 +114,40 @@ fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resu
     Ok(library)
 }
 
-/// The CPU in the flavour that was named or is best. Where the best needs OpenVINO and that cannot be had, the next best, and a word on it.
+/// The CPU in the flavour that was named or is best on this processor.
 fn on_the_cpu(reason: &str, named: Option<Flavour>, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
-    let plain = |flavour: Flavour| -> Result<Chosen> {
-        let library = Library::load(path, Build::Cpu, note)?;
-        Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build: Build::Cpu, library })
+    let load = |build: Build| match build {
+        Build::OpenVino => openvino(path, note),
+        Build::Cpu | Build::Cuda => Library::load(path, Build::Cpu, note),
     };
-    let flavour = named.unwrap_or_else(|| best_flavour(Device::Cpu).0);
-    if build(Device::Cpu, flavour) != Build::OpenVino {
-        return plain(flavour);
-    }
-    match openvino(path, note) {
-        Ok(library) => {
-            if !multiplies_bf16() {
+    let (flavour, build, library) = flavour_on(Processor::own(), named, load, note)?;
+    Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build, library })
+}
+
+/// The flavour that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
+/// OpenVINO and that cannot be had, the next best, and a word on it.
+fn flavour_on<Loaded>(
+    processor: Processor,
+    named: Option<Flavour>,
+    load: impl Fn(Build) -> Result<Loaded>,
+    note: &dyn Fn(&str),
+) -> Result<(Flavour, Build, Loaded)> {
+    let flavour = named.unwrap_or_else(|| best_on(processor).0);
+    let wanted = build(Device::Cpu, flavour);
+    match load(wanted) {
+        Ok(loaded) => {
+            if wanted == Build::OpenVino && !processor.tiles {
                 note(
                     "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
                 );
             }
-            Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build: Build::OpenVino, library })
+            Ok((flavour, wanted, loaded))
         }
-        Err(error) if named.is_some() => Err(error),
-        Err(error) => {
+        Err(error) if wanted == Build::OpenVino && named.is_none() => {
             note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
-            plain(plain_flavour().0)
+            Ok((plain_on(processor).0, Build::Cpu, load(Build::Cpu)?))
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -160,45 +171,90 @@ fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
 pub fn best_flavour(device: Device) -> (Flavour, &'static str) {
     match device {
         Device::Cuda(_) => (Flavour::Fp16, "it computes in half precision"),
-        Device::Cpu if multiplies_bf16() => (Flavour::Bf16, "it multiplies tiles of bfloat16, with OpenVINO"),
-        Device::Cpu => plain_flavour(),
+        Device::Cpu => best_on(Processor::own()),
     }
 }
 
-/// The best that ONNX Runtime does by itself on this CPU.
-fn plain_flavour() -> (Flavour, &'static str) {
-    if multiplies_bytes() {
+fn best_on(processor: Processor) -> (Flavour, &'static str) {
+    if processor.tiles {
+        (Flavour::Bf16, "it multiplies tiles of bfloat16, with OpenVINO")
+    } else {
+        plain_on(processor)
+    }
+}
+
+/// The best that ONNX Runtime does by itself on a CPU.
+fn plain_on(processor: Processor) -> (Flavour, &'static str) {
+    if processor.bytes {
         (Flavour::Int8, "it multiplies 8-bit integers in vectors")
     } else {
         (Flavour::Fp32, "it does not multiply 8-bit integers in vectors")
     }
 }
 
-/// Whether processor and kernel have Intel's matrix tiles of bfloat16 (AMX), and OpenVINO is built for the machine.
-fn multiplies_bf16() -> bool {
-    cfg!(all(target_os = "linux", target_arch = "x86_64"))
-        && std::fs::read_to_string("/proc/cpuinfo")
-            .is_ok_and(|text| text.split_whitespace().any(|word| word == "amx_bf16"))
-}
-
-#[cfg(target_arch = "x86_64")]
-fn multiplies_bytes() -> bool {
-    std::is_x86_feature_detected!("avx2")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn multiplies_bytes() -> bool {
-    std::arch::is_aarch64_feature_detected!("dotprod")
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn multiplies_bytes() -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    const AMX: Processor = Processor { tiles: true, bytes: true };
+    const AVX2: Processor = Processor { tiles: false, bytes: true };
+    const OLD: Processor = Processor { tiles: false, bytes: false };
+
+    /// What is taken where OpenVINO can be had or not, and what is said of it.
+    fn taken(processor: Processor, named: Option<Flavour>, openvino: bool) -> (Result<(Flavour, Build)>, String) {
+        let said = RefCell::new(String::new());
+        let load = |build: Build| {
+            let missing = || Error::Device {
+                device: "cpu".into(),
+                reason: "its library has no such provider".into(),
+                hint: String::new(),
+            };
+            if build == Build::OpenVino && !openvino { Err(missing()) } else { Ok(build) }
+        };
+        let note = |text: &str| said.borrow_mut().push_str(text);
+        let found = flavour_on(processor, named, load, &note);
+        let found = found.map(|(flavour, build, loaded)| {
+            assert_eq!(build, loaded, "another library is loaded than is computed with");
+            (flavour, build)
+        });
+        (found, said.take())
+    }
+
+    #[test]
+    fn a_processor_with_tiles_computes_in_them_where_openvino_is() {
+        let (found, said) = taken(AMX, None, true);
+        assert_eq!((found.unwrap(), said.as_str()), ((Flavour::Bf16, Build::OpenVino), ""));
+        let (found, said) = taken(AMX, None, false);
+        assert_eq!(found.unwrap(), (Flavour::Int8, Build::Cpu));
+        assert!(said.starts_with("without OpenVINO, ") && said.contains("has no such provider"), "{said}");
+    }
+
+    #[test]
+    fn a_processor_without_tiles_asks_for_no_openvino() {
+        for openvino in [true, false] {
+            for (processor, flavour) in [(AVX2, Flavour::Int8), (OLD, Flavour::Fp32)] {
+                let (found, said) = taken(processor, None, openvino);
+                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flavour_that_is_named_is_never_replaced() {
+        for processor in [AMX, AVX2, OLD] {
+            for flavour in [Flavour::Fp32, Flavour::Int8] {
+                let (found, said) = taken(processor, Some(flavour), false);
+                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+            }
+            let (found, said) = taken(processor, Some(Flavour::Bf16), true);
+            assert_eq!(found.unwrap(), (Flavour::Bf16, Build::OpenVino));
+            assert_eq!(said.contains("no bfloat16 tiles"), !processor.tiles, "{said}");
+            let (found, said) = taken(processor, Some(Flavour::Bf16), false);
+            assert!(found.unwrap_err().to_string().contains("has no such provider") && said.is_empty(), "{said}");
+        }
+    }
 
     #[test]
     fn bytes_are_for_the_cpu_unless_a_card_is_named() {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{read_tensors, refused};
 use crate::model::config::BertConfig;
+use crate::model::find;
 use crate::model::flavour::{Flavour, Form};
 use crate::model::hash::{hexadecimal, sha256_of};
 use crate::model::stored::{WeightForm, write_tensors};
@@ -49,6 +50,9 @@ pub struct Manifest {
     /// Context wordpieces in one window that it was trained on, and reads best; none where nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_tokens: Option<usize>,
+    /// What counted as a word in training, and does where a job does not say; none where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// The types it was trained on, in their order; empty where nobody knows.
     #[serde(default)]
     pub types: Vec<EntityType>,
@@ -79,6 +83,7 @@ impl Default for Manifest {
             encoder: String::new(),
             max_length: USUAL_LENGTH,
             window_tokens: None,
+            words: None,
             types: Vec::new(),
             nested: false,
             recipe: serde_json::Value::Null,
@@ -106,10 +111,11 @@ impl ModelDirectory {
     pub fn open(root: &Path) -> Result<Self> {
         let refuse = |reason: String, hint: &str| Error::Model { path: root.to_owned(), reason, hint: hint.to_owned() };
         if !root.is_dir() {
-            return Err(refuse(
-                "there is no such folder".to_owned(),
-                "name a model directory, as `quarry export` writes it",
-            ));
+            let mut hint = "name a model directory, as `quarry export` writes it".to_owned();
+            if let Some(other) = find::on_the_hub(root) {
+                hint = format!("{hint}; {other}");
+            }
+            return Err(refuse("there is no such folder".to_owned(), &hint));
         }
         let path = root.join(MANIFEST);
         let written: Option<Manifest> = if path.exists() { Some(manifest_of(&path)?) } else { None };
@@ -185,11 +191,16 @@ impl ModelDirectory {
         self.root.join(TOKENIZER)
     }
 
-    /// The tokenizer, for a run: it gives no id that the weights have no vector for.
-    pub fn tokenizer(&self, words: Words) -> Result<Tokenizer> {
+    /// What counts as a word: what is asked for, else what did in training, else the tokenizer's own pre-tokens.
+    pub fn words(&self, asked: Option<Words>) -> Words {
+        asked.or(self.manifest.words).unwrap_or_default()
+    }
+
+    /// The tokenizer, for a run, with [`ModelDirectory::words`] of `asked`: it gives no id that the weights have no vector for.
+    pub fn tokenizer(&self, asked: Option<Words>) -> Result<Tokenizer> {
         let path = self.tokenizer_path();
         let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-        let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
+        let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(asked))?;
         let known = self.config.as_ref().filter(|_| !self.foreign).map_or(usize::MAX, |config| config.vocab_size);
         let largest = tokenizer.largest_id();
         if largest as usize >= known {
@@ -352,6 +363,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn words_are_as_asked_or_as_in_training() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut model = write_tiny(folder.path(), WeightForm::Fp32);
+        assert_eq!(model.words(None), Words::Tokenizer);
+        model.manifest.words = Some(Words::Whitespace);
+        assert_eq!(model.words(None), Words::Whitespace);
+        assert_eq!(model.words(Some(Words::Tokenizer)), Words::Tokenizer);
+    }
+
+    #[test]
     fn a_tokenizer_with_more_words_than_the_weights_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
@@ -371,7 +392,7 @@ pub(crate) mod tests {
                 manifest: &manifest,
                 extra: &[],
             };
-            ModelDirectory::write(&folder.path().join("model"), &parts).expect("written").tokenizer(Words::Tokenizer)
+            ModelDirectory::write(&folder.path().join("model"), &parts).expect("written").tokenizer(None)
         };
         assert_eq!(opened(32).expect("as many").vocabulary_size(), 32);
         let error = opened(33).expect_err("one more");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::hub::{self, Part};
 use super::{embedded, variable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A model's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,33 @@ pub fn model(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
 
 /// The folder of a pretrained encoder, which is where the path says or on the hub.
 pub fn encoder(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
-    hub::Name::parse(named)?.map_or_else(|| Ok(named.to_path_buf()), |name| name.fetch(Part::Encoder, note))
+    if let Some(name) = hub::Name::parse(named)? {
+        return name.fetch(Part::Encoder, note);
+    }
+    let Some(other) = on_the_hub(named) else { return Ok(named.to_path_buf()) };
+    Err(Error::Checkpoint {
+        path: named.into(),
+        reason: "there is no such file or folder".into(),
+        hint: format!("check that the path is right; {other}"),
+    })
+}
+
+/// What a hint says of a path that leads nowhere and may have been meant as the name of a model on the hub. One in a folder that is there
+/// is only a path.
+pub(super) fn on_the_hub(named: &Path) -> Option<String> {
+    if named.exists() || named.parent().is_some_and(Path::is_dir) {
+        return None;
+    }
+    let text = named.to_str()?;
+    let owner = if text.contains('/') {
+        ""
+    } else if text.starts_with("bert-base-") || text.starts_with("bert-large-") {
+        "google-bert/"
+    } else {
+        "OWNER/"
+    };
+    let name = hub::Name::parse(Path::new(&format!("{}{owner}{text}", hub::SCHEME))).ok()??;
+    Some(format!("one on the Hugging Face hub is written {name}"))
 }
 
 /// The folder of a model, without fetching: none for a model of the hub that is not in its cache.
@@ -76,6 +102,24 @@ fn local(named: &Path, folders: &[(PathBuf, &'static str)]) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_the_hub_is_told_how_it_is_written() {
+        for (named, written) in [
+            ("bert-base-uncased", "hf://google-bert/bert-base-uncased"),
+            ("google-bert/bert-base-uncased", "hf://google-bert/bert-base-uncased"),
+            ("some_model.v2", "hf://OWNER/some_model.v2"),
+        ] {
+            let error = encoder(Path::new(named), &|_| ()).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot use checkpoint `{named}`: there is no such file or folder"));
+            let hint = format!("check that the path is right; one on the Hugging Face hub is written {written}");
+            assert_eq!(error.hint(), Some(hint.as_str()));
+        }
+        for path in ["./bert", "../bert", "/no/bert", "a/b/bert", "bert/", "b ert", "", "src", "src/bert"] {
+            assert_eq!(on_the_hub(Path::new(path)), None, "{path}");
+            assert_eq!(encoder(Path::new(path), &|_| ()).unwrap(), Path::new(path));
+        }
+    }
 
     #[test]
     fn a_relative_path_is_looked_for_in_order() {

@@ -18,7 +18,7 @@ use super::{sweep, variable};
 use crate::error::{Cause, Error, Result};
 
 /// What begins the name of a model on the hub.
-const SCHEME: &str = "hf://";
+pub(super) const SCHEME: &str = "hf://";
 /// The branch that a name without a revision means.
 const USUAL: &str = "main";
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.

@@ -17,8 +17,10 @@
 //! | [`library`] | ONNX Runtime's shared library: found, fetched, checked, loaded |
 //! | `wheel` | its PyPI wheels: pinned, fetched, unpacked |
 //! | [`device`] | CPU or CUDA, and how a session gets there |
+//! | [`hardware`] | what the machine is and how busy |
 //! | [`choice`] | device, number format and library: what `auto` takes, and why |
 //! | [`session`] | one loaded graph: `QueryBatch` → `Logits` |
+//! | [`stage`] | time spent in a stage of the work |
 //! | [`pool`] | sessions on their threads, behind one bounded channel |
 //! | [`budget`] | how many tokens a batch should have: found once, remembered |
 
@@ -31,6 +33,7 @@ pub mod directory;
 pub mod embedded;
 pub mod find;
 pub mod flavour;
+pub mod hardware;
 pub mod hash;
 pub mod hub;
 pub mod library;
@@ -38,6 +41,7 @@ pub mod pickle;
 pub mod pool;
 pub mod pytorch;
 pub mod session;
+pub mod stage;
 pub mod stored;
 mod unpickle;
 pub mod weights;

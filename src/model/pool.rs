@@ -2,7 +2,8 @@
 //! logits, back to the asker that sent it, in parts where the device's memory is too small for it whole. It may not drop or join
 //! batches, and holds one batch per session in wait.
 //!
-//! A batch's tensors are made on the asker's thread, while the session computes the batch before it.
+//! A batch's tensors are made on the asker's thread, while the session computes the batch before it. Making them, waiting for a session
+//! and computing are stages of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -15,6 +16,7 @@ use tracing::trace_span;
 
 use super::library::Library;
 use super::session::{Session, SessionOptions};
+use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::mrc::batch::{BatchInputs, QueryBatch};
 use crate::mrc::decode::Logits;
@@ -49,17 +51,28 @@ pub struct PoolCounters {
     pub halved: AtomicU64,
     /// How often a batch was halved untried, because a smaller one had been too large.
     pub cut: AtomicU64,
-    /// Time inside the session, in nanoseconds, all sessions together.
-    pub nanoseconds: AtomicU64,
+    /// Making tensors.
+    pub tensors: Stage,
+    /// Waiting until a session is free to take a batch.
+    pub wait: Stage,
+    /// Computing, all sessions together.
+    pub inference: Stage,
 }
 
 impl PoolCounters {
     /// Forgets what was done so far.
     pub fn clear(&self) {
-        let Self { batches, real_tokens, padded_tokens, halved, cut, nanoseconds } = self;
-        for counter in [batches, real_tokens, padded_tokens, halved, cut, nanoseconds] {
+        let Self { batches, real_tokens, padded_tokens, halved, cut, tensors, wait, inference } = self;
+        for counter in [batches, real_tokens, padded_tokens, halved, cut] {
             counter.store(0, Ordering::Relaxed);
         }
+        for stage in [tensors, wait, inference] {
+            stage.clear();
+        }
+    }
+
+    fn tensors_of(&self, batch: &QueryBatch) -> BatchInputs {
+        self.tensors.work(&trace_span!("make tensors"), || batch.inputs())
     }
 }
 
@@ -112,8 +125,10 @@ impl SessionPool {
     /// Hands a batch to the next free session; blocks while all are busy and one batch each is waiting. The answer goes
     /// to `reply`.
     pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
-        let inputs = batch.inputs();
-        self.requests.send(Request { batch, inputs, reply: reply.clone() }).map_err(|_| gone())
+        let inputs = self.counters.tensors_of(&batch);
+        let request = Request { batch, inputs, reply: reply.clone() };
+        let sent = || self.requests.send(request).map_err(|_| gone());
+        self.counters.wait.work(&trace_span!("wait for a session"), sent)
     }
 
     /// Has a batch answered and waits for it: how long that took.
@@ -163,13 +178,10 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                 parts.extend(batch.halves().map(|half| (half, None)));
                 continue;
             }
-            let started = Instant::now();
+            let inputs = inputs.unwrap_or_else(|| counters.tensors_of(&batch));
             let span = trace_span!("infer", queries = batch.queries.len(), tokens = padded);
-            let inputs = inputs.unwrap_or_else(|| batch.inputs());
-            let result = span.in_scope(|| guarded(|| session.answer(&inputs, boundary)));
+            let result = counters.inference.work(&span, || guarded(|| session.answer(&inputs, boundary)));
             drop(inputs);
-            let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
             match result {
                 Err(error) if divisible && out_of_memory(&error) => {
                     fits = padded.div_ceil(2);
@@ -248,6 +260,27 @@ mod tests {
         // 30 → 15 → 8: two failures, and none in the second batch.
         assert_eq!(counters.halved.load(Ordering::Relaxed), 2);
         assert!(counters.cut.load(Ordering::Relaxed) > 1);
+    }
+
+    #[test]
+    fn making_tensors_and_waiting_for_a_session_are_two_stages() {
+        let (requests, incoming) = bounded(0);
+        let pool = SessionPool { requests, counters: Arc::default() };
+        let (reply, _answers) = bounded(1);
+        let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
+        let busy = Duration::from_millis(100);
+        let session = std::thread::spawn(move || {
+            std::thread::sleep(busy);
+            incoming.recv().is_ok()
+        });
+        pool.ask(batch, &reply).unwrap();
+        assert!(session.join().unwrap());
+        let PoolCounters { tensors, wait, inference, .. } = pool.counters();
+        let half = busy.as_secs_f64() / 2.0;
+        assert!(tensors.seconds() > 0.0 && tensors.seconds() < half, "{} s", tensors.seconds());
+        assert!(wait.seconds() > half && inference.seconds() == 0.0, "{} s", wait.seconds());
+        pool.counters().clear();
+        assert!(pool.counters().wait.seconds() == 0.0 && pool.counters().tensors.seconds() == 0.0);
     }
 
     /// A session whose graph breaks its contract in a way that nobody thought of.

@@ -9,6 +9,7 @@ use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View, serialize};
 use serde::{Deserialize, Serialize};
 
+use crate::model::config::BertConfig;
 use crate::model::weights::{Floats, Tensor, Weights};
 
 /// How the tensors of a model are stored.
@@ -123,6 +124,12 @@ pub fn write_tensors(weights: &Weights, form: WeightForm) -> Result<Vec<u8>, Str
     serialize(stored, Some(metadata)).map_err(|error| error.to_string())
 }
 
+/// The weights as a file of this form gives them back. The error names a value that the form cannot hold.
+pub fn as_stored(weights: &Weights, form: WeightForm, config: &BertConfig) -> Result<Weights, String> {
+    let tensors = read_tensors(&write_tensors(weights, form)?)?;
+    Weights::check(tensors, &mut config.clone()).map_err(|misfit| misfit.reason)
+}
+
 /// Values as half floats, or the first that is too large for one.
 fn half_bytes(values: &[f32]) -> Result<Vec<u8>, f32> {
     let too_large = values.iter().find(|value| !f16::from_f32(**value).is_finite());
@@ -200,8 +207,7 @@ mod tests {
     }
 
     fn again(weights: &Weights, form: WeightForm) -> Weights {
-        let bytes = write_tensors(weights, form).expect("it serializes");
-        Weights::check(read_tensors(&bytes).expect("it is sound"), &mut tiny()).expect("they fit")
+        as_stored(weights, form, &tiny()).expect("it can be stored")
     }
 
     #[test]
@@ -244,7 +250,7 @@ mod tests {
         let mut large = made_up(&tiny(), false);
         large.get_mut("start_outputs.bias").expect("there").values[0] = 1e6;
         let large = Weights::check(large, &mut tiny()).expect("they fit");
-        let error = write_tensors(&large, WeightForm::Int8).expect_err("too large");
+        let error = as_stored(&large, WeightForm::Int8, &tiny()).expect_err("too large");
         assert_eq!(error, "`start_outputs.bias` holds 1000000, too large for fp16");
     }
 

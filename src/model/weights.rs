@@ -191,16 +191,20 @@ pub fn expected_shapes(config: &BertConfig, linear_match: bool) -> BTreeMap<Stri
 fn canonical_name(name: &str) -> Option<String> {
     let name = name.strip_prefix("module.").unwrap_or(name);
     let name = name.strip_prefix("model.").unwrap_or(name);
-    let unused = name.starts_with("bert.pooler.") || name.ends_with(".position_ids");
+    let pooler = name.starts_with("bert.pooler.") || name.starts_with("pooler.");
+    let unused = pooler || name.ends_with(".position_ids");
+    // An encoder alone has its names without a prefix.
+    let prefix = if name.starts_with("embeddings.") || name.starts_with("encoder.") { "bert." } else { "" };
     let name = match name.rsplit_once('.') {
-        Some((norm, "gamma")) => format!("{norm}.weight"),
-        Some((norm, "beta")) => format!("{norm}.bias"),
-        _ => name.to_owned(),
+        Some((norm, "gamma")) => format!("{prefix}{norm}.weight"),
+        Some((norm, "beta")) => format!("{prefix}{norm}.bias"),
+        _ => format!("{prefix}{name}"),
     };
     (!unused).then_some(name)
 }
 
-fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, Misfit> {
+/// Tensors under the reference's names, without those that the graph does not use.
+pub(crate) fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, Misfit> {
     let mut renamed = BTreeMap::new();
     for (original, tensor) in tensors {
         let Some(name) = canonical_name(&original) else { continue };
@@ -274,6 +278,20 @@ pub(crate) mod tests {
         named.insert("model.bert.pooler.dense.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
         named.insert("model.bert.embeddings.position_ids".into(), Tensor { shape: vec![1], values: vec![0.0] });
         assert_eq!(Weights::check(named, &mut config).expect("they fit").tensors, wanted);
+    }
+
+    #[test]
+    fn an_encoder_s_names_are_those_of_its_place_in_a_model() {
+        for (name, canonical) in [
+            ("embeddings.LayerNorm.gamma", Some("bert.embeddings.LayerNorm.weight")),
+            ("module.model.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
+            ("bert.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
+            ("cls.predictions.bias", Some("cls.predictions.bias")),
+            ("pooler.dense.weight", None),
+            ("embeddings.position_ids", None),
+        ] {
+            assert_eq!(canonical_name(name).as_deref(), canonical, "{name}");
+        }
     }
 
     #[test]

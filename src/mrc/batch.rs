@@ -3,6 +3,9 @@
 
 use super::query::{Encoded, EncodedRow};
 
+/// Of a hundred tokens that are computed, at most so many are padding.
+const PADDING: usize = 3;
+
 /// Queries that are answered in one pass; it owns them, so no answer can be given to the wrong one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryBatch {
@@ -80,30 +83,39 @@ impl QueryBatch {
 }
 
 /// Sorts queries by length, longest first, and cuts them into batches of at most `budget` padded tokens; a query longer than
-/// the budget is a batch of its own. Equal lengths keep their order, so the same queries make the same batches.
+/// the budget is a batch of its own. A batch ends early where another query would make more than [`PADDING`] per cent of all tokens
+/// so far padding: small budgets never come to that, and large ones not to tiny batches, for what many queries of one length leave of it
+/// the rest may use. Equal lengths keep their order, so the same queries make the same batches.
 pub fn batches(mut queries: Vec<Encoded>, budget: usize) -> Vec<QueryBatch> {
     queries.sort_by_key(|query| std::cmp::Reverse(query.len()));
     let mut found: Vec<QueryBatch> = Vec::new();
-    let mut width = 0;
+    // The last batch's length; and of all batches the tokens that are not padding, and all.
+    let (mut width, mut real, mut padded) = (0, 0, 0);
     for query in queries {
+        real += query.len();
+        let little = 100 * real >= (100 - PADDING) * (padded + width);
         match found.last_mut() {
-            Some(batch) if (batch.queries.len() + 1) * width <= budget => batch.queries.push(query),
+            Some(batch) if little && (batch.queries.len() + 1) * width <= budget => batch.queries.push(query),
             _ => {
                 width = query.len();
                 found.push(QueryBatch { queries: vec![query] });
             }
         }
+        padded += width;
     }
     found
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::super::documents::Document;
-    use super::super::query::{EntitySchema, EntityType, Questions};
+    use super::super::query::{EntitySchema, EntityType, Question, Questions};
+    use super::super::random::Random;
     use super::super::tokens::Words;
     use super::super::tokens::tests::tiny;
-    use super::super::window::{WindowRule, Windows};
+    use super::super::window::{Window, WindowRule, Windows};
     use super::*;
     use proptest::prelude::*;
 
@@ -121,6 +133,59 @@ pub(crate) mod tests {
             }
         }
         found
+    }
+
+    /// The queries of made-up documents with the lengths of news wire (those of benches/stages.rs), in windows of 256 wordpieces, under
+    /// so many questions of eight; numbered as documents are elsewhere.
+    fn news(documents: usize, questions: usize) -> Vec<Encoded> {
+        let mut query = queries(&["a".to_owned()]).swap_remove(0);
+        query.question = Arc::new(Question { entity_type: 0, ids: vec![5; 8] });
+        let window = |tokens: usize| {
+            let mut window = Window::clone(&query.window);
+            window.tokens = vec![window.tokens[0]; tokens];
+            Arc::new(window)
+        };
+        let windows: Vec<Arc<Window>> = (0..=256).map(window).collect();
+        let mut random = Random::new(7, 0);
+        let mut found: Vec<Encoded> = Vec::new();
+        for _ in 0..documents {
+            // About 1.3 wordpieces a word.
+            let mut left = (1.3 * (4.34 + 0.98 * random.normal()).exp()).clamp(3.0, 6000.0) as usize;
+            while left > 0 {
+                let last = left <= 256;
+                // Where the text goes on a window ends with a sentence, and the next one sees a quarter of it again.
+                let tokens = if last { left } else { 256 - random.below(32) };
+                left -= if last { left } else { tokens - 64 };
+                for _ in 0..questions {
+                    query.document = found.len();
+                    query.window = Arc::clone(&windows[tokens]);
+                    found.push(query.clone());
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn news_make_large_batches_with_little_padding_at_every_budget() {
+        // About as many documents as a card works on together.
+        for (documents, questions) in [(4096, 1), (1024, 4), (256, 18)] {
+            let queries = news(documents, questions);
+            for budget in (10..20).map(|power| 1_usize << power) {
+                let found = batches(queries.clone(), budget);
+                let numbers = found.iter().flat_map(|batch| batch.queries.iter().map(|query| query.document));
+                let mut numbers: Vec<usize> = numbers.collect();
+                numbers.sort_unstable();
+                assert!(numbers.into_iter().eq(0..queries.len()), "a query is lost or there twice");
+                let padded: usize = found.iter().map(QueryBatch::padded_tokens).sum();
+                let real: usize = found.iter().map(QueryBatch::real_tokens).sum();
+                let (padding, mean) = (1.0 - real as f64 / padded as f64, padded / found.len());
+                let what =
+                    format!("{questions} question(s), budget {budget}: padding {padding:.4}, {mean} tokens a batch");
+                assert!(padding <= 0.03, "{what}");
+                assert!(5 * mean > 4 * budget.min(1 << 14), "{what}");
+            }
+        }
     }
 
     #[test]
@@ -146,6 +211,9 @@ pub(crate) mod tests {
             for batch in &found {
                 prop_assert!(batch.padded_tokens() <= budget || batch.queries.len() == 1);
             }
+            let padded: usize = found.iter().map(QueryBatch::padded_tokens).sum();
+            let real: usize = found.iter().map(QueryBatch::real_tokens).sum();
+            prop_assert!(100 * real >= (100 - PADDING) * padded);
             let key = |query: &Encoded| (query.document, query.window.index, query.question.entity_type);
             let mut keys: Vec<_> = found.iter().flat_map(|batch| batch.queries.iter().map(key)).collect();
             keys.sort_unstable();

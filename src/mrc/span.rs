@@ -64,9 +64,21 @@ impl ByteSpan {
     }
 }
 
+/// Whether two texts are the same but for the white space between their words.
+pub fn same_words(one: &str, other: &str) -> bool {
+    one == other || one.split_whitespace().eq(other.split_whitespace())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn white_space_makes_no_other_words() {
+        assert!(same_words("Ada\n Byron", "Ada Byron"));
+        assert!(!same_words("Ada Byron", "AdaByron"));
+        assert!(!same_words("Ada", "da "));
+    }
 
     #[test]
     fn touching_spans_do_not_overlap() {

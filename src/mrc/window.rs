@@ -13,6 +13,9 @@ use super::documents::{Document, Reject};
 use super::span::{ByteSpan, TokenSpan};
 use super::tokens::{Token, Tokenizer, segments};
 
+/// The fewest wordpieces of context in a window.
+pub const SHORTEST_WINDOW: usize = 8;
+
 /// How long windows are and how far they overlap, in wordpieces of context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowRule {
@@ -20,6 +23,18 @@ pub struct WindowRule {
     pub tokens: usize,
     /// About how many of them the next window sees again; at most half of `tokens`.
     pub overlap: usize,
+}
+
+impl WindowRule {
+    /// Windows of so many tokens, which overlap by an eighth of them where nothing else is said: enough for nearly every mention to
+    /// lie whole in one of two neighbours, and every token seen again is work.
+    ///
+    /// # Errors
+    /// The overlap, where it is more than half of the tokens.
+    pub fn new(tokens: usize, overlap: Option<usize>) -> Result<Self, usize> {
+        let overlap = overlap.unwrap_or(tokens / 8);
+        if overlap > tokens / 2 { Err(overlap) } else { Ok(Self { tokens, overlap }) }
+    }
 }
 
 /// A range of a document's tokens that fits the encoder.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::chars::CharIndex;
 use super::corpus::{Mention, short};
-use crate::mrc::span::CharSpan;
+use crate::mrc::span::{CharSpan, same_words};
 
 /// Says what is wrong with a mention; where `types` are given, its type must be one of them.
 pub(super) fn check(
@@ -35,15 +35,12 @@ pub(super) fn check(
     if covered.trim().is_empty() {
         return Err(format!("a mention of type {name} covers only white space ({start}..{end})"));
     }
-    if let Some(surface) = &mention.surface {
-        let same = covered == surface || covered.split_whitespace().eq(surface.split_whitespace());
-        if !same {
-            return Err(format!(
-                "a mention of type {name} covers {start}..{end}, which is `{}` in the text, expected `{}`",
-                short(covered),
-                short(surface)
-            ));
-        }
+    if let Some(surface) = mention.surface.as_ref().filter(|surface| !same_words(covered, surface)) {
+        return Err(format!(
+            "a mention of type {name} covers {start}..{end}, which is `{}` in the text, expected `{}`",
+            short(covered),
+            short(surface)
+        ));
     }
     match mention.head {
         Some(head) if head.is_empty() || index.slice(text, head).is_none() => {

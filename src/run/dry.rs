@@ -47,7 +47,7 @@ pub(super) async fn run(
     let mut display = ProgressDisplay::new(style, None);
     let commit_documents = job.file.store.commit_documents;
     let from = |outlook: &Outlook, reached: Position| {
-        chunks(&outlook.documents, outlook.begun(), commit_documents, outlook.limit, reached)
+        chunks(&outlook.documents, &outlook.ready, outlook.begun(), commit_documents, outlook.limit, reached)
     };
     let mut left = from(&outlook, Position::default());
     while let Some(chunk) = left.next() {

@@ -262,8 +262,8 @@ async fn first_plan(outlook: &Outlook, job: &Job) -> Result<Option<String>> {
     let commit = outlook.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
     let stamp =
         Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
-    let first =
-        chunks(documents, outlook.begun(), job.file.store.commit_documents, outlook.limit, Position::default()).next();
+    let rows = job.file.store.commit_documents;
+    let first = chunks(documents, ready, outlook.begun(), rows, outlook.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
     let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
     Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))

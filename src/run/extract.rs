@@ -74,12 +74,14 @@ pub(super) async fn plan(
 /// The chunks of a run, which end before the place that `--limit` gives.
 pub(super) fn chunks(
     documents: &Documents,
+    ready: &Ready,
     begun: &BTreeMap<String, i64>,
     commit_documents: u64,
     limit: Option<(usize, i64)>,
     from: Position,
 ) -> impl Iterator<Item = Chunk> + use<> {
-    let chunks = Chunks::new(&documents.files, begun, commit_documents).from(from.file, from.row);
+    let border = ready.extractor.slices.border;
+    let chunks = Chunks::new(&documents.files, begun, commit_documents, border).from(from.file, from.row);
     chunks.map_while(move |chunk| match limit {
         Some((file, row)) => chunk.before(file, row),
         None => Some(chunk),
@@ -106,7 +108,9 @@ impl Run {
         let mut display = ProgressDisplay::new(style, total);
         let mut reached = Position::default();
         let commit_documents = job.file.store.commit_documents;
-        let from = |run: &Self, reached: &Position| chunks(&run.documents, &begun, commit_documents, limit, *reached);
+        let from = |run: &Self, reached: &Position| {
+            chunks(&run.documents, &run.ready, &begun, commit_documents, limit, *reached)
+        };
         let mut left = from(self, &reached);
         while let Some(chunk) = left.next() {
             match self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::mrc::documents::Reject;
 use crate::mrc::query::{EntitySchema, Questions};
 use crate::mrc::tokens::Tokenizer;
-use crate::mrc::window::WindowRule;
+use crate::mrc::window::{SHORTEST_WINDOW, WindowRule};
 
 /// Misaligned mentions that are named in a warning.
 const NAMED: usize = 3;
@@ -37,6 +37,9 @@ pub(super) struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     /// A cutter for the longest questions of `schema`; `tokenizer_path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the recipe's lengths do not fit the questions or one another.
     pub(super) fn new(
         file: &'a TrainFile,
         schema: &EntitySchema,
@@ -45,23 +48,40 @@ impl<'a> Cutter<'a> {
     ) -> Result<Self> {
         let questions = Questions::new(schema, tokenizer).map_err(failed(tokenizer_path))?;
         let (longest, most) = (questions.longest_query(0), file.recipe.max_length);
-        if longest + 8 > most {
-            return Err(Error::Setting {
-                origin: "the training job".into(),
-                key: "recipe.max_length".into(),
-                reason: format!("{most} tokens leave no room for a context: the longest question takes {longest}"),
-                hint: "say more tokens, or shorten the question".into(),
-            });
+        let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
+            origin: "the training job".into(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        };
+        if longest + SHORTEST_WINDOW > most {
+            let reason = format!("{most} tokens leave no room for a context: the longest question takes {longest}");
+            return Err(refuse("recipe.max_length", reason, "say more tokens, or shorten the question"));
         }
         let tokens = most - longest;
-        let overlap = file.recipe.overlap_tokens.unwrap_or(tokens / 4).min(tokens / 2);
-        Ok(Self { file, tokenizer, tokenizer_path, questions, rule: WindowRule { tokens, overlap } })
+        let rule = WindowRule::new(tokens, file.recipe.overlap_tokens).map_err(|overlap| {
+            let reason =
+                format!("{overlap} is more than half of the window ({tokens}: max_length without the question)");
+            refuse("recipe.overlap_tokens", reason, "left out, it is an eighth of the window")
+        })?;
+        Ok(Self { file, tokenizer, tokenizer_path, questions, rule })
     }
 
-    /// Cuts the split that was read from `location`. Mentions that are left out are told, or end the training, as the job says.
+    /// Cuts the split that was read from `location`. Mentions that are left out are told, or end the training, as the job says; so does a
+    /// split without a query.
     pub(super) fn cut(&self, location: &str, split: Split) -> Result<Data> {
         let examples = examples::examples(&split.documents, self.tokenizer, &self.questions, self.rule)
             .map_err(failed(self.tokenizer_path))?;
+        let refuse = |what: &str, reason: String, hint: &str| Error::Table {
+            what: what.into(),
+            location: location.into(),
+            reason,
+            hint: hint.into(),
+        };
+        if examples.examples.is_empty() {
+            let reason = "the split is empty: no text there has a word that could be asked about".to_owned();
+            return Err(refuse("documents", reason, "name a split whose texts have words"));
+        }
         let (misaligned, lost) = (&examples.misaligned, examples.misaligned.len() + examples.split);
         if lost > 0 {
             let some: Vec<String> = misaligned
@@ -78,12 +98,8 @@ impl<'a> Cutter<'a> {
                 examples.split
             );
             if self.file.data.misaligned == OnProblem::Stop {
-                return Err(Error::Table {
-                    what: "gold mentions".into(),
-                    location: location.into(),
-                    reason,
-                    hint: "mend them, or leave them out with data.misaligned = \"skip\"".into(),
-                });
+                let hint = "mend them, or leave them out with data.misaligned = \"skip\"";
+                return Err(refuse("gold mentions", reason, hint));
             }
             console::warn(&format!("{location}: {reason}; they are left out"));
         }

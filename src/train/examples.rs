@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::labelled::{Gold, Labelled};
+use super::labelled::{Labelled, byte_spans};
 use crate::mrc::batch::QueryBatch;
 use crate::mrc::documents::{Document, Reject};
 use crate::mrc::query::{Encoded, Questions};
@@ -141,20 +141,6 @@ fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
     }
 }
 
-/// The bytes of mentions, which are in the order of their starts.
-fn byte_spans(text: &str, mentions: &[Gold]) -> Vec<ByteSpan> {
-    let (mut chars, mut byte) = (0, 0);
-    let after =
-        |byte: usize, count: usize| text[byte..].char_indices().nth(count).map_or(text.len(), |(at, _)| byte + at);
-    let mut spans = Vec::with_capacity(mentions.len());
-    for Gold { chars: span, .. } in mentions {
-        byte = after(byte, span.start - chars);
-        chars = span.start;
-        spans.push(ByteSpan::new(byte, after(byte, span.len())));
-    }
-    spans
-}
-
 /// What a batch should have been answered, for tensors of `[rows, tokens]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
@@ -195,6 +181,7 @@ pub(super) mod tests {
     use crate::mrc::span::CharSpan;
     use crate::mrc::tokens::Words;
     use crate::mrc::tokens::tests::tiny;
+    use crate::train::labelled::Gold;
     use proptest::prelude::*;
 
     fn questions(tokenizer: &Tokenizer) -> Questions {

@@ -12,6 +12,7 @@ use super::recipe::{OnProblem, RecipeSection};
 use crate::error::{Error, Result};
 use crate::job::file::{EntitiesSection, parse_toml};
 use crate::model::stored::WeightForm;
+use crate::mrc::window::SHORTEST_WINDOW;
 
 /// A training job: labelled documents in, a model directory out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,11 +66,11 @@ pub struct DataSection {
 pub struct ExtraSection {
     /// The folder.
     pub path: String,
-    /// The schema's types that are labelled there, all when left out. Others are not asked of its documents, and what else is labelled is
-    /// left out.
+    /// The schema's types that are labelled there, each at least once; all when left out. Others are not asked of its documents, and what
+    /// else is labelled is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<String>>,
-    /// What a type is called there, and what the schema calls it: rename = { person = "PER" }.
+    /// What a type is called there, and what the schema calls it: rename = { person = "PER" }. What no mention there has is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
 }
@@ -81,7 +82,7 @@ pub struct EncoderSection {
     /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer, a Hugging Face BERT or a model directory; or one on
     /// the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
     pub path: PathBuf,
-    /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory.
+    /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory, or of a checkpoint of the BERT-MRC code.
     #[serde(default)]
     pub heads: Heads,
 }
@@ -106,6 +107,9 @@ pub struct OutputSection {
     /// fp32, fp16 or int8 per row.
     #[serde(default = "fp32")]
     pub weights: String,
+    /// The context wordpieces in one window that suit the model, for quarry.json, where they were measured; left out, so many as 99 of
+    /// 100 contexts it learned from do not exceed.
+    pub window_tokens: Option<usize>,
     /// Where the weights come from, for quarry.json.
     #[serde(default)]
     pub origin: String,
@@ -212,6 +216,13 @@ impl TrainFile {
                 return Err((key, format!("{value} is no share below 1"), "0.1 is usual"));
             }
         }
+        if let Some(tokens) = self.output.window_tokens.filter(|&tokens| tokens < SHORTEST_WINDOW) {
+            return Err((
+                "output.window_tokens",
+                format!("{tokens} is too short a context"),
+                "leave it out, or say more",
+            ));
+        }
         if self.output.weights.parse::<WeightForm>().is_err() {
             let reason = format!("`{}` is no form of weights", self.output.weights);
             return Err(("output.weights", reason, "say fp32, fp16 or int8"));
@@ -241,8 +252,36 @@ mod tests {
     #[test]
     fn what_is_left_out_has_the_reference_s_default() {
         let file = TrainFile::parse(Path::new("train.toml"), JOB, &[]).unwrap();
-        assert_eq!(file.recipe, RecipeSection::default());
-        assert_eq!((file.recipe.lr, file.recipe.batch_size, file.recipe.max_length), (2e-5, 32, 128));
+        // What is not here has no value of its own: overlap_tokens, batch_tokens, lr_mini, patience, threads.
+        let expected = serde_json::json!({
+            "max_length": 128,
+            "words": "tokenizer",
+            "batch_size": 32,
+            "accumulate_grad_batches": 1,
+            "lr": 2e-5,
+            "optimizer": "adamw",
+            "weight_decay": 0.01,
+            "adam_epsilon": 1e-8,
+            "lr_scheduler": "onecycle",
+            "warmup_steps": 0,
+            "final_div_factor": 1e4,
+            "bert_dropout": 0.1,
+            "mrc_dropout": 0.1,
+            "classifier_act_func": "gelu",
+            "classifier_intermediate_hidden_size": 1024,
+            "weight_start": 1.0,
+            "weight_end": 1.0,
+            "weight_span": 1.0,
+            "span_loss_candidates": "pred_and_gold",
+            "gradient_clip_val": 0.0,
+            "precision": "fp32",
+            "max_epochs": 20,
+            "val_check_interval": 1.0,
+            "seed": 0,
+            "device": "auto",
+            "not_a_number": "stop",
+        });
+        assert_eq!(serde_json::to_value(&file.recipe).unwrap(), expected);
     }
 
     #[test]
@@ -252,6 +291,7 @@ mod tests {
             ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
             ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
             ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),
+            ("window_tokens = 7", "output.window_tokens"),
         ] {
             assert!(refusal(section).contains(&format!("`{key}`")), "{section}");
         }

@@ -85,8 +85,9 @@ pub struct History {
 }
 
 impl History {
-    /// Takes up the figures of the first `step` steps in `path`; later ones are of a training that was killed and are dropped.
-    pub fn open(path: &Path, step: usize) -> Result<Self> {
+    /// Takes up the figures of the first `step` steps in `path`, the last one's scoring unless it is still to come (`unscored`); later
+    /// ones are of a training that was killed and are dropped.
+    pub fn open(path: &Path, step: usize, unscored: bool) -> Result<Self> {
         let read = |source: std::io::Error| Error::Read { path: path.to_owned(), source: source.into() };
         let old = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -97,7 +98,7 @@ impl History {
         let kept: Vec<Line> = lines
             .filter(|line| match line {
                 Line::Step(figures) => figures.step <= step,
-                Line::Scoring(scoring) => scoring.step <= step,
+                Line::Scoring(scoring) => scoring.step < step + usize::from(!unscored),
             })
             .collect();
         let text = kept.iter().map(|line| encode(path, line)).collect::<Result<String>>()?;
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn an_hour_that_was_slept_through_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
-        let mut history = History::open(&folder.path().join("metrics.jsonl"), 0).unwrap();
+        let mut history = History::open(&folder.path().join("metrics.jsonl"), 0, false).unwrap();
         assert_eq!(history.seconds_per_step(), None);
         for step in 1..=20 {
             let seconds = if step == 7 { 3600.0 } else { 2.0 };
@@ -217,10 +218,10 @@ mod tests {
     fn a_step_whose_loss_is_no_number_is_read_back_and_not_drawn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let mut history = History::open(&path, 0).unwrap();
+        let mut history = History::open(&path, 0, false).unwrap();
         history.step(StepFigures { loss: f64::NAN, gradient_norm: f64::INFINITY, ..figures(1, 1.0) }).unwrap();
         history.step(figures(2, 1.0)).unwrap();
-        let again = History::open(&path, 2).unwrap();
+        let again = History::open(&path, 2, false).unwrap();
         assert_eq!(again.steps.len(), 2);
         assert!(again.steps[0].loss.is_nan());
         assert_eq!(again.loss_curve(10), [(2.0, 1.0)]);

@@ -1,7 +1,8 @@
 //! Prepared folders → [`Labelled`] documents. In: `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them, or the same
-//! as JSON Lines or CSV, anywhere. Out: documents with their gold mentions, in the order of their ids. It may not tokenize.
+//! as JSON Lines or CSV, anywhere. Out: documents with their gold mentions, in the order of their ids, each mention held against what gold
+//! says that it covers. It may not tokenize.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,15 +12,19 @@ use datafusion::prelude::SessionContext;
 use sha2::{Digest, Sha256};
 
 use super::file::{DataSection, ExtraSection};
-use super::recipe::OnProblem;
-use crate::console;
+use super::labels::{Found, Labels};
+use super::remarks;
 use crate::engine::attach::{Attachment, Kind};
 use crate::engine::mentions;
 use crate::engine::query::{query, words};
 use crate::error::{Error, Result};
 use crate::model::hash::hexadecimal;
 use crate::mrc::query::EntitySchema;
-use crate::mrc::span::CharSpan;
+use crate::mrc::span::{ByteSpan, CharSpan, same_words};
+
+/// What to do about offsets that do not fit.
+const OFFSETS: &str =
+    "offsets count Unicode characters (code points) from 0, not bytes or UTF-16 units; the end is behind the last one";
 
 /// A document and what is to be found in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +53,6 @@ pub struct Gold {
 pub struct Split {
     /// In the order of their ids, source by source.
     pub documents: Vec<Labelled>,
-    /// Gold mentions of types that are not asked for, left out.
-    pub unknown_types: usize,
 }
 
 impl Split {
@@ -76,7 +79,6 @@ impl Split {
     /// Adds the documents of another source.
     pub fn extend(&mut self, other: Self) {
         self.documents.extend(other.documents);
-        self.unknown_types += other.unknown_types;
     }
 
     /// Reads the split in `location`: a folder with `documents` and `gold` tables.
@@ -105,7 +107,7 @@ impl Split {
         context: &SessionContext,
         location: &str,
         data: &DataSection,
-        labels: &Labels,
+        labels: &Labels<'_>,
     ) -> Result<Self> {
         let documents =
             Attachment { table: "train_documents", what: "documents", location: &table(location, "documents") };
@@ -116,41 +118,23 @@ impl Split {
         let gold = Attachment { table: "train_gold_rows", what: "gold mentions", location: &table(location, "gold") };
         let columns = mentions::check(&gold, &gold.register(context).await?)?;
         mentions::normalize(context, gold.table, "train_gold", columns, false).await?;
-        let (mut golds, unknown) = gold_by_document(context, labels).await?;
-        if labels.unknown == OnProblem::Stop && !unknown.is_empty() {
-            let mut names: Vec<&str> = unknown.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            return Err(gold.refuse(
-                format!("the schema has no question for {}", names.join(", ")),
-                "add a [[type]] for each to the schema, or say data.unknown_types = \"skip\"; of [[data.extra]] also types or rename",
-            ));
-        }
+        remarks::gold(context, &gold).await?;
+        let (mut golds, found) = gold_by_document(context, labels).await?;
+        labels.check(&found, &gold)?;
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let (id, text) = (quoted(&data.id), quoted(&data.text));
+        remarks::documents(context, &documents, &id, &text).await?;
         let sql = format!(
             "SELECT CAST({id} AS varchar) AS doc_id, CAST({text} AS varchar) AS text FROM train_documents
-             WHERE {id} IS NOT NULL AND {text} IS NOT NULL ORDER BY doc_id",
-            id = quoted(&data.id),
-            text = quoted(&data.text)
+             WHERE {id} IS NOT NULL AND {text} IS NOT NULL ORDER BY doc_id"
         );
-        let mut split = Self { unknown_types: unknown.values().sum(), ..Self::default() };
+        let mut split = Self::default();
         for batch in query(context, &sql).await? {
             for (id, text) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
                 if split.documents.last().is_some_and(|last| last.id == id) {
                     return Err(documents.refuse(format!("the id `{id}` is there twice"), "ids must be unique"));
                 }
-                let mut mentions = golds.remove(&id).unwrap_or_default();
-                let length = text.chars().count();
-                if let Some(beyond) = mentions.iter().find(|mention| mention.chars.end > length) {
-                    return Err(gold.refuse(
-                        format!(
-                            "a mention of `{id}` ends at {}, but its text has {length} characters",
-                            beyond.chars.end
-                        ),
-                        "positions count code points from 0, not bytes or UTF-16 units; the end is behind the last one",
-                    ));
-                }
-                mentions.sort_unstable();
-                mentions.dedup();
+                let mentions = placed(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
                 split.documents.push(Labelled { id, text, mentions, asked: labels.asked.clone() });
             }
         }
@@ -168,52 +152,7 @@ impl Split {
         if split.mentions() == 0 {
             return Err(gold.refuse("there is no mention of any type asked for", "name the right split and schema"));
         }
-        if split.unknown_types > 0 {
-            console::warn(&format!(
-                "{location}: {} gold mentions of types that are not asked for are left out",
-                split.unknown_types
-            ));
-        }
         Ok(split)
-    }
-}
-
-/// What the labels of a source mean.
-struct Labels {
-    /// Label → place in the schema.
-    places: HashMap<String, usize>,
-    /// The types that are labelled there, ascending.
-    asked: Arc<[usize]>,
-    /// What to do about other labels.
-    unknown: OnProblem,
-}
-
-impl Labels {
-    fn new(schema: &EntitySchema, unknown: OnProblem, extra: Option<&ExtraSection>) -> Result<Self> {
-        let place = |key: &str, name: &str| {
-            let found = schema.types.iter().position(|one| one.name == name);
-            found.ok_or_else(|| Error::Setting {
-                origin: "the training job".into(),
-                key: format!("data.extra.{key}"),
-                reason: format!("the schema has no type `{name}`"),
-                hint: "its types are those of the schema's [[type]] tables; rename = { theirs = \"ours\" }".into(),
-            })
-        };
-        let renamed = extra.map_or_else(BTreeMap::new, |extra| extra.rename.clone());
-        let mut asked: Vec<usize> = match extra.and_then(|extra| extra.types.as_ref()) {
-            Some(types) => types.iter().map(|name| place("types", name)).collect::<Result<_>>()?,
-            None => (0..schema.types.len()).collect(),
-        };
-        asked.sort_unstable();
-        asked.dedup();
-        let own = schema.types.iter().enumerate().map(|(place, one)| (one.name.clone(), place));
-        let mut places: HashMap<String, usize> = own.filter(|(name, _)| !renamed.contains_key(name)).collect();
-        for (theirs, ours) in &renamed {
-            places.insert(theirs.clone(), place("rename", ours)?);
-        }
-        places.retain(|_, place| asked.binary_search(place).is_ok());
-        let chosen = extra.is_some_and(|extra| extra.types.is_some());
-        Ok(Self { places, asked: asked.into(), unknown: if chosen { OnProblem::Skip } else { unknown } })
     }
 }
 
@@ -225,25 +164,27 @@ fn table(location: &str, name: &str) -> String {
     local.unwrap_or_else(|| format!("{base}/{name}.parquet"))
 }
 
-type ByDocument = HashMap<String, Vec<Gold>>;
+/// A gold mention, and what gold says that it covers; empty where gold does not say.
+type Said = (Gold, String);
 
-/// Gold mentions by document, and how many there are of each type that is not asked for.
-async fn gold_by_document(context: &SessionContext, labels: &Labels) -> Result<(ByDocument, HashMap<String, usize>)> {
-    let (mut golds, mut unknown) = (ByDocument::new(), HashMap::new());
-    let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint) FROM train_gold";
+/// Gold mentions by document, and how many there are of each label.
+async fn gold_by_document(
+    context: &SessionContext,
+    labels: &Labels<'_>,
+) -> Result<(HashMap<String, Vec<Said>>, Found)> {
+    let (mut golds, mut found) = (HashMap::<String, Vec<Said>>::new(), Found::new());
+    let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint), text FROM train_gold";
     for batch in query(context, sql).await? {
-        let (ids, types) = (words(&batch, 0)?, words(&batch, 1)?);
+        let (ids, types, texts) = (words(&batch, 0)?, words(&batch, 1)?, words(&batch, 4)?);
         let (starts, ends) = (positions(&batch, 2)?, positions(&batch, 3)?);
-        for (((id, name), start), end) in ids.into_iter().zip(types).zip(starts).zip(ends) {
-            match labels.places.get(name.as_str()) {
-                Some(&entity_type) => {
-                    golds.entry(id).or_default().push(Gold { chars: CharSpan::new(start, end), entity_type });
-                }
-                None => *unknown.entry(name).or_default() += 1,
+        for ((((id, label), start), end), text) in ids.into_iter().zip(types).zip(starts).zip(ends).zip(texts) {
+            if let Some(entity_type) = labels.place(&label) {
+                golds.entry(id).or_default().push((Gold { chars: CharSpan::new(start, end), entity_type }, text));
             }
+            *found.entry(label).or_default() += 1;
         }
     }
-    Ok((golds, unknown))
+    Ok((golds, found))
 }
 
 fn positions(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
@@ -252,4 +193,48 @@ fn positions(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
         source: "a position is no integer".into(),
     })?;
     Ok(values.values().iter().map(|&value| usize::try_from(value).unwrap_or(0)).collect())
+}
+
+/// The gold mentions of the document `id`, in the order of their places, each once.
+///
+/// # Errors
+/// [`Error::Table`] where one lies outside `text`, or covers something else than gold says.
+fn placed(id: &str, text: &str, mut said: Vec<Said>, gold: &Attachment<'_>) -> Result<Vec<Gold>> {
+    let length = text.chars().count();
+    if let Some((beyond, _)) = said.iter().find(|(mention, _)| mention.chars.end > length) {
+        let end = beyond.chars.end;
+        return Err(
+            gold.refuse(format!("a mention of `{id}` ends at {end}, but its text has {length} characters"), OFFSETS)
+        );
+    }
+    said.sort_unstable();
+    let (mut mentions, surfaces): (Vec<Gold>, Vec<String>) = said.into_iter().unzip();
+    for ((mention, surface), bytes) in mentions.iter().zip(&surfaces).zip(byte_spans(text, &mentions)) {
+        let covered = bytes.of(text);
+        if !surface.is_empty() && !same_words(covered, surface) {
+            let CharSpan { start, end, .. } = mention.chars;
+            return Err(gold.refuse(
+                format!(
+                    "a mention of `{id}` is `{surface}`, but characters {start} to {end} of its text are `{covered}`"
+                ),
+                OFFSETS,
+            ));
+        }
+    }
+    mentions.dedup();
+    Ok(mentions)
+}
+
+/// The bytes of mentions inside `text`, which are in the order of their starts.
+pub(super) fn byte_spans(text: &str, mentions: &[Gold]) -> Vec<ByteSpan> {
+    let (mut chars, mut byte) = (0, 0);
+    let after =
+        |byte: usize, count: usize| text[byte..].char_indices().nth(count).map_or(text.len(), |(at, _)| byte + at);
+    let mut spans = Vec::with_capacity(mentions.len());
+    for Gold { chars: span, .. } in mentions {
+        byte = after(byte, span.start - chars);
+        chars = span.start;
+        spans.push(ByteSpan::new(byte, after(byte, span.len())));
+    }
+    spans
 }

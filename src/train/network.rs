@@ -46,18 +46,21 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Copies a batch to a device.
+    /// Copies a batch to a device, in one piece: a card is waited for at every copy.
     pub fn new(inputs: &BatchInputs, device: Device) -> Self {
         let shape = [inputs.rows as i64, inputs.tokens as i64];
-        let integers = |values: &[i64]| Tensor::from_slice(values).view(shape).to_device(device);
-        let truths = |values: &[bool]| Tensor::from_slice(values).view(shape).to_device(device);
-        let attended = integers(&inputs.attention_mask).to_kind(Kind::Bool).view([shape[0], 1, 1, shape[1]]);
+        let integers =
+            [&inputs.input_ids, &inputs.token_type_ids, &inputs.attention_mask].into_iter().flatten().copied();
+        let truths = [&inputs.start_mask, &inputs.end_mask].into_iter().flatten().map(|&truth| i64::from(truth));
+        let all: Vec<i64> = integers.chain(truths).collect();
+        let all = Tensor::from_slice(&all).view([5, shape[0], shape[1]]).to_device(device);
+        let truths = |number: i64| all.select(0, number).to_kind(Kind::Bool);
         Self {
-            ids: integers(&inputs.input_ids),
-            types: integers(&inputs.token_type_ids),
-            attended,
-            start_mask: truths(&inputs.start_mask),
-            end_mask: truths(&inputs.end_mask),
+            ids: all.select(0, 0),
+            types: all.select(0, 1),
+            attended: truths(2).view([shape[0], 1, 1, shape[1]]),
+            start_mask: truths(3),
+            end_mask: truths(4),
         }
     }
 }
@@ -71,6 +74,13 @@ impl Network {
             (name.to_owned(), leaf.set_requires_grad(true))
         };
         Self { leaves: weights.iter().map(leaf).collect(), config: config.clone(), kind, device }
+    }
+
+    /// Draws so many numbers: after one seed for all devices each has its own dropout.
+    pub fn skip_random(&self, count: usize) {
+        for _ in 0..count {
+            let _ = Tensor::rand([1], (Kind::Float, self.device));
+        }
     }
 
     /// Where it is.
@@ -89,6 +99,16 @@ impl Network {
         }
         Weights::check(tensors, &mut self.config.clone())
             .map_err(|misfit| Error::Engine { doing: "keep the weights".into(), source: misfit.reason.into() })
+    }
+
+    /// The first tensor that holds what is not a finite number, if one does.
+    pub fn overflowed(&self) -> Result<Option<&str>> {
+        for (name, leaf) in &self.leaves {
+            if !bool::try_from(leaf.isfinite().all()).map_err(torch("look at the weights"))? {
+                return Ok(Some(name.as_str()));
+            }
+        }
+        Ok(None)
     }
 
     fn leaf(&self, name: &str) -> &Tensor {

@@ -117,13 +117,9 @@ pub(super) fn forget_gradient(leaf: &mut Tensor) {
 
 /// The norm of all gradients together.
 fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
-    let norms: Vec<Tensor> = leaves
-        .values()
-        .map(Tensor::grad)
-        .filter(Tensor::defined)
-        .map(|gradient| gradient.norm().to_kind(Kind::Double))
-        .collect();
-    if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) }
+    let norms: Vec<Tensor> =
+        leaves.values().map(Tensor::grad).filter(Tensor::defined).map(|gradient| gradient.norm()).collect();
+    if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).to_kind(Kind::Double).norm().double_value(&[]) }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl Plan {
             seed: recipe.seed,
             batch_size: recipe.batch_size,
             batch_tokens: recipe.batch_tokens,
-            together: recipe.accumulate_grad_batches * devices,
+            together: recipe.accumulate_grad_batches.saturating_mul(devices),
         }
     }
 
@@ -43,13 +43,13 @@ impl Plan {
         let mean = self.lengths.iter().sum::<usize>() / self.lengths.len().max(1);
         let usual = self.batch_tokens.map_or(self.batch_size, |tokens| (tokens / mean.max(1)).max(1));
         let mut batches: Vec<Vec<usize>> = Vec::new();
-        for block in order.chunks_mut(usual * BLOCK_BATCHES) {
+        for block in order.chunks_mut(usual.saturating_mul(BLOCK_BATCHES)) {
             block.sort_by_key(|&number| std::cmp::Reverse(self.lengths[number]));
             let mut width = 0;
             let mut open = false;
             for &number in block.iter() {
                 let fits = |rows: usize| match self.batch_tokens {
-                    Some(tokens) => rows * width <= tokens,
+                    Some(tokens) => rows.saturating_mul(width) <= tokens,
                     None => rows <= self.batch_size,
                 };
                 match batches.last_mut() {
@@ -68,20 +68,22 @@ impl Plan {
 
     /// The steps of each of `epochs` epochs.
     pub fn steps(&self, epochs: usize) -> Vec<usize> {
+        if self.batch_tokens.is_none() {
+            // All batches are full but the last one, whatever the order.
+            return vec![self.lengths.len().div_ceil(self.batch_size).div_ceil(self.together); epochs];
+        }
         (0..epochs).map(|epoch| self.epoch(epoch).len()).collect()
     }
 }
 
-/// The steps of an epoch after which dev is scored; always the last one.
+/// The steps of an epoch after which dev is scored, ascending; always the last one, and each once however short the interval is.
 pub fn scorings(steps: usize, interval: f64) -> Vec<usize> {
-    let every = if interval > 1.0 { interval } else { interval * steps as f64 };
+    let every = if interval > 1.0 { interval } else { (interval * steps as f64).max(1.0) };
     let mut after: Vec<usize> = (1..=(steps as f64 / every).ceil() as u32)
         .map(|count| (f64::from(count) * every).round() as usize)
         .take_while(|&step| step < steps)
-        .filter(|&step| step > 0)
         .collect();
     after.push(steps);
-    after.dedup();
     after
 }
 
@@ -101,6 +103,7 @@ mod tests {
         assert_eq!(scorings(10, 1.0), [10]);
         assert_eq!(scorings(10, 4.0), [4, 8, 10]);
         assert_eq!(scorings(3, 0.01), [1, 2, 3]);
+        assert_eq!(scorings(5, 1e-9), [1, 2, 3, 4, 5], "after each step at most");
     }
 
     #[test]
@@ -126,6 +129,7 @@ mod tests {
             let plan = plan(lengths.clone(), size, tokens);
             let steps = plan.epoch(3);
             prop_assert_eq!(&steps, &plan.epoch(3));
+            prop_assert_eq!(plan.steps(4)[3], steps.len());
             prop_assert!(steps.iter().all(|step| (1..=2).contains(&step.len())));
             let mut seen: Vec<usize> = steps.iter().flatten().flatten().copied().collect();
             seen.sort_unstable();

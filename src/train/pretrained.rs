@@ -1,20 +1,23 @@
-//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT or a model directory. Out: complete weights under the reference's names with
-//! heads drawn or kept, the configuration, the tokenizer. It may not train anything.
+//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT, a model directory or a Lightning checkpoint. Out: complete weights under the
+//! reference's names with heads drawn or kept, the configuration, the tokenizer. It may not train anything.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::file::{EncoderSection, Heads};
+use super::lineage::lineage;
 use super::recipe::RecipeSection;
 use crate::error::{Error, Result};
-use crate::model::checkpoint::{Checkpoint, read_tensors, refused, weights_file};
+use crate::model::checkpoint::{Checkpoint, beside, read_tensors, refused, weights_file};
 use crate::model::config::BertConfig;
 use crate::model::find;
-use crate::model::weights::{Tensor, Weights, expected_shapes};
+use crate::model::weights::{Tensor, Weights, canonical_names, expected_shapes};
 use crate::mrc::random::Random;
 
 /// The standard deviation of drawn weights, BERT's `initializer_range`.
 const SPREAD: f64 = 0.02;
+
+/// Tensors that are named in a note.
+const NAMED: usize = 3;
 
 /// What training begins with.
 #[derive(Debug, Clone)]
@@ -27,18 +30,25 @@ pub struct Pretrained {
     pub tokenizer: Vec<u8>,
     /// The encoder's name, for quarry.json.
     pub name: String,
+    /// How it was trained here before, for quarry.json; none of an encoder that was not.
+    pub before: Option<serde_json::Value>,
 }
 
 impl Pretrained {
-    /// Reads the encoder and draws its heads. Missing and unknown tensors are named; `note` is told what is fetched.
+    /// Reads the encoder and draws its heads, or keeps them. A tensor that is missing, or that the model has no place for, is an error;
+    /// but where heads are drawn those of other tasks are left out, and `note` is told. It is told what is fetched, too.
     pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, note: &dyn Fn(&str)) -> Result<Self> {
         let path = &find::encoder(&encoder.path, note)?;
         let file = weights_file(path)?;
-        let folder = if path.is_dir() { path.clone() } else { file.parent().unwrap_or(Path::new(".")).to_owned() };
+        let folder = beside(&file).to_owned();
         let mut config = BertConfig::read(&folder.join("config.json"))?;
-        let mut tensors = encoder_names(read_tensors(&file)?);
+        let mut tensors = canonical_names(read_tensors(&file)?).map_err(|misfit| refused(&file, misfit))?;
+        // Pretraining's own heads.
+        tensors.retain(|name, _| !name.starts_with("cls."));
         if encoder.heads == Heads::New {
-            tensors.retain(|name, _| name.starts_with("bert."));
+            if let Some(said) = leave_encoder(&mut tensors) {
+                note(&format!("`{}`: {said}", file.display()));
+            }
             config.classifier_intermediate_hidden_size = Some(recipe.classifier_intermediate_hidden_size);
             config.classifier_act_func = recipe.classifier_act_func;
             draw_heads(&mut tensors, &config, recipe.seed);
@@ -58,6 +68,7 @@ impl Pretrained {
                 hint: "say encoder.heads = \"new\" to draw one".into(),
             });
         }
+        let (name, before) = lineage(&encoder.path, &folder)?;
         let checkpoint = Checkpoint { weights_path: file, weights, config, folder };
         let tokenizer = checkpoint.tokenizer_json()?;
         let longest = checkpoint.config.max_position_embeddings;
@@ -69,22 +80,22 @@ impl Pretrained {
                 hint: format!("say {longest} or less"),
             });
         }
-        let named = &encoder.path;
-        let name =
-            named.file_name().map_or_else(|| named.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Ok(Self { weights: checkpoint.weights, config: checkpoint.config, tokenizer, name })
+        Ok(Self { weights: checkpoint.weights, config: checkpoint.config, tokenizer, name, before })
     }
 }
 
-/// A bare encoder's tensors get the prefix they have in a model; pretraining's own heads (`cls.*`) and the pooler are not used.
-fn encoder_names(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    let kept =
-        |name: &str| !name.starts_with("cls.") && !name.starts_with("pooler.") && name != "embeddings.position_ids";
-    let renamed = |name: String| {
-        let bare = name.starts_with("embeddings.") || name.starts_with("encoder.");
-        if bare { format!("bert.{name}") } else { name }
-    };
-    tensors.into_iter().filter(|(name, _)| kept(name)).map(|(name, tensor)| (renamed(name), tensor)).collect()
+/// Takes all but the encoder out of `tensors`. What is not one of the heads that are drawn is told.
+fn leave_encoder(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
+    let known = ["bert.", "start_outputs.", "end_outputs.", "span_embedding."];
+    let foreign = tensors.keys().filter(|name| !known.iter().any(|part| name.starts_with(*part)));
+    let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
+    tensors.retain(|name, _| name.starts_with("bert."));
+    if foreign.is_empty() {
+        return None;
+    }
+    let (first, rest) = foreign.split_at(foreign.len().min(NAMED));
+    let (count, first, more) = (foreign.len(), first.join(", "), if rest.is_empty() { "" } else { ", …" });
+    Some(format!("tensors that are no part of the encoder are left out ({count}): {first}{more}"))
 }
 
 /// Normal weights and zero biases for every tensor that is not the encoder's.
@@ -104,26 +115,88 @@ fn draw_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed:
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::pytorch::tests::torch_save;
     use crate::model::weights::tests::made_up;
+
+    /// What is made of a Lightning checkpoint with these tensors, and what is said of it.
+    fn read(tensors: &BTreeMap<String, Tensor>, heads: Heads) -> (Result<Pretrained>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        file("config.json", &serde_json::to_vec(&tiny()).unwrap());
+        file("vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\n");
+        file("last.ckpt", &torch_save(tensors, true));
+        let recipe = RecipeSection {
+            max_length: 24,
+            classifier_intermediate_hidden_size: 12,
+            seed: 1,
+            ..RecipeSection::default()
+        };
+        let notes = RefCell::new(Vec::new());
+        let note = |text: &str| notes.borrow_mut().push(text.to_owned());
+        let read = Pretrained::read(&EncoderSection { path: folder.path().into(), heads }, &recipe, &note);
+        (read, notes.into_inner())
+    }
+
+    /// A whole model's tensors under other names.
+    fn renamed(rename: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Tensor> {
+        made_up(&tiny(), false).into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect()
+    }
+
+    fn add(tensors: &mut BTreeMap<String, Tensor>, names: &[&str]) {
+        tensors.extend(names.iter().map(|&name| (name.to_owned(), Tensor { shape: vec![1], values: vec![0.0] })));
+    }
 
     #[test]
     fn a_bare_encoder_gets_its_prefix_and_its_heads() {
-        let whole = made_up(&tiny(), false);
-        let bare: BTreeMap<String, Tensor> = whole
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix("bert.")?.to_owned(), tensor.clone())))
-            .chain([("cls.predictions.bias".to_owned(), Tensor { shape: vec![1], values: vec![0.0] })])
-            .collect();
-        let mut tensors = encoder_names(bare);
-        let mut config = tiny();
-        assert!(Weights::check(tensors.clone(), &mut config).unwrap_err().reason.contains("end_outputs.bias"));
-        draw_heads(&mut tensors, &config, 1);
-        let weights = Weights::check(tensors, &mut config).unwrap();
+        let mut bare = renamed(|name| name.strip_prefix("bert.").map(str::to_owned));
+        add(&mut bare, &["cls.predictions.bias", "pooler.dense.bias", "embeddings.position_ids"]);
+        let (read, notes) = read(&bare, Heads::New);
+        assert!(notes.is_empty(), "{notes:?}");
+        let weights = read.unwrap().weights;
         let drawn = &weights.tensor("span_embedding.classifier1.weight").values;
         let variance = drawn.iter().map(|value| f64::from(value * value)).sum::<f64>() / drawn.len() as f64;
         assert!((variance.sqrt() - SPREAD).abs() < 0.005, "{}", variance.sqrt());
         assert!(weights.tensor("start_outputs.bias").values.iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn a_checkpoint_of_lightning_or_of_several_cards_is_an_encoder_too() {
+        let whole = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
+        for prefix in ["model.", "module.", "module.model."] {
+            let tensors = renamed(|name| Some(format!("{prefix}{name}")));
+            let (kept, notes) = read(&tensors, Heads::Keep);
+            assert_eq!(kept.unwrap().weights, whole, "{prefix}");
+            assert!(notes.is_empty(), "{prefix}: {notes:?}");
+            let (drawn, notes) = read(&tensors, Heads::New);
+            for (name, tensor) in drawn.unwrap().weights.iter() {
+                assert_eq!(tensor == whole.tensor(name), name.starts_with("bert."), "{prefix}: {name}");
+            }
+            assert!(notes.is_empty(), "{prefix}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_not_the_encoder_s_is_named() {
+        let mut tensors = renamed(|name| Some(format!("model.{name}")));
+        add(&mut tensors, &["adapter.down.weight", "model.classifier.bias", "classifier.weight", "qa_outputs.bias"]);
+        let (drawn, notes) = read(&tensors, Heads::New);
+        drawn.unwrap();
+        let said = "last.ckpt`: tensors that are no part of the encoder are left out (4): `adapter.down.weight`, \
+                    `classifier.bias`, `classifier.weight`, …";
+        assert!(notes.len() == 1 && notes[0].ends_with(said), "{notes:?}");
+        // Whose heads are kept is a whole model, and with such a tensor another one.
+        let refusal = |tensors: &BTreeMap<String, Tensor>, heads| read(tensors, heads).0.unwrap_err().to_string();
+        let error = refusal(&tensors, Heads::Keep);
+        assert!(error.ends_with("`adapter.down.weight` is not a tensor of this model"), "{error}");
+        add(&mut tensors, &["bert.encoder.layer.0.adapter.bias"]);
+        let error = refusal(&tensors, Heads::New);
+        assert!(error.ends_with("`bert.encoder.layer.0.adapter.bias` is not a tensor of this model"), "{error}");
+        tensors.remove("model.bert.embeddings.LayerNorm.bias");
+        let error = refusal(&tensors, Heads::New);
+        assert!(error.ends_with("`bert.embeddings.LayerNorm.bias` is missing"), "{error}");
     }
 }

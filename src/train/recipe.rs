@@ -1,5 +1,5 @@
 //! How a model is trained, in the words of the BERT-MRC reference. In: the section `[recipe]` of a training job. Out: its settings, with
-//! the reference's defaults. It may not check them: `file` does that for the whole job.
+//! the reference's defaults but for a few. It may not check them: `file` does that for the whole job.
 #![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
 
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub enum OnProblem {
 pub struct RecipeSection {
     /// The longest query in tokens: question, context and three special tokens.
     pub max_length: usize,
-    /// About how many context wordpieces of a long document the next window sees again; a quarter of the window when left out.
+    /// About how many context wordpieces of a long document the next window sees again: at most half of the window, an eighth when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
     /// What counts as a word.
@@ -47,7 +47,7 @@ pub struct RecipeSection {
     pub adam_epsilon: f64,
     /// onecycle (linear), linear, polydecay.
     pub lr_scheduler: SchedulerName,
-    /// Steps in which the learning rate rises.
+    /// Steps in which the learning rate rises; no more than there are.
     pub warmup_steps: usize,
     /// onecycle ends at the first learning rate (lr / 25) divided by this.
     pub final_div_factor: f64,
@@ -58,9 +58,9 @@ pub struct RecipeSection {
     pub bert_dropout: f64,
     /// Dropout in the match head.
     pub mrc_dropout: f64,
-    /// The match head's activation.
+    /// The match head's activation; one that is kept (encoder.heads) has its own.
     pub classifier_act_func: Activation,
-    /// The match head's width.
+    /// The match head's width; one that is kept has its own.
     pub classifier_intermediate_hidden_size: usize,
     /// The start loss's weight.
     pub weight_start: f64,
@@ -83,12 +83,14 @@ pub struct RecipeSection {
     pub patience: Option<usize>,
     /// Where all random numbers begin.
     pub seed: u64,
-    /// auto, cpu, cuda, cuda:1, or several cards (cuda:0,cuda:1), which share each step's batches.
+    /// auto, cpu, cuda, cuda:1, or several cards (cuda:0,cuda:1), each once, which share each step's batches. cpu,cpu shares them between
+    /// two copies on the CPU: it is no faster, but tries out what cards would do.
     pub device: String,
     /// Threads on the CPU; all cores when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// A loss that is not a number: `stop` ends the training with the last good state kept, `skip` leaves the step out.
+    /// A loss that is not a number: `stop` ends the training and keeps the state that was saved last, `skip` leaves the step out, and ends
+    /// the training after 100 of them in a row.
     pub not_a_number: OnProblem,
 }
 

@@ -2,6 +2,7 @@
 //! `transformers`' schedulers of these names give. It may not depend on anything else.
 
 use super::recipe::{RecipeSection, SchedulerName};
+use crate::error::{Error, Result};
 
 /// `onecycle` begins at the highest rate divided by this.
 const DIV_FACTOR: f64 = 25.0;
@@ -21,14 +22,25 @@ pub struct Schedule {
 
 impl Schedule {
     /// The course over `steps` steps.
-    pub fn new(recipe: &RecipeSection, steps: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the warm-up takes more steps than there are: the highest rate would never be reached.
+    pub fn new(recipe: &RecipeSection, steps: usize) -> Result<Self> {
+        if recipe.warmup_steps > steps {
+            return Err(Error::Setting {
+                origin: "the training job".into(),
+                key: "recipe.warmup_steps".into(),
+                reason: format!("{} steps are more than the whole training has ({steps})", recipe.warmup_steps),
+                hint: "say fewer, or more recipe.max_epochs".into(),
+            });
+        }
         let lowest = match recipe.lr_scheduler {
             SchedulerName::OneCycle => recipe.lr / DIV_FACTOR / recipe.final_div_factor,
             SchedulerName::Linear => 0.0,
             SchedulerName::PolyDecay => recipe.lr_mini.unwrap_or(recipe.lr / 5.0),
         };
-        let warmup = recipe.warmup_steps.min(steps) as f64;
-        Self { name: recipe.lr_scheduler, highest: recipe.lr, lowest, warmup, steps: steps as f64 }
+        let warmup = recipe.warmup_steps as f64;
+        Ok(Self { name: recipe.lr_scheduler, highest: recipe.lr, lowest, warmup, steps: steps as f64 })
     }
 
     /// The first beta (or momentum) of the step numbered `step`, where the schedule moves it.
@@ -78,7 +90,7 @@ mod tests {
 
     fn rates(name: SchedulerName, warmup_steps: usize) -> Vec<f64> {
         let recipe = RecipeSection { lr: 1.0, lr_scheduler: name, warmup_steps, ..RecipeSection::default() };
-        let schedule = Schedule::new(&recipe, 10);
+        let schedule = Schedule::new(&recipe, 10).unwrap();
         (0..10).map(|step| (schedule.rate(step) * 1e6).round() / 1e6).collect()
     }
 
@@ -86,7 +98,8 @@ mod tests {
     #[test]
     fn the_momentum_goes_against_the_rate() {
         let momenta = |lr_scheduler, warmup_steps| -> Vec<Option<f64>> {
-            let schedule = Schedule::new(&RecipeSection { lr_scheduler, warmup_steps, ..RecipeSection::default() }, 10);
+            let recipe = RecipeSection { lr_scheduler, warmup_steps, ..RecipeSection::default() };
+            let schedule = Schedule::new(&recipe, 10).unwrap();
             (0..10).map(|step| schedule.momentum(step).map(|momentum| (momentum * 1e6).round() / 1e6)).collect()
         };
         let rising = [0.95, 0.916_667, 0.883_333, 0.85, 0.866_667, 0.883_333, 0.9, 0.916_667, 0.933_333, 0.95];
@@ -94,6 +107,17 @@ mod tests {
         let falling = [0.86, 0.87, 0.88, 0.89, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95];
         assert_eq!(momenta(SchedulerName::OneCycle, 0), falling.map(Some));
         assert_eq!(momenta(SchedulerName::Linear, 4), [None; 10]);
+    }
+
+    #[test]
+    fn a_warm_up_ends_within_the_training() {
+        let of = |warmup_steps| Schedule::new(&RecipeSection { warmup_steps, ..RecipeSection::default() }, 10);
+        assert!(of(10).is_ok());
+        let refused = of(11).unwrap_err().to_string();
+        assert!(
+            refused.contains("`recipe.warmup_steps`: 11 steps are more than the whole training has (10)"),
+            "{refused}"
+        );
     }
 
     // The figures are what PyTorch 2.11's OneCycleLR and the linear schedules of `transformers` give for lr 1 and ten steps.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::fingerprint::Fingerprint;
 use super::network::{Network, torch};
 use super::optimizer::Optimizer;
 use crate::error::{Error, Result};
@@ -20,8 +21,8 @@ use crate::model::weights::Weights;
 /// Where a training stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// Of the settings, the data and the encoder: another one cannot go on from here.
-    pub fingerprint: String,
+    /// What it was begun with: another training cannot go on from here.
+    pub fingerprint: Fingerprint,
     /// Steps taken.
     pub step: usize,
     /// The optimizer's steps; fewer where steps were left out.
@@ -35,6 +36,9 @@ pub struct Position {
     pub unscored: bool,
     /// Steps left out because their loss was not a number.
     pub not_a_number: usize,
+    /// Those since the last step that was not left out.
+    #[serde(default)]
+    pub left_out_in_a_row: usize,
     /// Training time so far, in seconds.
     pub seconds: f64,
     /// Tokens learned from so far, padding not counted.
@@ -157,12 +161,17 @@ impl TrainingFolder {
         Weights::check(tensors, config).map_err(|misfit| refuse(misfit.reason))
     }
 
-    /// Removes what only an unfinished training needs.
-    pub fn finish(&self) {
+    /// Removes the state, so that nothing is taken up from it; the folder is still held.
+    pub fn forget(&self) {
         // What cannot be removed is only clutter: without position.json nothing is taken up.
         let _ = std::fs::remove_file(self.file("position.json"));
-        let _ = std::fs::remove_file(self.file("lock"));
         self.forget_tensors(&[]);
+    }
+
+    /// Removes all that only an unfinished training needs, the lock with it.
+    pub fn finish(&self) {
+        self.forget();
+        let _ = std::fs::remove_file(self.file("lock"));
     }
 
     fn best_weights(&self, step: usize) -> PathBuf {

@@ -3,26 +3,28 @@
 
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use super::cut::Data;
 use super::dev::{Quality, score};
-use super::examples::batch;
-use super::failure::guarded;
+use super::failure::{MOST_LEFT_OUT, guarded, no_number, not_a_number};
 use super::file::TrainFile;
+use super::fingerprint::Fingerprint;
 use super::history::{History, Scoring, StepFigures};
 use super::loss::LossRule;
-use super::network::{Dropout, Inputs, Network, torch};
+use super::network::{Dropout, Network};
 use super::optimizer::Optimizer;
 use super::plan::{Plan, scorings};
 use super::recipe::{OnProblem, Precision};
 use super::replicas::Replicas;
 use super::schedule::Schedule;
 use super::screen::Screen;
+use super::share::Share;
 use super::state::{Position, TrainingFolder};
 use super::stop;
 use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
+use crate::model::stored::{WeightForm, as_stored};
 use crate::model::weights::Weights;
 use crate::mrc::query::EntitySchema;
 use crate::mrc::random::Random;
@@ -51,16 +53,6 @@ pub struct Trainer<'a> {
     saved: Instant,
 }
 
-/// What one device made of its batches: gradients are in its leaves.
-#[derive(Debug, Clone, Copy, Default)]
-struct Share {
-    loss: f64,
-    parts: [f64; 3],
-    candidates: i64,
-    tokens: u64,
-    padded: u64,
-}
-
 impl<'a> Trainer<'a> {
     /// A training from `weights`, or from where an earlier one with the same fingerprint was stopped.
     pub fn new(
@@ -69,7 +61,7 @@ impl<'a> Trainer<'a> {
         (train, dev): (&'a Data, &'a Data),
         (weights, config): (&Weights, &BertConfig),
         devices: &[Device],
-        (folder, fingerprint): (TrainingFolder, String),
+        (folder, fingerprint): (TrainingFolder, Fingerprint),
     ) -> Result<Self> {
         let recipe = &file.recipe;
         let kind = match recipe.precision {
@@ -81,15 +73,17 @@ impl<'a> Trainer<'a> {
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let plan = Plan::new(lengths, recipe, devices.len());
         let steps = plan.steps(recipe.max_epochs);
-        let schedule = Schedule::new(recipe, steps.iter().sum());
+        let schedule = Schedule::new(recipe, steps.iter().sum())?;
         let position = match folder.position()? {
             Some(position) => {
                 folder.load(&position, replicas.first_mut(), &mut optimizer)?;
+                // Better now than after the last step.
+                position.best.map_or(Ok(()), |(_, step)| folder.best(step, &mut config.clone()).map(drop))?;
                 position
             }
             None => Position { fingerprint, ..Position::default() },
         };
-        let history = History::open(&folder.file("metrics.jsonl"), position.step)?;
+        let history = History::open(&folder.file("metrics.jsonl"), position.step, position.unscored)?;
         let rule = LossRule::new(recipe);
         replicas.spread();
         Ok(Self {
@@ -135,12 +129,18 @@ impl<'a> Trainer<'a> {
             }
             let scored_after = scorings(count, recipe.val_check_interval);
             for (index, batches) in self.plan.epoch(epoch).into_iter().enumerate().skip(self.position.step - first) {
+                let left_out = self.position.not_a_number;
                 let figures = self.step(epoch, index, &batches)?;
                 self.position.step += 1;
                 self.position.seconds += figures.seconds;
                 self.position.tokens += figures.tokens;
                 self.history.step(figures)?;
                 screen.step(&self.history, &self.position);
+                if left_out == 0 && self.position.not_a_number > 0 {
+                    let what = no_number(figures.step, figures.loss, figures.gradient_norm);
+                    let note = format!("{what}: such steps are left out, and counted at the end");
+                    screen.note(&self.history, &self.position, &note);
+                }
                 self.position.unscored = scored_after.contains(&(index + 1));
                 if self.position.unscored {
                     self.score(screen)?;
@@ -170,46 +170,19 @@ impl<'a> Trainer<'a> {
         let step = self.position.step;
         // Dropout is drawn anew from the seed and the step, so a training that was killed draws the same.
         let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
-        let rule = self.rule;
-        let dropout = Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout };
+        let cost = (self.rule, Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout });
         let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
-        let work = |number: usize, network: &Network| -> Result<Share> {
-            let mut share = Share::default();
-            let mut sums: Option<Tensor> = None;
-            for numbers in batches.iter().skip(number).step_by(devices) {
-                let (queries, targets) = batch(examples, numbers);
-                let inputs = Inputs::new(&queries.inputs(), network.device());
-                let loss = rule.loss(network, &inputs, &targets, dropout);
-                (&loss.total / batches.len() as f64).backward();
-                let [start, end, span] = &loss.parts;
-                let values = Tensor::stack(&[&loss.total.detach(), start, end, span], 0);
-                sums = Some(sums.map_or_else(|| values.shallow_clone(), |sums| sums + &values));
-                share.candidates += loss.candidates;
-                share.tokens += queries.real_tokens() as u64;
-                share.padded += queries.padded_tokens() as u64;
-            }
-            // Read once a step: a card would be waited for each time.
-            if let Some(sums) = sums {
-                let means = Vec::<f64>::try_from(&(sums.to_kind(Kind::Double) / batches.len() as f64));
-                if let [loss, start, end, span] = *means.map_err(torch("read the loss"))? {
-                    (share.loss, share.parts) = (loss, [start, end, span]);
-                }
-            }
-            Ok(share)
-        };
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
-            self.replicas.each(work)
+            self.replicas.each(|number, network| {
+                network.skip_random(number);
+                let own = batches.iter().skip(number).step_by(devices);
+                Share::of(network, examples, (own, batches.len()), cost)
+            })
         })?;
         let mut all = Share::default();
-        for share in shares {
-            all.loss += share.loss;
-            all.candidates += share.candidates;
-            all.tokens += share.tokens;
-            all.padded += share.padded;
-            for (sum, part) in all.parts.iter_mut().zip(share.parts) {
-                *sum += part;
-            }
+        for share in &shares {
+            all.add(share);
         }
         let (lr, momentum) = (self.schedule.rate(step), self.schedule.momentum(step));
         let gradient_norm = guarded(|| {
@@ -217,6 +190,7 @@ impl<'a> Trainer<'a> {
             let norm = self.optimizer.step(&mut self.replicas.first_mut().leaves, lr, momentum);
             if norm.is_finite() {
                 self.replicas.spread();
+                self.position.left_out_in_a_row = 0;
             } else {
                 self.leave_out(step, all.loss, norm)?;
             }
@@ -243,23 +217,35 @@ impl<'a> Trainer<'a> {
     /// Drops a step whose loss or gradient is not a number, or ends the training before it can do harm.
     fn leave_out(&mut self, step: usize, loss: f64, norm: f64) -> Result<()> {
         self.position.not_a_number += 1;
-        if self.file.recipe.not_a_number == OnProblem::Skip {
+        self.position.left_out_in_a_row += 1;
+        let (skip, in_a_row) = (self.file.recipe.not_a_number == OnProblem::Skip, self.position.left_out_in_a_row);
+        if skip && in_a_row < MOST_LEFT_OUT {
             return Ok(());
         }
-        let (what, value) = if loss.is_finite() { ("gradient's norm", norm) } else { ("loss", loss) };
-        let kept = if self.folder.position()?.is_some() { "the last saved state is kept; " } else { "" };
-        Err(Error::Training {
-            reason: format!("the {what} of step {} is {value}", step + 1),
-            hint: format!(
-                "{kept}leave such steps out with not_a_number = \"skip\", or begin anew (--restart) with a smaller lr, warmup_steps or gradient_clip_val = 1.0"
-            ),
+        let what = no_number(step + 1, loss, norm);
+        let reason = if skip { format!("{what}, the last of {in_a_row} such steps in a row") } else { what };
+        Err(self.diverged(reason, !skip))
+    }
+
+    /// Weights that a step has moved beyond all numbers are neither scored nor saved.
+    fn refuse_overflow(&self) -> Result<()> {
+        guarded(|| self.replicas.first().overflowed())?.map_or(Ok(()), |name| {
+            Err(self.diverged(format!("after step {} not all of `{name}` are numbers", self.position.step), false))
         })
+    }
+
+    /// The end of a training that no longer computes with numbers; `skip` says whether leaving steps out may help.
+    fn diverged(&self, reason: String, skip: bool) -> Error {
+        // One that cannot be read is none.
+        let saved = self.folder.position().is_ok_and(|position| position.is_some());
+        not_a_number(reason, saved, skip)
     }
 
     /// Scores dev, keeps the weights where they are the best so far, and saves. A signal meanwhile saves at once; the training that goes
     /// on begins with this scoring.
     fn score(&mut self, screen: &mut Screen) -> Result<()> {
         let started = Instant::now();
+        self.refuse_overflow()?;
         screen.scoring(&self.history, &self.position);
         let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
         let scored = guarded(|| score(self.replicas.first(), split, examples, self.schema));
@@ -270,7 +256,8 @@ impl<'a> Trainer<'a> {
         let f1 = quality.all.f1();
         let best = self.position.best.is_none_or(|(best, _)| f1 > best + BETTER);
         if best {
-            self.folder.keep_best(self.position.step, &self.replicas.first().weights()?)?;
+            let weights = guarded(|| self.replicas.first().weights())?;
+            self.folder.keep_best(self.position.step, &weights)?;
             self.position.best = Some((f1, self.position.step));
             self.position.without_better = 0;
         } else {
@@ -285,22 +272,38 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.folder.save(&self.position, self.replicas.first(), &self.optimizer)?;
+        self.refuse_overflow()?;
+        guarded(|| self.folder.save(&self.position, self.replicas.first(), &self.optimizer))?;
         self.saved = Instant::now();
         Ok(())
     }
 
-    /// The best weights, scored on a split. What was trained is let go first: nothing goes on after this.
+    /// The best weights, and the scores on a split that they have in the form they are to be written in. What was trained is let go first:
+    /// nothing goes on after this.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the form cannot hold them.
     pub fn best(&mut self, data: Option<&Data>, config: &BertConfig) -> Result<(Weights, Option<Quality>)> {
         let step = self.position.best.map_or(0, |(_, step)| step);
         let weights = self.folder.best(step, &mut config.clone())?;
+        let form = self.file.weight_form();
+        let misfit = |reason: String| Error::Setting {
+            origin: self.file.output.path.display().to_string(),
+            key: "output.weights".into(),
+            reason,
+            hint: "say fp32 and start again: what was trained is kept".into(),
+        };
+        let written =
+            if form == WeightForm::Fp32 { None } else { Some(as_stored(&weights, form, config).map_err(misfit)?) };
         let Some(data) = data else { return Ok((weights, None)) };
         let device = self.replicas.first().device();
         self.replicas.let_go();
         self.optimizer.first.clear();
         self.optimizer.second.clear();
-        let network = Network::new(&weights, config, Kind::Float, device);
-        let quality = guarded(|| score(&network, &data.split, &data.examples.examples, self.schema))?;
+        let quality = guarded(|| {
+            let network = Network::new(written.as_ref().unwrap_or(&weights), config, Kind::Float, device);
+            score(&network, &data.split, &data.examples.examples, self.schema)
+        })?;
         Ok((weights, Some(quality)))
     }
 }

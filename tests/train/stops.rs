@@ -57,6 +57,11 @@ fn a_signal_saves_and_stops() {
     let other = job(&dir, "model", "max_epochs = 2000\nweight_decay = 0.5");
     let refused = train(&dir, &other).ended(1);
     assert!(refused.error().contains("unfinished training with other settings"), "{}", refused.error());
+    let threads = job(&dir, "model", "max_epochs = 2000");
+    replace(&dir, &threads, "threads = 1", "threads = 2");
+    let refused = train(&dir, &threads).ended(1).error();
+    assert!(refused.contains("unfinished training with threads = 1, now 2"), "{refused}");
+    assert!(refused.contains("hint: say threads = 1, name another folder"), "{refused}");
     // What is done about a loss that is no number changes nothing that was learned, nor does a test split more or less.
     let same = job(&dir, "model", "max_epochs = 2000\nnot_a_number = 'skip'");
     replace(&dir, &same, "test = 'test'\n", "");

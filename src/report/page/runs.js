@@ -1,7 +1,7 @@
 // How it came about: where the time went, how runs compare, what was refused.
 
 /** The stages of a run in the order of the work. */
-const STAGES = ["start", "read", "tokenize", "inference", "decode", "write", "commit"];
+const STAGES = ["start", "read", "tokenize", "tensors", "wait", "inference", "decode", "write", "commit"];
 /** Figures whose course is shown: name, label, how it is written. */
 const COURSES = [
   ["f1", "F1", (value) => percent(value)],

@@ -1,0 +1,52 @@
+//! A model that goes on from another one: with its heads, with word of both, and to the end of what gets better.
+
+use super::{job, losses, manifest, metrics, replace, task, train};
+use crate::support::Dir;
+
+/// A model, and the job of one that goes on from it.
+fn going_on(recipe: &str) -> (Dir, String) {
+    let dir = task();
+    train(&dir, &job(&dir, "learned", "max_epochs = 8")).ended(0);
+    let path = job(&dir, "model", recipe);
+    replace(&dir, &path, "path = 'encoder'", "path = 'learned'\nheads = 'keep'");
+    (dir, path)
+}
+
+#[test]
+fn a_model_goes_on_with_its_heads() {
+    let (dir, path) = going_on("max_epochs = 1\nclassifier_act_func = 'relu'");
+    replace(&dir, &path, "classifier_intermediate_hidden_size = 32", "classifier_intermediate_hidden_size = 64");
+    train(&dir, &path).ended(0);
+    let (learned, model) = (manifest(&dir, "learned"), manifest(&dir, "model"));
+    assert_eq!((&learned["encoder"], &learned["recipe"]["heads"]), (&"encoder".into(), &"new".into()));
+    assert!(learned["recipe"].get("before").is_none(), "{}", learned["recipe"]);
+    assert_eq!((&model["encoder"], &model["recipe"]["heads"]), (&"encoder".into(), &"keep".into()));
+    assert_eq!(model["recipe"]["before"], learned["recipe"]);
+    // What the kept head is, not what the job says of another.
+    let settings = &model["recipe"]["settings"];
+    assert_eq!(settings["classifier_intermediate_hidden_size"], 32);
+    assert_eq!(settings["classifier_act_func"], "gelu");
+    let [learned, model] = ["learned", "model"].map(|name| losses(&dir, name)[0]);
+    assert!(model < learned / 2.0, "{model} {learned}");
+}
+
+#[test]
+fn training_ends_where_nothing_gets_better_and_gives_the_best() {
+    let recipe = "max_epochs = 2\nlr_scheduler = 'linear'\nval_check_interval = 2.0\npatience = 4";
+    let (dir, path) = going_on(recipe);
+    // The rate rises until little is left of what was learned.
+    replace(&dir, &path, "lr = 3e-3", "lr = 1.0");
+    replace(&dir, &path, "warmup_steps = 20", "warmup_steps = 100");
+    replace(&dir, &path, "test = 'test'", "test = 'dev'");
+    let said = train(&dir, &path).ended(0).stderr();
+    assert!(said.contains("no better F1 in 4 scorings: training ends"), "{said}");
+    let (model, lines) = (manifest(&dir, "model"), metrics(&dir, "model"));
+    let scorings: Vec<_> = lines.iter().filter(|line| line["kind"] == "scoring").collect();
+    let best = scorings.iter().rposition(|scoring| scoring["best"] == true).unwrap();
+    assert_eq!(scorings.len(), best + 1 + 4);
+    assert_eq!(model["scores"]["dev"]["step"], scorings[best]["step"]);
+    let [best, last] = [best, scorings.len() - 1].map(|place| scorings[place]["f1"].as_f64().unwrap());
+    assert!(last < best - 0.01, "{best} {last}");
+    let [test, dev] = ["test", "dev"].map(|split| &model["scores"][split]["f1"]);
+    assert_eq!(test, dev, "the weights that are given are the best, not the last");
+}
