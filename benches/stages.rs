@@ -14,7 +14,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use quarry::engine::files::TableFiles;
 use quarry::engine::location::StoreLocation;
-use quarry::job::read_schema;
+use quarry::engine::pipeline::Extractor;
+use quarry::job::file::{ExtractSection, ModelSection};
+use quarry::job::{Job, Ready, read_schema};
 use quarry::mrc::batch::{QueryBatch, batches};
 use quarry::mrc::decode::{DecodeRule, Logits, decode};
 use quarry::mrc::documents::Document;
@@ -26,6 +28,7 @@ use quarry::mrc::window::{Window, WindowRule, Windows};
 use quarry::tables::Table;
 
 const DOCUMENTS: usize = 1000;
+const JOB_DOCUMENTS: usize = 200;
 const BATCH_TOKENS: usize = 8192;
 const RULE: WindowRule = WindowRule { tokens: 256, overlap: 64 };
 
@@ -204,13 +207,45 @@ fn write_entities(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// The model of the project on the CPU, as [`whole_job`] has it.
+fn ready() -> Ready {
+    let model = ModelSection { path: project("models/default"), device: "cpu".to_owned(), ..ModelSection::default() };
+    let job = Job::over_text("the bench", model, ExtractSection::default(), SCHEMA.clone()).expect("a job");
+    job.load(&|_| {}).expect("the model loads")
+}
+
+/// The batches of the documents of [`whole_job`], and their tokens without padding.
+fn job_batches(ready: &Ready) -> (Vec<QueryBatch>, usize) {
+    let Extractor { tokenizer, questions, windows, batch_tokens, .. } = ready.extractor.as_ref();
+    let cut = |(number, text): (usize, &'static String)| {
+        let document = Document::admit(true, Some(text)).expect("a document");
+        let windows = Windows::new(tokenizer, *windows, document).map(|window| window.expect("a window"));
+        windows.flat_map(|window| questions.ask(number, &window).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let found = batches(TEXTS.iter().take(JOB_DOCUMENTS).enumerate().flat_map(cut).collect(), *batch_tokens);
+    let tokens = found.iter().map(QueryBatch::real_tokens).sum();
+    (found, tokens)
+}
+
+/// The session alone on the batches of [`whole_job`], made beforehand: what a whole job can come to at the most.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn session_alone(bencher: Bencher<'_, '_>) {
+    let ready = ready();
+    let (batches, tokens) = job_batches(&ready);
+    bencher.counter(ItemsCount::new(tokens)).with_inputs(|| batches.clone()).bench_local_values(|batches| {
+        for batch in batches {
+            ready.extractor.pool.answer(batch).expect("an answer");
+        }
+    });
+}
+
 /// The program itself on 200 documents with the model of the project on the CPU: Parquet in, tables out, start included.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn whole_job(bencher: Bencher<'_, '_>) {
-    const COUNT: usize = 200;
+    let (_, tokens) = job_batches(&ready());
     let folder = tempfile::tempdir().expect("a folder");
-    let ids: ArrayRef = Arc::new((0..COUNT).map(|number| Some(number.to_string())).collect::<StringArray>());
-    let texts: ArrayRef = Arc::new(TEXTS.iter().take(COUNT).map(Some).collect::<StringArray>());
+    let ids: ArrayRef = Arc::new((0..JOB_DOCUMENTS).map(|number| Some(number.to_string())).collect::<StringArray>());
+    let texts: ArrayRef = Arc::new(TEXTS.iter().take(JOB_DOCUMENTS).map(Some).collect::<StringArray>());
     let rows = RecordBatch::try_from_iter([("id", ids), ("body", texts)]).expect("rows");
     let file = std::fs::File::create(folder.path().join("documents.parquet")).expect("a file");
     let mut writer = ArrowWriter::try_new(file, rows.schema(), None).expect("Parquet");
@@ -220,7 +255,7 @@ fn whole_job(bencher: Bencher<'_, '_>) {
                [model]\npath = 'models/default'\ndevice = 'cpu'\n[store]\npath = '${store}'\n";
     std::fs::write(folder.path().join("job.toml"), job).expect("a job");
     let mut number = 0;
-    bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
+    bencher.counter(ItemsCount::new(tokens)).bench_local(|| {
         number += 1;
         let mut run = Command::new(env!("CARGO_BIN_EXE_quarry"));
         run.args(["run", "job.toml", "--set", &format!("store=store-{number}")]).current_dir(folder.path());

@@ -53,21 +53,29 @@ fn load_from<T>(
     }
 }
 
-/// A graph's path in a cache folder of one's own, where it is written unless it is there; never the directory's own
-/// graph.
+/// A graph's path in a cache folder of one's own, where it is written unless it is there, in place of what earlier versions of the writer
+/// made of the same model; never the directory's own graph.
 pub fn derive_into(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<PathBuf> {
     let path = place(folder, model, form, flavour);
     if !path.exists() {
         std::fs::create_dir_all(folder)
             .map_err(|source| Error::Write { path: folder.to_owned(), source: source.into() })?;
         write_into(&path, model, form, flavour)?;
+        for version in 1..WRITER_VERSION {
+            // It is there no more, or takes room for a while longer.
+            let _ = std::fs::remove_file(of_version(folder, model, form, flavour, version));
+        }
     }
     Ok(path)
 }
 
 fn place(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> PathBuf {
+    of_version(folder, model, form, flavour, WRITER_VERSION)
+}
+
+fn of_version(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour, version: u32) -> PathBuf {
     let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
-    folder.join(format!("{key}-v{WRITER_VERSION}-{}", graph_name(form, flavour)))
+    folder.join(format!("{key}-v{version}-{}", graph_name(form, flavour)))
 }
 
 fn write_into(path: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<()> {
@@ -85,7 +93,13 @@ mod tests {
     fn a_graph_is_written_once_and_by_its_hash() {
         let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let directory = write_tiny(model.path(), WeightForm::Fp32);
+        let earlier = |form| of_version(cache.path(), &directory, form, Flavour::Fp32, WRITER_VERSION - 1);
+        for form in [Form::Fused, Form::Portable] {
+            std::fs::write(earlier(form), b"old").expect("written");
+        }
         let path = derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("a graph");
+        assert!(!earlier(Form::Fused).exists(), "the earlier one is in its place");
+        std::fs::remove_file(earlier(Form::Portable)).expect("another form stays");
         std::fs::write(&path, b"kept").expect("written");
         assert_eq!(derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("the same"), path);
         assert_eq!(std::fs::read(&path).expect("read"), b"kept");

@@ -58,3 +58,22 @@ fn series(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::tests::trained;
+    use super::*;
+
+    #[test]
+    fn the_picture_has_both_curves() {
+        let (folder, history) = trained();
+        let path = folder.path().join("curves.svg");
+        write(&path, &history, 8, "models/mine").unwrap();
+        let svg = std::fs::read_to_string(path).unwrap();
+        let points = |line: &str| line.split("points=\"").nth(1).map_or(0, |points| points.split_whitespace().count());
+        let curves: Vec<usize> = svg.lines().filter(|line| line.starts_with("<polyline")).map(points).collect();
+        assert!(curves.contains(&4) && curves.contains(&2), "{curves:?}");
+        assert_eq!(svg.matches("<circle").count(), 2);
+        assert!(svg.contains("models/mine: loss") && svg.contains("F1 on dev"));
+    }
+}

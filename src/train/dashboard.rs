@@ -44,28 +44,7 @@ impl Dashboard {
     pub(super) fn draw(&mut self, history: &History, glance: &Glance, doing: &str) {
         let Self { terminal, steps, title, note } = self;
         // A terminal that cannot be drawn on is no reason to stop training.
-        let _ = terminal.draw(|frame| {
-            let rows = Layout::vertical([
-                Constraint::Length(1),
-                Constraint::Min(8),
-                Constraint::Length(3),
-                Constraint::Length(1),
-            ]);
-            let [head, curves, figures, bar] = rows.areas(frame.area());
-            frame.render_widget(heading(title, doing, note), head);
-            let [left, right] =
-                Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(curves);
-            let width = usize::from(left.width.max(20)) * 2;
-            let loss = history.loss_curve(width);
-            let highest = loss.iter().map(|point| point.1).fold(1e-3, f64::max);
-            curve(frame, left, " loss ", &loss, (*steps as f64, highest), LOSS);
-            curve(frame, right, " F1 on dev ", &history.f1_curve(), (*steps as f64, 1.0), F1);
-            frame.render_widget(Paragraph::new(lines(history, glance)), figures);
-            let label = glance.left.map_or_else(String::new, |left| format!("{} left", duration(left)));
-            let gauge =
-                Gauge::default().ratio(glance.share.clamp(0.0, 1.0)).label(label).gauge_style(Style::new().fg(LOSS));
-            frame.render_widget(gauge, bar);
-        });
+        let _ = terminal.draw(|frame| paint(frame, history, glance, *steps, heading(title, doing, note)));
     }
 }
 
@@ -76,6 +55,23 @@ impl Drop for Dashboard {
         let _ = self.terminal.set_cursor_position((0, last));
         let _ = writeln!(self.terminal.backend_mut());
     }
+}
+
+fn paint(frame: &mut Frame<'_>, history: &History, glance: &Glance, steps: usize, heading: Line<'_>) {
+    let rows =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(8), Constraint::Length(3), Constraint::Length(1)]);
+    let [head, curves, figures, bar] = rows.areas(frame.area());
+    frame.render_widget(heading, head);
+    let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(curves);
+    let width = usize::from(left.width.max(20)) * 2;
+    let loss = history.loss_curve(width);
+    let highest = loss.iter().map(|point| point.1).fold(1e-3, f64::max);
+    curve(frame, left, " loss ", &loss, (steps as f64, highest), LOSS);
+    curve(frame, right, " F1 on dev ", &history.f1_curve(), (steps as f64, 1.0), F1);
+    frame.render_widget(Paragraph::new(lines(history, glance)), figures);
+    let label = glance.left.map_or_else(String::new, |left| format!("{} left", duration(left)));
+    let gauge = Gauge::default().ratio(glance.share.clamp(0.0, 1.0)).label(label).gauge_style(Style::new().fg(LOSS));
+    frame.render_widget(gauge, bar);
 }
 
 fn heading<'a>(title: &'a str, doing: &'a str, note: &'a str) -> Line<'a> {
@@ -144,4 +140,48 @@ fn lines<'a>(history: &History, glance: &Glance) -> Vec<Line<'a>> {
     .into_iter()
     .map(|line| Line::from(line.into_iter().flatten().collect::<Vec<_>>()))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ratatui::backend::TestBackend;
+
+    use super::super::history::tests::trained;
+    use super::*;
+
+    #[test]
+    fn what_is_worth_knowing_is_in_sight() {
+        let (_folder, history) = trained();
+        let glance = Glance { share: 0.5, left: Some(Duration::from_secs(65)), memory: 1_500_000_000 };
+        let mut terminal = Terminal::new(TestBackend::new(100, HEIGHT)).unwrap();
+        terminal
+            .draw(|frame| paint(frame, &history, &glance, 8, heading("models/mine", "training", "a note")))
+            .unwrap();
+        let cells = terminal.backend().buffer().content().iter().map(ratatui::buffer::Cell::symbol);
+        let screen: Vec<String> = cells.collect::<Vec<_>>().chunks(100).map(<[&str]>::concat).collect();
+        assert!(screen[0].starts_with("models/mine  training  a note"), "{screen:#?}");
+        let all = screen.join("\n");
+        for word in [
+            " loss ",
+            " F1 on dev ",
+            "step 4",
+            "loss 0.2500",
+            "best F1 0.7500 at step 4",
+            "memory 1.50 GB",
+            "1 min 5 s left",
+        ] {
+            assert!(all.contains(word), "{word}: {screen:#?}");
+        }
+        let drawn = |columns: std::ops::Range<usize>| {
+            screen[2..13].iter().any(|line| {
+                line.chars()
+                    .skip(columns.start)
+                    .take(columns.len())
+                    .any(|sign| ('\u{2801}'..='\u{28ff}').contains(&sign))
+            })
+        };
+        assert!(drawn(0..50) && drawn(50..100), "a curve is missing: {screen:#?}");
+    }
 }

@@ -196,8 +196,23 @@ fn encode(path: &Path, line: &Line) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Four steps whose loss halves and halves, and two scorings, in a folder that goes with it.
+    pub(in super::super) fn trained() -> (tempfile::TempDir, History) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::open(&folder.path().join("metrics.jsonl"), 0, false).unwrap();
+        for step in 1..=4 {
+            history
+                .step(StepFigures { loss: 2.0 / f64::from(1 << (step - 1)), ..figures(step as usize, 1.0) })
+                .unwrap();
+        }
+        for (step, f1) in [(2, 0.5), (4, 0.75)] {
+            history.scoring(Scoring { step, precision: f1, recall: f1, f1, best: true, seconds: 1.0 }).unwrap();
+        }
+        (folder, history)
+    }
 
     #[test]
     fn an_hour_that_was_slept_through_does_not_count() {

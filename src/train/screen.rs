@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::dashboard::Dashboard;
 use super::history::History;
 use super::state::Position;
+use super::stop;
 use crate::console::{self, Style, duration};
 
 /// Lines come at most this often.
@@ -61,7 +62,11 @@ impl Screen {
         self.said = Some(Instant::now());
         let glance = Glance::at(history, position, self.steps);
         if let Some(dashboard) = &mut self.dashboard {
-            dashboard.draw(history, &glance, "training");
+            dashboard.draw(
+                history,
+                &glance,
+                if stop::check().is_ok() { "training" } else { "saving the state, to stop" },
+            );
         } else if let Some(figures) = history.steps.last() {
             tracing::info!(
                 step = figures.step,
