@@ -70,9 +70,11 @@ mod tests {
         let path = folder.path().join("curves.svg");
         write(&path, &history, 8, "models/mine").unwrap();
         let svg = std::fs::read_to_string(path).unwrap();
-        let points = |line: &str| line.split("points=\"").nth(1).map_or(0, |points| points.split_whitespace().count());
-        let curves: Vec<usize> = svg.lines().filter(|line| line.starts_with("<polyline")).map(points).collect();
-        assert!(curves.contains(&4) && curves.contains(&2), "{curves:?}");
+        let curve = |color: &str| {
+            let line = svg.lines().find(|line| line.starts_with("<polyline") && line.contains(color)).unwrap();
+            line.split("points=\"").nth(1).unwrap().trim_end_matches("\"/>").split_whitespace().count()
+        };
+        assert_eq!((curve("#1E5AA0"), curve("#BE5014")), (4, 2));
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(svg.contains("models/mine: loss") && svg.contains("F1 on dev"));
     }
