@@ -83,7 +83,7 @@ impl QueryBatch {
 }
 
 /// Sorts queries by length, longest first, and cuts them into batches of at most `budget` padded tokens; a query longer than
-/// the budget is a batch of its own. A batch ends early where another query would make more than [`PADDING`] per cent of all tokens
+/// the budget is a batch of its own. A batch ends early where another query would make more than 3 per cent of all tokens
 /// so far padding: small budgets never come to that, and large ones not to tiny batches, for what many queries of one length leave of it
 /// the rest may use. Equal lengths keep their order, so the same queries make the same batches.
 pub fn batches(mut queries: Vec<Encoded>, budget: usize) -> Vec<QueryBatch> {
