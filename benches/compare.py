@@ -6,8 +6,8 @@
 
 DOCUMENTS has a JSON object with `text` a line. The model is quarry's default unless --model names another model directory; quarry writes
 its fp32 weights and its standard ONNX graph for the others. Every way cuts the texts into windows of 256 wordpieces that share 32, asks
-the same questions, and counts mentions, which must be about as many: quarry joins those of windows that overlap, and ends windows with
-sentences where it can.
+the same questions, and counts mentions: the rivals every pair that passes, quarry those that stay when overlapping ones are resolved, as
+its schema says. (Under a schema with `nested = true` the counts are about the same.)
 
 In each round every rival has its turn, and right before it quarry on the same documents. The table has medians; `slower` is the median of
 a rival's time over quarry's of the same turn. quarry's time is that of the whole `quarry run`, from a JSON Lines file to committed tables,
