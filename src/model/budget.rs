@@ -32,7 +32,7 @@ pub struct Circumstances {
     pub writer: u32,
     /// Where it is computed.
     pub device: String,
-    /// The name of the processor or card that is: per-user folders may be shared by machines.
+    /// The name of the processor or card: per-user folders may be shared by machines.
     pub hardware: String,
     /// In what.
     pub flavour: String,
