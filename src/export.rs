@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::graph;
 use crate::model::checkpoint::{Checkpoint, beside, refused, same};
-use crate::model::directory::{Manifest, ModelDirectory, Parts, graph_name, manifest_of};
+use crate::model::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::flavour::{Flavour, Form};
+use crate::model::manifest::Manifest;
 use crate::model::stored::{WeightForm, as_stored};
 use crate::model::weights::Misfit;
 use crate::mrc::query::EntitySchema;
@@ -82,9 +83,7 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
 }
 
 fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest> {
-    let known = checkpoint.folder.join("quarry.json");
-    let mut manifest =
-        if known.exists() { manifest_of(&known)? } else { Manifest { max_length: 0, ..Manifest::default() } };
+    let mut manifest = Manifest::of(&checkpoint.folder)?.unwrap_or(Manifest { max_length: 0, ..Manifest::default() });
     if let Some(schema) = &options.schema {
         manifest.types.clone_from(&schema.types);
         manifest.nested = schema.nested;

@@ -10,6 +10,7 @@ use crate::support::{Dir, project};
 
 mod browser;
 mod figures;
+mod large;
 mod page;
 mod texts;
 

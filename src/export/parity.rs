@@ -210,7 +210,8 @@ mod tests {
     use super::*;
     use crate::model::checkpoint::tokenizer_from_vocabulary;
     use crate::model::config::tests::tiny;
-    use crate::model::directory::{Manifest, Parts};
+    use crate::model::directory::Parts;
+    use crate::model::manifest::Manifest;
     use crate::model::stored::WeightForm;
     use crate::model::weights::Weights;
     use crate::model::weights::tests::made_up;

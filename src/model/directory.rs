@@ -1,12 +1,10 @@
 //! The model directory: one folder that is a whole model. In: a path. Out: a [`ModelDirectory`] whose files are verified
 //! against their SHA-256, with weights, tokenizer, types and questions; or such a folder, written. It may not know ONNX.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -15,85 +13,16 @@ use crate::model::config::BertConfig;
 use crate::model::find;
 use crate::model::flavour::{Flavour, Form};
 use crate::model::hash::{hexadecimal, sha256_of};
+use crate::model::manifest::{MANIFEST, Manifest};
 use crate::model::stored::{WeightForm, write_tensors};
 use crate::model::weights::Weights;
-use crate::mrc::query::EntityType;
 use crate::mrc::tokens::{Tokenizer, Words};
 
 /// The names of a model directory's files.
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
-const MANIFEST: &str = "quarry.json";
 const FOREIGN_GRAPH: &str = "model.onnx";
-
-/// Longest input of a model that does not say its own.
-const USUAL_LENGTH: usize = 512;
-
-/// What a model's graph computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Start, end and match logits of one question on one context (Li et al. 2020).
-    Mrc,
-}
-
-/// `quarry.json`: what a model is and where it comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// What the graph computes.
-    pub kind: Kind,
-    /// The pretrained encoder it was made from.
-    pub encoder: String,
-    /// Longest input in tokens, question and special tokens counted.
-    pub max_length: usize,
-    /// Context wordpieces in one window that it was trained on, and reads best; none where nobody knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window_tokens: Option<usize>,
-    /// What counted as a word in training, and does where a job does not say; none where nobody knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub words: Option<Words>,
-    /// The types it was trained on, in their order; empty where nobody knows.
-    #[serde(default)]
-    pub types: Vec<EntityType>,
-    /// Whether it was trained on nested mentions.
-    #[serde(default)]
-    pub nested: bool,
-    /// How it was trained, for people to read.
-    #[serde(default)]
-    pub recipe: serde_json::Value,
-    /// Its scores, for people to read.
-    #[serde(default)]
-    pub scores: serde_json::Value,
-    /// Where the weights come from.
-    #[serde(default)]
-    pub origin: String,
-    /// Licence of the weights.
-    #[serde(default)]
-    pub licence: String,
-    /// SHA-256 (lower-case hexadecimal) of every other file.
-    #[serde(default)]
-    pub files: BTreeMap<String, String>,
-}
-
-impl Default for Manifest {
-    fn default() -> Self {
-        Self {
-            kind: Kind::Mrc,
-            encoder: String::new(),
-            max_length: USUAL_LENGTH,
-            window_tokens: None,
-            words: None,
-            types: Vec::new(),
-            nested: false,
-            recipe: serde_json::Value::Null,
-            scores: serde_json::Value::Null,
-            origin: String::new(),
-            licence: String::new(),
-            files: BTreeMap::new(),
-        }
-    }
-}
 
 /// A verified model directory.
 #[derive(Debug, Clone)]
@@ -117,8 +46,7 @@ impl ModelDirectory {
             }
             return Err(refuse("there is no such folder".to_owned(), &hint));
         }
-        let path = root.join(MANIFEST);
-        let written: Option<Manifest> = if path.exists() { Some(manifest_of(&path)?) } else { None };
+        let written = Manifest::of(root)?;
         let files = written.as_ref().map(|manifest| manifest.files.clone()).unwrap_or_default();
         for (name, expected) in &files {
             if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
@@ -150,8 +78,9 @@ impl ModelDirectory {
         }
         let config =
             if !foreign || root.join(CONFIG).exists() { Some(BertConfig::read(&root.join(CONFIG))?) } else { None };
-        let longest = config.as_ref().map_or(USUAL_LENGTH, |config| config.max_position_embeddings);
-        let manifest = written.unwrap_or_else(|| Manifest { max_length: longest, ..Manifest::default() });
+        let usual = Manifest::default();
+        let longest = config.as_ref().map_or(usual.max_length, |config| config.max_position_embeddings);
+        let manifest = written.unwrap_or(Manifest { max_length: longest, ..usual });
         if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
             return Err(refuse(
                 format!("`max_length` is {} but the encoder has {longest} positions", manifest.max_length),
@@ -307,17 +236,6 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|source: std::io::Error| {
         let _ = std::fs::remove_file(&temporary);
         Error::Write { path: path.to_owned(), source: source.into() }
-    })
-}
-
-/// Reads a `quarry.json` without verifying what it lists.
-pub fn manifest_of(path: &Path) -> Result<Manifest> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
-        path: path.to_owned(),
-        source: source.into(),
-        hint: "it is written by `quarry export` and `quarry train`; a kind other than mrc is not supported yet"
-            .to_owned(),
     })
 }
 

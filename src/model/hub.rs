@@ -5,7 +5,7 @@
 //! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`
 //! holds `refs/REVISION`, a file with a commit, and `snapshots/COMMIT`, a folder with the files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
 use super::directory::write_whole;
+use super::manifest::{MANIFEST, Manifest};
 use super::{sweep, variable};
 use crate::error::{Cause, Error, Result};
 
@@ -25,8 +26,6 @@ const USUAL: &str = "main";
 const ENDPOINT: &str = "https://huggingface.co";
 /// A hub that does not say a word for so long is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// What describes a model directory and lists its files.
-const MANIFEST: &str = "quarry.json";
 /// What ends the name of a file that is not whole yet.
 const PARTIAL: &str = ".partial";
 
@@ -59,8 +58,8 @@ impl Part {
     /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
     /// not open.
     fn listed(self, folder: &Path) -> Vec<String> {
-        let json = if self == Self::Model { std::fs::read(folder.join(MANIFEST)).ok() } else { None };
-        let manifest = json.and_then(|json| serde_json::from_slice::<Manifest>(&json).ok()).unwrap_or_default();
+        // One that cannot be understood is reported when the directory is opened.
+        let manifest = if self == Self::Model { Manifest::of(folder).ok().flatten() } else { None }.unwrap_or_default();
         manifest.files.into_keys().filter(|name| plain(name)).collect()
     }
 
@@ -262,13 +261,6 @@ impl std::fmt::Display for Name {
         write!(formatter, "{SCHEME}{}", self.owner_and_name)?;
         if self.revision == USUAL { Ok(()) } else { write!(formatter, "@{}", self.revision) }
     }
-}
-
-/// What is read of a manifest here.
-#[derive(Debug, Default, Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    files: BTreeMap<String, String>,
 }
 
 /// Whether a name can stand in a path and in a URL as it is, and hides nothing.

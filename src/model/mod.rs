@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`directory`] | a model directory: its parts, verified |
+//! | [`manifest`] | `quarry.json`: what a model is and where it comes from |
 //! | [`find`] | what a job calls a model → its folder |
 //! | [`embedded`] | the model inside the program |
 //! | [`hub`] | models on the Hugging Face hub, through its own cache |
@@ -37,6 +38,7 @@ pub mod hardware;
 pub mod hash;
 pub mod hub;
 pub mod library;
+pub mod manifest;
 pub mod pickle;
 pub mod pool;
 pub mod pytorch;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::model::directory::manifest_of;
 use crate::model::hub;
+use crate::model::manifest::Manifest;
 
 /// A model's encoder and recipe, as its quarry.json says. An encoder without one is called after its folder, and one of the hub by its name
 /// there with its commit, which can be said in a job again.
@@ -25,11 +25,7 @@ pub(super) fn lineage(named: &Path, folder: &Path) -> Result<(String, Option<Val
         (None, Some(last)) => last.into_owned(),
         (_, None) => named.display().to_string(),
     };
-    let described = folder.join("quarry.json");
-    if !described.exists() {
-        return Ok((name, None));
-    }
-    let model = manifest_of(&described)?;
+    let Some(model) = Manifest::of(folder)? else { return Ok((name, None)) };
     let first = if model.encoder.is_empty() { name } else { model.encoder };
     Ok((first, Some(model.recipe).filter(|recipe| !recipe.is_null())))
 }

@@ -5,7 +5,7 @@ use super::ORIGIN;
 use crate::cli::TryArgs;
 use crate::error::{Error, Result};
 use crate::job::read_schema;
-use crate::model::directory::Manifest;
+use crate::model::manifest::Manifest;
 use crate::mrc::query::{EntitySchema, EntityType};
 
 /// The types that the arguments name, or those of the model.

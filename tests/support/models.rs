@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use quarry::model::config::BertConfig;
-use quarry::model::directory::{Manifest, ModelDirectory, Parts};
+use quarry::model::directory::{ModelDirectory, Parts};
+use quarry::model::manifest::Manifest;
 use quarry::model::stored::WeightForm;
 use quarry::model::weights::{Tensor, Weights, expected_shapes};
 
