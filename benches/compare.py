@@ -17,7 +17,8 @@ with the count of its mentions.
 The rivals are loops in Python, for there is no pipeline class for this method in transformers: batches of 32 queries, sorted by length
 over 4,096 queries, or in the order of the input, as a Hugging Face `pipeline(batch_size=32)` forms its batches. PyTorch's rows are
 transformers' BertModel, eager, with scaled-dot-product attention, in fp32 on a CPU and in fp16 on a card. int8 is ONNX Runtime's
-`quantize_dynamic` of the graph that the fp32 row runs, with its defaults. The last row scores all pairs of tokens, one query at a time, as
+`quantize_dynamic` of the graph that the fp32 row runs, a scale for every column and weights of seven bits: with its defaults it loses 1.6
+points of F1 where the processor has no VNNI. The last row scores all pairs of tokens, one query at a time, as
 the method's published code does, and reads a tenth of the documents.
 """
 
@@ -192,7 +193,7 @@ def quantized(graph):
 
     logging.getLogger().setLevel(logging.ERROR)  # It warns of every tensor that it leaves as it is.
     out = graph.with_name("model-dynamic-int8.onnx")
-    quantize_dynamic(str(graph), str(out), weight_type=QuantType.QInt8)
+    quantize_dynamic(str(graph), str(out), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
     return out
 
 

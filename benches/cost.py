@@ -73,7 +73,7 @@ def run(quarry, folder, setting):
     shutil.rmtree(store, ignore_errors=True)
     job.write_text(
         f'[input]\ndocuments = "{folder / setting.documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{folder}/schema.toml"\n'
-        f'[model]\ndevice = "cpu"\n[extract]\nwindow_tokens = {setting.window}\noverlap_tokens = {setting.window // 4}\n'
+        f'[model]\ndevice = "cpu"\n[extract]\nwindow_tokens = {setting.window}\n'
         f'[store]\npath = "{store}"\n'
     )
     started = time.monotonic()

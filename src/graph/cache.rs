@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::graph::{WRITER_VERSION, write};
 use crate::model::cache_folder;
-use crate::model::directory::{ModelDirectory, graph_name, write_whole};
+use crate::model::directory::{ModelDirectory, graph_name};
+use crate::model::files::write_whole;
 use crate::model::flavour::{Flavour, Form};
 
 /// The graph of a model in this form and flavour: the directory's own where it has one, otherwise from the cache, where it

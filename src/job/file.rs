@@ -147,11 +147,12 @@ impl Default for ExtractSection {
 
 /// Fills in a job file's `${key}` from `set` and parses it; `path` is for messages.
 pub(super) fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<JobFile> {
-    parse_toml(path, text, set, "schemas/job.schema.json describes every key")
+    let hint = "schemas/job.schema.json describes every key; a job with [data] and [recipe] is for `quarry train`";
+    parse_toml(path, text, set, hint)
 }
 
-/// Fills in the `${key}` of a TOML file from `set` and parses it. Where it fails, the hint is the key nearest to an unknown one, or
-/// `otherwise`; `path` is for messages.
+/// Fills in the `${key}` of a TOML file from `set` and parses it. Where it fails, the hint is the key that is much like an unknown
+/// one, or `otherwise`; `path` is for messages.
 pub fn parse_toml<T: DeserializeOwned>(
     path: &Path,
     text: &str,
@@ -200,12 +201,12 @@ fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     Ok(filled)
 }
 
-/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`.
+/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`, unless more than half of `x` is other letters.
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
-    let nearest = quoted.min_by_key(|key| distance(unknown, key))?;
-    Some(format!("did you mean `{nearest}`?"))
+    let (far, nearest) = quoted.map(|key| (distance(unknown, key), key)).min()?;
+    (2 * far <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
 }
 
 /// Levenshtein's edit distance.
@@ -273,6 +274,12 @@ pub(super) mod tests {
         let text = JOB.replace("[store]", "[extract]\nwindow_token = 8\n[store]");
         let error = job(&text, &[("date", "x")]).unwrap_err();
         assert!(message(&error).ends_with("/ did you mean `window_tokens`?"), "{}", message(&error));
+    }
+
+    #[test]
+    fn a_training_job_is_told_whose_it_is() {
+        let error = job("[data]\ntrain = 'train'\n[recipe]\nlr = 1e-5", &[]).unwrap_err();
+        assert!(message(&error).ends_with("is for `quarry train`"), "{}", message(&error));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::device::Device;
-use super::directory::write_whole;
+use super::files::write_whole;
 use super::hash::short_hash;
 use super::pool::{PoolCounters, SessionPool};
 use super::{cache_folder, hardware};

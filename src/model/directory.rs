@@ -1,15 +1,14 @@
 //! The model directory: one folder that is a whole model. In: a path. Out: a [`ModelDirectory`] whose files are verified
 //! against their SHA-256, with weights, tokenizer, types and questions; or such a folder, written. It may not know ONNX.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{read_tensors, refused};
 use crate::model::config::BertConfig;
+use crate::model::files::write_whole;
 use crate::model::find;
 use crate::model::flavour::{Flavour, Form};
 use crate::model::hash::{hexadecimal, sha256_of};
@@ -218,25 +217,6 @@ pub struct Parts<'a> {
 /// Name of a graph file: `model-fp16-fused.onnx`.
 pub fn graph_name(form: Form, flavour: Flavour) -> String {
     format!("model-{flavour}-{form}.onnx")
-}
-
-/// Writes a file under a temporary name and renames it, so that nobody ever reads half of it, also after a power
-/// failure.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}-{}.partial", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        // Without this the name may reach the disk before the bytes.
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source: std::io::Error| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::Write { path: path.to_owned(), source: source.into() }
-    })
 }
 
 #[cfg(test)]

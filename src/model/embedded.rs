@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cache_folder;
-use super::directory::write_whole;
+use super::files::write_whole;
 use super::hash::short_hash;
 use crate::error::{Error, Result};
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
-use super::directory::write_whole;
+use super::files::{sweep, write_whole};
 use super::manifest::{MANIFEST, Manifest};
-use super::{sweep, variable};
+use super::variable;
 use crate::error::{Cause, Error, Result};
 
 /// What begins the name of a model on the hub.

@@ -14,6 +14,7 @@
 //! | [`pytorch`], [`pickle`], `unpickle` | PyTorch's file format, read without running anything |
 //! | [`stored`] | safetensors in fp32, fp16 or int8 per row |
 //! | [`weights`] | the tensors of an MRC model, complete and of the right shapes |
+//! | [`files`] | files written whole or not at all; what broken downloads left, removed |
 //! | [`hash`] | SHA-256 of files and texts |
 //! | [`library`] | ONNX Runtime's shared library: found, fetched, checked, loaded |
 //! | `wheel` | its PyPI wheels: pinned, fetched, unpacked |
@@ -32,6 +33,7 @@ pub mod config;
 pub mod device;
 pub mod directory;
 pub mod embedded;
+pub mod files;
 pub mod find;
 pub mod flavour;
 pub mod hardware;
@@ -50,8 +52,7 @@ pub mod weights;
 mod wheel;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
@@ -72,39 +73,4 @@ pub fn cache_folder() -> Result<PathBuf> {
             reason: "there is no cache folder: neither QUARRY_CACHE, XDG_CACHE_HOME nor HOME is set".into(),
             hint: "set QUARRY_CACHE to a folder that may be written".into(),
         })
-}
-
-/// Removes what downloads that broke off left in a folder: entries that are known by their names and have lain
-/// untouched for so long.
-fn sweep(folder: &Path, left_behind: impl Fn(&str) -> bool, untouched: Duration) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(there) = entry.metadata() else { continue };
-        let age = there.modified().ok().and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age > untouched) && left_behind(&entry.file_name().to_string_lossy()) {
-            let path = entry.path();
-            // What cannot be removed is only clutter.
-            let _ = if there.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-
-    #[test]
-    fn what_a_broken_download_left_is_swept_when_it_is_old() {
-        let folder = tempfile::tempdir().unwrap();
-        let hour = Duration::from_hours(1);
-        for (name, age) in [("old.partial", 2 * hour), ("new.partial", Duration::ZERO), ("old.json", 2 * hour)] {
-            let file = std::fs::File::create(folder.path().join(name)).unwrap();
-            file.set_modified(SystemTime::now() - age).unwrap();
-        }
-        sweep(folder.path(), |name| name.ends_with(".partial"), hour);
-        let there = |name: &str| folder.path().join(name).exists();
-        assert!(!there("old.partial") && there("new.partial") && there("old.json"));
-        sweep(&folder.path().join("none"), |_| true, hour);
-    }
 }

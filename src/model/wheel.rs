@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::directory::write_whole;
+use super::files::{sweep, write_whole};
 use super::hash::sha256_of;
 use super::library::{Build, LIBRARY_VARIABLE, VERSION};
-use super::sweep;
 use crate::error::{Error, Result};
 
 /// A wheel and the files of it that are used, each with its SHA-256.

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::model::directory::write_whole;
+use crate::model::files::write_whole;
 
 /// The figures of a run into one store, whose name every line has as a label.
 pub(super) struct Exposition {

@@ -16,7 +16,7 @@ pub fn write(path: &Path, history: &History, steps: usize, title: &str) -> Resul
     let mut svg = String::new();
     draw(&mut svg, history, steps, title)
         .map_err(|reason| Error::Write { path: path.to_owned(), source: reason.into() })?;
-    crate::model::directory::write_whole(path, svg.as_bytes())
+    crate::model::files::write_whole(path, svg.as_bytes())
 }
 
 fn draw(svg: &mut String, history: &History, steps: usize, title: &str) -> Result<(), String> {

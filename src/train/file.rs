@@ -151,7 +151,8 @@ impl TrainFile {
 
     /// The same from a text; `path` is for messages.
     pub fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<Self> {
-        let file: Self = parse_toml(path, text, set, "schemas/train.schema.json describes every key")?;
+        let hint = "schemas/train.schema.json describes every key; a job with [input] and [store] is for `quarry run`";
+        let file: Self = parse_toml(path, text, set, hint)?;
         file.validate().map_err(|(key, reason, hint)| Error::Setting {
             origin: path.display().to_string(),
             key: key.into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model::directory::write_whole;
+use crate::model::files::write_whole;
 
 /// The figures of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use super::fingerprint::Fingerprint;
 use super::network::{Network, torch};
 use super::optimizer::Optimizer;
 use crate::error::{Error, Result};
-use crate::model::directory::write_whole;
+use crate::model::files::write_whole;
 use crate::model::stored::{WeightForm, read_tensors, write_tensors};
 use crate::model::weights::Weights;
 
