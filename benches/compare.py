@@ -18,8 +18,8 @@ The rivals are loops in Python, for there is no pipeline class for this method i
 over 4,096 queries, or in the order of the input, as a Hugging Face `pipeline(batch_size=32)` forms its batches. PyTorch's rows are
 transformers' BertModel, eager, with scaled-dot-product attention, in fp32 on a CPU and in fp16 on a card. int8 is ONNX Runtime's
 `quantize_dynamic` of the graph that the fp32 row runs, a scale for every column and weights of seven bits: with its defaults it loses 1.6
-points of F1 where the processor has no VNNI. The last row scores all pairs of tokens, one query at a time, as
-the method's published code does, and reads a tenth of the documents.
+points of F1 where the processor has no VNNI. The last row scores all pairs of tokens, one query at a time, as the method's published code
+does, and reads a tenth of the documents.
 """
 
 import argparse
