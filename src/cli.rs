@@ -6,22 +6,25 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::device::DeviceChoice;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::WeightForm;
-use crate::mrc::score::counting::Counting;
+use crate::model::precision::{Flavour, Form};
+use crate::model::runtime::device::DeviceChoice;
+use crate::model::weights::safetensors_file::WeightForm;
+use crate::score::counting::Counting;
 
 mod doctor;
 mod prepare;
 mod report;
 mod sql;
 mod r#try;
+mod values;
 
-pub use doctor::DoctorArgs;
-pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
-pub use report::ReportArgs;
-pub use sql::{RowFormat, SqlArgs};
-pub use r#try::TryArgs;
+use crate::cli::values::{key_value, word};
+
+pub use crate::cli::doctor::DoctorArgs;
+pub use crate::cli::prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
+pub use crate::cli::report::ReportArgs;
+pub use crate::cli::sql::{RowFormat, SqlArgs};
+pub use crate::cli::r#try::TryArgs;
 
 /// Mines a corpus for named entities by asking questions.
 #[derive(Debug, Parser)]
@@ -81,7 +84,7 @@ pub enum Command {
         out: PathBuf,
     },
     /// Try ONNX Runtime's library in this process; the program calls this on itself.
-    #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
+    #[command(name = crate::model::runtime::library::PROBE_COMMAND, hide = true)]
     Probe {
         /// The library.
         library: PathBuf,
@@ -233,15 +236,6 @@ pub struct EvaluateArgs {
     /// Fills `${KEY}` in the job file; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-}
-
-fn word<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| error.to_string())
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn graph(text: &str) -> Result<(Form, Flavour), String> {

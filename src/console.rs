@@ -10,7 +10,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use indicatif::ProgressBar;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_chrome::FlushGuard;
@@ -19,20 +18,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::console::screen::{STYLE, Screen};
 use crate::error::{Error, Result};
 
 mod amounts;
 mod marks;
 mod profile;
 mod progress;
+mod screen;
 mod traces;
 
-pub use amounts::{bytes, duration, short_time, thousands};
-pub use marks::{Mark, PLAIN, colours, mark, marked};
-pub use progress::{Progress, ProgressDisplay};
-
-/// The bar that is on the screen, if one is; log lines go above it.
-static BAR: OnceLock<ProgressBar> = OnceLock::new();
+pub use crate::console::amounts::{bytes, duration, short_time, thousands};
+pub use crate::console::marks::{Mark, PLAIN, colours, mark, marked};
+pub use crate::console::progress::{Progress, ProgressDisplay};
+pub use crate::console::screen::Style;
 
 /// Where spans go, if somewhere.
 static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
@@ -40,25 +39,11 @@ static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// What completes a profile, if one is written.
 static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);
 
-/// How things are said, once that is set up.
-static STYLE: OnceLock<Style> = OnceLock::new();
-
 /// Set when standard output turned out to be closed.
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
 /// Why something that was asked for could not be printed, though somebody may read.
 static UNPRINTED: Mutex<Option<std::io::Error>> = Mutex::new(None);
-
-/// How things are said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// A progress bar and short notes.
-    Terminal,
-    /// Log lines.
-    Plain,
-    /// Log lines, each a JSON object.
-    Json,
-}
 
 /// Sets up logging, and a profile where a file for it is named; call it once, first.
 ///
@@ -132,23 +117,6 @@ pub fn finish() {
     drop(PROFILE.lock().map(|mut guard| guard.take()));
     if let Some(Err(reason)) = TRACES.get().map(traces::finish) {
         warn(&format!("traces could not be sent: {reason}"));
-    }
-}
-
-/// Standard error, without cutting through the progress bar.
-struct Screen;
-
-impl std::io::Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let write = || std::io::stderr().write(bytes);
-        match BAR.get() {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
     }
 }
 

@@ -9,8 +9,8 @@ mod report;
 mod runtime;
 mod space;
 mod store;
+mod subject;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -19,28 +19,14 @@ use tokio::runtime::Handle;
 
 use crate::cli::DoctorArgs;
 use crate::console;
+use crate::doctor::subject::Subject;
 use crate::error::{Error, Result};
-use crate::job::{Job, file::ModelSection};
-use crate::model::choice;
-use crate::model::device::{Device, DeviceChoice};
-use crate::model::library::{self, Build};
+use crate::job::Job;
+use crate::job::file::ModelSection;
+use crate::model::runtime::device::DeviceChoice;
+use crate::model::runtime::library;
 
-use report::{Finding, Report, Said, Status};
-
-/// A child process of a check has this share of the time, so that the check can say what it waited for.
-const CHILD_SHARE: f64 = 0.88;
-
-/// What the checks look at.
-struct Subject {
-    job: Option<Job>,
-    model: PathBuf,
-    library: Option<PathBuf>,
-    device: DeviceChoice,
-    store: Option<String>,
-    runtime: Handle,
-    /// How long all checks together may take.
-    limit: Duration,
-}
+use crate::doctor::report::{Finding, Report, Said, Status};
 
 /// One thing to look at, and what is said where it takes too long.
 struct Check {
@@ -123,23 +109,6 @@ fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>)
         job,
         runtime,
         limit: Duration::from_secs_f64(arguments.within),
-    }
-}
-
-impl Subject {
-    fn likely_device(&self) -> Device {
-        self.device.likely_in(self.job.as_ref().and_then(|job| job.flavour))
-    }
-
-    fn likely_build(&self) -> Build {
-        let device = self.likely_device();
-        let named = self.job.as_ref().and_then(|job| job.flavour);
-        choice::build(device, named.unwrap_or_else(|| choice::best_flavour(device).0))
-    }
-
-    /// How long a child process may take.
-    fn child_limit(&self) -> Duration {
-        self.limit.mul_f64(CHILD_SHARE)
     }
 }
 

@@ -16,15 +16,15 @@ use datafusion::prelude::SessionContext;
 
 use crate::cli::EvaluateArgs;
 use crate::console;
-use crate::engine::query::keep;
-use crate::engine::scores::{count, match_up};
-use crate::engine::session::{SessionSettings, session};
 use crate::error::{Error, Result};
-use crate::mrc::score::counting::Counting;
-use crate::mrc::score::resample::Resampling;
+use crate::query::scoring::{count, match_up};
+use crate::query::session::{SessionSettings, session};
+use crate::query::statement::keep;
+use crate::score::bootstrap::Resampling;
+use crate::score::counting::Counting;
 
-use inputs::Inputs;
-use load::Loaded;
+use crate::evaluate::inputs::Inputs;
+use crate::evaluate::load::Loaded;
 
 /// The views of mentions that count, and the matched tables made of them.
 const PREDICTED: &str = "predicted_mentions";

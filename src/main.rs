@@ -52,7 +52,7 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Completions { shell } => quarry::completions::command(shell),
         Command::Man { out } => quarry::man::command(&out),
         Command::Probe { library, cuda, openvino } => {
-            console::print(&quarry::model::device::probe(&library, cuda, openvino)?);
+            console::print(&quarry::model::runtime::device::probe(&library, cuda, openvino)?);
             Ok(0)
         }
     }

@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::model::files::write_whole;
+use crate::machine::files::write_whole;
 
 /// Writes a page for the program and each of its commands.
 pub fn command(out: &Path) -> Result<u8> {

@@ -6,18 +6,19 @@ mod figures;
 mod page;
 mod quality;
 mod sample;
-mod subject;
+mod scope;
 mod texts;
 
 use crate::cli::ReportArgs;
-use crate::console::{self, rows, thousands};
-use crate::engine::session::{SessionSettings, free_memory, register_store, session};
-use crate::engine::store::Store;
+use crate::console;
+use crate::console::{rows, thousands};
 use crate::error::{Error, Result};
+use crate::query::session::{SessionSettings, free_memory, register_store, session};
+use crate::store::delta_store::Store;
 
-use documents::Documents;
-use figures::Summary;
-use subject::Subject;
+use crate::report::documents::Documents;
+use crate::report::figures::Summary;
+use crate::report::scope::Subject;
 
 /// The views of what the page is about, ids as text: mentions of the runs and types that were asked for, the documents that have some, and
 /// all documents of the runs.

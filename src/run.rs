@@ -1,43 +1,45 @@
 //! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
 //! half of anything: what is not in a commit does not exist.
 
-mod account;
 mod commit;
-mod dry;
-mod explain;
-mod exposition;
 mod extract;
-mod figures;
+mod failure;
 mod known;
-mod ledger;
-mod outlook;
-mod sample;
-mod spec;
-mod stop;
+mod outcome;
+mod preview;
+mod signals;
+mod state;
+mod summary;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use datafusion::prelude::SessionContext;
 use tracing::{Instrument as _, info_span};
 
 use crate::cli::RunArgs;
-use crate::console::{self, Style};
-use crate::engine::counters::Counters;
-use crate::engine::extract::Marks;
-use crate::engine::input::Documents;
-use crate::engine::listing::Listing;
-use crate::engine::location::StoreLocation;
-use crate::engine::lock::StoreLock;
-use crate::engine::session::{SessionSettings, register_store, session};
-use crate::engine::store::Store;
+use crate::console;
+use crate::console::Style;
 use crate::error::{Error, Result};
-use crate::job::{Job, Ready};
-use crate::tables::{self, Table};
+use crate::extract::extract_exec::Marks;
+use crate::job::Job;
+use crate::query::session::{SessionSettings, register_store, session};
+use crate::source::input::Documents;
+use crate::source::listing::Listing;
+use crate::source::location::StoreLocation;
+use crate::store::delta_store::Store;
+use crate::store::lock::StoreLock;
+use crate::tables;
+use crate::tables::Table;
 
-use account::{Account, Closing, Loaded};
-use exposition::check_folder;
+use crate::run::known::ledger::Ledger;
+use crate::run::known::specification;
+use crate::run::outcome::{Ended, announce, ended};
+use crate::run::preview::dry_run;
+use crate::run::preview::explain::explain;
+use crate::run::preview::preflight::{Outlook, load};
+use crate::run::state::Run;
+use crate::run::summary::prometheus::check_folder;
+use crate::run::summary::run_summary::{Account, Closing, Loaded};
 
 /// Rows in a batch from the scan: small, for texts can be long.
 const SCAN_ROWS: usize = 256;
@@ -45,16 +47,6 @@ const SCAN_ROWS: usize = 256;
 const QUERY_BYTES: usize = 256 << 20;
 /// Files that no log knows are somebody's work under way until they are this old.
 const ABANDONED: Duration = Duration::from_hours(24);
-/// The exit code of a run that is done but for files it could not read, or with more rejects than the job allows.
-const DONE_WITH_REJECTS: u8 = 3;
-
-/// How a run came to its end.
-enum Ended {
-    Done(u8),
-    /// `--limit` was reached before the input ended.
-    Limited(u8),
-    Stopped,
-}
 
 /// Reads the job, runs it, and says what came of it.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
@@ -91,27 +83,10 @@ fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<En
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     // A task of its own, so that a signal is heard while it loads a model or waits for a download.
     let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(account)).in_current_span());
-    let ended = runtime.block_on(stop::end(work, account));
+    let ended = runtime.block_on(signals::end(work, account));
     // Threads that wait for a session end with it; the process does not wait for them.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
-}
-
-/// One run, as its parts see it.
-struct Run {
-    id: String,
-    started_at: DateTime<Utc>,
-    started: Instant,
-    context: SessionContext,
-    documents: Documents,
-    ready: Ready,
-    /// What is counted of documents, as far as it is committed.
-    marks: Arc<Marks>,
-    store: Store,
-    ledger: ledger::Ledger,
-    /// Whether it extracts under a new specification beside the old.
-    replaces: bool,
-    arguments: RunArgs,
 }
 
 async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>) -> Result<Ended> {
@@ -122,11 +97,11 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
     let location = StoreLocation::parse(&job.file.store.path)?;
     if arguments.explain || arguments.dry_run {
-        let outlook = outlook::Outlook::new(context, &job, listing, location, &id, &arguments).await?;
+        let outlook = Outlook::new(context, &job, listing, location, &id, &arguments).await?;
         return if arguments.explain {
-            explain::explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
+            explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
         } else {
-            dry::run(outlook, &job, style, &account, &arguments).await
+            dry_run::run(outlook, &job, style, &account, &arguments).await
         };
     }
     // What is wrong with the input of a new store is said before there is a store.
@@ -150,8 +125,8 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
         store.remove_half_done(&id).await?;
     }
     register_store(&context, &store).await?;
-    let mut ledger = ledger::Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;
-    let replaces = spec::check(&context, &store, &ready, arguments.replace).await?;
+    let mut ledger = Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;
+    let replaces = specification::check(&context, &store, &ready, arguments.replace).await?;
     let (listing, done) = ledger.skip_done(listing);
     let documents = match inspected {
         Some(documents) if done == 0 => documents,
@@ -233,45 +208,4 @@ impl Run {
             console::warn(&console::render(&error));
         }
     }
-}
-
-/// Says where it runs, what is to be read, and what cannot be.
-fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
-    let chosen = &ready.chosen;
-    console::note(&format!(
-        "device {} ({}), flavour {}, ONNX Runtime {}{}",
-        chosen.device,
-        chosen.reason,
-        chosen.flavour,
-        chosen.library.version,
-        chosen.build.beside()
-    ));
-    let files = documents.files.len();
-    let rows = documents
-        .rows()
-        .map_or_else(String::new, |rows| format!(" with {} rows", console::thousands(rows.unsigned_abs())));
-    let done = if skipped > 0 { format!(", {skipped} more are done") } else { String::new() };
-    console::note(&format!(
-        "{files} file(s){rows} to read from `{}`{done}; {} entity types",
-        job.input.documents,
-        job.schema.types.len()
-    ));
-    for (file, reason) in &documents.unreadable {
-        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
-    }
-}
-
-/// The end of a run that was not stopped, and its exit code.
-fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ended {
-    let rejects = Counters::get(&ready.extractor.counters.rejects);
-    let all = rejects + Counters::get(&ready.extractor.counters.documents);
-    let bad = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, all);
-    let code = if bad { DONE_WITH_REJECTS } else { 0 };
-    if limited { Ended::Limited(code) } else { Ended::Done(code) }
-}
-
-/// Loads the model. Its thread is busy with it for a while, so what else the runtime has to do, such as to hear
-/// signals, goes to another: on a machine of one core there is none free.
-fn load(job: &Job) -> Result<Ready> {
-    info_span!("load the model").in_scope(|| tokio::task::block_in_place(|| job.load(&console::note)))
 }

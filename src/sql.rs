@@ -1,17 +1,17 @@
 //! `quarry sql`: a store's tables, asked with SQL. In: a store and statements, or a terminal. Out: rows as a table, CSV, JSON Lines or
 //! Parquet. It may not write to the store.
 
-mod asked;
-mod asking;
 mod columns;
 mod command;
 mod complete;
-mod fault;
-mod grid;
+mod error_messages;
+mod execute;
 mod output;
+mod result_table;
 mod script;
+mod session;
 mod shell;
-mod table;
+mod text_table;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -20,9 +20,9 @@ use crate::cli::{RowFormat, SqlArgs};
 use crate::console;
 use crate::error::{Error, Result};
 
-use asked::Asked;
-use asking::Asking;
-use output::Output;
+use crate::sql::execute::Asking;
+use crate::sql::output::Output;
+use crate::sql::session::Asked;
 
 /// Answers what the arguments ask, or what is typed.
 pub fn command(arguments: &SqlArgs) -> Result<u8> {

@@ -28,72 +28,51 @@
 //! | [`stop`] | signals that ask it to stop |
 //! | [`device`] | CPU or CUDA cards |
 
-pub mod curves;
-pub mod cut;
-mod dashboard;
-pub mod dev;
-pub mod device;
-pub mod examples;
-mod failure;
+pub mod data;
+pub mod display;
 pub mod file;
-pub mod fingerprint;
-pub mod history;
-pub mod labelled;
-mod labels;
-mod lineage;
-pub mod loss;
 pub mod network;
-pub mod optimizer;
-mod output;
-pub mod plan;
-pub mod pretrained;
 pub mod recipe;
-mod remarks;
-mod replicas;
-pub mod schedule;
-pub mod screen;
-mod share;
-pub mod state;
-pub mod stop;
-pub mod trainer;
+pub mod training_loop;
 
 use serde_json::{Value, json};
 
 use crate::cli::TrainArgs;
-use crate::console::{self, Style, duration, rows, thousands};
-use crate::engine::session::{SessionSettings, session};
+use crate::console;
+use crate::console::{Style, duration, rows, thousands};
 use crate::error::{Error, Result};
 use crate::job::read_schema;
-use crate::model::config::BertConfig;
-use crate::model::directory::{ModelDirectory, Parts};
-use crate::model::manifest::Manifest;
-use crate::mrc::query::EntitySchema;
-use crate::mrc::score::Counts;
-use crate::mrc::tokens::Tokenizer;
+use crate::model::encoder::config::BertConfig;
+use crate::model::package::directory::{ModelDirectory, Parts};
+use crate::model::package::manifest::Manifest;
+use crate::query::session::{SessionSettings, session};
+use crate::score::counts::Counts;
+use crate::task::entity_schema::EntitySchema;
+use crate::text::tokens::Tokenizer;
 
-use cut::{Cutter, Data};
-use dev::Quality;
-use file::TrainFile;
-use fingerprint::Fingerprint;
-use labelled::Split;
-use pretrained::Pretrained;
-use recipe::RecipeSection;
-use screen::Screen;
-use trainer::Trainer;
+use crate::train::data::dataset::Split;
+use crate::train::data::featurize::{Cutter, Data};
+use crate::train::display::screen::Screen;
+use crate::train::file::TrainFile;
+use crate::train::network::pretrained::Pretrained;
+use crate::train::recipe::RecipeSection;
+use crate::train::training_loop::dev::Quality;
+use crate::train::training_loop::fingerprint::Fingerprint;
+use crate::train::training_loop::trainer::Trainer;
 
 /// Trains what the job says and prints what came of it.
 pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let file = TrainFile::read(&arguments.job, &arguments.set)?;
-    output::refuse_foreign(&file)?;
-    let devices = device::devices(&file.recipe.device)?;
+    training_loop::output::refuse_foreign(&file)?;
+    let devices = network::device::devices(&file.recipe.device)?;
     if let Some(threads) = file.recipe.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    runtime.spawn(stop::listen(style));
+    runtime.spawn(training_loop::signals::listen(style));
     if !arguments.restart {
-        output::refuse_finished(&file.output.path)?;
+        training_loop::output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
@@ -110,16 +89,16 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     }
     let train = cutter.cut(&file.data.train, train)?;
     let read = |location: &str| {
-        stop::check()?;
+        training_loop::signals::check()?;
         cutter.cut(location, read(location)?)
     };
     let dev = read(&file.data.dev)?;
     let test = file.data.test.as_deref().map(read).transpose()?;
-    stop::check()?;
+    training_loop::signals::check()?;
     let fingerprint = Fingerprint::new(&file, &schema, (&train, &dev), &pretrained, &devices)?;
     let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
-    let folder = output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
-    let mut trainer = failure::guarded(|| {
+    let folder = training_loop::output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
+    let mut trainer = network::failure::guarded(|| {
         Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))
     })?;
     drop(weights);
@@ -128,7 +107,7 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let mut screen = Screen::new(style, trainer.total_steps(), &title);
     let outcome = trainer.run(&mut screen);
     drop(screen);
-    let drawn = curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
+    let drawn = display::curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
     outcome?;
     if let Err(error) = drawn {
         console::warn(&console::render(&error));

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::TryArgs;
 use crate::console;
-use crate::engine::pipeline::{Row, SliceRows};
 use crate::error::{Error, Result};
+use crate::extract::slice::{Row, SliceRows};
 use crate::job::file::{ExtractSection, ModelSection};
 use crate::job::{Job, Ready};
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::mrc::mention::Mention;
-use crate::mrc::query::EntitySchema;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::task::entity_schema::EntitySchema;
+use crate::text::mention::Mention;
 
 /// What errors about the arguments begin with.
 const ORIGIN: &str = "quarry try";
@@ -26,7 +26,7 @@ const BATCH_TOKENS: usize = 2048;
 /// Asks about the text and prints what was found.
 pub fn command(arguments: &TryArgs) -> Result<u8> {
     let text = text(arguments.text.as_deref())?;
-    let model = find::model(&arguments.model, &console::note)?;
+    let model = resolve::model(&arguments.model, &console::note)?;
     let directory = ModelDirectory::open(&model)?;
     let schema = schema::choose(arguments, directory.manifest())?;
     let job = job(arguments, model, schema)?;

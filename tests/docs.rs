@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 use quarry::cli::Cli;
-use quarry::mrc::documents::RejectReason;
+use quarry::text::document::RejectReason;
 
 use crate::support::project;
 

@@ -1,7 +1,7 @@
 //! What `--explain` counts and forecasts where the store, the input or the options are not the plain case.
 
-use quarry::engine::location::StoreLocation;
-use quarry::engine::store::Store;
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
 use quarry::tables::{MetricRow, RunRow, Table, metric_rows};
 use serde_json::Value;
 

@@ -11,13 +11,13 @@ use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray,
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use quarry::engine::admit::content_hash;
-use quarry::engine::commit::Commit;
-use quarry::engine::files::TableFiles;
-use quarry::engine::listing::Listing;
-use quarry::engine::location::StoreLocation;
-use quarry::engine::session::{SessionSettings, session};
-use quarry::engine::store::Store;
+use quarry::extract::ledger_hashes::content_hash;
+use quarry::query::session::{SessionSettings, session};
+use quarry::source::listing::Listing;
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
+use quarry::store::table_files::TableFiles;
+use quarry::store::write::commit::Commit;
 use quarry::tables::{SourceRow, Table};
 
 use crate::support::{Dir, Random};

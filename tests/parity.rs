@@ -8,17 +8,17 @@ use quarry::graph::onnx::{
     AttributeProto, Dimension, DimensionProto, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use quarry::model::device::Device;
-use quarry::model::directory::ModelDirectory;
-use quarry::model::flavour::{Flavour, Form};
-use quarry::model::library::{Build, Library};
-use quarry::model::session::{Session, SessionOptions};
-use quarry::mrc::batch::QueryBatch;
-use quarry::mrc::decode::Logits;
-use quarry::mrc::documents::Document;
-use quarry::mrc::query::{Encoded, Questions};
-use quarry::mrc::tokens::Tokenizer;
-use quarry::mrc::window::{WindowRule, Windows};
+use quarry::model::package::directory::ModelDirectory;
+use quarry::model::precision::{Flavour, Form};
+use quarry::model::runtime::device::Device;
+use quarry::model::runtime::library::{Build, Library};
+use quarry::model::runtime::session::{Session, SessionOptions};
+use quarry::task::batch::QueryBatch;
+use quarry::task::decode::Logits;
+use quarry::task::query::{Encoded, Questions};
+use quarry::text::document::Document;
+use quarry::text::tokens::Tokenizer;
+use quarry::text::window::{WindowRule, Windows};
 use serde_json::Value;
 
 use crate::support::{Dir, project, shared};

@@ -1,6 +1,7 @@
 //! The main job by way of other execution providers than the plain CPU; each test skips, and says so, where its provider is not.
 
-use quarry::model::library::{self, Build};
+use quarry::model::runtime::library;
+use quarry::model::runtime::library::Build;
 
 use crate::support::{Dir, project};
 

@@ -13,9 +13,9 @@ use datafusion::prelude::ParquetReadOptions;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use quarry::engine::location::StoreLocation;
-use quarry::engine::session::{SessionSettings, register_store, session};
-use quarry::engine::store::Store;
+use quarry::query::session::{SessionSettings, register_store, session};
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
 
 /// Rows of a row group in files that tests write: not a multiple of a slice.
 const ROW_GROUP: usize = 600;

@@ -9,12 +9,12 @@ mod wrong;
 
 use std::fmt::Write;
 
-use quarry::model::config::BertConfig;
-use quarry::model::flavour::{Flavour, Form};
-use quarry::model::hash::sha256_of;
-use quarry::mrc::batch::QueryBatch;
-use quarry::train::dev::logits;
-use quarry::train::network::Network;
+use quarry::machine::hash::sha256_of;
+use quarry::model::encoder::config::BertConfig;
+use quarry::model::precision::{Flavour, Form};
+use quarry::task::batch::QueryBatch;
+use quarry::train::network::bert::Network;
+use quarry::train::training_loop::dev::logits;
 
 use crate::hub::{self, Hub};
 use crate::parity::Model;
@@ -77,7 +77,7 @@ fn encoder(dir: &Dir) {
     dir.write("encoder/config.json", config);
     let config: BertConfig = serde_json::from_str(config).unwrap();
     let mut random = Random(5);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = quarry::model::weights::expected_shapes(&config, false)
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = quarry::model::weights::tensors::expected_shapes(&config, false)
         .into_iter()
         .filter(|(name, _)| name.starts_with("bert."))
         .map(|(name, shape)| {

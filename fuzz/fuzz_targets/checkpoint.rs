@@ -5,4 +5,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| quarry::model::checkpoint::read_anything(bytes));
+fuzz_target!(|bytes: &[u8]| quarry::model::weights::checkpoint::read_anything(bytes));

@@ -15,7 +15,7 @@ pub struct DoctorArgs {
     /// A job file, whose model, input and store are looked at.
     pub job: Option<PathBuf>,
     /// Fills `${KEY}` in the job file; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = super::key_value, requires = "job")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::cli::values::key_value, requires = "job")]
     pub set: Vec<(String, String)>,
     /// A store to look at, instead of the job's.
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::key_value;
+use crate::cli::values::key_value;
 
 /// Write a page to look at: a store's figures, and its documents with their mentions marked.
 ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::key_value;
+use crate::cli::values::key_value;
 
 /// Ask a store's tables with SQL; without a query, in a shell.
 ///

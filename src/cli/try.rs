@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::word;
-use crate::model::device::DeviceChoice;
+use crate::cli::values::word;
+use crate::model::runtime::device::DeviceChoice;
 
 /// Ask about a text at once and show what is found in it.
 ///

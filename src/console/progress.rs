@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{BAR, Style, duration, thousands};
+use crate::console::amounts::{duration, thousands};
+use crate::console::screen::{BAR, Style};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or to `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces`. None where neither is set or
 /// `OTEL_SDK_DISABLED` is true; the reason where spans are wanted and cannot be sent.
 pub(super) fn provider() -> Option<Result<SdkTracerProvider, String>> {
-    let value = |name: &str| crate::model::variable(name)?.into_string().ok();
+    let value = |name: &str| crate::machine::environment::variable(name)?.into_string().ok();
     let wanted =
         value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some() || value("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
     let refused = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))

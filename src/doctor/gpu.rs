@@ -4,11 +4,11 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Subject;
-use super::report::Report;
-use crate::model::device::{Device, nvidia_driver};
-use crate::model::hardware::cards;
-use crate::model::library::ended_within;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::{Device, nvidia_driver};
+use crate::model::runtime::hardware::cards;
+use crate::model::runtime::library::ended_within;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
     if !nvidia_driver() {

@@ -1,13 +1,13 @@
 //! The job's documents. In: a job. Out: which files are there and which cannot be read. It may not read a document.
 
-use super::Subject;
-use super::report::Report;
 use crate::console::{bytes, thousands};
-use crate::engine::input::Documents;
-use crate::engine::listing::Listing;
-use crate::engine::session::{SessionSettings, session};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
 use crate::error::Result;
 use crate::job::Job;
+use crate::query::session::{SessionSettings, session};
+use crate::source::input::Documents;
+use crate::source::listing::Listing;
 
 /// Files that cannot be read are named up to this many.
 const NAMED: usize = 3;

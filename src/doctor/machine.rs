@@ -3,12 +3,12 @@
 
 use std::num::NonZeroUsize;
 
-use super::Subject;
-use super::report::Report;
 use crate::console::bytes;
-use crate::model::choice::best_flavour;
-use crate::model::device::Device;
-use crate::model::hardware::{field, processor};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::Device;
+use crate::model::runtime::hardware::{field, processor};
+use crate::model::runtime::selection::best_flavour;
 
 /// Less free memory than this is little for a model and its batches.
 const LITTLE_MEMORY: u64 = 1 << 30;

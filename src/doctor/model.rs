@@ -1,15 +1,15 @@
 //! The model directory. In: its path. Out: whether its files are those that its quarry.json describes, its tokenizer works, and the
 //! job's questions fit it. It may not open a session.
 
-use super::Subject;
-use super::report::Report;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
 use crate::error::Error;
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::mrc::documents::Reject;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::text::document::Reject;
 
 pub(super) fn look(subject: &Subject, report: &mut Report) {
-    let place = match find::here(&subject.model) {
+    let place = match resolve::here(&subject.model) {
         Ok(Some(place)) => place,
         Ok(None) => {
             let text = format!("`{}` is not in the hub's cache: the first run fetches it", subject.model.display());

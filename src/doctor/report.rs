@@ -5,7 +5,8 @@ use std::sync::mpsc::Sender;
 
 use serde::Serialize;
 
-use crate::console::{self, Mark};
+use crate::console;
+use crate::console::Mark;
 use crate::error::{Error, Result};
 
 /// How much a finding matters.

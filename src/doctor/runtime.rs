@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Subject;
-use super::report::Report;
-use crate::model::device::{Device, DeviceChoice, nvidia_driver};
-use crate::model::library::{self, Build, LIBRARY_VARIABLE, VERSION};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver};
+use crate::model::runtime::library;
+use crate::model::runtime::library::{Build, LIBRARY_VARIABLE, VERSION};
 
 /// What the CUDA provider loads beside itself: the file and what it belongs to.
 const CUDA_LIBRARIES: [(&str, &str); 6] = [

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
 
-use super::Subject;
-use super::report::Report;
 use crate::console::bytes;
-use crate::engine::location::StoreLocation;
-use crate::model::cache_folder;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::machine::environment::cache_folder;
+use crate::source::location::StoreLocation;
 
 /// A store with less room than this may fill the disk in one commit.
 const STORE: (u64, u64) = (10 << 30, 1 << 30);

@@ -7,19 +7,21 @@ use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
-use super::Subject;
-use super::report::Report;
-use crate::console::{self, thousands};
-use crate::engine::location::StoreLocation;
-use crate::engine::lock::StoreLock;
-use crate::engine::query::{numbers, query, words};
-use crate::engine::runs::{INTERRUPTED, RUNNING, Standing, UNKNOWN, standing};
-use crate::engine::session::{SessionSettings, register_store, session};
-use crate::engine::store::Store;
+use crate::console;
+use crate::console::thousands;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
 use crate::error::Result;
 use crate::job::spec_changes;
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::query::run_history::{Standing, standing};
+use crate::query::session::{SessionSettings, register_store, session};
+use crate::query::statement::{numbers, query, words};
+use crate::source::location::StoreLocation;
+use crate::store::delta_store::Store;
+use crate::store::lock::StoreLock;
+use crate::store::runs::{INTERRUPTED, RUNNING, UNKNOWN};
 use crate::tables::Table;
 
 /// Who writes to the store at this moment.
@@ -85,7 +87,8 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
         report.ok("writer", format!("the run {writer} holds the store's lock"));
     }
     if let Some(job) = &subject.job {
-        let model = find::here(&subject.model).ok().flatten().and_then(|place| ModelDirectory::open(&place.path).ok());
+        let model =
+            resolve::here(&subject.model).ok().flatten().and_then(|place| ModelDirectory::open(&place.path).ok());
         // A model that cannot be opened, or asked, is a finding of its own.
         let asked = model.and_then(|model| job.questions(&model).ok().map(|(_, _, windows)| (model, windows)));
         if let Some((model, windows)) = asked {
@@ -179,9 +182,9 @@ mod tests {
     use object_store::memory::InMemory;
     use url::Url;
 
-    use super::super::report::{Finding, Said, Status};
     use super::*;
-    use crate::engine::runs::tests::run;
+    use crate::doctor::report::{Finding, Said, Status};
+    use crate::store::runs::tests::run;
 
     #[tokio::test]
     async fn where_there_is_no_lock_no_run_is_called_dead() {

@@ -3,13 +3,13 @@
 
 use datafusion::prelude::SessionContext;
 
-use super::report::{Changes, Comparison, Report, Row};
-use super::{MATCHED, MATCHED_AGAINST};
-use crate::engine::query::{keep, query, whole, words};
-use crate::engine::scores::{counts_by, paired_counts};
 use crate::error::Result;
-use crate::mrc::score::Counts;
-use crate::mrc::score::resample::{Resampling, compare as resampled};
+use crate::evaluate::report::{Changes, Comparison, Report, Row};
+use crate::evaluate::{MATCHED, MATCHED_AGAINST};
+use crate::query::scoring::{counts_by, paired_counts};
+use crate::query::statement::{keep, query, whole, words};
+use crate::score::bootstrap::{Resampling, compare as resampled};
+use crate::score::counts::Counts;
 
 /// The table of changed mentions.
 pub(super) const CHANGES: &str = "changed_mentions";

@@ -8,14 +8,14 @@ use object_store::path::Path as ObjectPath;
 
 use crate::cli::EvaluateArgs;
 use crate::console;
-use crate::engine::location::StoreLocation;
-use crate::engine::store::Store;
 use crate::error::{Error, Result};
 use crate::job::{Job, read_schema};
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::mrc::query::EntityType;
-use crate::mrc::score::counting::Counting;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::score::counting::Counting;
+use crate::source::location::StoreLocation;
+use crate::store::delta_store::Store;
+use crate::task::entity_schema::EntityType;
 
 /// Mentions somewhere.
 pub(super) struct Side {
@@ -120,7 +120,7 @@ impl Inputs {
                     let reason = "this way of counting needs the documents' texts";
                     return Err(missing("documents", reason, "add --documents FILE"));
                 }
-                let model = find::model(&model, &console::note)?;
+                let model = resolve::model(&model, &console::note)?;
                 let types = match (&arguments.schema, &job) {
                     (Some(schema), _) => read_schema(schema)?.types,
                     (None, Some(job)) => job.schema.types.clone(),

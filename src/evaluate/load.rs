@@ -3,15 +3,15 @@
 
 use datafusion::prelude::SessionContext;
 
-use super::inputs::{Documents, Inputs, Side};
-use super::{AGAINST, GOLD, PREDICTED};
 use crate::console;
-use crate::engine::attach::{Attachment, Kind};
-use crate::engine::mentions::{Columns, SCOPE, Tally, check, normalize, tally};
-use crate::engine::query::{keep, register};
-use crate::engine::scores::count;
-use crate::engine::session::register_store_as;
 use crate::error::{Error, Result};
+use crate::evaluate::inputs::{Documents, Inputs, Side};
+use crate::evaluate::{AGAINST, GOLD, PREDICTED};
+use crate::query::external_table::{Attachment, Kind};
+use crate::query::mention_table::{Columns, SCOPE, Tally, check, normalize, tally};
+use crate::query::scoring::count;
+use crate::query::session::register_store_as;
+use crate::query::statement::{keep, register};
 use crate::tables::Table;
 
 /// The view of the documents' texts: `doc_id` and text, one row each.

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use datafusion::prelude::SessionContext;
 
-use super::load::{Loaded, LoadedSide};
-use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
-use super::{MATCHED, outputs};
-use crate::engine::mistakes;
-use crate::engine::query::{query, whole, words};
-use crate::engine::scores::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
 use crate::error::Result;
-use crate::mrc::score::counting::Counting;
-use crate::mrc::score::overlap::{Overlap, pair};
-use crate::mrc::score::resample::{DocumentCounts, Intervals, Resampling, bootstrap};
-use crate::mrc::score::{Counts, Scores};
+use crate::evaluate::load::{Loaded, LoadedSide};
+use crate::evaluate::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
+use crate::evaluate::{MATCHED, outputs};
+use crate::query::error_analysis;
+use crate::query::scoring::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
+use crate::query::statement::{query, whole, words};
+use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
+use crate::score::counting::Counting;
+use crate::score::counts::{Counts, Scores};
+use crate::score::overlap::{Overlap, pair};
 
 /// Classes of length: the last number inside, and what they are called.
 const WORDS: [(usize, &str); 5] = [(1, "1"), (2, "2"), (3, "3"), (5, "4 to 5"), (usize::MAX, "6 and more")];
@@ -34,11 +34,11 @@ pub(super) async fn report(
     let all: Counts = types.iter().map(|(_, counts)| *counts).sum();
     let intervals = intervals(context, &types, loaded.scored, rule).await?;
     let each: Vec<Scores> = types.iter().map(|(_, counts)| counts.scores()).collect();
-    let interval = |of: fn(&Intervals) -> crate::mrc::score::resample::Interval| intervals.as_ref().map(of);
+    let interval = |of: fn(&Intervals) -> crate::score::bootstrap::Interval| intervals.as_ref().map(of);
     let pairs = pair(overlaps(context, MATCHED).await?);
     let met = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
-    mistakes::find(context, outputs::ERRORS, MATCHED).await?;
+    error_analysis::find(context, outputs::ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
         predicted: table(&loaded.predicted),
@@ -117,12 +117,12 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
 }
 
 async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
-    let found = mistakes::kinds(context, outputs::ERRORS).await?.into_iter();
+    let found = error_analysis::kinds(context, outputs::ERRORS).await?.into_iter();
     Ok(found.map(|(kind, reason, mentions)| ErrorClass { kind, reason, mentions }).collect())
 }
 
 async fn worst(context: &SessionContext, documents: usize) -> Result<Vec<Worst>> {
-    let sql = format!("{} LIMIT {documents}", mistakes::by_document(MATCHED, "doc_id"));
+    let sql = format!("{} LIMIT {documents}", error_analysis::by_document(MATCHED, "doc_id"));
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
         for (row, doc_id) in words(batch, 0)?.into_iter().enumerate() {

@@ -6,15 +6,15 @@ use std::path::Path;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
 
-use super::load::{Loaded, TEXTS};
-use super::report::Report;
-use super::{MATCHED, compare};
 use crate::console;
-use crate::engine::mistakes;
-use crate::engine::query::plan;
-use crate::engine::scores::count;
-use crate::engine::store::Store;
 use crate::error::{Cause, Error, Result};
+use crate::evaluate::load::{Loaded, TEXTS};
+use crate::evaluate::report::Report;
+use crate::evaluate::{MATCHED, compare};
+use crate::query::error_analysis;
+use crate::query::scoring::count;
+use crate::query::statement::plan;
+use crate::store::delta_store::Store;
 use crate::tables::{Table, metric_rows};
 
 /// The table of false positives and false negatives.
@@ -47,7 +47,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
          FROM {ERRORS} e {join} ORDER BY e.doc_id, e.start_char, e.end_char, e.entity_type"
     );
     write_table(context, folder, "errors", &errors).await?;
-    write_table(context, folder, "documents", &mistakes::by_document(MATCHED, id)).await?;
+    write_table(context, folder, "documents", &error_analysis::by_document(MATCHED, id)).await?;
     if report.comparison.is_some() {
         let sql = format!(
             "SELECT change, {id} AS doc_id, entity_type, start_char, end_char, text, score, against_score

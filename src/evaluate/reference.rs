@@ -9,15 +9,15 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::inputs::Inputs;
-use super::load::TEXTS;
-use super::{AGAINST, GOLD, PREDICTED};
-use crate::engine::query::{plan, query, register, words};
 use crate::error::{Error, Result};
-use crate::model::directory::ModelDirectory;
-use crate::mrc::query::EntityType;
-use crate::mrc::score::counting::cut;
-use crate::mrc::tokens::{Tokenizer, segments};
+use crate::evaluate::inputs::Inputs;
+use crate::evaluate::load::TEXTS;
+use crate::evaluate::{AGAINST, GOLD, PREDICTED};
+use crate::model::package::directory::ModelDirectory;
+use crate::query::statement::{plan, query, register, words};
+use crate::score::counting::cut;
+use crate::task::entity_schema::EntityType;
+use crate::text::tokens::{Tokenizer, segments};
 
 /// Where each document's queries are cut.
 const CUTS: &str = "cuts";
@@ -27,7 +27,7 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     let Some((model, types)) = &inputs.asked else { return Ok(()) };
     let model = ModelDirectory::open(model)?;
     let tokenizer = model.tokenizer(None)?;
-    let refused = |reject: crate::mrc::documents::Reject| Error::Tokenizer {
+    let refused = |reject: crate::text::document::Reject| Error::Tokenizer {
         path: model.tokenizer_path(),
         source: reject.detail.into(),
     };
@@ -95,7 +95,7 @@ async fn known_types(context: &SessionContext, views: &[&str], questions: &[(&st
 }
 
 /// The ends of the text's first wordpieces, in code points: no fewer than `tokens` + 1 where there are so many.
-fn ends(tokenizer: &Tokenizer, text: &str, tokens: usize) -> Result<Vec<usize>, crate::mrc::documents::Reject> {
+fn ends(tokenizer: &Tokenizer, text: &str, tokens: usize) -> Result<Vec<usize>, crate::text::document::Reject> {
     let (mut ends, mut byte, mut chars) = (Vec::new(), 0, 0);
     for segment in segments(text) {
         for token in tokenizer.tokenize(text, segment)?.tokens {

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use crate::engine::mentions::Tally;
 use crate::error::{Error, Result};
-use crate::mrc::score::overlap::Overlap;
-use crate::mrc::score::resample::{Difference, Interval, Resampling};
-use crate::mrc::score::{Counts, Scores};
+use crate::query::mention_table::Tally;
+use crate::score::bootstrap::{Difference, Interval, Resampling};
+use crate::score::counts::{Counts, Scores};
+use crate::score::overlap::Overlap;
 use crate::tables::MetricRow;
 
 /// Everything that was found.

@@ -1,16 +1,18 @@
 //! `quarry export` as it is typed. In: arguments. Out: a model directory, and on the screen what is in it and how its graphs
 //! compare. It may not write files itself.
 
-use super::parity::{self, Parity};
-use super::{ExportOptions, ExportReport, run};
 use crate::cli::ExportArgs;
-use crate::console::{self, duration, thousands};
+use crate::console;
+use crate::console::{duration, thousands};
 use crate::error::Result;
+use crate::export::convert::{ExportOptions, ExportReport, run};
+use crate::export::parity;
+use crate::export::parity::Parity;
 use crate::job::read_schema;
-use crate::model::choice::Chosen;
-use crate::model::device::Device;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::session::SessionOptions;
+use crate::model::precision::{Flavour, Form};
+use crate::model::runtime::device::Device;
+use crate::model::runtime::selection::Chosen;
+use crate::model::runtime::session::SessionOptions;
 
 /// The most a query's logits may depend on its batch mates.
 const BATCH_LIMIT: f32 = 0.1;

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::cache;
-use crate::model::directory::ModelDirectory;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::library::Library;
-use crate::model::session::{Session, SessionOptions};
-use crate::mrc::batch::{QueryBatch, batches};
-use crate::mrc::decode::Logits;
-use crate::mrc::documents::{Document, Reject};
-use crate::mrc::query::{EntitySchema, EntityType, Questions};
-use crate::mrc::window::{WindowRule, Windows};
+use crate::model::package::directory::ModelDirectory;
+use crate::model::precision::{Flavour, Form};
+use crate::model::runtime::library::Library;
+use crate::model::runtime::session::{Session, SessionOptions};
+use crate::task::batch::{QueryBatch, batches};
+use crate::task::decode::Logits;
+use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::query::Questions;
+use crate::text::document::{Document, Reject};
+use crate::text::window::{WindowRule, Windows};
 
 /// Sample documents, one a line, written for this report: names of many kinds, none at all, short and long.
 const SAMPLE: &str = include_str!("sample.txt");
@@ -208,13 +209,13 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::checkpoint::tokenizer_from_vocabulary;
-    use crate::model::config::tests::tiny;
-    use crate::model::directory::Parts;
-    use crate::model::manifest::Manifest;
-    use crate::model::stored::WeightForm;
-    use crate::model::weights::Weights;
-    use crate::model::weights::tests::made_up;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::package::directory::Parts;
+    use crate::model::package::manifest::Manifest;
+    use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
+    use crate::model::weights::safetensors_file::WeightForm;
+    use crate::model::weights::tensors::Weights;
+    use crate::model::weights::tensors::tests::made_up;
 
     fn row(boundary: f32, spans: &[([usize; 2], f32)]) -> Row {
         Row { boundaries: vec![[boundary, boundary]; 3], spans: spans.to_vec() }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::graph::{WRITER_VERSION, write};
-use crate::model::cache_folder;
-use crate::model::directory::{ModelDirectory, graph_name};
-use crate::model::files::write_whole;
-use crate::model::flavour::{Flavour, Form};
+use crate::machine::environment::cache_folder;
+use crate::machine::files::write_whole;
+use crate::model::package::directory::{ModelDirectory, graph_name};
+use crate::model::precision::{Flavour, Form};
 
 /// The graph of a model in this form and flavour: the directory's own where it has one, otherwise from the cache, where it
 /// is written the first time (a second or two). Fails for a directory without weights and where the cache cannot be written.
@@ -87,8 +87,8 @@ fn write_into(path: &Path, model: &ModelDirectory, form: Form, flavour: Flavour)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::directory::tests::write_tiny;
-    use crate::model::stored::WeightForm;
+    use crate::model::package::directory::tests::write_tiny;
+    use crate::model::weights::safetensors_file::WeightForm;
 
     #[test]
     fn a_graph_is_written_once_and_by_its_hash() {

@@ -3,8 +3,8 @@
 
 use crate::graph::layers::{GELU_LEAST, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::quantize_rows;
+use crate::model::precision::{Flavour, Form};
+use crate::model::weights::safetensors_file::quantize_rows;
 
 /// Added to the attention scores of padding; its exponential is exactly zero, and half floats can hold it.
 const MASKED: f32 = -10_000.0;

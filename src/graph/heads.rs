@@ -4,9 +4,9 @@
 use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::config::Activation;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::weights::Tensor;
+use crate::model::encoder::config::Activation;
+use crate::model::precision::{Flavour, Form};
+use crate::model::weights::tensors::Tensor;
 
 /// Candidates that go through the match head at a time in the fused form. An untrained model makes millions of them; this bounds the
 /// memory at this many rows of the head's width, and a trained model's batch needs only one round.

@@ -3,10 +3,10 @@
 
 use crate::graph::builder::Builder;
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::config::BertConfig;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::quantize_rows;
-use crate::model::weights::{Tensor, Weights};
+use crate::model::encoder::config::BertConfig;
+use crate::model::precision::{Flavour, Form};
+use crate::model::weights::safetensors_file::quantize_rows;
+use crate::model::weights::tensors::{Tensor, Weights};
 
 /// The middle of unsigned 8-bit integers: activations are symmetric around it.
 const MIDDLE: u8 = 128;

@@ -28,9 +28,9 @@ use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
-use crate::model::config::BertConfig;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::weights::Weights;
+use crate::model::encoder::config::BertConfig;
+use crate::model::precision::{Flavour, Form};
+use crate::model::weights::tensors::Weights;
 
 /// Changes whenever the same model would give other bytes; part of the cache's key.
 pub const WRITER_VERSION: u32 = 4;
@@ -94,8 +94,8 @@ mod tests {
 
     use super::*;
     use crate::graph::onnx::{GraphProto, NodeProto};
-    use crate::model::config::tests::tiny;
-    use crate::model::weights::tests::made_up;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::weights::tensors::tests::made_up;
 
     const KINDS: [(Form, Flavour); 7] = [
         (Form::Portable, Flavour::Fp32),

@@ -276,6 +276,6 @@ mod tests {
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
             ..ModelProto::default()
         };
-        assert_eq!(model.encode_to_vec(), crate::model::device::TRIAL);
+        assert_eq!(model.encode_to_vec(), crate::model::runtime::device::TRIAL);
     }
 }

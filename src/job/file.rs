@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::mrc::tokens::Words;
+use crate::text::tokens::Words;
 
 /// A job file: what to read, what to ask, with which model, and where the answers go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

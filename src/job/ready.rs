@@ -6,31 +6,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::file::ExtractSection;
-use super::{Job, spec_id};
-use crate::engine::counters::Counters;
-use crate::engine::extract::ExtractSpec;
-use crate::engine::pipeline::Extractor;
-use crate::engine::slices::SliceRule;
 use crate::error::{Error, Result};
+use crate::extract::counters::Counters;
+use crate::extract::extract_exec::ExtractSpec;
+use crate::extract::pipeline::Extractor;
+use crate::extract::slices::SliceRule;
 use crate::graph::{WRITER_VERSION, cache};
-use crate::model::budget::{self, Circumstances};
-use crate::model::choice::Chosen;
-use crate::model::device::Device;
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::model::flavour::Flavour;
-use crate::model::hardware;
-use crate::model::library::Build;
-use crate::model::manifest::Manifest;
-use crate::model::pool::SessionPool;
-use crate::model::session::SessionOptions;
-use crate::mrc::batch::QueryBatch;
-use crate::mrc::decode::{DecodeRule, logit};
-use crate::mrc::documents::Document;
-use crate::mrc::query::Questions;
-use crate::mrc::tokens::Tokenizer;
-use crate::mrc::window::{SHORTEST_WINDOW, WindowRule, Windows};
+use crate::job::resolved::{Job, windows};
+use crate::job::spec::spec_id;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::manifest::Manifest;
+use crate::model::package::resolve;
+use crate::model::precision::Flavour;
+use crate::model::runtime::batch_tuning;
+use crate::model::runtime::batch_tuning::Circumstances;
+use crate::model::runtime::device::Device;
+use crate::model::runtime::hardware;
+use crate::model::runtime::library::Build;
+use crate::model::runtime::pool::SessionPool;
+use crate::model::runtime::selection::Chosen;
+use crate::model::runtime::session::SessionOptions;
+use crate::task::batch::QueryBatch;
+use crate::task::decode::{DecodeRule, logit};
+use crate::task::query::Questions;
+use crate::text::document::Document;
+use crate::text::tokens::Tokenizer;
+use crate::text::window::{SHORTEST_WINDOW, WindowRule, Windows};
 
 /// Context wordpieces in one window, where neither the job nor the model says how many.
 const USUAL_WINDOW: usize = 256;
@@ -57,7 +58,7 @@ pub struct Ready {
 impl Job {
     /// Loads the model on its device and checks that the longest query fits it. `note` is told what takes time.
     pub fn load(&self, note: &dyn Fn(&str)) -> Result<Ready> {
-        let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
+        let model = ModelDirectory::open(&resolve::model(&self.file.model.path, note)?)?;
         let (tokenizer, questions, windows) = self.questions(&model)?;
 
         let foreign = model.foreign_graph();
@@ -85,8 +86,9 @@ impl Job {
             cores,
             longest: questions.longest_query(windows.tokens),
         };
-        let search = || budget::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
-        let batch_tokens = budget::settle(extract.batch_tokens, &circumstances, note, search)?;
+        let search =
+            || batch_tuning::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
+        let batch_tokens = batch_tuning::settle(extract.batch_tokens, &circumstances, note, search)?;
         let spec = ExtractSpec {
             model: self.file.model.path.display().to_string(),
             flavour: chosen.flavour.to_string(),
@@ -182,21 +184,6 @@ impl Job {
             "flavour": self.flavour,
         })
     }
-}
-
-/// Windows of so many tokens, which overlap as `extract` says. What is wrong is said of `origin`.
-pub(super) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
-    let refuse = |key: &str, reason: String, hint: &str| {
-        Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
-    };
-    if tokens < SHORTEST_WINDOW {
-        let hint = format!("the least is {SHORTEST_WINDOW}; left out, it is what suits the model");
-        return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
-    }
-    WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
-        let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
-        refuse("extract.overlap_tokens", reason, "left out, it is an eighth of the window")
-    })
 }
 
 /// The queries of one window of so many tokens, to try a graph with.

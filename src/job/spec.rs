@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::model::hash::short_hash;
+use crate::machine::hash::short_hash;
 
 /// The hash of a specification's parts: the `spec_id` column.
 pub fn spec_id(parts: &Value) -> String {

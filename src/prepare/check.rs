@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::chars::CharIndex;
-use super::corpus::{Mention, short};
-use crate::mrc::span::{CharSpan, same_words};
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::record::{Mention, short};
+use crate::text::span::{CharSpan, same_words};
 
 /// Says what is wrong with a mention; where `types` are given, its type must be one of them.
-pub(super) fn check(
+pub(crate) fn check(
     text: &str,
     index: &CharIndex,
     mention: &Mention,
@@ -53,7 +53,7 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepare::corpus::Place;
+    use crate::prepare::record::Place;
 
     fn mention(start: usize, end: usize, surface: &str) -> Mention {
         let span = CharSpan::new(start, end);

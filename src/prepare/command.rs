@@ -1,13 +1,15 @@
 //! `quarry prepare` as it is typed. In: arguments. Out: the files, and on the screen what is in them and what was wrong. It may not
 //! read a corpus itself.
 
-use super::split::Split;
-use super::summary::{Figures, Summary};
-use super::{PrepareOptions, Prepared, ReadOptions, run};
 use crate::cli::PrepareArgs;
-use crate::console::{self, thousands};
+use crate::console;
+use crate::console::thousands;
 use crate::error::Result;
 use crate::job::read_schema;
+use crate::prepare::convert::{Prepared, run};
+use crate::prepare::options::{PrepareOptions, ReadOptions};
+use crate::prepare::split::Split;
+use crate::prepare::summary::{Figures, Summary};
 
 /// Problems that are named one by one; the rest is counted.
 const NAMED: usize = 20;

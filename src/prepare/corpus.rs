@@ -5,115 +5,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::chars::CharIndex;
-use super::check::check;
-use super::files::InputFile;
 use crate::cli::OnError;
 use crate::error::{Error, Result};
-use crate::mrc::query::EntitySchema;
-use crate::mrc::span::CharSpan;
-
-/// Where in a file something is, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A line of text.
-    Line(usize),
-    /// Lines of a token each, from this one on.
-    Lines(usize),
-    /// A row of a table.
-    Row(usize),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(number) | Self::Lines(number) => write!(formatter, "line {number}"),
-            Self::Row(number) => write!(formatter, "row {number}"),
-        }
-    }
-}
-
-impl Place {
-    /// The number alone, as it stands in the `line` column.
-    pub(super) fn number(self) -> usize {
-        match self {
-            Self::Line(number) | Self::Lines(number) | Self::Row(number) => number,
-        }
-    }
-
-    /// Where the token numbered `index` of a sentence that begins here is.
-    pub(super) fn token(self, index: usize) -> Self {
-        match self {
-            Self::Lines(number) => Self::Line(number + index),
-            other => other,
-        }
-    }
-}
-
-/// A gold mention: character coordinates in its document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mention {
-    /// The label.
-    pub(super) entity_type: String,
-    /// Its full extent.
-    pub(super) span: CharSpan,
-    /// Its head, where the corpus marks heads.
-    pub(super) head: Option<CharSpan>,
-    /// What the corpus says it covers, where it says so.
-    pub(super) surface: Option<String>,
-    /// Where it was read.
-    pub(super) place: Place,
-}
-
-impl Mention {
-    /// A mention without a head whose words the corpus does not repeat.
-    pub(super) fn new(entity_type: impl Into<String>, span: CharSpan, place: Place) -> Self {
-        Self { entity_type: entity_type.into(), span, head: None, surface: None, place }
-    }
-}
-
-/// What a document is in its corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A document.
-    Document,
-    /// A sentence with an id of its own.
-    Sentence,
-    /// All sentences of a file that marks no documents.
-    File,
-}
-
-/// A document with its gold mentions.
-#[derive(Debug, Clone)]
-pub(super) struct Document {
-    /// Its id, unique in the corpus.
-    pub(super) id: String,
-    /// The file it comes from, relative to the input.
-    pub(super) source: String,
-    /// Where it begins in the file.
-    pub(super) place: Place,
-    /// The text all coordinates count in.
-    pub(super) text: String,
-    /// Its sentences, where the corpus marks them.
-    pub(super) sentences: Vec<CharSpan>,
-    /// What the corpus makes of it.
-    pub(super) kind: Kind,
-    /// Its mentions.
-    pub(super) mentions: Vec<Mention>,
-}
-
-/// What is wrong with a file, and in which line.
-pub(super) type Broken = (usize, String);
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::check::check;
+use crate::prepare::files::InputFile;
+use crate::prepare::record::{Document, Mention, Place};
+use crate::task::entity_schema::EntitySchema;
 
 /// Something that is wrong with the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Where in it.
-    pub(super) place: String,
+    pub(crate) place: String,
     /// What is wrong and what was expected.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 impl fmt::Display for Problem {
@@ -124,15 +32,15 @@ impl fmt::Display for Problem {
 
 /// Something worth knowing that is not wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Note {
+pub(crate) struct Note {
     /// How often.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// The first time, as file and place.
-    pub(super) first: String,
+    pub(crate) first: String,
 }
 
 /// The corpus as far as it is read.
-pub(super) struct Corpus {
+pub(crate) struct Corpus {
     documents: Vec<Option<Document>>,
     /// Where the last document of each id is.
     places: HashMap<String, usize>,
@@ -140,13 +48,13 @@ pub(super) struct Corpus {
     shared: BTreeSet<String>,
     /// Whether ids that files share are told apart by the files' names, as where each file counts its rows; otherwise
     /// they are problems.
-    pub(super) qualify: bool,
+    pub(crate) qualify: bool,
     /// What was wrong and left out.
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// Files that could not be read, or not to their end.
-    pub(super) refused_files: usize,
+    pub(crate) refused_files: usize,
     /// What was not wrong, by what it was.
-    pub(super) notes: BTreeMap<String, Note>,
+    pub(crate) notes: BTreeMap<String, Note>,
     types: Option<BTreeSet<String>>,
     on_error: OnError,
     expected: &'static str,
@@ -154,7 +62,7 @@ pub(super) struct Corpus {
 
 impl Corpus {
     /// An empty corpus of a format that looks like `expected`; types outside `schema` are refused.
-    pub(super) fn new(on_error: OnError, expected: &'static str, schema: Option<&EntitySchema>) -> Self {
+    pub(crate) fn new(on_error: OnError, expected: &'static str, schema: Option<&EntitySchema>) -> Self {
         Self {
             documents: Vec::new(),
             places: HashMap::new(),
@@ -171,7 +79,7 @@ impl Corpus {
 
     /// The documents in the order in which they were read; where files share ids, all of theirs begin with the file's
     /// name.
-    pub(super) fn into_documents(self) -> Vec<Document> {
+    pub(crate) fn into_documents(self) -> Vec<Document> {
         let Self { documents, shared, .. } = self;
         let stems: BTreeSet<&str> = shared.iter().map(|source| stem(source)).collect();
         let telling = stems.len() == shared.len();
@@ -188,7 +96,7 @@ impl Corpus {
     }
 
     /// Takes down that something is wrong; an error where that ends the work.
-    pub(super) fn problem(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
+    pub(crate) fn problem(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
         let (path, place, reason) = (file.path.clone(), place.to_string(), reason.into());
         if self.on_error == OnError::Skip {
             self.problems.push(Problem { path, place, reason });
@@ -199,7 +107,7 @@ impl Corpus {
     }
 
     /// Takes down that a file cannot be read, or no further than `place`: its documents before that are kept.
-    pub(super) fn unreadable(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
+    pub(crate) fn unreadable(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
         self.refused_files += 1;
         let mut reason: String = reason.into();
         let kept = self.documents.iter().flatten().filter(|document| document.source == file.name).count();
@@ -210,7 +118,7 @@ impl Corpus {
     }
 
     /// Takes down something that is worth knowing.
-    pub(super) fn note(&mut self, file: &InputFile, place: Place, what: impl Into<String>) {
+    pub(crate) fn note(&mut self, file: &InputFile, place: Place, what: impl Into<String>) {
         self.notes
             .entry(what.into())
             .and_modify(|note| note.count += 1)
@@ -219,7 +127,7 @@ impl Corpus {
 
     /// Adds a document; mentions that are not in its text are problems. In a file a later document of the same id
     /// replaces the earlier; `qualify` says what one of another file does.
-    pub(super) fn push(&mut self, file: &InputFile, mut document: Document) -> Result<()> {
+    pub(crate) fn push(&mut self, file: &InputFile, mut document: Document) -> Result<()> {
         let earlier = self.places.get(&document.id).copied();
         let other = earlier.and_then(|earlier| self.documents[earlier].as_ref()).map(|other| other.source.clone());
         let other = other.filter(|other| *other != document.source);
@@ -276,6 +184,28 @@ impl Corpus {
     }
 }
 
+impl InputFile {
+    /// Its text without a byte order mark; none, and a problem, where it is not UTF-8.
+    pub(crate) fn text(&self, corpus: &mut Corpus) -> Result<Option<String>> {
+        let bytes = std::fs::read(&self.path)
+            .map_err(|source| Error::Read { path: self.path.clone(), source: source.into() })?;
+        match String::from_utf8(bytes) {
+            Ok(mut text) => {
+                if text.starts_with('\u{feff}') {
+                    text.drain(..'\u{feff}'.len_utf8());
+                }
+                Ok(Some(text))
+            }
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
+                corpus.unreadable(self, Place::Line(line), "the bytes are not UTF-8 text")?;
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// A file's name without its ending.
 fn stem(name: &str) -> &str {
     match name.rsplit_once('.') {
@@ -284,18 +214,11 @@ fn stem(name: &str) -> &str {
     }
 }
 
-/// At most the first words of a text, for a message.
-pub(super) fn short(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-    .replace('\n', "⏎")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::record::Kind;
+    use crate::text::span::CharSpan;
 
     fn document(text: &str, mentions: Vec<Mention>) -> Document {
         Document {

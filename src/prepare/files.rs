@@ -3,20 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::corpus::{Corpus, Place};
 use crate::error::{Error, Result};
 
 /// A file of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InputFile {
+pub(crate) struct InputFile {
     /// Where it is.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its name in the input: relative to the folder, with `/` between folders.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// The file that `input` is, or the files with one of the `endings` below the folder that it is, sorted by name.
-pub(super) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec<InputFile>> {
+pub(crate) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec<InputFile>> {
     let unreadable = |path: &Path, source: std::io::Error| Error::Read { path: path.into(), source: source.into() };
     let about = std::fs::metadata(input).map_err(|source| unreadable(input, source))?;
     if !about.is_dir() {
@@ -53,33 +52,13 @@ pub(super) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec
 }
 
 impl InputFile {
-    /// Its text without a byte order mark; none, and a problem, where it is not UTF-8.
-    pub(super) fn text(&self, corpus: &mut Corpus) -> Result<Option<String>> {
-        let bytes = std::fs::read(&self.path)
-            .map_err(|source| Error::Read { path: self.path.clone(), source: source.into() })?;
-        match String::from_utf8(bytes) {
-            Ok(mut text) => {
-                if text.starts_with('\u{feff}') {
-                    text.drain(..'\u{feff}'.len_utf8());
-                }
-                Ok(Some(text))
-            }
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
-                corpus.unreadable(self, Place::Line(line), "the bytes are not UTF-8 text")?;
-                Ok(None)
-            }
-        }
-    }
-
     /// Its name without `ending`.
-    pub(super) fn stem(&self, ending: &str) -> &str {
+    pub(crate) fn stem(&self, ending: &str) -> &str {
         self.name.strip_suffix(ending).unwrap_or(&self.name)
     }
 
     /// The file beside it whose name ends with `to` where its own ends with `from`.
-    pub(super) fn beside(&self, from: &str, to: &str) -> Self {
+    pub(crate) fn beside(&self, from: &str, to: &str) -> Self {
         let swap = |name: &str| format!("{}{to}", name.strip_suffix(from).unwrap_or(name));
         let file_name = self.path.file_name().map(|name| swap(&name.to_string_lossy())).unwrap_or_default();
         Self { path: self.path.with_file_name(file_name), name: swap(&self.name) }
@@ -87,16 +66,16 @@ impl InputFile {
 }
 
 /// Positions in a text → line numbers, asked in any order.
-pub(super) struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
     /// The lines of `text`.
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(position, _)| position).collect())
     }
 
     /// The number, from 1, of the line that byte `position` is in.
-    pub(super) fn of(&self, position: usize) -> usize {
+    pub(crate) fn of(&self, position: usize) -> usize {
         self.0.partition_point(|&end| end < position) + 1
     }
 }

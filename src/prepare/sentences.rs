@@ -1,31 +1,32 @@
 //! Sentences → a document. In: sentences as tokens or as text, with mentions inside them. Out: one text, tokens a space apart
 //! and sentences a line apart, with the mentions moved to it. It may not drop a token.
 
-use super::corpus::{Corpus, Document, Kind, Mention, Place};
-use super::files::InputFile;
 use crate::error::Result;
-use crate::mrc::span::{CharSpan, TokenSpan};
+use crate::prepare::corpus::Corpus;
+use crate::prepare::files::InputFile;
+use crate::prepare::record::{Document, Kind, Mention, Place};
+use crate::text::span::{CharSpan, TokenSpan};
 
 /// A sentence that comes as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TokenSentence<'text> {
+pub(crate) struct TokenSentence<'text> {
     /// Its tokens, in order.
-    pub(super) tokens: Vec<&'text str>,
+    pub(crate) tokens: Vec<&'text str>,
     /// Labels and the tokens they cover.
-    pub(super) mentions: Vec<(TokenSpan, String)>,
+    pub(crate) mentions: Vec<(TokenSpan, String)>,
     /// Where it begins.
-    pub(super) place: Place,
+    pub(crate) place: Place,
 }
 
 /// Puts a document together from its sentences.
-pub(super) struct Assembler {
+pub(crate) struct Assembler {
     document: Document,
     chars: usize,
 }
 
 impl Assembler {
     /// An empty document.
-    pub(super) fn new(id: String, file: &InputFile, place: Place, kind: Kind) -> Self {
+    pub(crate) fn new(id: String, file: &InputFile, place: Place, kind: Kind) -> Self {
         let document = Document {
             id,
             source: file.name.clone(),
@@ -39,7 +40,7 @@ impl Assembler {
     }
 
     /// Adds a sentence of tokens; a mention of tokens it does not have is a problem.
-    pub(super) fn tokens(&mut self, sentence: &TokenSentence<'_>, file: &InputFile, corpus: &mut Corpus) -> Result<()> {
+    pub(crate) fn tokens(&mut self, sentence: &TokenSentence<'_>, file: &InputFile, corpus: &mut Corpus) -> Result<()> {
         let start = self.open();
         let mut places = Vec::with_capacity(sentence.tokens.len());
         for (number, token) in sentence.tokens.iter().enumerate() {
@@ -67,7 +68,7 @@ impl Assembler {
     }
 
     /// Adds a sentence of text; the mentions count from its beginning, and one that reaches behind it is a problem.
-    pub(super) fn text(
+    pub(crate) fn text(
         &mut self,
         text: &str,
         mentions: impl IntoIterator<Item = Mention>,
@@ -95,12 +96,12 @@ impl Assembler {
     }
 
     /// The document; none where no sentence came.
-    pub(super) fn finish(self) -> Option<Document> {
+    pub(crate) fn finish(self) -> Option<Document> {
         (!self.document.sentences.is_empty()).then_some(self.document)
     }
 
     /// The document, where the parts that came are texts and not sentences.
-    pub(super) fn finish_texts(self) -> Option<Document> {
+    pub(crate) fn finish_texts(self) -> Option<Document> {
         self.finish().map(|document| Document { sentences: Vec::new(), ..document })
     }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::units::Row;
 use crate::error::{Error, Result};
+use crate::prepare::granularity::Row;
 
 /// How a corpus is parted.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,15 +55,15 @@ impl Split {
 
 /// A corpus in parts.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     /// Each part's name and rows; one part without a name where nothing is split.
-    pub(super) parts: Vec<(String, Vec<Row>)>,
+    pub(crate) parts: Vec<(String, Vec<Row>)>,
     /// Documents that no list names.
-    pub(super) unlisted: usize,
+    pub(crate) unlisted: usize,
 }
 
 /// Parts the rows.
-pub(super) fn split(rows: Vec<Row>, split: Option<&Split>) -> Result<Parts> {
+pub(crate) fn split(rows: Vec<Row>, split: Option<&Split>) -> Result<Parts> {
     let (names, places): (Vec<&String>, HashMap<String, usize>) = match split {
         None => return Ok(Parts { parts: vec![(String::new(), rows)], unlisted: 0 }),
         Some(Split::Shares(shares)) => (shares.iter().map(|(name, _)| name).collect(), drawn(&rows, shares)),
@@ -135,7 +135,7 @@ fn listed(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepare::corpus::Place;
+    use crate::prepare::record::Place;
 
     fn row(id: &str, group: &str) -> Row {
         Row {

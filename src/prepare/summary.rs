@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chars::CharIndex;
-use super::corpus::Mention;
-use super::units::Row;
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::granularity::Row;
+use crate::prepare::record::Mention;
 
 /// The figures of a type, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Summary {
 
 impl Summary {
     /// The figures of a part.
-    pub(super) fn of(part: &str, rows: &[Row]) -> Self {
+    pub(crate) fn of(part: &str, rows: &[Row]) -> Self {
         let mut summary = Self { part: part.to_owned(), rows: rows.len(), ..Self::default() };
         summary.documents = rows.iter().map(|row| row.document.as_str()).collect::<BTreeSet<_>>().len();
         for row in rows {
@@ -86,8 +86,8 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mrc::span::CharSpan;
-    use crate::prepare::corpus::Place;
+    use crate::prepare::record::Place;
+    use crate::text::span::CharSpan;
 
     #[test]
     fn nested_crossing_and_shared_are_told_apart() {

@@ -11,35 +11,35 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::chars::CharIndex;
-use super::corpus::Mention;
-use super::units::Row;
 use crate::error::{Cause, Error, Result};
-use crate::mrc::query::{EntitySchema, EntityType};
-use crate::mrc::span::CharSpan;
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::granularity::Row;
+use crate::prepare::record::Mention;
 use crate::tables::mention_fields;
+use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::text::span::CharSpan;
 
 /// The documents table.
-pub(super) const DOCUMENTS: &str = "documents.parquet";
+pub(crate) const DOCUMENTS: &str = "documents.parquet";
 /// The gold table.
-pub(super) const GOLD: &str = "gold.parquet";
+pub(crate) const GOLD: &str = "gold.parquet";
 /// The schema that is written where none was named.
-pub(super) const SCHEMA: &str = "schema.toml";
+pub(crate) const SCHEMA: &str = "schema.toml";
 /// The rows as the reference reads them.
-pub(super) const MRC: &str = "mrc.json";
+pub(crate) const MRC: &str = "mrc.json";
 
 /// Documents a row group.
 const ROWS: usize = 8192;
 
 /// Writes the tables of a part; heads are columns where any mention has one.
-pub(super) fn tables(folder: &Path, rows: &[Row], heads: bool) -> Result<()> {
+pub(crate) fn tables(folder: &Path, rows: &[Row], heads: bool) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| failed(folder, source.into()))?;
     parquet(&folder.join(DOCUMENTS), rows, documents)?;
     parquet(&folder.join(GOLD), rows, |rows| gold(rows, heads))
 }
 
 /// Writes a file under another name and gives it its own when it is whole.
-pub(super) fn whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let partial: PathBuf = path.with_file_name(name);
@@ -137,7 +137,7 @@ fn gold(rows: &[Row], heads: bool) -> Result<RecordBatch, Cause> {
 }
 
 /// A schema of the types that were found, by name, with plain questions to be made better.
-pub(super) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nested: bool) -> Option<EntitySchema> {
+pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nested: bool) -> Option<EntitySchema> {
     let mentions = rows.into_iter().flat_map(|row| &row.mentions);
     let names: BTreeSet<&str> = mentions.map(|mention| mention.entity_type.as_str()).collect();
     let one =
@@ -147,7 +147,7 @@ pub(super) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nest
 }
 
 /// Writes a schema file.
-pub(super) fn schema(path: &Path, schema: &EntitySchema) -> Result<()> {
+pub(crate) fn schema(path: &Path, schema: &EntitySchema) -> Result<()> {
     let text = toml::to_string(schema).map_err(|source| failed(path, source.into()))?;
     let text = format!("# The types of this corpus. Better questions find more: say what a type covers.\n{text}");
     whole(path, |partial| std::fs::write(partial, text).map_err(|source| failed(path, source.into())))

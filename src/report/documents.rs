@@ -8,14 +8,14 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::figures::Summary;
-use super::quality::MATCHED;
-use super::sample::{Chosen, Rule, choose};
-use super::subject::Subject;
-use super::{MENTIONS, page, texts};
 use crate::console::thousands;
-use crate::engine::query::{query, reals, whole, words};
 use crate::error::{Error, Result};
+use crate::query::statement::{query, reals, whole, words};
+use crate::report::figures::Summary;
+use crate::report::quality::MATCHED;
+use crate::report::sample::{Chosen, Rule, choose};
+use crate::report::scope::Subject;
+use crate::report::{MENTIONS, page, texts};
 
 /// Bytes of documents on a page; a browser opens so many without a pause.
 const PAGE_BYTES: usize = 16 << 20;

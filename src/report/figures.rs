@@ -7,13 +7,13 @@ use chrono::Utc;
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::quality::Quality;
-use super::subject::{Run, Subject, literal, without_login};
-use super::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
-use crate::engine::query::{query, reals, register, whole, words};
-use crate::engine::scores::count;
-use crate::engine::views::LAST_REJECTS;
 use crate::error::Result;
+use crate::query::scoring::count;
+use crate::query::statement::{query, reals, register, whole, words};
+use crate::query::views::LAST_REJECTS;
+use crate::report::quality::Quality;
+use crate::report::scope::{Run, Subject, literal, without_login};
+use crate::report::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 
 /// Classes of scores, from 0 to 1.
 pub(super) const BINS: usize = 50;

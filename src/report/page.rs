@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::documents::Documents;
-use super::figures::Summary;
 use crate::error::{Error, Result};
+use crate::report::documents::Documents;
+use crate::report::figures::Summary;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");

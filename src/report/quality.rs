@@ -5,17 +5,17 @@
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::figures::{BINS, Summary, bin};
-use super::subject::{Named, Subject, without_login};
-use super::{ALL_DOCUMENTS, MENTIONS};
 use crate::console;
-use crate::engine::attach::Attachment;
-use crate::engine::mentions::{Columns, SCOPE, check, normalize};
-use crate::engine::mistakes;
-use crate::engine::query::{query, register, whole, words};
-use crate::engine::scores::{confusion, count, counts_by, match_up};
 use crate::error::Result;
-use crate::mrc::score::{Counts, Scores};
+use crate::query::error_analysis;
+use crate::query::external_table::Attachment;
+use crate::query::mention_table::{Columns, SCOPE, check, normalize};
+use crate::query::scoring::{confusion, count, counts_by, match_up};
+use crate::query::statement::{query, register, whole, words};
+use crate::report::figures::{BINS, Summary, bin};
+use crate::report::scope::{Named, Subject, without_login};
+use crate::report::{ALL_DOCUMENTS, MENTIONS};
+use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
 
 /// The matched table, and the table of its errors.
@@ -110,7 +110,7 @@ async fn match_gold(context: &SessionContext, subject: &Subject, gold: &Named) -
     normalize(context, MENTIONS, "predicted_mentions", own_columns, true).await?;
     normalize(context, "gold_rows", "gold_mentions", gold_columns, true).await?;
     match_up(context, MATCHED, "predicted_mentions", "gold_mentions").await?;
-    mistakes::find(context, MISTAKES, MATCHED).await
+    error_analysis::find(context, MISTAKES, MATCHED).await
 }
 
 /// Scores what was joined.
@@ -125,7 +125,7 @@ async fn measure(context: &SessionContext, summary: &mut Summary) -> Result<Qual
         all: Scored::new("all", types.iter().map(|(_, counts)| *counts).sum()),
         types: types.iter().map(|(name, counts)| Scored::new(name, *counts)).collect(),
         confusion: confusion(context, MATCHED).await?,
-        kinds: mistakes::kinds(context, MISTAKES).await?,
+        kinds: error_analysis::kinds(context, MISTAKES).await?,
         mistakes: recurring(context).await?,
         nameless: count(context, &format!("SELECT count(*) FROM {MISTAKES} WHERE text IS NULL")).await?,
     })

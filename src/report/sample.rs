@@ -4,10 +4,10 @@
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::DOCUMENTS;
-use super::quality::MATCHED;
-use crate::engine::query::{query, whole, words};
 use crate::error::Result;
+use crate::query::statement::{query, whole, words};
+use crate::report::DOCUMENTS;
+use crate::report::quality::MATCHED;
 
 /// A document of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,13 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::sample::Chosen;
-use super::subject::{Subject, literal, without_login};
-use crate::engine::admit::content_hash;
-use crate::engine::input::{Documents, InputSpec};
-use crate::engine::listing::Listing;
-use crate::engine::query::words;
 use crate::error::{Error, Result};
+use crate::extract::ledger_hashes::content_hash;
+use crate::query::statement::words;
+use crate::report::sample::Chosen;
+use crate::report::scope::{Subject, literal, without_login};
+use crate::source::input::{Documents, InputSpec};
+use crate::source::listing::Listing;
 
 /// What was found.
 #[derive(Debug, Default)]

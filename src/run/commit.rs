@@ -9,33 +9,35 @@ use arrow::compute::cast;
 use chrono::Utc;
 use tracing::{Instrument as _, info_span};
 
-use super::extract::failed;
-use super::{Run, known};
 use crate::console;
-use crate::engine::admit::{Admission, Changed};
-use crate::engine::chunk::Chunk;
-use crate::engine::commit::Commit;
-use crate::engine::cut::Cut;
-use crate::engine::files::{TableFiles, WrittenFile};
 use crate::error::Result;
-use crate::tables::{self, SourceRow, Stamp, Table};
+use crate::extract::ledger_hashes::{Admission, Changed};
+use crate::run::failure::failed;
+use crate::run::known::documents;
+use crate::run::state::Run;
+use crate::source::chunk::Chunk;
+use crate::store::table_files::{TableFiles, WrittenFile};
+use crate::store::write::commit::Commit;
+use crate::store::write::commit_batch::Cut;
+use crate::tables;
+use crate::tables::{SourceRow, Stamp, Table};
 
 /// Everything before a row of a file is done: the place where a commit ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// The files before this one are done.
-    pub(super) file: usize,
+    pub(crate) file: usize,
     /// And of this one the rows before this.
-    pub(super) row: i64,
+    pub(crate) row: i64,
 }
 
 impl Run {
-    pub(super) fn next_commit(&self) -> i64 {
+    pub(crate) fn next_commit(&self) -> i64 {
         self.store.last_commit().unwrap_or(0) + 1
     }
 
     /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
-    pub(super) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
+    pub(crate) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
         let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
         let whole = self.documents.files[file].readable().is_some_and(|rows| cut.row >= rows);
         let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
@@ -43,7 +45,7 @@ impl Run {
     }
 
     /// Where a chunk ends.
-    pub(super) fn end(&self, chunk: &Chunk) -> Position {
+    pub(crate) fn end(&self, chunk: &Chunk) -> Position {
         let Some(last) = chunk.ranges.last() else { return Position { file: 0, row: 0 } };
         let rows = self.documents.files[last.file].readable().unwrap_or(i64::MAX);
         if last.rows.end >= rows {
@@ -54,7 +56,7 @@ impl Run {
     }
 
     /// Commits a cut, and with it all files before `position`.
-    pub(super) async fn commit(
+    pub(crate) async fn commit(
         &mut self,
         admission: &Admission,
         cut: Option<Cut>,
@@ -129,7 +131,7 @@ impl Run {
     }
 
     /// Commits rows of `rejects` for files that cannot be read and are not on record as such.
-    pub(super) async fn refuse_files(&mut self) -> Result<()> {
+    pub(crate) async fn refuse_files(&mut self) -> Result<()> {
         let new = self.ledger.new_unreadable(&self.documents.unreadable);
         if new.is_empty() {
             return Ok(());
@@ -154,16 +156,16 @@ impl Run {
         Ok(written)
     }
 
-    pub(super) fn stamp(&self, commit: i64) -> Stamp {
+    pub(crate) fn stamp(&self, commit: i64) -> Stamp {
         Stamp { run_id: self.id.clone(), commit, spec_id: self.ready.spec_id.clone(), finished_at: Utc::now() }
     }
 
     /// The last commit of a replacement: rows of other specifications go.
-    pub(super) async fn drop_others(&mut self) -> Result<()> {
+    pub(crate) async fn drop_others(&mut self) -> Result<()> {
         self.store.catch_up(&Table::ALL).await?;
         if !self.arguments.drop_missing
             && let Some((documents, files, example)) =
-                known::not_read_anew(&self.context, &self.store, &self.ready.spec_id).await?
+                documents::not_read_anew(&self.context, &self.store, &self.ready.spec_id).await?
         {
             console::warn(&format!(
                 "the old rows stay, and stay in force: {} document(s) of {} file(s), such as `{example}`, are not read anew yet; run the job over \

@@ -5,25 +5,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::error::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::Run;
-use super::account::Account;
-use super::commit::Position;
-use super::known::{self, find_broken, known};
 use crate::console::{Progress, ProgressDisplay, Style};
-use crate::engine::admit::{Admission, AdmitExec, Known, Replaced, SpareExec};
-use crate::engine::chunk::{Chunk, Chunks};
-use crate::engine::counters::Counters;
-use crate::engine::cut::cut;
-use crate::engine::extract::{ExtractExec, Marks, own_error};
-use crate::engine::input::Documents;
-use crate::engine::write::{WriteExec, WriteSpec};
-use crate::error::{Cause, Error, Result};
+use crate::error::Result;
+use crate::extract::counters::Counters;
+use crate::extract::extract_exec::{ExtractExec, Marks};
+use crate::extract::ledger_hashes::{Admission, Known, Replaced};
+use crate::extract::skip_known::AdmitExec;
+use crate::extract::spare::SpareExec;
 use crate::job::{Job, Ready};
+use crate::run::commit::Position;
+use crate::run::failure::{failed, run_error};
+use crate::run::known::documents;
+use crate::run::known::documents::{find_broken, known};
+use crate::run::state::Run;
+use crate::run::summary::run_summary::Account;
+use crate::source::chunk::{Chunk, Chunks};
+use crate::source::input::Documents;
+use crate::store::write::commit_batch::cut;
+use crate::store::write::write_exec::{WriteExec, WriteSpec};
 use crate::tables::Table;
 
 /// Seconds after which a commit is made, however little it brings: no more than this is lost with a killed run.
@@ -31,7 +34,7 @@ const COMMIT_SECONDS: u64 = 120;
 
 /// How far extraction came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(crate) enum Reached {
     /// The end of the input.
     End,
     /// The limit.
@@ -42,7 +45,7 @@ pub(super) enum Reached {
 
 /// The first half of the plan: scan, leave out what is done, extract. What is counted on the way is taken down in
 /// `marks`.
-pub(super) async fn reading_plan(
+pub(crate) async fn reading_plan(
     context: &SessionContext,
     documents: &Documents,
     ready: &Ready,
@@ -57,7 +60,7 @@ pub(super) async fn reading_plan(
 }
 
 /// The whole plan: scan, leave out what is done, extract, spare the old rows of what is refused, write.
-pub(super) async fn plan(
+pub(crate) async fn plan(
     context: &SessionContext,
     documents: &Documents,
     ready: &Ready,
@@ -72,7 +75,7 @@ pub(super) async fn plan(
 }
 
 /// The chunks of a run, which end before the place that `--limit` gives.
-pub(super) fn chunks(
+pub(crate) fn chunks(
     documents: &Documents,
     ready: &Ready,
     begun: &BTreeMap<String, i64>,
@@ -90,10 +93,10 @@ pub(super) fn chunks(
 
 impl Run {
     /// Extracts and commits chunk after chunk, and says how far it came.
-    pub(super) async fn extract(&mut self, job: &Job, style: Style, account: &Account) -> Result<Reached> {
+    pub(crate) async fn extract(&mut self, job: &Job, style: Style, account: &Account) -> Result<Reached> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
-        let mut replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
+        let mut replaced = documents::replaced(&self.context, &mut self.documents, &begun).await?;
         account.unreadable(&self.documents);
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
@@ -124,7 +127,7 @@ impl Run {
                     self.marks.take_back(&self.ready.extractor.counters);
                     find_broken(&self.context, &mut self.documents, error, &chunk).await?;
                     // Rows that cannot be read replace no others.
-                    replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
+                    replaced = documents::replaced(&self.context, &mut self.documents, &begun).await?;
                     account.unreadable(&self.documents);
                     left = from(self, &reached);
                 }
@@ -209,7 +212,7 @@ impl Run {
 }
 
 /// Where a run stands.
-pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
+pub(crate) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
     let counters = &ready.extractor.counters;
     Progress {
         documents: counters.documents_done(),
@@ -218,13 +221,4 @@ pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> 
         tokens: Counters::get(&ready.extractor.pool.counters().real_tokens),
         elapsed,
     }
-}
-
-pub(super) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
-    Error::Engine { doing: doing.into(), source: source.into() }
-}
-
-/// An error of a plan that runs.
-pub(super) fn run_error(error: DataFusionError) -> Error {
-    own_error(error, "extract the documents")
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use arrow::datatypes::DataType;
 use clap::ValueEnum;
 
-use super::asking::{Asking, Flow};
-use super::fault::explain;
-use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
-use crate::engine::query::{numbers, query};
-use crate::engine::views;
 use crate::error::{Error, Result};
+use crate::query::statement::{numbers, query};
+use crate::query::views;
+use crate::sql::error_messages::explain;
+use crate::sql::execute::{Asking, Flow};
+use crate::sql::script::Statement;
 use crate::tables::Table;
 
 /// The commands with what they take and do, as the help shows them.

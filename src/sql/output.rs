@@ -15,11 +15,12 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::columns::{as_text, renamed, text_columns, unlike};
-use super::table::Table;
 use crate::cli::RowFormat;
-use crate::console::{self, thousands};
+use crate::console;
+use crate::console::thousands;
 use crate::error::{Cause, Error, Result};
+use crate::sql::columns::{as_text, renamed, text_columns, unlike};
+use crate::sql::result_table::Table;
 
 /// Encoded bytes at which a Parquet row group ends.
 const ROW_GROUP: usize = 64 << 20;

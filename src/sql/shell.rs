@@ -10,12 +10,13 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
-use super::asking::{Asking, Flow};
-use super::complete::Typing;
-use crate::console::{self, thousands};
-use crate::engine::query::{numbers, query};
+use crate::console;
+use crate::console::thousands;
 use crate::error::{Error, Result};
-use crate::model::cache_folder;
+use crate::machine::environment::cache_folder;
+use crate::query::statement::{numbers, query};
+use crate::sql::complete::Typing;
+use crate::sql::execute::{Asking, Flow};
 
 /// How many lines the history keeps.
 const HISTORY: usize = 5000;

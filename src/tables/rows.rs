@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
-use super::Table;
+use crate::tables::Table;
 
 /// One input file done: a row of [`Table::Sources`].
 #[derive(Debug, Clone, PartialEq, Eq)]

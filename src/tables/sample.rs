@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, Re
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
-use super::{extracted_schema, mention_fields};
+use crate::tables::{extracted_schema, mention_fields};
 
 /// One document: its id, the reason it was refused for, and its mentions as type, start, end and text.
 pub(crate) type Document<'text> = (Option<i64>, Option<&'text str>, Vec<(&'text str, i64, i64, &'text str)>);

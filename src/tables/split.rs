@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Table, extracted_schema, mention_fields};
+use crate::tables::{Table, extracted_schema, mention_fields};
 
 /// What a commit stamps on every row it brings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{OnProblem, RecipeSection};
 use crate::error::{Error, Result};
 use crate::job::file::{EntitiesSection, parse_toml};
-use crate::model::stored::WeightForm;
-use crate::mrc::window::SHORTEST_WINDOW;
+use crate::model::weights::safetensors_file::WeightForm;
+use crate::text::window::SHORTEST_WINDOW;
+use crate::train::recipe::{OnProblem, RecipeSection};
 
 /// A training job: labelled documents in, a model directory out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,8 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::config::Activation;
-use crate::mrc::tokens::Words;
+use crate::model::encoder::config::Activation;
+use crate::text::tokens::Words;
 
 /// What to do about something that is wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::console::{Mark, PLAIN, columns, mark};
-use crate::mrc::mention::Mention;
+use crate::text::mention::Mention;
 
 /// The marked text, and below it a row for each mention.
 pub(super) fn text(text: &str, mentions: &[Mention], names: &[&str], colours: bool) -> String {
@@ -102,7 +102,7 @@ fn coloured(text: &str, mentions: &[Mention]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mrc::span::{ByteSpan, CharSpan};
+    use crate::text::span::{ByteSpan, CharSpan};
 
     fn mention(text: &str, part: &str, entity_type: usize) -> Mention {
         let start = text.find(part).unwrap();

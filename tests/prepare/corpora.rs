@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use quarry::cli::{Format, Unit};
-use quarry::prepare::{PrepareOptions, Split};
+use quarry::prepare::PrepareOptions;
+use quarry::prepare::Split;
 
 use super::{counts, mentions, options, prepared, sql, types};
 use crate::support::{Dir, shared};

@@ -1,7 +1,8 @@
 //! What is easily taken for something else: ids of several files, columns of chunks, options of other formats, an empty result.
 
 use quarry::cli::Format;
-use quarry::prepare::{PrepareOptions, ReadOptions, run};
+use quarry::prepare::run;
+use quarry::prepare::{PrepareOptions, ReadOptions};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::Dir;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Builder, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::Schema;
 use quarry::cli::{Format, Scheme, Unit};
-use quarry::prepare::{PrepareOptions, ReadOptions, Split};
+use quarry::prepare::Split;
+use quarry::prepare::{PrepareOptions, ReadOptions};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::{Dir, project};

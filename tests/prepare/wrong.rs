@@ -121,7 +121,8 @@ fn files_that_lack_their_other_half_or_their_shape() {
 fn nothing_makes_a_reader_panic() {
     use clap::ValueEnum;
     use quarry::cli::{Format, OnError, Unit};
-    use quarry::prepare::{PrepareOptions, run};
+    use quarry::prepare::PrepareOptions;
+    use quarry::prepare::run;
     let dir = Dir::new();
     let names =
         ["conll.txt", "genia.xml", "ontonotes.name", "made.v4_gold_conll", "bbn.qa", "ace/made-up-2004.apf.xml"];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quarry::model::hash::sha256_of;
+use quarry::machine::hash::sha256_of;
 
 use super::{job, losses, task, train};
 

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use quarry::model::hash::sha256_of;
+use quarry::machine::hash::sha256_of;
 
 use super::{job, replace, task, train};
 

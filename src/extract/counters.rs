@@ -1,0 +1,99 @@
+//! What a run has done, as numbers that any thread may add to. In: events of the stages. Out: totals for the progress bar, the
+//! summary and the metrics table. It may not slow the stages: counters are atomics, touched once a document.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::machine::stage_timer::Stage;
+use crate::text::document::RejectReason;
+use crate::text::mention::Mention;
+use crate::text::window::TokenCounts;
+
+/// Totals of one run.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Documents whose queries have all been asked, and refused ones.
+    pub prepared: AtomicU64,
+    /// Queries asked.
+    pub asked: AtomicU64,
+    /// Queries answered.
+    pub answered: AtomicU64,
+    /// Documents extracted.
+    pub documents: AtomicU64,
+    /// Documents refused.
+    pub rejects: AtomicU64,
+    /// Of these, by reason, in the order of [`RejectReason::ALL`].
+    pub rejects_by_reason: [AtomicU64; RejectReason::ALL.len()],
+    /// Windows of the extracted documents.
+    pub windows: AtomicU64,
+    /// Queries of the extracted documents.
+    pub queries: AtomicU64,
+    /// Wordpieces of the extracted documents.
+    pub tokens: AtomicU64,
+    /// Unknown wordpieces among them.
+    pub unknown: AtomicU64,
+    /// Words longer than the tokenizer looks at.
+    pub words_cut: AtomicU64,
+    /// Candidates left out beyond `max_candidates`.
+    pub capped: AtomicU64,
+    /// Decisions within the flavour's tolerance of a threshold.
+    pub undecided: AtomicU64,
+    /// Per entity type of the schema: mentions, and the sum of their scores in millionths.
+    pub by_type: Vec<(AtomicU64, AtomicU64)>,
+    /// Tokenizing and cutting windows.
+    pub tokenize: Stage,
+    /// Decoding and merging.
+    pub decode: Stage,
+    /// Opening the store and loading the model.
+    pub start: Stage,
+    /// Waiting for rows from the scan.
+    pub read: Stage,
+    /// Encoding, compressing and sending rows.
+    pub write: Stage,
+    /// Committing what is written.
+    pub commit: Stage,
+}
+
+impl Counters {
+    /// Counters for a schema of `types` entity types.
+    pub fn new(types: usize) -> Self {
+        Self { by_type: (0..types).map(|_| Default::default()).collect(), ..Self::default() }
+    }
+
+    /// A counter's value.
+    pub fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    /// About how many documents are done: queries are answered in order of length, so those of a slice end together, and
+    /// what moves until then is the share of queries answered.
+    pub fn documents_done(&self) -> u64 {
+        let (prepared, asked) = (Self::get(&self.prepared), Self::get(&self.asked));
+        (prepared * Self::get(&self.answered)).checked_div(asked).unwrap_or(prepared)
+    }
+
+    /// All mentions found.
+    pub fn mentions(&self) -> u64 {
+        self.by_type.iter().map(|(mentions, _)| Self::get(mentions)).sum()
+    }
+
+    pub(crate) fn count_reject(&self, reason: RejectReason) {
+        self.rejects.fetch_add(1, Ordering::Relaxed);
+        self.rejects_by_reason[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_document(&self, counts: &TokenCounts, windows: usize, queries: usize, mentions: &[Mention]) {
+        let add = |counter: &AtomicU64, value: usize| counter.fetch_add(value as u64, Ordering::Relaxed);
+        add(&self.documents, 1);
+        add(&self.windows, windows);
+        add(&self.queries, queries);
+        add(&self.tokens, counts.tokens);
+        add(&self.unknown, counts.unknown);
+        add(&self.words_cut, counts.words_cut);
+        for mention in mentions {
+            if let Some((count, score)) = self.by_type.get(mention.entity_type) {
+                count.fetch_add(1, Ordering::Relaxed);
+                score.fetch_add((f64::from(mention.score) * 1e6) as u64, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `SpareExec`: extracted rows → the same rows. In: what became of documents, and which of them the store has with another text. Out:
+//! of these, only those that were not refused. It may not change a row.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use datafusion::common::internal_err;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+};
+use futures::TryStreamExt;
+
+use crate::extract::ledger_hashes::Admission;
+
+/// The operator. A tokenizer may refuse a text long after the text was admitted: the document's old rows are spared then, as they
+/// are where the new text is blank.
+#[derive(Debug)]
+pub(crate) struct SpareExec {
+    input: Arc<dyn ExecutionPlan>,
+    admission: Arc<Admission>,
+}
+
+impl SpareExec {
+    /// An operator over rows of `tables::extracted_schema`, made of what `admission` let in.
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, admission: Arc<Admission>) -> Self {
+        Self { input, admission }
+    }
+}
+
+impl Admission {
+    /// Takes the refused among extracted documents out of those that have changed.
+    fn spare(&self, extracted: &RecordBatch) {
+        let reasons = &extracted["reason"];
+        let mut changed = self.changed();
+        if changed.is_empty() || reasons.null_count() == reasons.len() {
+            return;
+        }
+        let (sources, rows) = (extracted["source"].as_string::<i32>(), extracted["row"].as_primitive::<Int64Type>());
+        for row in (0..extracted.num_rows()).filter(|row| reasons.is_valid(*row)) {
+            changed.remove(&(sources.value(row).to_owned(), rows.value(row)));
+        }
+    }
+}
+
+impl DisplayAs for SpareExec {
+    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SpareExec")
+    }
+}
+
+impl ExecutionPlan for SpareExec {
+    fn name(&self) -> &'static str {
+        "SpareExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("SpareExec has one input") };
+        Ok(Arc::new(Self::new(input, Arc::clone(&self.admission))))
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let admission = Arc::clone(&self.admission);
+        let rows = self.input.execute(partition, context)?.inspect_ok(move |batch| admission.spare(batch));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::datasource::MemTable;
+    use datafusion::physical_plan::collect;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::extract::ledger_hashes::{Known, digest};
+    use crate::tables::sample;
+
+    #[tokio::test]
+    async fn a_refused_document_is_no_longer_a_changed_one() {
+        let known = Known::from(["1", "2", "3"].map(|id| (digest(id), digest("old"))));
+        let admission = Arc::new(Admission::new(known, Arc::default()));
+        for (row, id) in [(0, "1"), (1, "2"), (2, "3"), (3, "4")] {
+            admission.judge("a", row, id, Some("new"));
+        }
+        // The same rows of another file are others.
+        admission.judge("b", 1, "3", Some("new"));
+        let rows = [
+            (Some(1), None, vec![]),
+            (Some(2), Some("tokenizer"), vec![]),
+            (Some(3), None, vec![]),
+            (Some(4), Some("tokenizer"), vec![]),
+        ];
+        let batch = sample::extracted(&DataType::Int64, "a", &rows);
+        let context = SessionContext::new();
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch.clone()]]).unwrap();
+        let scan = context.read_table(Arc::new(table)).unwrap().create_physical_plan().await.unwrap();
+        let spare = Arc::new(SpareExec::new(scan, Arc::clone(&admission)));
+        assert_eq!(collect(spare, context.task_ctx()).await.unwrap(), [batch]);
+        let changed = admission.take_changed(|_| true);
+        let places: Vec<(&str, i64)> = changed.iter().map(|one| (one.source.as_str(), one.row)).collect();
+        assert_eq!(places, [("a", 0), ("a", 2), ("b", 1)]);
+    }
+}

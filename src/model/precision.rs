@@ -1,0 +1,118 @@
+//! The flavours and forms of a model's ONNX graph. In: the words of a job file (`fp16`, `fused`). Out: closed enums that
+//! print as the same words. It may not know how a flavour is written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The number format a graph computes in. Its inputs and outputs are the same in every flavour (`int64`, `bool`, `float32`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// 32-bit floats everywhere: the reference the others are measured against.
+    Fp32,
+    /// bfloat16 weights and activations; only where a provider computes in it.
+    Bf16,
+    /// IEEE half floats for weights and activations: for CUDA.
+    Fp16,
+    /// 8-bit integer matrix products with a scale per output column and per token: for the CPU.
+    Int8,
+}
+
+impl Flavour {
+    /// Every flavour, the most exact first.
+    pub const ALL: [Self; 4] = [Self::Fp32, Self::Bf16, Self::Fp16, Self::Int8];
+
+    /// The word a job file uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// Which operators a graph is written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Operators of the ONNX standard only (opset 17): any provider, any runtime.
+    Portable,
+    /// ONNX Runtime's own operators (domain `com.microsoft`) where they are faster.
+    Fused,
+}
+
+impl Form {
+    /// Both forms.
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Fused];
+
+    /// The word files and reports use for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Fused => "fused",
+        }
+    }
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// A word that names no flavour or form; says which words do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not one of {choices}")]
+pub struct UnknownName {
+    pub(crate) word: String,
+    pub(crate) choices: &'static str,
+}
+
+impl FromStr for Flavour {
+    type Err = UnknownName;
+
+    fn from_str(word: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|flavour| flavour.name() == word);
+        found.ok_or_else(|| UnknownName { word: word.to_owned(), choices: "fp32, bf16, fp16, int8" })
+    }
+}
+
+impl FromStr for Form {
+    type Err = UnknownName;
+
+    fn from_str(word: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|form| form.name() == word);
+        found.ok_or_else(|| UnknownName { word: word.to_owned(), choices: "portable, fused" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for flavour in Flavour::ALL {
+            assert_eq!(flavour.to_string().parse(), Ok(flavour));
+        }
+        for form in Form::ALL {
+            assert_eq!(form.to_string().parse(), Ok(form));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = "fp8".parse::<Flavour>().expect_err("no such flavour");
+        assert_eq!(error.to_string(), "`fp8` is not one of fp32, bf16, fp16, int8");
+    }
+}

@@ -1,0 +1,172 @@
+//! A corpus → files. In: [`PrepareOptions`]. Out: documents and gold entities as Parquet, what is in them and what was wrong. It must
+//! not print.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::cli::{Format, Scheme, Unit};
+use crate::error::{Error, Result};
+use crate::prepare::corpus::{Corpus, Note};
+use crate::prepare::files::InputFile;
+use crate::prepare::granularity::Row;
+use crate::prepare::options::{PrepareOptions, ReadOptions};
+use crate::prepare::summary::Summary;
+use crate::prepare::{files, granularity, markup, split, standoff, tagged, write};
+use crate::task::entity_schema::EntitySchema;
+
+/// What was prepared.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Each part's figures; one where the corpus was not split.
+    pub summaries: Vec<Summary>,
+    /// What was wrong and left out, each with file, place and what was expected.
+    pub problems: Vec<String>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+    /// Files that could not be read, or not to their end.
+    pub refused_files: usize,
+}
+
+type Reader = fn(&InputFile, &ReadOptions, &mut Corpus) -> Result<()>;
+
+/// A format: what a broken file is told, the endings of its files, its reader.
+fn reader(format: Format) -> (&'static str, &'static [&'static str], Reader) {
+    match format {
+        Format::Conll => (tagged::conll::EXPECTED, tagged::conll::ENDINGS, tagged::conll::read),
+        Format::Conll2012 => (tagged::conll2012::EXPECTED, tagged::conll2012::ENDINGS, tagged::conll2012::read),
+        Format::Ontonotes => (markup::ontonotes::EXPECTED, markup::ontonotes::ENDINGS, markup::ontonotes::read),
+        Format::Ace => (markup::ace::EXPECTED, markup::ace::ENDINGS, markup::ace::read),
+        Format::Genia => (markup::genia::EXPECTED, markup::genia::ENDINGS, markup::genia::read),
+        Format::Bbn => (markup::bbn::EXPECTED, markup::bbn::ENDINGS, markup::bbn::read),
+        Format::Mrc => (standoff::mrc::EXPECTED, standoff::mrc::ENDINGS, standoff::mrc::read),
+        Format::Positions => (standoff::positions::EXPECTED, standoff::positions::ENDINGS, standoff::positions::read),
+        Format::Bmes => (tagged::bmes::EXPECTED, tagged::bmes::ENDINGS, tagged::bmes::read),
+        Format::Brat => (standoff::brat::EXPECTED, standoff::brat::ENDINGS, standoff::brat::read),
+        Format::Jsonl => (standoff::jsonl::EXPECTED, standoff::jsonl::ENDINGS, standoff::jsonl::read),
+        Format::Spacy => (standoff::spacy::EXPECTED, standoff::spacy::ENDINGS, standoff::spacy::read),
+        Format::Parquet => {
+            (tagged::token_parquet::EXPECTED, tagged::token_parquet::ENDINGS, tagged::token_parquet::read)
+        }
+        Format::Text => (standoff::plain::EXPECTED, standoff::plain::ENDINGS, standoff::plain::read),
+    }
+}
+
+/// What becomes a row where nothing is said.
+fn own_unit(format: Format) -> Unit {
+    match format {
+        Format::Conll | Format::Mrc | Format::Positions | Format::Bmes | Format::Parquet => Unit::Sentence,
+        _ => Unit::Document,
+    }
+}
+
+/// An error where an option is given that the format does not look at.
+fn unknown_option(format: Format, read: &ReadOptions) -> Result<()> {
+    let options: [(&str, bool, &[Format]); 6] = [
+        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
+        ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
+        ("--tags", !read.tags.is_empty(), &[Format::Conll, Format::Parquet]),
+        ("--id", read.id.is_some(), &[Format::Jsonl, Format::Parquet]),
+        ("--text", read.text.is_some(), &[Format::Jsonl]),
+        ("--labels", read.labels.is_some(), &[Format::Ace, Format::Bbn, Format::Genia]),
+    ];
+    let name =
+        |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    match options.into_iter().find(|(_, given, formats)| *given && !formats.contains(&format)) {
+        None => Ok(()),
+        Some((option, _, formats)) => Err(Error::Setting {
+            origin: "prepare".into(),
+            key: option.into(),
+            reason: format!("the format `{}` does not have it", name(&format)),
+            hint: format!("leave it out; it is for {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
+        }),
+    }
+}
+
+/// Reads the corpus, checks it and writes the tables.
+pub fn run(options: &PrepareOptions) -> Result<Prepared> {
+    unknown_option(options.format, &options.read)?;
+    let (expected, endings, read) = reader(options.format);
+    let files = files::list(&options.input, endings)?;
+    let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
+    // Elsewhere ids are the corpus's own: a document that two files have is annotated twice, and the user must choose.
+    corpus.qualify = options.read.id.is_none()
+        && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
+    for file in &files {
+        read(file, &options.read, &mut corpus)?;
+    }
+    let mut notes: Vec<String> = corpus.notes.iter().map(|(what, note)| said(what, note)).collect();
+    let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
+    let refused_files = corpus.refused_files;
+    let documents = corpus.into_documents();
+    if documents.is_empty() {
+        return Err(Error::Input {
+            location: options.input.display().to_string(),
+            reason: match problems.first() {
+                Some(first) => format!("nothing is left of it; left out: {}, the first {first}", problems.len()),
+                None => "there is no document in it".into(),
+            },
+            hint: expected.into(),
+        });
+    }
+    let unit = options.unit.unwrap_or(own_unit(options.format));
+    let rows: Vec<Row> = documents.into_iter().flat_map(|document| granularity::rows(document, unit)).collect();
+    let heads = rows.iter().flat_map(|row| &row.mentions).any(|mention| mention.head.is_some());
+    let split::Parts { parts, unlisted } = split::split(rows, options.split.as_ref())?;
+    if unlisted > 0 {
+        notes.push(format!("documents that no list names, left out: {unlisted}"));
+    }
+    let summaries: Vec<Summary> = parts.iter().map(|(name, rows)| Summary::of(name, rows)).collect();
+    let nested = summaries.iter().any(Summary::needs_nesting);
+    let schema = match &options.read.schema {
+        Some(schema) => {
+            if nested && !schema.nested {
+                notes.push(
+                    "mentions lie in or across others, but the schema says nested = false: it would lose some".into(),
+                );
+            }
+            Some(schema.clone())
+        }
+        None => write::found_schema(parts.iter().flat_map(|(_, rows)| rows), nested),
+    };
+    if options.mrc && schema.is_none() {
+        return Err(Error::Setting {
+            origin: "prepare".into(),
+            key: "--mrc".into(),
+            reason: "the corpus has no mention, so there is nothing to ask for".into(),
+            hint: "name the types and questions with --schema".into(),
+        });
+    }
+    for (name, rows) in &parts {
+        let folder = if name.is_empty() { options.out.clone() } else { options.out.join(name) };
+        write::tables(&folder, rows, heads)?;
+        if let (true, Some(schema)) = (options.mrc, &schema) {
+            mrc_json(&folder, rows, schema, &mut notes)?;
+        }
+    }
+    if let (None, Some(schema)) = (&options.read.schema, &schema) {
+        write::schema(&options.out.join(write::SCHEMA), schema)?;
+    }
+    Ok(Prepared { summaries, problems, notes, refused_files })
+}
+
+fn said(what: &str, note: &Note) -> String {
+    format!("{what}: {} (the first in {})", note.count, note.first)
+}
+
+fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
+    let path = folder.join(write::MRC);
+    let mut changed = (0, 0);
+    write::whole(&path, |partial| {
+        changed = standoff::mrc::write(partial, rows, schema)?;
+        Ok(())
+    })?;
+    let (spaced, parted) = changed;
+    if spaced > 0 {
+        notes.push(format!("texts with other white space than single spaces, which mrc.json does not keep: {spaced}"));
+    }
+    if parted > 0 {
+        notes.push(format!("words parted in mrc.json where a mention begins or ends inside one: {parted}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Formats with a tag per token. In: columns of tokens and tags. Out: documents with mentions.
+//!
+//! | file | format |
+//! |---|---|
+//! | [`conll`] | CoNLL columns |
+//! | [`conll2012`] | CoNLL-2012 `_gold_conll` |
+//! | [`bmes`] | a sentence a line, BMES tags |
+//! | [`token_parquet`] | Parquet with lists of tokens and tags |
+//! | [`tags`] | tags → spans |
+
+pub(crate) mod bmes;
+pub(crate) mod conll;
+pub(crate) mod conll2012;
+pub(crate) mod tags;
+pub(crate) mod token_parquet;

@@ -1,0 +1,286 @@
+//! What the page is about. In: the arguments, the store's runs. Out: the run whose figures count, views of its mentions and documents,
+//! and where gold and texts are to be found. It may not read either.
+
+use std::path::Path;
+
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::ReportArgs;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::job::file::InputSection;
+use crate::query::statement::{query, register, words};
+use crate::report::quality::MATCHED;
+use crate::report::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
+use crate::source::location::StoreLocation;
+use crate::task::entity_schema::EntityType;
+
+/// A run, as `runs` has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) started_at: String,
+    pub(crate) outcome: String,
+    pub(crate) model: String,
+    pub(crate) flavour: String,
+    pub(crate) device: String,
+    pub(crate) counts: Value,
+    /// The specification it extracted under.
+    #[serde(skip)]
+    pub(crate) spec_id: String,
+    /// The job as it ran; the page shows its settings only.
+    #[serde(skip)]
+    pub(crate) job: Value,
+    /// Whether it left figures: a run that found nothing new has none.
+    pub(crate) measured: bool,
+}
+
+/// Where a table is, and who said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) location: String,
+    /// Whether the user named it just now: then it must be there.
+    pub(crate) by_user: bool,
+}
+
+/// What the page is about.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) location: StoreLocation,
+    job: Option<Job>,
+    /// The run whose figures are shown; `None` in a store without runs.
+    pub(crate) run: Option<Run>,
+    /// Whether only that run's documents are shown.
+    pub(crate) only_run: bool,
+    /// The types that are shown; all where there is none.
+    pub(crate) only_types: Vec<String>,
+    pub(crate) gold: Option<Named>,
+    /// Where the texts are, if not where the run found them.
+    pub(crate) documents: Option<String>,
+    /// The documents' id and text columns.
+    pub(crate) columns: (String, String),
+}
+
+impl Subject {
+    /// Understands the arguments; a job stands for its store and its gold.
+    pub(crate) fn resolve(arguments: &ReportArgs) -> Result<Self> {
+        let job = match Path::new(&arguments.store) {
+            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
+            _ => None,
+        };
+        let store = job.as_ref().map_or(&arguments.store, |job| &job.file.store.path);
+        Ok(Self {
+            location: StoreLocation::parse(store)?,
+            job,
+            run: None,
+            only_run: arguments.run.is_some(),
+            only_types: arguments.types.clone(),
+            gold: None,
+            documents: arguments.documents.clone(),
+            columns: (String::new(), String::new()),
+        })
+    }
+
+    /// Reads the runs, the first first, and decides whose figures are shown and what its job says of gold and texts.
+    pub(crate) async fn choose_run(&mut self, context: &SessionContext, arguments: &ReportArgs) -> Result<Vec<Run>> {
+        let runs = runs(context).await?;
+        self.run = match &arguments.run {
+            Some(beginning) => Some(self.run_of(&runs, beginning)?),
+            None => last_run(&runs, spec_in_force(context).await?.as_deref()).cloned(),
+        };
+        let input = self.run.as_ref().and_then(|run| {
+            serde_json::from_value::<InputSection>(run.job.get("input").cloned().unwrap_or_default()).ok()
+        });
+        let of_job = self.job.as_ref().map(|job| &job.file.input);
+        let by_user = |location: &String| Named { location: location.clone(), by_user: true };
+        let named = arguments.gold.as_ref().or(of_job.and_then(|input| input.gold.as_ref())).map(by_user);
+        let of_run = input.as_ref().and_then(|input| input.gold.clone());
+        self.gold = named.or(of_run.map(|location| Named { location, by_user: false }));
+        let input = of_job.or(input.as_ref());
+        let column = |named: &Option<String>, of_job: fn(&InputSection) -> &String, usual: &str| {
+            named.as_ref().or(input.map(of_job)).map_or_else(|| usual.to_owned(), Clone::clone)
+        };
+        self.columns =
+            (column(&arguments.id, |input| &input.id, "doc_id"), column(&arguments.text, |input| &input.text, "text"));
+        Ok(runs)
+    }
+
+    fn run_of(&self, runs: &[Run], beginning: &str) -> Result<Run> {
+        let found: Vec<&Run> = runs.iter().filter(|run| run.id.starts_with(beginning)).collect();
+        if let [one] = found.as_slice() {
+            return Ok((*one).clone());
+        }
+        let last: Vec<&str> = runs.iter().rev().take(3).map(|run| run.id.as_str()).collect();
+        Err(Error::Setting {
+            origin: self.location.to_string(),
+            key: "run".into(),
+            reason: match found.len() {
+                0 => format!("no run has the id `{beginning}`"),
+                several => format!("{several} runs have ids that begin with `{beginning}`"),
+            },
+            hint: if last.is_empty() {
+                "the store has no runs".into()
+            } else {
+                format!("the last: {}", last.join(", "))
+            },
+        })
+    }
+
+    /// The types that were asked for, with their questions: as the run says, else as the job does.
+    pub(crate) fn types(&self) -> Vec<EntityType> {
+        let of_run = self.run.as_ref().map(|run| run.job["spec"]["types"].clone());
+        let of_run: Option<Vec<EntityType>> = of_run.and_then(|types| serde_json::from_value(types).ok());
+        of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
+    }
+
+    /// What the run's job says, as `section.key` and value; names and passwords in URLs are left out.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let job = self.run.as_ref().map(|run| &run.job);
+        let sections = ["input", "entities", "model", "extract", "store"];
+        let sections = sections.iter().filter_map(|name| Some((name, job?.get(name)?.as_object()?)));
+        let text = |value: &Value| without_login(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        sections
+            .flat_map(|(name, keys)| keys.iter().map(move |(key, value)| (format!("{name}.{key}"), text(value))))
+            .collect()
+    }
+
+    /// SQL: whether a row is of what the page is about.
+    pub(crate) fn of_run(&self) -> String {
+        match (&self.run, self.only_run) {
+            (Some(run), true) => format!("run_id = {}", literal(&run.id)),
+            _ => "true".to_owned(),
+        }
+    }
+
+    /// SQL: whether a mention is of the types that are shown.
+    pub(crate) fn of_types(&self) -> String {
+        if self.only_types.is_empty() {
+            return "true".to_owned();
+        }
+        let names: Vec<String> = self.only_types.iter().map(|name| literal(name)).collect();
+        format!("entity_type IN ({})", names.join(", "))
+    }
+
+    /// Makes the views of the mentions that the page shows, and of all documents, with such mentions or without.
+    pub(crate) async fn make_views(&self, context: &SessionContext) -> Result<()> {
+        let sql = format!(
+            "SELECT CAST(doc_id AS varchar) AS doc_id, entity_type, start_char, end_char, text, CAST(score AS double) AS score
+             FROM current_entities WHERE {} AND {}",
+            self.of_run(),
+            self.of_types()
+        );
+        register(context, MENTIONS, &sql).await?;
+        let sql = format!(
+            "SELECT CAST(doc_id AS varchar) AS doc_id, source, content_hash, n_chars FROM current_documents WHERE {}",
+            self.of_run()
+        );
+        register(context, ALL_DOCUMENTS, &sql).await
+    }
+
+    /// Makes the view of the documents that the page shows: where some types are, those that have some, found or, in the matched table if
+    /// there is one, gold.
+    pub(crate) async fn choose_documents(&self, context: &SessionContext, matched: bool) -> Result<()> {
+        let mentions = if matched { MATCHED } else { MENTIONS };
+        let with_mentions = if self.only_types.is_empty() {
+            "true".to_owned()
+        } else {
+            format!("doc_id IN (SELECT doc_id FROM {mentions})")
+        };
+        register(context, DOCUMENTS, &format!("SELECT * FROM {ALL_DOCUMENTS} WHERE {with_mentions}")).await
+    }
+}
+
+/// The specification that readers of the views see; `None` in a store without documents.
+async fn spec_in_force(context: &SessionContext) -> Result<Option<String>> {
+    let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
+    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| words(batch, 0)).transpose()?;
+    Ok(read.map(|spec| spec.concat()))
+}
+
+/// The last run under the specification in force, before others one that left figures: while a replacement is not finished, the last
+/// run's documents are not those that are shown.
+fn last_run<'a>(runs: &'a [Run], spec: Option<&str>) -> Option<&'a Run> {
+    let own = || runs.iter().rev().filter(move |run| spec.is_none_or(|spec| run.spec_id == spec));
+    own().find(|run| run.measured).or(own().next())
+}
+
+/// The runs in the order of their beginnings.
+async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
+    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.flavour, r.device, r.spec_id,
+            r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
+         FROM runs r LEFT JOIN (SELECT DISTINCT run_id AS id FROM metrics WHERE scope = 'all' AND name = 'documents') m ON r.run_id = m.id
+         ORDER BY r.started_at, r.run_id";
+    let mut runs = Vec::new();
+    for batch in &query(context, sql).await? {
+        let columns: Vec<Vec<String>> =
+            (0..batch.num_columns()).map(|column| words(batch, column)).collect::<Result<_>>()?;
+        let json = |column: usize, row: usize| serde_json::from_str(&columns[column][row]).unwrap_or_default();
+        let text = |column: usize, row: usize| columns[column][row].clone();
+        runs.extend((0..batch.num_rows()).map(|row| Run {
+            id: text(0, row),
+            started_at: text(1, row),
+            outcome: text(2, row),
+            model: text(3, row),
+            flavour: text(4, row),
+            device: text(5, row),
+            spec_id: text(6, row),
+            counts: json(7, row),
+            job: json(8, row),
+            measured: columns[9][row] == "true",
+        }));
+    }
+    Ok(runs)
+}
+
+/// A text whose URLs are without the name and the password that may stand before a host.
+pub(crate) fn without_login(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let ends = |letter: char| letter.is_whitespace() || "/?#`\"".contains(letter);
+        let host = part.split(ends).next().unwrap_or_default();
+        kept += "://";
+        kept += &part[host.rfind('@').map_or(0, |at| at + 1)..];
+    }
+    kept
+}
+
+/// A text as SQL writes it.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_no_password() {
+        assert_eq!(without_login("s3://me:secret@lake/news/*.parquet"), "s3://lake/news/*.parquet");
+        assert_eq!(without_login("https://host/a@b.csv"), "https://host/a@b.csv");
+        assert_eq!(without_login("lang = 'en@x'"), "lang = 'en@x'");
+        let error = "cannot read `https://me:se@cret@host`: at https://host?to=a@b, then s3://you@lake/x";
+        assert_eq!(without_login(error), "cannot read `https://host`: at https://host?to=a@b, then s3://lake/x");
+    }
+
+    #[test]
+    fn a_replacement_under_way_does_not_give_the_figures() {
+        let run = |id: &str, spec_id: &str, measured| Run {
+            id: id.into(),
+            spec_id: spec_id.into(),
+            measured,
+            ..Run::default()
+        };
+        let runs = [run("1", "old", true), run("2", "old", false), run("3", "new", true), run("4", "newer", false)];
+        let last = |spec| last_run(&runs, spec).map(|run| run.id.as_str());
+        assert_eq!([last(Some("old")), last(Some("new")), last(Some("newer"))], [Some("1"), Some("3"), Some("4")]);
+        assert_eq!((last(None), last(Some("gone"))), (Some("3"), None));
+    }
+
+    #[test]
+    fn a_quote_ends_no_literal() {
+        assert_eq!(literal("O'Neil"), "'O''Neil'");
+    }
+}

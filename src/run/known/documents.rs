@@ -1,0 +1,165 @@
+//! What must be known before documents are read. In: ids of a chunk, ids of the whole input. Out: which of them the store has, and
+//! which rows later rows replace. It may not read a text.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
+
+use crate::console;
+use crate::error::{Error, Result};
+use crate::extract::ledger_hashes::{Known, Replaced, digest};
+use crate::query::session::register_store;
+use crate::query::statement::{numbers, plan, query_store, whole, words};
+use crate::run::known::ledger::DONE;
+use crate::source::chunk::Chunk;
+use crate::source::input::Documents;
+use crate::store::delta_store::Store;
+
+/// Before every place in the input, as file and row.
+const NOWHERE: (usize, i64) = (0, -1);
+
+/// Content hashes, by id, of the chunk's documents that the store has under `spec_id`. The chunk's ids are held while they are
+/// looked up, the ledger's pass by.
+pub(crate) async fn known(
+    context: &SessionContext,
+    documents: &Documents,
+    chunk: &Chunk,
+    store: &Store,
+    spec_id: &str,
+) -> Result<Known> {
+    let ids = documents.ids(context, chunk).await?.select_columns(&["doc_id"]).map_err(failed)?;
+    let batches = ids.execute_stream().await.map_err(failed)?;
+    store.known_documents(spec_id, batches.map_ok(|batch| Arc::clone(batch.column(0))).map_err(failed)).await
+}
+
+/// The rows of the input that later rows with the same id replace. In memory: of each id that comes more than once 38 to 75 bytes,
+/// and eight of each row that is replaced.
+/// Files that turn out to be broken are noted, and asked only for the rows that can be read.
+pub(crate) async fn replaced(
+    context: &SessionContext,
+    documents: &mut Documents,
+    begun: &BTreeMap<String, i64>,
+) -> Result<Arc<Replaced>> {
+    loop {
+        let whole = documents.whole(|path| begun.get(path).copied().unwrap_or(0));
+        match replaced_of(context, documents, &whole).await {
+            Ok(replaced) => return Ok(Arc::new(replaced)),
+            Err(error) => find_broken(context, documents, error, &whole).await?,
+        }
+    }
+}
+
+async fn replaced_of(context: &SessionContext, documents: &Documents, whole: &Chunk) -> Result<Replaced> {
+    let mut replaced = Replaced::default();
+    if documents.files.is_empty() {
+        return Ok(replaced);
+    }
+    input(context, documents, whole).await?;
+    // Counting can go to disk where there are too many ids for memory; a join with the rows could not.
+    let again =
+        "SELECT CAST(doc_id AS varchar) FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
+    // By the ids' digests, for ids may be long and many.
+    let mut last: HashMap<u128, (usize, i64)> = HashMap::new();
+    let mut batches = plan(context, again).await?.execute_stream().await.map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        last.extend(words(&batch, 0)?.iter().map(|id| (digest(id), NOWHERE)));
+    }
+    if last.is_empty() {
+        return Ok(replaced);
+    }
+    let order: BTreeMap<&str, usize> =
+        documents.files.iter().enumerate().map(|(number, file)| (file.path.as_str(), number)).collect();
+    let rows = "SELECT CAST(doc_id AS varchar), source, \"row\" FROM input WHERE doc_id IS NOT NULL";
+    let mut batches = plan(context, rows).await?.execute_stream().await.map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        let rows = batch.column(2).as_primitive::<Int64Type>();
+        for ((id, source), row) in words(&batch, 0)?.iter().zip(words(&batch, 1)?).zip(rows.values()) {
+            let Some(latest) = last.get_mut(&digest(id)) else { continue };
+            let place = (order.get(source.as_str()).copied().unwrap_or_default(), *row);
+            let earlier = place.min(*latest);
+            *latest = place.max(*latest);
+            if earlier != NOWHERE {
+                replaced.add(&documents.files[earlier.0].path, earlier.1);
+            }
+        }
+    }
+    replaced.sort();
+    Ok(replaced)
+}
+
+/// How many rows of a chunk later rows of the same chunk replace.
+pub(crate) async fn count_replaced(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<usize> {
+    if chunk.ranges.is_empty() { Ok(0) } else { Ok(replaced_of(context, documents, chunk).await?.rows()) }
+}
+
+/// Looks for the files of a chunk that an error came from. What can be read of them is still to be done, and they are refused with the
+/// commit that does it. Gives the error back where all can be read, for then it came from elsewhere.
+pub(crate) async fn find_broken(
+    context: &SessionContext,
+    documents: &mut Documents,
+    error: Error,
+    chunk: &Chunk,
+) -> Result<()> {
+    if !matches!(error, Error::Engine { .. }) {
+        return Err(error);
+    }
+    let mut found = false;
+    let files: BTreeSet<usize> = chunk.ranges.iter().map(|range| range.file).collect();
+    for number in files {
+        if documents.files[number].broken.is_some() {
+            continue;
+        }
+        let Some((rows, reason)) = documents.broken(context, number).await? else { continue };
+        let file = &mut documents.files[number];
+        let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
+        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+        file.broken = Some((rows, reason.clone()));
+        documents.unreadable.push((file.clone(), reason));
+        found = true;
+    }
+    if found { Ok(()) } else { Err(error) }
+}
+
+/// What a replacement has not come to: documents of other specifications that neither their file nor their id brought back under
+/// `spec_id`. How many, of how many files, and one of these; none where there are none.
+pub(crate) async fn not_read_anew(
+    context: &SessionContext,
+    store: &Store,
+    spec_id: &str,
+) -> Result<Option<(u64, u64, String)>> {
+    register_store(context, store).await?;
+    // Files first, for they are few: only where one is missing, or could not be read to its end, are ids compared.
+    let unread = format!(
+        "SELECT source, doc_id FROM documents WHERE spec_id <> '{spec_id}' AND source NOT IN
+         (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome = '{DONE}')"
+    );
+    let count = query_store(context, store.location(), &format!("SELECT count(*) FROM ({unread})")).await?;
+    if numbers(&count) == [0] {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT count(*), count(DISTINCT source), min(source) FROM ({unread}) AS unread WHERE NOT EXISTS
+         (SELECT 1 FROM documents AS anew WHERE anew.spec_id = '{spec_id}' AND anew.doc_id = unread.doc_id)"
+    );
+    let found = query_store(context, store.location(), &sql).await?;
+    let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    let (documents, files) = (whole(batch, 0, 0) as u64, whole(batch, 1, 0) as u64);
+    Ok((documents > 0).then_some((documents, files, words(batch, 2)?.remove(0))))
+}
+
+/// Makes a chunk's (source, row, `doc_id`) known as the table `input`.
+pub(crate) async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
+    let ids = documents.ids(context, chunk).await?;
+    context.deregister_table("input").map_err(failed)?;
+    context.register_table("input", ids.into_view()).map_err(failed)?;
+    Ok(())
+}
+
+fn failed(source: DataFusionError) -> Error {
+    Error::Engine { doing: "look at the documents' ids".into(), source: source.into() }
+}

@@ -1,0 +1,271 @@
+//! `--explain`: what a run would do. In: what it would find. Out: files, documents, windows, queries, about how long, what of the
+//! specification changes, and the plan. It may not extract.
+
+use datafusion::physical_plan::displayable;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::console;
+use crate::console::{duration, thousands};
+use crate::error::Result;
+use crate::job::Job;
+use crate::query::statement::{numbers, query_store, words};
+use crate::run::commit::Position;
+use crate::run::extract::{chunks, plan};
+use crate::run::known::documents::{count_replaced, input};
+use crate::run::preview::preflight::Outlook;
+use crate::run::preview::sample::Sample;
+use crate::source::input::Documents;
+use crate::store::delta_store::Store;
+use crate::store::write::write_exec::WriteSpec;
+use crate::tables::Stamp;
+
+/// A run shorter than this says little about its rate: loading the model is part of it.
+const TELLING_SECONDS: f64 = 20.0;
+
+/// Says what a run would do; the error that it would end with at once, if there is one, comes last.
+pub(crate) async fn explain(mut outlook: Outlook, job: &Job, as_json: bool) -> Result<()> {
+    // Ids that the store cannot have are not looked up there: the run would be refused.
+    let figures = if outlook.other_ids { None } else { Some(figures(&mut outlook).await?) };
+    let plan = first_plan(&outlook, job).await?;
+    console::print(&if as_json {
+        format!("{:#}", object(&outlook, figures.as_ref(), plan.as_deref()))
+    } else {
+        let table = console::rows(&rows(&outlook, figures.as_ref(), job));
+        plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
+    });
+    outlook.refusal.take().map_or(Ok(()), Err)
+}
+
+/// What a run would find and how long it would take.
+async fn figures(outlook: &mut Outlook) -> Result<(Counts, Forecast)> {
+    // Files that cannot be read are found out by reading, so that comes first.
+    let mut sample = Sample::take(outlook).await?;
+    let counts = Counts::of(outlook).await?;
+    let rate = rate(outlook, &mut sample).await?;
+    let forecast = Forecast::new(&counts, &sample, rate);
+    Ok((counts, forecast))
+}
+
+/// What can be counted without reading a text.
+struct Counts {
+    /// Documents to be looked at.
+    documents: u64,
+    /// Of these, whose id the store has.
+    known: u64,
+    /// Of these, rows that a later one with the same id replaces.
+    duplicates: u64,
+}
+
+impl Counts {
+    async fn of(outlook: &Outlook) -> Result<Self> {
+        let Outlook { context, documents, location, ready, .. } = outlook;
+        let whole = outlook.whole();
+        if whole.ranges.is_empty() {
+            return Ok(Self { documents: 0, known: 0, duplicates: 0 });
+        }
+        // A row is replaced by a later one, so what is replaced behind the limit is replaced from behind it.
+        let behind = count_replaced(context, documents, &outlook.behind_limit()).await?;
+        let duplicates = outlook.replaced.rows().saturating_sub(behind) as u64;
+        input(context, documents, &whole).await?;
+        let count = |sql: String| async move {
+            let batches = query_store(context, location, &sql).await?;
+            Ok::<_, crate::error::Error>(numbers(&batches).first().copied().unwrap_or(0) as u64)
+        };
+        let all = count("SELECT count(*) FROM input".to_owned()).await?;
+        let known = if outlook.store.is_some() && outlook.ledger.has_documents() {
+            let spec_id = &ready.spec_id;
+            count(format!(
+                "SELECT count(*) FROM input WHERE doc_id IN (SELECT doc_id FROM documents WHERE spec_id = '{spec_id}')"
+            ))
+            .await?
+        } else {
+            0
+        };
+        Ok(Self { documents: all, known, duplicates })
+    }
+}
+
+/// Tokens in a second, and where the figure is from.
+async fn rate(outlook: &Outlook, sample: &mut Sample) -> Result<Option<(f64, String)>> {
+    let ready = &outlook.ready;
+    if outlook.store.is_some() {
+        let sql = format!(
+            "SELECT CAST(r.run_id AS varchar), CAST(rate.value AS varchar) FROM runs AS r
+             JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
+             JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
+             WHERE r.model_hash = '{}' AND r.device = '{}' AND r.flavour = '{}'
+                AND took.value >= {TELLING_SECONDS} AND rate.value > 0
+             ORDER BY r.started_at DESC LIMIT 1",
+            ready.model_hash, ready.spec.device, ready.spec.flavour
+        );
+        let batches = query_store(&outlook.context, &outlook.location, &sql).await?;
+        if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
+            && let [run_id, rate] = [words(batch, 0)?.remove(0), words(batch, 1)?.remove(0)]
+            && let Ok(rate) = rate.parse()
+        {
+            return Ok(Some((rate, format!("the rate of run {run_id}"))));
+        }
+    }
+    // A session answers on its own thread; waiting for it must not hold up the runtime.
+    let measured = tokio::task::block_in_place(|| sample.measure(&ready.extractor))?;
+    Ok(measured.map(|rate| (rate, "measured on a few batches".to_owned())))
+}
+
+/// The sample, taken for all documents.
+struct Forecast {
+    /// Whether it was not a sample but all.
+    exact: bool,
+    new: u64,
+    changed: u64,
+    done: u64,
+    refused: u64,
+    windows: u64,
+    queries: u64,
+    tokens: u64,
+    time: Option<Duration>,
+    rate: Option<(f64, String)>,
+}
+
+impl Forecast {
+    fn new(counts: &Counts, sample: &Sample, rate: Option<(f64, String)>) -> Self {
+        let factor = if sample.seen == 0 { 0.0 } else { counts.documents as f64 / sample.seen as f64 };
+        let all = |part: u64| (part as f64 * factor).round() as u64;
+        let tokens = all(sample.tokens);
+        let time = rate.as_ref().map(|(rate, _)| Duration::from_secs_f64((tokens as f64 / rate).min(1e9)));
+        let admitted = all(sample.admitted).min(counts.documents);
+        Self {
+            exact: sample.whole,
+            new: admitted.saturating_sub(all(sample.changed)).saturating_sub(all(sample.refused)),
+            changed: all(sample.changed),
+            done: counts.documents - admitted,
+            refused: all(sample.refused),
+            windows: all(sample.windows),
+            queries: all(sample.queries),
+            tokens,
+            time,
+            rate,
+        }
+    }
+}
+
+fn specification(outlook: &Outlook) -> String {
+    let id = &outlook.ready.spec_id;
+    match (&outlook.refusal, &outlook.store) {
+        (Some(_), _) => format!("{id}: not that of the store"),
+        (None, None) => format!("{id}: new"),
+        (None, Some(_)) if outlook.replaces => format!("{id}: beside the old, whose rows go at the end"),
+        (None, Some(_)) if outlook.ledger.has_documents() => format!("{id}: that of the store"),
+        (None, Some(_)) => format!("{id}: the store has no documents yet"),
+    }
+}
+
+fn store(outlook: &Outlook) -> String {
+    let state = match (&outlook.store, outlook.half_done(), &outlook.writer) {
+        (None, ..) => "not there yet".to_owned(),
+        (Some(_), _, Some(writer)) => format!("the run {writer} is writing: this one would be refused"),
+        (Some(_), Some(commit), _) => format!("{commit}; it is removed first"),
+        (Some(store), None, None) => {
+            Store::last_commit(store).map_or_else(|| "no commit yet".to_owned(), |number| format!("commit {number}"))
+        }
+    };
+    format!("{}, {state}", outlook.location)
+}
+
+fn rows(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
+    let Documents { files, unreadable, .. } = &outlook.documents;
+    let mut rows = vec![("files to read".to_owned(), thousands(files.len() as u64))];
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    if outlook.files_done > 0 {
+        add("files done", thousands(outlook.files_done as u64));
+    }
+    if !unreadable.is_empty() {
+        add("unreadable files", thousands(unreadable.len() as u64));
+    }
+    if let Some((counts, forecast)) = figures {
+        rows.extend(figure_rows(outlook, counts, forecast, job));
+    }
+    let ready = &outlook.ready;
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.flavour));
+    add("specification", specification(outlook));
+    add("store", store(outlook));
+    rows
+}
+
+fn figure_rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+    let about = if forecast.exact { "" } else { "about " };
+    let count = |number: u64| format!("{about}{}", thousands(number));
+    let mut rows = Vec::new();
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    let limited = if outlook.limit.is_some() { " (--limit)" } else { "" };
+    add("documents to look at", format!("{}{limited}", thousands(counts.documents)));
+    add("  new", count(forecast.new));
+    if counts.known > 0 {
+        add("  changed", count(forecast.changed));
+        add("  done", count(forecast.done));
+    }
+    if forecast.refused > 0 || counts.duplicates > 0 {
+        add("  refused", count(forecast.refused));
+        add("    of these, an id that comes again", thousands(counts.duplicates));
+    }
+    add("windows", count(forecast.windows));
+    add("queries", format!("{} ({} types)", count(forecast.queries), job.schema.types.len()));
+    add("tokens", count(forecast.tokens));
+    match (&forecast.time, &forecast.rate) {
+        (Some(time), Some((rate, origin))) => {
+            add("time", format!("about {}", duration(*time)));
+            add("  at", format!("{} tokens/s, {origin}", thousands(*rate as u64)));
+        }
+        _ => add("time", "nothing to ask".to_owned()),
+    }
+    rows
+}
+
+/// Figures are null where nothing was counted.
+fn object(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+    let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
+    let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
+    let rate = figures.and_then(|(_, forecast)| forecast.rate.as_ref());
+    json!({
+        "files": outlook.documents.files.len(),
+        "files_done": outlook.files_done,
+        "unreadable_files": outlook.documents.unreadable.len(),
+        "documents": counted(|counts| counts.documents),
+        "limited": outlook.limit.is_some(),
+        "known_ids": counted(|counts| counts.known),
+        "duplicates": counted(|counts| counts.duplicates),
+        "estimated": figures.map(|(_, forecast)| !forecast.exact),
+        "new": forecast(|forecast| forecast.new),
+        "changed": forecast(|forecast| forecast.changed),
+        "done": forecast(|forecast| forecast.done),
+        "refused": forecast(|forecast| forecast.refused),
+        "windows": forecast(|forecast| forecast.windows),
+        "queries": forecast(|forecast| forecast.queries),
+        "tokens": forecast(|forecast| forecast.tokens),
+        "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
+        "tokens_per_second": rate.map(|(rate, _)| rate),
+        "rate_from": rate.map(|(_, origin)| origin),
+        "device": outlook.ready.chosen.device.to_string(),
+        "flavour": outlook.ready.chosen.flavour,
+        "spec_id": outlook.ready.spec_id,
+        "refused_because": outlook.refusal.as_ref().map(ToString::to_string),
+        "replaces": outlook.replaces,
+        "store": outlook.location.to_string(),
+        "plan": plan,
+    })
+}
+
+/// The plan of the first chunk; none where there is nothing to read.
+async fn first_plan(outlook: &Outlook, job: &Job) -> Result<Option<String>> {
+    let Outlook { context, documents, ready, location, .. } = outlook;
+    let commit = outlook.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
+    let stamp =
+        Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
+    let rows = job.file.store.commit_documents;
+    let first = chunks(documents, ready, outlook.begun(), rows, outlook.limit, Position::default()).next();
+    let Some(chunk) = first else { return Ok(None) };
+    let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
+    Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))
+}

@@ -1,0 +1,207 @@
+//! A look at some of the documents. In: documents still to be read. Out: what becomes of those looked at: new,
+//! changed, done, refused, and how many windows, queries and tokens the new ones make. It may not ask a model, but for
+//! a few batches to see how fast it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
+
+use crate::error::Result;
+use crate::extract::ledger_hashes::Admission;
+use crate::extract::pipeline::Extractor;
+use crate::extract::skip_known::AdmitExec;
+use crate::query::statement::{numbers, query_store};
+use crate::run::failure::run_error;
+use crate::run::known::documents::{input, known};
+use crate::run::preview::preflight::Outlook;
+use crate::source::chunk::{Chunk, RowRange};
+use crate::source::input::SLICE_ROWS;
+use crate::task::batch::QueryBatch;
+use crate::task::query::Encoded;
+use crate::text::document::Document;
+use crate::text::window::Windows;
+
+/// Slices that are looked at, spread over the input.
+const SLICES: i64 = 8;
+/// Looking ends after this long.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How many measured batches a rate is taken from, after one to warm up.
+const BATCHES: usize = 2;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    /// Documents looked at.
+    pub(crate) seen: u64,
+    /// Of these, still to be done, refused ones included.
+    pub(crate) admitted: u64,
+    /// Of these, in the store with another text.
+    pub(crate) changed: u64,
+    /// Of these, refused.
+    pub(crate) refused: u64,
+    pub(crate) windows: u64,
+    pub(crate) queries: u64,
+    /// Tokens of all queries.
+    pub(crate) tokens: u64,
+    /// Whether all documents were looked at.
+    pub(crate) whole: bool,
+    /// Some of the queries.
+    queries_kept: Vec<Encoded>,
+}
+
+impl Sample {
+    /// Looks at slices spread over all that is to be read, or at all of it where that is no more. What cannot be read
+    /// of it is found out on the way, and taken down in `outlook`.
+    pub(crate) async fn take(outlook: &mut Outlook) -> Result<Self> {
+        loop {
+            let (chunk, complete) = spread(&outlook.whole());
+            if chunk.ranges.is_empty() {
+                return Ok(Self { whole: complete, ..Self::default() });
+            }
+            match Self::of(outlook, &chunk, complete).await {
+                Ok(sample) => return Ok(sample),
+                Err(error) => outlook.without_broken(error, &chunk).await?,
+            }
+        }
+    }
+
+    async fn of(outlook: &Outlook, chunk: &Chunk, complete: bool) -> Result<Self> {
+        let Outlook { context, documents, ready, ledger, .. } = outlook;
+        let mut sample = Self { whole: complete, ..Self::default() };
+        let known = match &outlook.store {
+            Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
+            _ => HashMap::new(),
+        };
+        input(context, documents, chunk).await?;
+        let seen = query_store(context, &outlook.location, "SELECT count(*) FROM input").await?;
+        sample.seen = numbers(&seen).first().copied().unwrap_or(0) as u64;
+        let admission = Arc::new(Admission::new(known, Arc::clone(&outlook.replaced)));
+        let scan = documents.plan(context, chunk).await?;
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(AdmitExec::new(scan, Arc::clone(&admission)));
+        let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
+        let started = Instant::now();
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(run_error)?;
+            sample.look(&ready.extractor, &batch);
+            if started.elapsed() > PATIENCE && batch.num_rows() > 0 {
+                let last = batch.num_rows() - 1;
+                let source = batch.column(0).as_string::<i32>().value(last);
+                let file = documents.files.iter().position(|file| file.path == source).unwrap_or(0);
+                let row = batch.column(1).as_primitive::<Int64Type>().value(last);
+                sample.seen = ((sample.seen as f64 * share_before(chunk, file, row)) as u64).max(sample.admitted);
+                sample.whole = false;
+                break;
+            }
+        }
+        sample.changed = admission.take_changed(|_| true).len() as u64;
+        Ok(sample)
+    }
+
+    fn look(&mut self, extractor: &Extractor, batch: &RecordBatch) {
+        let (texts, refused) = (batch.column(3).as_string_view(), batch.column(4).as_string::<i32>());
+        for row in 0..batch.num_rows() {
+            self.admitted += 1;
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            let admitted = Document::admit(batch.column(2).is_valid(row), text);
+            let (Ok(document), true) = (admitted, refused.is_null(row)) else {
+                self.refused += 1;
+                continue;
+            };
+            let windows = Windows::new(&extractor.tokenizer, extractor.windows, document);
+            for window in windows.flatten() {
+                self.windows += 1;
+                for query in extractor.questions.ask(0, &window) {
+                    self.queries += 1;
+                    self.tokens += query.len() as u64;
+                    if self.queries_kept.iter().map(Encoded::len).sum::<usize>() < BATCHES * extractor.batch_tokens {
+                        self.queries_kept.push(query);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tokens that the model answers in a second, measured on the queries that were kept; none without any.
+    pub(crate) fn measure(&mut self, extractor: &Extractor) -> Result<Option<f64>> {
+        let kept = std::mem::take(&mut self.queries_kept);
+        let batches = crate::task::batch::batches(kept, extractor.batch_tokens);
+        let Some(first) = batches.first() else { return Ok(None) };
+        let warm_up = QueryBatch { queries: first.queries.iter().take(1).cloned().collect() };
+        extractor.pool.answer(warm_up)?;
+        let tokens: usize = batches.iter().map(QueryBatch::real_tokens).sum();
+        let mut spent = Duration::ZERO;
+        for batch in batches {
+            spent += extractor.pool.answer(batch)?;
+        }
+        Ok(Some(tokens as f64 / spent.as_secs_f64().max(1e-6)))
+    }
+}
+
+/// The share of a chunk's rows that ends with `row` of `file`.
+fn share_before(chunk: &Chunk, file: usize, row: i64) -> f64 {
+    let length = |chunk: &Chunk| -> i64 {
+        chunk.ranges.iter().map(|range| range.rows.end.saturating_sub(range.rows.start)).sum()
+    };
+    let before = chunk.clone().before(file, row + 1).map_or(0, |before| length(&before));
+    before as f64 / length(chunk).max(1) as f64
+}
+
+/// Slices spread evenly over the rows of a chunk, and whether they are all of it. Files whose length nobody knows are looked at from
+/// their beginning.
+fn spread(whole: &Chunk) -> (Chunk, bool) {
+    let length = |range: &RowRange| range.rows.end.saturating_sub(range.rows.start);
+    if whole.ranges.iter().any(|range| range.rows.end == i64::MAX) {
+        let files = whole.ranges.len();
+        let step = files.div_ceil(SLICES as usize).max(1);
+        let begin = |range: &RowRange| {
+            let end = range.rows.end.min(range.rows.start + SLICES * SLICE_ROWS / files.min(SLICES as usize) as i64);
+            RowRange { file: range.file, rows: range.rows.start..end }
+        };
+        return (Chunk { ranges: whole.ranges.iter().step_by(step).map(begin).collect() }, false);
+    }
+    let rows: i64 = whole.ranges.iter().map(length).sum();
+    if rows <= SLICES * SLICE_ROWS {
+        return (whole.clone(), true);
+    }
+    let starts: Vec<i64> = (0..SLICES).map(|number| number * (rows / SLICES)).collect();
+    let mut ranges: Vec<RowRange> = Vec::new();
+    let mut before = 0;
+    for range in &whole.ranges {
+        let length = length(range);
+        for start in starts.iter().filter(|start| (before..before + length).contains(start)) {
+            let first = range.rows.start + start - before;
+            let end = (first + SLICE_ROWS).min(range.rows.end);
+            ranges.push(RowRange { file: range.file, rows: first..end });
+        }
+        before += length;
+    }
+    (Chunk { ranges }, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(ranges: &[(usize, std::ops::Range<i64>)]) -> Chunk {
+        Chunk { ranges: ranges.iter().cloned().map(|(file, rows)| RowRange { file, rows }).collect() }
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_all_rows() {
+        assert!((share_before(&chunk(&[(0, 0..100), (1, 0..300)]), 1, 99) - 0.5).abs() < 1e-9);
+        let (few, complete) = spread(&chunk(&[(0, 5..500), (1, 0..300)]));
+        assert!(complete && few == chunk(&[(0, 5..500), (1, 0..300)]));
+        let (spread_out, complete) = spread(&chunk(&[(0, 1000..9000), (2, 0..8000)]));
+        assert!(!complete);
+        let starts: Vec<(usize, i64)> = spread_out.ranges.iter().map(|range| (range.file, range.rows.start)).collect();
+        assert_eq!(starts, [(0, 1000), (0, 3000), (0, 5000), (0, 7000), (2, 0), (2, 2000), (2, 4000), (2, 6000)]);
+        assert!(spread_out.ranges.iter().all(|range| range.rows.end - range.rows.start == SLICE_ROWS));
+        let (text, complete) = spread(&chunk(&[(0, 7..i64::MAX), (1, 0..i64::MAX)]));
+        assert!(!complete && text == chunk(&[(0, 7..1031), (1, 0..1024)]));
+    }
+}

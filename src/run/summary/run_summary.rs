@@ -1,0 +1,303 @@
+//! What came of a run, for programs. In: what is known of it by the time it ends, however it ends. Out: one JSON object, and figures in
+//! Prometheus' text format. It may not change how the run ends.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tracing::field::Empty;
+use tracing::{Span, info_span};
+
+use crate::cli::RunArgs;
+use crate::console;
+use crate::error::{Error, Result};
+use crate::extract::counters::Counters;
+use crate::extract::pipeline::Extractor;
+use crate::job::Ready;
+use crate::run::outcome::Ended;
+use crate::run::summary::prometheus::Exposition;
+use crate::source::input::Documents;
+use crate::text::document::RejectReason;
+
+/// A run as those see it who wait for its end: signals, and programs that read what came of it.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) run_id: String,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) started: Instant,
+    /// What the job calls its store.
+    pub(crate) store: OnceLock<String>,
+    /// How many files turned out to be unreadable so far.
+    unreadable_files: AtomicUsize,
+    loaded: OnceLock<Loaded>,
+}
+
+/// What is known once the model is loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) extractor: Arc<Extractor>,
+    pub(crate) spec_id: String,
+    pub(crate) device: String,
+    pub(crate) flavour: String,
+}
+
+impl Loaded {
+    pub(crate) fn of(ready: &Ready) -> Self {
+        Self {
+            extractor: Arc::clone(&ready.extractor),
+            spec_id: ready.spec_id.clone(),
+            device: ready.chosen.device.to_string(),
+            flavour: ready.chosen.flavour.to_string(),
+        }
+    }
+}
+
+/// How a run ended, in the words of `--json`.
+pub(crate) struct Closing<'a> {
+    pub(crate) outcome: &'static str,
+    pub(crate) exit_code: u8,
+    pub(crate) error: Option<&'a Error>,
+}
+
+impl<'a> Closing<'a> {
+    pub(crate) fn of(ended: &'a Result<Ended>) -> Self {
+        match ended {
+            Ok(Ended::Done(exit_code)) => Self { outcome: "done", exit_code: *exit_code, error: None },
+            Ok(Ended::Limited(exit_code)) => Self { outcome: "limited", exit_code: *exit_code, error: None },
+            Ok(Ended::Stopped) => Self { outcome: "stopped", exit_code: 2, error: None },
+            Err(error) => {
+                let outcome = if matches!(error, Error::Stopped { .. }) { "stopped" } else { "failed" };
+                Self { outcome, exit_code: error.exit_code(), error: Some(error) }
+            }
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn new() -> Self {
+        Self {
+            run_id: uuid::Uuid::now_v7().to_string(),
+            started_at: Utc::now(),
+            started: Instant::now(),
+            store: OnceLock::new(),
+            unreadable_files: AtomicUsize::new(0),
+            loaded: OnceLock::new(),
+        }
+    }
+
+    /// The run as a span of a trace, under that of whoever called the program.
+    pub(crate) fn span(&self, arguments: &RunArgs) -> Span {
+        let span = info_span!(
+            "run",
+            quarry.run_id = self.run_id,
+            quarry.job = %arguments.job.display(),
+            quarry.store = Empty,
+            quarry.spec_id = Empty,
+            quarry.device = Empty,
+            quarry.flavour = Empty,
+            quarry.documents = Empty,
+            quarry.mentions = Empty,
+            quarry.rejects = Empty,
+            quarry.tokens = Empty,
+            quarry.outcome = Empty,
+            process.exit.code = Empty,
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+        );
+        console::continue_caller(&span);
+        span
+    }
+
+    /// Takes down in the run's span what came of it.
+    pub(crate) fn record(&self, span: &Span, closing: &Closing<'_>) {
+        span.record("quarry.store", self.store.get());
+        if let Some(loaded) = self.loaded.get() {
+            let counters = &loaded.extractor.counters;
+            span.record("quarry.spec_id", &loaded.spec_id)
+                .record("quarry.device", &loaded.device)
+                .record("quarry.flavour", &loaded.flavour)
+                .record("quarry.documents", Counters::get(&counters.documents))
+                .record("quarry.mentions", counters.mentions())
+                .record("quarry.rejects", Counters::get(&counters.rejects))
+                .record("quarry.tokens", self.tokens());
+        }
+        span.record("quarry.outcome", closing.outcome).record("process.exit.code", closing.exit_code);
+        if let Some(error) = closing.error {
+            span.record("otel.status_code", "ERROR").record("otel.status_description", error.to_string());
+        }
+    }
+
+    /// Takes down what is extracted with; from here on a signal lets finished documents be committed.
+    pub(crate) fn begin(&self, loaded: Loaded) {
+        loaded.extractor.counters.start.add(self.started.elapsed());
+        // A run begins once.
+        let _ = self.loaded.set(loaded);
+    }
+
+    /// Takes down which files cannot be read, as far as that is known: more may be found torn as they are read.
+    pub(crate) fn unreadable(&self, documents: &Documents) {
+        self.unreadable_files.store(documents.unreadable.len(), Ordering::Relaxed);
+    }
+
+    fn unreadable_files(&self) -> u64 {
+        self.unreadable_files.load(Ordering::Relaxed) as u64
+    }
+
+    /// What a signal must stop; none before extraction begins.
+    pub(crate) fn extractor(&self) -> Option<&Arc<Extractor>> {
+        self.loaded.get().map(|loaded| &loaded.extractor)
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        self.extractor().map(|extractor| &extractor.counters)
+    }
+
+    fn tokens(&self) -> u64 {
+        self.extractor().map_or(0, |extractor| Counters::get(&extractor.pool.counters().real_tokens))
+    }
+
+    fn mentions_by_type(&self) -> Vec<(&str, u64)> {
+        let Some(extractor) = self.extractor() else { return Vec::new() };
+        let names = extractor.schema.types.iter().map(|one| one.name.as_str());
+        names.zip(extractor.counters.by_type.iter().map(|(mentions, _)| Counters::get(mentions))).collect()
+    }
+
+    /// Unreadable files are counted under their reason.
+    fn rejects_by_reason(&self) -> Vec<(&'static str, u64)> {
+        let count = |reason: RejectReason| match (reason, self.counters()) {
+            (RejectReason::UnreadableFile, _) => self.unreadable_files(),
+            (_, Some(counters)) => Counters::get(&counters.rejects_by_reason[reason as usize]),
+            (_, None) => 0,
+        };
+        RejectReason::ALL.into_iter().map(|reason| (reason.as_str(), count(reason))).collect()
+    }
+
+    /// The object that `--json` prints; every key is always there.
+    pub(crate) fn json(&self, closing: &Closing<'_>, dry: bool) -> Value {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let (documents, rejects, mentions) = self.counters().map_or((0, 0, 0), |counters| {
+            (Counters::get(&counters.documents), Counters::get(&counters.rejects), counters.mentions())
+        });
+        let loaded = self.loaded.get();
+        let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
+        json!({
+            "outcome": closing.outcome,
+            "exit_code": closing.exit_code,
+            "error": closing.error.map(error),
+            "dry_run": dry,
+            "run_id": self.run_id,
+            "store": self.store.get(),
+            "spec_id": loaded.map(|loaded| &loaded.spec_id),
+            "device": loaded.map(|loaded| &loaded.device),
+            "flavour": loaded.map(|loaded| &loaded.flavour),
+            "started_at": self.started_at,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+            "documents": documents,
+            "mentions": mentions,
+            "mentions_by_type": object(self.mentions_by_type()),
+            "rejects": rejects,
+            "rejects_by_reason": object(self.rejects_by_reason()),
+            "unreadable_files": self.unreadable_files(),
+            "documents_per_second": rate(documents),
+            "tokens_per_second": rate(self.tokens()),
+        })
+    }
+
+    /// Writes the run's figures as gauges, the file in one step. A run that did not succeed leaves the time of the last that did.
+    pub(crate) fn write_metrics(&self, path: &Path, closing: &Closing<'_>) -> Result<()> {
+        let mut text = Exposition::of(self.store.get().map(String::as_str));
+        let now = Utc::now().timestamp();
+        let succeeded = matches!(closing.outcome, "done" | "limited") && matches!(closing.exit_code, 0 | 3);
+        let documents = self.counters().map_or(0, |counters| Counters::get(&counters.documents));
+        let tokens = self.tokens();
+        let seconds = self.started.elapsed().as_secs_f64();
+        text.one("exit_code", "Exit code of the last run.", closing.exit_code);
+        let began = self.started_at.timestamp();
+        text.one("start_time_seconds", "When the last run began, in seconds since 1970.", began);
+        text.one("end_time_seconds", "When the last run ended, in seconds since 1970.", now);
+        let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
+        let name = "last_success_time_seconds";
+        if succeeded {
+            text.one(name, help, now);
+        } else {
+            // A job that cannot be read does not say whose success it would be: then what is there stays.
+            text.again(name, help, path);
+        }
+        text.one("duration_seconds", "How long the last run took.", seconds);
+        text.one("documents", "Documents that the last run extracted.", documents);
+        let help = "Documents and files that the last run refused, by reason.";
+        text.many("rejects", help, "reason", &self.rejects_by_reason());
+        text.many("mentions", "Mentions that the last run found, by entity type.", "type", &self.mentions_by_type());
+        text.one("tokens", "Tokens that the last run's model answered, padding not counted.", tokens);
+        if let Some(extractor) = self.extractor() {
+            let help = "Time of the last run in a stage, all threads together.";
+            text.many("stage_seconds", help, "stage", &extractor.stages());
+        }
+        text.write(path)
+    }
+}
+
+/// An error as the object has it: what failed, why, and the way out.
+fn error(error: &Error) -> Value {
+    json!({ "message": error.to_string(), "causes": error.causes(), "hint": error.hint() })
+}
+
+fn object(pairs: Vec<(&str, u64)>) -> Value {
+    pairs
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), Value::from(count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_the_time_of_the_last_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quarry.prom");
+        let account = Account::new();
+        account.store.set("a \"store\"\\".into()).unwrap();
+        let value = |name: &str| -> Option<f64> {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let begin = format!("quarry_run_{name}{{store=\"a \\\"store\\\"\\\\\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())
+        };
+        let failed = Closing { outcome: "failed", exit_code: 2, error: None };
+        account.write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), None));
+        account.write_metrics(&path, &Closing { outcome: "done", exit_code: 0, error: None }).unwrap();
+        let success = value("last_success_time_seconds").unwrap();
+        account.write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
+        // Nor does a run lose it that cannot even read which store it is about; another store's is no success of this
+        // one.
+        Account::new().write_metrics(&path, &failed).unwrap();
+        assert_eq!((value("exit_code"), value("last_success_time_seconds")), (None, Some(success)));
+        let elsewhere = Account::new();
+        elsewhere.store.set("elsewhere".into()).unwrap();
+        elsewhere.write_metrics(&path, &failed).unwrap();
+        assert_eq!(value("last_success_time_seconds"), None);
+        // Every figure says what it is before it is said.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let figures = text.lines().filter(|line| !line.starts_with('#'));
+        for name in figures.filter_map(|line| line.split('{').next()) {
+            assert!(text.contains(&format!("# TYPE {name} gauge\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_object_has_every_key_before_anything_began() {
+        let ended = Err(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
+        let object = Account::new().json(&Closing::of(&ended), false);
+        assert_eq!((object["outcome"].as_str(), object["exit_code"].as_u64()), (Some("stopped"), Some(143)));
+        assert_eq!(object["error"]["message"], "stopped by SIGTERM");
+        assert_eq!(object["rejects_by_reason"].as_object().unwrap().len(), RejectReason::ALL.len());
+        assert!(object["store"].is_null() && object["spec_id"].is_null() && object["documents"] == 0);
+    }
+}

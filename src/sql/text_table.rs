@@ -1,0 +1,255 @@
+//! Rows → a table on the screen. In: cells as text, and how wide the screen is. Out: lines no wider than it. It may not lose a row, and
+//! says where it cut a cell or left out a column.
+
+use std::fmt::Write;
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// How narrow a column of texts may become before columns are left out.
+const LEAST: usize = 8;
+
+/// Rows of cells under a header.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grid {
+    names: Vec<String>,
+    /// Whether a column holds figures, which stand at the right and are never cut.
+    figures: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+/// A drawn grid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drawing {
+    /// The lines, each with its end.
+    pub(crate) text: String,
+    /// How many columns were left out.
+    pub(crate) hidden: usize,
+}
+
+impl Grid {
+    /// An empty grid; `columns` are names and whether the column holds figures.
+    pub(crate) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
+        let (names, figures) = columns.map(|(name, figures)| (shown(&name), figures)).unzip();
+        Self { names, figures, rows: Vec::new() }
+    }
+
+    /// Adds a row; characters that would move the cursor are written out.
+    pub(crate) fn push(&mut self, cells: impl Iterator<Item = String>) {
+        self.rows.push(cells.map(|cell| shown(&cell)).collect());
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Takes the rows out.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    /// The grid in at most `screen` columns of characters; without a screen as wide as it is.
+    pub(crate) fn draw(&self, screen: Option<usize>) -> Drawing {
+        let (columns, widths) = self.layout(screen.unwrap_or(usize::MAX));
+        let hidden = self.names.len() - columns.len();
+        // Columns are left out before the last one.
+        let gap = (hidden > 0).then(|| columns.len().saturating_sub(1));
+        let rule = |left: &str, middle: &str, right: &str| {
+            let mut parts: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
+            if let Some(gap) = gap {
+                parts.insert(gap, "───".to_owned());
+            }
+            format!("{left}{}{right}\n", parts.join(middle))
+        };
+        let line = |cells: &[String], header: bool| {
+            let cell = |(&column, &width): (&usize, &usize)| {
+                let text = cut(&cells[column], width);
+                let space = " ".repeat(width.saturating_sub(text.width()));
+                if self.figures[column] && !header { format!(" {space}{text} ") } else { format!(" {text}{space} ") }
+            };
+            let mut parts: Vec<String> = columns.iter().zip(&widths).map(cell).collect();
+            if let Some(gap) = gap {
+                parts.insert(gap, " … ".to_owned());
+            }
+            format!("│{}│\n", parts.join("│"))
+        };
+        let mut text = rule("┌", "┬", "┐") + &line(&self.names, true) + &rule("├", "┼", "┤");
+        text.extend(self.rows.iter().map(|row| line(row, false)));
+        text += &rule("└", "┴", "┘");
+        Drawing { text, hidden }
+    }
+
+    /// The rows one below the other, a line a column; `first` is the number of the first.
+    pub(crate) fn draw_records(&self, first: usize) -> String {
+        let width = self.names.iter().map(|name| name.width()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "─[ {} ]─", first + number);
+            for (name, cell) in self.names.iter().zip(row) {
+                let _ = writeln!(text, "{name}{} │ {cell}", " ".repeat(width - name.width()));
+            }
+        }
+        text
+    }
+
+    /// Which columns are shown, and how wide each.
+    fn layout(&self, screen: usize) -> (Vec<usize>, Vec<usize>) {
+        let natural: Vec<usize> = (0..self.names.len())
+            .map(|column| {
+                let cells = self.rows.iter().map(|row| row[column].width());
+                cells.chain([self.names[column].width()]).max().unwrap_or(0).max(1)
+            })
+            .collect();
+        let mut columns: Vec<usize> = (0..natural.len()).collect();
+        loop {
+            let hidden = columns.len() < natural.len();
+            let frame = 3 * columns.len() + 1 + if hidden { 4 } else { 0 };
+            let fitted = fit(&columns, &natural, &self.figures, screen.saturating_sub(frame));
+            if let Some(widths) = fitted {
+                return (columns, widths);
+            }
+            if columns.len() <= 2 {
+                // A screen this narrow: cut without mercy.
+                let each = (screen.saturating_sub(frame) / columns.len().max(1)).max(1);
+                let widths = columns.iter().map(|&column| natural[column].min(each)).collect();
+                return (columns, widths);
+            }
+            columns.remove(columns.len() - 2);
+        }
+    }
+}
+
+/// Widths of `columns` that are no more than `room` together: columns of texts give way, the widest first.
+fn fit(columns: &[usize], natural: &[usize], figures: &[bool], room: usize) -> Option<Vec<usize>> {
+    let fixed: usize = columns.iter().filter(|&&column| figures[column]).map(|&column| natural[column]).sum();
+    let mut texts: Vec<usize> =
+        columns.iter().filter(|&&column| !figures[column]).map(|&column| natural[column]).collect();
+    let mut left = room.checked_sub(fixed)?;
+    texts.sort_unstable();
+    // The narrow ones keep their width; what is left is shared by the wide ones.
+    let mut most = usize::MAX;
+    for (index, &width) in texts.iter().enumerate() {
+        let share = left / (texts.len() - index);
+        if width > share {
+            most = share;
+            break;
+        }
+        left -= width;
+    }
+    if most < LEAST {
+        return None;
+    }
+    let width = |&column: &usize| if figures[column] { natural[column] } else { natural[column].min(most) };
+    Some(columns.iter().map(width).collect())
+}
+
+/// The beginning of `text` in `width` columns of characters.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut used = 1;
+    for cluster in text.graphemes(true) {
+        used += cluster.width();
+        if used > width {
+            break;
+        }
+        kept += cluster;
+    }
+    kept + "…"
+}
+
+/// A text whose line ends, tabs and other controls, those of writing direction among them, are written out.
+fn shown(text: &str) -> String {
+    let moves = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
+    if !text.contains(moves) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|letter| if moves(letter) { letter.escape_default().to_string() } else { letter.to_string() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    fn grid(columns: &[(&str, bool)], rows: &[&[&str]]) -> Grid {
+        let mut grid = Grid::new(columns.iter().map(|(name, figures)| ((*name).to_owned(), *figures)));
+        for row in rows {
+            grid.push(row.iter().map(|cell| (*cell).to_owned()));
+        }
+        grid
+    }
+
+    #[test]
+    fn figures_stand_at_the_right() {
+        let grid = grid(&[("text", false), ("n", true)], &[&["Ada\nLovelace", "7"], &["東京", "1200"]]);
+        assert_snapshot!(grid.draw(None).text, @r"
+        ┌───────────────┬──────┐
+        │ text          │ n    │
+        ├───────────────┼──────┤
+        │ Ada\nLovelace │    7 │
+        │ 東京          │ 1200 │
+        └───────────────┴──────┘
+        ");
+        assert_snapshot!(grid.draw_records(1), @r"
+        ─[ 1 ]─
+        text │ Ada\nLovelace
+        n    │ 7
+        ─[ 2 ]─
+        text │ 東京
+        n    │ 1200
+        ");
+    }
+
+    #[test]
+    fn wide_texts_are_cut_and_columns_left_out() {
+        let long = "a text that goes on and on";
+        let grid = grid(&[("id", true), ("one", false), ("two", false), ("three", false)], &[&["1", long, long, long]]);
+        let drawing = grid.draw(Some(50));
+        assert_snapshot!(drawing.text, @r"
+        ┌────┬─────────────┬─────────────┬─────────────┐
+        │ id │ one         │ two         │ three       │
+        ├────┼─────────────┼─────────────┼─────────────┤
+        │  1 │ a text tha… │ a text tha… │ a text tha… │
+        └────┴─────────────┴─────────────┴─────────────┘
+        ");
+        assert_eq!(drawing.hidden, 0);
+        let drawing = grid.draw(Some(36));
+        assert_snapshot!(drawing.text, @r"
+        ┌────┬────────────┬───┬────────────┐
+        │ id │ one        │ … │ three      │
+        ├────┼────────────┼───┼────────────┤
+        │  1 │ a text th… │ … │ a text th… │
+        └────┴────────────┴───┴────────────┘
+        ");
+        assert_eq!(drawing.hidden, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_screen(
+            rows in proptest::collection::vec(proptest::collection::vec("[a-z東é🎉\n\t ]{0,30}", 5), 0..4),
+            figures in proptest::collection::vec(any::<bool>(), 5),
+            screen in 30_usize..120,
+        ) {
+            let mut grid = Grid::new(figures.iter().enumerate().map(|(index, figures)| (format!("c{index}"), *figures)));
+            for row in &rows {
+                grid.push(row.iter().cloned());
+            }
+            let drawing = grid.draw(Some(screen));
+            prop_assert_eq!(drawing.text.lines().count(), rows.len() + 4);
+            let widths: Vec<usize> = drawing.text.lines().map(UnicodeWidthStr::width).collect();
+            prop_assert!(widths.iter().all(|width| *width == widths[0] && *width <= screen), "{}", drawing.text);
+        }
+    }
+}

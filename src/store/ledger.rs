@@ -1,0 +1,143 @@
+//! What the ledger knows of documents. In: ids, as they are read. Out: the texts' hashes under which `documents`
+//! has them, and the specifications it has rows of. It may not hold the ledger: its rows pass by, file after file.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use futures::{Stream, StreamExt, TryStreamExt};
+use serde_json::Value;
+use tokio::task::JoinError;
+
+use crate::error::Result;
+use crate::extract::ledger_hashes::{Known, digest, digest_of};
+use crate::store::data_files::DataFile;
+use crate::store::delta_store::Store;
+use crate::store::ids::Ids;
+use crate::tables::Table;
+
+impl Store {
+    /// The content hashes of those of the documents `ids` (columns of the type [`Store::id_type`]) that the store has under
+    /// `spec_id`. Files and row groups whose ids rule all of them out are not read; of the others the ids are, a file a core. In
+    /// memory: the ids, each once, what is found, and a batch of rows of each file being read.
+    ///
+    /// # Errors
+    /// Those of `ids`; [`crate::error::Error::Store`] where a file cannot be read, or `ids` have another type.
+    pub async fn known_documents(
+        &self,
+        spec_id: &str,
+        mut ids: impl Stream<Item = Result<ArrayRef>> + Send + Unpin,
+    ) -> Result<Known> {
+        let doing = "look documents up in";
+        let mut asked = Ids::none(self.id_type());
+        while let Some(column) = ids.try_next().await? {
+            asked.add(&column, self.id_type()).map_err(|cause| self.failed(doing, cause))?;
+        }
+        asked.sort();
+        let ids = Arc::new(asked);
+        let mut files = self.data_files(Table::Documents)?;
+        files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
+        let columns = self.columns(Table::Documents, &["doc_id", "content_hash"]);
+        let columns = columns.map_err(|cause| self.failed(doing, cause))?;
+        // No more are found than are asked for, or than the files have: the table need not grow.
+        let rows = files.iter().map(|file| file.rows().unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
+        let mut known = Known::with_capacity(ids.len().min(rows as usize));
+        let reading = files.into_iter().map(|file| {
+            let (objects, columns) = (Arc::clone(self.location().objects()), Arc::clone(&columns));
+            let ids = Arc::clone(&ids);
+            tokio::spawn(async move { hashes(&file, &objects, &columns, &ids).await })
+        });
+        // Tasks begin when the stream asks for them, so no more files than this are open.
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut read = futures::stream::iter(reading).buffer_unordered(cores);
+        while let Some(found) = read.next().await {
+            let found = found.map_err(|cause: JoinError| self.failed(doing, cause))?;
+            known.extend(found.map_err(|cause| self.failed(doing, cause))?);
+        }
+        Ok(known)
+    }
+
+    /// The specifications that `documents` has rows of, the oldest first, as the log tells.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`] where the log cannot be read.
+    pub fn specs(&self) -> Result<Vec<String>> {
+        let mut first: BTreeMap<String, i64> = BTreeMap::new();
+        for file in self.data_files(Table::Documents)? {
+            // Only another writer leaves statistics out, when it puts old files together.
+            let commit = file.bounds("commit").and_then(|(least, _)| Value::as_i64(least)).unwrap_or_default();
+            let earliest = first.entry(file.partition.unwrap_or_default()).or_insert(commit);
+            *earliest = commit.min(*earliest);
+        }
+        let mut specs: Vec<(i64, String)> = first.into_iter().map(|(spec, commit)| (commit, spec)).collect();
+        specs.sort();
+        Ok(specs.into_iter().map(|(_, spec)| spec).collect())
+    }
+}
+
+/// Ids and content hashes of the documents `ids` in one file, as [`Known`] has them.
+async fn hashes(
+    file: &DataFile,
+    objects: &Arc<dyn object_store::ObjectStore>,
+    columns: &SchemaRef,
+    ids: &Arc<Ids>,
+) -> DataFusionResult<Vec<(u128, u128)>> {
+    let mut found = Vec::new();
+    let mut batches = file.read_only(objects, columns, ids).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let column = |column: usize| cast(batch.column(column), &DataType::Utf8).map_err(DataFusionError::from);
+        let (ids, hashes) = (column(0)?, column(1)?);
+        let pairs = ids.as_string::<i32>().iter().zip(hashes.as_string::<i32>());
+        found.extend(pairs.filter_map(|(id, hash)| Some((digest(id?), digest_of(hash?)))));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::StringArray;
+
+    use super::*;
+    use crate::store::write::commit::tests::{commit_of, open};
+    use crate::store::write::write_exec::tests::stamp;
+    use crate::tables::Stamp;
+
+    /// Columns of an id each.
+    fn texts(ids: &[&str]) -> impl Stream<Item = Result<ArrayRef>> + Send + Unpin + use<> {
+        let column = |id: &&str| Ok(Arc::new(StringArray::from_iter_values([*id])) as ArrayRef);
+        futures::stream::iter(ids.iter().map(column).collect::<Vec<Result<ArrayRef>>>())
+    }
+
+    #[tokio::test]
+    async fn documents_are_found_in_their_specification_and_other_files_are_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(&folder).await;
+        assert!(store.specs().unwrap().is_empty());
+        for number in [1, 2, 3] {
+            let spec_id = if number == 2 { "older" } else { "newer" };
+            let stamp = Stamp { spec_id: spec_id.to_owned(), ..stamp(number, "run-1") };
+            let next = commit_of(&store, stamp, &format!("{number}.parquet"), number * 10).await;
+            store.commit(&next).await.unwrap();
+        }
+        assert_eq!(store.specs().unwrap(), ["newer", "older"]);
+        let asked = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
+        let known = store.known_documents("newer", asked()).await.unwrap();
+        assert_eq!(known, Known::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
+        assert_eq!(store.known_documents("older", asked()).await.unwrap().len(), 1);
+        assert!(
+            store.known_documents("other", asked()).await.unwrap().is_empty()
+                && store.known_documents("newer", texts(&[])).await.unwrap().is_empty()
+        );
+        for file in store.data_files(Table::Documents).unwrap() {
+            if file.bounds("doc_id").unwrap().0 != "doc-30" {
+                std::fs::remove_file(folder.path().join("a store/documents").join(&file.path)).unwrap();
+            }
+        }
+        assert_eq!(store.known_documents("newer", texts(&["doc-30"])).await.unwrap().len(), 1);
+        store.known_documents("newer", texts(&["doc-10"])).await.unwrap_err();
+    }
+}

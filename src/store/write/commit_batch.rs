@@ -1,0 +1,86 @@
+//! What `WriteExec` tells the driver: the files of one commit, and how far into the input they reach. In: a [`Cut`]. Out: a record
+//! batch that can come from another machine, and the cut again. It may not write files.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
+use datafusion::common::internal_err;
+use datafusion::error::Result;
+
+use crate::store::table_files::WrittenFile;
+use crate::tables::Table;
+
+/// The output of `WriteExec`: for each finished file its `table`, `action` (an Add action as JSON), `rows` and `bytes`, and of
+/// the cut that closed it the `commit` its rows are stamped with, the `source` and `row` before which all rows are in it,
+/// and whether it is the `last`.
+#[must_use]
+pub fn written_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("table", DataType::Utf8, false),
+        Field::new("action", DataType::Utf8, false),
+        Field::new("rows", DataType::UInt64, false),
+        Field::new("bytes", DataType::UInt64, false),
+        Field::new("commit", DataType::Int64, false),
+        Field::new("source", DataType::Utf8, false),
+        Field::new("row", DataType::Int64, false),
+        Field::new("last", DataType::Boolean, false),
+    ]))
+}
+
+/// Everything one commit brings, as far as one partition wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The number stamped on the rows.
+    pub commit: i64,
+    /// The files that hold them.
+    pub files: Vec<WrittenFile>,
+    /// The source of the last slice.
+    pub source: String,
+    /// The first row of that source that is not in the cut.
+    pub row: i64,
+    /// Whether the input ended with it.
+    pub last: bool,
+}
+
+/// The cut that a batch of [`written_schema`] tells of.
+///
+/// # Errors
+/// An internal error where the batch has another schema, no rows, or names an unknown table.
+pub fn cut(batch: &RecordBatch) -> Result<Cut> {
+    if batch.schema() != written_schema() || batch.num_rows() == 0 {
+        return internal_err!("not a cut of WriteExec: {}", batch.schema());
+    }
+    let strings = |column: usize| batch.column(column).as_string::<i32>();
+    let counts = |column: usize| batch.column(column).as_primitive::<UInt64Type>();
+    let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+    let file = |row: usize| {
+        let Some(table) = Table::from_name(strings(0).value(row)) else {
+            return internal_err!("there is no table `{}`", strings(0).value(row));
+        };
+        let action = strings(1).value(row).to_owned();
+        Ok(WrittenFile { table, action, rows: counts(2).value(row), bytes: counts(3).value(row) })
+    };
+    Ok(Cut {
+        commit: integers(4).value(0),
+        files: (0..batch.num_rows()).map(file).collect::<Result<_>>()?,
+        source: strings(5).value(0).to_owned(),
+        row: integers(6).value(0),
+        last: batch.column(7).as_boolean().value(0),
+    })
+}
+
+pub(crate) fn cut_batch(cut: &Cut) -> Result<RecordBatch> {
+    let files = &cut.files;
+    let columns: Vec<Arc<dyn Array>> = vec![
+        Arc::new(files.iter().map(|file| Some(file.table.name())).collect::<StringArray>()),
+        Arc::new(files.iter().map(|file| Some(file.action.as_str())).collect::<StringArray>()),
+        Arc::new(files.iter().map(|file| file.rows).collect::<UInt64Array>()),
+        Arc::new(files.iter().map(|file| file.bytes).collect::<UInt64Array>()),
+        Arc::new(Int64Array::from_value(cut.commit, files.len())),
+        Arc::new(StringArray::from(vec![cut.source.as_str(); files.len()])),
+        Arc::new(Int64Array::from_value(cut.row, files.len())),
+        Arc::new(BooleanArray::from(vec![cut.last; files.len()])),
+    ];
+    Ok(RecordBatch::try_new(written_schema(), columns)?)
+}

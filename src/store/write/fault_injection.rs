@@ -1,0 +1,23 @@
+//! Places where a test may end the process. In: `QUARRY_FAULT` as `before:entities:3` or `after:documents:1`. Out: nothing, or
+//! the end of the process as `kill -9` would end it. Programs built without debug assertions have no such place.
+
+use crate::tables::Table;
+
+/// The variable that names one place: `before` or `after`, a table, the number of a commit.
+const VARIABLE: &str = "QUARRY_FAULT";
+
+/// Ends the process if [`VARIABLE`] names this place.
+pub(crate) fn point(when: &str, table: Table, commit: i64) {
+    if cfg!(debug_assertions)
+        && let Ok(place) = std::env::var(VARIABLE)
+        && place == format!("{when}:{}:{commit}", table.name())
+    {
+        tracing::error!(place, "the process ends here, as {VARIABLE} asks");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The files that `WriteExec` writes. In: sample batches. Out: what lies in a temporary folder. No log is written here.
+
+use std::time::Duration;
+
+use arrow::datatypes::DataType;
+use datafusion::datasource::MemTable;
+use datafusion::physical_plan::{collect, displayable};
+use datafusion::prelude::SessionContext;
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::store::write::commit_batch::cut;
+use crate::store::write::write_exec::*;
+use crate::tables::sample;
+
+/// A [`WriteExec`] over these partitions of batches.
+pub(crate) async fn write_exec(
+    context: &SessionContext,
+    spec: WriteSpec,
+    partitions: Vec<Vec<RecordBatch>>,
+) -> Result<Arc<WriteExec>> {
+    let table = MemTable::try_new(partitions[0][0].schema(), partitions)?;
+    let input = context.read_table(Arc::new(table))?.create_physical_plan().await?;
+    Ok(Arc::new(WriteExec::try_new(input, spec)?))
+}
+
+pub(crate) fn stamp(commit: i64, run_id: &str) -> Stamp {
+    Stamp {
+        run_id: run_id.to_owned(),
+        commit,
+        spec_id: "5ec".to_owned(),
+        finished_at: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+    }
+}
+
+/// Writes these partitions; the files that were written.
+pub(crate) async fn written(spec: WriteSpec, partitions: Vec<Vec<RecordBatch>>) -> Vec<WrittenFile> {
+    let context = SessionContext::new();
+    let exec = write_exec(&context, spec, partitions).await.unwrap();
+    let batches = collect(exec, context.task_ctx()).await.unwrap();
+    batches.iter().flat_map(|batch| cut(batch).unwrap().files).collect()
+}
+
+fn parquet_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn one_file_per_table_with_its_add_action() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let batches =
+        vec![sample::three(&DataType::Int64, "a.parquet", 1), sample::three(&DataType::Int64, "b.parquet", 8)];
+    let files = written(WriteSpec::new(&location, stamp(7, "run-1")), vec![batches]).await;
+    assert_eq!(files.len(), 3);
+    for file in &files {
+        let action: Value = serde_json::from_str(&file.action).unwrap();
+        let path = action["path"].as_str().unwrap();
+        let on_disk = folder.path().join(file.table.name()).join(path);
+        assert_eq!(on_disk.metadata().unwrap().len(), file.bytes);
+        assert_eq!(action["size"].as_u64(), Some(file.bytes));
+        assert_eq!(path.starts_with("spec_id=5ec/part-"), file.table != Table::Rejects, "{path}");
+    }
+    let action: Value = serde_json::from_str(&files[0].action).unwrap();
+    let stats: Value = serde_json::from_str(action["stats"].as_str().unwrap()).unwrap();
+    assert_eq!(action["partitionValues"]["spec_id"], "5ec");
+    assert_snapshot!(serde_json::to_string_pretty(&stats).unwrap(), @r#"
+    {
+      "maxValues": {
+        "commit": 7,
+        "doc_id": 9,
+        "end_char": 16,
+        "entity_type": "PER",
+        "run_id": "run-1",
+        "start_char": 10,
+        "window": 0
+      },
+      "minValues": {
+        "commit": 7,
+        "doc_id": 1,
+        "end_char": 3,
+        "entity_type": "LOC",
+        "run_id": "run-1",
+        "start_char": 0,
+        "window": 0
+      },
+      "nullCount": {
+        "commit": 0,
+        "doc_id": 0,
+        "end_char": 0,
+        "entity_type": 0,
+        "run_id": 0,
+        "start_char": 0,
+        "window": 0
+      },
+      "numRecords": 6
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn every_partition_writes_its_own_files_and_none_without_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let none = sample::extracted(&DataType::Utf8, "a.parquet", &[]);
+    let one = sample::extracted(&DataType::Utf8, "a.parquet", &[(Some(1), None, vec![])]);
+    let files =
+        written(WriteSpec::new(&location, stamp(1, "run-1")), vec![vec![none], vec![one.clone()], vec![one]]).await;
+    assert_eq!(files.iter().map(|file| file.table).collect::<Vec<_>>(), [Table::Documents, Table::Documents]);
+    assert_eq!(parquet_files(folder.path()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_file_gives_way_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let spec = WriteSpec { file_bytes: 1, ..WriteSpec::new(&location, stamp(1, "run-1")) };
+    let batches = (0..4).map(|first| sample::three(&DataType::Utf8, "a.parquet", first * 2)).collect();
+    let files = written(spec, vec![batches]).await;
+    assert_eq!(files.len(), 12);
+    assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 4 * (3 + 2 + 1));
+}
+
+#[tokio::test]
+async fn a_cut_ends_a_commit_between_two_slices() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batches = (0..5).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
+    let spec = WriteSpec { cut_rows: 4, ..WriteSpec::new(&location, stamp(7, "run-1")) };
+    let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
+    let cuts: Vec<Cut> =
+        collect(exec, context.task_ctx()).await.unwrap().iter().map(|batch| cut(batch).unwrap()).collect();
+    let seen: Vec<_> = cuts.iter().map(|cut| (cut.commit, cut.files.len(), cut.row, cut.last)).collect();
+    assert_eq!(seen, [(7, 3, SLICE_ROWS, false), (8, 3, SLICE_ROWS, false), (9, 3, SLICE_ROWS, true)]);
+    assert!(cuts.iter().all(|cut| cut.source == "a.parquet"));
+    for cut in &cuts {
+        let action: Value = serde_json::from_str(&cut.files[0].action).unwrap();
+        let stats: Value = serde_json::from_str(action["stats"].as_str().unwrap()).unwrap();
+        assert_eq!([&stats["minValues"]["commit"], &stats["maxValues"]["commit"]], [cut.commit, cut.commit]);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_comes_in_time_though_slices_come_without_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batches = (0..3).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
+    let spec = WriteSpec { cut_seconds: 0, ..WriteSpec::new(&location, stamp(1, "run-1")) };
+    let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
+    let cuts = collect(exec, context.task_ctx()).await.unwrap();
+    let commits: Vec<i64> = cuts.iter().map(|batch| cut(batch).unwrap().commit).collect();
+    assert_eq!(commits, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_query_stops_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batches = vec![sample::three(&DataType::Utf8, "a.parquet", 1); 20_000];
+    let spec = WriteSpec { cut_rows: 1, ..WriteSpec::new(&location, stamp(1, "run-1")) };
+    let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
+    let mut stream = exec.execute(0, context.task_ctx()).unwrap();
+    assert_eq!(cut(&stream.next().await.unwrap().unwrap()).unwrap().files.len(), 3);
+    drop(stream);
+    // The files it was at may still be closed, on a busy machine after a while.
+    let mut files = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = std::mem::replace(&mut files, parquet_files(folder.path()).len());
+        assert!((1..100).contains(&files), "{files}");
+        if files == before {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("entities"), "a file").unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batch = sample::three(&DataType::Utf8, "a.parquet", 1);
+    let exec = write_exec(&context, WriteSpec::new(&location, stamp(1, "run-1")), vec![vec![batch]]).await.unwrap();
+    assert!(collect(exec, context.task_ctx()).await.unwrap_err().to_string().contains("entities"));
+}
+
+#[tokio::test]
+async fn its_plan_and_metrics_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let spec = WriteSpec::new(&location, stamp(7, "run-1"));
+    assert_eq!(serde_json::from_str::<WriteSpec>(&serde_json::to_string(&spec).unwrap()).unwrap(), spec);
+    let exec = write_exec(&context, spec, vec![vec![sample::three(&DataType::Utf8, "a.parquet", 1)]]).await.unwrap();
+    assert_snapshot!(displayable(exec.as_ref()).indent(true), @"
+    WriteExec: tables=[entities, documents, rejects], commit=7, spec_id=5ec
+      DataSourceExec: partitions=1, partition_sizes=[1]
+    ");
+    collect(Arc::clone(&exec) as _, context.task_ctx()).await.unwrap();
+    let metrics = exec.metrics().unwrap();
+    let sum = |name: &str| metrics.sum_by_name(name).unwrap().as_usize();
+    assert_eq!([sum("entities"), sum("documents"), sum("rejects"), sum("files")], [3, 2, 1, 3]);
+}
+
+#[tokio::test]
+async fn what_is_not_extracted_rows_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let context = SessionContext::new();
+    let batch = sample::three(&DataType::Utf8, "a.parquet", 1);
+    let fewer = batch.project(&[0, 1, 2]).unwrap();
+    let spec = WriteSpec::new(&location, stamp(1, "run-1"));
+    assert!(write_exec(&context, spec.clone(), vec![vec![fewer]]).await.is_err());
+    let mut elsewhere = spec;
+    elsewhere.stamp.spec_id = "../x".to_owned();
+    assert!(write_exec(&context, elsewhere, vec![vec![batch]]).await.is_err());
+}

@@ -1,0 +1,66 @@
+//! What is asked for. In: a schema file, parsed. Out: entity types with their questions, checked. It must not know how they are asked.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of entity and the question that finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntityType {
+    /// As it stands in the `entity_type` column.
+    pub name: String,
+    /// Asked of every window.
+    pub question: String,
+}
+
+/// What a job looks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntitySchema {
+    /// Whether mentions may lie inside or across others; if not, the better of two overlapping mentions stays.
+    pub nested: bool,
+    /// In the order in which they are asked.
+    #[serde(rename = "type")]
+    pub types: Vec<EntityType>,
+}
+
+impl EntitySchema {
+    /// Says what is wrong with it: no types, an empty name or question, a name twice.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.types.is_empty() {
+            return Err("it names no entity type; add a [[type]] with name and question".into());
+        }
+        let mut names = BTreeSet::new();
+        for (number, one) in self.types.iter().enumerate() {
+            if one.name.trim().is_empty() {
+                return Err(format!("type {} has no name", number + 1));
+            }
+            if one.question.trim().is_empty() {
+                return Err(format!("type `{}` has no question", one.name));
+            }
+            if !names.insert(&one.name) {
+                return Err(format!("type `{}` is there twice", one.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(names: &[&str]) -> EntitySchema {
+        let one = |name: &&str| EntityType { name: (*name).into(), question: "new york".into() };
+        EntitySchema { nested: false, types: names.iter().map(one).collect() }
+    }
+
+    #[test]
+    fn a_schema_says_what_is_wrong_with_it() {
+        assert_eq!(schema(&["PER", "ORG"]).validate(), Ok(()));
+        assert_eq!(schema(&["PER", "PER"]).validate(), Err("type `PER` is there twice".into()));
+        assert_eq!(schema(&[" "]).validate(), Err("type 1 has no name".into()));
+        assert!(schema(&[]).validate().is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! Labelled documents → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as the
+//! main job makes them, each with the places of its answers. It may not leave a mention out without counting it.
+
+use std::sync::Arc;
+
+use crate::task::batch::QueryBatch;
+use crate::task::query::{Encoded, Questions};
+use crate::text::document::{Document, Reject};
+use crate::text::span::{ByteSpan, TokenSpan};
+use crate::text::tokens::Tokenizer;
+use crate::text::window::{Window, WindowRule, Windows};
+use crate::train::data::dataset::{Labelled, byte_spans};
+
+/// Shorter windows than this would cut most sentences, however short the texts of a training were.
+const SHORTEST_USUAL: usize = 32;
+
+/// A query and its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// What is asked of which window.
+    pub query: Encoded,
+    /// Where its answers are, in the document's tokens.
+    pub answers: Vec<TokenSpan>,
+}
+
+/// The examples of some documents, and what could not become one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examples {
+    /// Document by document, window by window, type by type.
+    pub examples: Vec<Example>,
+    /// Gold mentions that begin or end inside a word: no start or end may be there.
+    pub misaligned: Vec<Misaligned>,
+    /// Gold mentions longer than the overlap of the windows that share them, or of documents without a token: no window holds them.
+    pub split: usize,
+}
+
+impl Examples {
+    /// Context wordpieces that a window may have to look like those of these examples: hardly one in a hundred of them was longer.
+    /// None without examples.
+    pub fn usual_window(&self) -> Option<usize> {
+        let mut lengths: Vec<usize> = self.examples.iter().map(|example| example.query.window.tokens.len()).collect();
+        let place = lengths.len().checked_sub(1)? * 99 / 100;
+        let (_, usual, _) = lengths.select_nth_unstable(place);
+        Some((*usual).max(SHORTEST_USUAL))
+    }
+}
+
+/// A gold mention that is not whole words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misaligned {
+    /// The document.
+    pub id: String,
+    /// What is marked there.
+    pub text: String,
+    /// Where it begins, in code points.
+    pub start: usize,
+}
+
+/// Makes the examples of `documents`. Errors are texts that the tokenizer fails on.
+pub fn examples(
+    documents: &[Labelled],
+    tokenizer: &Tokenizer,
+    questions: &Questions,
+    rule: WindowRule,
+) -> Result<Examples, Reject> {
+    let mut all = Examples::default();
+    for (number, document) in documents.iter().enumerate() {
+        let windows: Vec<Arc<Window>> =
+            Windows::new(tokenizer, rule, Document { text: &document.text }).collect::<Result<_, _>>()?;
+        if windows.is_empty() {
+            all.split += document.mentions.len();
+            continue;
+        }
+        let first = all.examples.len();
+        for window in &windows {
+            let queries = questions.ask(number, window);
+            let asked = queries.filter(|query| document.asked.binary_search(&query.question.entity_type).is_ok());
+            all.examples.extend(asked.map(|query| Example { query, answers: Vec::new() }));
+        }
+        let types = document.asked.len();
+        for (gold, bytes) in document.mentions.iter().zip(byte_spans(&document.text, &document.mentions)) {
+            match place(&windows, bytes) {
+                Place::Misaligned => all.misaligned.push(Misaligned {
+                    id: document.id.clone(),
+                    text: bytes.of(&document.text).to_owned(),
+                    start: gold.chars.start,
+                }),
+                Place::Split => all.split += 1,
+                Place::In(holders) => {
+                    let Ok(asked) = document.asked.binary_search(&gold.entity_type) else { continue };
+                    for (window, tokens) in holders {
+                        all.examples[first + window * types + asked].answers.push(tokens);
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+enum Place {
+    Misaligned,
+    Split,
+    /// The windows that hold it whole, and its tokens.
+    In(Vec<(usize, TokenSpan)>),
+}
+
+/// Where the bytes of a mention lie. White space and what the tokenizer drops at its ends do not matter.
+fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
+    let mut holders = Vec::new();
+    let mut misaligned = false;
+    let near = windows.partition_point(|window| window.tokens.last().is_some_and(|last| last.bytes.end <= bytes.start));
+    for (index, window) in windows.iter().enumerate().skip(near) {
+        let tokens = &window.tokens;
+        if tokens[0].bytes.start >= bytes.end {
+            break;
+        }
+        let start = tokens.partition_point(|token| token.bytes.end <= bytes.start);
+        let end = tokens.partition_point(|token| token.bytes.start < bytes.end);
+        // The first and the last token must lie inside; at the window's edges only the neighbour could tell.
+        let cut = tokens[start].bytes.start > bytes.start && start == 0 && window.index > 0
+            || tokens[end - 1].bytes.end < bytes.end && end == tokens.len() && index + 1 < windows.len();
+        if cut || start >= end {
+            continue;
+        }
+        let whole = tokens[start].bytes.start >= bytes.start
+            && tokens[end - 1].bytes.end <= bytes.end
+            && tokens[start].starts_word
+            && tokens[end - 1].ends_word;
+        if whole {
+            let base = window.span.start;
+            holders.push((index, TokenSpan::new(base + start, base + end)));
+        } else {
+            misaligned = true;
+        }
+    }
+    match (holders.is_empty(), misaligned) {
+        (false, _) => Place::In(holders),
+        (true, true) => Place::Misaligned,
+        (true, false) => Place::Split,
+    }
+}
+
+/// What a batch should have been answered, for tensors of `[rows, tokens]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    /// `[rows, tokens]`: 1 where an answer begins.
+    pub starts: Vec<f32>,
+    /// `[rows, tokens]`: 1 where an answer ends.
+    pub ends: Vec<f32>,
+    /// Row, start and end (inclusive) of every answer.
+    pub spans: Vec<[i64; 3]>,
+}
+
+/// A batch and its targets, longest query first.
+pub fn batch(examples: &[Example], numbers: &[usize]) -> (QueryBatch, Targets) {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_by_key(|&number| std::cmp::Reverse(examples[number].query.len()));
+    let batch = QueryBatch { queries: numbers.iter().map(|&number| examples[number].query.clone()).collect() };
+    let width = batch.tokens();
+    let mut targets =
+        Targets { starts: vec![0.0; numbers.len() * width], ends: vec![0.0; numbers.len() * width], spans: Vec::new() };
+    for (row, &number) in numbers.iter().enumerate() {
+        let Example { query, answers } = &examples[number];
+        for answer in answers {
+            let offset = query.context_start();
+            let start = answer.start - query.window.span.start + offset;
+            let end = answer.end - 1 - query.window.span.start + offset;
+            targets.starts[row * width + start] = 1.0;
+            targets.ends[row * width + end] = 1.0;
+            targets.spans.push([row as i64, start as i64, end as i64]);
+        }
+    }
+    (batch, targets)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::task::entity_schema::{EntitySchema, EntityType};
+    use crate::text::span::CharSpan;
+    use crate::text::tokens::Words;
+    use crate::text::tokens::tests::tiny;
+    use crate::train::data::dataset::Gold;
+    use proptest::prelude::*;
+
+    fn questions(tokenizer: &Tokenizer) -> Questions {
+        let types = ["which bank", "who"].map(|one| EntityType { name: one.into(), question: one.into() });
+        Questions::new(&EntitySchema { nested: true, types: types.into() }, tokenizer).unwrap()
+    }
+
+    fn labelled(text: &str, mentions: &[(usize, usize, usize)]) -> Labelled {
+        let gold =
+            |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
+        Labelled {
+            id: "a".into(),
+            text: text.into(),
+            mentions: mentions.iter().map(gold).collect(),
+            asked: [0, 1].into(),
+        }
+    }
+
+    fn made(document: &Labelled, tokens: usize, overlap: usize) -> Examples {
+        let tokenizer = tiny(Words::Tokenizer);
+        let questions = questions(&tokenizer);
+        examples(std::slice::from_ref(document), &tokenizer, &questions, WindowRule { tokens, overlap }).unwrap()
+    }
+
+    #[test]
+    fn gold_becomes_places_of_its_type_s_query() {
+        // é is two bytes: positions are code points.
+        let document = labelled("é new york bank", &[(2, 10, 1), (2, 15, 0), (11, 15, 1)]);
+        let made = made(&document, 16, 4);
+        assert_eq!((made.misaligned.len(), made.split, made.examples.len()), (0, 0, 2));
+        assert_eq!(made.examples[0].answers, [TokenSpan::new(1, 4)]);
+        assert_eq!(made.examples[1].answers, [TokenSpan::new(1, 3), TokenSpan::new(3, 4)]);
+        let (batch, targets) = batch(&made.examples, &[1, 0]);
+        let width = batch.tokens();
+        let inputs = batch.inputs();
+        for [row, start, end] in targets.spans {
+            let (start, end) = (row as usize * width + start as usize, row as usize * width + end as usize);
+            assert!(inputs.start_mask[start] && inputs.end_mask[end], "answers lie where the masks allow them");
+            assert!(targets.starts[start] > 0.0 && targets.ends[end] > 0.0);
+        }
+    }
+
+    #[test]
+    fn the_usual_window_is_as_long_as_nearly_all_contexts() {
+        assert_eq!(Examples::default().usual_window(), None);
+        let of = |lengths: &[usize]| {
+            let text = |words: usize| labelled(&vec!["bank"; words].join(" "), &[]);
+            let examples = lengths.iter().flat_map(|&words| made(&text(words), 200, 0).examples).collect();
+            Examples { examples, ..Examples::default() }.usual_window()
+        };
+        let mut lengths = vec![50; 198];
+        lengths.extend([70, 90]);
+        assert_eq!(of(&lengths), Some(50), "what one in a hundred is longer than");
+        lengths.extend([90; 4]);
+        assert_eq!(of(&lengths), Some(90));
+        assert_eq!(of(&[3, 3]), Some(SHORTEST_USUAL));
+    }
+
+    #[test]
+    fn what_is_not_labelled_is_not_asked() {
+        let document = Labelled { asked: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
+        let made = made(&document, 16, 4);
+        let [only] = made.examples.as_slice() else { panic!("one window, one type") };
+        assert_eq!((only.query.question.entity_type, only.answers.as_slice()), (1, [TokenSpan::new(0, 2)].as_slice()));
+    }
+
+    #[test]
+    fn a_mention_inside_a_word_is_named_and_one_no_window_holds_is_counted() {
+        let inside = made(&labelled("new york", &[(4, 6, 0)]), 16, 4);
+        assert_eq!(inside.misaligned, [Misaligned { id: "a".into(), text: "yo".into(), start: 4 }]);
+        let long = "new york ".repeat(8);
+        let split = made(&labelled(long.trim(), &[(0, long.trim().len(), 0)]), 6, 2);
+        assert_eq!((split.split, split.misaligned.len()), (1, 0));
+    }
+
+    proptest! {
+        /// Whatever the windows, an answer is the gold mention again.
+        #[test]
+        fn every_answer_is_its_mention(
+            words in proptest::collection::vec("[a-zé]{1,5}", 1..60),
+            places in proptest::collection::vec((0_usize..60, 1_usize..4, 0_usize..2), 0..8),
+            tokens in 8_usize..40,
+        ) {
+            let text = words.join(" ");
+            let starts: Vec<usize> = words.iter().scan(0, |at, word| { let here = *at; *at += word.chars().count() + 1; Some(here) }).collect();
+            let mut mentions: Vec<Gold> = places.iter().filter(|(first, ..)| *first < words.len()).map(|&(first, length, entity_type)| {
+                let last = (first + length - 1).min(words.len() - 1);
+                Gold { chars: CharSpan::new(starts[first], starts[last] + words[last].chars().count()), entity_type }
+            }).collect();
+            mentions.sort_unstable();
+            mentions.dedup();
+            let document = Labelled { id: "a".into(), text: text.clone(), mentions: mentions.clone(), asked: [0, 1].into() };
+            let made = made(&document, tokens, tokens / 2);
+            prop_assert!(made.misaligned.is_empty());
+            let mut found = Vec::new();
+            for example in &made.examples {
+                for answer in &example.answers {
+                    let window = &example.query.window;
+                    let from = window.tokens[answer.start - window.span.start].bytes.start;
+                    let to = window.tokens[answer.end - 1 - window.span.start].bytes.end;
+                    let chars = |byte: usize| text[..byte].chars().count();
+                    found.push(Gold { chars: CharSpan::new(chars(from), chars(to)), entity_type: example.query.question.entity_type });
+                }
+            }
+            found.sort_unstable();
+            found.dedup();
+            prop_assert!(found.iter().all(|one| mentions.contains(one)));
+            prop_assert_eq!(found.len() + made.split, mentions.len());
+        }
+    }
+}
