@@ -165,8 +165,9 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
 impl Run {
     /// Extracts what is new, commits it, measures, cleans up.
     async fn go(&mut self, job: &Job, style: Style, skipped: usize, account: &Account) -> Result<Ended> {
-        announce(job, &self.ready, &self.documents, skipped);
+        // First: whoever reads that it works can stop it.
         account.begin(Loaded::of(&self.ready));
+        announce(job, &self.ready, &self.documents, skipped);
         account.unreadable(&self.documents);
         let before = self.store.last_commit();
         let reached = self.extract(job, style, account).instrument(info_span!("extract")).await?;

@@ -68,7 +68,7 @@ fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
     let job = dir.write("demo.toml", &text);
 
     // A signal stops it in a few seconds; at most whole documents are in the tables.
-    let stopped = dir.stopped_at_work("store", &["run", &job.display().to_string()]).ended(143);
+    let stopped = dir.stopped_at_work(&["run", &job.display().to_string()]).ended(143);
     assert_eq!(stopped.error(), "error: stopped by SIGTERM");
     assert_eq!(dir.rows("store", "runs", "outcome", ""), ["stopped"]);
 

@@ -92,8 +92,8 @@ fn parquet_files_are_read_up_to_what_cannot_be_read() {
     let before = counted(&dir);
     dir.quarry(&["run", &job]).ended(3);
     assert_eq!(counted(&dir), before);
-    std::thread::sleep(std::time::Duration::from_millis(20));
     std::fs::write(dir.path("docs/b.parquet"), sound).unwrap();
+    dir.younger("docs/b.parquet");
     dir.quarry(&["run", &job]).ended(0);
     for (table, columns) in [
         ("documents", "doc_id, content_hash, n_entities"),

@@ -147,6 +147,12 @@ fn losses(dir: &Dir, name: &str) -> Vec<f64> {
     steps.map(|line| line["loss"].as_f64().unwrap_or(f64::NAN)).collect()
 }
 
+/// How many steps its metrics have, also while it is trained.
+fn steps(dir: &Dir, name: &str) -> usize {
+    let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap_or_default();
+    text.matches("\"kind\":\"step\"").count()
+}
+
 /// Runs the model `model` over a split into the store `store`; the F1 it has there.
 fn run(dir: &Dir, split: &str) -> f64 {
     let text = format!(

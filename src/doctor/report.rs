@@ -145,6 +145,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_last_line_counts_what_is_not_as_it_should_be() {
+        let finding = |status| Finding { status, ..Finding::ok("disk", "something") };
+        for (statuses, last) in [
+            (&[Status::Ok][..], "everything is as it should be"),
+            (&[Status::Ok, Status::Warning, Status::Warning][..], "it runs; warnings: 2"),
+            (&[Status::Fix, Status::Ok][..], "to fix: 1; warnings: 0"),
+            (&[Status::Warning, Status::Fix, Status::Fix][..], "to fix: 2; warnings: 1"),
+        ] {
+            let findings: Vec<_> = statuses.iter().map(|status| finding(*status)).collect();
+            assert_eq!(text(&findings).lines().last(), Some(last));
+        }
+    }
+
+    #[test]
     fn causes_that_repeat_their_wrapper_are_said_once() {
         let error = Error::Read { path: "a.toml".into(), source: "first line\nno such file".into() };
         let finding = Finding::error("job", &error);

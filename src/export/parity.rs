@@ -264,7 +264,10 @@ mod tests {
             };
             let model = ModelDirectory::write(&folder.path().join("model"), &parts).unwrap();
             match sample(&model) {
-                Ok(batches) => assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length)),
+                Ok(batches) => {
+                    assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length));
+                    assert!(batches.iter().map(|batch| batch.queries.len()).sum::<usize>() > SAMPLE.lines().count());
+                }
                 Err(error) => assert!(!fits && error.to_string().contains("leaves no room"), "{error}"),
             }
         }

@@ -290,21 +290,29 @@ pub(super) mod tests {
         assert!(said.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{said}");
     }
 
+    /// A job that is read again as it is written, or an error that names the file and says what to do.
+    fn is_job_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
+        match job(text, &[("date", "x")]) {
+            Ok(file) => {
+                let written = toml::to_string(&file).unwrap();
+                prop_assert_eq!(parse(Path::new("job.toml"), &written, &[]).unwrap(), file);
+            }
+            Err(error) => prop_assert!(error.to_string().contains("job.toml") && error.hint().is_some(), "{:?}", error),
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_job_or_an_error(text in "(?s).{0,80}") {
-            if let Err(error) = job(&text, &[]) {
-                prop_assert!(!message(&error).is_empty() && error.hint().is_some());
-            }
+            is_job_or_error(&text)?;
         }
 
         #[test]
         fn a_damaged_job_is_a_job_or_an_error(at in 0..JOB.len(), length in 0_usize..12, junk in "[\\[\\]={}$\"'\n a-z0-9]{0,6}") {
             let (start, end) = (JOB.floor_char_boundary(at), JOB.floor_char_boundary(JOB.len().min(at + length)));
             let text = format!("{}{junk}{}", &JOB[..start], &JOB[end..]);
-            if let Err(error) = job(&text, &[("date", "x")]) {
-                prop_assert!(!message(&error).is_empty() && error.hint().is_some());
-            }
+            is_job_or_error(&text)?;
         }
     }
 }

@@ -161,6 +161,7 @@ mod tests {
         let groups: Vec<HashSet<&str>> =
             parts.iter().map(|(_, rows)| rows.iter().map(|row| row.group.as_str()).collect()).collect();
         assert!(groups[0].is_disjoint(&groups[1]) && groups[1].is_disjoint(&groups[2]));
+        assert!(groups[0].is_disjoint(&groups[2]));
         let mut turned = rows;
         turned.reverse();
         let again = split(turned, Some(&shares)).unwrap().parts;

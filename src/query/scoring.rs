@@ -231,6 +231,9 @@ mod tests {
             );
             register(&context, view, &sql).await.expect("a view");
         }
+        let join = "SELECT count(*) FROM found FULL JOIN gold USING (doc_id, entity_type, start_char, end_char)";
+        let error = context.sql(join).await.expect("a plan").collect().await.expect_err("more than there is room for");
+        assert!(error.to_string().contains("Resources exhausted"), "{error}");
         match_once(&context, "counted", "found", "gold").await.expect("a view");
         assert_eq!(strict(&context, "counted").await, [("A".to_owned(), [299_999, 1, 0])]);
     }

@@ -267,6 +267,7 @@ mod tests {
         );
         assert_eq!(ids(&["bb"]).may_be_within(&least, &greatest).unwrap(), [false, false, true]);
         assert_eq!(ids(&["a"]).may_be_within(&least, &greatest).unwrap(), [true, false, true]);
-        assert!(Ids::try_new([&Int32Array::from(vec![1]) as &dyn Array], &DataType::Utf8).is_err());
+        let error = Ids::try_new([&Int32Array::from(vec![1]) as &dyn Array], &DataType::Utf8).err().unwrap();
+        assert_eq!(error.to_string(), "Schema error: documents have ids of the type Utf8, not Int32");
     }
 }

@@ -138,6 +138,7 @@ mod tests {
             }
         }
         assert_eq!(store.known_documents("newer", texts(&["doc-30"])).await.unwrap().len(), 1);
-        store.known_documents("newer", texts(&["doc-10"])).await.unwrap_err();
+        let error = store.known_documents("newer", texts(&["doc-10"])).await.unwrap_err();
+        assert!(error.causes().concat().contains("not found"), "{error:?}");
     }
 }

@@ -31,16 +31,26 @@ impl StoreLock {
     /// # Errors
     /// [`Error::Conflict`] where another run holds the lock, [`Error::Write`] where the folder cannot be written.
     pub fn acquire(location: &StoreLocation, run_id: &str) -> Result<Self> {
+        let began = Instant::now();
+        Self::acquire_while(location, run_id, || {
+            let again = began.elapsed() < PATIENCE;
+            if again {
+                sleep(PAUSE);
+            }
+            again
+        })
+    }
+
+    /// The same; where the lock is held it is tried again as long as `wait`, which is called between two tries, says so.
+    fn acquire_while(location: &StoreLocation, run_id: &str, mut wait: impl FnMut() -> bool) -> Result<Self> {
         let Some(folder) = location.folder() else { return Ok(Self { file: None }) };
         let path = folder.join(FILE);
         let unwritable = |cause| Error::Write { path: path.clone(), source: Box::new(cause) };
         std::fs::create_dir_all(&folder).map_err(unwritable)?;
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(unwritable)?;
-        let began = Instant::now();
         let mut tried = file.try_lock();
-        while matches!(tried, Err(TryLockError::WouldBlock)) && began.elapsed() < PATIENCE {
-            sleep(PAUSE);
+        while matches!(tried, Err(TryLockError::WouldBlock)) && wait() {
             tried = file.try_lock();
         }
         match tried {
@@ -114,12 +124,33 @@ mod tests {
         drop(StoreLock::acquire(&location, "run-1").unwrap());
         let asking = File::open(folder.path().join(FILE)).unwrap();
         asking.lock_shared().unwrap();
-        let asked = std::thread::spawn(move || {
-            sleep(4 * PAUSE);
-            drop(asking);
+        // The look ends while the run waits between its third try and its fourth.
+        let (mut asking, mut waits) = (Some(asking), 0);
+        let lock = StoreLock::acquire_while(&location, "run-2", || {
+            waits += 1;
+            if waits == 3 {
+                asking = None;
+            }
+            true
         });
-        StoreLock::acquire(&location, "run-2").unwrap();
-        asked.join().unwrap();
+        lock.unwrap();
+        assert_eq!(waits, 3);
+    }
+
+    #[test]
+    fn a_run_waits_for_a_look_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+        let _first = StoreLock::acquire(&location, "run-1").unwrap();
+        let began = Instant::now();
+        StoreLock::acquire(&location, "run-2").unwrap_err();
+        assert!(began.elapsed() >= PATIENCE, "{:?}", began.elapsed());
+        let mut waits = 0;
+        let refused = StoreLock::acquire_while(&location, "run-3", || {
+            waits += 1;
+            waits < 4
+        });
+        assert_eq!((refused.unwrap_err().exit_code(), waits), (2, 4));
     }
 
     #[test]

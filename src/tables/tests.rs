@@ -112,7 +112,8 @@ fn a_file_that_cannot_be_read_is_a_reject_without_a_document() {
 #[test]
 fn an_extracted_document_without_an_id_is_an_error() {
     let batch = sample::extracted(&DataType::Int64, "a.parquet", &[(None, None, vec![])]);
-    assert!(split(&batch, &stamp()).is_err());
+    let error = split(&batch, &stamp()).unwrap_err().to_string();
+    assert!(error.contains("doc_id"), "{error}");
 }
 
 #[test]

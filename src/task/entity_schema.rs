@@ -61,6 +61,12 @@ mod tests {
         assert_eq!(schema(&["PER", "ORG"]).validate(), Ok(()));
         assert_eq!(schema(&["PER", "PER"]).validate(), Err("type `PER` is there twice".into()));
         assert_eq!(schema(&[" "]).validate(), Err("type 1 has no name".into()));
-        assert!(schema(&[]).validate().is_err());
+        assert_eq!(
+            schema(&[]).validate(),
+            Err("it names no entity type; add a [[type]] with name and question".into())
+        );
+        let mut mute = schema(&["PER", "ORG"]);
+        mute.types[1].question = " ".into();
+        assert_eq!(mute.validate(), Err("type `ORG` has no question".into()));
     }
 }

@@ -133,8 +133,16 @@ mod tests {
                 let (a, b) = (boundaries[a % boundaries.len()], boundaries[b % boundaries.len()]);
                 at(a.min(b), a.max(b), number % 3, number as f32)
             }).collect();
+            let all = finish(&found, &text, true);
+            for (place, entity_type, ..) in found.iter().filter(|(place, ..)| !place.is_empty()) {
+                let kept = all.iter().any(|one| one.entity_type == *entity_type && one.bytes.contains(place));
+                prop_assert!(kept, "{:?} is lost", place);
+            }
             for nested in [true, false] {
                 let mentions = finish(&found, &text, nested);
+                for one in &all {
+                    prop_assert!(mentions.iter().any(|other| other.bytes.overlaps(&one.bytes)), "{:?} is lost", one);
+                }
                 for (index, mention) in mentions.iter().enumerate() {
                     let by_chars: String = text.chars().skip(mention.chars.start).take(mention.chars.len()).collect();
                     prop_assert_eq!(by_chars.as_str(), mention.bytes.of(&text));

@@ -256,8 +256,11 @@ pub(crate) mod tests {
     #[test]
     fn a_special_token_written_in_the_text_is_text() {
         let tokenizer = tiny(Words::Tokenizer);
-        let separator = tokenizer.special().separate;
-        assert!(whole(&tokenizer, "a [SEP] b").tokens.iter().all(|token| token.id != separator));
+        let (separator, text) = (tokenizer.special().separate, "a [SEP] b");
+        let tokens = whole(&tokenizer, text).tokens;
+        let texts: Vec<&str> = tokens.iter().map(|token| token.bytes.of(text)).collect();
+        assert_eq!(texts, ["a", "[", "S", "E", "P", "]", "b"]);
+        assert!(tokens.iter().all(|token| token.id != separator));
     }
 
     #[test]

@@ -253,6 +253,19 @@ mod tests {
         Windows::new(&tokenizer, rule, Document { text }).collect::<Result<_, _>>().unwrap()
     }
 
+    /// A text's tokens, cut by nothing but segments.
+    fn tokenized(text: &str) -> Vec<Token> {
+        let tokenizer = tiny(Words::Tokenizer);
+        segments(text).flat_map(|segment| tokenizer.tokenize(text, segment).unwrap().tokens).collect()
+    }
+
+    /// Any characters, and words, marks and white space among them: sentences end, words are cut, tokens are missing.
+    fn any_text() -> impl Strategy<Value = String> {
+        let piece =
+            prop_oneof![any::<String>(), "[a-zA-Z]{1,30}", "[.?!,;'\"-]{1,3}", "[ \t\r\n\u{a0}\u{2028}\u{200b}]{1,3}"];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
     fn covered<'text>(window: &Window, text: &'text str) -> &'text str {
         &text[window.tokens[0].bytes.start..window.tokens.last().unwrap().bytes.end]
     }
@@ -318,9 +331,21 @@ mod tests {
         }
 
         #[test]
-        fn windows_of_any_text_are_cut_without_panic(text in any::<String>(), tokens in 2_usize..20) {
-            for window in windows(&text, tokens, tokens / 2) {
-                prop_assert!(!window.tokens.is_empty());
+        fn windows_of_any_text_hold_its_tokens_in_order(text in any_text(), tokens in 2_usize..20, share in 0_usize..=50) {
+            let expected = tokenized(&text);
+            let found = windows(&text, tokens, tokens * share / 100);
+            let mut reached = 0;
+            for (index, window) in found.iter().enumerate() {
+                prop_assert_eq!(window.index, index);
+                prop_assert!(window.span.start <= reached && window.span.end > reached && window.span.len() <= tokens);
+                prop_assert_eq!(&window.tokens[..], &expected[window.span.start..window.span.end]);
+                reached = window.span.end;
+            }
+            prop_assert_eq!(reached, expected.len());
+            for start in 0..expected.len() {
+                let place = TokenSpan::new(start, start + 1);
+                let owners = found.iter().filter(|one| one.span.contains(&place) && one.owns(place)).count();
+                prop_assert_eq!(owners, 1, "{:?}", place);
             }
         }
     }

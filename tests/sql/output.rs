@@ -136,7 +136,7 @@ fn many_rows_pass_through_little_memory() {
         }
         assert!(child.wait().unwrap().success());
         assert_eq!(count, lines);
-        // The rows are 400 MB.
-        assert!(peak < 300_000, "{format}: {peak} kB");
+        // The rows are 400 MB. Only Linux tells how much memory was held.
+        assert!(peak < 300_000 && (peak > 0 || !cfg!(target_os = "linux")), "{format}: {peak} kB");
     }
 }

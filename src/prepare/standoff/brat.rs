@@ -102,8 +102,8 @@ mod tests {
         assert_eq!(read("R1\tKnows Arg1:T1 Arg2:T2"), Ok(None));
         assert_eq!(read("#1\tAnnotatorNotes T1\tsure?"), Ok(None));
         assert!(read("T1 PER 0 12 Ada").unwrap_err().starts_with("expected `T1⇥TYPE"));
-        assert!(read("T1\tPER zero 12\tAda").is_err());
+        assert!(read("T1\tPER zero 12\tAda").unwrap_err().starts_with("expected `T1⇥TYPE"));
         assert!(read("T1\tPER 12 0\tAda").unwrap_err().contains("before it starts"));
-        assert!(read("PER\tT1 0 3\tAda").is_err());
+        assert!(read("PER\tT1 0 3\tAda").unwrap_err().starts_with("expected `T1⇥TYPE"));
     }
 }

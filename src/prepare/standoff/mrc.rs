@@ -283,7 +283,8 @@ mod tests {
             "what is not there is not compared"
         );
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": [0], "span_position": []}"#);
-        assert!(spans(&one).is_err());
+        let reason = "`span_position` names other tokens than `start_position` and `end_position`";
+        assert_eq!(spans(&one), Err(reason.into()));
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": []}"#);
         assert_eq!(spans(&one), Err("1 starts but 0 ends, and no `span_position`".into()));
     }
@@ -313,6 +314,7 @@ mod tests {
             };
             let tokens = Tokens::of(&row);
             proptest::prop_assert_eq!(tokens.words.concat(), solid(&text));
+            proptest::prop_assert_eq!(tokens.mentions.len(), spans.len());
             for (span, (first, last)) in spans.iter().zip(&tokens.mentions) {
                 proptest::prop_assert_eq!(tokens.words[*first..=*last].concat(), solid(index.slice(&text, *span).unwrap()));
             }

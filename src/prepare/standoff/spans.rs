@@ -85,10 +85,12 @@ mod tests {
             json!(["1", 3, "PER"]),
             json!({"start": 1, "end": 3}),
             json!({"start_char": 1, "end_token": 3, "type": "PER"}),
-            json!([3, 1, "PER"]),
             json!(7),
         ] {
-            assert!(span(&wrong).is_err(), "{wrong}");
+            let reason = format!("`{wrong}` is no span, expected [start, end, label] or start, end and label");
+            assert_eq!(span(&wrong), Err(reason));
         }
+        let turned = "a mention of type PER ends at 1, before it starts at 3";
+        assert_eq!(span(&json!([3, 1, "PER"])), Err(turned.into()));
     }
 }

@@ -217,6 +217,7 @@ pub(crate) mod tests {
         let (batch, targets) = batch(&made.examples, &[1, 0]);
         let width = batch.tokens();
         let inputs = batch.inputs();
+        assert_eq!(targets.spans.len(), 3);
         for [row, start, end] in targets.spans {
             let (start, end) = (row as usize * width + start as usize, row as usize * width + end as usize);
             assert!(inputs.start_mask[start] && inputs.end_mask[end], "answers lie where the masks allow them");

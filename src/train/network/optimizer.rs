@@ -147,7 +147,8 @@ mod tests {
         (OptimizerName::Sgd, 0.01, [0.889_170, -1.161_844, 0.069_745], [0.887_281, -1.147_266, 0.062_001]),
     ];
 
-    // The figures are PyTorch 2.11's, by torch.optim.AdamW and torch.optim.SGD (momentum 0.9), weight decay 0.01.
+    // The figures are PyTorch 2.11's, by torch.optim.AdamW and torch.optim.SGD (momentum 0.9), weight decay 0.01;
+    // tests/train/reference.py prints them.
     #[test]
     fn steps_are_pytorch_s() {
         for (name, rate, usual, moved) in EXPECTED {

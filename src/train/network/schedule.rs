@@ -94,7 +94,7 @@ mod tests {
         (0..10).map(|step| (schedule.rate(step) * 1e6).round() / 1e6).collect()
     }
 
-    // What PyTorch 2.11's OneCycleLR sets `betas[0]` to, beside the rates below.
+    // What PyTorch 2.11's OneCycleLR sets `betas[0]` to; tests/train/reference.py prints it.
     #[test]
     fn the_momentum_goes_against_the_rate() {
         let momenta = |lr_scheduler, warmup_steps| -> Vec<Option<f64>> {
@@ -120,7 +120,7 @@ mod tests {
         );
     }
 
-    // The figures are what PyTorch 2.11's OneCycleLR and the linear schedules of `transformers` give for lr 1 and ten steps.
+    // What PyTorch 2.11's OneCycleLR and the schedules of `transformers` give for lr 1 and ten steps; tests/train/reference.py prints it.
     #[test]
     fn the_rates_are_those_of_the_schedulers_of_these_names() {
         assert_eq!(rates(SchedulerName::Linear, 2), [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);

@@ -182,7 +182,8 @@ async fn a_damaged_file_is_an_error_and_the_table_stays() {
     let path = store.location().table_path(Table::Rejects).join(file.path.as_str());
     store.location().objects().put(&path, "PAR1".into()).await.unwrap();
     let version = store.version(Table::Rejects);
-    store.compact_above(Table::Rejects, 11, FILE_BYTES, "run-2").await.unwrap_err();
+    let error = store.compact_above(Table::Rejects, 11, FILE_BYTES, "run-2").await.unwrap_err();
+    assert!(error.causes().concat().contains("Parquet"), "{error:?}");
     store.refresh().await.unwrap();
     assert_eq!(store.version(Table::Rejects), version);
 }

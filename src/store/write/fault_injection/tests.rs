@@ -13,6 +13,7 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::source::location::StoreLocation;
 use crate::store::delta_store::Store;
+use crate::store::maintenance::vacuum::tests::tick;
 use crate::store::runs::tests::run;
 use crate::store::table_files::FILE_BYTES;
 use crate::store::write::commit::Commit;
@@ -71,6 +72,9 @@ struct Job {
     disturbed: bool,
     opened: usize,
     kills: usize,
+    /// Tables that were compacted, and files that were cleaned away.
+    compacted: usize,
+    cleaned: usize,
 }
 
 impl Job {
@@ -160,11 +164,15 @@ impl Job {
     async fn upkeep(&mut self) {
         let mut store = self.open().await;
         for table in Table::ALL {
-            let _ = store.compact_above(table, 3, FILE_BYTES, "upkeep").await;
+            let compacted = store.compact_above(table, 3, FILE_BYTES, "upkeep").await;
+            assert!(self.disturbed || compacted.is_ok(), "{compacted:?}");
+            self.compacted += usize::from(matches!(compacted, Ok(Some(_))));
         }
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        tick().await;
         let mut store = self.open().await;
-        let _ = store.clean(Duration::ZERO).await;
+        let cleaned = store.clean(Duration::ZERO).await;
+        assert!(self.disturbed || cleaned.is_ok(), "{cleaned:?}");
+        self.cleaned += cleaned.map_or(0, |cleaned| cleaned.files);
     }
 }
 
@@ -193,7 +201,15 @@ async fn everything(seed: Option<u64>) -> (String, u64, usize) {
     let sound = location(Arc::clone(&memory));
     let faulty = seed.map(|seed| FaultyStore::new(memory, seed, 12));
     let location = faulty.clone().map_or_else(|| sound.clone(), |faulty| location(Arc::new(faulty)));
-    let mut job = Job { location, sound: sound.clone(), disturbed: seed.is_some(), opened: 0, kills: 0 };
+    let mut job = Job {
+        location,
+        sound: sound.clone(),
+        disturbed: seed.is_some(),
+        opened: 0,
+        kills: 0,
+        compacted: 0,
+        cleaned: 0,
+    };
     for number in 1..=COMMITS {
         job.commit(number).await;
         job.append(&format!("m{number:02}")).await;
@@ -205,6 +221,8 @@ async fn everything(seed: Option<u64>) -> (String, u64, usize) {
         job.run_ends(id).await;
     }
     job.upkeep().await;
+    assert!(job.compacted > 0, "nothing was compacted");
+    assert!(!job.disturbed || job.cleaned > 0, "nothing was cleaned");
     (rows(&sound).await, faulty.map_or(0, |faulty| faulty.faults()), job.kills)
 }
 

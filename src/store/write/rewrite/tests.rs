@@ -115,7 +115,8 @@ async fn files_whose_ids_rule_the_documents_out_are_not_opened() {
         }
     }
     assert_eq!(store.rewrite("5ec", &texts(&["doc-20"])).await.unwrap().rows, 3);
-    store.rewrite("5ec", &texts(&["doc-31"])).await.unwrap_err();
+    let error = store.rewrite("5ec", &texts(&["doc-31"])).await.unwrap_err();
+    assert!(error.causes().concat().contains("not found"), "{error:?}");
 }
 
 #[tokio::test]
@@ -143,7 +144,8 @@ async fn integer_ids_are_found_in_both_widths() {
         let stay = query(&store, "SELECT doc_id FROM documents ORDER BY doc_id").await;
         let stay: Vec<i64> = stay.split(['|', '\n']).filter_map(|cell| cell.trim().parse().ok()).collect();
         assert_eq!(stay, [-21, 30]);
-        store.rewrite("5ec", &texts(&["doc-1"])).await.unwrap_err();
+        let error = store.rewrite("5ec", &texts(&["doc-1"])).await.unwrap_err();
+        assert!(error.causes().concat().contains("documents have ids of the type Int"), "{error:?}");
     }
 }
 

@@ -1,13 +1,19 @@
 //! The files that `WriteExec` writes. In: sample batches. Out: what lies in a temporary folder. No log is written here.
 
-use std::time::Duration;
+use std::sync::Mutex;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::streaming::StreamingTable;
 use datafusion::datasource::MemTable;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::SessionContext;
+use futures::stream;
 use insta::assert_snapshot;
 use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::store::write::commit_batch::cut;
 use crate::store::write::write_exec::*;
@@ -162,27 +168,49 @@ async fn a_cut_comes_in_time_though_slices_come_without_a_pause() {
     assert_eq!(commits, [1, 2, 3]);
 }
 
+/// One batch again and again, for as long as somebody reads. Who reads last is told of by `reader`, which is dropped then.
+#[derive(Debug)]
+struct Endless {
+    batch: RecordBatch,
+    reader: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl PartitionStream for Endless {
+    fn schema(&self) -> &SchemaRef {
+        self.batch.schema_ref()
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (batch, reader) = (self.batch.clone(), self.reader.lock().unwrap().take().expect("it is read once"));
+        let batches = stream::repeat_with(move || {
+            let _held = &reader;
+            Ok(batch.clone())
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.batch.schema(), batches))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_query_stops_writing() {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
     let context = SessionContext::new();
-    let batches = vec![sample::three(&DataType::Utf8, "a.parquet", 1); 20_000];
+    let (reader, gone) = oneshot::channel();
+    let batch = sample::three(&DataType::Utf8, "a.parquet", 1);
+    let (schema, endless) = (batch.schema(), Arc::new(Endless { batch, reader: Mutex::new(Some(reader)) }));
+    let table = StreamingTable::try_new(schema, vec![endless]).unwrap();
+    let input = context.read_table(Arc::new(table)).unwrap().create_physical_plan().await.unwrap();
     let spec = WriteSpec { cut_rows: 1, ..WriteSpec::new(&location, stamp(1, "run-1")) };
-    let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
+    let exec = Arc::new(WriteExec::try_new(input, spec).unwrap());
     let mut stream = exec.execute(0, context.task_ctx()).unwrap();
     assert_eq!(cut(&stream.next().await.unwrap().unwrap()).unwrap().files.len(), 3);
     drop(stream);
-    // The files it was at may still be closed, on a busy machine after a while.
-    let mut files = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let before = std::mem::replace(&mut files, parquet_files(folder.path()).len());
-        assert!((1..100).contains(&files), "{files}");
-        if files == before {
-            break;
-        }
-    }
+    // The writer lets its input go: without that it would write for ever.
+    let gone = timeout(Duration::from_mins(1), gone).await;
+    assert!(gone.expect("the writer goes on").is_err());
+    // The first cut, what was written ahead of its reader, and no more.
+    let files = parquet_files(folder.path()).len();
+    assert!((3..100).contains(&files), "{files}");
 }
 
 #[tokio::test]
@@ -222,8 +250,10 @@ async fn what_is_not_extracted_rows_is_refused() {
     let batch = sample::three(&DataType::Utf8, "a.parquet", 1);
     let fewer = batch.project(&[0, 1, 2]).unwrap();
     let spec = WriteSpec::new(&location, stamp(1, "run-1"));
-    assert!(write_exec(&context, spec.clone(), vec![vec![fewer]]).await.is_err());
+    let error = write_exec(&context, spec.clone(), vec![vec![fewer]]).await.unwrap_err().to_string();
+    assert!(error.contains("WriteExec takes "), "{error}");
     let mut elsewhere = spec;
     elsewhere.stamp.spec_id = "../x".to_owned();
-    assert!(write_exec(&context, elsewhere, vec![vec![batch]]).await.is_err());
+    let error = write_exec(&context, elsewhere, vec![vec![batch]]).await.unwrap_err().to_string();
+    assert!(error.contains("the specification's id `../x` cannot name a folder"), "{error}");
 }
