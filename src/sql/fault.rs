@@ -1,10 +1,10 @@
 //! What the engine says about a query → what a user is told. In: the engine's error, the statement, the names there are. Out: what is wrong,
 //! where it stands in the SQL, and the way out. It may not run anything.
 
-use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::common::{Location, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use strsim::levenshtein;
 use unicode_width::UnicodeWidthStr;
 
 use super::script::Statement;
