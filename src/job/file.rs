@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strsim::levenshtein;
 
 use crate::error::{Error, Result};
 use crate::mrc::tokens::Words;
