@@ -4,15 +4,12 @@
 use datafusion::prelude::SessionContext;
 
 use super::report::{Changes, Comparison, Report, Row};
-use super::{MATCHED, MATCHED_AGAINST};
+use super::tables::{CHANGES, MATCHED, MATCHED_AGAINST};
 use crate::engine::query::{keep, query, whole, words};
 use crate::engine::scores::{counts_by, paired_counts};
 use crate::error::Result;
 use crate::mrc::score::Counts;
 use crate::mrc::score::resample::{Resampling, compare as resampled};
-
-/// The table of changed mentions.
-pub(super) const CHANGES: &str = "changed_mentions";
 
 /// Compares; the matched tables of both are in the session.
 pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Resampling) -> Result<Comparison> {

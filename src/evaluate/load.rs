@@ -4,7 +4,7 @@
 use datafusion::prelude::SessionContext;
 
 use super::inputs::{Documents, Inputs, Side};
-use super::{AGAINST, GOLD, PREDICTED};
+use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::console;
 use crate::engine::attach::{Attachment, Kind};
 use crate::engine::mentions::{Columns, SCOPE, Tally, check, normalize, tally};
@@ -13,9 +13,6 @@ use crate::engine::scores::count;
 use crate::engine::session::register_store_as;
 use crate::error::{Error, Result};
 use crate::tables::Table;
-
-/// The view of the documents' texts: `doc_id` and text, one row each.
-pub(super) const TEXTS: &str = "document_texts";
 
 /// A side as it is in the session.
 #[derive(Debug, Clone)]

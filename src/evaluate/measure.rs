@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 
 use super::load::{Loaded, LoadedSide};
 use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
-use super::{MATCHED, outputs};
+use super::tables::{ERRORS, MATCHED};
 use crate::engine::mistakes;
 use crate::engine::query::{query, whole, words};
 use crate::engine::scores::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
@@ -38,7 +38,7 @@ pub(super) async fn report(
     let pairs = pair(overlaps(context, MATCHED).await?);
     let met = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
-    mistakes::find(context, outputs::ERRORS, MATCHED).await?;
+    mistakes::find(context, ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
         predicted: table(&loaded.predicted),
@@ -117,7 +117,7 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
 }
 
 async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
-    let found = mistakes::kinds(context, outputs::ERRORS).await?.into_iter();
+    let found = mistakes::kinds(context, ERRORS).await?.into_iter();
     Ok(found.map(|(kind, reason, mentions)| ErrorClass { kind, reason, mentions }).collect())
 }
 

@@ -10,8 +10,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::inputs::Inputs;
-use super::load::TEXTS;
-use super::{AGAINST, GOLD, PREDICTED};
+use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::engine::query::{plan, query, register, words};
 use crate::error::{Error, Result};
 use crate::model::directory::ModelDirectory;

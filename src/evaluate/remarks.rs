@@ -5,7 +5,7 @@ use datafusion::prelude::SessionContext;
 
 use super::inputs::Inputs;
 use super::load::Loaded;
-use super::{GOLD, PREDICTED};
+use super::tables::{GOLD, PREDICTED};
 use crate::console::{self, thousands};
 use crate::engine::scores::count;
 use crate::error::Result;

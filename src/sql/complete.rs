@@ -10,7 +10,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::asked::Known;
-use super::command::COMMANDS;
+use super::command::{COMMANDS, without_backslash};
 use super::script::{Piece, is_unfinished, pieces};
 
 /// The words of SQL that are completed and coloured.
@@ -193,7 +193,7 @@ impl Hinter for Typing {
 impl Validator for Typing {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
-        let unfinished = is_unfinished(text) && !super::shell::is_word_for_command(text);
+        let unfinished = is_unfinished(text) && without_backslash(text).is_none();
         Ok(if unfinished { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
     }
 }

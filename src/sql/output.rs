@@ -18,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
 use super::columns::{as_text, renamed, text_columns, unlike};
-use super::table::Table;
+use super::table::{Look, Sink, Table};
 use crate::cli::RowFormat;
 use crate::console::{self, thousands};
 use crate::error::{Cause, Error, Result};
@@ -26,9 +26,6 @@ use crate::model::files::unfinished;
 
 /// Encoded bytes at which a Parquet row group ends.
 const ROW_GROUP: usize = 64 << 20;
-
-/// Where rows go.
-pub(super) type Sink = Box<dyn Write + Send>;
 
 /// How results are written, from one to the next.
 #[derive(Debug)]
@@ -103,7 +100,10 @@ impl Output {
         };
         let failed = |cause: Cause| Error::Engine { doing: "write the rows".into(), source: cause };
         let form = match self.format {
-            RowFormat::Table => Form::Table(Table::new(self, self.file.is_some(), schema, sink)),
+            RowFormat::Table => {
+                let (rows, records, in_file, shell) = (self.rows, self.records, self.file.is_some(), self.shell);
+                Form::Table(Table::new(Look { rows, records, in_file, shell }, schema, sink))
+            }
             RowFormat::Csv => {
                 if repeated {
                     sink.write_all(b"\n").map_err(|cause| failed(cause.into()))?;
@@ -187,7 +187,7 @@ impl ResultWriter {
         let Self { form, rows, started, file } = self;
         let table = matches!(form, Form::Table(_));
         let time = (settings.shell && settings.timing).then(|| started.elapsed());
-        form.finish(settings, time).map_err(|cause| failed(file.as_deref(), cause))?;
+        form.finish(time).map_err(|cause| failed(file.as_deref(), cause))?;
         if let Some(path) = file.filter(|_| !table || settings.shell) {
             console::note(&format!("{} row(s) in `{}`", thousands(rows as u64), path.display()));
         }
@@ -211,9 +211,9 @@ impl Form {
         Ok(true)
     }
 
-    fn finish(self, settings: &Output, time: Option<Duration>) -> Result<(), Cause> {
+    fn finish(self, time: Option<Duration>) -> Result<(), Cause> {
         match self {
-            Self::Table(table) => table.finish(settings, time)?,
+            Self::Table(table) => table.finish(time)?,
             Self::Csv(writer, _) => writer.into_inner().flush()?,
             Self::Json(mut writer, _) => {
                 writer.finish()?;

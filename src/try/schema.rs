@@ -1,12 +1,14 @@
 //! What to ask for. In: words, a schema file, or what the model was trained on. Out: entity types with their questions. It may not
 //! promise that a model answers a question it was never asked.
 
-use super::ORIGIN;
 use crate::cli::TryArgs;
 use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::manifest::Manifest;
 use crate::mrc::query::{EntitySchema, EntityType};
+
+/// What errors about the arguments begin with.
+pub(super) const ORIGIN: &str = "quarry try";
 
 /// The types that the arguments name, or those of the model.
 pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySchema> {
