@@ -1,4 +1,4 @@
-//! The names of the tables and views in the session, by which the steps of an evaluation hand mentions on. It may not hold anything else.
+//! The names of the tables and views in the session, by which the steps of an evaluation hand mentions on. It must not hold anything else.
 
 /// The views of mentions that count.
 pub(super) const PREDICTED: &str = "predicted_mentions";

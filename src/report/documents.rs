@@ -8,11 +8,12 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::figures::Summary;
-use super::quality::MATCHED;
+use super::embed::embed;
 use super::sample::{Chosen, Rule, choose};
 use super::subject::Subject;
-use super::{MENTIONS, page, texts};
+use super::summary::Summary;
+use super::tables::{MATCHED, MENTIONS};
+use super::texts;
 use crate::console::thousands;
 use crate::engine::query::{query, reals, whole, words};
 use crate::error::{Error, Result};
@@ -91,7 +92,7 @@ impl Documents {
                 Ok(text) => Row::with_text(document, &text, &own, &mut outside),
                 Err(reason) => Row::without_text(document, own, reason),
             };
-            sizes.push(page::embed(&row)?.len() + 1);
+            sizes.push(embed(&row)?.len() + 1);
             made.push((row, outside));
         }
         // Documents with errors come in an order of their own.

@@ -4,8 +4,7 @@
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::DOCUMENTS;
-use super::quality::MATCHED;
+use super::tables::{DOCUMENTS, MATCHED};
 use crate::engine::query::{query, whole, words};
 use crate::error::Result;
 

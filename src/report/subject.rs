@@ -7,8 +7,7 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::quality::MATCHED;
-use super::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
+use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MATCHED, MENTIONS};
 use crate::cli::ReportArgs;
 use crate::engine::location::StoreLocation;
 use crate::engine::query::{query, register, words};
