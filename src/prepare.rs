@@ -241,8 +241,8 @@ fn said(what: &str, note: &Note) -> String {
 fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
     let path = folder.join(write::MRC);
     let mut changed = (0, 0);
-    write::whole(&path, |partial| {
-        changed = mrc::write(partial, rows, schema)?;
+    write::whole(&path, |file| {
+        changed = mrc::write(file, rows, schema)?;
         Ok(())
     })?;
     let (spaced, parted) = changed;

@@ -42,7 +42,7 @@ pub(super) fn tables(folder: &Path, rows: &[Row], heads: bool) -> Result<()> {
 }
 
 /// Writes a file under another name and gives it its own when it is whole.
-fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cause>) -> Result<()> {
+pub(super) fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cause>) -> Result<()> {
     let written = || -> Result<File, Cause> {
         let mut file = unfinished(path)?;
         write(file.as_file_mut())?;

@@ -183,8 +183,7 @@ mod tests {
 
     /// Parts of a script, each with the piece that it is, if it is one.
     fn parts() -> impl Strategy<Value = Vec<(&'static str, Option<Piece<'static>>)>> {
-        let statement = |text| Piece::Statement(Statement { text, lines_before: 0, ended: true });
-        let statements = [
+        const STATEMENTS: [&str; 9] = [
             "SELECT 1",
             "SELECT ';'",
             "SELECT E'it\\'s;' -- ;\n, 'é'",
@@ -195,12 +194,13 @@ mod tests {
             "SELECT N'\\'",
             "SELECT '東\n京;'",
         ];
-        let commands = ["\\d it's /*", "\\q", "\\i \"a;b"];
-        let blanks = ["", " ", "\n", "\r\n", " -- a; 'b\n", "/* ; ' */", "/*! ; */", ";;", "\u{3000}"];
-        let blank = prop::sample::select(&blanks[..]).prop_map(|text| vec![(text, None)]);
-        let statement = prop::sample::select(&statements[..])
+        const COMMANDS: [&str; 3] = ["\\d it's /*", "\\q", "\\i \"a;b"];
+        const BLANKS: [&str; 9] = ["", " ", "\n", "\r\n", " -- a; 'b\n", "/* ; ' */", "/*! ; */", ";;", "\u{3000}"];
+        let statement = |text| Piece::Statement(Statement { text, lines_before: 0, ended: true });
+        let blank = prop::sample::select(&BLANKS[..]).prop_map(|text| vec![(text, None)]);
+        let statement = prop::sample::select(&STATEMENTS[..])
             .prop_map(move |text| vec![(text, Some(statement(text))), (";", None)]);
-        let command = prop::sample::select(&commands[..])
+        let command = prop::sample::select(&COMMANDS[..])
             .prop_map(|text| vec![(text, Some(Piece::Command(&text[1..]))), ("\n", None)]);
         prop::collection::vec(prop_oneof![2 => blank, 2 => statement, 1 => command], 0..12)
             .prop_map(|parts| parts.concat())
