@@ -60,14 +60,13 @@ fn up_to_command<'text>(text: &'text str, lines_before: usize, pieces: &mut Vec<
                 pieces.push(statement(from, at, true));
                 begun = None;
             }
-            (Token::SemiColon | Token::Whitespace(_), None) => {}
             (Token::Backslash, None) => {
                 let line = text[place.at..].lines().next().unwrap_or_default();
                 pieces.push(Piece::Command(line.trim()));
                 return Some(place.at + line.len());
             }
+            (Token::SemiColon | Token::Whitespace(_), None) | (_, Some(_)) => {}
             (_, None) => begun = Some((at, span.start.line as usize - 1)),
-            (_, Some(_)) => {}
         }
     }
     let unread = error.is_some().then(|| (place.at, place.location.line as usize - 1));
@@ -214,7 +213,7 @@ mod tests {
                 let lines_before = text.matches('\n').count();
                 expected.extend(piece.map(|piece| match piece {
                     Piece::Statement(statement) => Piece::Statement(Statement { lines_before, ..statement }),
-                    command => command,
+                    Piece::Command(command) => Piece::Command(command),
                 }));
                 text += part;
             }
