@@ -11,6 +11,7 @@ mod reference;
 mod remarks;
 mod report;
 mod screen;
+mod tables;
 
 use datafusion::prelude::SessionContext;
 
@@ -23,15 +24,9 @@ use crate::query::statement::keep;
 use crate::score::bootstrap::Resampling;
 use crate::score::counting::Counting;
 
-use crate::evaluate::inputs::Inputs;
-use crate::evaluate::load::Loaded;
-
-/// The views of mentions that count, and the matched tables made of them.
-const PREDICTED: &str = "predicted_mentions";
-const GOLD: &str = "gold_mentions";
-const AGAINST: &str = "against_mentions";
-const MATCHED: &str = "matched";
-const MATCHED_AGAINST: &str = "matched_against";
+use inputs::Inputs;
+use load::Loaded;
+use tables::{AGAINST, GOLD, MATCHED, MATCHED_AGAINST, PREDICTED, TEXTS};
 
 /// Scores what the arguments name and says what came of it.
 pub fn command(arguments: &EvaluateArgs) -> Result<u8> {
@@ -92,8 +87,7 @@ async fn fill_texts(context: &SessionContext, matched: &str) -> Result<()> {
     let columns = "m.doc_id, m.entity_type, m.start_char, m.end_char, m.nested, m.score, m.predicted, m.gold";
     let sql = format!(
         "SELECT {columns}, coalesce(m.text, substr(d.text, m.start_char + 1, m.end_char - m.start_char)) AS text
-         FROM {matched} m LEFT JOIN {} d ON m.doc_id = d.doc_id",
-        load::TEXTS
+         FROM {matched} m LEFT JOIN {TEXTS} d ON m.doc_id = d.doc_id"
     );
     keep(context, matched, &sql).await
 }

@@ -2,29 +2,24 @@
 //! shows: figures, quality where there is gold, documents with their mentions marked. It may not write to the store.
 
 mod documents;
+mod embed;
 mod figures;
 mod page;
 mod quality;
 mod sample;
 mod scope;
+mod summary;
+mod tables;
 mod texts;
 
 use crate::cli::ReportArgs;
-use crate::console;
-use crate::console::{rows, thousands};
+use crate::console::{self, rows, thousands};
 use crate::error::{Error, Result};
 use crate::query::session::{SessionSettings, free_memory, register_store, session};
 use crate::store::delta_store::Store;
 
-use crate::report::documents::Documents;
-use crate::report::figures::Summary;
-use crate::report::scope::Subject;
-
-/// The views of what the page is about, ids as text: mentions of the runs and types that were asked for, the documents that have some, and
-/// all documents of the runs.
-const MENTIONS: &str = "report_entities";
-const DOCUMENTS: &str = "report_documents";
-const ALL_DOCUMENTS: &str = "report_all_documents";
+use documents::Documents;
+use scope::Subject;
 
 /// Writes the page and says what is on it.
 pub fn command(arguments: &ReportArgs) -> Result<u8> {
@@ -43,7 +38,7 @@ async fn work(arguments: &ReportArgs) -> Result<u8> {
     subject.make_views(&context).await?;
     let gold = quality::join(&context, &subject).await?;
     subject.choose_documents(&context, gold.matched).await?;
-    let mut summary = Summary::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
+    let mut summary = figures::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
     quality::read(&context, &gold, &mut summary).await?;
     let documents = Documents::read(&context, &subject, &summary, arguments.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;

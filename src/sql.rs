@@ -20,9 +20,9 @@ use crate::cli::{RowFormat, SqlArgs};
 use crate::console;
 use crate::error::{Error, Result};
 
-use crate::sql::execute::Asking;
-use crate::sql::output::Output;
-use crate::sql::session::Asked;
+use execute::Asking;
+use output::Output;
+use session::Asked;
 
 /// Answers what the arguments ask, or what is typed.
 pub fn command(arguments: &SqlArgs) -> Result<u8> {

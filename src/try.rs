@@ -18,8 +18,8 @@ use crate::model::package::resolve;
 use crate::task::entity_schema::EntitySchema;
 use crate::text::mention::Mention;
 
-/// What errors about the arguments begin with.
-const ORIGIN: &str = "quarry try";
+use schema::{ORIGIN, choose};
+
 /// Padded tokens of a batch.
 const BATCH_TOKENS: usize = 2048;
 
@@ -28,7 +28,7 @@ pub fn command(arguments: &TryArgs) -> Result<u8> {
     let text = text(arguments.text.as_deref())?;
     let model = resolve::model(&arguments.model, &console::note)?;
     let directory = ModelDirectory::open(&model)?;
-    let schema = schema::choose(arguments, directory.manifest())?;
+    let schema = choose(arguments, directory.manifest())?;
     let job = job(arguments, model, schema)?;
     let ready = job.load(&console::note)?;
     console::note(&format!(

@@ -6,6 +6,7 @@ mod logic;
 mod output;
 mod shell;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::support::{Dir, Finished};
@@ -38,6 +39,16 @@ fn ask(arguments: &[&str]) -> Finished {
     let dir = made();
     let store = dir.path("store").display().to_string();
     dir.quarry(&[&["sql", store.as_str()], arguments].concat())
+}
+
+/// The file that is written while the one of this name is not whole.
+fn unfinished(name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(made().path("")).unwrap().map(|entry| entry.unwrap().path());
+    let ours = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy();
+        file.starts_with(&format!(".{name}.")) && file.ends_with(".partial")
+    };
+    entries.into_iter().find(ours)
 }
 
 fn answer(sql: &str) -> String {

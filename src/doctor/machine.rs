@@ -3,6 +3,8 @@
 
 use std::num::NonZeroUsize;
 
+use sysinfo::{MemoryRefreshKind, System};
+
 use crate::console::bytes;
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
@@ -46,11 +48,12 @@ fn flavour(subject: &Subject, report: &mut Report) {
 }
 
 fn memory(report: &mut Report) {
-    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes = |key: &str| -> Option<u64> {
-        field(&information, key)?.strip_suffix("kB")?.trim().parse().ok().map(|kilobytes: u64| kilobytes << 10)
-    };
-    let (Some(free), Some(all)) = (kilobytes("MemAvailable"), kilobytes("MemTotal")) else { return };
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let (free, all) = (system.available_memory(), system.total_memory());
+    if all == 0 {
+        return;
+    }
     let text = format!("{} free of {}", bytes(free), bytes(all));
     if free < LITTLE_MEMORY {
         report.warning(

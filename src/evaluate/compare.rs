@@ -3,16 +3,13 @@
 
 use datafusion::prelude::SessionContext;
 
+use super::report::{Changes, Comparison, Report, Row};
+use super::tables::{CHANGES, MATCHED, MATCHED_AGAINST};
 use crate::error::Result;
-use crate::evaluate::report::{Changes, Comparison, Report, Row};
-use crate::evaluate::{MATCHED, MATCHED_AGAINST};
 use crate::query::scoring::{counts_by, paired_counts};
 use crate::query::statement::{keep, query, whole, words};
 use crate::score::bootstrap::{Resampling, compare as resampled};
 use crate::score::counts::Counts;
-
-/// The table of changed mentions.
-pub(super) const CHANGES: &str = "changed_mentions";
 
 /// Compares; the matched tables of both are in the session.
 pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Resampling) -> Result<Comparison> {

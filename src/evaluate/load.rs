@@ -3,19 +3,16 @@
 
 use datafusion::prelude::SessionContext;
 
+use super::inputs::{Documents, Inputs, Side};
+use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::console;
 use crate::error::{Error, Result};
-use crate::evaluate::inputs::{Documents, Inputs, Side};
-use crate::evaluate::{AGAINST, GOLD, PREDICTED};
 use crate::query::external_table::{Attachment, Kind};
 use crate::query::mention_table::{Columns, SCOPE, Tally, check, normalize, tally};
 use crate::query::scoring::count;
 use crate::query::session::register_store_as;
 use crate::query::statement::{keep, register};
 use crate::tables::Table;
-
-/// The view of the documents' texts: `doc_id` and text, one row each.
-pub(super) const TEXTS: &str = "document_texts";
 
 /// A side as it is in the session.
 #[derive(Debug, Clone)]

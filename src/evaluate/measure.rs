@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use datafusion::prelude::SessionContext;
 
+use super::load::{Loaded, LoadedSide};
+use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
+use super::tables::{ERRORS, MATCHED};
 use crate::error::Result;
-use crate::evaluate::load::{Loaded, LoadedSide};
-use crate::evaluate::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
-use crate::evaluate::{MATCHED, outputs};
 use crate::query::error_analysis;
 use crate::query::scoring::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
 use crate::query::statement::{query, whole, words};
@@ -38,7 +38,7 @@ pub(super) async fn report(
     let pairs = pair(overlaps(context, MATCHED).await?);
     let met = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
-    error_analysis::find(context, outputs::ERRORS, MATCHED).await?;
+    error_analysis::find(context, ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
         predicted: table(&loaded.predicted),
@@ -117,7 +117,7 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
 }
 
 async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
-    let found = error_analysis::kinds(context, outputs::ERRORS).await?.into_iter();
+    let found = error_analysis::kinds(context, ERRORS).await?.into_iter();
     Ok(found.map(|(kind, reason, mentions)| ErrorClass { kind, reason, mentions }).collect())
 }
 

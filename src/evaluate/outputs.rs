@@ -6,19 +6,16 @@ use std::path::Path;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
 
+use super::load::Loaded;
+use super::report::Report;
+use super::tables::{CHANGES, ERRORS, MATCHED, TEXTS};
 use crate::console;
 use crate::error::{Cause, Error, Result};
-use crate::evaluate::load::{Loaded, TEXTS};
-use crate::evaluate::report::Report;
-use crate::evaluate::{MATCHED, compare};
 use crate::query::error_analysis;
 use crate::query::scoring::count;
 use crate::query::statement::plan;
 use crate::store::delta_store::Store;
 use crate::tables::{Table, metric_rows};
-
-/// The table of false positives and false negatives.
-pub(super) const ERRORS: &str = "errors";
 
 /// Characters of context to each side of an error.
 const CONTEXT: usize = 60;
@@ -51,8 +48,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
     if report.comparison.is_some() {
         let sql = format!(
             "SELECT change, {id} AS doc_id, entity_type, start_char, end_char, text, score, against_score
-             FROM {0} ORDER BY {0}.doc_id, start_char, end_char, entity_type",
-            compare::CHANGES
+             FROM {CHANGES} ORDER BY {CHANGES}.doc_id, start_char, end_char, entity_type"
         );
         write_table(context, folder, "changes", &sql).await?;
     } else {

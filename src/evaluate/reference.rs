@@ -9,10 +9,9 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
+use super::inputs::Inputs;
+use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::error::{Error, Result};
-use crate::evaluate::inputs::Inputs;
-use crate::evaluate::load::TEXTS;
-use crate::evaluate::{AGAINST, GOLD, PREDICTED};
 use crate::model::package::directory::ModelDirectory;
 use crate::query::statement::{plan, query, register, words};
 use crate::score::counting::cut;

@@ -3,12 +3,11 @@
 
 use datafusion::prelude::SessionContext;
 
-use crate::console;
-use crate::console::thousands;
+use super::inputs::Inputs;
+use super::load::Loaded;
+use super::tables::{GOLD, PREDICTED};
+use crate::console::{self, thousands};
 use crate::error::Result;
-use crate::evaluate::inputs::Inputs;
-use crate::evaluate::load::Loaded;
-use crate::evaluate::{GOLD, PREDICTED};
 use crate::query::scoring::count;
 
 /// Says what a reader of the scores may want to look into.

@@ -1,7 +1,7 @@
 //! The report as a person reads it. In: a report. Out: text with tables. It may not compute a score.
 
+use super::report::{Changes, Comparison, Confused, Measure, Report, Row, TableReport};
 use crate::console::{columns, rows, thousands};
-use crate::evaluate::report::{Changes, Comparison, Confused, Measure, Report, Row, TableReport};
 use crate::score::bootstrap::Interval;
 use crate::score::counts::Scores;
 
@@ -41,7 +41,7 @@ pub(super) fn text(report: &Report) -> String {
     }
     if !report.worst.is_empty() {
         let header = ["document", "F1", "right", "wrong", "missed"];
-        let row = |one: &crate::evaluate::report::Worst| {
+        let row = |one: &super::report::Worst| {
             let counts = one.counts;
             let numbers = [counts.true_positives, counts.false_positives, counts.false_negatives];
             let mut row = vec![one.doc_id.clone(), share(one.f1)];

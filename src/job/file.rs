@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strsim::levenshtein;
 
 use crate::error::{Error, Result};
 use crate::text::tokens::Words;
@@ -205,24 +206,8 @@ fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
-    let (far, nearest) = quoted.map(|key| (distance(unknown, key), key)).min()?;
+    let (far, nearest) = quoted.map(|key| (levenshtein(unknown, key), key)).min()?;
     (2 * far <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
-}
-
-/// Levenshtein's edit distance.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, from) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, &to) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 /// The JSON Schema of the job file, as `schemas/job.schema.json` holds it.

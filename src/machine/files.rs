@@ -1,29 +1,36 @@
 //! Files that others read. In: a path and bytes. Out: a file that is whole or not there. It may not know what the bytes mean.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
 /// Writes a file under a temporary name and renames it, so that nobody ever reads half of it, also after a power
 /// failure.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}-{}.partial", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
+        let mut file = unfinished(path)?;
+        file.as_file_mut().write_all(bytes)?;
         // Without this the name may reach the disk before the bytes.
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        file.as_file().sync_all()?;
+        Ok(file.persist(path)?)
     };
-    write().map_err(|source: std::io::Error| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::Write { path: path.to_owned(), source: source.into() }
-    })
+    let written: std::io::Result<File> = write();
+    written.map(drop).map_err(|source| Error::Write { path: path.to_owned(), source: source.into() })
+}
+
+/// A file beside `path` that takes its name once it is whole ([`NamedTempFile::persist`]); dropped before, it is removed.
+pub fn unfinished(path: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // Hidden, so that nobody takes it for a file of the folder.
+    let name = format!(".{}.", path.file_name().unwrap_or_default().display());
+    // Whoever may read other new files may read this one, where a temporary file is its owner's otherwise.
+    let create = |path: &Path| File::options().write(true).create_new(true).open(path);
+    tempfile::Builder::new().prefix(&name).suffix(".partial").make_in(folder, create)
 }
 
 /// Removes what downloads that broke off left in a folder: entries that are known by their names and have lain
@@ -42,16 +49,38 @@ pub(crate) fn sweep(folder: &Path, left_behind: impl Fn(&str) -> bool, untouched
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::SystemTime;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_whole_or_what_it_was_and_may_be_read_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("whole.json");
+        write_whole(&path, b"first").unwrap();
+        let mut broken_off = unfinished(&path).unwrap();
+        broken_off.as_file_mut().write_all(b"sec").unwrap();
+        assert!(broken_off.path().to_string_lossy().ends_with(".partial"));
+        drop(broken_off);
+        let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!((std::fs::read(&path).unwrap(), names().count()), (b"first".to_vec(), 1));
+        write_whole(&path, b"second").unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), names().count()), (b"second".to_vec(), 1));
+        let plain = folder.path().join("plain");
+        File::create(&plain).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
+        let error = write_whole(&folder.path().join("none/whole.json"), b"").unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "No such file or directory (os error 2)");
+    }
 
     #[test]
     fn what_a_broken_download_left_is_swept_when_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
         let hour = Duration::from_hours(1);
         for (name, age) in [("old.partial", 2 * hour), ("new.partial", Duration::ZERO), ("old.json", 2 * hour)] {
-            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let file = File::create(folder.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - age).unwrap();
         }
         sweep(folder.path(), |name| name.ends_with(".partial"), hour);

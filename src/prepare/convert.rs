@@ -157,8 +157,8 @@ fn said(what: &str, note: &Note) -> String {
 fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
     let path = folder.join(write::MRC);
     let mut changed = (0, 0);
-    write::whole(&path, |partial| {
-        changed = standoff::mrc::write(partial, rows, schema)?;
+    write::whole(&path, |file| {
+        changed = standoff::mrc::write(file, rows, schema)?;
         Ok(())
     })?;
     let (spaced, parted) = changed;

@@ -2,7 +2,9 @@
 //! not leave a half-written file under its name.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -12,6 +14,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Cause, Error, Result};
+use crate::machine::files::unfinished;
 use crate::prepare::char_index::CharIndex;
 use crate::prepare::granularity::Row;
 use crate::prepare::record::Mention;
@@ -39,29 +42,26 @@ pub(crate) fn tables(folder: &Path, rows: &[Row], heads: bool) -> Result<()> {
 }
 
 /// Writes a file under another name and gives it its own when it is whole.
-pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial: PathBuf = path.with_file_name(name);
-    write(&partial)?;
-    std::fs::rename(&partial, path).map_err(|source| failed(path, source.into()))
+pub(crate) fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cause>) -> Result<()> {
+    let written = || -> Result<File, Cause> {
+        let mut file = unfinished(path)?;
+        write(file.as_file_mut())?;
+        Ok(file.persist(path)?)
+    };
+    written().map(drop).map_err(|source| failed(path, source))
 }
 
 fn parquet(path: &Path, rows: &[Row], batch: impl Fn(&[Row]) -> Result<RecordBatch, Cause>) -> Result<()> {
-    whole(path, |partial| {
+    whole(path, |file| {
         let compression = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(compression).build();
-        let written = (|| -> Result<(), Cause> {
-            let file = std::fs::File::create(partial)?;
-            let mut writer = ArrowWriter::try_new(file, batch(&[])?.schema(), Some(properties))?;
-            for rows in rows.chunks(ROWS) {
-                writer.write(&batch(rows)?)?;
-                writer.flush()?;
-            }
-            writer.close()?;
-            Ok(())
-        })();
-        written.map_err(|source| failed(path, source))
+        let mut writer = ArrowWriter::try_new(file, batch(&[])?.schema(), Some(properties))?;
+        for rows in rows.chunks(ROWS) {
+            writer.write(&batch(rows)?)?;
+            writer.flush()?;
+        }
+        writer.close()?;
+        Ok(())
     })
 }
 
@@ -150,5 +150,5 @@ pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nest
 pub(crate) fn schema(path: &Path, schema: &EntitySchema) -> Result<()> {
     let text = toml::to_string(schema).map_err(|source| failed(path, source.into()))?;
     let text = format!("# The types of this corpus. Better questions find more: say what a type covers.\n{text}");
-    whole(path, |partial| std::fs::write(partial, text).map_err(|source| failed(path, source.into())))
+    whole(path, |file| Ok(file.write_all(text.as_bytes())?))
 }

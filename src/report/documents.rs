@@ -8,14 +8,15 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
+use super::embed::embed;
+use super::sample::{Chosen, Rule, choose};
+use super::scope::Subject;
+use super::summary::Summary;
+use super::tables::{MATCHED, MENTIONS};
+use super::texts;
 use crate::console::thousands;
 use crate::error::{Error, Result};
 use crate::query::statement::{query, reals, whole, words};
-use crate::report::figures::Summary;
-use crate::report::quality::MATCHED;
-use crate::report::sample::{Chosen, Rule, choose};
-use crate::report::scope::Subject;
-use crate::report::{MENTIONS, page, texts};
 
 /// Bytes of documents on a page; a browser opens so many without a pause.
 const PAGE_BYTES: usize = 16 << 20;
@@ -91,7 +92,7 @@ impl Documents {
                 Ok(text) => Row::with_text(document, &text, &own, &mut outside),
                 Err(reason) => Row::without_text(document, own, reason),
             };
-            sizes.push(page::embed(&row)?.len() + 1);
+            sizes.push(embed(&row)?.len() + 1);
             made.push((row, outside));
         }
         // Documents with errors come in an order of their own.

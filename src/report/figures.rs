@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use datafusion::prelude::SessionContext;
-use serde::Serialize;
 
+use super::scope::{Run, Subject, literal, without_login};
+use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, place};
+use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::error::Result;
 use crate::query::scoring::count;
 use crate::query::statement::{query, reals, register, whole, words};
 use crate::query::views::LAST_REJECTS;
-use crate::report::quality::Quality;
-use crate::report::scope::{Run, Subject, literal, without_login};
-use crate::report::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 
-/// Classes of scores, from 0 to 1.
-pub(super) const BINS: usize = 50;
 /// The most frequent names shown of each type.
 const NAMES: usize = 12;
 /// Rejects shown of each reason.
@@ -29,140 +26,43 @@ const LONG: usize = 160;
 /// The figures whose course over the runs is shown.
 const TREND: [&str; 6] = ["documents", "mentions", "rejects", "seconds", "documents_per_second", "f1"];
 
-/// Everything but the documents.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Summary {
-    /// The version of this program.
-    pub(super) quarry: &'static str,
-    pub(super) made_at: String,
-    pub(super) store: String,
-    /// The last part of the store's path.
-    pub(super) name: String,
-    /// The id of the run whose figures these are.
-    pub(super) run: Option<String>,
-    /// Whether the page shows this run's documents only.
-    pub(super) only_run: bool,
-    /// Whether the page shows some types only.
-    pub(super) only_types: bool,
-    pub(super) totals: Totals,
-    pub(super) types: Vec<TypeFigures>,
-    pub(super) bins: usize,
-    /// What the run's job said: key and value.
-    pub(super) settings: Vec<(String, String)>,
-    /// Every figure of the run: scope, name, value, unit.
-    pub(super) figures: Vec<(String, String, f64, String)>,
-    pub(super) runs: Vec<RunFigures>,
-    /// How many runs came before those.
-    pub(super) earlier_runs: usize,
-    pub(super) rejects: Vec<Rejects>,
-    pub(super) quality: Option<Quality>,
-    /// Why there is less about quality than the run's job promises.
-    pub(super) quality_remark: Option<String>,
-}
-
-/// What the page is about, counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Totals {
-    pub(super) documents: usize,
-    /// Documents whatever their types: those that rejects stand beside.
-    pub(super) all_documents: usize,
-    pub(super) characters: usize,
-    pub(super) mentions: usize,
-    pub(super) rejects: usize,
-}
-
-/// An entity type.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct TypeFigures {
-    pub(super) name: String,
-    /// What the model was asked; empty where the run does not say.
-    pub(super) question: String,
-    pub(super) mentions: usize,
-    /// Different texts among its mentions.
-    pub(super) distinct: usize,
-    pub(super) mean_score: f64,
-    /// Mentions by score, in [`BINS`] classes.
-    pub(super) scores: Vec<usize>,
-    /// Those that are right, where there is gold.
-    pub(super) right: Vec<usize>,
-    /// The most frequent texts: text, mentions, documents.
-    pub(super) names: Vec<(String, usize, usize)>,
-}
-
-/// A run and its course.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct RunFigures {
-    #[serde(flatten)]
-    pub(super) run: Run,
-    pub(super) figures: BTreeMap<String, f64>,
-}
-
-/// What was refused for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Rejects {
-    pub(super) reason: String,
-    pub(super) count: usize,
-    /// Some of them: source, row (empty for a file), id, detail.
-    pub(super) examples: Vec<[String; 4]>,
-}
-
-impl Summary {
-    /// Gathers everything that needs no gold.
-    pub(super) async fn read(
-        context: &SessionContext,
-        subject: &Subject,
-        runs: Vec<Run>,
-        last_commit: i64,
-    ) -> Result<Self> {
-        let store = without_login(&subject.location.to_string());
-        let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
-        let name = if last.is_empty() { store.clone() } else { last.to_owned() };
-        let rejects = rejects(context, subject, last_commit).await?;
-        let mut totals = totals(context).await?;
-        totals.rejects = rejects.iter().map(|one| one.count).sum();
-        let figures = match &subject.run {
-            Some(run) => figures(context, &run.id).await?,
-            None => Vec::new(),
-        };
-        let earlier_runs = runs.len().saturating_sub(RUNS);
-        Ok(Self {
-            quarry: env!("CARGO_PKG_VERSION"),
-            made_at: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            name,
-            run: subject.run.as_ref().map(|run| run.id.clone()),
-            only_run: subject.only_run,
-            only_types: !subject.only_types.is_empty(),
-            totals,
-            types: types(context, subject).await?,
-            bins: BINS,
-            settings: subject.settings(),
-            figures,
-            runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
-            earlier_runs,
-            rejects,
-            store,
-            quality: None,
-            quality_remark: None,
-        })
-    }
-
-    /// The place of a type among [`Summary::types`]; one that is not there is added.
-    pub(super) fn type_index(&mut self, name: &str) -> usize {
-        place(&mut self.types, name)
-    }
-}
-
-fn place(types: &mut Vec<TypeFigures>, name: &str) -> usize {
-    types.iter().position(|one| one.name == name).unwrap_or_else(|| {
-        types.push(TypeFigures::named(name, ""));
-        types.len() - 1
+/// Gathers everything that needs no gold.
+pub(super) async fn read(
+    context: &SessionContext,
+    subject: &Subject,
+    runs: Vec<Run>,
+    last_commit: i64,
+) -> Result<Summary> {
+    let store = without_login(&subject.location.to_string());
+    let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = if last.is_empty() { store.clone() } else { last.to_owned() };
+    let rejects = rejects(context, subject, last_commit).await?;
+    let mut totals = totals(context).await?;
+    totals.rejects = rejects.iter().map(|one| one.count).sum();
+    let figures = match &subject.run {
+        Some(run) => figures(context, &run.id).await?,
+        None => Vec::new(),
+    };
+    let earlier_runs = runs.len().saturating_sub(RUNS);
+    Ok(Summary {
+        quarry: env!("CARGO_PKG_VERSION"),
+        made_at: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        name,
+        run: subject.run.as_ref().map(|run| run.id.clone()),
+        only_run: subject.only_run,
+        only_types: !subject.only_types.is_empty(),
+        totals,
+        types: types(context, subject).await?,
+        bins: BINS,
+        settings: subject.settings(),
+        figures,
+        runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
+        earlier_runs,
+        rejects,
+        store,
+        quality: None,
+        quality_remark: None,
     })
-}
-
-impl TypeFigures {
-    fn named(name: &str, question: &str) -> Self {
-        Self { name: name.to_owned(), question: question.to_owned(), scores: vec![0; BINS], ..Self::default() }
-    }
 }
 
 async fn totals(context: &SessionContext) -> Result<Totals> {
@@ -215,11 +115,6 @@ async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFi
         types.retain(|one| subject.only_types.contains(&one.name));
     }
     Ok(types)
-}
-
-/// SQL: the class of a score.
-pub(super) fn bin(score: &str) -> String {
-    format!("CAST(least(greatest(floor({score} * {BINS}), 0), {}) AS bigint)", BINS - 1)
 }
 
 async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, String, f64, String)>> {

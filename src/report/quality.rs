@@ -3,8 +3,10 @@
 //! not score by a rule of its own.
 
 use datafusion::prelude::SessionContext;
-use serde::Serialize;
 
+use super::scope::{Named, Subject, without_login};
+use super::summary::{BINS, Mistake, Quality, Scored, Summary, bin};
+use super::tables::{ALL_DOCUMENTS, MATCHED, MENTIONS, MISTAKES};
 use crate::console;
 use crate::error::Result;
 use crate::query::error_analysis;
@@ -12,62 +14,11 @@ use crate::query::external_table::Attachment;
 use crate::query::mention_table::{Columns, SCOPE, check, normalize};
 use crate::query::scoring::{confusion, count, counts_by, match_up};
 use crate::query::statement::{query, register, whole, words};
-use crate::report::figures::{BINS, Summary, bin};
-use crate::report::scope::{Named, Subject, without_login};
-use crate::report::{ALL_DOCUMENTS, MENTIONS};
 use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
 
-/// The matched table, and the table of its errors.
-pub(super) const MATCHED: &str = "matched";
-const MISTAKES: &str = "mistakes";
 /// The errors shown, those that come back most.
 const SHOWN: usize = 60;
-
-/// Scores and errors.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Quality {
-    /// Whether predicted and gold mentions were joined for this page; if not, the scores are those that a run measured.
-    pub(super) joined: bool,
-    pub(super) all: Scored,
-    pub(super) types: Vec<Scored>,
-    /// Gold type, predicted type, mentions; an empty name is none.
-    pub(super) confusion: Vec<(String, String, usize)>,
-    /// Kind, reason, mentions.
-    pub(super) kinds: Vec<(String, String, usize)>,
-    pub(super) mistakes: Vec<Mistake>,
-    /// Errors whose text no table gives: gold mentions may come without.
-    pub(super) nameless: usize,
-}
-
-/// Strict scores of some mentions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Scored {
-    pub(super) name: String,
-    #[serde(flatten)]
-    pub(super) scores: Scores,
-    #[serde(flatten)]
-    pub(super) counts: Counts,
-}
-
-/// An error, and how often it comes back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Mistake {
-    pub(super) kind: String,
-    pub(super) reason: String,
-    pub(super) entity_type: String,
-    /// What the other side has there; empty where it has nothing.
-    pub(super) other_type: String,
-    pub(super) text: String,
-    pub(super) mentions: usize,
-    pub(super) documents: usize,
-}
-
-impl Scored {
-    fn new(name: &str, counts: Counts) -> Self {
-        Self { name: name.to_owned(), scores: counts.scores(), counts }
-    }
-}
 
 /// What came of looking for gold.
 #[derive(Debug, Default)]

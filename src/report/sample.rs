@@ -4,10 +4,9 @@
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
+use super::tables::{DOCUMENTS, MATCHED};
 use crate::error::Result;
 use crate::query::statement::{query, whole, words};
-use crate::report::DOCUMENTS;
-use crate::report::quality::MATCHED;
 
 /// A document of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,65 +7,64 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MATCHED, MENTIONS};
 use crate::cli::ReportArgs;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::job::file::InputSection;
 use crate::query::statement::{query, register, words};
-use crate::report::quality::MATCHED;
-use crate::report::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::source::location::StoreLocation;
 use crate::task::entity_schema::EntityType;
 
 /// A run, as `runs` has it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Run {
-    pub(crate) id: String,
-    pub(crate) started_at: String,
-    pub(crate) outcome: String,
-    pub(crate) model: String,
-    pub(crate) flavour: String,
-    pub(crate) device: String,
-    pub(crate) counts: Value,
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) started_at: String,
+    pub(super) outcome: String,
+    pub(super) model: String,
+    pub(super) flavour: String,
+    pub(super) device: String,
+    pub(super) counts: Value,
     /// The specification it extracted under.
     #[serde(skip)]
-    pub(crate) spec_id: String,
+    pub(super) spec_id: String,
     /// The job as it ran; the page shows its settings only.
     #[serde(skip)]
-    pub(crate) job: Value,
+    pub(super) job: Value,
     /// Whether it left figures: a run that found nothing new has none.
-    pub(crate) measured: bool,
+    pub(super) measured: bool,
 }
 
 /// Where a table is, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) location: String,
+pub(super) struct Named {
+    pub(super) location: String,
     /// Whether the user named it just now: then it must be there.
-    pub(crate) by_user: bool,
+    pub(super) by_user: bool,
 }
 
 /// What the page is about.
 #[derive(Debug)]
-pub(crate) struct Subject {
-    pub(crate) location: StoreLocation,
+pub(super) struct Subject {
+    pub(super) location: StoreLocation,
     job: Option<Job>,
     /// The run whose figures are shown; `None` in a store without runs.
-    pub(crate) run: Option<Run>,
+    pub(super) run: Option<Run>,
     /// Whether only that run's documents are shown.
-    pub(crate) only_run: bool,
+    pub(super) only_run: bool,
     /// The types that are shown; all where there is none.
-    pub(crate) only_types: Vec<String>,
-    pub(crate) gold: Option<Named>,
+    pub(super) only_types: Vec<String>,
+    pub(super) gold: Option<Named>,
     /// Where the texts are, if not where the run found them.
-    pub(crate) documents: Option<String>,
+    pub(super) documents: Option<String>,
     /// The documents' id and text columns.
-    pub(crate) columns: (String, String),
+    pub(super) columns: (String, String),
 }
 
 impl Subject {
     /// Understands the arguments; a job stands for its store and its gold.
-    pub(crate) fn resolve(arguments: &ReportArgs) -> Result<Self> {
+    pub(super) fn resolve(arguments: &ReportArgs) -> Result<Self> {
         let job = match Path::new(&arguments.store) {
             path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
             _ => None,
@@ -84,7 +83,7 @@ impl Subject {
     }
 
     /// Reads the runs, the first first, and decides whose figures are shown and what its job says of gold and texts.
-    pub(crate) async fn choose_run(&mut self, context: &SessionContext, arguments: &ReportArgs) -> Result<Vec<Run>> {
+    pub(super) async fn choose_run(&mut self, context: &SessionContext, arguments: &ReportArgs) -> Result<Vec<Run>> {
         let runs = runs(context).await?;
         self.run = match &arguments.run {
             Some(beginning) => Some(self.run_of(&runs, beginning)?),
@@ -129,14 +128,14 @@ impl Subject {
     }
 
     /// The types that were asked for, with their questions: as the run says, else as the job does.
-    pub(crate) fn types(&self) -> Vec<EntityType> {
+    pub(super) fn types(&self) -> Vec<EntityType> {
         let of_run = self.run.as_ref().map(|run| run.job["spec"]["types"].clone());
         let of_run: Option<Vec<EntityType>> = of_run.and_then(|types| serde_json::from_value(types).ok());
         of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
     }
 
     /// What the run's job says, as `section.key` and value; names and passwords in URLs are left out.
-    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
         let job = self.run.as_ref().map(|run| &run.job);
         let sections = ["input", "entities", "model", "extract", "store"];
         let sections = sections.iter().filter_map(|name| Some((name, job?.get(name)?.as_object()?)));
@@ -147,7 +146,7 @@ impl Subject {
     }
 
     /// SQL: whether a row is of what the page is about.
-    pub(crate) fn of_run(&self) -> String {
+    pub(super) fn of_run(&self) -> String {
         match (&self.run, self.only_run) {
             (Some(run), true) => format!("run_id = {}", literal(&run.id)),
             _ => "true".to_owned(),
@@ -155,7 +154,7 @@ impl Subject {
     }
 
     /// SQL: whether a mention is of the types that are shown.
-    pub(crate) fn of_types(&self) -> String {
+    pub(super) fn of_types(&self) -> String {
         if self.only_types.is_empty() {
             return "true".to_owned();
         }
@@ -164,7 +163,7 @@ impl Subject {
     }
 
     /// Makes the views of the mentions that the page shows, and of all documents, with such mentions or without.
-    pub(crate) async fn make_views(&self, context: &SessionContext) -> Result<()> {
+    pub(super) async fn make_views(&self, context: &SessionContext) -> Result<()> {
         let sql = format!(
             "SELECT CAST(doc_id AS varchar) AS doc_id, entity_type, start_char, end_char, text, CAST(score AS double) AS score
              FROM current_entities WHERE {} AND {}",
@@ -181,7 +180,7 @@ impl Subject {
 
     /// Makes the view of the documents that the page shows: where some types are, those that have some, found or, in the matched table if
     /// there is one, gold.
-    pub(crate) async fn choose_documents(&self, context: &SessionContext, matched: bool) -> Result<()> {
+    pub(super) async fn choose_documents(&self, context: &SessionContext, matched: bool) -> Result<()> {
         let mentions = if matched { MATCHED } else { MENTIONS };
         let with_mentions = if self.only_types.is_empty() {
             "true".to_owned()
@@ -235,7 +234,7 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
 }
 
 /// A text whose URLs are without the name and the password that may stand before a host.
-pub(crate) fn without_login(text: &str) -> String {
+pub(super) fn without_login(text: &str) -> String {
     let mut parts = text.split("://");
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -248,7 +247,7 @@ pub(crate) fn without_login(text: &str) -> String {
 }
 
 /// A text as SQL writes it.
-pub(crate) fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

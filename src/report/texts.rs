@@ -9,11 +9,11 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
+use super::sample::Chosen;
+use super::scope::{Subject, literal, without_login};
 use crate::error::{Error, Result};
 use crate::extract::ledger_hashes::content_hash;
 use crate::query::statement::words;
-use crate::report::sample::Chosen;
-use crate::report::scope::{Subject, literal, without_login};
 use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::Listing;
 

@@ -5,14 +5,14 @@ use std::path::Path;
 use arrow::datatypes::DataType;
 use clap::ValueEnum;
 
+use super::error_messages::explain;
+use super::execute::{Asking, Flow};
+use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::query::statement::{numbers, query};
 use crate::query::views;
-use crate::sql::error_messages::explain;
-use crate::sql::execute::{Asking, Flow};
-use crate::sql::script::Statement;
 use crate::tables::Table;
 
 /// The commands with what they take and do, as the help shows them.
@@ -31,12 +31,21 @@ pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
     ("q", "", "leave (Ctrl-D)"),
 ];
 
+/// Words that people type without a backslash, alone on their line, and the commands they stand for.
+const WORDS: [(&str, &str); 4] = [("help", "?"), ("quit", "q"), ("exit", "q"), ("?", "?")];
+
 /// An example that every reader of offsets needs once.
 const EXAMPLE: &str = "A quoted path is a table. Whether every mention stands where its offsets say:
 
   SELECT count(*) AS mentions,
     count(*) FILTER (WHERE substr(d.body, start_char + 1, end_char - start_char) = e.text) AS in_place
   FROM current_entities e JOIN 'docs/*.parquet' d USING (doc_id);";
+
+/// The command that a line stands for, though it has no backslash.
+pub(super) fn without_backslash(line: &str) -> Option<&'static str> {
+    let word = line.trim().trim_end_matches(';');
+    WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, command)| *command)
+}
 
 impl Asking {
     /// Does what a command says.

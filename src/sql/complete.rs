@@ -9,9 +9,9 @@ use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
-use crate::sql::command::COMMANDS;
-use crate::sql::script::{Piece, is_unfinished, pieces};
-use crate::sql::session::Known;
+use super::command::{COMMANDS, without_backslash};
+use super::script::{Piece, is_unfinished, pieces};
+use super::session::Known;
 
 /// The words of SQL that are completed and coloured.
 const KEYWORDS: &str = "
@@ -193,7 +193,7 @@ impl Hinter for Typing {
 impl Validator for Typing {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
-        let unfinished = is_unfinished(text) && !crate::sql::shell::is_word_for_command(text);
+        let unfinished = is_unfinished(text) && without_backslash(text).is_none();
         Ok(if unfinished { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
     }
 }

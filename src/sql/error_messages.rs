@@ -1,14 +1,14 @@
 //! What the engine says about a query → what a user is told. In: the engine's error, the statement, the names there are. Out: what is wrong,
 //! where it stands in the SQL, and the way out. It may not run anything.
 
-use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::common::{Location, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use strsim::levenshtein;
 use unicode_width::UnicodeWidthStr;
 
+use super::script::Statement;
 use crate::error::Error;
-use crate::sql::script::Statement;
 
 /// The words that are most often mistyped, for a hint.
 const WORDS: [&str; 22] = [
@@ -20,7 +20,7 @@ const WORDS: [&str; 22] = [
 const EXCERPT: usize = 100;
 
 /// The error about `statement`; `tables` are the names of the tables and views there are.
-pub(crate) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables: &[String]) -> Error {
+pub(super) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables: &[String]) -> Error {
     let span = cause.diagnostic().and_then(|diagnostic| diagnostic.span);
     let help = cause.diagnostic().and_then(|diagnostic| diagnostic.helps.first()).map(|help| help.message.clone());
     let at = span.map(|span| (span.start, Some(span.end)));

@@ -7,15 +7,15 @@ use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::error_messages::explain;
+use super::output::Output;
+use super::script::{Piece, Statement, pieces};
+use super::session::{Asked, Event};
 use crate::error::{Error, Result};
-use crate::sql::error_messages::explain;
-use crate::sql::output::Output;
-use crate::sql::script::{Piece, Statement, pieces};
-use crate::sql::session::{Asked, Event};
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(super) enum Flow {
     /// Go on.
     On,
     /// The user wants to leave.
@@ -23,9 +23,9 @@ pub(crate) enum Flow {
 }
 
 /// A store that is asked, and where answers go.
-pub(crate) struct Asking {
-    pub(crate) asked: Asked,
-    pub(crate) output: Output,
+pub(super) struct Asking {
+    pub(super) asked: Asked,
+    pub(super) output: Output,
     interrupt: Interrupt,
     /// Scripts that are being read, one named by the other.
     depth: usize,
@@ -39,7 +39,7 @@ struct Interrupt {
 
 impl Asking {
     /// It listens to signals from now on.
-    pub(crate) fn new(asked: Asked, output: Output) -> Result<Self> {
+    pub(super) fn new(asked: Asked, output: Output) -> Result<Self> {
         let interrupt = Interrupt::listen(!output.shell).map_err(|source: std::io::Error| Error::Engine {
             doing: "listen to signals".into(),
             source: source.into(),
@@ -48,7 +48,7 @@ impl Asking {
     }
 
     /// Does what a script says, up to its end or the first error.
-    pub(crate) async fn script(&mut self, text: &str) -> Result<Flow> {
+    pub(super) async fn script(&mut self, text: &str) -> Result<Flow> {
         for piece in pieces(text) {
             let flow = match piece {
                 Piece::Statement(statement) => self.statement(&statement).await.map(|()| Flow::On)?,
@@ -62,7 +62,7 @@ impl Asking {
     }
 
     /// Does what a file says.
-    pub(crate) async fn read(&mut self, path: &str) -> Result<Flow> {
+    pub(super) async fn read(&mut self, path: &str) -> Result<Flow> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: PathBuf::from(path), source: source.into() })?;
         if self.depth >= 8 {
@@ -80,7 +80,7 @@ impl Asking {
     }
 
     /// Reads what others have committed since, before a shell answers what was typed. A signal ends it.
-    pub(crate) async fn refresh(&mut self) -> Result<()> {
+    pub(super) async fn refresh(&mut self) -> Result<()> {
         self.interrupt.forget();
         tokio::select! {
             biased;
@@ -90,7 +90,7 @@ impl Asking {
     }
 
     /// Answers one statement; a signal ends it.
-    pub(crate) async fn statement(&mut self, statement: &Statement<'_>) -> Result<()> {
+    pub(super) async fn statement(&mut self, statement: &Statement<'_>) -> Result<()> {
         let started = Instant::now();
         let mut answer = self.asked.ask(statement.text);
         let (mut result, mut enough) = (None, false);

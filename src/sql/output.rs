@@ -1,6 +1,7 @@
 //! Rows → the screen or a file. In: batches of one result at a time, and how they shall look. Out: a table, CSV, JSON Lines or Parquet. It
 //! may hold no more rows than it shows in one piece.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,19 +15,17 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
 
+use super::columns::{as_text, renamed, text_columns, unlike};
+use super::result_table::{Look, Sink, Table};
 use crate::cli::RowFormat;
-use crate::console;
-use crate::console::thousands;
+use crate::console::{self, thousands};
 use crate::error::{Cause, Error, Result};
-use crate::sql::columns::{as_text, renamed, text_columns, unlike};
-use crate::sql::result_table::Table;
+use crate::machine::files::unfinished;
 
 /// Encoded bytes at which a Parquet row group ends.
 const ROW_GROUP: usize = 64 << 20;
-
-/// Where rows go.
-pub(super) type Sink = Box<dyn Write + Send>;
 
 /// How results are written, from one to the next.
 #[derive(Debug)]
@@ -47,8 +46,10 @@ pub(super) struct Output {
 #[derive(Debug)]
 struct OutFile {
     path: PathBuf,
-    /// Where it is written until it is whole; a shell writes in place.
-    part: Option<PathBuf>,
+    /// Whether it is there when it is whole; a shell writes in place.
+    whole: bool,
+    /// Where it is written until it is whole, once there is a result.
+    unfinished: Option<NamedTempFile>,
     results: usize,
 }
 
@@ -60,17 +61,15 @@ impl Output {
 
     /// The one result goes to a file, which is there when it is whole.
     pub(super) fn write_whole_file(&mut self, path: &Path) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let part = path.with_file_name(format!(".{name}.part"));
-        self.file = Some(OutFile { path: path.to_owned(), part: Some(part), results: 0 });
+        self.file = Some(OutFile { path: path.to_owned(), whole: true, unfinished: None, results: 0 });
     }
 
     /// From now on results go to a file, or to the screen again.
     pub(super) fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
         self.finish()?;
         if let Some(path) = path {
-            std::fs::File::create(path).map_err(|cause| unwritable(path, cause))?;
-            self.file = Some(OutFile { path: path.to_owned(), part: None, results: 0 });
+            File::create(path).map_err(|cause| unwritable(path, cause))?;
+            self.file = Some(OutFile { path: path.to_owned(), whole: false, unfinished: None, results: 0 });
         }
         Ok(())
     }
@@ -86,7 +85,7 @@ impl Output {
                 return refuse("Parquet goes into a file", "name it with --out FILE, or \\o FILE in the shell");
             }
             None => Box::new(console::results()),
-            Some(file) if repeated && file.part.is_some() => {
+            Some(file) if repeated && file.whole => {
                 return refuse("a file takes the rows of one query", "ask for one result, or write several files");
             }
             Some(file) if repeated && self.format == RowFormat::Parquet => {
@@ -95,15 +94,16 @@ impl Output {
             }
             Some(file) => {
                 file.results += 1;
-                let path = file.part.as_ref().unwrap_or(&file.path);
-                let mut options = std::fs::OpenOptions::new();
-                let opened = if repeated { options.append(true).open(path) } else { std::fs::File::create(path) };
-                Box::new(std::io::BufWriter::new(opened.map_err(|cause| unwritable(&file.path, cause))?))
+                let opened = file.open(repeated).map_err(|cause| unwritable(&file.path, cause))?;
+                Box::new(std::io::BufWriter::new(opened))
             }
         };
         let failed = |cause: Cause| Error::Engine { doing: "write the rows".into(), source: cause };
         let form = match self.format {
-            RowFormat::Table => Form::Table(Table::new(self, self.file.is_some(), schema, sink)),
+            RowFormat::Table => {
+                let (rows, records, in_file, shell) = (self.rows, self.records, self.file.is_some(), self.shell);
+                Form::Table(Table::new(Look { rows, records, in_file, shell }, schema, sink))
+            }
             RowFormat::Csv => {
                 if repeated {
                     sink.write_all(b"\n").map_err(|cause| failed(cause.into()))?;
@@ -142,23 +142,20 @@ impl Output {
 
     /// The file is whole: it takes its name.
     pub(super) fn finish(&mut self) -> Result<()> {
-        if let Some(OutFile { path, part: Some(part), results }) = &self.file
-            && *results > 0
-        {
-            std::fs::rename(part, path).map_err(|cause| unwritable(path, cause))?;
+        if let Some(OutFile { path, unfinished: Some(file), .. }) = self.file.take() {
+            file.persist(&path).map_err(|cause| unwritable(&path, cause.error))?;
         }
-        self.file = None;
         Ok(())
     }
 }
 
-impl Drop for Output {
-    /// Leaves no part of a file behind.
-    fn drop(&mut self) {
-        if let Some(OutFile { part: Some(part), .. }) = &self.file {
-            // It is not there where nothing was written.
-            let _ = std::fs::remove_file(part);
+impl OutFile {
+    /// Opens it for a result, behind earlier ones where there are some.
+    fn open(&mut self, repeated: bool) -> std::io::Result<File> {
+        if self.whole {
+            return self.unfinished.insert(unfinished(&self.path)?).as_file().try_clone();
         }
+        if repeated { File::options().append(true).open(&self.path) } else { File::create(&self.path) }
     }
 }
 
@@ -190,7 +187,7 @@ impl ResultWriter {
         let Self { form, rows, started, file } = self;
         let table = matches!(form, Form::Table(_));
         let time = (settings.shell && settings.timing).then(|| started.elapsed());
-        form.finish(settings, time).map_err(|cause| failed(file.as_deref(), cause))?;
+        form.finish(time).map_err(|cause| failed(file.as_deref(), cause))?;
         if let Some(path) = file.filter(|_| !table || settings.shell) {
             console::note(&format!("{} row(s) in `{}`", thousands(rows as u64), path.display()));
         }
@@ -214,9 +211,9 @@ impl Form {
         Ok(true)
     }
 
-    fn finish(self, settings: &Output, time: Option<Duration>) -> Result<(), Cause> {
+    fn finish(self, time: Option<Duration>) -> Result<(), Cause> {
         match self {
-            Self::Table(table) => table.finish(settings, time)?,
+            Self::Table(table) => table.finish(time)?,
             Self::Csv(writer, _) => writer.into_inner().flush()?,
             Self::Json(mut writer, _) => {
                 writer.finish()?;

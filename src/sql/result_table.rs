@@ -10,23 +10,38 @@ use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::console;
-use crate::console::thousands;
+use super::text_table::Grid;
+use crate::console::{self, thousands};
 use crate::error::Cause;
-use crate::sql::output::{Output, Sink};
-use crate::sql::text_table::Grid;
 
 /// How many rows beyond those it shows a table counts.
 const COUNTED: usize = 100_000;
 /// How many rows of a table that shows all are drawn in one piece.
 const PAGE: usize = 1000;
 
+/// Where rows go.
+pub(super) type Sink = Box<dyn Write + Send>;
+
+/// How a table looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// How many rows it shows; 0 for all.
+    pub(super) rows: usize,
+    /// Whether it has a line for every column of a row.
+    pub(super) records: bool,
+    /// Whether it goes into a file, where it has all rows and columns, or keeps to the width of the screen.
+    pub(super) in_file: bool,
+    /// Whether it is a shell's.
+    pub(super) shell: bool,
+}
+
 /// A result as a table.
-pub(crate) struct Table {
+pub(super) struct Table {
     grid: Grid,
     sink: Sink,
     screen: Option<usize>,
     records: bool,
+    shell: bool,
     /// How many rows are shown.
     limit: usize,
     counted: usize,
@@ -37,17 +52,18 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Begins a table; on the screen it keeps to its width and to so many rows as are wanted, in a file it has all.
-    pub(crate) fn new(settings: &Output, in_file: bool, schema: &SchemaRef, sink: Sink) -> Self {
+    /// Begins a table.
+    pub(super) fn new(look: Look, schema: &SchemaRef, sink: Sink) -> Self {
         let figures = |field: &Arc<Field>| field.data_type().is_numeric();
         let grid = Grid::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Self {
             grid,
             sink,
-            screen: (!in_file).then(console::width).flatten(),
-            records: settings.records,
-            limit: if in_file || settings.rows == 0 { usize::MAX } else { settings.rows },
+            screen: (!look.in_file).then(console::width).flatten(),
+            records: look.records,
+            shell: look.shell,
+            limit: if look.in_file || look.rows == 0 { usize::MAX } else { look.rows },
             counted: 0,
             drawn: 0,
             hidden: 0,
@@ -56,7 +72,7 @@ impl Table {
     }
 
     /// Takes rows; says whether more are wanted.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<bool, Cause> {
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<bool, Cause> {
         let options = FormatOptions::new()
             .with_null("NULL")
             .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
@@ -92,15 +108,15 @@ impl Table {
         Ok(())
     }
 
-    /// Draws what is left and says how many rows there are.
-    pub(crate) fn finish(mut self, settings: &Output, time: Option<Duration>) -> Result<(), Cause> {
+    /// Draws what is left and says how many rows there are and, where it is known, how long they took.
+    pub(super) fn finish(mut self, time: Option<Duration>) -> Result<(), Cause> {
         if self.plan {
             return Ok(self.sink.flush()?);
         }
         if self.grid.len() > 0 || (self.drawn == 0 && !self.records) {
             self.draw()?;
         }
-        let all = if settings.shell { "\\rows 0" } else { "--rows 0" };
+        let all = if self.shell { "\\rows 0" } else { "--rows 0" };
         let number = thousands(self.counted as u64);
         let mut said = vec![match self.counted {
             1 => "1 row".to_owned(),

@@ -2,7 +2,10 @@
 //! them is finished. It may not know what they mean.
 //!
 //! A statement ends with a `;` outside of strings, quoted names and comments; a command begins with a backslash where a statement
-//! could begin, and ends with its line.
+//! could begin, and ends with its line. What is a string, a name or a comment, the engine's own tokenizer says.
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 /// A piece of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,28 +29,13 @@ pub(super) struct Statement<'text> {
 
 /// The pieces of `text`, in their order.
 pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    loop {
-        at += blank(&text[at..]);
-        let rest = &text[at..];
-        if rest.is_empty() {
-            return pieces;
-        }
-        if let Some(command) = rest.strip_prefix('\\') {
-            let line = command.lines().next().unwrap_or_default();
-            pieces.push(Piece::Command(line.trim()));
-            at += 1 + line.len();
-            continue;
-        }
-        let (length, ended) = statement_length(rest);
-        let statement = rest[..length].trim_end();
-        if !statement.is_empty() {
-            let lines_before = text[..at].matches('\n').count();
-            pieces.push(Piece::Statement(Statement { text: statement, lines_before, ended }));
-        }
-        at += length + usize::from(ended);
+    let (mut pieces, mut at, mut lines_before) = (Vec::new(), 0, 0);
+    // Behind a command the text is tokenized again: what a command takes is no SQL.
+    while let Some(length) = up_to_command(&text[at..], lines_before, &mut pieces) {
+        lines_before += text[at..at + length].matches('\n').count();
+        at += length;
     }
+    pieces
 }
 
 /// Whether `text` ends inside a statement: a shell waits for more of it.
@@ -55,116 +43,81 @@ pub(super) fn is_unfinished(text: &str) -> bool {
     matches!(pieces(text).last(), Some(Piece::Statement(Statement { ended: false, .. })))
 }
 
-/// How many bytes of white space and comments `text` begins with.
-fn blank(text: &str) -> usize {
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        at += rest.len() - rest.trim_start().len();
-        let rest = &text[at..];
-        match comment_length(rest) {
-            Some(length) => at += length,
-            None => return at,
-        }
-    }
-}
-
-/// The length of the comment that `text` begins with. A comment in stars that is never closed is none: who forgot the end shall see it.
-fn comment_length(text: &str) -> Option<usize> {
-    if text.starts_with("--") {
-        return Some(text.find('\n').unwrap_or(text.len()));
-    }
-    if !text.starts_with("/*") {
-        return None;
-    }
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < text.len() {
-        let rest = &text.as_bytes()[at..];
-        if rest.starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return Some(at);
+/// Adds the pieces of `text` up to its first command, and how many bytes that command ends at; `None` where there is no command.
+fn up_to_command<'text>(text: &'text str, lines_before: usize, pieces: &mut Vec<Piece<'text>>) -> Option<usize> {
+    let (tokens, error) = tokens(text);
+    let mut place = Place { text, at: 0, location: Location { line: 1, column: 1 } };
+    // Where the statement begins that is not ended yet, and the lines before it.
+    let mut begun: Option<(usize, usize)> = None;
+    let statement = |(from, lines): (usize, usize), to: usize, ended| {
+        Piece::Statement(Statement { text: text[from..to].trim_end(), lines_before: lines_before + lines, ended })
+    };
+    for TokenWithSpan { token, span } in tokens {
+        let at = place.at;
+        place.advance(span.end);
+        match (token, begun) {
+            (Token::SemiColon, Some(from)) => {
+                pieces.push(statement(from, at, true));
+                begun = None;
             }
-        } else {
-            at += 1;
+            (Token::Backslash, None) => {
+                let line = text[place.at..].lines().next().unwrap_or_default();
+                pieces.push(Piece::Command(line.trim()));
+                return Some(place.at + line.len());
+            }
+            (Token::SemiColon | Token::Whitespace(_), None) | (_, Some(_)) => {}
+            (_, None) => begun = Some((at, span.start.line as usize - 1)),
         }
+    }
+    let unread = error.is_some().then(|| (place.at, place.location.line as usize - 1));
+    if let Some(from) = begun.or(unread) {
+        // The engine refuses what is malformed, whatever comes behind it; what is only cut short may still become a statement.
+        let malformed = error.is_some_and(|error| !is_cut_short(text, &error));
+        pieces.push(statement(from, text.len(), malformed && text.trim_end().ends_with(';')));
     }
     None
 }
 
-/// How many bytes go before the `;` that ends the statement `text` begins with, and whether there is one.
-fn statement_length(text: &str) -> (usize, bool) {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &text[at..];
-        at += match bytes[at] {
-            b';' => return (at, true),
-            b'\'' => quoted_length(rest, '\'', is_escaped_string(&bytes[..at])),
-            quote @ (b'"' | b'`') => quoted_length(rest, quote as char, false),
-            b'$' => dollar_length(rest, &bytes[..at]),
-            // An operator, whatever comes behind it.
-            b'/' if rest.starts_with("//") => 2,
-            b'-' | b'/' => match comment_length(rest) {
-                Some(length) => length,
-                None if rest.starts_with("/*") => rest.len(),
-                None => 1,
-            },
-            _ => rest.chars().next().map_or(1, char::len_utf8),
-        };
-    }
-    (text.len(), false)
+/// The engine's tokens of `text`, and the error that ends them before its end.
+fn tokens(text: &str) -> (Vec<TokenWithSpan>, Option<TokenizerError>) {
+    // As long, and a plain comment: of one that begins with an exclamation mark the tokenizer gives the inside, at wrong places.
+    let text = text.replace("/*!", "/* ");
+    let mut tokens = Vec::new();
+    let mut tokenizer = Tokenizer::new(&GenericDialect, &text).with_unescape(false);
+    let error = tokenizer.tokenize_with_location_into_buf(&mut tokens).err();
+    (tokens, error)
 }
 
-/// The length of a quoted text with its quotes; to the end where it is not closed. A doubled quote reads as two texts, which is as good.
-fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
-    let mut letters = text.char_indices().skip(1);
-    while let Some((at, letter)) = letters.next() {
-        if letter == quote {
-            return at + 1;
+/// Whether `error` is that `text` ends inside a string, a quoted name or a comment: then the error changes with what comes behind the text.
+fn is_cut_short(text: &str, error: &TokenizerError) -> bool {
+    tokens(&format!("{text}\"'`")).1.as_ref() != Some(error)
+}
+
+/// A place in a text, in bytes and as the tokenizer counts it: lines, and characters of a line, both from 1.
+struct Place<'text> {
+    text: &'text str,
+    at: usize,
+    location: Location,
+}
+
+impl Place<'_> {
+    fn advance(&mut self, to: Location) {
+        for letter in self.text[self.at..].chars() {
+            if self.location == to {
+                break;
+            }
+            self.at += letter.len_utf8();
+            self.location = match letter {
+                '\n' => Location { line: self.location.line + 1, column: 1 },
+                _ => Location { column: self.location.column + 1, ..self.location },
+            };
         }
-        if escapes && letter == '\\' {
-            letters.next();
-        }
     }
-    text.len()
-}
-
-/// Whether a string behind `before` is one like E'it\'s', where a backslash escapes.
-fn is_escaped_string(before: &[u8]) -> bool {
-    match before {
-        [.., before, b'e' | b'E'] => !is_word(*before),
-        [b'e' | b'E'] => true,
-        _ => false,
-    }
-}
-
-/// The length of a text in dollars (`$$…$$`, `$tag$…$tag$`), or of a dollar that is none.
-fn dollar_length(text: &str, before: &[u8]) -> usize {
-    if before.last().is_some_and(|last| is_word(*last)) {
-        return 1;
-    }
-    let Some(end) = text[1..].find('$') else { return 1 };
-    let tag = &text[..end + 2];
-    if !tag[1..=end].bytes().all(is_word) || tag[1..].starts_with(|first: char| first.is_ascii_digit()) {
-        return 1;
-    }
-    text[tag.len()..].find(tag).map_or(text.len(), |close| tag.len() + close + tag.len())
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
-    use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
     use proptest::prelude::*;
 
     fn statements(text: &str) -> Vec<&str> {
@@ -185,6 +138,15 @@ mod tests {
         assert_eq!(statements("SELECT $$a;b$$, $t$;$$;$t$; x"), ["SELECT $$a;b$$, $t$;$$;$t$", "x"]);
         assert_eq!(statements("SELECT 7 //* 2; x"), ["SELECT 7 //* 2", "x"]);
         assert_eq!(statements(" -- nothing\n /* here */ ; "), [""; 0]);
+        assert_eq!(statements("/*!1 ;\n; */ SELECT 'é'; /*! ' */ x;"), ["SELECT 'é'", "x"]);
+        assert_eq!(statements(" \u{3000}\u{a0}; \u{3000}SELECT 1\u{3000};"), ["SELECT 1"]);
+    }
+
+    #[test]
+    fn an_operator_is_no_comment() {
+        assert_eq!(statements("SELECT |/*2; x"), ["SELECT |/*2", "x"]);
+        assert_eq!(statements("SELECT a #--1; x"), ["SELECT a #--1", "x"]);
+        assert_eq!(statements("SELECT a @--1; x"), ["SELECT a @--1", "x"]);
     }
 
     #[test]
@@ -196,45 +158,100 @@ mod tests {
             pieces("SELECT 1; \\timing"),
             [Piece::Statement(Statement { lines_before: 0, ..one }), Piece::Command("timing")]
         );
+        let text = "\\o it's.csv /* \r\n-- a\nSELECT 1;";
+        assert_eq!(
+            pieces(text),
+            [Piece::Command("o it's.csv /*"), Piece::Statement(Statement { lines_before: 2, ..one })]
+        );
     }
 
     #[test]
     fn a_shell_waits_for_the_rest_of_a_statement() {
-        for text in ["SELECT", "SELECT 1; SELECT", "SELECT 'a;", "SELECT 1 /* ;", "/* a", "SELECT \"a;\n"] {
+        let cut_short =
+            ["SELECT 'a;", "SELECT 1 /* ;", "/* a", "SELECT \"a;\n", "SELECT `a;", "SELECT E'a\\';", "SELECT $a$;$$;"];
+        for text in cut_short.into_iter().chain(["SELECT", "SELECT 1; SELECT", "SELECT U&'a;", "SELECT E'\\xff'"]) {
             assert!(is_unfinished(text), "{text}");
         }
-        for text in ["", "  \n", "SELECT 1;", "\\d", "\\d entities", "SELECT 1; -- and", "-- only"] {
+        // The engine shall say what is wrong with the last three: no more text makes them right.
+        let malformed = ["SELECT E'\\xff';", "SELECT U&'\\x';\n", "SELECT ._a; SELECT 3;"];
+        let whole = ["", "  \n", "SELECT 1;", "\\d", "\\d entities", "SELECT 1; -- and", "-- only"];
+        for text in whole.into_iter().chain(malformed) {
             assert!(!is_unfinished(text), "{text}");
         }
     }
 
+    /// Parts of a script, each with the piece that it is, if it is one.
+    fn parts() -> impl Strategy<Value = Vec<(&'static str, Option<Piece<'static>>)>> {
+        const STATEMENTS: [&str; 9] = [
+            "SELECT 1",
+            "SELECT ';'",
+            "SELECT E'it\\'s;' -- ;\n, 'é'",
+            "SELECT \"a;\"\"b\"",
+            "SELECT /* ; */ $a$;$$;$a$",
+            "SELECT |/*2",
+            "x #--1",
+            "SELECT N'\\'",
+            "SELECT '東\n京;'",
+        ];
+        const COMMANDS: [&str; 3] = ["\\d it's /*", "\\q", "\\i \"a;b"];
+        const BLANKS: [&str; 9] = ["", " ", "\n", "\r\n", " -- a; 'b\n", "/* ; ' */", "/*! ; */", ";;", "\u{3000}"];
+        let statement = |text| Piece::Statement(Statement { text, lines_before: 0, ended: true });
+        let blank = prop::sample::select(&BLANKS[..]).prop_map(|text| vec![(text, None)]);
+        let statement = prop::sample::select(&STATEMENTS[..])
+            .prop_map(move |text| vec![(text, Some(statement(text))), (";", None)]);
+        let command = prop::sample::select(&COMMANDS[..])
+            .prop_map(|text| vec![(text, Some(Piece::Command(&text[1..]))), ("\n", None)]);
+        prop::collection::vec(prop_oneof![2 => blank, 2 => statement, 1 => command], 0..12)
+            .prop_map(|parts| parts.concat())
+    }
+
     proptest! {
         #[test]
-        fn the_parser_sees_the_same_semicolons(text in r#"[;'"`\-/*$eE \n\\ax1é]{0,40}"#) {
-            let Ok(tokens) = Tokenizer::new(&GenericDialect, &text).tokenize() else { return Ok(()) };
-            // What begins with a backslash is a command here and no SQL there.
-            prop_assume!(!text.contains('\\') && !pieces(&text).iter().any(|piece| matches!(piece, Piece::Command(_))));
-            let mut expected = 0;
-            let mut open = false;
-            for token in tokens {
-                match token {
-                    Token::SemiColon => {
-                        expected += usize::from(open);
-                        open = false;
-                    }
-                    Token::Whitespace(_) => {}
-                    _ => open = true,
-                }
+        fn a_script_is_split_into_what_it_was_put_together_from(parts in parts()) {
+            let (mut text, mut expected) = (String::new(), Vec::new());
+            for (part, piece) in &parts {
+                let lines_before = text.matches('\n').count();
+                expected.extend(piece.map(|piece| match piece {
+                    Piece::Statement(statement) => Piece::Statement(Statement { lines_before, ..statement }),
+                    Piece::Command(command) => Piece::Command(command),
+                }));
+                text += part;
             }
-            prop_assert_eq!(statements(&text).len(), expected + usize::from(open));
+            prop_assert_eq!(pieces(&text), expected);
         }
 
+        /// The pieces with what is between them are the text, and between them is only what says nothing.
         #[test]
-        fn no_text_is_lost(text in "(?s).{0,60}") {
+        fn no_text_is_lost(text in prop_oneof![r#"[;'"`\-/*!$eEu&|#@. \n\r\\ax1é\u{3000}]{0,40}"#, "(?s).{0,60}"]) {
+            let mut rebuilt = String::new();
             for piece in pieces(&text) {
                 let (Piece::Command(part) | Piece::Statement(Statement { text: part, .. })) = piece;
-                prop_assert!(text.contains(part));
+                let at = part.as_ptr() as usize - text.as_ptr() as usize;
+                prop_assert!(at >= rebuilt.len(), "{:?} begins before the end of what comes before it", part);
+                let mut between = &text[rebuilt.len()..at];
+                match piece {
+                    Piece::Command(_) => {
+                        let (before, after) = between.rsplit_once('\\').expect("a backslash");
+                        prop_assert_eq!(after.trim(), "");
+                        between = before;
+                    }
+                    Piece::Statement(statement) => {
+                        prop_assert!(!part.is_empty());
+                        prop_assert_eq!(statement.lines_before, text[..at].matches('\n').count());
+                    }
+                }
+                prop_assert!(says_nothing(between), "{:?} is lost", between);
+                rebuilt = format!("{}{part}", &text[..at]);
             }
+            let rest = &text[rebuilt.len()..];
+            prop_assert!(says_nothing(rest), "{:?} is lost", rest);
+            prop_assert_eq!(rebuilt + rest, text);
         }
+    }
+
+    /// Whether a text has only white space, comments and semicolons.
+    fn says_nothing(text: &str) -> bool {
+        let (tokens, error) = tokens(text);
+        error.is_none() && tokens.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::SemiColon))
     }
 }

@@ -30,15 +30,15 @@ use crate::tables::Table;
 const INPUT: &str = "input_documents";
 
 /// A store and the session that knows it.
-pub(crate) struct Asked {
-    pub(crate) context: SessionContext,
+pub(super) struct Asked {
+    pub(super) context: SessionContext,
     store: Store,
     /// The versions of the tables that the session knows.
     versions: Vec<Version>,
 }
 
 /// What comes back of a statement.
-pub(crate) enum Event {
+pub(super) enum Event {
     /// The columns; none for a statement that gives no rows.
     Columns(SchemaRef),
     /// Rows.
@@ -46,14 +46,14 @@ pub(crate) enum Event {
 }
 
 /// A statement that is being answered; dropped, it is cancelled.
-pub(crate) struct Answer {
-    pub(crate) events: mpsc::Receiver<Event>,
+pub(super) struct Answer {
+    pub(super) events: mpsc::Receiver<Event>,
     task: SpawnedTask<Result<(), DataFusionError>>,
 }
 
 impl Asked {
     /// Opens the store that the arguments name.
-    pub(crate) async fn open(arguments: &SqlArgs) -> Result<Self> {
+    pub(super) async fn open(arguments: &SqlArgs) -> Result<Self> {
         let job = match Path::new(&arguments.store) {
             path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
             _ => None,
@@ -87,12 +87,12 @@ impl Asked {
     }
 
     /// Where the store lies.
-    pub(crate) fn location(&self) -> &StoreLocation {
+    pub(super) fn location(&self) -> &StoreLocation {
         self.store.location()
     }
 
     /// Reads what others have committed since.
-    pub(crate) async fn refresh(&mut self) -> Result<()> {
+    pub(super) async fn refresh(&mut self) -> Result<()> {
         self.store.refresh().await?;
         if self.versions != self.current_versions() {
             self.register().await?;
@@ -138,7 +138,7 @@ impl Asked {
     }
 
     /// The names of all tables and views: the store's in the order of the design page, then what the user made.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let ours = Table::ALL.into_iter().map(Table::name).chain(views::all().map(|(name, _)| name)).map(str::to_owned);
         let mut names: Vec<String> = ours.collect();
         let catalog = self.context.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
@@ -150,13 +150,13 @@ impl Asked {
     }
 
     /// The columns of a table, view or file.
-    pub(crate) async fn columns(&self, name: &str) -> Result<SchemaRef, DataFusionError> {
+    pub(super) async fn columns(&self, name: &str) -> Result<SchemaRef, DataFusionError> {
         let reference = TableReference::bare(name);
         Ok(self.context.table_provider(reference).await?.schema())
     }
 
     /// Begins to answer a statement.
-    pub(crate) fn ask(&self, sql: &str) -> Answer {
+    pub(super) fn ask(&self, sql: &str) -> Answer {
         let (sender, events) = mpsc::channel(2);
         // A task of its own, so that a signal is heard whatever the engine does.
         let task = SpawnedTask::spawn(answer(self.context.clone(), sql.to_owned(), sender));
@@ -166,7 +166,7 @@ impl Asked {
 
 impl Answer {
     /// How it ended, once there are no more events.
-    pub(crate) async fn ended(self) -> Result<(), DataFusionError> {
+    pub(super) async fn ended(self) -> Result<(), DataFusionError> {
         // Whoever wants no more rows closes the channel, and the task ends.
         drop(self.events);
         self.task.join().await.map_err(|cause| DataFusionError::ExecutionJoin(Box::new(cause)))?
@@ -211,14 +211,14 @@ fn refuse_writing(plan: &LogicalPlan) -> Result<(), DataFusionError> {
 
 /// Every table and view with the names of its columns, and the functions: what a shell completes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
-    pub(crate) tables: Vec<(String, Vec<String>)>,
-    pub(crate) functions: Vec<String>,
+pub(super) struct Known {
+    pub(super) tables: Vec<(String, Vec<String>)>,
+    pub(super) functions: Vec<String>,
 }
 
 impl Asked {
     /// What there is to be named in a statement.
-    pub(crate) async fn known(&self) -> Known {
+    pub(super) async fn known(&self) -> Known {
         let mut tables = Vec::new();
         for name in self.names() {
             if let Ok(columns) = self.columns(&name).await {

@@ -10,19 +10,16 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
-use crate::console;
-use crate::console::thousands;
+use super::command::without_backslash;
+use super::complete::Typing;
+use super::execute::{Asking, Flow};
+use crate::console::{self, thousands};
 use crate::error::{Error, Result};
 use crate::machine::environment::cache_folder;
 use crate::query::statement::{numbers, query};
-use crate::sql::complete::Typing;
-use crate::sql::execute::{Asking, Flow};
 
 /// How many lines the history keeps.
 const HISTORY: usize = 5000;
-
-/// Words that people type without a backslash, alone on their line, and the commands they stand for.
-const WORDS: [(&str, &str); 4] = [("help", "?"), ("quit", "q"), ("exit", "q"), ("?", "?")];
 
 /// Reads and answers until the user leaves.
 pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
@@ -67,18 +64,8 @@ pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
     Ok(())
 }
 
-/// Whether a text is a command without its backslash.
-pub(super) fn is_word_for_command(text: &str) -> bool {
-    command_of(text).is_some()
-}
-
-fn command_of(text: &str) -> Option<&'static str> {
-    let word = text.trim().trim_end_matches(';');
-    WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, command)| *command)
-}
-
 async fn answer(asking: &mut Asking, line: &str) -> Result<Flow> {
-    if let Some(command) = command_of(line) {
+    if let Some(command) = without_backslash(line) {
         return asking.command(command).await;
     }
     // Runs may have committed meanwhile; where the store cannot be reached, what is known of it may do.

@@ -11,7 +11,7 @@ const LEAST: usize = 8;
 
 /// Rows of cells under a header.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Grid {
+pub(super) struct Grid {
     names: Vec<String>,
     /// Whether a column holds figures, which stand at the right and are never cut.
     figures: Vec<bool>,
@@ -20,37 +20,37 @@ pub(crate) struct Grid {
 
 /// A drawn grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Drawing {
+pub(super) struct Drawing {
     /// The lines, each with its end.
-    pub(crate) text: String,
+    pub(super) text: String,
     /// How many columns were left out.
-    pub(crate) hidden: usize,
+    pub(super) hidden: usize,
 }
 
 impl Grid {
     /// An empty grid; `columns` are names and whether the column holds figures.
-    pub(crate) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
+    pub(super) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
         let (names, figures) = columns.map(|(name, figures)| (shown(&name), figures)).unzip();
         Self { names, figures, rows: Vec::new() }
     }
 
     /// Adds a row; characters that would move the cursor are written out.
-    pub(crate) fn push(&mut self, cells: impl Iterator<Item = String>) {
+    pub(super) fn push(&mut self, cells: impl Iterator<Item = String>) {
         self.rows.push(cells.map(|cell| shown(&cell)).collect());
     }
 
     /// How many rows there are.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Takes the rows out.
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.rows.clear();
     }
 
     /// The grid in at most `screen` columns of characters; without a screen as wide as it is.
-    pub(crate) fn draw(&self, screen: Option<usize>) -> Drawing {
+    pub(super) fn draw(&self, screen: Option<usize>) -> Drawing {
         let (columns, widths) = self.layout(screen.unwrap_or(usize::MAX));
         let hidden = self.names.len() - columns.len();
         // Columns are left out before the last one.
@@ -81,7 +81,7 @@ impl Grid {
     }
 
     /// The rows one below the other, a line a column; `first` is the number of the first.
-    pub(crate) fn draw_records(&self, first: usize) -> String {
+    pub(super) fn draw_records(&self, first: usize) -> String {
         let width = self.names.iter().map(|name| name.width()).max().unwrap_or(0);
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate() {

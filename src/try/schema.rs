@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::package::manifest::Manifest;
 use crate::task::entity_schema::{EntitySchema, EntityType};
-use crate::r#try::ORIGIN;
+
+/// What errors about the arguments begin with.
+pub(super) const ORIGIN: &str = "quarry try";
 
 /// The types that the arguments name, or those of the model.
 pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySchema> {

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{ask, made};
+use super::{ask, made, unfinished};
 use crate::support::{terminate, until};
 
 #[test]
@@ -32,7 +32,7 @@ fn another_file_ends_the_one_before() {
     ask(&[&script, "--out", first.to_str().unwrap()]).ended(0);
     assert_eq!(std::fs::read_to_string(first).unwrap(), "one\n1\n");
     assert_eq!(std::fs::read_to_string(second).unwrap(), "two\n2\n");
-    assert!(!dir.path(".first.csv.part").exists(), "a part was left");
+    assert_eq!(unfinished("first.csv"), None);
 }
 
 #[test]

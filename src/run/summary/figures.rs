@@ -219,7 +219,7 @@ impl Figures {
     }
 }
 
-/// The most memory this process has held, in bytes, where the kernel says so.
+/// The most memory this process has held, in bytes, where the kernel says so; `sysinfo` knows what it holds now.
 fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,5 +1,8 @@
 //! Many small files → few large ones. In: a table of more than a thousand files. Out: the same rows in the same order, in
 //! files of about `FILE_BYTES`. It may not change a row, nor stand in another writer's way.
+//!
+//! Not the optimize of `deltalake-core`: it packs a partition's newest files first and reads them in parallel, so rows change their order;
+//! and it also merges the files of a commit that is half done, which a killed run's successor must still be able to undo.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,8 @@
 //! Files that no log knows, removed. In: the tables' folders and their logs, read in this order. Out: the folders without
 //! what killed runs, compactions and replaced rows have left. It may not remove what a log knows, nor what is young.
+//!
+//! Not the vacuum of `deltalake-core`: it reads the log before the folder, so an old file that a run commits in between is removed; it has
+//! one age for files that no log knows and for those that were removed; it writes two commits to each log; and it does not see staging files.
 
 use std::collections::HashSet;
 use std::path::Path as FilePath;

@@ -27,7 +27,7 @@ impl Glance {
     }
 }
 
-/// Resident pages of this process in bytes, 0 where the system does not say.
+/// Resident pages of this process in bytes, 0 where the system does not say. `sysinfo` would raise the limit of open files to ask for it.
 fn resident_memory() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()));
