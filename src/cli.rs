@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::DeviceChoice;
 use crate::model::weights::safetensors_file::WeightForm;
 use crate::score::counting::Counting;
@@ -165,9 +165,9 @@ pub struct ExportArgs {
     #[arg(long, default_value = "fp32", value_name = "FORM", value_parser = word::<WeightForm>)]
     pub weights: WeightForm,
     /// Also write this graph beside the weights, such as `fused-int8`; may be given several times.
-    #[arg(long, value_name = "FORM-FLAVOUR", value_parser = graph)]
-    pub graph: Vec<(Form, Flavour)>,
-    /// Skip the parity report, which runs every flavour on sample text.
+    #[arg(long, value_name = "VARIANT-PRECISION", value_parser = graph)]
+    pub graph: Vec<(GraphVariant, Precision)>,
+    /// Skip the parity report, which runs every precision on sample text.
     #[arg(long)]
     pub no_parity: bool,
     /// Where the parity report runs.
@@ -238,9 +238,9 @@ pub struct EvaluateArgs {
     pub set: Vec<(String, String)>,
 }
 
-fn graph(text: &str) -> Result<(Form, Flavour), String> {
-    let (form, flavour) = text.split_once('-').ok_or("write FORM-FLAVOUR, such as fused-int8")?;
-    Ok((word(form)?, word(flavour)?))
+fn graph(text: &str) -> Result<(GraphVariant, Precision), String> {
+    let (form, precision) = text.split_once('-').ok_or("write VARIANT-PRECISION, such as fused-int8")?;
+    Ok((word(form)?, word(precision)?))
 }
 
 #[cfg(test)]

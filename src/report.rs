@@ -19,7 +19,7 @@ use crate::query::session::{SessionSettings, free_memory, register_store, sessio
 use crate::store::delta_store::Store;
 
 use documents::Documents;
-use scope::Subject;
+use scope::Scope;
 
 /// Writes the page and says what is on it.
 pub fn command(arguments: &ReportArgs) -> Result<u8> {
@@ -31,16 +31,16 @@ pub fn command(arguments: &ReportArgs) -> Result<u8> {
 async fn work(arguments: &ReportArgs) -> Result<u8> {
     let memory_bytes = free_memory().map(|free| free / 4 * 3);
     let context = session(&SessionSettings { memory_bytes, ..SessionSettings::default() })?;
-    let mut subject = Subject::resolve(arguments)?;
-    let store = Store::open_existing(subject.location.clone()).await?;
+    let mut scope = Scope::resolve(arguments)?;
+    let store = Store::open_existing(scope.location.clone()).await?;
     register_store(&context, &store).await?;
-    let runs = subject.choose_run(&context, arguments).await?;
-    subject.make_views(&context).await?;
-    let gold = quality::join(&context, &subject).await?;
-    subject.choose_documents(&context, gold.matched).await?;
-    let mut summary = figures::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
+    let runs = scope.choose_run(&context, arguments).await?;
+    scope.make_views(&context).await?;
+    let gold = quality::join(&context, &scope).await?;
+    scope.choose_documents(&context, gold.matched).await?;
+    let mut summary = figures::read(&context, &scope, runs, store.last_commit().unwrap_or(0)).await?;
     quality::read(&context, &gold, &mut summary).await?;
-    let documents = Documents::read(&context, &subject, &summary, arguments.limit, gold.matched).await?;
+    let documents = Documents::read(&context, &scope, &summary, arguments.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;
     std::fs::write(&arguments.out, &page)
         .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;

@@ -36,10 +36,10 @@ use crate::run::known::specification;
 use crate::run::outcome::{Ended, announce, ended};
 use crate::run::preview::dry_run;
 use crate::run::preview::explain::explain;
-use crate::run::preview::preflight::{Outlook, load};
+use crate::run::preview::preflight::{Preflight, load};
 use crate::run::state::Run;
 use crate::run::summary::prometheus::check_folder;
-use crate::run::summary::run_summary::{Account, Closing, Loaded};
+use crate::run::summary::run_summary::{Loaded, RunOutcome, RunSummary};
 
 /// Rows in a batch from the scan: small, for texts can be long.
 const SCAN_ROWS: usize = 256;
@@ -50,18 +50,18 @@ const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Reads the job, runs it, and says what came of it.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
-    let account = Arc::new(Account::new());
-    let span = account.span(arguments);
-    let ended = span.in_scope(|| start(arguments, style, &account));
-    let closing = Closing::of(&ended);
-    account.record(&span, &closing);
+    let summary = Arc::new(RunSummary::new());
+    let span = summary.span(arguments);
+    let ended = span.in_scope(|| start(arguments, style, &summary));
+    let closing = RunOutcome::of(&ended);
+    summary.record(&span, &closing);
     drop(span);
     if arguments.json && !arguments.explain {
-        console::print(&format!("{:#}", account.json(&closing, arguments.dry_run)));
+        console::print(&format!("{:#}", summary.json(&closing, arguments.dry_run)));
     }
     if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
         && check_folder(path).is_ok()
-        && let Err(error) = account.write_metrics(path, &closing)
+        && let Err(error) = summary.write_metrics(path, &closing)
     {
         // The run is over, and how it ended is not for this file to say.
         console::warn(&console::render(&error));
@@ -74,34 +74,34 @@ pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
     }
 }
 
-fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<Ended> {
+fn start(arguments: &RunArgs, style: Style, summary: &Arc<RunSummary>) -> Result<Ended> {
     let job = Job::read(&arguments.job, &arguments.set)?;
-    // An account has one job.
-    let _ = account.store.set(job.file.store.path.clone());
+    // An summary has one job.
+    let _ = summary.store.set(job.file.store.path.clone());
     arguments.metrics_file.as_deref().map_or(Ok(()), check_folder)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     // A task of its own, so that a signal is heard while it loads a model or waits for a download.
-    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(account)).in_current_span());
-    let ended = runtime.block_on(signals::end(work, account));
+    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(summary)).in_current_span());
+    let ended = runtime.block_on(signals::end(work, summary));
     // Threads that wait for a session end with it; the process does not wait for them.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
-async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>) -> Result<Ended> {
-    let (id, started_at, started) = (account.run_id.clone(), account.started_at, account.started);
+async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummary>) -> Result<Ended> {
+    let (id, started_at, started) = (summary.run_id.clone(), summary.started_at, summary.started);
     let settings =
         SessionSettings { batch_rows: Some(SCAN_ROWS), memory_bytes: Some(QUERY_BYTES), ..SessionSettings::default() };
     let context = session(&settings)?;
     let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
     let location = StoreLocation::parse(&job.file.store.path)?;
     if arguments.explain || arguments.dry_run {
-        let outlook = Outlook::new(context, &job, listing, location, &id, &arguments).await?;
+        let preflight = Preflight::new(context, &job, listing, location, &id, &arguments).await?;
         return if arguments.explain {
-            explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
+            explain(preflight, &job, arguments.json).await.map(|()| Ended::Done(0))
         } else {
-            dry_run::run(outlook, &job, style, &account, &arguments).await
+            dry_run::run(preflight, &job, style, &summary, &arguments).await
         };
     }
     // What is wrong with the input of a new store is said before there is a store.
@@ -145,7 +145,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     }
     let begun = run.row(&job, "running")?;
     run.store.begin_run(&begun).await?;
-    let result = run.go(&job, style, done, &account).await;
+    let result = run.go(&job, style, done, &summary).await;
     let outcome = match &result {
         Ok(Ended::Done(_)) => "done".to_owned(),
         Ok(Ended::Limited(_)) => "limited".to_owned(),
@@ -164,13 +164,13 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
 
 impl Run {
     /// Extracts what is new, commits it, measures, cleans up.
-    async fn go(&mut self, job: &Job, style: Style, skipped: usize, account: &Account) -> Result<Ended> {
+    async fn go(&mut self, job: &Job, style: Style, skipped: usize, summary: &RunSummary) -> Result<Ended> {
         // First: whoever reads that it works can stop it.
-        account.begin(Loaded::of(&self.ready));
+        summary.begin(Loaded::of(&self.ready));
         announce(job, &self.ready, &self.documents, skipped);
-        account.unreadable(&self.documents);
+        summary.unreadable(&self.documents);
         let before = self.store.last_commit();
-        let reached = self.extract(job, style, account).instrument(info_span!("extract")).await?;
+        let reached = self.extract(job, style, summary).instrument(info_span!("extract")).await?;
         let worked = self.store.last_commit() != before;
         self.store.catch_up(&Table::ALL).await?;
         let (figures, scored) = self.figures(job).instrument(info_span!("gather figures")).await;

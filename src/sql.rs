@@ -20,9 +20,9 @@ use crate::cli::{RowFormat, SqlArgs};
 use crate::console;
 use crate::error::{Error, Result};
 
-use execute::Asking;
+use execute::Execution;
 use output::Output;
-use session::Asked;
+use session::SqlSession;
 
 /// Answers what the arguments ask, or what is typed.
 pub fn command(arguments: &SqlArgs) -> Result<u8> {
@@ -46,8 +46,8 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
         Some(path) => output.write_whole_file(path),
         None => {}
     }
-    let asked = runtime.block_on(Asked::open(arguments))?;
-    let mut asking = Asking::new(asked, output)?;
+    let asked = runtime.block_on(SqlSession::open(arguments))?;
+    let mut asking = Execution::new(asked, output)?;
     let answered = match text {
         None => shell::run(&runtime, &mut asking),
         Some(text) => runtime.block_on(asking.script(&text)).and_then(|_| asking.output.finish()),

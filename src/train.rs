@@ -51,7 +51,7 @@ use crate::task::entity_schema::EntitySchema;
 use crate::text::tokens::Tokenizer;
 
 use crate::train::data::dataset::Split;
-use crate::train::data::featurize::{Cutter, Data};
+use crate::train::data::featurize::{Data, Featurizer};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
 use crate::train::network::pretrained::Pretrained;
@@ -78,7 +78,7 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
-    let cutter = Cutter::new(&file, &schema, &tokenizer, &tokenizer_path)?;
+    let cutter = Featurizer::new(&file, &schema, &tokenizer, &tokenizer_path)?;
     let context = || session(&SessionSettings::default());
     let read = |location: &str| -> Result<Split> {
         runtime.block_on(async { Split::read(&context()?, location, &file.data, &schema).await })

@@ -32,8 +32,8 @@ pub fn command(arguments: &TryArgs) -> Result<u8> {
     let job = job(arguments, model, schema)?;
     let ready = job.load(&console::note)?;
     console::note(&format!(
-        "device {} ({}), flavour {}",
-        ready.chosen.device, ready.chosen.reason, ready.chosen.flavour
+        "device {} ({}), precision {}",
+        ready.chosen.device, ready.chosen.reason, ready.chosen.precision
     ));
     let (text, mentions) = ask(&ready, text)?;
     let names: Vec<&str> = job.schema.types.iter().map(|one| one.name.as_str()).collect();
@@ -139,7 +139,7 @@ fn json(text: &str, mentions: &[Mention], schema: &EntitySchema, ready: &Ready) 
         "model": ready.spec.model,
         "model_hash": ready.model_hash,
         "device": ready.chosen.device.to_string(),
-        "flavour": ready.chosen.flavour,
+        "precision": ready.chosen.precision,
     });
     serde_json::to_string_pretty(&object)
         .map_err(|source| Error::Engine { doing: "write the mentions as JSON".into(), source: source.into() })

@@ -70,7 +70,7 @@ fn a_job_that_runs_is_found_well() {
     assert!(store.contains("commit 1; rows: entities 3, documents 1, rejects 0, sources 1, metrics "), "{after}");
     assert!(lines(&after, &["last run"]).contains(": done, began "), "{after}");
     assert!(lines(&after, &["specification"]).contains("the store's documents were extracted under it"), "{after}");
-    for name in ["quarry", "processor", "flavour", "ONNX Runtime", "providers", "model", "model files", "tokenizer"] {
+    for name in ["quarry", "processor", "precision", "ONNX Runtime", "providers", "model", "model files", "tokenizer"] {
         assert!(lines(&after, &[name]).starts_with("ok  "), "{name}:\n{after}");
     }
     let gpu = lines(&after, &["GPU"]).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -81,7 +81,7 @@ fn a_job_that_runs_is_found_well() {
         assert_eq!(gpu, "ok GPU none: there is no NVIDIA driver");
     }
     let likely = DeviceChoice::Auto.likely();
-    let release = library::release(selection::build(likely, selection::best_flavour(likely).0));
+    let release = library::release(selection::build(likely, selection::best_precision(likely).0));
     assert!(lines(&after, &["ONNX Runtime"]).contains(&format!("{release} at `/")), "{after}");
     // This machine may earn warnings (a full disk, a busy processor), but nothing that stops a run; the last line counts them.
     let warnings = after.lines().filter(|line| line.starts_with("warning  ")).count();
@@ -140,7 +140,8 @@ fn a_store_says_who_writes_to_it_and_what_a_killed_run_left() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee , Alabama ."))]);
     let model = dir.small_model().display().to_string();
-    let job = dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+    let job =
+        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'"));
     let job = job.display().to_string();
     let killed = dir.command(&["run", &job]).env("QUARRY_FAULT", "after:entities:1").output().unwrap();
     assert!(!killed.status.success());

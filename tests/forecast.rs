@@ -24,7 +24,7 @@ async fn run_before(dir: &Dir, run_id: &str, model_hash: &str) {
         job: text("{}"),
         model: text("models/default"),
         model_hash: text(model_hash),
-        flavour: text("fp32"),
+        precision: text("fp32"),
         device: text("cpu"),
         versions: text("{}"),
         started_at: chrono::Utc::now(),

@@ -104,7 +104,7 @@ fn a_model_with_graphs_comes_with_them() {
     let hub = Hub::start(&dir.path("exported"));
     dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
     let into = |store: &str| {
-        let model = "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'\nflavour = 'fp32'";
+        let model = "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'\nprecision = 'fp32'";
         dir.job("docs.parquet", store, model).display().to_string()
     };
     run(&dir, &hub.endpoint, &["run", &into("first")]).ended(0);

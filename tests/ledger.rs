@@ -146,7 +146,7 @@ fn a_ledger_of_ten_million_documents() {
         }
         let dir = Dir::new();
         std::fs::create_dir_all(dir.path("docs")).unwrap();
-        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
         let job = dir.job("docs", "store", &model).display().to_string();
         write(&dir.path("docs/first.parquet"), [("first".to_owned(), text(0))].into_iter());
         dir.quarry(&["run", &job]).ended(0);

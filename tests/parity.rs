@@ -10,7 +10,7 @@ use quarry::graph::onnx::{
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use quarry::model::package::directory::ModelDirectory;
-use quarry::model::precision::{Flavour, Form};
+use quarry::model::precision::{GraphVariant, Precision};
 use quarry::model::runtime::device::Device;
 use quarry::model::runtime::library::{Build, Library};
 use quarry::model::runtime::session::{Session, SessionOptions};
@@ -50,9 +50,9 @@ impl Model {
         Self { directory, tokenizer, questions, types }
     }
 
-    pub(crate) fn session(&self, form: Form, flavour: Flavour) -> Session {
+    pub(crate) fn session(&self, form: GraphVariant, precision: Precision) -> Session {
         let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
-        let graph = cache::derive(&self.directory, form, flavour).unwrap();
+        let graph = cache::derive(&self.directory, form, precision).unwrap();
         Session::open(&library, &graph, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 2 }).unwrap()
     }
 
@@ -142,8 +142,14 @@ impl Expected {
 }
 
 /// Answers the queries with a graph, each alone and all in one batch; the largest difference from what is expected.
-fn largest_difference(model: &Model, expected: &[Expected], form: Form, flavour: Flavour, tolerance: f32) -> f32 {
-    let mut session = model.session(form, flavour);
+fn largest_difference(
+    model: &Model,
+    expected: &[Expected],
+    form: GraphVariant,
+    precision: Precision,
+    tolerance: f32,
+) -> f32 {
+    let mut session = model.session(form, precision);
     let boundary = expected[0].boundary_logit;
     let together = QueryBatch { queries: expected.iter().map(|one| one.query(model)).collect() };
     let all = session.answer(&together, boundary).unwrap();
@@ -154,7 +160,7 @@ fn largest_difference(model: &Model, expected: &[Expected], form: Form, flavour:
         let logits = session.answer(&alone, boundary).unwrap();
         largest = largest.max(one.difference(&logits, &alone, 0, tolerance));
         largest = largest.max(one.difference(&all, &together, number, tolerance));
-        if flavour == Flavour::Fp32 {
+        if precision == Precision::Fp32 {
             assert_eq!(logits.span_index, one.span_index, "{form}");
         }
     }
@@ -176,8 +182,8 @@ fn the_reference_checkpoint_gives_the_logits_an_independent_implementation_compu
     let Some(expected) = shared("checkpoints/conll03-minilm/expected.json") else { return };
     let (model, expected) = (Model::open(&path), Expected::read(&expected));
     assert_eq!(expected.len(), 6);
-    for form in Form::ALL {
-        let largest = largest_difference(&model, &expected, form, Flavour::Fp32, 1e-3);
+    for form in GraphVariant::ALL {
+        let largest = largest_difference(&model, &expected, form, Precision::Fp32, 1e-3);
         assert!(largest < 1e-3, "{form}: {largest}");
     }
 }
@@ -187,8 +193,8 @@ fn the_default_model_gives_the_logits_an_independent_implementation_computes() {
     let model = Model::open(&project().join("models/default"));
     let expected = Expected::read(&project().join("tests/fixtures/default-model-logits.json"));
     assert!(expected.iter().any(|one| !one.span_index.is_empty()));
-    for form in Form::ALL {
-        let largest = largest_difference(&model, &expected, form, Flavour::Fp32, 1e-3);
+    for form in GraphVariant::ALL {
+        let largest = largest_difference(&model, &expected, form, Precision::Fp32, 1e-3);
         assert!(largest < 1e-3, "{form}: {largest}");
     }
 }
@@ -206,16 +212,16 @@ fn every_graph_of_the_tiny_checkpoint_gives_the_logits_an_independent_implementa
         let [checkpoint, model] = [&checkpoint, &out].map(|path| path.display().to_string());
         dir.quarry(&["export", &checkpoint, &model, "--schema", schema.to_str().unwrap(), "--no-parity"]).ended(0);
         let model = Model::asking(&out, &schema);
-        for (form, flavour, tolerance) in [
-            (Form::Portable, Flavour::Fp32, 1e-4),
-            (Form::Fused, Flavour::Fp32, 1e-4),
-            (Form::Portable, Flavour::Fp16, 0.1),
-            (Form::Portable, Flavour::Int8, 0.1),
-            (Form::Fused, Flavour::Int8, 0.1),
+        for (form, precision, tolerance) in [
+            (GraphVariant::Portable, Precision::Fp32, 1e-4),
+            (GraphVariant::Fused, Precision::Fp32, 1e-4),
+            (GraphVariant::Portable, Precision::Fp16, 0.1),
+            (GraphVariant::Portable, Precision::Int8, 0.1),
+            (GraphVariant::Fused, Precision::Int8, 0.1),
         ] {
-            let largest = largest_difference(&model, &expected, form, flavour, tolerance);
-            eprintln!("{file} {form} {flavour}: {largest}");
-            assert!(largest < tolerance, "{file}, {form}-{flavour}: {largest}");
+            let largest = largest_difference(&model, &expected, form, precision, tolerance);
+            eprintln!("{file} {form} {precision}: {largest}");
+            assert!(largest < tolerance, "{file}, {form}-{precision}: {largest}");
         }
     }
 }
@@ -224,7 +230,7 @@ fn every_graph_of_the_tiny_checkpoint_gives_the_logits_an_independent_implementa
 fn fused_is_portable_within_a_thousandth() {
     let model = Model::open(&project().join("models/default"));
     let (mut portable, mut fused) =
-        (model.session(Form::Portable, Flavour::Fp32), model.session(Form::Fused, Flavour::Fp32));
+        (model.session(GraphVariant::Portable, Precision::Fp32), model.session(GraphVariant::Fused, Precision::Fp32));
     for batch in batches(&model) {
         let (left, right) = (portable.answer(&batch, BOUNDARY).unwrap(), fused.answer(&batch, BOUNDARY).unwrap());
         for number in 0..batch.queries.len() {
@@ -243,8 +249,8 @@ fn a_query_answers_alone_as_in_any_batch() {
     let queries: Vec<Encoded> = texts().iter().flat_map(|text| model.queries(text)).collect();
     let together = QueryBatch { queries };
     assert!(together.queries.iter().any(|query| query.len() * 2 < together.tokens()), "one batch mixes short and long");
-    for (flavour, tolerance) in [(Flavour::Fp32, 1e-3), (Flavour::Int8, 0.1)] {
-        let mut session = model.session(Form::Fused, flavour);
+    for (precision, tolerance) in [(Precision::Fp32, 1e-3), (Precision::Int8, 0.1)] {
+        let mut session = model.session(GraphVariant::Fused, precision);
         let all = session.answer(&together, BOUNDARY).unwrap();
         let mut largest: f32 = 0.0;
         for (number, query) in together.queries.iter().enumerate().step_by(5) {
@@ -254,14 +260,14 @@ fn a_query_answers_alone_as_in_any_batch() {
                 largest = largest.max(difference(left, right));
             }
         }
-        assert!(largest < tolerance, "{flavour}: {largest}");
+        assert!(largest < tolerance, "{precision}: {largest}");
     }
 }
 
 #[test]
 fn every_candidate_is_one_of_the_contract() {
     let model = Model::open(&project().join("models/default"));
-    let mut session = model.session(Form::Fused, Flavour::Fp32);
+    let mut session = model.session(GraphVariant::Fused, Precision::Fp32);
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel of Germany in Kigali .") };
     let (inputs, width) = (batch.inputs(), batch.tokens());
     let logits = session.answer(&batch, BOUNDARY).unwrap();
@@ -414,7 +420,7 @@ fn a_profile_without_weights_tells_nothing() {
 fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
-    let graph = cache::derive(&model.directory, Form::Fused, Flavour::Fp32).unwrap();
+    let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
     let placed = Session::placement(&library, &graph, OPTIONS, &batch).unwrap();
     let weighty: Vec<_> = placed.iter().filter(|one| one.has_weights()).collect();

@@ -52,7 +52,7 @@ pub(crate) fn corpus(dir: &Dir, name: &str, first: i64, count: usize, random: &m
 
 /// A job with the small model; every slice is a commit.
 pub(crate) fn job(dir: &Dir, documents: &str, store: &str, model: &str, more: &str) -> String {
-    let model = format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'\n{more}");
+    let model = format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'\n{more}");
     let job = dir.job(documents, store, &model);
     let text = std::fs::read_to_string(&job).unwrap() + "commit_documents = 256\n";
     dir.write(&format!("{store}.toml"), &text).display().to_string()

@@ -36,7 +36,7 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
     }
     // The decomposed diaeresis belongs to the name, and code points after the emoji family are counted one by one.
     assert!(mentions.iter().any(|mention| mention.ends_with("|Zoe\u{308} Kravitz")), "{mentions:?}");
-    let runs = dir.rows("store", "runs", "outcome, device, flavour", "");
+    let runs = dir.rows("store", "runs", "outcome, device, precision", "");
     assert_eq!(runs.len(), 1);
     assert!(runs[0].starts_with("done|cpu|"), "{runs:?}");
 }
@@ -120,7 +120,7 @@ fn run_trained(dir: &Dir, model: &Path, (key, value): (&str, Value), store: &str
     manifest[key] = value;
     fs::write(&path, manifest.to_string()).unwrap();
     let sections = format!(
-        "[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'\n[extract]\nbatch_tokens = 1024\n{extract}",
+        "[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n[extract]\nbatch_tokens = 1024\n{extract}",
         model.display()
     );
     dir.quarry(&["run", &dir.job("docs.parquet", store, &sections).display().to_string()])
@@ -264,7 +264,7 @@ fn of_one_id_the_last_row_wins_in_every_format() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
     dir.parquet("docs.parquet", &RecordBatch::try_from_iter([("id", numbers), ("body", texts)]).unwrap());
     for (format, store) in [("docs.parquet", "parquet"), ("docs.jsonl", "jsonl"), ("docs.csv", "csv")] {
-        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'"));
         dir.quarry(&["run", &job.display().to_string()]).ended(0);
         assert_eq!(dir.rows(store, "rejects", "\"row\", doc_id, reason", ""), ["100|100|duplicate_id"], "{format}");
         assert_eq!(dir.rows(store, "documents", "count(*), count(DISTINCT doc_id)", ""), ["899|899"], "{format}");

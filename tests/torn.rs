@@ -111,7 +111,7 @@ fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
         corpus(&dir, name, first, 2000, &mut Random(8));
     }
     dir.tear("docs/b.parquet", "body", 1300);
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
     // All documents are one commit, so where one cannot be read others are read again.
     let job = dir.job("docs", "store", &model).display().to_string();
     let file = dir.path("quarry.prom").display().to_string();

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use quarry::machine::hash::sha256_of;
 use quarry::model::encoder::config::BertConfig;
-use quarry::model::precision::{Flavour, Form};
+use quarry::model::precision::{GraphVariant, Precision};
 use quarry::task::batch::QueryBatch;
 use quarry::train::network::bert::Network;
 use quarry::train::training_loop::dev::logits;
@@ -157,7 +157,7 @@ fn steps(dir: &Dir, name: &str) -> usize {
 fn run(dir: &Dir, split: &str) -> f64 {
     let text = format!(
         "[input]\ndocuments = '{split}/documents.jsonl'\nid = 'doc_id'\ntext = 'text'\ngold = '{split}/gold.jsonl'\n[entities]\n\
-         schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nflavour = 'fp32'\n[store]\npath = 'store'\n"
+         schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nprecision = 'fp32'\n[store]\npath = 'store'\n"
     );
     dir.write("run.toml", &text);
     dir.quarry(&["run", "run.toml"]).ended(0);
@@ -261,8 +261,8 @@ fn the_network_answers_as_the_graph_does() {
         let (weights, config) = model.directory.weights().unwrap();
         let network = Network::new(&weights, &config, tch::Kind::Float, tch::Device::Cpu);
         let trained = logits(&network, &batch).unwrap();
-        for form in [Form::Portable, Form::Fused] {
-            let served = model.session(form, Flavour::Fp32).answer(&batch, 0.0).unwrap();
+        for form in [GraphVariant::Portable, GraphVariant::Fused] {
+            let served = model.session(form, Precision::Fp32).answer(&batch, 0.0).unwrap();
             assert_eq!(trained.span_index, served.span_index, "{activation} {form}");
             assert!(trained.span_index.len() > 3, "{}", trained.span_index.len());
             let pairs = [(&trained.start, &served.start), (&trained.end, &served.end), (&trained.span, &served.span)];

@@ -43,7 +43,7 @@ impl Web {
 
     /// A job over one of its files.
     fn job(&self, dir: &Dir, path: &str, store: &str) -> String {
-        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
         let job = dir.job("docs", store, &model);
         let local = format!("'{}'", dir.path("docs").display());
         let text = std::fs::read_to_string(&job).unwrap();

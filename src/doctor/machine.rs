@@ -10,7 +10,7 @@ use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::hardware::{field, processor};
-use crate::model::runtime::selection::best_flavour;
+use crate::model::runtime::selection::best_precision;
 
 /// Less free memory than this is little for a model and its batches.
 const LITTLE_MEMORY: u64 = 1 << 30;
@@ -32,19 +32,19 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             "inference is several times slower without vector instructions: use another machine or a GPU",
         );
     }
-    flavour(subject, report);
+    precision(subject, report);
     memory(report);
 }
 
-fn flavour(subject: &Subject, report: &mut Report) {
+fn precision(subject: &Subject, report: &mut Report) {
     let device = subject.likely_device();
-    let (best, reason) = best_flavour(device);
+    let (best, reason) = best_precision(device);
     let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
-    let text = match subject.job.as_ref().and_then(|job| job.flavour) {
+    let text = match subject.job.as_ref().and_then(|job| job.precision) {
         Some(named) if named != best => format!("the job names {named}; `auto` would take {best} on {kind}: {reason}"),
         _ => format!("`auto` takes {best} on {kind}: {reason}"),
     };
-    report.ok("flavour", text);
+    report.ok("precision", text);
 }
 
 fn memory(report: &mut Report) {

@@ -28,13 +28,13 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn likely_device(&self) -> Device {
-        self.device.likely_in(self.job.as_ref().and_then(|job| job.flavour))
+        self.device.likely_in(self.job.as_ref().and_then(|job| job.precision))
     }
 
     pub(crate) fn likely_build(&self) -> Build {
         let device = self.likely_device();
-        let named = self.job.as_ref().and_then(|job| job.flavour);
-        selection::build(device, named.unwrap_or_else(|| selection::best_flavour(device).0))
+        let named = self.job.as_ref().and_then(|job| job.precision);
+        selection::build(device, named.unwrap_or_else(|| selection::best_precision(device).0))
     }
 
     /// How long a child process may take.

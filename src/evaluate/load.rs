@@ -7,7 +7,7 @@ use super::inputs::{Documents, Inputs, Side};
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::console;
 use crate::error::{Error, Result};
-use crate::query::external_table::{Attachment, Kind};
+use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::mention_table::{Columns, SCOPE, Tally, check, normalize, tally};
 use crate::query::scoring::count;
 use crate::query::session::register_store_as;
@@ -99,7 +99,7 @@ impl Side {
     /// Registers the mentions as they are, and a store's documents as a part of the scope.
     async fn attach(&self, context: &SessionContext, view: &str, lists: &mut Vec<String>) -> Result<Columns> {
         let raw = raw(view);
-        let files = Attachment { table: &raw, what: self.what, location: &self.location };
+        let files = ExternalTable { table: &raw, what: self.what, location: &self.location };
         let Some(store) = &self.store else {
             let schema = files.register(context).await?;
             return check(&files, &schema);
@@ -118,7 +118,7 @@ impl Side {
 impl Documents {
     /// Makes the view of texts, and of the documents as a part of the scope where only they are scored.
     async fn attach(&self, context: &SessionContext, lists: &mut Vec<String>) -> Result<()> {
-        let files = Attachment { table: "raw_documents", what: "documents", location: &self.location };
+        let files = ExternalTable { table: "raw_documents", what: "documents", location: &self.location };
         let schema = files.register(context).await?;
         let hint = "name the columns with --id and --text";
         files.expect(&schema, &self.id, Kind::Id, hint)?;

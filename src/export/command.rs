@@ -9,9 +9,9 @@ use crate::export::convert::{ExportOptions, ExportReport, run};
 use crate::export::parity;
 use crate::export::parity::Parity;
 use crate::job::read_schema;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::Device;
-use crate::model::runtime::selection::Chosen;
+use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::SessionOptions;
 
 /// The most a query's logits may depend on its batch mates.
@@ -30,7 +30,7 @@ pub fn command(arguments: &ExportArgs) -> Result<u8> {
     })?;
     console::print(&summary(&report));
     if !arguments.no_parity {
-        let chosen = arguments.device.resolve(Some(Flavour::Fp32), None, &console::note)?;
+        let chosen = arguments.device.resolve(Some(Precision::Fp32), None, &console::note)?;
         console::print(&compare(&report, &chosen)?);
     }
     Ok(0)
@@ -48,31 +48,33 @@ fn summary(report: &ExportReport) -> String {
 }
 
 /// The parity report: every graph the device computes, each against fp32 portable.
-fn compare(report: &ExportReport, chosen: &Chosen) -> Result<String> {
+fn compare(report: &ExportReport, chosen: &RuntimeSelection) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let options = SessionOptions { device: chosen.device, build: chosen.build, threads };
-    let graphs: &[(Form, Flavour)] = match chosen.device {
+    let graphs: &[(GraphVariant, Precision)] = match chosen.device {
         Device::Cpu => &[
-            (Form::Fused, Flavour::Fp32),
-            (Form::Portable, Flavour::Fp16),
-            (Form::Portable, Flavour::Int8),
-            (Form::Fused, Flavour::Int8),
+            (GraphVariant::Fused, Precision::Fp32),
+            (GraphVariant::Portable, Precision::Fp16),
+            (GraphVariant::Portable, Precision::Int8),
+            (GraphVariant::Fused, Precision::Int8),
         ],
-        Device::Cuda(_) => {
-            &[(Form::Fused, Flavour::Fp32), (Form::Portable, Flavour::Fp16), (Form::Fused, Flavour::Fp16)]
-        }
+        Device::Cuda(_) => &[
+            (GraphVariant::Fused, Precision::Fp32),
+            (GraphVariant::Portable, Precision::Fp16),
+            (GraphVariant::Fused, Precision::Fp16),
+        ],
     };
     let found = parity::measure(&report.model, graphs, &chosen.library, options)?;
     for one in found.iter().filter(|one| one.batched > BATCH_LIMIT) {
         console::warn(&format!(
             "{}-{}: a query's logits move by {:.3} with its batch",
-            one.form, one.flavour, one.batched
+            one.form, one.precision, one.batched
         ));
     }
     let header = ["graph", "largest logit difference", "mean", "mentions", "gained", "lost", "alone against batched"];
     let row = |one: &Parity| {
         vec![
-            format!("{}-{}", one.form, one.flavour),
+            format!("{}-{}", one.form, one.precision),
             format!("{:.5}", one.largest),
             format!("{:.6}", one.mean),
             one.mentions.to_string(),

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph;
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::checkpoint::{Checkpoint, beside, refused, same};
 use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Misfit;
@@ -28,7 +28,7 @@ pub struct ExportOptions {
     /// How to store the matrices.
     pub weights: WeightForm,
     /// Graphs to write beside the weights; all others are derived when they are needed.
-    pub graphs: Vec<(Form, Flavour)>,
+    pub graphs: Vec<(GraphVariant, Precision)>,
 }
 
 /// What was written.
@@ -57,9 +57,9 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
         let weights = as_stored(&checkpoint.weights, options.weights, &checkpoint.config).map_err(|reason| {
             refused(&checkpoint.weights_path, Misfit { reason, hint: "say --weights fp32".into() })
         })?;
-        for (form, flavour) in &options.graphs {
-            let graph = graph::write(&weights, &checkpoint.config, *form, *flavour)?;
-            extra.push((graph_name(*form, *flavour), graph));
+        for (form, precision) in &options.graphs {
+            let graph = graph::write(&weights, &checkpoint.config, *form, *precision)?;
+            extra.push((graph_name(*form, *precision), graph));
         }
     }
     let parts = Parts {
@@ -150,7 +150,7 @@ mod tests {
             encoder: None,
             schema: None,
             weights: WeightForm::Int8,
-            graphs: vec![(Form::Portable, Flavour::Fp32)],
+            graphs: vec![(GraphVariant::Portable, Precision::Fp32)],
         }
     }
 
@@ -164,8 +164,8 @@ mod tests {
             ["config.json", "model-fp32-portable.onnx", "model.safetensors", "quarry.json", "tokenizer.json"]
         );
         assert_eq!(report.model.manifest().max_length, 24);
-        assert!(report.model.written_graph(Form::Portable, Flavour::Fp32).is_some());
-        assert!(report.model.written_graph(Form::Fused, Flavour::Fp32).is_none());
+        assert!(report.model.written_graph(GraphVariant::Portable, Precision::Fp32).is_some());
+        assert!(report.model.written_graph(GraphVariant::Fused, Precision::Fp32).is_none());
         let again = tempfile::tempdir().expect("a folder");
         let twice = run(&options(to.path(), again.path())).expect("a model directory is a checkpoint too");
         assert_eq!(twice.model.weights().expect("weights"), report.model.weights().expect("weights"));
@@ -176,8 +176,8 @@ mod tests {
         let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
         let model = run(&options(from.path(), to.path())).expect("exported").model;
         let (weights, config) = model.weights().expect("weights");
-        let derived = graph::write(&weights, &config, Form::Portable, Flavour::Fp32).expect("a graph");
-        let beside = model.written_graph(Form::Portable, Flavour::Fp32).expect("listed");
+        let derived = graph::write(&weights, &config, GraphVariant::Portable, Precision::Fp32).expect("a graph");
+        let beside = model.written_graph(GraphVariant::Portable, Precision::Fp32).expect("listed");
         assert!(std::fs::read(beside).expect("read") == derived, "the graph has other weights than model.safetensors");
     }
 

@@ -1,4 +1,4 @@
-//! The parity report: what a flavour changes. In: a model, its graphs, sample text. Out: for each graph how far its logits and
+//! The parity report: what a precision changes. In: a model, its graphs, sample text. Out: for each graph how far its logits and
 //! its mentions are from fp32 portable, and a query's logits in a batch from those alone. It may not print or judge.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::cache;
 use crate::model::package::directory::ModelDirectory;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::{QueryBatch, batches};
@@ -30,9 +30,9 @@ const ROOM: [usize; 2] = [128, 2];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parity {
     /// Which operators.
-    pub form: Form,
+    pub form: GraphVariant,
     /// Which number format.
-    pub flavour: Flavour,
+    pub precision: Precision,
     /// Queries compared.
     pub queries: usize,
     /// Logits compared: start and end of every token, and the match of every candidate both found.
@@ -55,13 +55,13 @@ pub struct Parity {
 /// with fp32 portable on the same device.
 pub fn measure(
     model: &ModelDirectory,
-    graphs: &[(Form, Flavour)],
+    graphs: &[(GraphVariant, Precision)],
     library: &Library,
     options: SessionOptions,
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
-    let answers = |form: Form, flavour: Flavour| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session = cache::load(model, form, flavour, |graph| Session::open(library, graph, options))?;
+    let answers = |form: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
+        let mut session = cache::load(model, form, precision, |graph| Session::open(library, graph, options))?;
         let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
         let together: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single =
@@ -69,11 +69,11 @@ pub fn measure(
         let alone: Vec<Logits> = single.map(|batch| answer(&batch)).collect::<Result<_>>()?;
         Ok((together, alone))
     };
-    let (reference, _) = answers(Form::Portable, Flavour::Fp32)?;
+    let (reference, _) = answers(GraphVariant::Portable, Precision::Fp32)?;
     let reference = rows(&batches, &reference);
     let mut report = Vec::new();
-    for (form, flavour) in graphs {
-        let (together, alone) = answers(*form, *flavour)?;
+    for (form, precision) in graphs {
+        let (together, alone) = answers(*form, *precision)?;
         let together = rows(&batches, &together);
         let alone: Vec<Row> =
             alone.iter().map(|logits| Row::of(logits, 0, logits.start.len(), logits.start.len())).collect();
@@ -82,7 +82,7 @@ pub fn measure(
         let found = mentions(&together);
         report.push(Parity {
             form: *form,
-            flavour: *flavour,
+            precision: *precision,
             queries: reference.len(),
             logits: difference.count,
             largest: difference.largest,

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::machine::stage_timer::Stage;
+use crate::machine::stage_timer::StageTimer;
 use crate::text::document::RejectReason;
 use crate::text::mention::Mention;
 use crate::text::window::TokenCounts;
@@ -35,22 +35,22 @@ pub struct Counters {
     pub words_cut: AtomicU64,
     /// Candidates left out beyond `max_candidates`.
     pub capped: AtomicU64,
-    /// Decisions within the flavour's tolerance of a threshold.
+    /// Decisions within the precision's tolerance of a threshold.
     pub undecided: AtomicU64,
     /// Per entity type of the schema: mentions, and the sum of their scores in millionths.
     pub by_type: Vec<(AtomicU64, AtomicU64)>,
     /// Tokenizing and cutting windows.
-    pub tokenize: Stage,
+    pub tokenize: StageTimer,
     /// Decoding and merging.
-    pub decode: Stage,
+    pub decode: StageTimer,
     /// Opening the store and loading the model.
-    pub start: Stage,
+    pub start: StageTimer,
     /// Waiting for rows from the scan.
-    pub read: Stage,
+    pub read: StageTimer,
     /// Encoding, compressing and sending rows.
-    pub write: Stage,
+    pub write: StageTimer,
     /// Committing what is written.
-    pub commit: Stage,
+    pub commit: StageTimer,
 }
 
 impl Counters {

@@ -40,7 +40,7 @@ pub struct ExtractSpec {
     /// The model directory as the job names it.
     pub model: String,
     /// The number format the graph computes in.
-    pub flavour: String,
+    pub precision: String,
     /// Where it runs.
     pub device: String,
     /// The names of the entity types.
@@ -98,10 +98,10 @@ impl ExtractExec {
 
 impl DisplayAs for ExtractExec {
     fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ExtractSpec { model, flavour, device, types, window_tokens, overlap_tokens, batch_tokens } = &self.spec;
+        let ExtractSpec { model, precision, device, types, window_tokens, overlap_tokens, batch_tokens } = &self.spec;
         write!(
             formatter,
-            "ExtractExec: model={model}, flavour={flavour}, device={device}, types=[{}], window={window_tokens}/{overlap_tokens}, budget={batch_tokens}",
+            "ExtractExec: model={model}, precision={precision}, device={device}, types=[{}], window={window_tokens}/{overlap_tokens}, budget={batch_tokens}",
             types.join(", ")
         )
     }

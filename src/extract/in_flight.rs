@@ -6,8 +6,8 @@ use crossbeam_channel::Receiver;
 /// Text that is under way for each slice that may be: so much are 256 documents of 64 KiB.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// Room for so many slices, and for so many bytes of their texts.
-pub(crate) struct Room {
+/// InFlightLimit for so many slices, and for so many bytes of their texts.
+pub(crate) struct InFlightLimit {
     most: usize,
     slices: usize,
     bytes: usize,
@@ -15,8 +15,8 @@ pub(crate) struct Room {
     done: Receiver<usize>,
 }
 
-impl Room {
-    /// Room for `most` slices; `done` tells the bytes of each that is done.
+impl InFlightLimit {
+    /// InFlightLimit for `most` slices; `done` tells the bytes of each that is done.
     pub(crate) fn new(most: usize, done: Receiver<usize>) -> Self {
         Self { most, slices: 0, bytes: 0, done }
     }
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn slices_wait_for_room_in_number_and_in_bytes() {
         let (done, told) = unbounded();
-        let mut room = Room::new(3, told);
+        let mut room = InFlightLimit::new(3, told);
         assert!(room.enter(9 * SLICE_BYTES), "the only slice may begin");
         done.send(9 * SLICE_BYTES).unwrap();
         assert!(room.enter(2 * SLICE_BYTES) && room.done.is_empty(), "the second waits for it");

@@ -10,7 +10,7 @@ use crate::machine::hash::short_hash;
 
 /// The content hashes under which documents are in the store, by id. Both are [`digest`]s, so an entry has 32 bytes however
 /// long the id; with the room that a hash table leaves, a document takes 38 to 75.
-pub type Known = HashMap<u128, u128>;
+pub type LedgerHashes = HashMap<u128, u128>;
 
 /// The first 128 bits of a text's SHA-256, in hexadecimal: the `content_hash` column.
 pub fn content_hash(text: &str) -> String {
@@ -57,8 +57,8 @@ impl Replaced {
 
 /// What the ledger knows of a chunk's documents. Ids are in their text form.
 #[derive(Debug, Default)]
-pub struct Admission {
-    pub(crate) known: Known,
+pub struct KnownDocuments {
+    pub(crate) known: LedgerHashes,
     /// Rows that a later row of this run replaces.
     pub(crate) replaced: Arc<Replaced>,
     /// Ids of changed documents, by source and row.
@@ -83,9 +83,9 @@ pub(crate) enum Verdict {
     Duplicate,
 }
 
-impl Admission {
+impl KnownDocuments {
     /// What is known: content hashes by id, and rows that later rows replace.
-    pub fn new(known: Known, replaced: Arc<Replaced>) -> Self {
+    pub fn new(known: LedgerHashes, replaced: Arc<Replaced>) -> Self {
         Self { known, replaced, changed: Mutex::default() }
     }
 

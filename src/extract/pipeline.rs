@@ -3,7 +3,7 @@
 //!
 //! The thread that runs it hands slices to `workers` threads, each of which tokenizes, cuts windows, asks questions and hands
 //! batches to the session pool; `collect` decodes the answers and closes documents and slices. The pool's bounded channel makes
-//! workers wait for the device, and the reader waits until there is `room` for another slice.
+//! workers wait for the device, and the reader waits until there is `limit` for another slice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tracing::trace_span;
 use crate::error::{Error, Result};
 use crate::extract::collect::{Asked, Collector, Event, Prepared, UnderWay};
 use crate::extract::counters::Counters;
-use crate::extract::in_flight::Room;
+use crate::extract::in_flight::InFlightLimit;
 use crate::extract::slice::{Row, SliceResult, SliceRows};
 use crate::extract::slices::SliceRule;
 use crate::model::runtime::pool::{Answered, PoolCounters, SessionPool};
@@ -81,7 +81,7 @@ impl Extractor {
         let (task, tasks) = bounded(0);
         // As many slices are under way as workers can have in hand and in wait; events are a few words a document of them.
         let (done, told) = unbounded();
-        let mut room = Room::new(2 * self.workers + 1, told);
+        let mut limit = InFlightLimit::new(2 * self.workers + 1, told);
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.workers)
                 .map(|_| {
@@ -96,7 +96,7 @@ impl Extractor {
                 .collect();
             drop((tasks, reply));
             let stopped = &stopped;
-            let read = scope.spawn(move || self.read(slices, &task, &events, &mut room, stopped));
+            let read = scope.spawn(move || self.read(slices, &task, &events, &mut limit, stopped));
             let nested = self.schema.nested;
             let collector = Collector::new(&self.counters, &self.decode, nested, &self.stop, done, emit);
             let collected = collector.run(&incoming, &answers);
@@ -141,15 +141,15 @@ impl Extractor {
         slices: impl Iterator<Item = Result<Rows>>,
         task: &Sender<(usize, Arc<Rows>)>,
         events: &Sender<Event<Rows>>,
-        room: &mut Room,
+        limit: &mut InFlightLimit,
         stopped: &AtomicBool,
     ) -> Result<()> {
         let mut next = 0;
         for rows in slices {
             let rows = Arc::new(rows?);
             let bytes = rows.bytes();
-            // Without a collector there is no more room, without workers no taker: both mean that it is over.
-            if !room.enter(bytes) || self.ended(stopped) {
+            // Without a collector there is no more limit, without workers no taker: both mean that it is over.
+            if !limit.enter(bytes) || self.ended(stopped) {
                 break;
             }
             let first = next;

@@ -1,4 +1,4 @@
-//! `AdmitExec`: document rows → those that are still to be done. In: (source, row, id, text) and what the ledger knows of
+//! `SkipKnownExec`: document rows → those that are still to be done. In: (source, row, id, text) and what the ledger knows of
 //! these documents. Out: the same rows less those already done, with a column that says why a row is refused before its text
 //! is looked at; and which documents have changed, until `SpareExec` sees one refused. It may not reorder rows.
 
@@ -20,20 +20,20 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use crate::extract::ledger_hashes::{Admission, Verdict};
+use crate::extract::ledger_hashes::{KnownDocuments, Verdict};
 use crate::text::document::RejectReason;
 
 /// The operator.
 #[derive(Debug)]
-pub struct AdmitExec {
+pub struct SkipKnownExec {
     input: Arc<dyn ExecutionPlan>,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
     properties: Arc<PlanProperties>,
 }
 
-impl AdmitExec {
+impl SkipKnownExec {
     /// An operator over (source, row, id, text); it adds `refused`, the reason code of a refused row.
-    pub fn new(input: Arc<dyn ExecutionPlan>, admission: Arc<Admission>) -> Self {
+    pub fn new(input: Arc<dyn ExecutionPlan>, known_documents: Arc<KnownDocuments>) -> Self {
         let mut fields = input.schema().fields().to_vec();
         fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
         let properties = PlanProperties::new(
@@ -42,13 +42,13 @@ impl AdmitExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { input, admission, properties: Arc::new(properties) }
+        Self { input, known_documents, properties: Arc::new(properties) }
     }
 }
 
-fn admit(admission: &Admission, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+fn admit(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
-    if admission.known.is_empty() && admission.replaced.0.is_empty() {
+    if known_documents.known.is_empty() && known_documents.replaced.0.is_empty() {
         columns.push(new_null_array(&DataType::Utf8, batch.num_rows()));
         return Ok(RecordBatch::try_new(Arc::clone(schema), columns)?);
     }
@@ -60,7 +60,7 @@ fn admit(admission: &Admission, batch: &RecordBatch, schema: &SchemaRef) -> Resu
             return Verdict::New;
         }
         let text = texts.is_valid(row).then(|| texts.value(row));
-        admission.judge(sources.value(row), rows.value(row), ids.value(row), text)
+        known_documents.judge(sources.value(row), rows.value(row), ids.value(row), text)
     };
     let verdicts: Vec<Verdict> = (0..batch.num_rows()).map(verdict).collect();
     let reason =
@@ -71,15 +71,15 @@ fn admit(admission: &Admission, batch: &RecordBatch, schema: &SchemaRef) -> Resu
     Ok(filter_record_batch(&RecordBatch::try_new(Arc::clone(schema), columns)?, &kept)?)
 }
 
-impl DisplayAs for AdmitExec {
+impl DisplayAs for SkipKnownExec {
     fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "AdmitExec: known={}", self.admission.known.len())
+        write!(formatter, "SkipKnownExec: known={}", self.known_documents.known.len())
     }
 }
 
-impl ExecutionPlan for AdmitExec {
+impl ExecutionPlan for SkipKnownExec {
     fn name(&self) -> &'static str {
-        "AdmitExec"
+        "SkipKnownExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -98,8 +98,8 @@ impl ExecutionPlan for AdmitExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("AdmitExec has one input") };
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.admission))))
+        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("SkipKnownExec has one input") };
+        Ok(Arc::new(Self::new(input, Arc::clone(&self.known_documents))))
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -111,9 +111,9 @@ impl ExecutionPlan for AdmitExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (schema, admission) = (self.schema(), Arc::clone(&self.admission));
+        let (schema, known_documents) = (self.schema(), Arc::clone(&self.known_documents));
         let shape = Arc::clone(&schema);
-        let rows = self.input.execute(partition, context)?.map(move |batch| admit(&admission, &batch?, &shape));
+        let rows = self.input.execute(partition, context)?.map(move |batch| admit(&known_documents, &batch?, &shape));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
@@ -121,15 +121,15 @@ impl ExecutionPlan for AdmitExec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extract::ledger_hashes::{Changed, Known, Replaced, digest};
+    use crate::extract::ledger_hashes::{Changed, LedgerHashes, Replaced, digest};
     use arrow::array::{Int64Array, StringViewArray};
 
     #[test]
     fn what_is_done_is_left_out_and_what_changed_is_remembered() {
-        let known = Known::from([(digest("1"), digest("same")), (digest("2"), digest("old"))]);
+        let known = LedgerHashes::from([(digest("1"), digest("same")), (digest("2"), digest("old"))]);
         let mut replaced = Replaced::default();
         replaced.add("a", 2);
-        let admission = Admission::new(known, Arc::new(replaced));
+        let known_documents = KnownDocuments::new(known, Arc::new(replaced));
         let batch = RecordBatch::try_from_iter_with_nullable([
             ("source", Arc::new(StringArray::from(vec!["a"; 5])) as ArrayRef, false),
             ("row", Arc::new(Int64Array::from(vec![0, 1, 2, 3, 4])), false),
@@ -143,13 +143,13 @@ mod tests {
         .unwrap();
         let mut fields = batch.schema().fields().to_vec();
         fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
-        let admitted = admit(&admission, &batch, &Arc::new(Schema::new(fields))).unwrap();
+        let admitted = admit(&known_documents, &batch, &Arc::new(Schema::new(fields))).unwrap();
         assert_eq!(admitted.column(1).as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
         let refused: Vec<_> = admitted.column(4).as_string::<i32>().iter().collect();
         assert_eq!(refused, [None, Some("duplicate_id"), None, None]);
-        assert!(admission.take_changed(|changed| changed.row > 1).is_empty());
+        assert!(known_documents.take_changed(|changed| changed.row > 1).is_empty());
         let changed = Changed { source: "a".to_owned(), row: 1, id: "2".to_owned() };
-        assert_eq!(admission.take_changed(|_| true), [changed]);
-        assert!(admission.take_changed(|_| true).is_empty());
+        assert_eq!(known_documents.take_changed(|_| true), [changed]);
+        assert!(known_documents.take_changed(|_| true).is_empty());
     }
 }

@@ -17,24 +17,24 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 
-use crate::extract::ledger_hashes::Admission;
+use crate::extract::ledger_hashes::KnownDocuments;
 
 /// The operator. A tokenizer may refuse a text long after the text was admitted: the document's old rows are spared then, as they
 /// are where the new text is blank.
 #[derive(Debug)]
 pub(crate) struct SpareExec {
     input: Arc<dyn ExecutionPlan>,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
 }
 
 impl SpareExec {
-    /// An operator over rows of `tables::extracted_schema`, made of what `admission` let in.
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, admission: Arc<Admission>) -> Self {
-        Self { input, admission }
+    /// An operator over rows of `tables::extracted_schema`, made of what `known_documents` let in.
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, known_documents: Arc<KnownDocuments>) -> Self {
+        Self { input, known_documents }
     }
 }
 
-impl Admission {
+impl KnownDocuments {
     /// Takes the refused among extracted documents out of those that have changed.
     fn spare(&self, extracted: &RecordBatch) {
         let reasons = &extracted["reason"];
@@ -77,7 +77,7 @@ impl ExecutionPlan for SpareExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("SpareExec has one input") };
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.admission))))
+        Ok(Arc::new(Self::new(input, Arc::clone(&self.known_documents))))
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -89,8 +89,8 @@ impl ExecutionPlan for SpareExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let admission = Arc::clone(&self.admission);
-        let rows = self.input.execute(partition, context)?.inspect_ok(move |batch| admission.spare(batch));
+        let known_documents = Arc::clone(&self.known_documents);
+        let rows = self.input.execute(partition, context)?.inspect_ok(move |batch| known_documents.spare(batch));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }
@@ -103,18 +103,18 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use crate::extract::ledger_hashes::{Known, digest};
+    use crate::extract::ledger_hashes::{LedgerHashes, digest};
     use crate::tables::sample;
 
     #[tokio::test]
     async fn a_refused_document_is_no_longer_a_changed_one() {
-        let known = Known::from(["1", "2", "3"].map(|id| (digest(id), digest("old"))));
-        let admission = Arc::new(Admission::new(known, Arc::default()));
+        let known = LedgerHashes::from(["1", "2", "3"].map(|id| (digest(id), digest("old"))));
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::default()));
         for (row, id) in [(0, "1"), (1, "2"), (2, "3"), (3, "4")] {
-            admission.judge("a", row, id, Some("new"));
+            known_documents.judge("a", row, id, Some("new"));
         }
         // The same rows of another file are others.
-        admission.judge("b", 1, "3", Some("new"));
+        known_documents.judge("b", 1, "3", Some("new"));
         let rows = [
             (Some(1), None, vec![]),
             (Some(2), Some("tokenizer"), vec![]),
@@ -125,9 +125,9 @@ mod tests {
         let context = SessionContext::new();
         let table = MemTable::try_new(batch.schema(), vec![vec![batch.clone()]]).unwrap();
         let scan = context.read_table(Arc::new(table)).unwrap().create_physical_plan().await.unwrap();
-        let spare = Arc::new(SpareExec::new(scan, Arc::clone(&admission)));
+        let spare = Arc::new(SpareExec::new(scan, Arc::clone(&known_documents)));
         assert_eq!(collect(spare, context.task_ctx()).await.unwrap(), [batch]);
-        let changed = admission.take_changed(|_| true);
+        let changed = known_documents.take_changed(|_| true);
         let places: Vec<(&str, i64)> = changed.iter().map(|one| (one.source.as_str(), one.row)).collect();
         assert_eq!(places, [("a", 0), ("a", 2), ("b", 1)]);
     }

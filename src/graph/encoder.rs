@@ -3,7 +3,7 @@
 
 use crate::graph::layers::{GELU_LEAST, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::safetensors_file::quantize_rows;
 
 /// Added to the attention scores of padding; its exponential is exactly zero, and half floats can hold it.
@@ -77,7 +77,7 @@ impl Writer<'_> {
     fn word_vectors(&mut self) -> String {
         let name = "bert.embeddings.word_embeddings.weight";
         let table = self.weights.tensor(name);
-        if self.flavour != Flavour::Int8 {
+        if self.precision != Precision::Int8 {
             let table = self.graph.weights(name, &table.shape, &table.values);
             return self.graph.op("Gather", &[&table, "input_ids"]);
         }
@@ -96,14 +96,14 @@ impl Writer<'_> {
     /// (`attention.cc` and `memory_efficient_attention.h` of ONNX Runtime. Floats of four bytes come to that kernel
     /// only from 256 tokens on.)
     fn memory_efficient(&self) -> bool {
-        self.flavour == Flavour::Fp16 && self.config.head_size().is_multiple_of(8)
+        self.precision == Precision::Fp16 && self.config.head_size().is_multiple_of(8)
     }
 
     fn mask(&mut self, shape: &str) -> String {
         let efficient = self.memory_efficient();
         let graph = &mut self.graph;
-        match (self.form, self.flavour) {
-            (Form::Portable, _) => {
+        match (self.form, self.precision) {
+            (GraphVariant::Portable, _) => {
                 let axes = graph.integers(&[1, 2]);
                 let mask = graph.cast("attention_mask", graph.element());
                 let mask = graph.op("Unsqueeze", &[&mask, &axes]);
@@ -111,8 +111,8 @@ impl Writer<'_> {
                 let padding = graph.op("Sub", &[&one, &mask]);
                 graph.op("Mul", &[&padding, &masked])
             }
-            (Form::Fused, Flavour::Int8) => graph.cast("attention_mask", ElementType::Int32),
-            (Form::Fused, _) => {
+            (GraphVariant::Fused, Precision::Int8) => graph.cast("attention_mask", ElementType::Int32),
+            (GraphVariant::Fused, _) => {
                 let axis = graph.integers(&[1]);
                 let no_axis = vec![AttributeProto::integer("keepdims", 0)];
                 let lengths = graph.op_with("ReduceSum", &["attention_mask", &axis], no_axis);
@@ -141,9 +141,9 @@ impl Writer<'_> {
         let names = ["query", "key", "value"].map(|part| format!("{name}.{part}"));
         let hidden = self.config.hidden_size;
         let heads = || vec![AttributeProto::integer("num_heads", self.config.num_attention_heads as i64)];
-        let context = match (self.form, self.flavour) {
-            (Form::Portable, _) => return self.portable_attention(tokens, &names, shared),
-            (Form::Fused, Flavour::Int8) => {
+        let context = match (self.form, self.precision) {
+            (GraphVariant::Portable, _) => return self.portable_attention(tokens, &names, shared),
+            (GraphVariant::Fused, Precision::Int8) => {
                 let attributes = heads();
                 let product = self.product(tokens, &names, None);
                 let bias = self.bias(&names);
@@ -152,7 +152,7 @@ impl Writer<'_> {
                 let inputs = [&query, &key, &value, &bias, &shared.mask].map(String::as_str);
                 self.graph.runtime("MultiHeadAttention", &inputs, attributes)
             }
-            (Form::Fused, _) => {
+            (GraphVariant::Fused, _) => {
                 let attributes = heads();
                 let matrix = stacked(self.weights, &names, "weight");
                 let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);

@@ -5,7 +5,7 @@ use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::encoder::config::Activation;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::Tensor;
 
 /// Candidates that go through the match head at a time in the fused form. An untrained model makes millions of them; this bounds the
@@ -22,7 +22,7 @@ struct Side {
 
 /// The match head's layers, as the checkpoint has them.
 struct MatchHead<'a> {
-    form: Form,
+    form: GraphVariant,
     activation: Activation,
     /// `[width, 2h]`.
     hidden: &'a Tensor,
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
         let projection = graph.op("MatMul", &[&vectors, &weight]);
         let counts = graph.cast(&passing, ElementType::Int64);
         // Where each token that was taken stands among those. What stands at the others is never looked at.
-        let ranks = if (self.form, self.flavour) == (Form::Portable, Flavour::Fp32) {
+        let ranks = if (self.form, self.precision) == (GraphVariant::Portable, Precision::Fp32) {
             // OpenVINO reads this graph; with the other way it is cut into parts that wait for one another (1.24.1).
             graph.op_with("CumSum", &[&counts, &zero], vec![AttributeProto::integer("exclusive", 1)])
         } else {
@@ -151,8 +151,8 @@ impl MatchHead<'_> {
     /// not compute a loop with what is around it.)
     fn logits(&self, graph: &mut Builder, starts: &Side, ends: &Side) -> String {
         match self.form {
-            Form::Portable => self.at_once(graph, starts, ends, [&starts.rows, &ends.rows]),
-            Form::Fused => self.in_rounds(graph, starts, ends),
+            GraphVariant::Portable => self.at_once(graph, starts, ends, [&starts.rows, &ends.rows]),
+            GraphVariant::Fused => self.in_rounds(graph, starts, ends),
         }
     }
 

@@ -1,10 +1,10 @@
-//! The building blocks of the graph, in every form and flavour. In: the name of an activation `[rows, width]` and weights.
+//! The building blocks of the graph, in every form and precision. In: the name of an activation `[rows, width]` and weights.
 //! Out: the name of the result. It may not know which block follows which.
 
 use crate::graph::builder::Builder;
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::encoder::config::BertConfig;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::safetensors_file::quantize_rows;
 use crate::model::weights::tensors::{Tensor, Weights};
 
@@ -25,9 +25,9 @@ pub(crate) struct Writer<'a> {
     /// Its shape.
     pub(crate) config: &'a BertConfig,
     /// Which operators.
-    pub(crate) form: Form,
+    pub(crate) form: GraphVariant,
     /// Which number format.
-    pub(crate) flavour: Flavour,
+    pub(crate) precision: Precision,
 }
 
 impl Writer<'_> {
@@ -40,7 +40,7 @@ impl Writer<'_> {
         let matrix = stacked(self.weights, names, "weight");
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
         let name = &names[0];
-        if self.flavour != Flavour::Int8 {
+        if self.precision != Precision::Int8 {
             let transposed = transpose(&matrix.values, outputs, inputs);
             let weight = self.graph.weights(&format!("{name}.weight"), &[inputs, outputs], &transposed);
             return self.graph.op("MatMul", &[input, &weight]);
@@ -53,7 +53,7 @@ impl Writer<'_> {
         let middle = graph.constant("middle", ElementType::Uint8, &[], vec![MIDDLE]);
         let row_scales = self.row_scales(input, least);
         match self.form {
-            Form::Fused => {
+            GraphVariant::Fused => {
                 // One block a row: several threads share the rows, where with one scale along an axis one thread has them all.
                 let graph = &mut self.graph;
                 let middles = repeated_middle(graph, &row_scales);
@@ -65,7 +65,7 @@ impl Writer<'_> {
                 let scaled = graph.runtime("MatMulIntegerToFloat", &factors, vec![]);
                 graph.op("Mul", &[&scaled, &row_scales])
             }
-            Form::Portable => {
+            GraphVariant::Portable => {
                 let graph = &mut self.graph;
                 let along_axis = graph.integers(&[-1]);
                 let flat = graph.op("Reshape", &[&row_scales, &along_axis]);
@@ -100,11 +100,11 @@ impl Writer<'_> {
     fn along_rows(&mut self, operator: &str, input: &str) -> String {
         let keep = AttributeProto::integer("keepdims", 1);
         match self.form {
-            Form::Fused => {
+            GraphVariant::Fused => {
                 let axis = self.graph.integers(&[-1]);
                 self.graph.op_with(operator, &[input, &axis], vec![keep])
             }
-            Form::Portable => {
+            GraphVariant::Portable => {
                 let axes = AttributeProto::integers("axes", &[-1]);
                 self.graph.op_with(operator, &[input], vec![axes, keep])
             }
@@ -129,7 +129,7 @@ impl Writer<'_> {
     /// than its parts.
     pub(crate) fn add_and_norm(&mut self, product: &str, linear: &str, residual: &str, norm: &str) -> String {
         let bias = self.bias(&[linear.to_owned()]);
-        if self.form == Form::Fused && self.flavour != Flavour::Int8 {
+        if self.form == GraphVariant::Fused && self.precision != Precision::Int8 {
             let (scale, shift) = self.norm_parameters(norm);
             let epsilon = vec![AttributeProto::float("epsilon", self.config.layer_norm_eps)];
             return self.graph.runtime("SkipLayerNormalization", &[product, residual, &scale, &shift, &bias], epsilon);
@@ -142,7 +142,7 @@ impl Writer<'_> {
     /// `gelu(product + bias)`, exact: x Φ(x).
     pub(crate) fn bias_gelu(&mut self, product: &str, linear: &str) -> String {
         let bias = self.bias(&[linear.to_owned()]);
-        if self.form == Form::Fused {
+        if self.form == GraphVariant::Fused {
             return self.graph.runtime("BiasGelu", &[product, &bias], vec![]);
         }
         let biased = self.graph.op("Add", &[product, &bias]);
@@ -167,8 +167,8 @@ fn repeated_middle(graph: &mut Builder, scales: &str) -> String {
 }
 
 /// The exact gelu. Portable, in the order of operations that runtimes recognize and fuse.
-pub(crate) fn gelu(graph: &mut Builder, form: Form, value: &str) -> String {
-    if form == Form::Fused {
+pub(crate) fn gelu(graph: &mut Builder, form: GraphVariant, value: &str) -> String {
+    if form == GraphVariant::Fused {
         return graph.runtime("Gelu", &[value], vec![]);
     }
     let root = graph.number(std::f32::consts::SQRT_2);

@@ -1,4 +1,4 @@
-//! The ONNX writer. In: checked weights, their configuration, a form and a flavour. Out: the bytes of an ONNX file that
+//! The ONNX writer. In: checked weights, their configuration, a form and a precision. Out: the bytes of an ONNX file that
 //! computes the MRC graph, or its place in the cache. It may not load ONNX Runtime or read documents.
 //!
 //! The contract of every graph written here:
@@ -29,7 +29,7 @@ use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
 use crate::model::encoder::config::BertConfig;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
 /// Changes whenever the same model would give other bytes; part of the cache's key.
@@ -37,21 +37,21 @@ pub const WRITER_VERSION: u32 = 4;
 
 /// The ONNX operator set and the version of the format that belongs to it. 17 is of 2022: every runtime in use knows it, and
 /// layer normalization is part of it. The fused int8 graph, for ONNX Runtime on the CPU alone, needs the blocks of 21.
-const fn versions(form: Form, flavour: Flavour) -> (i64, i64) {
-    match (form, flavour) {
-        (Form::Fused, Flavour::Int8) => (21, 10),
+const fn versions(form: GraphVariant, precision: Precision) -> (i64, i64) {
+    match (form, precision) {
+        (GraphVariant::Fused, Precision::Int8) => (21, 10),
         _ => (17, 8),
     }
 }
 
-/// Writes the MRC graph of a model. The same model gives the same bytes. Fails where a form lacks a flavour (bf16 is
+/// Writes the MRC graph of a model. The same model gives the same bytes. Fails where a form lacks a precision (bf16 is
 /// portable only) or the file would pass protobuf's limit of 2 GiB.
-pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavour) -> Result<Vec<u8>> {
-    let element = match flavour {
-        Flavour::Fp32 | Flavour::Int8 => ElementType::Float32,
-        Flavour::Fp16 => ElementType::Float16,
-        Flavour::Bf16 if form == Form::Portable => ElementType::Bfloat16,
-        Flavour::Bf16 => return Err(refuse("bf16 has no fused form".to_owned(), "use its portable form, or fp16")),
+pub fn write(weights: &Weights, config: &BertConfig, form: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
+    let element = match precision {
+        Precision::Fp32 | Precision::Int8 => ElementType::Float32,
+        Precision::Fp16 => ElementType::Float16,
+        Precision::Bf16 if form == GraphVariant::Portable => ElementType::Bfloat16,
+        Precision::Bf16 => return Err(refuse("bf16 has no fused form".to_owned(), "use its portable form, or fp16")),
     };
     let mut graph = Builder::new("mrc", element);
     for name in ["input_ids", "attention_mask", "token_type_ids"] {
@@ -62,12 +62,12 @@ pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavou
     }
     graph.input("boundary_logit", ElementType::Float32, &[]);
     let shape = graph.op("Shape", &["input_ids"]);
-    let mut writer = Writer { graph, weights, config, form, flavour };
+    let mut writer = Writer { graph, weights, config, form, precision };
     let tokens = writer.encoder(&shape);
     writer.heads(&tokens, &shape);
-    let (operator_set, format) = versions(form, flavour);
+    let (operator_set, format) = versions(form, precision);
     let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(operator_set) }];
-    if form == Form::Fused {
+    if form == GraphVariant::Fused {
         opset_import.push(OperatorSetIdProto { domain: RUNTIME_DOMAIN.to_owned(), version: Some(1) });
     }
     let model = ModelProto {
@@ -85,7 +85,7 @@ pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavou
 }
 
 fn refuse(reason: String, hint: &str) -> Error {
-    Error::Setting { origin: "model".to_owned(), key: "flavour".to_owned(), reason, hint: hint.to_owned() }
+    Error::Setting { origin: "model".to_owned(), key: "precision".to_owned(), reason, hint: hint.to_owned() }
 }
 
 #[cfg(test)]
@@ -97,22 +97,22 @@ mod tests {
     use crate::model::encoder::config::tests::tiny;
     use crate::model::weights::tensors::tests::made_up;
 
-    const KINDS: [(Form, Flavour); 7] = [
-        (Form::Portable, Flavour::Fp32),
-        (Form::Portable, Flavour::Bf16),
-        (Form::Portable, Flavour::Fp16),
-        (Form::Portable, Flavour::Int8),
-        (Form::Fused, Flavour::Fp32),
-        (Form::Fused, Flavour::Fp16),
-        (Form::Fused, Flavour::Int8),
+    const KINDS: [(GraphVariant, Precision); 7] = [
+        (GraphVariant::Portable, Precision::Fp32),
+        (GraphVariant::Portable, Precision::Bf16),
+        (GraphVariant::Portable, Precision::Fp16),
+        (GraphVariant::Portable, Precision::Int8),
+        (GraphVariant::Fused, Precision::Fp32),
+        (GraphVariant::Fused, Precision::Fp16),
+        (GraphVariant::Fused, Precision::Int8),
     ];
 
     fn weights(linear_match: bool) -> Weights {
         Weights::check(made_up(&tiny(), linear_match), &mut tiny()).expect("they fit")
     }
 
-    fn model(form: Form, flavour: Flavour) -> ModelProto {
-        let bytes = write(&weights(false), &tiny(), form, flavour).expect("a graph");
+    fn model(form: GraphVariant, precision: Precision) -> ModelProto {
+        let bytes = write(&weights(false), &tiny(), form, precision).expect("a graph");
         ModelProto::decode(bytes.as_slice()).expect("it is protobuf")
     }
 
@@ -141,15 +141,15 @@ mod tests {
 
     #[test]
     fn values_are_made_before_they_are_used() {
-        for (form, flavour) in KINDS {
-            check_order(&model(form, flavour).graph.expect("a graph"), &BTreeSet::new());
+        for (form, precision) in KINDS {
+            check_order(&model(form, precision).graph.expect("a graph"), &BTreeSet::new());
         }
     }
 
     #[test]
     fn every_kind_keeps_the_contract() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+        for (form, precision) in KINDS {
+            let graph = model(form, precision).graph.expect("a graph");
             let declared = |values: &[onnx::ValueInfoProto]| -> Vec<String> {
                 let describe = |value: &onnx::ValueInfoProto| {
                     let tensor =
@@ -172,21 +172,21 @@ mod tests {
 
     #[test]
     fn portable_graphs_use_only_standard_operators() {
-        for (form, flavour) in KINDS {
-            let model = model(form, flavour);
+        for (form, precision) in KINDS {
+            let model = model(form, precision);
             let graph = model.graph.expect("a graph");
             let inner = graph.node.iter().flat_map(bodies).flat_map(|body| &body.node);
             let domains: BTreeSet<_> = graph.node.iter().chain(inner).map(|node| node.domain.as_str()).collect();
             let imported: BTreeSet<_> = model.opset_import.iter().map(|set| set.domain.as_str()).collect();
-            assert_eq!(domains, imported, "{flavour} {form}");
-            assert_eq!(domains.contains(RUNTIME_DOMAIN), form == Form::Fused);
+            assert_eq!(domains, imported, "{precision} {form}");
+            assert_eq!(domains.contains(RUNTIME_DOMAIN), form == GraphVariant::Fused);
         }
     }
 
     #[test]
     fn constants_have_the_bytes_their_shape_says() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+        for (form, precision) in KINDS {
+            let graph = model(form, precision).graph.expect("a graph");
             for tensor in &graph.initializer {
                 let size = match tensor.data_type {
                     Some(2 | 3 | 9) => 1,
@@ -202,10 +202,10 @@ mod tests {
 
     #[test]
     fn attention_gets_the_mask_that_its_kernel_on_cuda_reads() {
-        let made_by = |config: &BertConfig, flavour: Flavour| {
+        let made_by = |config: &BertConfig, precision: Precision| {
             let mut config = config.clone();
             let weights = Weights::check(made_up(&config, false), &mut config).expect("they fit");
-            let bytes = write(&weights, &config, Form::Fused, flavour).expect("a graph");
+            let bytes = write(&weights, &config, GraphVariant::Fused, precision).expect("a graph");
             let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
             let maker = |value: &str| {
                 graph.node.iter().find(|node| node.output.iter().any(|output| output == value)).expect("a node").clone()
@@ -217,30 +217,30 @@ mod tests {
         };
         // Heads of four, and of eight, which the memory-efficient kernel takes.
         let (narrow, wide) = (tiny(), BertConfig { hidden_size: 16, ..tiny() });
-        assert_eq!(made_by(&wide, Flavour::Fp16), "Concat");
-        for (config, flavour) in [(&narrow, Flavour::Fp16), (&narrow, Flavour::Fp32), (&wide, Flavour::Fp32)] {
-            assert_eq!(made_by(config, flavour), "ReduceSum", "{flavour}, heads of {}", config.head_size());
+        assert_eq!(made_by(&wide, Precision::Fp16), "Concat");
+        for (config, precision) in [(&narrow, Precision::Fp16), (&narrow, Precision::Fp32), (&wide, Precision::Fp32)] {
+            assert_eq!(made_by(config, precision), "ReduceSum", "{precision}, heads of {}", config.head_size());
         }
     }
 
     #[test]
     fn only_what_openvino_reads_sums_over_the_batch() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+        for (form, precision) in KINDS {
+            let graph = model(form, precision).graph.expect("a graph");
             let summed = graph.node.iter().any(|node| node.op_type == "CumSum");
-            assert_eq!(summed, (form, flavour) == (Form::Portable, Flavour::Fp32), "{flavour} {form}");
+            assert_eq!(summed, (form, precision) == (GraphVariant::Portable, Precision::Fp32), "{precision} {form}");
         }
     }
 
     #[test]
     fn the_same_model_gives_the_same_bytes() {
-        let bytes = || write(&weights(false), &tiny(), Form::Fused, Flavour::Int8).expect("a graph");
+        let bytes = || write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Int8).expect("a graph");
         assert_eq!(bytes(), bytes());
     }
 
     #[test]
     fn the_single_layer_match_head_has_no_hidden_layer() {
-        let bytes = write(&weights(true), &tiny(), Form::Fused, Flavour::Fp32).expect("a graph");
+        let bytes = write(&weights(true), &tiny(), GraphVariant::Fused, Precision::Fp32).expect("a graph");
         let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
         check_order(&graph, &BTreeSet::new());
         let start = graph.initializer.iter().find(|tensor| tensor.name == "match.start").expect("there");
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn bf16_is_portable_only() {
-        let error = write(&weights(false), &tiny(), Form::Fused, Flavour::Bf16).expect_err("no such form");
-        assert_eq!(error.to_string(), "model: `flavour`: bf16 has no fused form");
+        let error = write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Bf16).expect_err("no such form");
+        assert_eq!(error.to_string(), "model: `precision`: bf16 has no fused form");
     }
 }

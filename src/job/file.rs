@@ -79,7 +79,7 @@ pub struct ModelSection {
     /// auto, cpu, cuda or cuda:N; a named device is never silently replaced.
     pub device: String,
     /// auto, fp32, bf16, fp16 or int8.
-    pub flavour: String,
+    pub precision: String,
     /// ONNX Runtime's shared library, instead of the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<PathBuf>,
@@ -128,7 +128,7 @@ const fn default_commit_documents() -> u64 {
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { path: "models/default".into(), device: "auto".into(), flavour: "auto".into(), library: None }
+        Self { path: "models/default".into(), device: "auto".into(), precision: "auto".into(), library: None }
     }
 }
 

@@ -17,14 +17,14 @@ use crate::job::spec::spec_id;
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::manifest::Manifest;
 use crate::model::package::resolve;
-use crate::model::precision::Flavour;
+use crate::model::precision::Precision;
 use crate::model::runtime::batch_tuning;
-use crate::model::runtime::batch_tuning::Circumstances;
+use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::hardware;
 use crate::model::runtime::library::Build;
 use crate::model::runtime::pool::SessionPool;
-use crate::model::runtime::selection::Chosen;
+use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::SessionOptions;
 use crate::task::batch::QueryBatch;
 use crate::task::decode::{DecodeRule, logit};
@@ -48,7 +48,7 @@ pub struct Ready {
     /// Its hash.
     pub spec_id: String,
     /// The device, why it was taken, and the library.
-    pub chosen: Chosen,
+    pub chosen: RuntimeSelection,
     /// The model directory's hash.
     pub model_hash: String,
     /// Cores the work is spread over.
@@ -63,9 +63,9 @@ impl Job {
 
         let foreign = model.foreign_graph();
         // A graph that was brought along computes as it is written, and by ONNX Runtime itself.
-        let named = self.flavour.or_else(|| foreign.is_some().then_some(Flavour::Fp32));
+        let named = self.precision.or_else(|| foreign.is_some().then_some(Precision::Fp32));
         let chosen = self.device.resolve(named, self.file.model.library.as_deref(), note)?;
-        let (form, graph_flavour) = chosen.graph();
+        let (form, graph_precision) = chosen.graph();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
@@ -74,24 +74,24 @@ impl Job {
         let open = |graph: &Path| SessionPool::open(&chosen.library, graph, options, 1, boundary, trial.as_ref());
         let pool = match foreign {
             Some(graph) => open(&graph)?,
-            None => cache::load(&model, form, graph_flavour, open)?,
+            None => cache::load(&model, form, graph_precision, open)?,
         };
-        let circumstances = Circumstances {
+        let tuning_key = TuningKey {
             model: model.model_hash().to_owned(),
             writer: WRITER_VERSION,
             device: chosen.device.to_string(),
             hardware: hardware::name(chosen.device),
-            flavour: chosen.flavour.to_string(),
+            precision: chosen.precision.to_string(),
             library: chosen.library.version.clone(),
             cores,
             longest: questions.longest_query(windows.tokens),
         };
         let search =
             || batch_tuning::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
-        let batch_tokens = batch_tuning::settle(extract.batch_tokens, &circumstances, note, search)?;
+        let batch_tokens = batch_tuning::settle(extract.batch_tokens, &tuning_key, note, search)?;
         let spec = ExtractSpec {
             model: self.file.model.path.display().to_string(),
-            flavour: chosen.flavour.to_string(),
+            precision: chosen.precision.to_string(),
             device: chosen.device.to_string(),
             types: self.schema.types.iter().map(|one| one.name.clone()).collect(),
             window_tokens: windows.tokens,
@@ -103,7 +103,7 @@ impl Job {
             boundary,
             nested: self.schema.nested,
             max_candidates: extract.max_candidates,
-            tolerance: tolerance(chosen.flavour),
+            tolerance: tolerance(chosen.precision),
         };
         let extractor = Extractor {
             counters: Counters::new(self.schema.types.len()),
@@ -168,7 +168,7 @@ impl Job {
     }
 
     /// What changes the rows: weights and tokenizer, types and questions, words, windows (as [`Job::questions`] has them),
-    /// thresholds, and the flavour where the job names one.
+    /// thresholds, and the precision where the job names one.
     pub fn spec_parts(&self, model: &ModelDirectory, windows: WindowRule) -> serde_json::Value {
         let extract = &self.file.extract;
         serde_json::json!({
@@ -181,7 +181,7 @@ impl Job {
             "threshold": extract.threshold,
             "boundary_threshold": extract.boundary_threshold,
             "max_candidates": extract.max_candidates,
-            "flavour": self.flavour,
+            "precision": self.precision,
         })
     }
 }
@@ -203,10 +203,10 @@ const fn workers(device: Device, cores: usize) -> usize {
     }
 }
 
-/// How far a flavour's logits may lie from the exact ones: decisions closer to a threshold are counted as undecided.
-const fn tolerance(flavour: Flavour) -> f32 {
-    match flavour {
-        Flavour::Fp32 => 1e-3,
-        Flavour::Bf16 | Flavour::Fp16 | Flavour::Int8 => 0.1,
+/// How far a precision's logits may lie from the exact ones: decisions closer to a threshold are counted as undecided.
+const fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::Fp32 => 1e-3,
+        Precision::Bf16 | Precision::Fp16 | Precision::Int8 => 0.1,
     }
 }

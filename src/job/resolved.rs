@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
-use crate::model::precision::Flavour;
+use crate::model::precision::Precision;
 use crate::model::runtime::device::DeviceChoice;
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::query::mention_table;
 use crate::source::input::InputSpec;
 use crate::task::entity_schema::EntitySchema;
@@ -30,7 +30,7 @@ pub struct Job {
     /// Where to run.
     pub device: DeviceChoice,
     /// The number format, or none for the device's best.
-    pub flavour: Option<Flavour>,
+    pub precision: Option<Precision>,
     /// The most rejects before the exit code says so.
     pub max_rejects: Limit,
 }
@@ -91,7 +91,7 @@ impl Job {
     /// [`Error::Table`] where they are not.
     pub async fn check_gold(&self, context: &SessionContext) -> Result<()> {
         let Some(location) = &self.file.input.gold else { return Ok(()) };
-        let files = Attachment { table: "gold_entities", what: "gold mentions", location };
+        let files = ExternalTable { table: "gold_entities", what: "gold mentions", location };
         let (columns, _) = files.table(context).await?;
         mention_table::check(&files, &columns).map(|_| ())
     }
@@ -116,10 +116,10 @@ impl Job {
             .device
             .parse()
             .map_err(|reason| refuse("model.device", reason, "say auto, cpu, cuda or cuda:1"))?;
-        let flavour = match file.model.flavour.as_str() {
+        let precision = match file.model.precision.as_str() {
             "auto" => None,
             name => Some(name.parse().map_err(|unknown: crate::model::precision::UnknownName| {
-                refuse("model.flavour", unknown.to_string(), "say auto, fp32, bf16, fp16 or int8")
+                refuse("model.precision", unknown.to_string(), "say auto, fp32, bf16, fp16 or int8")
             })?),
         };
         let extract = &file.extract;
@@ -174,7 +174,7 @@ impl Job {
                 filter: file.input.filter.clone(),
             },
             device,
-            flavour,
+            precision,
             max_rejects,
             file,
         })
@@ -219,7 +219,7 @@ mod tests {
             ("[extract]\nbatch_tokens = 0", "extract.batch_tokens"),
             ("[extract]\nwindow_tokens = 1", "extract.window_tokens"),
             ("[model]\ndevice = 'gpu'", "model.device"),
-            ("[model]\nflavour = 'fp8'", "model.flavour"),
+            ("[model]\nprecision = 'fp8'", "model.precision"),
         ] {
             let error = resolve(section).unwrap_err();
             assert!(error.to_string().contains(&format!("`{key}`")), "{error}");

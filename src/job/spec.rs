@@ -71,17 +71,17 @@ mod tests {
     fn a_change_is_named() {
         let of = |name: &str, question: &str| json!({"name": name, "question": question});
         let before = json!({
-            "window_tokens": 256, "flavour": null, "threshold": 0.5_f32,
+            "window_tokens": 256, "precision": null, "threshold": 0.5_f32,
             "types": [of("PER", "Who?"), of("LOC", "Where?")]
         });
         let now = json!({
-            "window_tokens": 64, "flavour": "int8", "threshold": 0.6_f32,
+            "window_tokens": 64, "precision": "int8", "threshold": 0.6_f32,
             "types": [of("PER", "Which people?"), of("ORG", "What?")]
         });
         assert_eq!(
             spec_changes(&before, &now),
             [
-                "flavour auto → int8",
+                "precision auto → int8",
                 "threshold 0.5 → 0.6",
                 "types added: ORG; left out: LOC; asked in other words: PER",
                 "window_tokens 256 → 64"

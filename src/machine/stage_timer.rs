@@ -8,9 +8,9 @@ use tracing::Span;
 
 /// Time spent in a stage, all threads together.
 #[derive(Debug, Default)]
-pub struct Stage(AtomicU64);
+pub struct StageTimer(AtomicU64);
 
-impl Stage {
+impl StageTimer {
     /// Adds a stretch of time.
     pub fn add(&self, spent: Duration) {
         self.0.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -1,15 +1,15 @@
-//! The flavours and forms of a model's ONNX graph. In: the words of a job file (`fp16`, `fused`). Out: closed enums that
-//! print as the same words. It may not know how a flavour is written.
+//! The precisions and forms of a model's ONNX graph. In: the words of a job file (`fp16`, `fused`). Out: closed enums that
+//! print as the same words. It may not know how a precision is written.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The number format a graph computes in. Its inputs and outputs are the same in every flavour (`int64`, `bool`, `float32`).
+/// The number format a graph computes in. Its inputs and outputs are the same in every precision (`int64`, `bool`, `float32`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Flavour {
+pub enum Precision {
     /// 32-bit floats everywhere: the reference the others are measured against.
     Fp32,
     /// bfloat16 weights and activations; only where a provider computes in it.
@@ -20,8 +20,8 @@ pub enum Flavour {
     Int8,
 }
 
-impl Flavour {
-    /// Every flavour, the most exact first.
+impl Precision {
+    /// Every precision, the most exact first.
     pub const ALL: [Self; 4] = [Self::Fp32, Self::Bf16, Self::Fp16, Self::Int8];
 
     /// The word a job file uses for it.
@@ -38,14 +38,14 @@ impl Flavour {
 /// Which operators a graph is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum GraphVariant {
     /// Operators of the ONNX standard only (opset 17): any provider, any runtime.
     Portable,
     /// ONNX Runtime's own operators (domain `com.microsoft`) where they are faster.
     Fused,
 }
 
-impl Form {
+impl GraphVariant {
     /// Both forms.
     pub const ALL: [Self; 2] = [Self::Portable, Self::Fused];
 
@@ -58,19 +58,19 @@ impl Form {
     }
 }
 
-impl fmt::Display for Flavour {
+impl fmt::Display for Precision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.name())
     }
 }
 
-impl fmt::Display for Form {
+impl fmt::Display for GraphVariant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.name())
     }
 }
 
-/// A word that names no flavour or form; says which words do.
+/// A word that names no precision or form; says which words do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not one of {choices}")]
 pub struct UnknownName {
@@ -78,16 +78,16 @@ pub struct UnknownName {
     pub(crate) choices: &'static str,
 }
 
-impl FromStr for Flavour {
+impl FromStr for Precision {
     type Err = UnknownName;
 
     fn from_str(word: &str) -> Result<Self, UnknownName> {
-        let found = Self::ALL.into_iter().find(|flavour| flavour.name() == word);
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == word);
         found.ok_or_else(|| UnknownName { word: word.to_owned(), choices: "fp32, bf16, fp16, int8" })
     }
 }
 
-impl FromStr for Form {
+impl FromStr for GraphVariant {
     type Err = UnknownName;
 
     fn from_str(word: &str) -> Result<Self, UnknownName> {
@@ -102,17 +102,17 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for flavour in Flavour::ALL {
-            assert_eq!(flavour.to_string().parse(), Ok(flavour));
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
         }
-        for form in Form::ALL {
+        for form in GraphVariant::ALL {
             assert_eq!(form.to_string().parse(), Ok(form));
         }
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let error = "fp8".parse::<Flavour>().expect_err("no such flavour");
+        let error = "fp8".parse::<Precision>().expect_err("no such precision");
         assert_eq!(error.to_string(), "`fp8` is not one of fp32, bf16, fp16, int8");
     }
 }

@@ -12,9 +12,9 @@ use datafusion::physical_plan::coop::CooperativeExec;
 /// Joins give a thread back now and then. The engine sees to that where rows come in; but a join may make millions of batches of one,
 /// and a task that never gives its thread back cannot be cancelled.
 #[derive(Debug)]
-pub(crate) struct YieldingJoins;
+pub(crate) struct CooperativeJoins;
 
-impl PhysicalOptimizerRule for YieldingJoins {
+impl PhysicalOptimizerRule for CooperativeJoins {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let wrap = |node: Arc<dyn ExecutionPlan>| {
             if !matches!(node.name(), "CrossJoinExec" | "NestedLoopJoinExec" | "HashJoinExec" | "SortMergeJoinExec") {
@@ -26,7 +26,7 @@ impl PhysicalOptimizerRule for YieldingJoins {
     }
 
     fn name(&self) -> &'static str {
-        "YieldingJoins"
+        "CooperativeJoins"
     }
 
     fn schema_check(&self) -> bool {

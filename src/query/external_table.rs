@@ -21,7 +21,7 @@ use crate::tables;
 
 /// Files that hold a table, and what they are for.
 #[derive(Debug, Clone, Copy)]
-pub struct Attachment<'a> {
+pub struct ExternalTable<'a> {
     /// The table's name in the session.
     pub table: &'a str,
     /// What it is to the reader of an error: `gold mentions`.
@@ -30,7 +30,7 @@ pub struct Attachment<'a> {
     pub location: &'a str,
 }
 
-impl Attachment<'_> {
+impl ExternalTable<'_> {
     /// An error about these files.
     pub fn refuse(&self, reason: impl Into<String>, hint: impl Into<String>) -> Error {
         Error::Table {
@@ -179,7 +179,7 @@ mod tests {
 
     /// How many rows the files at `location` have, or why they are no table.
     async fn count(context: &SessionContext, location: &str) -> Result<usize> {
-        Attachment { table: "files", what: "files", location }.register(context).await?;
+        ExternalTable { table: "files", what: "files", location }.register(context).await?;
         Ok(numbers(&query(context, "SELECT count(*) FROM files").await?)[0])
     }
 

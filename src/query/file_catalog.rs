@@ -9,7 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::source::listing::Format;
 
 /// What a session knows now, while there is one.
@@ -17,23 +17,23 @@ type CurrentState = Box<dyn Fn() -> Option<SessionState> + Send + Sync>;
 
 /// Makes tables of paths for one session.
 #[derive(Default)]
-struct FilesByPath {
+struct FileCatalog {
     /// The session, held weakly: it holds this.
     state: OnceLock<CurrentState>,
 }
 
-impl std::fmt::Debug for FilesByPath {
+impl std::fmt::Debug for FileCatalog {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("FilesByPath").finish_non_exhaustive()
+        formatter.debug_struct("FileCatalog").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl UrlTableFactory for FilesByPath {
+impl UrlTableFactory for FileCatalog {
     async fn try_new(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let state = self.state.get().filter(|_| is_path(name)).and_then(|state| state());
         let Some(context) = state.map(SessionContext::new_with_state) else { return Ok(None) };
-        let files = Attachment { table: name, what: "files", location: name };
+        let files = ExternalTable { table: name, what: "files", location: name };
         let (_, provider) = files.table(&context).await.map_err(|error| DataFusionError::External(error.into()))?;
         Ok(Some(provider))
     }
@@ -48,7 +48,7 @@ pub fn is_path(name: &str) -> bool {
 /// The same session, where quoted paths are tables.
 #[must_use]
 pub fn with_files(context: SessionContext) -> SessionContext {
-    let files = Arc::new(FilesByPath::default());
+    let files = Arc::new(FileCatalog::default());
     let catalogs = Arc::clone(context.state_ref().read().catalog_list());
     let catalogs = Arc::new(DynamicFileCatalog::new(catalogs, Arc::clone(&files) as Arc<dyn UrlTableFactory>));
     let context: SessionContext = context.into_state_builder().with_catalog_list(catalogs).build().into();

@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::query::external_table::{Attachment, Kind};
+use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::statement::{numbers, query, register, words};
 
 /// The view of the documents that are scored, where not all are: one column, `scored_id`, as text.
@@ -27,7 +27,7 @@ pub struct Columns {
 }
 
 /// Checks that a table has the columns of mentions.
-pub fn check(files: &Attachment<'_>, schema: &SchemaRef) -> Result<Columns> {
+pub fn check(files: &ExternalTable<'_>, schema: &SchemaRef) -> Result<Columns> {
     let hint = "a table of mentions has doc_id, entity_type, start_char and end_char (code points, half-open), and may have text and score";
     files.expect(schema, "doc_id", Kind::Id, hint)?;
     files.expect(schema, "entity_type", Kind::Text, hint)?;

@@ -11,7 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use sysinfo::{MemoryRefreshKind, System};
 
 use crate::error::{Error, Result};
-use crate::query::cooperative_joins::YieldingJoins;
+use crate::query::cooperative_joins::CooperativeJoins;
 use crate::source::object_stores::ObjectStores;
 use crate::source::object_stores::register_location;
 use crate::store::delta_store::Store;
@@ -80,7 +80,7 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     }
     let runtime = runtime.build_arc().map_err(|cause| failed("set up the query engine", cause))?;
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-    Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(YieldingJoins)).build()))
+    Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(CooperativeJoins)).build()))
 }
 
 /// Plans without exchanges of rows between partitions (`RepartitionExec`), which may wait for ever where memory is limited: a batch that

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::embed::embed;
 use super::sample::{Chosen, Rule, choose};
-use super::scope::Subject;
+use super::scope::Scope;
 use super::summary::Summary;
 use super::tables::{MATCHED, MENTIONS};
 use super::texts;
@@ -75,14 +75,14 @@ impl Documents {
     /// Chooses at most `limit` documents and gathers what the page shows of them.
     pub(super) async fn read(
         context: &SessionContext,
-        subject: &Subject,
+        scope: &Scope,
         summary: &Summary,
         limit: usize,
         matched: bool,
     ) -> Result<Self> {
         let (rule, chosen) = choose(context, summary.totals.documents, limit, matched).await?;
         let mut mentions = mentions(context, summary, &chosen, matched).await?;
-        let mut texts = texts::read(context, subject, &chosen).await?;
+        let mut texts = texts::read(context, scope, &chosen).await?;
         let mut made = Vec::new();
         let mut sizes = Vec::new();
         for document in &chosen {

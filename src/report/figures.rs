@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use datafusion::prelude::SessionContext;
 
-use super::scope::{Run, Subject, literal, without_login};
+use super::scope::{Run, Scope, literal, without_login};
 use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, place};
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::error::Result;
@@ -27,19 +27,14 @@ const LONG: usize = 160;
 const TREND: [&str; 6] = ["documents", "mentions", "rejects", "seconds", "documents_per_second", "f1"];
 
 /// Gathers everything that needs no gold.
-pub(super) async fn read(
-    context: &SessionContext,
-    subject: &Subject,
-    runs: Vec<Run>,
-    last_commit: i64,
-) -> Result<Summary> {
-    let store = without_login(&subject.location.to_string());
+pub(super) async fn read(context: &SessionContext, scope: &Scope, runs: Vec<Run>, last_commit: i64) -> Result<Summary> {
+    let store = without_login(&scope.location.to_string());
     let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     let name = if last.is_empty() { store.clone() } else { last.to_owned() };
-    let rejects = rejects(context, subject, last_commit).await?;
+    let rejects = rejects(context, scope, last_commit).await?;
     let mut totals = totals(context).await?;
     totals.rejects = rejects.iter().map(|one| one.count).sum();
-    let figures = match &subject.run {
+    let figures = match &scope.run {
         Some(run) => figures(context, &run.id).await?,
         None => Vec::new(),
     };
@@ -48,13 +43,13 @@ pub(super) async fn read(
         quarry: env!("CARGO_PKG_VERSION"),
         made_at: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         name,
-        run: subject.run.as_ref().map(|run| run.id.clone()),
-        only_run: subject.only_run,
-        only_types: !subject.only_types.is_empty(),
+        run: scope.run.as_ref().map(|run| run.id.clone()),
+        only_run: scope.only_run,
+        only_types: !scope.only_types.is_empty(),
         totals,
-        types: types(context, subject).await?,
+        types: types(context, scope).await?,
         bins: BINS,
-        settings: subject.settings(),
+        settings: scope.settings(),
         figures,
         runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
         earlier_runs,
@@ -77,8 +72,8 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
 }
 
 /// The types in the order in which the run asked for them, then those that only other runs have found.
-async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFigures>> {
-    let asked = subject.types();
+async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigures>> {
+    let asked = scope.types();
     let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
     let sql =
         format!("SELECT entity_type, count(*), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1");
@@ -111,8 +106,8 @@ async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFi
             types[index].names.push((text, whole(batch, 2, row), whole(batch, 3, row)));
         }
     }
-    if !subject.only_types.is_empty() {
-        types.retain(|one| subject.only_types.contains(&one.name));
+    if !scope.only_types.is_empty() {
+        types.retain(|one| scope.only_types.contains(&one.name));
     }
     Ok(types)
 }
@@ -144,8 +139,8 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
 
 /// What was refused, as the view `rejects_by_reason` counts it. A commit may hold nothing but rejects, so `documents` does not know which is
 /// the last.
-async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) -> Result<Vec<Rejects>> {
-    let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", subject.of_run());
+async fn rejects(context: &SessionContext, scope: &Scope, last_commit: i64) -> Result<Vec<Rejects>> {
+    let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", scope.of_run());
     register(context, "rejects", &sql).await?;
     let sql = format!(
         "SELECT reason, CAST(total AS bigint), source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END,

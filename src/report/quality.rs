@@ -4,13 +4,13 @@
 
 use datafusion::prelude::SessionContext;
 
-use super::scope::{Named, Subject, without_login};
+use super::scope::{Named, Scope, without_login};
 use super::summary::{BINS, Mistake, Quality, Scored, Summary, bin};
 use super::tables::{ALL_DOCUMENTS, MATCHED, MENTIONS, MISTAKES};
 use crate::console;
 use crate::error::Result;
 use crate::query::error_analysis;
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{Columns, SCOPE, check, normalize};
 use crate::query::scoring::{confusion, count, counts_by, match_up};
 use crate::query::statement::{query, register, whole, words};
@@ -31,9 +31,9 @@ pub(super) struct Gold {
 
 /// Joins the mentions with gold. Gold that the user named must be there; of gold that only the run's job names, the page says that it is
 /// not.
-pub(super) async fn join(context: &SessionContext, subject: &Subject) -> Result<Gold> {
-    let Some(gold) = &subject.gold else { return Ok(Gold::default()) };
-    match match_gold(context, subject, gold).await {
+pub(super) async fn join(context: &SessionContext, scope: &Scope) -> Result<Gold> {
+    let Some(gold) = &scope.gold else { return Ok(Gold::default()) };
+    match match_gold(context, scope, gold).await {
         Err(error) if !gold.by_user => {
             let remark = without_login(&format!("The gold mentions are no longer to be had: {error}."));
             console::warn(&remark);
@@ -51,12 +51,12 @@ pub(super) async fn read(context: &SessionContext, gold: &Gold, summary: &mut Su
 }
 
 /// Makes the matched table and the table of errors. All documents are scored: one whose every mention was missed is among them.
-async fn match_gold(context: &SessionContext, subject: &Subject, gold: &Named) -> Result<()> {
-    let files = Attachment { table: "gold_rows", what: "gold mentions", location: &gold.location };
+async fn match_gold(context: &SessionContext, scope: &Scope, gold: &Named) -> Result<()> {
+    let files = ExternalTable { table: "gold_rows", what: "gold mentions", location: &gold.location };
     let gold_columns = check(&files, &files.register(context).await?)?;
-    let own = Attachment { table: MENTIONS, what: "mentions", location: "store" };
+    let own = ExternalTable { table: MENTIONS, what: "mentions", location: "store" };
     let own_columns: Columns = check(&own, &Table::Entities.schema(&arrow::datatypes::DataType::Utf8))?;
-    register(context, "gold_rows", &format!("SELECT * FROM gold_rows WHERE {}", subject.of_types())).await?;
+    register(context, "gold_rows", &format!("SELECT * FROM gold_rows WHERE {}", scope.of_types())).await?;
     register(context, SCOPE, &format!("SELECT doc_id AS scored_id FROM {ALL_DOCUMENTS}")).await?;
     normalize(context, MENTIONS, "predicted_mentions", own_columns, true).await?;
     normalize(context, "gold_rows", "gold_mentions", gold_columns, true).await?;

@@ -23,7 +23,7 @@ pub(super) struct Run {
     pub(super) started_at: String,
     pub(super) outcome: String,
     pub(super) model: String,
-    pub(super) flavour: String,
+    pub(super) precision: String,
     pub(super) device: String,
     pub(super) counts: Value,
     /// The specification it extracted under.
@@ -46,7 +46,7 @@ pub(super) struct Named {
 
 /// What the page is about.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(super) struct Scope {
     pub(super) location: StoreLocation,
     job: Option<Job>,
     /// The run whose figures are shown; `None` in a store without runs.
@@ -62,7 +62,7 @@ pub(super) struct Subject {
     pub(super) columns: (String, String),
 }
 
-impl Subject {
+impl Scope {
     /// Understands the arguments; a job stands for its store and its gold.
     pub(super) fn resolve(arguments: &ReportArgs) -> Result<Self> {
         let job = match Path::new(&arguments.store) {
@@ -207,7 +207,7 @@ fn last_run<'a>(runs: &'a [Run], spec: Option<&str>) -> Option<&'a Run> {
 
 /// The runs in the order of their beginnings.
 async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
-    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.flavour, r.device, r.spec_id,
+    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.precision, r.device, r.spec_id,
             r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
          FROM runs r LEFT JOIN (SELECT DISTINCT run_id AS id FROM metrics WHERE scope = 'all' AND name = 'documents') m ON r.run_id = m.id
          ORDER BY r.started_at, r.run_id";
@@ -222,7 +222,7 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
             started_at: text(1, row),
             outcome: text(2, row),
             model: text(3, row),
-            flavour: text(4, row),
+            precision: text(4, row),
             device: text(5, row),
             spec_id: text(6, row),
             counts: json(7, row),

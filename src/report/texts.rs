@@ -10,7 +10,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::sample::Chosen;
-use super::scope::{Subject, literal, without_login};
+use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
 use crate::extract::ledger_hashes::content_hash;
 use crate::query::statement::words;
@@ -55,15 +55,15 @@ impl Texts {
 }
 
 /// Looks for the texts. Files that the user named must be readable; of others the page says that they are not.
-pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[Chosen]) -> Result<Texts> {
+pub(super) async fn read(context: &SessionContext, scope: &Scope, chosen: &[Chosen]) -> Result<Texts> {
     let mut texts = Texts::default();
     if chosen.is_empty() {
         return Ok(texts);
     }
     let wanted: HashMap<&str, &Chosen> = chosen.iter().map(|one| (one.id.as_str(), one)).collect();
-    if let Some(documents) = &subject.documents {
+    if let Some(documents) = &scope.documents {
         let listing = Listing::find(context, documents).await?;
-        return match read_listing(context, subject, listing, true, &wanted, &mut texts).await {
+        return match read_listing(context, scope, listing, true, &wanted, &mut texts).await {
             Err(Error::Input { location, reason, .. }) => {
                 Err(Error::Input { location, reason, hint: "name the columns with --id and --text".into() })
             }
@@ -87,7 +87,7 @@ pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[
     }
     for listing in listings {
         let files: Vec<String> = listing.files.iter().map(|file| file.path.clone()).collect();
-        if let Err(error) = read_listing(context, subject, listing, false, &wanted, &mut texts).await {
+        if let Err(error) = read_listing(context, scope, listing, false, &wanted, &mut texts).await {
             texts.unreadable.extend(files.into_iter().map(|file| (file, reason(&error))));
         }
     }
@@ -97,13 +97,13 @@ pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[
 /// Reads the wanted texts of files of one format.
 async fn read_listing(
     context: &SessionContext,
-    subject: &Subject,
+    scope: &Scope,
     listing: Listing,
     by_user: bool,
     wanted: &HashMap<&str, &Chosen>,
     texts: &mut Texts,
 ) -> Result<()> {
-    let (id, text) = subject.columns.clone();
+    let (id, text) = scope.columns.clone();
     let mut ids: Vec<String> = wanted.keys().map(|id| literal(id)).collect();
     ids.sort_unstable();
     let filter = format!("CAST(\"{}\" AS varchar) IN ({})", id.replace('"', "\"\""), ids.join(", "));

@@ -11,14 +11,14 @@ use tracing::{Instrument as _, info_span};
 
 use crate::console;
 use crate::error::Result;
-use crate::extract::ledger_hashes::{Admission, Changed};
+use crate::extract::ledger_hashes::{Changed, KnownDocuments};
 use crate::run::failure::failed;
 use crate::run::known::documents;
 use crate::run::state::Run;
 use crate::source::chunk::Chunk;
 use crate::store::table_files::{TableFiles, WrittenFile};
 use crate::store::write::commit::Commit;
-use crate::store::write::commit_batch::Cut;
+use crate::store::write::commit_batch::CommitBatch;
 use crate::tables;
 use crate::tables::{SourceRow, Stamp, Table};
 
@@ -37,7 +37,7 @@ impl Run {
     }
 
     /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
-    pub(crate) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
+    pub(crate) fn position(&self, cut: &CommitBatch, chunk: &Chunk) -> Position {
         let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
         let whole = self.documents.files[file].readable().is_some_and(|rows| cut.row >= rows);
         let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
@@ -58,8 +58,8 @@ impl Run {
     /// Commits a cut, and with it all files before `position`.
     pub(crate) async fn commit(
         &mut self,
-        admission: &Admission,
-        cut: Option<Cut>,
+        known_documents: &KnownDocuments,
+        cut: Option<CommitBatch>,
         reached: &mut Position,
         position: Position,
     ) -> Result<()> {
@@ -93,7 +93,7 @@ impl Run {
             let file = files.iter().position(|file| file.path == changed.source).unwrap_or(usize::MAX);
             Position { file, row: changed.row } < position
         };
-        let changed = admission.take_changed(before);
+        let changed = known_documents.take_changed(before);
         let started = Instant::now();
         let mut commit = Commit { number, run_id: self.id.clone(), files: cut_files, sources, ..Commit::default() };
         if !changed.is_empty() {

@@ -13,8 +13,8 @@ use crate::console::{Progress, ProgressDisplay, Style};
 use crate::error::Result;
 use crate::extract::counters::Counters;
 use crate::extract::extract_exec::{ExtractExec, Marks};
-use crate::extract::ledger_hashes::{Admission, Known, Replaced};
-use crate::extract::skip_known::AdmitExec;
+use crate::extract::ledger_hashes::{KnownDocuments, LedgerHashes, Replaced};
+use crate::extract::skip_known::SkipKnownExec;
 use crate::extract::spare::SpareExec;
 use crate::job::{Job, Ready};
 use crate::run::commit::Position;
@@ -22,10 +22,10 @@ use crate::run::failure::{failed, run_error};
 use crate::run::known::documents;
 use crate::run::known::documents::{find_broken, known};
 use crate::run::state::Run;
-use crate::run::summary::run_summary::Account;
+use crate::run::summary::run_summary::RunSummary;
 use crate::source::chunk::{Chunk, Chunks};
 use crate::source::input::Documents;
-use crate::store::write::commit_batch::cut;
+use crate::store::write::commit_batch::commit_batch;
 use crate::store::write::write_exec::{WriteExec, WriteSpec};
 use crate::tables::Table;
 
@@ -50,11 +50,11 @@ pub(crate) async fn reading_plan(
     documents: &Documents,
     ready: &Ready,
     chunk: &Chunk,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
     marks: Option<Arc<Marks>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let scan = documents.plan(context, chunk).await?;
-    let admit = Arc::new(AdmitExec::new(scan, admission));
+    let admit = Arc::new(SkipKnownExec::new(scan, known_documents));
     let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor));
     Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?.with_marks(marks)))
 }
@@ -65,12 +65,12 @@ pub(crate) async fn plan(
     documents: &Documents,
     ready: &Ready,
     chunk: &Chunk,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
     marks: Option<Arc<Marks>>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let extract = reading_plan(context, documents, ready, chunk, Arc::clone(&admission), marks).await?;
-    let spare = Arc::new(SpareExec::new(extract, admission));
+    let extract = reading_plan(context, documents, ready, chunk, Arc::clone(&known_documents), marks).await?;
+    let spare = Arc::new(SpareExec::new(extract, known_documents));
     Ok(Arc::new(WriteExec::try_new(spare, write).map_err(|source| failed("plan the extraction", source))?))
 }
 
@@ -93,11 +93,11 @@ pub(crate) fn chunks(
 
 impl Run {
     /// Extracts and commits chunk after chunk, and says how far it came.
-    pub(crate) async fn extract(&mut self, job: &Job, style: Style, account: &Account) -> Result<Reached> {
+    pub(crate) async fn extract(&mut self, job: &Job, style: Style, summary: &RunSummary) -> Result<Reached> {
         self.refuse_files().await?;
         let begun = self.ledger.begun().clone();
         let mut replaced = documents::replaced(&self.context, &mut self.documents, &begun).await?;
-        account.unreadable(&self.documents);
+        summary.unreadable(&self.documents);
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
         let limit = match self.arguments.limit {
@@ -128,7 +128,7 @@ impl Run {
                     find_broken(&self.context, &mut self.documents, error, &chunk).await?;
                     // Rows that cannot be read replace no others.
                     replaced = documents::replaced(&self.context, &mut self.documents, &begun).await?;
-                    account.unreadable(&self.documents);
+                    summary.unreadable(&self.documents);
                     left = from(self, &reached);
                 }
             }
@@ -161,16 +161,16 @@ impl Run {
             self.store.catch_up(&[Table::Documents]).await?;
             known(&self.context, &self.documents, chunk, &self.store, &self.ready.spec_id).await?
         } else {
-            Known::new()
+            LedgerHashes::new()
         };
-        let admission = Arc::new(Admission::new(known, Arc::clone(replaced)));
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(replaced)));
         let stamp = self.stamp(self.next_commit());
         let write = WriteSpec {
             cut_rows: commit_documents,
             cut_seconds: COMMIT_SECONDS,
             ..WriteSpec::new(self.store.location(), stamp)
         };
-        let (admitted, marks) = (Arc::clone(&admission), Some(Arc::clone(&self.marks)));
+        let (admitted, marks) = (Arc::clone(&known_documents), Some(Arc::clone(&self.marks)));
         let plan = plan(&self.context, &self.documents, &self.ready, chunk, admitted, marks, write).await?;
         let mut cuts = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
@@ -184,12 +184,12 @@ impl Run {
                 }
             };
             let Some(batch) = next else { break };
-            let cut = cut(&batch.map_err(run_error)?).map_err(run_error)?;
+            let cut = commit_batch(&batch.map_err(run_error)?).map_err(run_error)?;
             if cut.last {
                 last = Some(cut);
             } else {
                 let position = self.position(&cut, chunk);
-                self.commit(&admission, Some(cut), reached, position).await?;
+                self.commit(&known_documents, Some(cut), reached, position).await?;
             }
         }
         let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
@@ -202,7 +202,7 @@ impl Run {
             // With the last row of the chunk everything to its end is done, also rows that were left out.
             (_, false) => self.end(chunk),
         };
-        self.commit(&admission, last, reached, position).await?;
+        self.commit(&known_documents, last, reached, position).await?;
         Ok(stopped)
     }
 

@@ -20,10 +20,10 @@ pub(crate) enum Ended {
 pub(crate) fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
     let chosen = &ready.chosen;
     console::note(&format!(
-        "device {} ({}), flavour {}, ONNX Runtime {}{}",
+        "device {} ({}), precision {}, ONNX Runtime {}{}",
         chosen.device,
         chosen.reason,
-        chosen.flavour,
+        chosen.precision,
         chosen.library.version,
         chosen.build.beside()
     ));

@@ -9,18 +9,18 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::console;
 use crate::error::{Error, Result};
 use crate::run::outcome::Ended;
-use crate::run::summary::run_summary::Account;
+use crate::run::summary::run_summary::RunSummary;
 
 /// How long a stopped run may take to commit what is done.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Waits for the end of a run, also of one that a signal brings about.
-pub(crate) async fn end(mut work: JoinHandle<Result<Ended>>, account: &Account) -> Result<Ended> {
+pub(crate) async fn end(mut work: JoinHandle<Result<Ended>>, summary: &RunSummary) -> Result<Ended> {
     let stopped = tokio::select! {
         joined = &mut work => return unjoined(joined),
         stopped = signal() => stopped,
     };
-    let Some(extractor) = account.extractor() else { return Err(stopped) };
+    let Some(extractor) = summary.extractor() else { return Err(stopped) };
     extractor.stop.store(true, Ordering::Relaxed);
     console::note("stopping: what is done is committed; a second signal ends it at once");
     tokio::select! {

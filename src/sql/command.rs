@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use clap::ValueEnum;
 
 use super::error_messages::explain;
-use super::execute::{Asking, Flow};
+use super::execute::{Execution, Flow};
 use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
@@ -47,7 +47,7 @@ pub(super) fn without_backslash(line: &str) -> Option<&'static str> {
     WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, command)| *command)
 }
 
-impl Asking {
+impl Execution {
     /// Does what a command says.
     pub(super) async fn command(&mut self, command: &str) -> Result<Flow> {
         // Whoever ends statements with a semicolon ends commands with one.

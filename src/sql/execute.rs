@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::error_messages::explain;
 use super::output::Output;
 use super::script::{Piece, Statement, pieces};
-use super::session::{Asked, Event};
+use super::session::{Event, SqlSession};
 use crate::error::{Error, Result};
 
 /// Whether there is more to do.
@@ -23,8 +23,8 @@ pub(super) enum Flow {
 }
 
 /// A store that is asked, and where answers go.
-pub(super) struct Asking {
-    pub(super) asked: Asked,
+pub(super) struct Execution {
+    pub(super) asked: SqlSession,
     pub(super) output: Output,
     interrupt: Interrupt,
     /// Scripts that are being read, one named by the other.
@@ -37,9 +37,9 @@ struct Interrupt {
     heard: mpsc::UnboundedReceiver<(&'static str, u8)>,
 }
 
-impl Asking {
+impl Execution {
     /// It listens to signals from now on.
-    pub(super) fn new(asked: Asked, output: Output) -> Result<Self> {
+    pub(super) fn new(asked: SqlSession, output: Output) -> Result<Self> {
         let interrupt = Interrupt::listen(!output.shell).map_err(|source: std::io::Error| Error::Engine {
             doing: "listen to signals".into(),
             source: source.into(),

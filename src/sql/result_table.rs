@@ -10,7 +10,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::text_table::Grid;
+use super::text_table::TextTable;
 use crate::console::{self, thousands};
 use crate::error::Cause;
 
@@ -37,7 +37,7 @@ pub(super) struct Look {
 
 /// A result as a table.
 pub(super) struct Table {
-    grid: Grid,
+    grid: TextTable,
     sink: Sink,
     screen: Option<usize>,
     records: bool,
@@ -55,7 +55,7 @@ impl Table {
     /// Begins a table.
     pub(super) fn new(look: Look, schema: &SchemaRef, sink: Sink) -> Self {
         let figures = |field: &Arc<Field>| field.data_type().is_numeric();
-        let grid = Grid::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
+        let grid = TextTable::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Self {
             grid,

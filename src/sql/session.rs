@@ -18,7 +18,7 @@ use crate::cli::SqlArgs;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::query::file_catalog::with_files;
 use crate::query::session::{SessionSettings, free_memory, register_store, session};
 use crate::query::views;
@@ -30,7 +30,7 @@ use crate::tables::Table;
 const INPUT: &str = "input_documents";
 
 /// A store and the session that knows it.
-pub(super) struct Asked {
+pub(super) struct SqlSession {
     pub(super) context: SessionContext,
     store: Store,
     /// The versions of the tables that the session knows.
@@ -51,7 +51,7 @@ pub(super) struct Answer {
     task: SpawnedTask<Result<(), DataFusionError>>,
 }
 
-impl Asked {
+impl SqlSession {
     /// Opens the store that the arguments name.
     pub(super) async fn open(arguments: &SqlArgs) -> Result<Self> {
         let job = match Path::new(&arguments.store) {
@@ -78,7 +78,7 @@ impl Asked {
         let mut asked = Self { context, store, versions: Vec::new() };
         asked.register().await?;
         if let Some(job) = job {
-            let files = Attachment { table: INPUT, what: "documents", location: &job.input.documents };
+            let files = ExternalTable { table: INPUT, what: "documents", location: &job.input.documents };
             if let Err(cause) = files.register(&asked.context).await {
                 console::note(&format!("there is no table {INPUT}: {cause}"));
             }
@@ -216,7 +216,7 @@ pub(super) struct Known {
     pub(super) functions: Vec<String>,
 }
 
-impl Asked {
+impl SqlSession {
     /// What there is to be named in a statement.
     pub(super) async fn known(&self) -> Known {
         let mut tables = Vec::new();
@@ -250,7 +250,7 @@ mod tests {
         let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
         let store = Store::open(location.clone(), DataType::Utf8).await.unwrap();
         let context = with_files(session(&SessionSettings::default()).unwrap());
-        let mut asked = Asked { context, store, versions: Vec::new() };
+        let mut asked = SqlSession { context, store, versions: Vec::new() };
         asked.register().await.unwrap();
         // One uses the other, whose name comes behind its own.
         for sql in ["CREATE VIEW b AS SELECT count(*) AS n FROM metrics", "CREATE VIEW a AS SELECT n + 1 AS n FROM b"] {

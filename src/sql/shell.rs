@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::command::without_backslash;
 use super::complete::Typing;
-use super::execute::{Asking, Flow};
+use super::execute::{Execution, Flow};
 use crate::console::{self, thousands};
 use crate::error::{Error, Result};
 use crate::machine::environment::cache_folder;
@@ -22,7 +22,7 @@ use crate::query::statement::{numbers, query};
 const HISTORY: usize = 5000;
 
 /// Reads and answers until the user leaves.
-pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
+pub(super) fn run(runtime: &Runtime, asking: &mut Execution) -> Result<()> {
     let mut editor = editor()?;
     let history = history_file();
     if let Some(path) = &history {
@@ -64,7 +64,7 @@ pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
     Ok(())
 }
 
-async fn answer(asking: &mut Asking, line: &str) -> Result<Flow> {
+async fn answer(asking: &mut Execution, line: &str) -> Result<Flow> {
     if let Some(command) = without_backslash(line) {
         return asking.command(command).await;
     }
@@ -102,14 +102,14 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// The last part of the store's path.
-fn prompt(asking: &Asking) -> (String, String) {
+fn prompt(asking: &Execution) -> (String, String) {
     let location = asking.asked.location();
     let name = location.url().path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let name = if name.is_empty() { "quarry" } else { name };
     (format!("{name}> "), format!("\u{1b}[1m{name}>\u{1b}[0m "))
 }
 
-async fn greeting(asking: &Asking) -> Result<String> {
+async fn greeting(asking: &Execution) -> Result<String> {
     let sql = "SELECT (SELECT count(*) FROM documents) AS documents, (SELECT count(*) FROM entities) AS entities";
     let counts = numbers(&query(&asking.asked.context, sql).await?);
     let counts: Vec<String> = counts.into_iter().map(|count| thousands(count as u64)).collect();

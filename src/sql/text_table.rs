@@ -11,7 +11,7 @@ const LEAST: usize = 8;
 
 /// Rows of cells under a header.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Grid {
+pub(super) struct TextTable {
     names: Vec<String>,
     /// Whether a column holds figures, which stand at the right and are never cut.
     figures: Vec<bool>,
@@ -27,7 +27,7 @@ pub(super) struct Drawing {
     pub(super) hidden: usize,
 }
 
-impl Grid {
+impl TextTable {
     /// An empty grid; `columns` are names and whether the column holds figures.
     pub(super) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
         let (names, figures) = columns.map(|(name, figures)| (shown(&name), figures)).unzip();
@@ -182,8 +182,8 @@ mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
 
-    fn grid(columns: &[(&str, bool)], rows: &[&[&str]]) -> Grid {
-        let mut grid = Grid::new(columns.iter().map(|(name, figures)| ((*name).to_owned(), *figures)));
+    fn grid(columns: &[(&str, bool)], rows: &[&[&str]]) -> TextTable {
+        let mut grid = TextTable::new(columns.iter().map(|(name, figures)| ((*name).to_owned(), *figures)));
         for row in rows {
             grid.push(row.iter().map(|cell| (*cell).to_owned()));
         }
@@ -242,7 +242,7 @@ mod tests {
             figures in proptest::collection::vec(any::<bool>(), 5),
             screen in 30_usize..120,
         ) {
-            let mut grid = Grid::new(figures.iter().enumerate().map(|(index, figures)| (format!("c{index}"), *figures)));
+            let mut grid = TextTable::new(figures.iter().enumerate().map(|(index, figures)| (format!("c{index}"), *figures)));
             for row in &rows {
                 grid.push(row.iter().cloned());
             }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinError;
 
 use crate::error::Result;
-use crate::extract::ledger_hashes::{Known, digest, digest_of};
+use crate::extract::ledger_hashes::{LedgerHashes, digest, digest_of};
 use crate::store::data_files::DataFile;
 use crate::store::delta_store::Store;
 use crate::store::ids::Ids;
@@ -31,7 +31,7 @@ impl Store {
         &self,
         spec_id: &str,
         mut ids: impl Stream<Item = Result<ArrayRef>> + Send + Unpin,
-    ) -> Result<Known> {
+    ) -> Result<LedgerHashes> {
         let doing = "look documents up in";
         let mut asked = Ids::none(self.id_type());
         while let Some(column) = ids.try_next().await? {
@@ -45,7 +45,7 @@ impl Store {
         let columns = columns.map_err(|cause| self.failed(doing, cause))?;
         // No more are found than are asked for, or than the files have: the table need not grow.
         let rows = files.iter().map(|file| file.rows().unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
-        let mut known = Known::with_capacity(ids.len().min(rows as usize));
+        let mut known = LedgerHashes::with_capacity(ids.len().min(rows as usize));
         let reading = files.into_iter().map(|file| {
             let (objects, columns) = (Arc::clone(self.location().objects()), Arc::clone(&columns));
             let ids = Arc::clone(&ids);
@@ -79,7 +79,7 @@ impl Store {
     }
 }
 
-/// Ids and content hashes of the documents `ids` in one file, as [`Known`] has them.
+/// Ids and content hashes of the documents `ids` in one file, as [`LedgerHashes`] has them.
 async fn hashes(
     file: &DataFile,
     objects: &Arc<dyn object_store::ObjectStore>,
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(store.specs().unwrap(), ["newer", "older"]);
         let asked = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
         let known = store.known_documents("newer", asked()).await.unwrap();
-        assert_eq!(known, Known::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
+        assert_eq!(known, LedgerHashes::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
         assert_eq!(store.known_documents("older", asked()).await.unwrap().len(), 1);
         assert!(
             store.known_documents("other", asked()).await.unwrap().is_empty()

@@ -61,8 +61,8 @@ pub struct RunRow {
     pub model: String,
     /// SHA-256 of the model's weights.
     pub model_hash: String,
-    /// The flavour of the graph that ran.
-    pub flavour: String,
+    /// The precision of the graph that ran.
+    pub precision: String,
     /// The device that it ran on.
     pub device: String,
     /// Versions of this program and its libraries: a JSON object of strings.
@@ -129,7 +129,7 @@ pub fn run_rows(rows: &[RunRow]) -> Result<RecordBatch, ArrowError> {
             strings(rows, |row| &row.job),
             strings(rows, |row| &row.model),
             strings(rows, |row| &row.model_hash),
-            strings(rows, |row| &row.flavour),
+            strings(rows, |row| &row.precision),
             strings(rows, |row| &row.device),
             strings(rows, |row| &row.versions),
             moments(rows, |row| Some(row.started_at)),

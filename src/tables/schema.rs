@@ -110,7 +110,7 @@ impl Table {
                 text("job"),
                 text("model"),
                 text("model_hash"),
-                text("flavour"),
+                text("precision"),
                 text("device"),
                 text("versions"),
                 required("started_at", timestamp_type()),

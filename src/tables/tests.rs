@@ -150,7 +150,7 @@ fn ledger_rows_fit_their_tables() {
         job: "{}".to_owned(),
         model: "models/default".to_owned(),
         model_hash: "00".to_owned(),
-        flavour: "fp32".to_owned(),
+        precision: "fp32".to_owned(),
         device: "cpu".to_owned(),
         versions: "{}".to_owned(),
         started_at: stamp().finished_at,

@@ -36,7 +36,7 @@ fn five_thousand_documents_open_at_once() {
     dir.write("types.toml", "nested = true\n[[type]]\nname = 'ORG'\nquestion = 'Which organizations are named?'\n");
     let (model, schema) = (dir.small_model(), dir.path("types.toml"));
     let sections = format!(
-        "[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'\n[entities]\nschema = '{}'",
+        "[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n[entities]\nschema = '{}'",
         model.display(),
         schema.display()
     );

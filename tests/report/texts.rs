@@ -62,7 +62,8 @@ fn ids_that_are_numbers_and_ids_that_come_twice() {
     let dir = Dir::new();
     corpus(&dir, "docs.parquet", 0, 600, &mut Random(3));
     let model = dir.small_model().display().to_string();
-    let job = dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+    let job =
+        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'"));
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
     let page = report(&dir, &["store", "page.html", "--limit", "1000"]);
     // Of the rows with one id the text is shown that was extracted, and every mention stands in it.

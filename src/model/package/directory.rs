@@ -11,7 +11,7 @@ use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::encoder::config::BertConfig;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::checkpoint::{read_tensors, refused};
 use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
@@ -152,8 +152,8 @@ impl ModelDirectory {
     }
 
     /// A graph that `quarry export` wrote beside the weights. Only one that `quarry.json` lists, so a stale one is not taken.
-    pub fn written_graph(&self, form: Form, flavour: Flavour) -> Option<PathBuf> {
-        let name = graph_name(form, flavour);
+    pub fn written_graph(&self, form: GraphVariant, precision: Precision) -> Option<PathBuf> {
+        let name = graph_name(form, precision);
         self.manifest.files.contains_key(&name).then(|| self.root.join(name))
     }
 
@@ -215,8 +215,8 @@ pub struct Parts<'a> {
 }
 
 /// Name of a graph file: `model-fp16-fused.onnx`.
-pub fn graph_name(form: Form, flavour: Flavour) -> String {
-    format!("model-{flavour}-{form}.onnx")
+pub fn graph_name(form: GraphVariant, precision: Precision) -> String {
+    format!("model-{precision}-{form}.onnx")
 }
 
 #[cfg(test)]

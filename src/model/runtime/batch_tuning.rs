@@ -26,7 +26,7 @@ const TIMES: usize = 2;
 
 /// What a budget was found for: another one may suit anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Circumstances {
+pub struct TuningKey {
     /// The model directory's hash.
     pub model: String,
     /// The version of what writes graphs.
@@ -36,7 +36,7 @@ pub struct Circumstances {
     /// The name of the processor or card: per-user folders may be shared by machines.
     pub hardware: String,
     /// In what.
-    pub flavour: String,
+    pub precision: String,
     /// By which library.
     pub library: String,
     /// On how many cores.
@@ -59,10 +59,10 @@ pub struct Finding {
 struct Remembered {
     batch_tokens: usize,
     tokens_per_second: f64,
-    found_for: Circumstances,
+    found_for: TuningKey,
 }
 
-impl Circumstances {
+impl TuningKey {
     fn file(&self, folder: &Path) -> PathBuf {
         let key = short_hash(format!("{self:?}").as_bytes(), 16);
         folder.join(format!("budget-{key}.json"))
@@ -90,31 +90,31 @@ impl Circumstances {
     }
 }
 
-/// The budget that is `named`, else the one that was found under the same circumstances before, else what `search` finds now, which is
+/// The budget that is `named`, else the one that was found under the same tuning_key before, else what `search` finds now, which is
 /// remembered in the per-user cache if it could be measured. `note` is told what was found.
 pub fn settle(
     named: Option<usize>,
-    circumstances: &Circumstances,
+    tuning_key: &TuningKey,
     note: &dyn Fn(&str),
     search: impl FnOnce() -> Result<Finding>,
 ) -> Result<usize> {
-    settle_in(cache_folder().ok().as_deref(), named, circumstances, note, search)
+    settle_in(cache_folder().ok().as_deref(), named, tuning_key, note, search)
 }
 
 /// The same by way of a folder of one's own, or of none.
 fn settle_in(
     folder: Option<&Path>,
     named: Option<usize>,
-    circumstances: &Circumstances,
+    tuning_key: &TuningKey,
     note: &dyn Fn(&str),
     search: impl FnOnce() -> Result<Finding>,
 ) -> Result<usize> {
-    if let Some(known) = named.or_else(|| circumstances.remembered(folder?)) {
+    if let Some(known) = named.or_else(|| tuning_key.remembered(folder?)) {
         return Ok(known);
     }
     let Finding { batch_tokens, tokens_per_second } = search()?;
     if let Some(rate) = tokens_per_second {
-        let kept = folder.is_some_and(|folder| circumstances.remember(folder, batch_tokens, rate));
+        let kept = folder.is_some_and(|folder| tuning_key.remember(folder, batch_tokens, rate));
         let kept = if kept { "; remembered" } else { "" };
         note(&format!("batches of {batch_tokens} tokens are fastest here ({rate:.0} tokens/s){kept}"));
     }
@@ -213,31 +213,31 @@ mod tests {
 
     use super::*;
 
-    fn circumstances() -> Circumstances {
-        Circumstances {
+    fn tuning_key() -> TuningKey {
+        TuningKey {
             model: "0f".into(),
             writer: 3,
             device: "cuda:0".into(),
             hardware: "NVIDIA H200".into(),
-            flavour: "fp16".into(),
+            precision: "fp16".into(),
             library: "1.31.0".into(),
             cores: 16,
             longest: 280,
         }
     }
 
-    /// Circumstances that differ in one thing each.
-    fn others() -> [Circumstances; 8] {
-        let same = circumstances;
+    /// TuningKey that differ in one thing each.
+    fn others() -> [TuningKey; 8] {
+        let same = tuning_key;
         [
-            Circumstances { model: "0e".into(), ..same() },
-            Circumstances { writer: 4, ..same() },
-            Circumstances { device: "cuda:1".into(), ..same() },
-            Circumstances { hardware: "NVIDIA T4".into(), ..same() },
-            Circumstances { flavour: "fp32".into(), ..same() },
-            Circumstances { library: "1.32.0".into(), ..same() },
-            Circumstances { cores: 8, ..same() },
-            Circumstances { longest: 281, ..same() },
+            TuningKey { model: "0e".into(), ..same() },
+            TuningKey { writer: 4, ..same() },
+            TuningKey { device: "cuda:1".into(), ..same() },
+            TuningKey { hardware: "NVIDIA T4".into(), ..same() },
+            TuningKey { precision: "fp32".into(), ..same() },
+            TuningKey { library: "1.32.0".into(), ..same() },
+            TuningKey { cores: 8, ..same() },
+            TuningKey { longest: 281, ..same() },
         ]
     }
 
@@ -249,7 +249,7 @@ mod tests {
             searched.set(true);
             Ok(found)
         };
-        let settled = settle_in(Some(folder), named, &circumstances(), &note, search).unwrap();
+        let settled = settle_in(Some(folder), named, &tuning_key(), &note, search).unwrap();
         (settled, searched.get(), said.take())
     }
 
@@ -259,13 +259,13 @@ mod tests {
     fn a_budget_is_remembered_for_its_circumstances_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("not there yet");
-        assert_eq!(circumstances().remembered(&cache), None);
-        assert!(circumstances().remember(&cache, 4096, 1.0));
-        assert_eq!(circumstances().remembered(&cache), Some(4096));
+        assert_eq!(tuning_key().remembered(&cache), None);
+        assert!(tuning_key().remember(&cache, 4096, 1.0));
+        assert_eq!(tuning_key().remembered(&cache), Some(4096));
         for other in others() {
             assert_eq!(other.remembered(&cache), None, "{other:?}");
             // Nor does it help that a file has the right name.
-            std::fs::copy(circumstances().file(&cache), other.file(&cache)).unwrap();
+            std::fs::copy(tuning_key().file(&cache), other.file(&cache)).unwrap();
             assert_eq!(other.remembered(&cache), None, "{other:?}");
         }
     }
@@ -305,7 +305,7 @@ mod tests {
     fn a_damaged_memory_is_found_anew() {
         let folder = tempfile::tempdir().unwrap();
         settled(folder.path(), None, FOUND);
-        let path = circumstances().file(folder.path());
+        let path = tuning_key().file(folder.path());
         let text = std::fs::read_to_string(&path).unwrap();
         let (half, none, less) = (&text[..text.len() / 2], text.replace("65536", "0"), text.replace("65536", "-1"));
         for damaged in [half, "", "{}", none.as_str(), less.as_str()] {

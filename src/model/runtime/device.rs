@@ -84,7 +84,7 @@ pub(crate) fn try_provider(library: &Library, device: Device, build: Build) -> R
         device: device.to_string(),
         reason: error.to_string(),
         hint: match device {
-            Device::Cpu => "say flavour = \"int8\" or \"fp32\", which do without OpenVINO".into(),
+            Device::Cpu => "say precision = \"int8\" or \"fp32\", which do without OpenVINO".into(),
             Device::Cuda(_) => {
                 "name a card that `nvidia-smi` lists, under a driver for CUDA 13, or say device = \"cpu\"".into()
             }
@@ -121,7 +121,7 @@ impl Device {
                 let provider = provider.with_arbitrary_config("load_config", IN_BF16).build();
                 (
                     provider,
-                    "OpenVINO's libraries belong beside ONNX Runtime's; or say flavour = \"int8\" or \"fp32\", which do without",
+                    "OpenVINO's libraries belong beside ONNX Runtime's; or say precision = \"int8\" or \"fp32\", which do without",
                 )
             }
             (Self::Cpu, _) => return Ok(builder),

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
-use crate::machine::stage_timer::Stage;
+use crate::machine::stage_timer::StageTimer;
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::{BatchInputs, QueryBatch};
@@ -52,11 +52,11 @@ pub struct PoolCounters {
     /// How often a batch was halved untried, because a smaller one had been too large.
     pub cut: AtomicU64,
     /// Making tensors.
-    pub tensors: Stage,
+    pub tensors: StageTimer,
     /// Waiting until a session is free to take a batch.
-    pub wait: Stage,
+    pub wait: StageTimer,
     /// Computing, all sessions together.
-    pub inference: Stage,
+    pub inference: StageTimer,
 }
 
 impl PoolCounters {

@@ -6,61 +6,66 @@ use std::path::Path;
 use ort::ep::ExecutionProvider;
 
 use crate::error::{Error, Result};
-use crate::model::precision::{Flavour, Form};
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver, try_provider};
 use crate::model::runtime::hardware::Processor;
 use crate::model::runtime::library::{Build, Library};
 
 /// A device, the number format it computes in, and the library that serves it.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct RuntimeSelection {
     /// Where sessions run.
     pub device: Device,
     /// Why there: for people, one clause.
     pub reason: String,
     /// What they compute in.
-    pub flavour: Flavour,
+    pub precision: Precision,
     /// Which provider computes.
     pub build: Build,
     /// What sessions are made with.
     pub library: Library,
 }
 
-impl Chosen {
+impl RuntimeSelection {
     /// The form and the number format of the graph that is loaded.
-    pub fn graph(&self) -> (Form, Flavour) {
-        graph(self.device, self.flavour)
+    pub fn graph(&self) -> (GraphVariant, Precision) {
+        graph(self.device, self.precision)
     }
 }
 
-/// ONNX Runtime's own operators in every flavour that they exist for. OpenVINO reads the standard's 32-bit graph and rounds by itself.
-const fn graph(device: Device, flavour: Flavour) -> (Form, Flavour) {
-    match (device, flavour) {
-        (Device::Cpu, Flavour::Bf16) => (Form::Portable, Flavour::Fp32),
-        (Device::Cuda(_), Flavour::Bf16) => (Form::Portable, Flavour::Bf16),
-        (_, Flavour::Fp32 | Flavour::Fp16 | Flavour::Int8) => (Form::Fused, flavour),
+/// ONNX Runtime's own operators in every precision that they exist for. OpenVINO reads the standard's 32-bit graph and rounds by itself.
+const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision) {
+    match (device, precision) {
+        (Device::Cpu, Precision::Bf16) => (GraphVariant::Portable, Precision::Fp32),
+        (Device::Cuda(_), Precision::Bf16) => (GraphVariant::Portable, Precision::Bf16),
+        (_, Precision::Fp32 | Precision::Fp16 | Precision::Int8) => (GraphVariant::Fused, precision),
     }
 }
 
-/// The build of ONNX Runtime that computes this flavour on this device.
-pub const fn build(device: Device, flavour: Flavour) -> Build {
-    match (device, flavour) {
+/// The build of ONNX Runtime that computes this precision on this device.
+pub const fn build(device: Device, precision: Precision) -> Build {
+    match (device, precision) {
         (Device::Cuda(_), _) => Build::Cuda,
-        (Device::Cpu, Flavour::Bf16) => Build::OpenVino,
+        (Device::Cpu, Precision::Bf16) => Build::OpenVino,
         (Device::Cpu, _) => Build::Cpu,
     }
 }
 
 impl DeviceChoice {
-    /// Loads the library for the device and checks that device and provider can be had. `flavour` is the one that was named, `library` a
+    /// Loads the library for the device and checks that device and provider can be had. `precision` is the one that was named, `library` a
     /// library that was; `note` is told what is fetched and what `auto` has to do without.
-    pub fn resolve(self, flavour: Option<Flavour>, library: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
+    pub fn resolve(
+        self,
+        precision: Option<Precision>,
+        library: Option<&Path>,
+        note: &dyn Fn(&str),
+    ) -> Result<RuntimeSelection> {
         let cuda = |device: Device, reason: &str, library: Library| {
-            let flavour = flavour.unwrap_or_else(|| best_flavour(device).0);
-            Chosen { device, reason: reason.into(), flavour, build: Build::Cuda, library }
+            let precision = precision.unwrap_or_else(|| best_precision(device).0);
+            RuntimeSelection { device, reason: reason.into(), precision, build: Build::Cuda, library }
         };
         match self {
-            Self::Named(Device::Cpu) => on_the_cpu("the job names it", flavour, library, note),
+            Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library, note),
             Self::Named(device @ Device::Cuda(_)) => {
                 if !nvidia_driver() {
                     return Err(Error::Device {
@@ -71,17 +76,17 @@ impl DeviceChoice {
                 }
                 Ok(cuda(device, "the job names it", on_the_card(device, library, note)?))
             }
-            Self::Auto if flavour == Some(Flavour::Int8) => {
-                on_the_cpu("8-bit integers are computed there", flavour, library, note)
+            Self::Auto if precision == Some(Precision::Int8) => {
+                on_the_cpu("8-bit integers are computed there", precision, library, note)
             }
             Self::Auto if nvidia_driver() => match on_the_card(Device::Cuda(0), library, note) {
                 Ok(loaded) => Ok(cuda(Device::Cuda(0), "an NVIDIA driver is there", loaded)),
                 Err(error) => {
                     note(&format!("without the card from here on: {error}"));
-                    on_the_cpu("the card cannot be used", flavour, library, note)
+                    on_the_cpu("the card cannot be used", precision, library, note)
                 }
             },
-            Self::Auto => on_the_cpu("there is no NVIDIA driver", flavour, library, note),
+            Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library, note),
         }
     }
 
@@ -91,10 +96,10 @@ impl DeviceChoice {
     }
 
     /// The same for a run whose number format may be named.
-    pub fn likely_in(self, flavour: Option<Flavour>) -> Device {
+    pub fn likely_in(self, precision: Option<Precision>) -> Device {
         match self {
             Self::Named(device) => device,
-            Self::Auto if flavour != Some(Flavour::Int8) && nvidia_driver() => Device::Cuda(0),
+            Self::Auto if precision != Some(Precision::Int8) && nvidia_driver() => Device::Cuda(0),
             Self::Auto => Device::Cpu,
         }
     }
@@ -114,26 +119,31 @@ fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resu
     Ok(library)
 }
 
-/// The CPU in the flavour that was named or is best on this processor.
-fn on_the_cpu(reason: &str, named: Option<Flavour>, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
+/// The CPU in the precision that was named or is best on this processor.
+fn on_the_cpu(
+    reason: &str,
+    named: Option<Precision>,
+    path: Option<&Path>,
+    note: &dyn Fn(&str),
+) -> Result<RuntimeSelection> {
     let load = |build: Build| match build {
         Build::OpenVino => openvino(path, note),
         Build::Cpu | Build::Cuda => Library::load(path, Build::Cpu, note),
     };
-    let (flavour, build, library) = flavour_on(Processor::own(), named, load, note)?;
-    Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build, library })
+    let (precision, build, library) = precision_on(Processor::own(), named, load, note)?;
+    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, build, library })
 }
 
-/// The flavour that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
+/// The precision that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
 /// OpenVINO and that cannot be had, the next best, and a word on it.
-fn flavour_on<Loaded>(
+fn precision_on<Loaded>(
     processor: Processor,
-    named: Option<Flavour>,
+    named: Option<Precision>,
     load: impl Fn(Build) -> Result<Loaded>,
     note: &dyn Fn(&str),
-) -> Result<(Flavour, Build, Loaded)> {
-    let flavour = named.unwrap_or_else(|| best_on(processor).0);
-    let wanted = build(Device::Cpu, flavour);
+) -> Result<(Precision, Build, Loaded)> {
+    let precision = named.unwrap_or_else(|| best_on(processor).0);
+    let wanted = build(Device::Cpu, precision);
     match load(wanted) {
         Ok(loaded) => {
             if wanted == Build::OpenVino && !processor.tiles {
@@ -141,7 +151,7 @@ fn flavour_on<Loaded>(
                     "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
                 );
             }
-            Ok((flavour, wanted, loaded))
+            Ok((precision, wanted, loaded))
         }
         Err(error) if wanted == Build::OpenVino && named.is_none() => {
             note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
@@ -165,30 +175,30 @@ fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
     Ok(library)
 }
 
-/// What `flavour = "auto"` means: half precision on CUDA; on the CPU bfloat16 where the processor multiplies tiles of it, 8-bit integers
+/// What `precision = "auto"` means: half precision on CUDA; on the CPU bfloat16 where the processor multiplies tiles of it, 8-bit integers
 /// where it multiplies those in vectors, else 32-bit floats. (Without VNNI, x86 saturates sums of two products; that costs no
 /// measurable F1.) The second value says why, in a clause.
-pub fn best_flavour(device: Device) -> (Flavour, &'static str) {
+pub fn best_precision(device: Device) -> (Precision, &'static str) {
     match device {
-        Device::Cuda(_) => (Flavour::Fp16, "it computes in half precision"),
+        Device::Cuda(_) => (Precision::Fp16, "it computes in half precision"),
         Device::Cpu => best_on(Processor::own()),
     }
 }
 
-fn best_on(processor: Processor) -> (Flavour, &'static str) {
+fn best_on(processor: Processor) -> (Precision, &'static str) {
     if processor.tiles {
-        (Flavour::Bf16, "it multiplies tiles of bfloat16, with OpenVINO")
+        (Precision::Bf16, "it multiplies tiles of bfloat16, with OpenVINO")
     } else {
         plain_on(processor)
     }
 }
 
 /// The best that ONNX Runtime does by itself on a CPU.
-fn plain_on(processor: Processor) -> (Flavour, &'static str) {
+fn plain_on(processor: Processor) -> (Precision, &'static str) {
     if processor.bytes {
-        (Flavour::Int8, "it multiplies 8-bit integers in vectors")
+        (Precision::Int8, "it multiplies 8-bit integers in vectors")
     } else {
-        (Flavour::Fp32, "it does not multiply 8-bit integers in vectors")
+        (Precision::Fp32, "it does not multiply 8-bit integers in vectors")
     }
 }
 
@@ -203,7 +213,7 @@ mod tests {
     const OLD: Processor = Processor { tiles: false, bytes: false };
 
     /// What is taken where OpenVINO can be had or not, and what is said of it.
-    fn taken(processor: Processor, named: Option<Flavour>, openvino: bool) -> (Result<(Flavour, Build)>, String) {
+    fn taken(processor: Processor, named: Option<Precision>, openvino: bool) -> (Result<(Precision, Build)>, String) {
         let said = RefCell::new(String::new());
         let load = |build: Build| {
             let missing = || Error::Device {
@@ -214,10 +224,10 @@ mod tests {
             if build == Build::OpenVino && !openvino { Err(missing()) } else { Ok(build) }
         };
         let note = |text: &str| said.borrow_mut().push_str(text);
-        let found = flavour_on(processor, named, load, &note);
-        let found = found.map(|(flavour, build, loaded)| {
+        let found = precision_on(processor, named, load, &note);
+        let found = found.map(|(precision, build, loaded)| {
             assert_eq!(build, loaded, "another library is loaded than is computed with");
-            (flavour, build)
+            (precision, build)
         });
         (found, said.take())
     }
@@ -225,42 +235,42 @@ mod tests {
     #[test]
     fn a_processor_with_tiles_computes_in_them_where_openvino_is() {
         let (found, said) = taken(AMX, None, true);
-        assert_eq!((found.unwrap(), said.as_str()), ((Flavour::Bf16, Build::OpenVino), ""));
+        assert_eq!((found.unwrap(), said.as_str()), ((Precision::Bf16, Build::OpenVino), ""));
         let (found, said) = taken(AMX, None, false);
-        assert_eq!(found.unwrap(), (Flavour::Int8, Build::Cpu));
+        assert_eq!(found.unwrap(), (Precision::Int8, Build::Cpu));
         assert!(said.starts_with("without OpenVINO, ") && said.contains("has no such provider"), "{said}");
     }
 
     #[test]
     fn a_processor_without_tiles_asks_for_no_openvino() {
         for openvino in [true, false] {
-            for (processor, flavour) in [(AVX2, Flavour::Int8), (OLD, Flavour::Fp32)] {
+            for (processor, precision) in [(AVX2, Precision::Int8), (OLD, Precision::Fp32)] {
                 let (found, said) = taken(processor, None, openvino);
-                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
             }
         }
     }
 
     #[test]
-    fn a_flavour_that_is_named_is_never_replaced() {
+    fn a_precision_that_is_named_is_never_replaced() {
         for processor in [AMX, AVX2, OLD] {
-            for flavour in [Flavour::Fp32, Flavour::Int8] {
-                let (found, said) = taken(processor, Some(flavour), false);
-                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+            for precision in [Precision::Fp32, Precision::Int8] {
+                let (found, said) = taken(processor, Some(precision), false);
+                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
             }
-            let (found, said) = taken(processor, Some(Flavour::Bf16), true);
-            assert_eq!(found.unwrap(), (Flavour::Bf16, Build::OpenVino));
+            let (found, said) = taken(processor, Some(Precision::Bf16), true);
+            assert_eq!(found.unwrap(), (Precision::Bf16, Build::OpenVino));
             assert_eq!(said.contains("no bfloat16 tiles"), !processor.tiles, "{said}");
-            let (found, said) = taken(processor, Some(Flavour::Bf16), false);
+            let (found, said) = taken(processor, Some(Precision::Bf16), false);
             assert!(found.unwrap_err().to_string().contains("has no such provider") && said.is_empty(), "{said}");
         }
     }
 
     #[test]
     fn bytes_are_for_the_cpu_unless_a_card_is_named() {
-        assert_eq!(DeviceChoice::Auto.likely_in(Some(Flavour::Int8)), Device::Cpu);
+        assert_eq!(DeviceChoice::Auto.likely_in(Some(Precision::Int8)), Device::Cpu);
         let named = DeviceChoice::Named(Device::Cuda(1));
-        assert_eq!(named.likely_in(Some(Flavour::Int8)), Device::Cuda(1));
+        assert_eq!(named.likely_in(Some(Precision::Int8)), Device::Cuda(1));
         assert_eq!(DeviceChoice::Auto.likely_in(None), DeviceChoice::Auto.likely());
     }
 }

@@ -133,7 +133,7 @@ impl Session {
             return Err(Error::Device {
                 device: options.device.to_string(),
                 reason: format!("ONNX Runtime computes {} by {}, not by {wanted}", one.operator, one.provider),
-                hint: "this graph cannot run there as a whole: name another flavour, or say device = \"cpu\"".into(),
+                hint: "this graph cannot run there as a whole: name another precision, or say device = \"cpu\"".into(),
             });
         }
         if options.build == Build::Cuda {

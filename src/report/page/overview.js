@@ -19,7 +19,7 @@ function drawHead() {
       { class: "about" },
       "model ",
       name(modelName(run), { title: run.model }),
-      `, ${run.flavour} on ${run.device}`,
+      `, ${run.precision} on ${run.device}`,
       make("span", { class: "dot-between" }),
       make("time", { datetime: run.started_at }, moment(run.started_at)),
       make("span", { class: "dot-between" }),

@@ -73,7 +73,7 @@ function drawRuns() {
         of("seconds", seconds),
         of("documents_per_second", short),
         of("f1", (value) => percent(value)),
-        name(`${modelName(run)}, ${run.flavour}, ${run.device}`),
+        name(`${modelName(run)}, ${run.precision}, ${run.device}`),
       ];
     });
   const header = ["begun", "outcome", "documents", "mentions", "rejects", "time", "documents/s", "F1", "model"];

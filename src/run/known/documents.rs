@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 
 use crate::console;
 use crate::error::{Error, Result};
-use crate::extract::ledger_hashes::{Known, Replaced, digest};
+use crate::extract::ledger_hashes::{LedgerHashes, Replaced, digest};
 use crate::query::session::register_store;
 use crate::query::statement::{numbers, plan, query_store, whole, words};
 use crate::run::known::ledger::DONE;
@@ -31,7 +31,7 @@ pub(crate) async fn known(
     chunk: &Chunk,
     store: &Store,
     spec_id: &str,
-) -> Result<Known> {
+) -> Result<LedgerHashes> {
     let ids = documents.ids(context, chunk).await?.select_columns(&["doc_id"]).map_err(failed)?;
     let batches = ids.execute_stream().await.map_err(failed)?;
     store.known_documents(spec_id, batches.map_ok(|batch| Arc::clone(batch.column(0))).map_err(failed)).await

@@ -14,7 +14,7 @@ use crate::query::statement::{numbers, query_store, words};
 use crate::run::commit::Position;
 use crate::run::extract::{chunks, plan};
 use crate::run::known::documents::{count_replaced, input};
-use crate::run::preview::preflight::Outlook;
+use crate::run::preview::preflight::Preflight;
 use crate::run::preview::sample::Sample;
 use crate::source::input::Documents;
 use crate::store::delta_store::Store;
@@ -25,25 +25,25 @@ use crate::tables::Stamp;
 const TELLING_SECONDS: f64 = 20.0;
 
 /// Says what a run would do; the error that it would end with at once, if there is one, comes last.
-pub(crate) async fn explain(mut outlook: Outlook, job: &Job, as_json: bool) -> Result<()> {
+pub(crate) async fn explain(mut preflight: Preflight, job: &Job, as_json: bool) -> Result<()> {
     // Ids that the store cannot have are not looked up there: the run would be refused.
-    let figures = if outlook.other_ids { None } else { Some(figures(&mut outlook).await?) };
-    let plan = first_plan(&outlook, job).await?;
+    let figures = if preflight.other_ids { None } else { Some(figures(&mut preflight).await?) };
+    let plan = first_plan(&preflight, job).await?;
     console::print(&if as_json {
-        format!("{:#}", object(&outlook, figures.as_ref(), plan.as_deref()))
+        format!("{:#}", object(&preflight, figures.as_ref(), plan.as_deref()))
     } else {
-        let table = console::rows(&rows(&outlook, figures.as_ref(), job));
+        let table = console::rows(&rows(&preflight, figures.as_ref(), job));
         plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
     });
-    outlook.refusal.take().map_or(Ok(()), Err)
+    preflight.refusal.take().map_or(Ok(()), Err)
 }
 
 /// What a run would find and how long it would take.
-async fn figures(outlook: &mut Outlook) -> Result<(Counts, Forecast)> {
+async fn figures(preflight: &mut Preflight) -> Result<(Counts, Forecast)> {
     // Files that cannot be read are found out by reading, so that comes first.
-    let mut sample = Sample::take(outlook).await?;
-    let counts = Counts::of(outlook).await?;
-    let rate = rate(outlook, &mut sample).await?;
+    let mut sample = Sample::take(preflight).await?;
+    let counts = Counts::of(preflight).await?;
+    let rate = rate(preflight, &mut sample).await?;
     let forecast = Forecast::new(&counts, &sample, rate);
     Ok((counts, forecast))
 }
@@ -59,22 +59,22 @@ struct Counts {
 }
 
 impl Counts {
-    async fn of(outlook: &Outlook) -> Result<Self> {
-        let Outlook { context, documents, location, ready, .. } = outlook;
-        let whole = outlook.whole();
+    async fn of(preflight: &Preflight) -> Result<Self> {
+        let Preflight { context, documents, location, ready, .. } = preflight;
+        let whole = preflight.whole();
         if whole.ranges.is_empty() {
             return Ok(Self { documents: 0, known: 0, duplicates: 0 });
         }
         // A row is replaced by a later one, so what is replaced behind the limit is replaced from behind it.
-        let behind = count_replaced(context, documents, &outlook.behind_limit()).await?;
-        let duplicates = outlook.replaced.rows().saturating_sub(behind) as u64;
+        let behind = count_replaced(context, documents, &preflight.behind_limit()).await?;
+        let duplicates = preflight.replaced.rows().saturating_sub(behind) as u64;
         input(context, documents, &whole).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
             Ok::<_, crate::error::Error>(numbers(&batches).first().copied().unwrap_or(0) as u64)
         };
         let all = count("SELECT count(*) FROM input".to_owned()).await?;
-        let known = if outlook.store.is_some() && outlook.ledger.has_documents() {
+        let known = if preflight.store.is_some() && preflight.ledger.has_documents() {
             let spec_id = &ready.spec_id;
             count(format!(
                 "SELECT count(*) FROM input WHERE doc_id IN (SELECT doc_id FROM documents WHERE spec_id = '{spec_id}')"
@@ -88,19 +88,19 @@ impl Counts {
 }
 
 /// Tokens in a second, and where the figure is from.
-async fn rate(outlook: &Outlook, sample: &mut Sample) -> Result<Option<(f64, String)>> {
-    let ready = &outlook.ready;
-    if outlook.store.is_some() {
+async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64, String)>> {
+    let ready = &preflight.ready;
+    if preflight.store.is_some() {
         let sql = format!(
             "SELECT CAST(r.run_id AS varchar), CAST(rate.value AS varchar) FROM runs AS r
              JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
              JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
-             WHERE r.model_hash = '{}' AND r.device = '{}' AND r.flavour = '{}'
+             WHERE r.model_hash = '{}' AND r.device = '{}' AND r.precision = '{}'
                 AND took.value >= {TELLING_SECONDS} AND rate.value > 0
              ORDER BY r.started_at DESC LIMIT 1",
-            ready.model_hash, ready.spec.device, ready.spec.flavour
+            ready.model_hash, ready.spec.device, ready.spec.precision
         );
-        let batches = query_store(&outlook.context, &outlook.location, &sql).await?;
+        let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
         if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
             && let [run_id, rate] = [words(batch, 0)?.remove(0), words(batch, 1)?.remove(0)]
             && let Ok(rate) = rate.parse()
@@ -150,19 +150,19 @@ impl Forecast {
     }
 }
 
-fn specification(outlook: &Outlook) -> String {
-    let id = &outlook.ready.spec_id;
-    match (&outlook.refusal, &outlook.store) {
+fn specification(preflight: &Preflight) -> String {
+    let id = &preflight.ready.spec_id;
+    match (&preflight.refusal, &preflight.store) {
         (Some(_), _) => format!("{id}: not that of the store"),
         (None, None) => format!("{id}: new"),
-        (None, Some(_)) if outlook.replaces => format!("{id}: beside the old, whose rows go at the end"),
-        (None, Some(_)) if outlook.ledger.has_documents() => format!("{id}: that of the store"),
+        (None, Some(_)) if preflight.replaces => format!("{id}: beside the old, whose rows go at the end"),
+        (None, Some(_)) if preflight.ledger.has_documents() => format!("{id}: that of the store"),
         (None, Some(_)) => format!("{id}: the store has no documents yet"),
     }
 }
 
-fn store(outlook: &Outlook) -> String {
-    let state = match (&outlook.store, outlook.half_done(), &outlook.writer) {
+fn store(preflight: &Preflight) -> String {
+    let state = match (&preflight.store, preflight.half_done(), &preflight.writer) {
         (None, ..) => "not there yet".to_owned(),
         (Some(_), _, Some(writer)) => format!("the run {writer} is writing: this one would be refused"),
         (Some(_), Some(commit), _) => format!("{commit}; it is removed first"),
@@ -170,36 +170,36 @@ fn store(outlook: &Outlook) -> String {
             Store::last_commit(store).map_or_else(|| "no commit yet".to_owned(), |number| format!("commit {number}"))
         }
     };
-    format!("{}, {state}", outlook.location)
+    format!("{}, {state}", preflight.location)
 }
 
-fn rows(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
-    let Documents { files, unreadable, .. } = &outlook.documents;
+fn rows(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
+    let Documents { files, unreadable, .. } = &preflight.documents;
     let mut rows = vec![("files to read".to_owned(), thousands(files.len() as u64))];
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    if outlook.files_done > 0 {
-        add("files done", thousands(outlook.files_done as u64));
+    if preflight.files_done > 0 {
+        add("files done", thousands(preflight.files_done as u64));
     }
     if !unreadable.is_empty() {
         add("unreadable files", thousands(unreadable.len() as u64));
     }
     if let Some((counts, forecast)) = figures {
-        rows.extend(figure_rows(outlook, counts, forecast, job));
+        rows.extend(figure_rows(preflight, counts, forecast, job));
     }
-    let ready = &outlook.ready;
+    let ready = &preflight.ready;
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.flavour));
-    add("specification", specification(outlook));
-    add("store", store(outlook));
+    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.precision));
+    add("specification", specification(preflight));
+    add("store", store(preflight));
     rows
 }
 
-fn figure_rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
     let about = if forecast.exact { "" } else { "about " };
     let count = |number: u64| format!("{about}{}", thousands(number));
     let mut rows = Vec::new();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let limited = if outlook.limit.is_some() { " (--limit)" } else { "" };
+    let limited = if preflight.limit.is_some() { " (--limit)" } else { "" };
     add("documents to look at", format!("{}{limited}", thousands(counts.documents)));
     add("  new", count(forecast.new));
     if counts.known > 0 {
@@ -224,16 +224,16 @@ fn figure_rows(outlook: &Outlook, counts: &Counts, forecast: &Forecast, job: &Jo
 }
 
 /// Figures are null where nothing was counted.
-fn object(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
     let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
     let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
     let rate = figures.and_then(|(_, forecast)| forecast.rate.as_ref());
     json!({
-        "files": outlook.documents.files.len(),
-        "files_done": outlook.files_done,
-        "unreadable_files": outlook.documents.unreadable.len(),
+        "files": preflight.documents.files.len(),
+        "files_done": preflight.files_done,
+        "unreadable_files": preflight.documents.unreadable.len(),
         "documents": counted(|counts| counts.documents),
-        "limited": outlook.limit.is_some(),
+        "limited": preflight.limit.is_some(),
         "known_ids": counted(|counts| counts.known),
         "duplicates": counted(|counts| counts.duplicates),
         "estimated": figures.map(|(_, forecast)| !forecast.exact),
@@ -247,24 +247,24 @@ fn object(outlook: &Outlook, figures: Option<&(Counts, Forecast)>, plan: Option<
         "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
         "tokens_per_second": rate.map(|(rate, _)| rate),
         "rate_from": rate.map(|(_, origin)| origin),
-        "device": outlook.ready.chosen.device.to_string(),
-        "flavour": outlook.ready.chosen.flavour,
-        "spec_id": outlook.ready.spec_id,
-        "refused_because": outlook.refusal.as_ref().map(ToString::to_string),
-        "replaces": outlook.replaces,
-        "store": outlook.location.to_string(),
+        "device": preflight.ready.chosen.device.to_string(),
+        "precision": preflight.ready.chosen.precision,
+        "spec_id": preflight.ready.spec_id,
+        "refused_because": preflight.refusal.as_ref().map(ToString::to_string),
+        "replaces": preflight.replaces,
+        "store": preflight.location.to_string(),
         "plan": plan,
     })
 }
 
 /// The plan of the first chunk; none where there is nothing to read.
-async fn first_plan(outlook: &Outlook, job: &Job) -> Result<Option<String>> {
-    let Outlook { context, documents, ready, location, .. } = outlook;
-    let commit = outlook.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
+async fn first_plan(preflight: &Preflight, job: &Job) -> Result<Option<String>> {
+    let Preflight { context, documents, ready, location, .. } = preflight;
+    let commit = preflight.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
     let stamp =
         Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
     let rows = job.file.store.commit_documents;
-    let first = chunks(documents, ready, outlook.begun(), rows, outlook.limit, Position::default()).next();
+    let first = chunks(documents, ready, preflight.begun(), rows, preflight.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
     let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
     Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))

@@ -25,7 +25,7 @@ use crate::store::runs::UNKNOWN;
 use tracing::info_span;
 
 /// Everything a run knows before it begins.
-pub(crate) struct Outlook {
+pub(crate) struct Preflight {
     pub(crate) context: SessionContext,
     pub(crate) location: StoreLocation,
     /// None where there is no store yet.
@@ -50,7 +50,7 @@ pub(crate) struct Outlook {
     pub(crate) limit: Option<(usize, i64)>,
 }
 
-impl Outlook {
+impl Preflight {
     pub(crate) async fn new(
         context: SessionContext,
         job: &Job,

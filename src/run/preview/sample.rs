@@ -12,13 +12,13 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::error::Result;
-use crate::extract::ledger_hashes::Admission;
+use crate::extract::ledger_hashes::KnownDocuments;
 use crate::extract::pipeline::Extractor;
-use crate::extract::skip_known::AdmitExec;
+use crate::extract::skip_known::SkipKnownExec;
 use crate::query::statement::{numbers, query_store};
 use crate::run::failure::run_error;
 use crate::run::known::documents::{input, known};
-use crate::run::preview::preflight::Outlook;
+use crate::run::preview::preflight::Preflight;
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::input::SLICE_ROWS;
 use crate::task::batch::QueryBatch;
@@ -56,33 +56,33 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Looks at slices spread over all that is to be read, or at all of it where that is no more. What cannot be read
-    /// of it is found out on the way, and taken down in `outlook`.
-    pub(crate) async fn take(outlook: &mut Outlook) -> Result<Self> {
+    /// of it is found out on the way, and taken down in `preflight`.
+    pub(crate) async fn take(preflight: &mut Preflight) -> Result<Self> {
         loop {
-            let (chunk, complete) = spread(&outlook.whole());
+            let (chunk, complete) = spread(&preflight.whole());
             if chunk.ranges.is_empty() {
                 return Ok(Self { whole: complete, ..Self::default() });
             }
-            match Self::of(outlook, &chunk, complete).await {
+            match Self::of(preflight, &chunk, complete).await {
                 Ok(sample) => return Ok(sample),
-                Err(error) => outlook.without_broken(error, &chunk).await?,
+                Err(error) => preflight.without_broken(error, &chunk).await?,
             }
         }
     }
 
-    async fn of(outlook: &Outlook, chunk: &Chunk, complete: bool) -> Result<Self> {
-        let Outlook { context, documents, ready, ledger, .. } = outlook;
+    async fn of(preflight: &Preflight, chunk: &Chunk, complete: bool) -> Result<Self> {
+        let Preflight { context, documents, ready, ledger, .. } = preflight;
         let mut sample = Self { whole: complete, ..Self::default() };
-        let known = match &outlook.store {
+        let known = match &preflight.store {
             Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
             _ => HashMap::new(),
         };
         input(context, documents, chunk).await?;
-        let seen = query_store(context, &outlook.location, "SELECT count(*) FROM input").await?;
+        let seen = query_store(context, &preflight.location, "SELECT count(*) FROM input").await?;
         sample.seen = numbers(&seen).first().copied().unwrap_or(0) as u64;
-        let admission = Arc::new(Admission::new(known, Arc::clone(&outlook.replaced)));
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preflight.replaced)));
         let scan = documents.plan(context, chunk).await?;
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(AdmitExec::new(scan, Arc::clone(&admission)));
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(SkipKnownExec::new(scan, Arc::clone(&known_documents)));
         let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
         let started = Instant::now();
         while let Some(batch) = rows.next().await {
@@ -98,7 +98,7 @@ impl Sample {
                 break;
             }
         }
-        sample.changed = admission.take_changed(|_| true).len() as u64;
+        sample.changed = known_documents.take_changed(|_| true).len() as u64;
         Ok(sample)
     }
 

@@ -9,7 +9,7 @@ use crate::console::{duration, rows, short_time, thousands};
 use crate::error::{Error, Result};
 use crate::extract::counters::Counters;
 use crate::job::{Job, Ready};
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::query::mention_table;
 use crate::query::scoring::{counts_by, match_once};
 use crate::query::session::register_store;
@@ -44,10 +44,10 @@ impl Run {
     async fn quality(&mut self, gold: &str) -> Result<Vec<(String, Counts)>> {
         register_store(&self.context, &self.store).await?;
         let (context, spec_id) = (&self.context, &self.ready.spec_id);
-        let files = Attachment { table: "gold_entities", what: "gold mentions", location: gold };
+        let files = ExternalTable { table: "gold_entities", what: "gold mentions", location: gold };
         let columns = mention_table::check(&files, &files.register(context).await?)?;
         // Not the views: while a replacement is under way they show the rows of the old specification.
-        let store = Attachment { table: "own_entities", what: "mentions", location: "store" };
+        let store = ExternalTable { table: "own_entities", what: "mentions", location: "store" };
         let own = mention_table::check(&store, &self.store.schema(Table::Entities))?;
         register(context, store.table, &format!("SELECT * FROM entities WHERE spec_id = '{spec_id}'")).await?;
         let scope = format!("SELECT CAST(doc_id AS varchar) AS scored_id FROM documents WHERE spec_id = '{spec_id}'");
@@ -85,7 +85,7 @@ impl Run {
             job: written.to_string(),
             model: self.ready.spec.model.clone(),
             model_hash: self.ready.model_hash.clone(),
-            flavour: self.ready.spec.flavour.clone(),
+            precision: self.ready.spec.precision.clone(),
             device: self.ready.spec.device.clone(),
             versions: versions.to_string(),
             started_at: self.started_at,
@@ -213,7 +213,7 @@ impl Figures {
                 format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
             table.push((format!("F1 {scope}"), scores));
         }
-        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.chosen.flavour)));
+        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.chosen.precision)));
         table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }

@@ -8,14 +8,14 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 
 /// The figures of a run into one store, whose name every line has as a label.
-pub(crate) struct Exposition {
+pub(crate) struct PrometheusText {
     text: String,
     label: String,
     /// Whether it is known which store that is.
     named: bool,
 }
 
-impl Exposition {
+impl PrometheusText {
     pub(crate) fn of(store: Option<&str>) -> Self {
         let label = format!("store=\"{}\"", escaped(store.unwrap_or_default()));
         Self { text: String::new(), label, named: store.is_some() }

@@ -18,13 +18,13 @@ use crate::extract::counters::Counters;
 use crate::extract::pipeline::Extractor;
 use crate::job::Ready;
 use crate::run::outcome::Ended;
-use crate::run::summary::prometheus::Exposition;
+use crate::run::summary::prometheus::PrometheusText;
 use crate::source::input::Documents;
 use crate::text::document::RejectReason;
 
 /// A run as those see it who wait for its end: signals, and programs that read what came of it.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct RunSummary {
     pub(crate) run_id: String,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
@@ -41,7 +41,7 @@ pub(crate) struct Loaded {
     pub(crate) extractor: Arc<Extractor>,
     pub(crate) spec_id: String,
     pub(crate) device: String,
-    pub(crate) flavour: String,
+    pub(crate) precision: String,
 }
 
 impl Loaded {
@@ -50,19 +50,19 @@ impl Loaded {
             extractor: Arc::clone(&ready.extractor),
             spec_id: ready.spec_id.clone(),
             device: ready.chosen.device.to_string(),
-            flavour: ready.chosen.flavour.to_string(),
+            precision: ready.chosen.precision.to_string(),
         }
     }
 }
 
 /// How a run ended, in the words of `--json`.
-pub(crate) struct Closing<'a> {
+pub(crate) struct RunOutcome<'a> {
     pub(crate) outcome: &'static str,
     pub(crate) exit_code: u8,
     pub(crate) error: Option<&'a Error>,
 }
 
-impl<'a> Closing<'a> {
+impl<'a> RunOutcome<'a> {
     pub(crate) fn of(ended: &'a Result<Ended>) -> Self {
         match ended {
             Ok(Ended::Done(exit_code)) => Self { outcome: "done", exit_code: *exit_code, error: None },
@@ -76,7 +76,7 @@ impl<'a> Closing<'a> {
     }
 }
 
-impl Account {
+impl RunSummary {
     pub(crate) fn new() -> Self {
         Self {
             run_id: uuid::Uuid::now_v7().to_string(),
@@ -97,7 +97,7 @@ impl Account {
             quarry.store = Empty,
             quarry.spec_id = Empty,
             quarry.device = Empty,
-            quarry.flavour = Empty,
+            quarry.precision = Empty,
             quarry.documents = Empty,
             quarry.mentions = Empty,
             quarry.rejects = Empty,
@@ -112,13 +112,13 @@ impl Account {
     }
 
     /// Takes down in the run's span what came of it.
-    pub(crate) fn record(&self, span: &Span, closing: &Closing<'_>) {
+    pub(crate) fn record(&self, span: &Span, closing: &RunOutcome<'_>) {
         span.record("quarry.store", self.store.get());
         if let Some(loaded) = self.loaded.get() {
             let counters = &loaded.extractor.counters;
             span.record("quarry.spec_id", &loaded.spec_id)
                 .record("quarry.device", &loaded.device)
-                .record("quarry.flavour", &loaded.flavour)
+                .record("quarry.precision", &loaded.precision)
                 .record("quarry.documents", Counters::get(&counters.documents))
                 .record("quarry.mentions", counters.mentions())
                 .record("quarry.rejects", Counters::get(&counters.rejects))
@@ -176,7 +176,7 @@ impl Account {
     }
 
     /// The object that `--json` prints; every key is always there.
-    pub(crate) fn json(&self, closing: &Closing<'_>, dry: bool) -> Value {
+    pub(crate) fn json(&self, closing: &RunOutcome<'_>, dry: bool) -> Value {
         let seconds = self.started.elapsed().as_secs_f64();
         let (documents, rejects, mentions) = self.counters().map_or((0, 0, 0), |counters| {
             (Counters::get(&counters.documents), Counters::get(&counters.rejects), counters.mentions())
@@ -192,7 +192,7 @@ impl Account {
             "store": self.store.get(),
             "spec_id": loaded.map(|loaded| &loaded.spec_id),
             "device": loaded.map(|loaded| &loaded.device),
-            "flavour": loaded.map(|loaded| &loaded.flavour),
+            "precision": loaded.map(|loaded| &loaded.precision),
             "started_at": self.started_at,
             "seconds": (seconds * 1000.0).round() / 1000.0,
             "documents": documents,
@@ -207,8 +207,8 @@ impl Account {
     }
 
     /// Writes the run's figures as gauges, the file in one step. A run that did not succeed leaves the time of the last that did.
-    pub(crate) fn write_metrics(&self, path: &Path, closing: &Closing<'_>) -> Result<()> {
-        let mut text = Exposition::of(self.store.get().map(String::as_str));
+    pub(crate) fn write_metrics(&self, path: &Path, closing: &RunOutcome<'_>) -> Result<()> {
+        let mut text = PrometheusText::of(self.store.get().map(String::as_str));
         let now = Utc::now().timestamp();
         let succeeded = matches!(closing.outcome, "done" | "limited") && matches!(closing.exit_code, 0 | 3);
         let documents = self.counters().map_or(0, |counters| Counters::get(&counters.documents));
@@ -261,25 +261,25 @@ mod tests {
     fn a_failure_keeps_the_time_of_the_last_success() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("quarry.prom");
-        let account = Account::new();
-        account.store.set("a \"store\"\\".into()).unwrap();
+        let summary = RunSummary::new();
+        summary.store.set("a \"store\"\\".into()).unwrap();
         let value = |name: &str| -> Option<f64> {
             let text = std::fs::read_to_string(&path).unwrap();
             let begin = format!("quarry_run_{name}{{store=\"a \\\"store\\\"\\\\\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())
         };
-        let failed = Closing { outcome: "failed", exit_code: 2, error: None };
-        account.write_metrics(&path, &failed).unwrap();
+        let failed = RunOutcome { outcome: "failed", exit_code: 2, error: None };
+        summary.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), None));
-        account.write_metrics(&path, &Closing { outcome: "done", exit_code: 0, error: None }).unwrap();
+        summary.write_metrics(&path, &RunOutcome { outcome: "done", exit_code: 0, error: None }).unwrap();
         let success = value("last_success_time_seconds").unwrap();
-        account.write_metrics(&path, &failed).unwrap();
+        summary.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
         // Nor does a run lose it that cannot even read which store it is about; another store's is no success of this
         // one.
-        Account::new().write_metrics(&path, &failed).unwrap();
+        RunSummary::new().write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (None, Some(success)));
-        let elsewhere = Account::new();
+        let elsewhere = RunSummary::new();
         elsewhere.store.set("elsewhere".into()).unwrap();
         elsewhere.write_metrics(&path, &failed).unwrap();
         assert_eq!(value("last_success_time_seconds"), None);
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn an_object_has_every_key_before_anything_began() {
         let ended = Err(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
-        let object = Account::new().json(&Closing::of(&ended), false);
+        let object = RunSummary::new().json(&RunOutcome::of(&ended), false);
         assert_eq!((object["outcome"].as_str(), object["exit_code"].as_u64()), (Some("stopped"), Some(143)));
         assert_eq!(object["error"]["message"], "stopped by SIGTERM");
         assert_eq!(object["rejects_by_reason"].as_object().unwrap().len(), RejectReason::ALL.len());

@@ -15,7 +15,7 @@ pub(crate) fn run(id: &str, outcome: &str) -> RunRow {
         job: text("{}"),
         model: text("models/default"),
         model_hash: text("00"),
-        flavour: text("fp32"),
+        precision: text("fp32"),
         device: text("cpu"),
         versions: text("{}"),
         started_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),

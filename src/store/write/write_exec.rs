@@ -27,7 +27,7 @@ use tracing::{Instrument as _, trace_span};
 use crate::source::input::SLICE_ROWS;
 use crate::source::location::StoreLocation;
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
-use crate::store::write::commit_batch::{Cut, cut_batch, written_schema};
+use crate::store::write::commit_batch::{CommitBatch, commit_record_batch, written_schema};
 use crate::tables;
 use crate::tables::{Stamp, Table};
 
@@ -163,7 +163,13 @@ impl ExecutionPlan for WriteExec {
             }),
             spec: self.spec.clone(),
             metrics: WriteMetrics::new(&self.metrics, partition),
-            cut: Cut { commit: self.spec.stamp.commit, files: Vec::new(), source: String::new(), row: 0, last: false },
+            cut: CommitBatch {
+                commit: self.spec.stamp.commit,
+                files: Vec::new(),
+                source: String::new(),
+                row: 0,
+                last: false,
+            },
             rows: 0,
         };
         // The stream owns the task: dropping it cancels the writing and leaves only files that no log knows.
@@ -205,7 +211,7 @@ struct Write {
     spec: WriteSpec,
     metrics: WriteMetrics,
     /// The cut that the next slice is in, and how many rows it has.
-    cut: Cut,
+    cut: CommitBatch,
     rows: u64,
 }
 
@@ -271,7 +277,7 @@ impl Write {
             return Ok(());
         }
         // Nobody listens any more: the query was cancelled, and so will this task be.
-        let _ = finished.send(cut_batch(&self.cut)).await;
+        let _ = finished.send(commit_record_batch(&self.cut)).await;
         self.cut.commit += 1;
         self.cut.files.clear();
         self.rows = 0;

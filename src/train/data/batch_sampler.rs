@@ -14,7 +14,7 @@ pub const VERSION: u32 = 2;
 
 /// How examples are gone through.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct BatchSampler {
     lengths: Vec<usize>,
     seed: u64,
     batch_size: usize,
@@ -23,7 +23,7 @@ pub struct Plan {
     together: usize,
 }
 
-impl Plan {
+impl BatchSampler {
     /// A plan over queries of these lengths on so many devices.
     pub fn new(lengths: Vec<usize>, recipe: &RecipeSection, devices: usize) -> Self {
         Self {
@@ -92,9 +92,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn plan(lengths: Vec<usize>, batch_size: usize, batch_tokens: Option<usize>) -> Plan {
+    fn plan(lengths: Vec<usize>, batch_size: usize, batch_tokens: Option<usize>) -> BatchSampler {
         let recipe = RecipeSection { batch_size, batch_tokens, accumulate_grad_batches: 2, ..RecipeSection::default() };
-        Plan::new(lengths, &recipe, 1)
+        BatchSampler::new(lengths, &recipe, 1)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Prepared folders → [`Labelled`] documents. In: `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them, or the same
+//! Prepared folders → [`LabelledDocument`] documents. In: `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them, or the same
 //! as JSON Lines or CSV, anywhere. Out: documents with their gold mentions, in the order of their ids, each mention held against what gold
 //! says that it covers. It may not tokenize.
 
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::machine::hash::hexadecimal;
-use crate::query::external_table::{Attachment, Kind};
+use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::mention_table;
 use crate::query::statement::{query, words};
 use crate::task::entity_schema::EntitySchema;
@@ -28,7 +28,7 @@ const OFFSETS: &str =
 
 /// A document and what is to be found in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labelled {
+pub struct LabelledDocument {
     /// Its id, as text.
     pub id: String,
     /// Its text.
@@ -48,11 +48,11 @@ pub struct Gold {
     pub entity_type: usize,
 }
 
-/// Labelled documents of one split.
+/// LabelledDocument documents of one split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
     /// In the order of their ids, source by source.
-    pub documents: Vec<Labelled>,
+    pub documents: Vec<LabelledDocument>,
 }
 
 impl Split {
@@ -110,12 +110,13 @@ impl Split {
         labels: &Labels<'_>,
     ) -> Result<Self> {
         let documents =
-            Attachment { table: "train_documents", what: "documents", location: &table(location, "documents") };
+            ExternalTable { table: "train_documents", what: "documents", location: &table(location, "documents") };
         let found = documents.register(context).await?;
         let hint = "`quarry prepare` writes doc_id and text; name others as data.id and data.text";
         documents.expect(&found, &data.id, Kind::Id, hint)?;
         documents.expect(&found, &data.text, Kind::Text, hint)?;
-        let gold = Attachment { table: "train_gold_rows", what: "gold mentions", location: &table(location, "gold") };
+        let gold =
+            ExternalTable { table: "train_gold_rows", what: "gold mentions", location: &table(location, "gold") };
         let columns = mention_table::check(&gold, &gold.register(context).await?)?;
         mention_table::normalize(context, gold.table, "train_gold", columns, false).await?;
         remarks::gold(context, &gold).await?;
@@ -135,7 +136,7 @@ impl Split {
                     return Err(documents.refuse(format!("the id `{id}` is there twice"), "ids must be unique"));
                 }
                 let mentions = placed(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
-                split.documents.push(Labelled { id, text, mentions, asked: labels.asked.clone() });
+                split.documents.push(LabelledDocument { id, text, mentions, asked: labels.asked.clone() });
             }
         }
         if split.documents.is_empty() {
@@ -199,7 +200,7 @@ fn positions(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
 ///
 /// # Errors
 /// [`Error::Table`] where one lies outside `text`, or covers something else than gold says.
-fn placed(id: &str, text: &str, mut said: Vec<Said>, gold: &Attachment<'_>) -> Result<Vec<Gold>> {
+fn placed(id: &str, text: &str, mut said: Vec<Said>, gold: &ExternalTable<'_>) -> Result<Vec<Gold>> {
     let length = text.chars().count();
     if let Some((beyond, _)) = said.iter().find(|(mention, _)| mention.chars.end > length) {
         let end = beyond.chars.end;

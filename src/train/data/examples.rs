@@ -1,4 +1,4 @@
-//! Labelled documents → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as the
+//! LabelledDocument documents → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as the
 //! main job makes them, each with the places of its answers. It may not leave a mention out without counting it.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::text::document::{Document, Reject};
 use crate::text::span::{ByteSpan, TokenSpan};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{Window, WindowRule, Windows};
-use crate::train::data::dataset::{Labelled, byte_spans};
+use crate::train::data::dataset::{LabelledDocument, byte_spans};
 
 /// Shorter windows than this would cut most sentences, however short the texts of a training were.
 const SHORTEST_USUAL: usize = 32;
@@ -58,7 +58,7 @@ pub struct Misaligned {
 
 /// Makes the examples of `documents`. Errors are texts that the tokenizer fails on.
 pub fn examples(
-    documents: &[Labelled],
+    documents: &[LabelledDocument],
     tokenizer: &Tokenizer,
     questions: &Questions,
     rule: WindowRule,
@@ -189,10 +189,10 @@ pub(crate) mod tests {
         Questions::new(&EntitySchema { nested: true, types: types.into() }, tokenizer).unwrap()
     }
 
-    fn labelled(text: &str, mentions: &[(usize, usize, usize)]) -> Labelled {
+    fn labelled(text: &str, mentions: &[(usize, usize, usize)]) -> LabelledDocument {
         let gold =
             |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
-        Labelled {
+        LabelledDocument {
             id: "a".into(),
             text: text.into(),
             mentions: mentions.iter().map(gold).collect(),
@@ -200,7 +200,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn made(document: &Labelled, tokens: usize, overlap: usize) -> Examples {
+    fn made(document: &LabelledDocument, tokens: usize, overlap: usize) -> Examples {
         let tokenizer = tiny(Words::Tokenizer);
         let questions = questions(&tokenizer);
         examples(std::slice::from_ref(document), &tokenizer, &questions, WindowRule { tokens, overlap }).unwrap()
@@ -243,7 +243,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_not_labelled_is_not_asked() {
-        let document = Labelled { asked: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
+        let document = LabelledDocument { asked: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
         let made = made(&document, 16, 4);
         let [only] = made.examples.as_slice() else { panic!("one window, one type") };
         assert_eq!((only.query.question.entity_type, only.answers.as_slice()), (1, [TokenSpan::new(0, 2)].as_slice()));
@@ -274,7 +274,7 @@ pub(crate) mod tests {
             }).collect();
             mentions.sort_unstable();
             mentions.dedup();
-            let document = Labelled { id: "a".into(), text: text.clone(), mentions: mentions.clone(), asked: [0, 1].into() };
+            let document = LabelledDocument { id: "a".into(), text: text.clone(), mentions: mentions.clone(), asked: [0, 1].into() };
             let made = made(&document, tokens, tokens / 2);
             prop_assert!(made.misaligned.is_empty());
             let mut found = Vec::new();

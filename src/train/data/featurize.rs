@@ -29,7 +29,7 @@ pub struct Data {
 }
 
 /// Cuts splits into examples, the same way for all.
-pub(crate) struct Cutter<'a> {
+pub(crate) struct Featurizer<'a> {
     file: &'a TrainFile,
     tokenizer: &'a Tokenizer,
     tokenizer_path: &'a Path,
@@ -37,7 +37,7 @@ pub(crate) struct Cutter<'a> {
     rule: WindowRule,
 }
 
-impl<'a> Cutter<'a> {
+impl<'a> Featurizer<'a> {
     /// A cutter for the longest questions of `schema`; `tokenizer_path` is for messages.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::console;
 use crate::console::thousands;
 use crate::error::{Error, Result};
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::task::entity_schema::EntitySchema;
 use crate::train::file::ExtraSection;
 use crate::train::recipe::OnProblem;
@@ -68,7 +68,7 @@ impl<'a> Labels<'a> {
     /// # Errors
     /// [`Error::Table`] where a label has no type and the job does not skip it, [`Error::Setting`] where the job renames or names what
     /// no mention is.
-    pub(crate) fn check(&self, found: &Found, gold: &Attachment<'_>) -> Result<()> {
+    pub(crate) fn check(&self, found: &Found, gold: &ExternalTable<'_>) -> Result<()> {
         if let Some(extra) = self.extra.filter(|_| !found.is_empty()) {
             let known = found.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             if let Some(theirs) = extra.rename.keys().find(|theirs| !found.contains_key(*theirs)) {

@@ -1,4 +1,4 @@
-//! Labelled documents → batches. In: prepared folders. Out: examples with their targets, batch by batch. It must not compute with
+//! LabelledDocument documents → batches. In: prepared folders. Out: examples with their targets, batch by batch. It must not compute with
 //! LibTorch.
 //!
 //! | file | what |

@@ -6,7 +6,7 @@ use datafusion::prelude::SessionContext;
 use crate::console;
 use crate::console::thousands;
 use crate::error::Result;
-use crate::query::external_table::Attachment;
+use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{no_mention, tally};
 use crate::query::statement::{numbers, query, words};
 
@@ -16,7 +16,7 @@ const SHOWN: usize = 40;
 /// Warns of documents without an id or a text; `id` and `text` are their columns, as SQL names them.
 pub(crate) async fn documents(
     context: &SessionContext,
-    documents: &Attachment<'_>,
+    documents: &ExternalTable<'_>,
     id: &str,
     text: &str,
 ) -> Result<()> {
@@ -39,7 +39,7 @@ pub(crate) async fn documents(
 }
 
 /// Warns of rows of gold that are no mentions, or that repeat another.
-pub(crate) async fn gold(context: &SessionContext, gold: &Attachment<'_>) -> Result<()> {
+pub(crate) async fn gold(context: &SessionContext, gold: &ExternalTable<'_>) -> Result<()> {
     let kinds: Vec<String> = tally(context, gold.table, false)
         .await?
         .left_out()

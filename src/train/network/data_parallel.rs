@@ -11,9 +11,9 @@ use crate::train::network::failure::{broken, guarded};
 use crate::train::network::optimizer::forget_gradient;
 
 /// One network on each device; the first one's weights count.
-pub(crate) struct Replicas(Vec<Network>);
+pub(crate) struct DataParallel(Vec<Network>);
 
-impl Replicas {
+impl DataParallel {
     /// Copies weights to every device. `kind` is that of the products.
     pub(crate) fn new(weights: &Weights, config: &BertConfig, kind: Kind, devices: &[Device]) -> Self {
         Self(devices.iter().map(|&device| Network::new(weights, config, kind, device)).collect())
@@ -29,7 +29,7 @@ impl Replicas {
         &self.0[0]
     }
 
-    /// The same, to be changed; the others follow with [`Replicas::spread`].
+    /// The same, to be changed; the others follow with [`DataParallel::spread`].
     pub(crate) fn first_mut(&mut self) -> &mut Network {
         &mut self.0[0]
     }

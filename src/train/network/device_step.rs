@@ -1,4 +1,4 @@
-//! A device's batches of a step → its [`Share`]. In: the device's network, its batches, the loss. Out: gradients in the network's leaves,
+//! A device's batches of a step → its [`DeviceStep`]. In: the device's network, its batches, the loss. Out: gradients in the network's leaves,
 //! and figures. It may not move a weight.
 
 use tch::{Kind, Tensor};
@@ -10,7 +10,7 @@ use crate::train::network::loss::LossRule;
 
 /// What a device's batches add to a step's figures.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Share {
+pub(crate) struct DeviceStep {
     /// To the mean of the weighted loss.
     pub(crate) loss: f64,
     /// To the means of start, end and match loss.
@@ -23,7 +23,7 @@ pub(crate) struct Share {
     pub(crate) padded: u64,
 }
 
-impl Share {
+impl DeviceStep {
     /// Gathers the gradients of `batches`, those that fall to one device of the step's `count`; examples go by their numbers.
     pub(crate) fn of<'b>(
         network: &Network,

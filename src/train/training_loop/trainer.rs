@@ -11,14 +11,14 @@ use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
 use crate::task::entity_schema::EntitySchema;
-use crate::train::data::batch_sampler::{Plan, scorings};
+use crate::train::data::batch_sampler::{BatchSampler, scorings};
 use crate::train::data::featurize::Data;
 use crate::train::display::history::{History, Scoring, StepFigures};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
 use crate::train::network::bert::{Dropout, Network};
-use crate::train::network::data_parallel::Replicas;
-use crate::train::network::device_step::Share;
+use crate::train::network::data_parallel::DataParallel;
+use crate::train::network::device_step::DeviceStep;
 use crate::train::network::failure::{MOST_LEFT_OUT, guarded, no_number, not_a_number};
 use crate::train::network::loss::LossRule;
 use crate::train::network::optimizer::Optimizer;
@@ -38,9 +38,9 @@ pub struct Trainer<'a> {
     schema: &'a EntitySchema,
     train: &'a Data,
     dev: &'a Data,
-    replicas: Replicas,
+    replicas: DataParallel,
     optimizer: Optimizer,
-    plan: Plan,
+    plan: BatchSampler,
     /// Steps of each epoch.
     steps: Vec<usize>,
     schedule: Schedule,
@@ -68,10 +68,10 @@ impl<'a> Trainer<'a> {
             Precision::Fp32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let mut replicas = Replicas::new(weights, config, kind, devices);
+        let mut replicas = DataParallel::new(weights, config, kind, devices);
         let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves);
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
-        let plan = Plan::new(lengths, recipe, devices.len());
+        let plan = BatchSampler::new(lengths, recipe, devices.len());
         let steps = plan.steps(recipe.max_epochs);
         let schedule = Schedule::new(recipe, steps.iter().sum())?;
         let position = match folder.position()? {
@@ -177,10 +177,10 @@ impl<'a> Trainer<'a> {
             self.replicas.each(|number, network| {
                 network.skip_random(number);
                 let own = batches.iter().skip(number).step_by(devices);
-                Share::of(network, examples, (own, batches.len()), cost)
+                DeviceStep::of(network, examples, (own, batches.len()), cost)
             })
         })?;
-        let mut all = Share::default();
+        let mut all = DeviceStep::default();
         for share in &shares {
             all.add(share);
         }

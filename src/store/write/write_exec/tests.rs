@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::store::write::commit_batch::cut;
+use crate::store::write::commit_batch::commit_batch;
 use crate::store::write::write_exec::*;
 use crate::tables::sample;
 
@@ -44,7 +44,7 @@ pub(crate) async fn written(spec: WriteSpec, partitions: Vec<Vec<RecordBatch>>) 
     let context = SessionContext::new();
     let exec = write_exec(&context, spec, partitions).await.unwrap();
     let batches = collect(exec, context.task_ctx()).await.unwrap();
-    batches.iter().flat_map(|batch| cut(batch).unwrap().files).collect()
+    batches.iter().flat_map(|batch| commit_batch(batch).unwrap().files).collect()
 }
 
 fn parquet_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -143,15 +143,15 @@ async fn a_cut_ends_a_commit_between_two_slices() {
     let batches = (0..5).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
     let spec = WriteSpec { cut_rows: 4, ..WriteSpec::new(&location, stamp(7, "run-1")) };
     let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
-    let cuts: Vec<Cut> =
-        collect(exec, context.task_ctx()).await.unwrap().iter().map(|batch| cut(batch).unwrap()).collect();
-    let seen: Vec<_> = cuts.iter().map(|cut| (cut.commit, cut.files.len(), cut.row, cut.last)).collect();
+    let cuts: Vec<CommitBatch> =
+        collect(exec, context.task_ctx()).await.unwrap().iter().map(|batch| commit_batch(batch).unwrap()).collect();
+    let seen: Vec<_> = cuts.iter().map(|batch| (batch.commit, batch.files.len(), batch.row, batch.last)).collect();
     assert_eq!(seen, [(7, 3, SLICE_ROWS, false), (8, 3, SLICE_ROWS, false), (9, 3, SLICE_ROWS, true)]);
-    assert!(cuts.iter().all(|cut| cut.source == "a.parquet"));
-    for cut in &cuts {
-        let action: Value = serde_json::from_str(&cut.files[0].action).unwrap();
+    assert!(cuts.iter().all(|batch| batch.source == "a.parquet"));
+    for batch in &cuts {
+        let action: Value = serde_json::from_str(&batch.files[0].action).unwrap();
         let stats: Value = serde_json::from_str(action["stats"].as_str().unwrap()).unwrap();
-        assert_eq!([&stats["minValues"]["commit"], &stats["maxValues"]["commit"]], [cut.commit, cut.commit]);
+        assert_eq!([&stats["minValues"]["commit"], &stats["maxValues"]["commit"]], [batch.commit, batch.commit]);
     }
 }
 
@@ -164,7 +164,7 @@ async fn a_cut_comes_in_time_though_slices_come_without_a_pause() {
     let spec = WriteSpec { cut_seconds: 0, ..WriteSpec::new(&location, stamp(1, "run-1")) };
     let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
     let cuts = collect(exec, context.task_ctx()).await.unwrap();
-    let commits: Vec<i64> = cuts.iter().map(|batch| cut(batch).unwrap().commit).collect();
+    let commits: Vec<i64> = cuts.iter().map(|batch| commit_batch(batch).unwrap().commit).collect();
     assert_eq!(commits, [1, 2, 3]);
 }
 
@@ -203,12 +203,12 @@ async fn a_cancelled_query_stops_writing() {
     let spec = WriteSpec { cut_rows: 1, ..WriteSpec::new(&location, stamp(1, "run-1")) };
     let exec = Arc::new(WriteExec::try_new(input, spec).unwrap());
     let mut stream = exec.execute(0, context.task_ctx()).unwrap();
-    assert_eq!(cut(&stream.next().await.unwrap().unwrap()).unwrap().files.len(), 3);
+    assert_eq!(commit_batch(&stream.next().await.unwrap().unwrap()).unwrap().files.len(), 3);
     drop(stream);
     // The writer lets its input go: without that it would write for ever.
     let gone = timeout(Duration::from_mins(1), gone).await;
     assert!(gone.expect("the writer goes on").is_err());
-    // The first cut, what was written ahead of its reader, and no more.
+    // The first batch, what was written ahead of its reader, and no more.
     let files = parquet_files(folder.path()).len();
     assert!((3..100).contains(&files), "{files}");
 }
