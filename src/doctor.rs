@@ -23,7 +23,8 @@ use crate::error::{Error, Result};
 use crate::job::{Job, file::ModelSection};
 use crate::model::choice;
 use crate::model::device::{Device, DeviceChoice};
-use crate::model::library::{self, Build};
+use crate::model::distribution::Distribution;
+use crate::model::library;
 
 use report::{Finding, Report, Said, Status};
 
@@ -91,7 +92,7 @@ pub fn command(arguments: &DoctorArgs) -> Result<u8> {
     let mut findings = vec![report::program()];
     let subject = subject(arguments, runtime.handle().clone(), &mut findings);
     if arguments.fetch {
-        library::locate(subject.library.as_deref(), subject.likely_build(), &console::note)?;
+        library::locate(subject.library.as_deref(), subject.likely_distribution(), &console::note)?;
     }
     findings.extend(look(subject));
     // What hangs is left behind: the process ends without it, and nothing that it waits for is taken away before.
@@ -131,10 +132,10 @@ impl Subject {
         self.device.likely_in(self.job.as_ref().and_then(|job| job.flavour))
     }
 
-    fn likely_build(&self) -> Build {
+    fn likely_distribution(&self) -> Distribution {
         let device = self.likely_device();
         let named = self.job.as_ref().and_then(|job| job.flavour);
-        choice::build(device, named.unwrap_or_else(|| choice::best_flavour(device).0))
+        choice::distribution(device, named.unwrap_or_else(|| choice::best_flavour(device).0))
     }
 
     /// How long a child process may take.

@@ -244,7 +244,7 @@ fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
         chosen.reason,
         chosen.flavour,
         chosen.library.version,
-        chosen.build.beside()
+        chosen.distribution.beside()
     ));
     let files = documents.files.len();
     let rows = documents

@@ -76,7 +76,7 @@ fn a_job_that_runs_is_found_well() {
         assert!(lines(&after, &[name]).starts_with("ok  ") || name == "GPU", "{name}:\n{after}");
     }
     let likely = DeviceChoice::Auto.likely();
-    let release = library::release(choice::build(likely, choice::best_flavour(likely).0));
+    let release = library::release(choice::distribution(likely, choice::best_flavour(likely).0));
     assert!(lines(&after, &["ONNX Runtime"]).contains(&format!("{release} at `/")), "{after}");
     assert!(after.trim_end().ends_with("everything is as it should be") || after.contains("warning"), "{after}");
 

@@ -10,8 +10,9 @@ use quarry::graph::onnx::{
 };
 use quarry::model::device::Device;
 use quarry::model::directory::ModelDirectory;
+use quarry::model::distribution::Distribution;
 use quarry::model::flavour::{Flavour, Form};
-use quarry::model::library::{Build, Library};
+use quarry::model::library::Library;
 use quarry::model::session::{Session, SessionOptions};
 use quarry::mrc::batch::QueryBatch;
 use quarry::mrc::decode::Logits;
@@ -42,9 +43,14 @@ impl Model {
     }
 
     pub(crate) fn session(&self, form: Form, flavour: Flavour) -> Session {
-        let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+        let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
         let graph = cache::derive(&self.directory, form, flavour).unwrap();
-        Session::open(&library, &graph, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 2 }).unwrap()
+        Session::open(
+            &library,
+            &graph,
+            SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 2 },
+        )
+        .unwrap()
     }
 
     /// The queries of a text that fits one window, in the schema's order.
@@ -182,11 +188,15 @@ fn every_candidate_is_one_of_the_contract() {
 
 #[test]
 fn a_graph_with_a_missing_output_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
-    let error = Session::open(&library, &path, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 })
-        .unwrap_err();
+    let error = Session::open(
+        &library,
+        &path,
+        SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 },
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("load the graph"), "{error}");
 }
 
@@ -246,10 +256,10 @@ fn weightless(element: ElementType) -> Vec<u8> {
 
 #[test]
 fn a_graph_that_says_places_in_fractions_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
     std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
     Session::open(&library, &path, options).unwrap();
     std::fs::write(&path, weightless(ElementType::Float32)).unwrap();
@@ -260,11 +270,11 @@ fn a_graph_that_says_places_in_fractions_is_refused() {
 #[test]
 fn a_profile_without_weights_tells_nothing() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
     let error = Session::open_on_its_device(&library, &path, options, &batch).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
@@ -274,9 +284,9 @@ fn a_profile_without_weights_tells_nothing() {
 #[test]
 fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let graph = cache::derive(&model.directory, Form::Fused, Flavour::Fp32).unwrap();
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
     let placed = Session::placement(&library, &graph, options, &batch).unwrap();
     let weighty: Vec<_> = placed.iter().filter(|one| one.has_weights()).collect();

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::Subject;
 use super::report::Report;
 use crate::model::device::{Device, DeviceChoice, nvidia_driver};
-use crate::model::library::{self, Build, LIBRARY_VARIABLE, VERSION};
+use crate::model::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
+use crate::model::library;
 
 /// What the CUDA provider loads beside itself: the file and what it belongs to.
 const CUDA_LIBRARIES: [(&str, &str); 6] = [
@@ -28,11 +29,11 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
         );
         return;
     }
-    let build = subject.likely_build();
-    let found = match library::find(subject.library.as_deref(), build) {
+    let distribution = subject.likely_distribution();
+    let found = match library::find(subject.library.as_deref(), distribution) {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let (release, kind) = (library::release(build), build.beside());
+            let (release, kind) = (library::release(distribution), distribution.beside());
             report.warning(
                 "ONNX Runtime",
                 format!("{release}{kind} is not on this machine yet: the first run fetches it from PyPI"),
@@ -58,9 +59,9 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             return report.fix("ONNX Runtime", reason, fix);
         }
     }
-    match build {
-        Build::OpenVino => openvino(&found.path, subject, report),
-        Build::Cpu | Build::Cuda => providers(&found.path, device, subject, report),
+    match distribution {
+        Distribution::OpenVino => openvino(&found.path, subject, report),
+        Distribution::Cpu | Distribution::Cuda => providers(&found.path, device, subject, report),
     }
 }
 

@@ -48,7 +48,7 @@ fn summary(report: &ExportReport) -> String {
 /// The parity report: every graph the device computes, each against fp32 portable.
 fn compare(report: &ExportReport, chosen: &Chosen) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: chosen.device, build: chosen.build, threads };
+    let options = SessionOptions { device: chosen.device, distribution: chosen.distribution, threads };
     let graphs: &[(Form, Flavour)] = match chosen.device {
         Device::Cpu => &[
             (Form::Fused, Flavour::Fp32),

@@ -18,10 +18,10 @@ use crate::model::budget::{self, Circumstances};
 use crate::model::choice::Chosen;
 use crate::model::device::Device;
 use crate::model::directory::ModelDirectory;
+use crate::model::distribution::Distribution;
 use crate::model::find;
 use crate::model::flavour::Flavour;
 use crate::model::hardware;
-use crate::model::library::Build;
 use crate::model::manifest::Manifest;
 use crate::model::pool::SessionPool;
 use crate::model::session::SessionOptions;
@@ -68,8 +68,8 @@ impl Job {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
-        let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
-        let trial = (chosen.build != Build::Cpu).then(|| sample(&questions, &tokenizer, 16));
+        let options = SessionOptions { device: chosen.device, distribution: chosen.distribution, threads: cores };
+        let trial = (chosen.distribution != Distribution::Cpu).then(|| sample(&questions, &tokenizer, 16));
         let open = |graph: &Path| SessionPool::open(&chosen.library, graph, options, 1, boundary, trial.as_ref());
         let pool = match foreign {
             Some(graph) => open(&graph)?,

@@ -6,9 +6,10 @@ use std::path::Path;
 use ort::ep::ExecutionProvider;
 
 use super::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use super::distribution::Distribution;
 use super::flavour::{Flavour, Form};
 use super::hardware::Processor;
-use super::library::{Build, Library};
+use super::library::Library;
 use crate::error::{Error, Result};
 
 /// A device, the number format it computes in, and the library that serves it.
@@ -21,7 +22,7 @@ pub struct Chosen {
     /// What they compute in.
     pub flavour: Flavour,
     /// Which provider computes.
-    pub build: Build,
+    pub distribution: Distribution,
     /// What sessions are made with.
     pub library: Library,
 }
@@ -42,12 +43,12 @@ const fn graph(device: Device, flavour: Flavour) -> (Form, Flavour) {
     }
 }
 
-/// The build of ONNX Runtime that computes this flavour on this device.
-pub const fn build(device: Device, flavour: Flavour) -> Build {
+/// The distribution of ONNX Runtime that computes this flavour on this device.
+pub const fn distribution(device: Device, flavour: Flavour) -> Distribution {
     match (device, flavour) {
-        (Device::Cuda(_), _) => Build::Cuda,
-        (Device::Cpu, Flavour::Bf16) => Build::OpenVino,
-        (Device::Cpu, _) => Build::Cpu,
+        (Device::Cuda(_), _) => Distribution::Cuda,
+        (Device::Cpu, Flavour::Bf16) => Distribution::OpenVino,
+        (Device::Cpu, _) => Distribution::Cpu,
     }
 }
 
@@ -57,7 +58,7 @@ impl DeviceChoice {
     pub fn resolve(self, flavour: Option<Flavour>, library: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
         let cuda = |device: Device, reason: &str, library: Library| {
             let flavour = flavour.unwrap_or_else(|| best_flavour(device).0);
-            Chosen { device, reason: reason.into(), flavour, build: Build::Cuda, library }
+            Chosen { device, reason: reason.into(), flavour, distribution: Distribution::Cuda, library }
         };
         match self {
             Self::Named(Device::Cpu) => on_the_cpu("the job names it", flavour, library, note),
@@ -102,7 +103,7 @@ impl DeviceChoice {
 
 /// The library with the CUDA provider, which starts on this card.
 fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::Cuda, note)?;
+    let library = Library::load(path, Distribution::Cuda, note)?;
     if !ort::ep::CUDA::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: device.to_string(),
@@ -110,42 +111,42 @@ fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resu
             hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, device, Build::Cuda)?;
+    try_provider(&library, device, Distribution::Cuda)?;
     Ok(library)
 }
 
 /// The CPU in the flavour that was named or is best on this processor.
 fn on_the_cpu(reason: &str, named: Option<Flavour>, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Chosen> {
-    let load = |build: Build| match build {
-        Build::OpenVino => openvino(path, note),
-        Build::Cpu | Build::Cuda => Library::load(path, Build::Cpu, note),
+    let load = |distribution: Distribution| match distribution {
+        Distribution::OpenVino => openvino(path, note),
+        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu, note),
     };
-    let (flavour, build, library) = flavour_on(Processor::own(), named, load, note)?;
-    Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, build, library })
+    let (flavour, distribution, library) = flavour_on(Processor::own(), named, load, note)?;
+    Ok(Chosen { device: Device::Cpu, reason: reason.into(), flavour, distribution, library })
 }
 
-/// The flavour that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
-/// OpenVINO and that cannot be had, the next best, and a word on it.
+/// The flavour that was named or is best on a processor, the distribution that computes it, and what `load` gives for that. Where the
+/// best needs OpenVINO and that cannot be had, the next best, and a word on it.
 fn flavour_on<Loaded>(
     processor: Processor,
     named: Option<Flavour>,
-    load: impl Fn(Build) -> Result<Loaded>,
+    load: impl Fn(Distribution) -> Result<Loaded>,
     note: &dyn Fn(&str),
-) -> Result<(Flavour, Build, Loaded)> {
+) -> Result<(Flavour, Distribution, Loaded)> {
     let flavour = named.unwrap_or_else(|| best_on(processor).0);
-    let wanted = build(Device::Cpu, flavour);
+    let wanted = distribution(Device::Cpu, flavour);
     match load(wanted) {
         Ok(loaded) => {
-            if wanted == Build::OpenVino && !processor.tiles {
+            if wanted == Distribution::OpenVino && !processor.tiles {
                 note(
                     "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
                 );
             }
             Ok((flavour, wanted, loaded))
         }
-        Err(error) if wanted == Build::OpenVino && named.is_none() => {
+        Err(error) if wanted == Distribution::OpenVino && named.is_none() => {
             note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
-            Ok((plain_on(processor).0, Build::Cpu, load(Build::Cpu)?))
+            Ok((plain_on(processor).0, Distribution::Cpu, load(Distribution::Cpu)?))
         }
         Err(error) => Err(error),
     }
@@ -153,7 +154,7 @@ fn flavour_on<Loaded>(
 
 /// The library with the OpenVINO provider, which starts.
 fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::OpenVino, note)?;
+    let library = Library::load(path, Distribution::OpenVino, note)?;
     if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: Device::Cpu.to_string(),
@@ -161,7 +162,7 @@ fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
             hint: "name the library of the `onnxruntime-openvino` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, Device::Cpu, Build::OpenVino)?;
+    try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
     Ok(library)
 }
 
@@ -203,21 +204,25 @@ mod tests {
     const OLD: Processor = Processor { tiles: false, bytes: false };
 
     /// What is taken where OpenVINO can be had or not, and what is said of it.
-    fn taken(processor: Processor, named: Option<Flavour>, openvino: bool) -> (Result<(Flavour, Build)>, String) {
+    fn taken(
+        processor: Processor,
+        named: Option<Flavour>,
+        openvino: bool,
+    ) -> (Result<(Flavour, Distribution)>, String) {
         let said = RefCell::new(String::new());
-        let load = |build: Build| {
+        let load = |distribution: Distribution| {
             let missing = || Error::Device {
                 device: "cpu".into(),
                 reason: "its library has no such provider".into(),
                 hint: String::new(),
             };
-            if build == Build::OpenVino && !openvino { Err(missing()) } else { Ok(build) }
+            if distribution == Distribution::OpenVino && !openvino { Err(missing()) } else { Ok(distribution) }
         };
         let note = |text: &str| said.borrow_mut().push_str(text);
         let found = flavour_on(processor, named, load, &note);
-        let found = found.map(|(flavour, build, loaded)| {
-            assert_eq!(build, loaded, "another library is loaded than is computed with");
-            (flavour, build)
+        let found = found.map(|(flavour, distribution, loaded)| {
+            assert_eq!(distribution, loaded, "another library is loaded than is computed with");
+            (flavour, distribution)
         });
         (found, said.take())
     }
@@ -225,9 +230,9 @@ mod tests {
     #[test]
     fn a_processor_with_tiles_computes_in_them_where_openvino_is() {
         let (found, said) = taken(AMX, None, true);
-        assert_eq!((found.unwrap(), said.as_str()), ((Flavour::Bf16, Build::OpenVino), ""));
+        assert_eq!((found.unwrap(), said.as_str()), ((Flavour::Bf16, Distribution::OpenVino), ""));
         let (found, said) = taken(AMX, None, false);
-        assert_eq!(found.unwrap(), (Flavour::Int8, Build::Cpu));
+        assert_eq!(found.unwrap(), (Flavour::Int8, Distribution::Cpu));
         assert!(said.starts_with("without OpenVINO, ") && said.contains("has no such provider"), "{said}");
     }
 
@@ -236,7 +241,7 @@ mod tests {
         for openvino in [true, false] {
             for (processor, flavour) in [(AVX2, Flavour::Int8), (OLD, Flavour::Fp32)] {
                 let (found, said) = taken(processor, None, openvino);
-                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Distribution::Cpu), ""));
             }
         }
     }
@@ -246,10 +251,10 @@ mod tests {
         for processor in [AMX, AVX2, OLD] {
             for flavour in [Flavour::Fp32, Flavour::Int8] {
                 let (found, said) = taken(processor, Some(flavour), false);
-                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Build::Cpu), ""));
+                assert_eq!((found.unwrap(), said.as_str()), ((flavour, Distribution::Cpu), ""));
             }
             let (found, said) = taken(processor, Some(Flavour::Bf16), true);
-            assert_eq!(found.unwrap(), (Flavour::Bf16, Build::OpenVino));
+            assert_eq!(found.unwrap(), (Flavour::Bf16, Distribution::OpenVino));
             assert_eq!(said.contains("no bfloat16 tiles"), !processor.tiles, "{said}");
             let (found, said) = taken(processor, Some(Flavour::Bf16), false);
             assert!(found.unwrap_err().to_string().contains("has no such provider") && said.is_empty(), "{said}");

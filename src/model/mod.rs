@@ -16,6 +16,7 @@
 //! | [`weights`] | the tensors of an MRC model, complete and of the right shapes |
 //! | [`files`] | files written whole or not at all; what broken downloads left, removed |
 //! | [`hash`] | SHA-256 of files and texts |
+//! | [`distribution`] | the distributions of ONNX Runtime, and the pinned release |
 //! | [`library`] | ONNX Runtime's shared library: found, fetched, checked, loaded |
 //! | `wheel` | its PyPI wheels: pinned, fetched, unpacked |
 //! | [`device`] | CPU or CUDA, and how a session gets there |
@@ -32,6 +33,7 @@ pub mod choice;
 pub mod config;
 pub mod device;
 pub mod directory;
+pub mod distribution;
 pub mod embedded;
 pub mod files;
 pub mod find;
