@@ -70,8 +70,14 @@ impl<'a> Archive<'a> {
             return Err(format!("`{path}` is compressed, which PyTorch never does"));
         }
         let mut bytes = Vec::new();
-        let limit = limit.min(self.length) as u64;
-        entry.take(limit).read_to_end(&mut bytes).map_err(|error| format!("`{path}`: {error}"))?;
+        let (size, limit) = (entry.size(), limit.min(self.length) as u64);
+        let mut entry = entry.take(limit);
+        let read = || {
+            entry.read_to_end(&mut bytes)?;
+            // The checksum of an entry is compared at its end, which lies behind its last byte.
+            if bytes.len() as u64 == size { entry.into_inner().read(&mut [0]) } else { Ok(0) }
+        };
+        read().map_err(|error| format!("`{path}`: {error}"))?;
         Ok(bytes)
     }
 }
