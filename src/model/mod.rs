@@ -11,7 +11,8 @@
 //! | [`config`] | the encoder's shape, from config.json |
 //! | [`flavour`] | number formats and forms of a graph |
 //! | [`checkpoint`] | checkpoint folder or file → named tensors |
-//! | [`pytorch`], [`pickle`], `unpickle` | PyTorch's file format, read without running anything |
+//! | [`pytorch`] | PyTorch's file format → named tensors |
+//! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
 //! | [`stored`] | safetensors in fp32, fp16 or int8 per row |
 //! | [`weights`] | the tensors of an MRC model, complete and of the right shapes |
 //! | [`files`] | files written whole or not at all; what broken downloads left, removed |
@@ -49,7 +50,7 @@ pub mod pytorch;
 pub mod session;
 pub mod stage;
 pub mod stored;
-mod unpickle;
+pub mod unpickle;
 pub mod weights;
 mod wheel;
 
