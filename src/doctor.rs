@@ -77,7 +77,7 @@ pub fn command(arguments: &DoctorArgs) -> Result<u8> {
     let mut findings = vec![report::program()];
     let subject = subject(arguments, runtime.handle().clone(), &mut findings);
     if arguments.fetch {
-        library::locate(subject.library.as_deref(), subject.likely_build(), &console::note)?;
+        library::locate(subject.library.as_deref(), subject.likely_distribution(), &console::note)?;
     }
     findings.extend(look(subject));
     // What hangs is left behind: the process ends without it, and nothing that it waits for is taken away before.

@@ -81,7 +81,7 @@ fn a_job_that_runs_is_found_well() {
         assert_eq!(gpu, "ok GPU none: there is no NVIDIA driver");
     }
     let likely = DeviceChoice::Auto.likely();
-    let release = library::release(selection::build(likely, selection::best_precision(likely).0));
+    let release = library::release(selection::distribution(likely, selection::best_precision(likely).0));
     assert!(lines(&after, &["ONNX Runtime"]).contains(&format!("{release} at `/")), "{after}");
     // This machine may earn warnings (a full disk, a busy processor), but nothing that stops a run; the last line counts them.
     let warnings = after.lines().filter(|line| line.starts_with("warning  ")).count();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
 use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver};
+use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
 use crate::model::runtime::library;
-use crate::model::runtime::library::{Build, LIBRARY_VARIABLE, VERSION};
 
 /// What the CUDA provider loads beside itself: the file and what it belongs to.
 const CUDA_LIBRARIES: [(&str, &str); 6] = [
@@ -29,11 +29,11 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
         );
         return;
     }
-    let build = subject.likely_build();
-    let found = match library::find(subject.library.as_deref(), build) {
+    let distribution = subject.likely_distribution();
+    let found = match library::find(subject.library.as_deref(), distribution) {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let (release, kind) = (library::release(build), build.beside());
+            let (release, kind) = (library::release(distribution), distribution.beside());
             report.warning(
                 "ONNX Runtime",
                 format!("{release}{kind} is not on this machine yet: the first run fetches it from PyPI"),
@@ -59,9 +59,9 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             return report.fix("ONNX Runtime", reason, fix);
         }
     }
-    match build {
-        Build::OpenVino => openvino(&found.path, subject, report),
-        Build::Cpu | Build::Cuda => providers(&found.path, device, subject, report),
+    match distribution {
+        Distribution::OpenVino => openvino(&found.path, subject, report),
+        Distribution::Cpu | Distribution::Cuda => providers(&found.path, device, subject, report),
     }
 }
 
@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn a_description_is_cut_at_its_first_comma() {
         assert_eq!(
-            short("ORT Build Info: git-branch=rel-1.31.0, git-commit-id=1\n"),
-            "ORT Build Info: git-branch=rel-1.31.0"
+            short("ORT Distribution Info: git-branch=rel-1.31.0, git-commit-id=1\n"),
+            "ORT Distribution Info: git-branch=rel-1.31.0"
         );
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::job::Job;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::device::DeviceChoice;
-use crate::model::runtime::library::Build;
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::selection;
 
 /// A child process of a check has this share of the time, so that the check can say what it waited for.
@@ -31,10 +31,10 @@ impl Subject {
         self.device.likely_in(self.job.as_ref().and_then(|job| job.precision))
     }
 
-    pub(crate) fn likely_build(&self) -> Build {
+    pub(crate) fn likely_distribution(&self) -> Distribution {
         let device = self.likely_device();
         let named = self.job.as_ref().and_then(|job| job.precision);
-        selection::build(device, named.unwrap_or_else(|| selection::best_precision(device).0))
+        selection::distribution(device, named.unwrap_or_else(|| selection::best_precision(device).0))
     }
 
     /// How long a child process may take.

@@ -50,7 +50,7 @@ fn summary(report: &ExportReport) -> String {
 /// The parity report: every graph the device computes, each against fp32 portable.
 fn compare(report: &ExportReport, chosen: &RuntimeSelection) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: chosen.device, build: chosen.build, threads };
+    let options = SessionOptions { device: chosen.device, distribution: chosen.distribution, threads };
     let graphs: &[(GraphVariant, Precision)] = match chosen.device {
         Device::Cpu => &[
             (GraphVariant::Fused, Precision::Fp32),

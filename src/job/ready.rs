@@ -21,8 +21,8 @@ use crate::model::precision::Precision;
 use crate::model::runtime::batch_tuning;
 use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware;
-use crate::model::runtime::library::Build;
 use crate::model::runtime::pool::SessionPool;
 use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::SessionOptions;
@@ -69,8 +69,8 @@ impl Job {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
-        let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
-        let trial = (chosen.build != Build::Cpu).then(|| sample(&questions, &tokenizer, 16));
+        let options = SessionOptions { device: chosen.device, distribution: chosen.distribution, threads: cores };
+        let trial = (chosen.distribution != Distribution::Cpu).then(|| sample(&questions, &tokenizer, 16));
         let open = |graph: &Path| SessionPool::open(&chosen.library, graph, options, 1, boundary, trial.as_ref());
         let pool = match foreign {
             Some(graph) => open(&graph)?,

@@ -25,7 +25,7 @@ pub(crate) fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped:
         chosen.reason,
         chosen.precision,
         chosen.library.version,
-        chosen.build.beside()
+        chosen.distribution.beside()
     ));
     let files = documents.files.len();
     let rows = documents

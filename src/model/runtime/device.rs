@@ -9,8 +9,9 @@ use ort::ep::ArbitrarilyConfigurableExecutionProvider as _;
 use ort::session::builder::SessionBuilder;
 
 use crate::error::{Error, Result};
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::library;
-use crate::model::runtime::library::{Build, Library};
+use crate::model::runtime::library::Library;
 
 /// The job's `[model] device`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,10 +63,10 @@ impl FromStr for DeviceChoice {
 pub fn probe(path: &Path, cuda: Option<u32>, openvino: bool) -> Result<String> {
     let library = library::open(path)?;
     if let Some(number) = cuda {
-        try_provider(&library, Device::Cuda(number), Build::Cuda)?;
+        try_provider(&library, Device::Cuda(number), Distribution::Cuda)?;
     }
     if openvino {
-        try_provider(&library, Device::Cpu, Build::OpenVino)?;
+        try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
     }
     Ok(library.version)
 }
@@ -76,10 +77,10 @@ pub(crate) const TRIAL: &[u8] = b"\x08\x08\x3a\x35\x0a\x0e\x0a\x01x\x0a\x01x\x12
     \x62\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01\x42\x02\x10\x11";
 
 /// Starts a provider on a device: makes a session of the smallest graph, for only that asks the driver for the card.
-pub(crate) fn try_provider(library: &Library, device: Device, build: Build) -> Result<()> {
+pub(crate) fn try_provider(library: &Library, device: Device, distribution: Distribution) -> Result<()> {
     let failed = |source: ort::Error| Error::Inference { doing: "make a session".into(), source: source.into() };
     let builder = ort::session::Session::builder(library.environment()).map_err(failed)?;
-    let session = device.register(builder, build, 1)?.commit_from_memory(TRIAL);
+    let session = device.register(builder, distribution, 1)?.commit_from_memory(TRIAL);
     session.map(drop).map_err(|error| Error::Device {
         device: device.to_string(),
         reason: error.to_string(),
@@ -103,9 +104,14 @@ pub fn nvidia_driver() -> bool {
 const IN_BF16: &str = r#"{"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}"#;
 
 impl Device {
-    /// Registers the provider that `build` is for; one that cannot start is an error, never a silent move to the plain CPU.
-    pub(crate) fn register(self, builder: SessionBuilder, build: Build, threads: usize) -> Result<SessionBuilder> {
-        let (provider, hint) = match (self, build) {
+    /// Registers the provider that `distribution` is for; one that cannot start is an error, never a silent move to the plain CPU.
+    pub(crate) fn register(
+        self,
+        builder: SessionBuilder,
+        distribution: Distribution,
+        threads: usize,
+    ) -> Result<SessionBuilder> {
+        let (provider, hint) = match (self, distribution) {
             (Self::Cuda(number), _) => {
                 let number = i32::try_from(number).unwrap_or(i32::MAX);
                 // fp32 is the reference: the provider would round its products to TF32 unless told otherwise.
@@ -116,7 +122,7 @@ impl Device {
                      loader's path (LD_LIBRARY_PATH)",
                 )
             }
-            (Self::Cpu, Build::OpenVino) => {
+            (Self::Cpu, Distribution::OpenVino) => {
                 let provider = ort::ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads);
                 let provider = provider.with_arbitrary_config("load_config", IN_BF16).build();
                 (

@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`distribution`] | the distributions of ONNX Runtime, and the pinned release |
 //! | [`library`] | ONNX Runtime's shared library: found, fetched, checked, loaded |
 //! | `wheel` | its PyPI wheels: pinned, fetched, unpacked |
 //! | [`device`] | CPU or CUDA, and how a session gets there |
@@ -15,6 +16,7 @@
 
 pub mod batch_tuning;
 pub mod device;
+pub mod distribution;
 pub mod hardware;
 pub mod library;
 pub mod pool;

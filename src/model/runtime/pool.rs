@@ -224,6 +224,12 @@ fn out_of_memory(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Subscriber;
+    use tracing::span::Id;
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::registry::LookupSpan;
+
     use super::*;
     use crate::task::batch::tests::queries;
 
@@ -262,23 +268,42 @@ mod tests {
         assert!(counters.cut.load(Ordering::Relaxed) > 1);
     }
 
+    /// Tells the name of each span that is entered.
+    struct Entered(Sender<&'static str>);
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Entered {
+        fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+            let name = context.span(id).expect("the span is there").name();
+            // Nobody listens any more once the session has its batch.
+            let _ = self.0.send(name);
+        }
+    }
+
     #[test]
     fn making_tensors_and_waiting_for_a_session_are_two_stages() {
         let (requests, incoming) = bounded(0);
         let pool = SessionPool { requests, counters: Arc::default() };
         let (reply, _answers) = bounded(1);
         let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
-        let busy = Duration::from_millis(100);
+        let (entered, spans) = bounded(2);
+        let counters = Arc::clone(&pool.counters);
+        // Takes the batch when the asker waits, and not before.
         let session = std::thread::spawn(move || {
-            std::thread::sleep(busy);
-            incoming.recv().is_ok()
+            assert_eq!((spans.recv(), spans.recv()), (Ok("make tensors"), Ok("wait for a session")));
+            let (made, waited) = (counters.tensors.seconds(), counters.wait.seconds());
+            let seen = Instant::now();
+            while seen.elapsed().is_zero() {}
+            let busy = seen.elapsed();
+            incoming.recv().expect("a batch");
+            (made, waited, busy.as_secs_f64())
         });
-        pool.ask(batch, &reply).unwrap();
-        assert!(session.join().unwrap());
+        let told = tracing_subscriber::registry().with(Entered(entered));
+        tracing::subscriber::with_default(told, || pool.ask(batch, &reply)).unwrap();
+        let (made, waited, busy) = session.join().expect("the session got its batch");
         let PoolCounters { tensors, wait, inference, .. } = pool.counters();
-        let half = busy.as_secs_f64() / 2.0;
-        assert!(tensors.seconds() > 0.0 && tensors.seconds() < half, "{} s", tensors.seconds());
-        assert!(wait.seconds() > half && inference.seconds() == 0.0, "{} s", wait.seconds());
+        assert!(made > 0.0 && waited == 0.0, "{made} s, {waited} s");
+        assert!(wait.seconds() >= busy, "{} s of {busy} s", wait.seconds());
+        assert_eq!((tensors.seconds(), inference.seconds()), (made, 0.0), "waiting is counted twice");
         pool.counters().clear();
         assert!(pool.counters().wait.seconds() == 0.0 && pool.counters().tensors.seconds() == 0.0);
     }

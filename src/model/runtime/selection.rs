@@ -8,8 +8,9 @@ use ort::ep::ExecutionProvider;
 use crate::error::{Error, Result};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware::Processor;
-use crate::model::runtime::library::{Build, Library};
+use crate::model::runtime::library::Library;
 
 /// A device, the number format it computes in, and the library that serves it.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct RuntimeSelection {
     /// What they compute in.
     pub precision: Precision,
     /// Which provider computes.
-    pub build: Build,
+    pub distribution: Distribution,
     /// What sessions are made with.
     pub library: Library,
 }
@@ -42,12 +43,12 @@ const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision
     }
 }
 
-/// The build of ONNX Runtime that computes this precision on this device.
-pub const fn build(device: Device, precision: Precision) -> Build {
+/// The distribution of ONNX Runtime that computes this precision on this device.
+pub const fn distribution(device: Device, precision: Precision) -> Distribution {
     match (device, precision) {
-        (Device::Cuda(_), _) => Build::Cuda,
-        (Device::Cpu, Precision::Bf16) => Build::OpenVino,
-        (Device::Cpu, _) => Build::Cpu,
+        (Device::Cuda(_), _) => Distribution::Cuda,
+        (Device::Cpu, Precision::Bf16) => Distribution::OpenVino,
+        (Device::Cpu, _) => Distribution::Cpu,
     }
 }
 
@@ -62,7 +63,7 @@ impl DeviceChoice {
     ) -> Result<RuntimeSelection> {
         let cuda = |device: Device, reason: &str, library: Library| {
             let precision = precision.unwrap_or_else(|| best_precision(device).0);
-            RuntimeSelection { device, reason: reason.into(), precision, build: Build::Cuda, library }
+            RuntimeSelection { device, reason: reason.into(), precision, distribution: Distribution::Cuda, library }
         };
         match self {
             Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library, note),
@@ -107,7 +108,7 @@ impl DeviceChoice {
 
 /// The library with the CUDA provider, which starts on this card.
 fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::Cuda, note)?;
+    let library = Library::load(path, Distribution::Cuda, note)?;
     if !ort::ep::CUDA::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: device.to_string(),
@@ -115,7 +116,7 @@ fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resu
             hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, device, Build::Cuda)?;
+    try_provider(&library, device, Distribution::Cuda)?;
     Ok(library)
 }
 
@@ -126,36 +127,36 @@ fn on_the_cpu(
     path: Option<&Path>,
     note: &dyn Fn(&str),
 ) -> Result<RuntimeSelection> {
-    let load = |build: Build| match build {
-        Build::OpenVino => openvino(path, note),
-        Build::Cpu | Build::Cuda => Library::load(path, Build::Cpu, note),
+    let load = |distribution: Distribution| match distribution {
+        Distribution::OpenVino => openvino(path, note),
+        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu, note),
     };
-    let (precision, build, library) = precision_on(Processor::own(), named, load, note)?;
-    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, build, library })
+    let (precision, distribution, library) = precision_on(Processor::own(), named, load, note)?;
+    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, distribution, library })
 }
 
-/// The precision that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
+/// The precision that was named or is best on a processor, the distribution that computes it, and what `load` gives for that. Where the best needs
 /// OpenVINO and that cannot be had, the next best, and a word on it.
 fn precision_on<Loaded>(
     processor: Processor,
     named: Option<Precision>,
-    load: impl Fn(Build) -> Result<Loaded>,
+    load: impl Fn(Distribution) -> Result<Loaded>,
     note: &dyn Fn(&str),
-) -> Result<(Precision, Build, Loaded)> {
+) -> Result<(Precision, Distribution, Loaded)> {
     let precision = named.unwrap_or_else(|| best_on(processor).0);
-    let wanted = build(Device::Cpu, precision);
+    let wanted = distribution(Device::Cpu, precision);
     match load(wanted) {
         Ok(loaded) => {
-            if wanted == Build::OpenVino && !processor.tiles {
+            if wanted == Distribution::OpenVino && !processor.tiles {
                 note(
                     "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
                 );
             }
             Ok((precision, wanted, loaded))
         }
-        Err(error) if wanted == Build::OpenVino && named.is_none() => {
+        Err(error) if wanted == Distribution::OpenVino && named.is_none() => {
             note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
-            Ok((plain_on(processor).0, Build::Cpu, load(Build::Cpu)?))
+            Ok((plain_on(processor).0, Distribution::Cpu, load(Distribution::Cpu)?))
         }
         Err(error) => Err(error),
     }
@@ -163,7 +164,7 @@ fn precision_on<Loaded>(
 
 /// The library with the OpenVINO provider, which starts.
 fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::OpenVino, note)?;
+    let library = Library::load(path, Distribution::OpenVino, note)?;
     if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: Device::Cpu.to_string(),
@@ -171,7 +172,7 @@ fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
             hint: "name the library of the `onnxruntime-openvino` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, Device::Cpu, Build::OpenVino)?;
+    try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
     Ok(library)
 }
 
@@ -213,21 +214,25 @@ mod tests {
     const OLD: Processor = Processor { tiles: false, bytes: false };
 
     /// What is taken where OpenVINO can be had or not, and what is said of it.
-    fn taken(processor: Processor, named: Option<Precision>, openvino: bool) -> (Result<(Precision, Build)>, String) {
+    fn taken(
+        processor: Processor,
+        named: Option<Precision>,
+        openvino: bool,
+    ) -> (Result<(Precision, Distribution)>, String) {
         let said = RefCell::new(String::new());
-        let load = |build: Build| {
+        let load = |distribution: Distribution| {
             let missing = || Error::Device {
                 device: "cpu".into(),
                 reason: "its library has no such provider".into(),
                 hint: String::new(),
             };
-            if build == Build::OpenVino && !openvino { Err(missing()) } else { Ok(build) }
+            if distribution == Distribution::OpenVino && !openvino { Err(missing()) } else { Ok(distribution) }
         };
         let note = |text: &str| said.borrow_mut().push_str(text);
         let found = precision_on(processor, named, load, &note);
-        let found = found.map(|(precision, build, loaded)| {
-            assert_eq!(build, loaded, "another library is loaded than is computed with");
-            (precision, build)
+        let found = found.map(|(precision, distribution, loaded)| {
+            assert_eq!(distribution, loaded, "another library is loaded than is computed with");
+            (precision, distribution)
         });
         (found, said.take())
     }
@@ -235,9 +240,9 @@ mod tests {
     #[test]
     fn a_processor_with_tiles_computes_in_them_where_openvino_is() {
         let (found, said) = taken(AMX, None, true);
-        assert_eq!((found.unwrap(), said.as_str()), ((Precision::Bf16, Build::OpenVino), ""));
+        assert_eq!((found.unwrap(), said.as_str()), ((Precision::Bf16, Distribution::OpenVino), ""));
         let (found, said) = taken(AMX, None, false);
-        assert_eq!(found.unwrap(), (Precision::Int8, Build::Cpu));
+        assert_eq!(found.unwrap(), (Precision::Int8, Distribution::Cpu));
         assert!(said.starts_with("without OpenVINO, ") && said.contains("has no such provider"), "{said}");
     }
 
@@ -246,7 +251,7 @@ mod tests {
         for openvino in [true, false] {
             for (processor, precision) in [(AVX2, Precision::Int8), (OLD, Precision::Fp32)] {
                 let (found, said) = taken(processor, None, openvino);
-                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
+                assert_eq!((found.unwrap(), said.as_str()), ((precision, Distribution::Cpu), ""));
             }
         }
     }
@@ -256,10 +261,10 @@ mod tests {
         for processor in [AMX, AVX2, OLD] {
             for precision in [Precision::Fp32, Precision::Int8] {
                 let (found, said) = taken(processor, Some(precision), false);
-                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
+                assert_eq!((found.unwrap(), said.as_str()), ((precision, Distribution::Cpu), ""));
             }
             let (found, said) = taken(processor, Some(Precision::Bf16), true);
-            assert_eq!(found.unwrap(), (Precision::Bf16, Build::OpenVino));
+            assert_eq!(found.unwrap(), (Precision::Bf16, Distribution::OpenVino));
             assert_eq!(said.contains("no bfloat16 tiles"), !processor.tiles, "{said}");
             let (found, said) = taken(processor, Some(Precision::Bf16), false);
             assert!(found.unwrap_err().to_string().contains("has no such provider") && said.is_empty(), "{said}");

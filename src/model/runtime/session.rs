@@ -10,7 +10,8 @@ use ort::value::{TensorElementType, TensorRef};
 
 use crate::error::{Error, Result};
 use crate::model::runtime::device::Device;
-use crate::model::runtime::library::{Build, Library};
+use crate::model::runtime::distribution::Distribution;
+use crate::model::runtime::library::Library;
 use crate::task::batch::{BatchInputs, QueryBatch};
 use crate::task::decode::Logits;
 
@@ -20,7 +21,7 @@ pub struct SessionOptions {
     /// Where.
     pub device: Device,
     /// By which provider.
-    pub build: Build,
+    pub distribution: Distribution,
     /// Threads inside one operator on the CPU.
     pub threads: usize,
 }
@@ -72,7 +73,7 @@ impl Session {
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile).map_err(refused)?;
         }
-        builder = options.device.register(builder, options.build, options.threads)?;
+        builder = options.device.register(builder, options.distribution, options.threads)?;
         let inner = builder.commit_from_file(path).map_err(|error| failed(error.into()))?;
         let inputs: Vec<String> = inner.inputs().iter().map(|input| input.name().to_owned()).collect();
         let model_error = |reason: String, hint: &str| Error::Model { path: path.into(), reason, hint: hint.into() };
@@ -128,7 +129,7 @@ impl Session {
         batch: &QueryBatch,
     ) -> Result<Self> {
         let (session, placed) = Self::profiled(library, path, options, batch)?;
-        let wanted = options.build.provider();
+        let wanted = options.distribution.provider();
         if let Some(one) = placed.iter().find(|one| one.has_weights() && one.provider != wanted) {
             return Err(Error::Device {
                 device: options.device.to_string(),
@@ -136,7 +137,7 @@ impl Session {
                 hint: "this graph cannot run there as a whole: name another precision, or say device = \"cpu\"".into(),
             });
         }
-        if options.build == Build::Cuda {
+        if options.distribution == Distribution::Cuda {
             // A CUDA provider may be built with NVIDIA's tracer, which collects as long as the session lives. It goes before the
             // next comes: the card may have no room for two.
             drop(session);

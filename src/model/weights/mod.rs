@@ -4,7 +4,8 @@
 //! | file | what |
 //! |---|---|
 //! | [`checkpoint`] | checkpoint folder or file → named tensors |
-//! | [`pytorch`], [`pickle`], `unpickle` | PyTorch's file format |
+//! | [`pytorch`] | PyTorch's file format → named tensors |
+//! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
 //! | [`safetensors_file`] | safetensors in fp32, fp16 or int8 per row |
 //! | [`tensors`] | the tensors of an MRC model |
 
@@ -13,4 +14,4 @@ pub mod pickle;
 pub mod pytorch;
 pub mod safetensors_file;
 pub mod tensors;
-pub(crate) mod unpickle;
+pub mod unpickle;
