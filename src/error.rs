@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-/// The cause beneath an [`Error`]; kept so that the whole chain can be shown.
+/// The cause of an [`Error`], kept so that the whole chain can be printed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Every way in which a command can fail. The message names the failed operation and its object, the `caused by` lines
@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn causes_are_listed_once_and_in_order() {
         let failed = |doing: &str, source: Cause| Error::Engine { doing: doing.into(), source };
-        let error = failed("go on", failed("read a row", "the row is torn\n".into()).into());
-        assert_eq!(error.causes(), ["cannot read a row", "the row is torn"]);
-        let error = failed("go on", failed("go on", "cannot go on".into()).into());
+        let error = failed("continue", failed("read a row", "the row is truncated\n".into()).into());
+        assert_eq!(error.causes(), ["cannot read a row", "the row is truncated"]);
+        let error = failed("continue", failed("continue", "cannot continue".into()).into());
         assert!(error.causes().is_empty());
         assert!(Error::Stopped { signal: "SIGTERM", exit_code: 143 }.causes().is_empty());
     }

@@ -15,7 +15,7 @@ pub enum Counting {
     /// All mentions.
     #[default]
     All,
-    /// Those that the reference implementation sees with this maximum length, in wordpieces of question and context.
+    /// Those that the reference implementation counts with this maximum length, in wordpieces of question and context.
     Reference(usize),
 }
 

@@ -19,7 +19,7 @@ use crate::tables::{Table, extracted_schema, mention_fields};
 /// The columns that a commit adds to every row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The run that made the rows.
+    /// The run that extracted the rows.
     pub run_id: String,
     /// The number of the commit that adds the rows, from 1.
     pub commit: i64,

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntityType {
-    /// As it stands in the `entity_type` column.
+    /// Its name in the `entity_type` column.
     pub name: String,
-    /// Asked of every window.
+    /// The question for every window.
     pub question: String,
 }
 
-/// What a job looks for.
+/// The entity types that a job extracts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitySchema {
-    /// Whether mentions may lie inside or across others; if not, the better of two overlapping mentions stays.
+    /// Whether mentions can overlap; if not, the better of two overlapping mentions is kept.
     pub nested: bool,
-    /// In the order in which they are asked.
+    /// The types in the order of their questions.
     #[serde(rename = "type")]
     pub types: Vec<EntityType>,
 }
@@ -61,10 +61,7 @@ mod tests {
         assert_eq!(schema(&["PER", "ORG"]).validate(), Ok(()));
         assert_eq!(schema(&["PER", "PER"]).validate(), Err("type `PER` is defined twice".into()));
         assert_eq!(schema(&[" "]).validate(), Err("type 1 has no name".into()));
-        assert_eq!(
-            schema(&[]).validate(),
-            Err("it has no entity type; add a [[type]] with name and question".into())
-        );
+        assert_eq!(schema(&[]).validate(), Err("it has no entity type; add a [[type]] with name and question".into()));
         let mut without_question = schema(&["PER", "ORG"]);
         without_question.types[1].question = " ".into();
         assert_eq!(without_question.validate(), Err("type `ORG` has no question".into()));
