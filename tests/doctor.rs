@@ -128,7 +128,7 @@ fn what_is_broken_is_named_with_the_way_out() {
     fix      job           cannot read `none.toml`: No such file or directory (os error 2)
                            → check that the path is right and that you may read it
     fix      model         cannot load model `nowhere`: there is no such folder
-                           → name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://OWNER/nowhere
+                           → name a model directory, as `quarry export` writes it; a model on the Hugging Face hub is written hf://OWNER/nowhere
     fix      store         there is no store at `DIR/nothing/`
                            → check the path; `quarry run` makes a store
     ");

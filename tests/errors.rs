@@ -26,7 +26,7 @@ fn a_missing_job_file() {
 #[test]
 fn an_unknown_key() {
     assert_snapshot!(error(|dir| dir.job("docs.parquet", "store", "[extract]\nwindow_token = 128")), @r##"
-    error: cannot understand `DIR/store.toml`
+    error: cannot parse `DIR/store.toml`
       caused by: TOML parse error at line 6, column 1
                    |
                  6 | window_token = 128
@@ -208,12 +208,12 @@ fn a_model_that_is_not_there() {
     let none = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'models/none'");
     assert_snapshot!(error(none), @r##"
     error: cannot load model `models/none`: there is no such folder
-    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://models/none
+    hint: name a model directory, as `quarry export` writes it; a model on the Hugging Face hub is written hf://models/none
     "##);
     let bare = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'bert-base-uncased'");
     assert_snapshot!(error(bare), @r##"
     error: cannot load model `bert-base-uncased`: there is no such folder
-    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://google-bert/bert-base-uncased
+    hint: name a model directory, as `quarry export` writes it; a model on the Hugging Face hub is written hf://google-bert/bert-base-uncased
     "##);
     let path = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = './bert-base-uncased'");
     assert_snapshot!(error(path), @r##"
@@ -242,7 +242,7 @@ fn a_model_whose_weights_were_damaged() {
     let hidden = hashes.fold(said.clone(), |text, hash| text.replace(hash, "HASH"));
     assert_snapshot!(hidden, @r##"
     error: cannot load model `model`: `model.safetensors` is not the file quarry.json describes (SHA-256 HASH, expected HASH)
-    hint: copy the model directory again; after a change on purpose, write it anew with `quarry export`
+    hint: copy the model directory again; if you changed the file on purpose, write the directory again with `quarry export`
     "##);
 }
 

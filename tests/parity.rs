@@ -394,7 +394,7 @@ fn a_graph_that_wants_more_than_a_query_is_refused() {
     graph.input.push(input);
     write_graph(&path, graph);
     let error = Session::open(&library, &path, OPTIONS).unwrap_err().to_string();
-    assert_eq!(error, format!("cannot load model `{}`: the graph wants an input `position_ids`", path.display()));
+    assert_eq!(error, format!("cannot load model `{}`: the graph has an unknown input `position_ids`", path.display()));
 }
 
 #[test]

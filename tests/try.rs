@@ -118,5 +118,5 @@ fn a_model_is_found_in_the_data_folder() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("model `models/default` is taken from the per-user data folder"), "{said}");
+    assert!(said.contains("model `models/default` is loaded from the per-user data folder"), "{said}");
 }

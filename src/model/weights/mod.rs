@@ -1,5 +1,5 @@
-//! Checkpoints in, tensors out. In: files as PyTorch, Lightning and Hugging Face write them. Out: named tensors, complete and of the
-//! right shapes. It must not run anything that a file contains, nor allocate what a file merely claims.
+//! Checkpoints and their tensors. In: files of PyTorch, Lightning and Hugging Face. Out: named tensors, complete and of the right
+//! shapes. It must not execute code in a file, or allocate memory that only a file's header claims.
 //!
 //! | file | what |
 //! |---|---|
