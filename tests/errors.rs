@@ -45,7 +45,7 @@ fn a_missing_column() {
     };
     assert_snapshot!(error(missing), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: it has no column `content` (`[input] text`), only id, body
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
@@ -60,7 +60,7 @@ fn a_column_of_the_wrong_type() {
     };
     assert_snapshot!(error(wrong), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: column `id` (`[input] id`) is Float64, expected a string or an integer
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
@@ -72,7 +72,7 @@ fn an_empty_folder() {
     };
     assert_snapshot!(error(empty), @r##"
     error: cannot use the documents at `DIR/nothing`: there is no Parquet, JSON Lines or CSV file
-    hint: files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv
+    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv
     "##);
 }
 
@@ -92,7 +92,7 @@ fn a_file_that_is_no_parquet() {
     };
     assert_snapshot!(error(broken), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: Parquet error: Invalid Parquet file. Corrupt footer
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
