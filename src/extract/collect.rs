@@ -268,8 +268,10 @@ mod tests {
         assert!(collector.close_slices() && collector.documents.is_empty());
         drop(collector);
         assert_eq!(finished.iter().collect::<Vec<_>>(), [8, 8]);
-        let outcomes: Vec<Vec<bool>> =
-            emitted.iter().map(|documents| documents.iter().map(|document| document.outcome.is_ok()).collect()).collect();
+        let outcomes: Vec<Vec<bool>> = emitted
+            .iter()
+            .map(|documents| documents.iter().map(|document| document.outcome.is_ok()).collect())
+            .collect();
         assert_eq!(outcomes, [[false], [true]]);
     }
 

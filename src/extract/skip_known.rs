@@ -113,7 +113,8 @@ impl ExecutionPlan for SkipKnownExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (schema, known_documents) = (self.schema(), Arc::clone(&self.known_documents));
         let shape = Arc::clone(&schema);
-        let rows = self.input.execute(partition, context)?.map(move |batch| skip_known(&known_documents, &batch?, &shape));
+        let rows =
+            self.input.execute(partition, context)?.map(move |batch| skip_known(&known_documents, &batch?, &shape));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }

@@ -1,6 +1,6 @@
-//! The job file as a person writes it. In: TOML and `--set` values. Out: a [`JobFile`], or an error that names the key and the
-//! nearest right one. It may not check values: that takes what they mean.
-#![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
+//! The job file as a user writes it. In: TOML and `--set` values. Out: a [`JobFile`], or an error that names the unknown key and the
+//! nearest valid one. It must not check values; [`crate::job::Job`] does.
+#![allow(clippy::doc_markdown, reason = "the sections' doc comments are the descriptions in the JSON Schema")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -146,14 +146,14 @@ impl Default for ExtractSection {
     }
 }
 
-/// Fills in a job file's `${key}` from `set` and parses it; `path` is for messages.
+/// Fills in a job file's `${key}` from `set` and parses it. `path` is for error messages.
 pub(super) fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<JobFile> {
     let hint = "schemas/job.schema.json describes every key; a job with [data] and [recipe] is for `quarry train`";
     parse_toml(path, text, set, hint)
 }
 
-/// Fills in the `${key}` of a TOML file from `set` and parses it. Where it fails, the hint is the key that is much like an unknown
-/// one, or `otherwise`; `path` is for messages.
+/// Fills in the `${key}` of a TOML file from `set` and parses it. On failure, the hint is the valid key nearest to an unknown one, or
+/// else `otherwise`. `path` is for error messages.
 pub fn parse_toml<T: DeserializeOwned>(
     path: &Path,
     text: &str,
@@ -167,7 +167,7 @@ pub fn parse_toml<T: DeserializeOwned>(
     })
 }
 
-/// Replaces every `${key}`; a key without a value and a value without a key are errors.
+/// Replaces every `${key}`. A key without a value and a value without a key are errors.
 fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     let values: BTreeMap<&str, &str> = set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let refuse = |key: &str, reason: &str, hint: String| Error::Setting {
@@ -202,15 +202,15 @@ fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     Ok(filled)
 }
 
-/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`, unless more than half of `x` is other letters.
+/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`, if the edit distance is at most half of its length.
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
-    let (far, nearest) = quoted.map(|key| (levenshtein(unknown, key), key)).min()?;
-    (2 * far <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
+    let (distance, nearest) = quoted.map(|key| (levenshtein(unknown, key), key)).min()?;
+    (2 * distance <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
 }
 
-/// The JSON Schema of the job file, as `schemas/job.schema.json` holds it.
+/// The JSON Schema of the job file, which is also in `schemas/job.schema.json`.
 pub fn json_schema() -> Result<String> {
     let failed = |source: serde_json::Error| Error::Engine {
         doing: "write the JSON Schema of the job file".into(),
@@ -262,20 +262,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_training_job_is_told_whose_it_is() {
+    fn a_training_job_gets_a_hint_to_train() {
         let error = job("[data]\ntrain = 'train'\n[recipe]\nlr = 1e-5", &[]).unwrap_err();
         assert!(message(&error).ends_with("is for `quarry train`"), "{}", message(&error));
     }
 
     #[test]
-    fn a_share_that_is_no_text_is_told_how_to_be_one() {
+    fn a_share_that_is_not_a_string_is_an_error_with_the_expected_form() {
         let text = JOB.replace("[entities]", "max_rejects = 0.01\n[entities]");
         let error = job(&text, &[("date", "x")]).unwrap_err();
-        let said = error.causes().concat();
-        assert!(said.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{said}");
+        let causes = error.causes().concat();
+        assert!(causes.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{causes}");
     }
 
-    /// A job that is read again as it is written, or an error that names the file and says what to do.
+    /// A job that survives a round trip through TOML, or an error that names the file and has a hint.
     fn is_job_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
         match job(text, &[("date", "x")]) {
             Ok(file) => {

@@ -61,7 +61,12 @@ impl Chunks {
             (RowRange { file, rows: first.min(end)..end }, source.meta.size)
         });
         let alone = |(file, source): (usize, &SourceFile)| source.ends_early().then_some(file);
-        Self { remaining: remaining.collect(), rows, border, alone: files.iter().enumerate().filter_map(alone).collect() }
+        Self {
+            remaining: remaining.collect(),
+            rows,
+            border,
+            alone: files.iter().enumerate().filter_map(alone).collect(),
+        }
     }
 
     /// Skips everything before a row of a file.
@@ -143,7 +148,7 @@ mod tests {
         chunks.map(flat).collect()
     }
 
-    fn chunks(files: &[SourceFile], begun: &BTreeMap<String, i64>, rows: u64) -> Chunks {
+    fn chunks_of(files: &[SourceFile], begun: &BTreeMap<String, i64>, rows: u64) -> Chunks {
         Chunks::new(files, begun, rows, SLICE_ROWS)
     }
 
@@ -151,11 +156,11 @@ mod tests {
     fn chunks_are_whole_slices_and_miss_no_row() {
         let files = [file("a", 9, Some(700)), file("b", 9, Some(0)), file("c", 9, Some(300))];
         assert_eq!(
-            ranges(chunks(&files, &BTreeMap::new(), 300)),
+            ranges(chunks_of(&files, &BTreeMap::new(), 300)),
             [vec![(0, 0, 512)], vec![(0, 512, 700), (1, 0, 0), (2, 0, 256)], vec![(2, 256, 300)]]
         );
         let begun = BTreeMap::from([("a".to_owned(), 512), ("c".to_owned(), 300)]);
-        assert_eq!(ranges(chunks(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
+        assert_eq!(ranges(chunks_of(&files, &begun, 100_000)), [vec![(0, 512, 700), (1, 0, 0), (2, 300, 300)]]);
     }
 
     #[test]
@@ -165,7 +170,10 @@ mod tests {
             let begun = begun.iter().map(|(name, row)| ((*name).to_owned(), *row)).collect();
             ranges(Chunks::new(&files, &begun, 5000, 4096))
         };
-        assert_eq!(chunks_after(&[]), [vec![(0, 0, 8192)], vec![(0, 8192, 10_000), (1, 0, 4096)], vec![(1, 4096, 5000)]]);
+        assert_eq!(
+            chunks_after(&[]),
+            [vec![(0, 0, 8192)], vec![(0, 8192, 10_000), (1, 0, 4096)], vec![(1, 4096, 5000)]]
+        );
         // Also if a run resumes inside a slice.
         assert_eq!(
             chunks_after(&[("a", 300), ("b", 5000)]),
@@ -178,15 +186,15 @@ mod tests {
         let none = BTreeMap::new();
         let files = [file("a", 9, Some(200)), file("b", 9, Some(300)), file("c", 9, Some(2)), file("d", 9, Some(0))];
         assert_eq!(
-            ranges(chunks(&files, &none, 1)),
+            ranges(chunks_of(&files, &none, 1)),
             [vec![(0, 0, 200)], vec![(1, 0, 256)], vec![(1, 256, 300), (2, 0, 2), (3, 0, 0)]]
         );
         let files: Vec<SourceFile> = (0..200).map(|number| file(&number.to_string(), 9, Some(3))).collect();
-        let chunks = ranges(chunks(&files, &none, 256));
+        let chunks = ranges(chunks_of(&files, &none, 256));
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [85, 85, 30]);
         assert!(chunks.iter().flatten().all(|(_, start, end)| end - start == 3), "no file is cut");
         let begun = BTreeMap::from([("a".to_owned(), 300)]);
-        assert_eq!(ranges(chunks(&[file("a", 9, Some(500))], &begun, u64::MAX)), [[(0, 300, 500)]]);
+        assert_eq!(ranges(chunks_of(&[file("a", 9, Some(500))], &begun, u64::MAX)), [[(0, 300, 500)]]);
     }
 
     #[test]
@@ -194,17 +202,20 @@ mod tests {
         let broken = |name: &str, rows| SourceFile { broken: Some((300, "torn".to_owned())), ..file(name, 9, rows) };
         let files = [file("a", 9, Some(10)), broken("b", Some(1000)), file("c", 9, Some(20))];
         let none = BTreeMap::new();
-        assert_eq!(ranges(chunks(&files, &none, 512)), [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]);
+        assert_eq!(
+            ranges(chunks_of(&files, &none, 512)),
+            [vec![(0, 0, 10), (1, 0, 256)], vec![(1, 256, 300), (2, 0, 20)]]
+        );
         let files = [file("a", 9, None), broken("b", None), file("c", 9, None)];
         let end = i64::MAX;
-        assert_eq!(ranges(chunks(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
-        assert_eq!(ranges(chunks(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
+        assert_eq!(ranges(chunks_of(&files, &none, 512)), [vec![(0, 0, end)], vec![(1, 0, 300)], vec![(2, 0, end)]]);
+        assert_eq!(ranges(chunks_of(&files, &none, 512).from(1, 256)), [vec![(1, 256, 300)], vec![(2, 0, end)]]);
     }
 
     #[test]
     fn a_chunk_ends_before_a_row() {
         let files = [file("a", 9, Some(700)), file("b", 9, Some(0)), file("c", 9, None)];
-        let chunk = chunks(&files, &BTreeMap::new(), 1000).next().unwrap();
+        let chunk = chunks_of(&files, &BTreeMap::new(), 1000).next().unwrap();
         let before = |file, row| ranges_of(chunk.clone().before(file, row));
         assert_eq!(before(2, 10), [(0, 0, 700), (1, 0, 0), (2, 0, 10)]);
         assert_eq!(before(2, 0), [(0, 0, 700), (1, 0, 0)]);
@@ -221,6 +232,9 @@ mod tests {
     fn files_of_unknown_length_are_chunked_by_size() {
         let files = [file("a", 40 << 20, None), file("b", 20 << 20, None), file("c", 10 << 20, None)];
         let begun = BTreeMap::from([("a".to_owned(), 7)]);
-        assert_eq!(ranges(chunks(&files, &begun, 1)), [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]);
+        assert_eq!(
+            ranges(chunks_of(&files, &begun, 1)),
+            [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]
+        );
     }
 }

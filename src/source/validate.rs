@@ -73,7 +73,11 @@ impl Documents {
         if let (true, 0, Some((file, reason))) = (documents.files.is_empty(), known, documents.unreadable.first()) {
             let alone = file.path.ends_with(&documents.spec.documents);
             let reason = if alone { reason.clone() } else { format!("`{}`: {reason}", file.path) };
-            return Err(refused(&documents.spec.documents, reason, "correct `[input] id` and `text`, or repair the file"));
+            return Err(refused(
+                &documents.spec.documents,
+                reason,
+                "correct `[input] id` and `text`, or repair the file",
+            ));
         }
         if let (Some(filter), false) = (&documents.spec.filter, documents.files.is_empty()) {
             documents.condition(context, filter).map_err(|error| bad_filter(&error))?;

@@ -93,7 +93,8 @@ impl Store {
     /// [`crate::error::Error::Store`] if a file cannot be read or written.
     pub async fn forget_sources(&self, spec_id: &str, input_hash: &str, paths: &BTreeSet<String>) -> Result<Rewrite> {
         let removed = |columns: &RecordBatch| {
-            let strings = |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
+            let strings =
+                |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
             let keys = strings(0).zip(strings(1)).zip(strings(2));
             keys.map(|((path, spec), hash)| Some(spec == spec_id && hash == input_hash && paths.contains(path)))
                 .collect()
@@ -116,7 +117,8 @@ impl Store {
         paths: &BTreeSet<String>,
     ) -> Result<Rewrite> {
         let removed = |columns: &RecordBatch| {
-            let strings = |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
+            let strings =
+                |column: usize| columns.column(column).as_string::<i32>().iter().map(Option::unwrap_or_default);
             let keys = strings(0).zip(strings(1)).zip(strings(2));
             keys.map(|((source, spec), run)| Some(spec == spec_id && paths.contains(source) && !others.contains(run)))
                 .collect()
@@ -160,7 +162,10 @@ impl Store {
                 let kept = kept.map_err(|cause| self.failed("write to", cause))?;
                 let written: u64 = kept.iter().map(|file| file.rows).sum();
                 if written != rows - removed {
-                    let cause = format!("`{}` has {rows} rows: {removed} were to be removed, and {written} were kept", file.path);
+                    let cause = format!(
+                        "`{}` has {rows} rows: {removed} were to be removed, and {written} were kept",
+                        file.path
+                    );
                     return Err(self.failed("rewrite a file of", cause));
                 }
                 rewrite.files.extend(kept);
