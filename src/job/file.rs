@@ -13,21 +13,21 @@ use strsim::levenshtein;
 use crate::error::{Error, Result};
 use crate::text::tokens::Words;
 
-/// A job file: what to read, what to ask, with which model, and where the answers go.
+/// A job file: the documents, the entity types, the model and the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
     /// The documents.
     pub input: InputSection,
-    /// What to look for.
+    /// The entity types.
     pub entities: EntitiesSection,
-    /// What answers.
+    /// The model and its device.
     #[serde(default)]
     pub model: ModelSection,
-    /// How documents are cut and answers are decided.
+    /// Windows, thresholds and batches.
     #[serde(default)]
     pub extract: ExtractSection,
-    /// Where the tables are.
+    /// The store of the tables.
     pub store: StoreSection,
 }
 
@@ -44,10 +44,10 @@ pub struct InputSection {
     /// A SQL condition on the files' columns, pushed into the scan.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats: scores go into the metrics.
+    /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats. The run then writes scores to the metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<String>,
-    /// How many documents may be refused before the exit code says so: a count, or a share such as "1%".
+    /// The maximum of refused documents, a count or a share such as "1%". More of them set the exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_rejects: Option<MaxRejects>,
 }
@@ -56,13 +56,13 @@ pub struct InputSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a count, such as 100, or a share, such as \"1%\"")]
 pub enum MaxRejects {
-    /// So many documents.
+    /// A number of documents.
     Count(u64),
     /// A percentage, such as "1%".
     Share(String),
 }
 
-/// What to look for.
+/// The entity types.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitiesSection {
@@ -70,48 +70,48 @@ pub struct EntitiesSection {
     pub schema: PathBuf,
 }
 
-/// What answers.
+/// The model and its device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSection {
     /// A model directory, or hf://owner/name.
     pub path: PathBuf,
-    /// auto, cpu, cuda or cuda:N; a named device is never silently replaced.
+    /// auto, cpu, cuda or cuda:N. If a named device is not available, the run fails.
     pub device: String,
     /// auto, fp32, bf16, fp16 or int8.
     pub precision: String,
-    /// ONNX Runtime's shared library, instead of the pinned one.
+    /// A shared library of ONNX Runtime to use instead of the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<PathBuf>,
 }
 
-/// How documents are cut and answers are decided.
+/// Windows, thresholds and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractSection {
-    /// Context wordpieces in one window; question and special tokens are not counted. Left out, as many as the model was trained on,
-    /// or 256 where it does not say.
+    /// Context wordpieces in one window, without question and special tokens. By default as in the model's training,
+    /// or 256 if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_tokens: Option<usize>,
-    /// About how many of them the next window sees again; left out, an eighth.
+    /// About how many of them overlap with the next window. By default an eighth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
-    /// What counts as a word: the tokenizer's own pre-tokens, or what stands between white space. Left out, what did when the model
-    /// was trained, or the tokenizer's pre-tokens where it does not say.
+    /// The unit of words: the tokenizer's pre-tokens, or text between white space. By default as in the model's training,
+    /// or the tokenizer's pre-tokens if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
     /// A mention's score, σ(match logit), must be above this.
     pub threshold: f32,
     /// σ(start logit) and σ(end logit) must be above this.
     pub boundary_threshold: f32,
-    /// The most candidates of one query; beyond it the best by start + end logit.
+    /// The maximum of candidates per query. If there are more, the best by start + end logit are kept.
     pub max_candidates: usize,
-    /// Padded tokens in one batch; left out, what is fastest here, found once and remembered.
+    /// Padded tokens in one batch. By default the fastest value on this machine, measured once and cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
 }
 
-/// Where the tables are.
+/// The store of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {

@@ -42,7 +42,10 @@ impl ExternalTable<'_> {
     }
 
     fn failed(&self, error: &DataFusionError) -> Error {
-        self.refuse(first_line(error), "check that the files are whole, of one format, and that you may read them")
+        self.refuse(
+            first_line(error),
+            "check that the files are complete and of one format, and that you may read them",
+        )
     }
 
     /// Lists the files, reads their columns and registers them as one table. Replaces a table of that name.

@@ -118,13 +118,13 @@ ORDER BY r.started_at DESC, r.run_id DESC",
 pub fn what(name: &str) -> Option<&'static str> {
     Some(match name {
         "entities" => "a mention, as committed",
-        "documents" => "a document done, as committed",
+        "documents" => "an extracted document, as committed",
         "rejects" => "a refused document or file",
         "sources" => "an input file done",
         "metrics" => "a figure of a run or an evaluation",
         "runs" => "a run",
-        "current_entities" => "a mention that counts: its commit is whole, its specification the one in force",
-        "current_documents" => "a document that counts",
+        "current_entities" => "a current mention: its commit is complete and its specification is in force",
+        "current_documents" => "a current document",
         other => VIEWS.iter().find(|view| view.name == other)?.what,
     })
 }
