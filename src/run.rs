@@ -184,7 +184,7 @@ impl Run {
             return Ok(Ended::Stopped);
         }
         if worked {
-            self.tidy().instrument(info_span!("compact and clean")).await;
+            self.tidy().instrument(info_span!("optimize and vacuum")).await;
         }
         if !self.arguments.json {
             console::print(&figures.summary(&self.store.location().to_string(), &self.ready));
@@ -197,15 +197,15 @@ impl Run {
         Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))
     }
 
-    /// Compacts tables of many small files and removes what killed runs left. All rows are safe already, so a failure is but a
-    /// warning.
+    /// Optimizes tables of many small files and vacuums the files of killed runs. All rows are committed already, so a failure is only
+    /// a warning.
     async fn tidy(&mut self) {
         for table in Table::ALL {
-            if let Err(error) = self.store.compact(table, &self.id).await {
+            if let Err(error) = self.store.optimize(table, &self.id).await {
                 console::warn(&console::render(&error));
             }
         }
-        if let Err(error) = self.store.clean(ABANDONED).await {
+        if let Err(error) = self.store.vacuum(ABANDONED).await {
             console::warn(&console::render(&error));
         }
     }

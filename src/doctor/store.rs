@@ -17,7 +17,7 @@ use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
 use crate::query::run_history::{Standing, standing};
 use crate::query::session::{SessionSettings, register_store, session};
-use crate::query::statement::{numbers, query, words};
+use crate::query::statement::{i64_row, query, string_column};
 use crate::source::location::StoreLocation;
 use crate::store::delta_store::Store;
 use crate::store::lock::StoreLock;
@@ -74,7 +74,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     let mut counts = Vec::new();
     for table in Table::ALL {
         let rows = query(&context, &format!("SELECT count(*) FROM {}", table.name())).await?;
-        let rows = numbers(&rows).first().copied().unwrap_or(0);
+        let rows = i64_row(&rows)?.first().copied().unwrap_or(0);
         counts.push(format!("{} {}", table.name(), thousands(rows as u64)));
     }
     let commit = store.last_commit().map_or_else(|| "no commit yet".to_owned(), |commit| format!("commit {commit}"));
@@ -120,7 +120,7 @@ async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report
         report.ok("last run", "none yet");
         return Ok(());
     };
-    let (id, outcome) = (words(batch, 0)?.concat(), words(batch, 1)?.concat());
+    let (id, outcome) = (string_column(batch, 0)?.concat(), string_column(batch, 1)?.concat());
     let time = |column: usize| -> Option<DateTime<Utc>> {
         let times = batch.column(column).as_primitive_opt::<TimestampMicrosecondType>()?;
         times.is_valid(0).then(|| DateTime::from_timestamp_micros(times.value(0))).flatten()

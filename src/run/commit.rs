@@ -165,7 +165,7 @@ impl Run {
         self.store.catch_up(&Table::ALL).await?;
         if !self.arguments.drop_missing
             && let Some((documents, files, example)) =
-                documents::not_read_anew(&self.context, &self.store, &self.ready.spec_id).await?
+                documents::not_read_again(&self.context, &self.store, &self.ready.spec_id).await?
         {
             console::warn(&format!(
                 "the old rows stay, and stay in force: {} document(s) of {} file(s), such as `{example}`, are not read anew yet; run the job over \

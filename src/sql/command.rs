@@ -11,7 +11,7 @@ use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::query::statement::{numbers, query};
+use crate::query::statement::{i64_row, query};
 use crate::query::views;
 use crate::tables::Table;
 
@@ -116,7 +116,7 @@ impl Execution {
             if Table::from_name(&name).is_some() {
                 // The log knows it: no file is read.
                 let counted = query(&self.asked.context, &format!("SELECT count(*) FROM {name}")).await?;
-                rows = numbers(&counted).first().map_or(String::new(), ToString::to_string);
+                rows = i64_row(&counted)?.first().map_or(String::new(), ToString::to_string);
             }
             let what = views::what(&name).unwrap_or_default().to_owned();
             lines.push([name, rows, what]);

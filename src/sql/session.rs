@@ -241,7 +241,7 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
-    use crate::query::statement::{numbers, query};
+    use crate::query::statement::{i64_row, query};
     use crate::tables::{MetricRow, metric_rows};
 
     #[tokio::test]
@@ -261,6 +261,6 @@ mod tests {
         let rows = metric_rows(&[MetricRow { run_id, scope, name, value: 1.0, unit }]).unwrap();
         other.append(Table::Metrics, &rows, "run").await.unwrap();
         asked.refresh().await.unwrap();
-        assert_eq!(numbers(&query(&asked.context, "SELECT n FROM a").await.unwrap()), [2]);
+        assert_eq!(i64_row(&query(&asked.context, "SELECT n FROM a").await.unwrap()).unwrap(), [2]);
     }
 }

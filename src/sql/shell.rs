@@ -16,7 +16,7 @@ use super::execute::{Execution, Flow};
 use crate::console::{self, thousands};
 use crate::error::{Error, Result};
 use crate::machine::environment::cache_folder;
-use crate::query::statement::{numbers, query};
+use crate::query::statement::{i64_row, query};
 
 /// How many lines the history keeps.
 const HISTORY: usize = 5000;
@@ -111,7 +111,7 @@ fn prompt(asking: &Execution) -> (String, String) {
 
 async fn greeting(asking: &Execution) -> Result<String> {
     let sql = "SELECT (SELECT count(*) FROM documents) AS documents, (SELECT count(*) FROM entities) AS entities";
-    let counts = numbers(&query(&asking.asked.context, sql).await?);
+    let counts = i64_row(&query(&asking.asked.context, sql).await?)?;
     let counts: Vec<String> = counts.into_iter().map(|count| thousands(count as u64)).collect();
     Ok(format!(
         "{}: {} documents, {} mentions. A statement ends with a semicolon; \\d lists the tables, \\? helps, \\q leaves.",

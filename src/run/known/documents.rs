@@ -14,7 +14,7 @@ use crate::console;
 use crate::error::{Error, Result};
 use crate::extract::ledger_hashes::{LedgerHashes, Replaced, digest};
 use crate::query::session::register_store;
-use crate::query::statement::{numbers, plan, query_store, whole, words};
+use crate::query::statement::{count_at, i64_row, plan, query_store, string_column};
 use crate::run::known::ledger::DONE;
 use crate::source::chunk::Chunk;
 use crate::source::input::Documents;
@@ -67,7 +67,7 @@ async fn replaced_of(context: &SessionContext, documents: &Documents, whole: &Ch
     let mut last: HashMap<u128, (usize, i64)> = HashMap::new();
     let mut batches = plan(context, again).await?.execute_stream().await.map_err(failed)?;
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
-        last.extend(words(&batch, 0)?.iter().map(|id| (digest(id), NOWHERE)));
+        last.extend(string_column(&batch, 0)?.iter().map(|id| (digest(id), NOWHERE)));
     }
     if last.is_empty() {
         return Ok(replaced);
@@ -78,7 +78,7 @@ async fn replaced_of(context: &SessionContext, documents: &Documents, whole: &Ch
     let mut batches = plan(context, rows).await?.execute_stream().await.map_err(failed)?;
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
         let rows = batch.column(2).as_primitive::<Int64Type>();
-        for ((id, source), row) in words(&batch, 0)?.iter().zip(words(&batch, 1)?).zip(rows.values()) {
+        for ((id, source), row) in string_column(&batch, 0)?.iter().zip(string_column(&batch, 1)?).zip(rows.values()) {
             let Some(latest) = last.get_mut(&digest(id)) else { continue };
             let place = (order.get(source.as_str()).copied().unwrap_or_default(), *row);
             let earlier = place.min(*latest);
@@ -127,7 +127,7 @@ pub(crate) async fn find_broken(
 
 /// What a replacement has not come to: documents of other specifications that neither their file nor their id brought back under
 /// `spec_id`. How many, of how many files, and one of these; none where there are none.
-pub(crate) async fn not_read_anew(
+pub(crate) async fn not_read_again(
     context: &SessionContext,
     store: &Store,
     spec_id: &str,
@@ -139,17 +139,17 @@ pub(crate) async fn not_read_anew(
          (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome = '{DONE}')"
     );
     let count = query_store(context, store.location(), &format!("SELECT count(*) FROM ({unread})")).await?;
-    if numbers(&count) == [0] {
+    if i64_row(&count)? == [0] {
         return Ok(None);
     }
     let sql = format!(
         "SELECT count(*), count(DISTINCT source), min(source) FROM ({unread}) AS unread WHERE NOT EXISTS
-         (SELECT 1 FROM documents AS anew WHERE anew.spec_id = '{spec_id}' AND anew.doc_id = unread.doc_id)"
+         (SELECT 1 FROM documents AS replacing WHERE replacing.spec_id = '{spec_id}' AND replacing.doc_id = unread.doc_id)"
     );
     let found = query_store(context, store.location(), &sql).await?;
     let Some(batch) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-    let (documents, files) = (whole(batch, 0, 0) as u64, whole(batch, 1, 0) as u64);
-    Ok((documents > 0).then_some((documents, files, words(batch, 2)?.remove(0))))
+    let (documents, files) = (count_at(batch, 0, 0)? as u64, count_at(batch, 1, 0)? as u64);
+    Ok((documents > 0).then_some((documents, files, string_column(batch, 2)?.remove(0))))
 }
 
 /// Makes a chunk's (source, row, `doc_id`) known as the table `input`.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::machine::hash::short_hash;
-use crate::query::statement::{query_store, words};
+use crate::query::statement::{query_store, string_column};
 use crate::source::input::InputSpec;
 use crate::source::listing::{Listing, SourceFile};
 use crate::store::delta_store::Store;
@@ -134,7 +134,8 @@ impl Ledger {
         for batch in query_store(context, store.location(), &sql).await? {
             let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
             let times = batch.column(5).as_primitive::<TimestampMicrosecondType>();
-            let text = words(&batch, 0)?.into_iter().zip(words(&batch, 1)?).zip(words(&batch, 2)?);
+            let text =
+                string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?).zip(string_column(&batch, 2)?);
             for (row, ((path, etag), outcome)) in text.enumerate() {
                 visits.entry(path).or_default().push(Visit {
                     size: integers(3).value(row),
@@ -185,7 +186,7 @@ impl Ledger {
             let sql = format!("SELECT run_id, job FROM runs WHERE spec_id = '{}'", self.spec_id);
             let mut others = BTreeSet::new();
             for batch in query_store(context, store.location(), &sql).await? {
-                for (run, job) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+                for (run, job) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
                     if asked(&job).is_some_and(|hash| hash != self.input_hash) {
                         others.insert(run);
                     }

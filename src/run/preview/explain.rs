@@ -10,7 +10,7 @@ use crate::console;
 use crate::console::{duration, thousands};
 use crate::error::Result;
 use crate::job::Job;
-use crate::query::statement::{numbers, query_store, words};
+use crate::query::statement::{i64_row, query_store, string_column};
 use crate::run::commit::Position;
 use crate::run::extract::{chunks, plan};
 use crate::run::known::documents::{count_replaced, input};
@@ -71,7 +71,7 @@ impl Counts {
         input(context, documents, &whole).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
-            Ok::<_, crate::error::Error>(numbers(&batches).first().copied().unwrap_or(0) as u64)
+            Ok::<_, crate::error::Error>(i64_row(&batches)?.first().copied().unwrap_or(0) as u64)
         };
         let all = count("SELECT count(*) FROM input".to_owned()).await?;
         let known = if preflight.store.is_some() && preflight.ledger.has_documents() {
@@ -102,7 +102,7 @@ async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64,
         );
         let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
         if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
-            && let [run_id, rate] = [words(batch, 0)?.remove(0), words(batch, 1)?.remove(0)]
+            && let [run_id, rate] = [string_column(batch, 0)?.remove(0), string_column(batch, 1)?.remove(0)]
             && let Ok(rate) = rate.parse()
         {
             return Ok(Some((rate, format!("the rate of run {run_id}"))));

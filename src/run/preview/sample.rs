@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::extract::ledger_hashes::KnownDocuments;
 use crate::extract::pipeline::Extractor;
 use crate::extract::skip_known::SkipKnownExec;
-use crate::query::statement::{numbers, query_store};
+use crate::query::statement::{i64_row, query_store};
 use crate::run::failure::run_error;
 use crate::run::known::documents::{input, known};
 use crate::run::preview::preflight::Preflight;
@@ -79,7 +79,7 @@ impl Sample {
         };
         input(context, documents, chunk).await?;
         let seen = query_store(context, &preflight.location, "SELECT count(*) FROM input").await?;
-        sample.seen = numbers(&seen).first().copied().unwrap_or(0) as u64;
+        sample.seen = i64_row(&seen)?.first().copied().unwrap_or(0) as u64;
         let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preflight.replaced)));
         let scan = documents.plan(context, chunk).await?;
         let plan: Arc<dyn ExecutionPlan> = Arc::new(SkipKnownExec::new(scan, Arc::clone(&known_documents)));
