@@ -298,7 +298,7 @@ fn a_file_that_is_no_graph_is_refused() {
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
     let error = Session::open(&library, &path, OPTIONS).unwrap_err();
-    assert_eq!(error.to_string(), format!("cannot load the graph `{}`", path.display()));
+    assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
 }
 
 /// A graph with the contract's outputs and no weights: one candidate, always the same, its place of this type.
