@@ -58,7 +58,7 @@ fn a_collector_that_is_not_there_stops_nothing() {
     let mut command = dir.command(&["run", &job]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let said = dir.finish(command).ended(0).stderr();
-    assert!(said.contains("no traces are sent: the protocol `grpc`"), "{said}");
+    assert!(said.contains("traces are not exported: the protocol `grpc`"), "{said}");
 }
 
 #[test]
