@@ -54,7 +54,10 @@ const CHECKS: [Check; 7] = [
     Check {
         name: "model",
         run: model::check,
-        timeout: (Status::Warning, "large files on a slow disk take longer to hash: raise --within; a run checks them again"),
+        timeout: (
+            Status::Warning,
+            "large files on a slow disk take longer to hash: raise --within; a run checks them again",
+        ),
     },
     Check {
         name: "input",

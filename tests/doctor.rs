@@ -85,11 +85,8 @@ fn a_job_that_runs_is_found_well() {
     assert!(lines(&after, &["ONNX Runtime"]).contains(&format!("{release} at `/")), "{after}");
     // This machine may earn warnings (a full disk, a busy processor), but nothing that stops a run; the last line counts them.
     let warnings = after.lines().filter(|line| line.starts_with("warning  ")).count();
-    let last = if warnings == 0 {
-        "no problems found".to_owned()
-    } else {
-        format!("a run would work; warnings: {warnings}")
-    };
+    let last =
+        if warnings == 0 { "no problems found".to_owned() } else { format!("a run would work; warnings: {warnings}") };
     assert_eq!(after.lines().last(), Some(last.as_str()), "{after}");
     assert!(!after.lines().any(|line| line.starts_with("fix  ")), "{after}");
 

@@ -19,8 +19,10 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let features = instructions(&information);
-    let shown: Vec<String> =
-        features.iter().map(|(name, present)| if *present { (*name).to_owned() } else { format!("no {name}") }).collect();
+    let shown: Vec<String> = features
+        .iter()
+        .map(|(name, present)| if *present { (*name).to_owned() } else { format!("no {name}") })
+        .collect();
     let text = format!("{}, {cores} cores, {}", processor(), shown.join(", "));
     let vectors = features.iter().any(|(_, present)| *present);
     if features.is_empty() || vectors || subject.likely_device() != Device::Cpu {
@@ -41,7 +43,9 @@ fn precision(subject: &Subject, report: &mut Report) {
     let (best, reason) = best_precision(device);
     let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
     let text = match subject.job.as_ref().and_then(|job| job.precision) {
-        Some(named) if named != best => format!("the job names {named}; `auto` would select {best} on {kind}: {reason}"),
+        Some(named) if named != best => {
+            format!("the job names {named}; `auto` would select {best} on {kind}: {reason}")
+        }
         _ => format!("`auto` selects {best} on {kind}: {reason}"),
     };
     report.ok("precision", text);

@@ -12,7 +12,7 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     let place = match resolve::here(&subject.model) {
         Ok(Some(place)) => place,
         Ok(None) => {
-            let text = format!("`{}` is not in the hub cache: the first run downloads it", subject.model.display());
+            let text = format!("`{}` is not in the hub's cache: the first run downloads it", subject.model.display());
             return report.warning("model", text, "start one run with network access");
         }
         Err(error) => return report.error("model", &error),
@@ -32,12 +32,13 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     let hash = model.model_hash();
     if manifest.files.is_empty() {
         let text = format!("hash {hash}; the files cannot be verified: quarry.json lists no hashes");
-        report.warning("model files", text, "write the directory with `quarry export`, which records the hash of each file");
-    } else {
-        report.ok(
+        report.warning(
             "model files",
-            format!("hash {hash}; {} files match quarry.json", manifest.files.len()),
+            text,
+            "write the directory with `quarry export`, which records the hash of each file",
         );
+    } else {
+        report.ok("model files", format!("hash {hash}; {} files match quarry.json", manifest.files.len()));
     }
     match tokenizer(subject, &model) {
         Ok(text) => report.ok("tokenizer", text),
@@ -59,5 +60,9 @@ fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error>
     let encoded = tokenizer.ids("Which people are named?");
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
     let encoded = encoded.map_err(failed)?;
-    Ok(format!("{} wordpieces; a test question of four words has {} tokens", tokenizer.vocabulary_size(), encoded.len()))
+    Ok(format!(
+        "{} wordpieces; a test question of four words has {} tokens",
+        tokenizer.vocabulary_size(),
+        encoded.len()
+    ))
 }

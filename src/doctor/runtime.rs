@@ -104,7 +104,11 @@ fn short(version: &str) -> &str {
 /// The libraries of the CUDA provider that none of the folders contains.
 fn missing(folders: &[PathBuf]) -> Vec<String> {
     let present = |file: &str| folders.iter().any(|folder| folder.join(file).exists());
-    CUDA_LIBRARIES.iter().filter(|(file, _)| !present(file)).map(|(file, product)| format!("{file} ({product})")).collect()
+    CUDA_LIBRARIES
+        .iter()
+        .filter(|(file, _)| !present(file))
+        .map(|(file, product)| format!("{file} ({product})"))
+        .collect()
 }
 
 /// The loader's search path: the library's folder, `LD_LIBRARY_PATH`, the system's configuration, the standard folders.

@@ -80,7 +80,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     let commit = store.last_commit().map_or_else(|| "no commit yet".to_owned(), |commit| format!("commit {commit}"));
     report.ok("store", format!("`{}`, {commit}; rows: {}", store.location(), counts.join(", ")));
     if let Some(number) = store.half_done() {
-        half_done(number, &writer, report);
+        incomplete_commit(number, &writer, report);
     }
     last_run(&context, &writer, report).await?;
     if let Writer::Run(writer) = writer {
@@ -98,7 +98,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     Ok(())
 }
 
-fn half_done(number: i64, writer: &Writer, report: &mut Report) {
+fn incomplete_commit(number: i64, writer: &Writer, report: &mut Report) {
     let hidden = "the views do not show it";
     match writer {
         Writer::Run(_) => report.ok("commit", format!("commit {number} is in progress")),
@@ -108,7 +108,11 @@ fn half_done(number: i64, writer: &Writer, report: &mut Report) {
         }
         Writer::Unknown => {
             let text = format!("commit {number} is incomplete; its run is {UNKNOWN}; {hidden}");
-            report.warning("commit", text, "if no run is active, start the job again: the run removes this commit and resumes");
+            report.warning(
+                "commit",
+                text,
+                "if no run is active, start the job again: the run removes this commit and resumes",
+            );
         }
     }
 }
@@ -125,7 +129,8 @@ async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report
         let times = batch.column(column).as_primitive_opt::<TimestampMicrosecondType>()?;
         times.is_valid(0).then(|| DateTime::from_timestamp_micros(times.value(0))).flatten()
     };
-    let began = time(2).map_or_else(String::new, |began| format!(", started {}", began.format("%Y-%m-%d %H:%M:%S UTC")));
+    let began =
+        time(2).map_or_else(String::new, |began| format!(", started {}", began.format("%Y-%m-%d %H:%M:%S UTC")));
     let took = time(2).zip(time(3)).and_then(|(began, ended)| (ended - began).to_std().ok());
     let took = took.map_or_else(String::new, |took| format!(", took {}", console::duration(took)));
     let text = format!("{id}: {outcome}{began}{took}");
@@ -143,7 +148,9 @@ async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report
                 "start the job again: the run resumes after the last commit",
             );
         }
-        ("stopped", _) => report.warning("last run", text, "start the job again: the run resumes after the last commit"),
+        ("stopped", _) => {
+            report.warning("last run", text, "start the job again: the run resumes after the last commit")
+        }
         _ => report.warning("last run", text, "fix the cause and start the job again: nothing was lost"),
     }
     Ok(())
@@ -155,7 +162,8 @@ async fn specification(context: &SessionContext, store: &Store, parts: &Value, r
     match standing(context, store, &id).await? {
         Standing::Alone => {
             let known = !store.specs()?.is_empty();
-            let text = if known { "the store's documents were extracted with it" } else { "the store has no documents yet" };
+            let text =
+                if known { "the store's documents were extracted with it" } else { "the store has no documents yet" };
             report.ok("specification", format!("{id}: {text}"));
         }
         Standing::Replacing(other) => {
@@ -197,7 +205,7 @@ mod tests {
         let (sender, messages) = channel();
         let mut report = Report::new(0, sender);
         let writer = Writer::of(&location);
-        half_done(3, &writer, &mut report);
+        incomplete_commit(3, &writer, &mut report);
         last_run(&context, &writer, &mut report).await.unwrap();
         last_run(&context, &Writer::Nobody, &mut report).await.unwrap();
         let warning = || match messages.recv() {
