@@ -19,18 +19,18 @@
 //!
 //! One subject per module, in the order of the dataflow. Imports go one way:
 //!
-//! `error, machine, random ← text ← task, score ← model ← graph ← tables ← source ← extract, store ← query ← job ← cli, console ←
+//! `error ← random, machine, text ← console, task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ← cli ←
 //! {commands} ← main`
 //!
-//! A module imports only modules before it. Commands never import each other.
+//! A module imports only modules before it, and no module of its own group. Commands never import each other.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`error`] | every error, with its causes and a hint |
-//! | [`console`] | the only place that prints: logs, progress, results, traces |
+//! | [`random`] | seeded random numbers, the same on every machine; pure |
 //! | [`machine`] | environment variables, the cache folder, atomic file writes, hashes, stage timers |
-//! | [`random`] | seeded random numbers, the same on every machine |
 //! | [`text`] | documents, tokens, windows, spans and mentions, with offsets in bytes and code points; pure |
+//! | [`console`] | the only place that prints: logs, progress, results, traces |
 //! | [`task`] | what a model is asked and how its output is read: queries, batches, decoding; pure |
 //! | [`score`] | predicted and gold mentions → precision, recall, F1 and intervals; pure |
 //! | [`model`] | encoder configurations, weights, model directories, ONNX Runtime sessions |

@@ -1,7 +1,7 @@
 //! Mentions in their text. In: a text and its mentions. Out: the text with its mentions marked, and a table. It must not print.
 //!
-//! Without colours a mention is `[TYPE …]`, also when nested. With colours each type has its own colour and mentions are underlined; a nested
-//! mention has brackets in its colour.
+//! Without colours a mention is `[TYPE …]`, also when nested. With colours each type has its own colour and mentions are underlined; a
+//! nested mention has brackets in its colour.
 
 use std::fmt::Write as _;
 

@@ -71,12 +71,12 @@ impl Preflight {
         job.check_gold(&context).await?;
         let ready = load(job)?;
         let mut ledger = Ledger::empty(run_id, &ready.spec_id, &job.input);
-        let (mut replaces, mut refusal) = (false, None);
+        let (mut replacement, mut refusal) = (false, None);
         if let Some(store) = &store {
             register_store(&context, store).await?;
             ledger = Ledger::read(&context, store, run_id, &ready.spec_id, &job.input).await?;
             match specification::check(&context, store, &ready, arguments.replace).await {
-                Ok(replacement) => replaces = replacement,
+                Ok(found) => replacement = found,
                 Err(error @ Error::Refused { .. }) => refusal = Some(error),
                 Err(error) => return Err(error),
             }
@@ -104,7 +104,7 @@ impl Preflight {
             ledger,
             documents,
             files_done,
-            replaces,
+            replaces: replacement,
             refusal: refusal.or(id_error),
             other_ids,
             writer,
