@@ -105,7 +105,12 @@ const IN_BF16: &str = r#"{"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}"#;
 
 impl Device {
     /// Registers the provider of `distribution`. A provider that cannot start is an error, never a silent fallback to the CPU provider.
-    pub(crate) fn register(self, builder: SessionBuilder, distribution: Distribution, threads: usize) -> Result<SessionBuilder> {
+    pub(crate) fn register(
+        self,
+        builder: SessionBuilder,
+        distribution: Distribution,
+        threads: usize,
+    ) -> Result<SessionBuilder> {
         let (provider, hint) = match (self, distribution) {
             (Self::Cuda(number), _) => {
                 let number = i32::try_from(number).unwrap_or(i32::MAX);
