@@ -1,5 +1,5 @@
-//! `quarry export`: a checkpoint becomes a model directory. In: a checkpoint folder or file, and what is known about it.
-//! Out: a verified model directory, with graphs beside where they are asked for, and a report. It may not print.
+//! `quarry export`: converts a checkpoint to a model directory. In: a checkpoint folder or file, and the options. Out: a verified model
+//! directory, with ONNX graphs if requested, and a report. Below `command` it must not print.
 
 mod command;
 mod convert;

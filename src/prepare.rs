@@ -1,14 +1,14 @@
-//! `quarry prepare`: a corpus becomes documents and gold entities. In: files of a format, and how to read them. Out: Parquet that
-//! `quarry run` reads, checked mention by mention, and what was wrong. It may not print.
+//! `quarry prepare`: converts a corpus to documents and gold entities. In: files of one format and the options to read them. Out:
+//! Parquet files that `quarry run` reads, every mention checked, and a list of problems. Below `command` it must not print.
 //!
 //! ```text
 //! files → Document + Mentions → checked → rows → parts → documents.parquet, gold.parquet
-//!           └ a broken line: stop, or left out and counted
+//!           └ an invalid line: stop, or skip and count
 //! ```
 //!
-//! One file a format; what they share: `files` (what there is to read), `corpus` (what they fill), `check` (a mention against its text),
-//! `chars`, `sentences`, `tags`, `spans`, `inline`, `xml`, `json` (pieces of formats), then `units`, `split`, `summary`, `write`. A corpus
-//! is held in memory.
+//! Each format has its own file. The readers share `files` (the input's files), `corpus` (the documents read so far), `check` (validates a
+//! mention against its text), and `char_index`, `sentences`, `tags`, `spans`, `inline`, `xml` and `json` (parts of formats). After reading
+//! come `granularity`, `split`, `summary` and `write`. The whole corpus is held in memory.
 
 mod char_index;
 mod check;

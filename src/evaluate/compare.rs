@@ -1,5 +1,5 @@
-//! Two systems on the same gold. In: two matched tables. Out: which mentions changed, and whether the difference of F1 is more than
-//! chance. It may not score either system anew.
+//! Compares two systems on the same gold. In: two matched tables. Out: the changed mentions, and whether the difference of F1 is
+//! significant. It must not score the first system again.
 
 use datafusion::prelude::SessionContext;
 
@@ -11,7 +11,7 @@ use crate::query::statement::{count_at, keep, query, string_column};
 use crate::score::bootstrap::{Resampling, compare as resampled};
 use crate::score::counts::Counts;
 
-/// Compares; the matched tables of both are in the session.
+/// Compares the two systems, whose matched tables must be in the session.
 pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Resampling) -> Result<Comparison> {
     let sql = format!(
         "SELECT CASE WHEN gold AND here THEN 'found' WHEN gold THEN 'lost' WHEN here THEN 'new_error' ELSE 'error_gone' END AS change,

@@ -1,4 +1,4 @@
-//! A checkpoint → a model directory. In: [`ExportOptions`]. Out: the directory, written, opened again and verified. It must not print.
+//! A checkpoint → a model directory. In: [`ExportOptions`]. Out: the directory, written, reopened and verified. It must not print.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,38 +13,37 @@ use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Misfit;
 use crate::task::entity_schema::EntitySchema;
 
-/// What to export and how.
+/// The options of an export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
     /// A checkpoint folder or file.
     pub checkpoint: PathBuf,
-    /// The model directory to write; made where it is missing.
+    /// The model directory to write; created if missing.
     pub out: PathBuf,
-    /// The folder with `config.json` and the tokenizer, where they do not lie beside the weights.
+    /// The folder with `config.json` and the tokenizer, if they are not in the folder of the weights.
     pub encoder: Option<PathBuf>,
-    /// The types it was trained on, instead of those of the `quarry.json` beside the checkpoint. All else that this
-    /// says is kept.
+    /// The types the model was trained on, instead of those of the checkpoint's `quarry.json`. Its other fields are kept.
     pub schema: Option<EntitySchema>,
-    /// How to store the matrices.
+    /// The storage format of the matrices.
     pub weights: WeightForm,
-    /// Graphs to write beside the weights; all others are derived when they are needed.
+    /// ONNX graphs to write in addition to the weights; all others are generated on demand.
     pub graphs: Vec<(GraphVariant, Precision)>,
 }
 
-/// What was written.
+/// The result of an export.
 #[derive(Debug, Clone)]
 pub struct ExportReport {
-    /// The model directory, opened and verified.
+    /// The verified model directory.
     pub model: ModelDirectory,
-    /// Every file's name and size in bytes, by name.
+    /// The name and size in bytes of every file, sorted by name.
     pub files: Vec<(String, u64)>,
-    /// Parameters of the model.
+    /// The number of parameters.
     pub parameters: usize,
-    /// How long it took.
+    /// The duration of the export.
     pub elapsed: Duration,
 }
 
-/// Reads the checkpoint, writes the model directory and opens it again.
+/// Reads the checkpoint, writes the model directory and reopens it.
 pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let started = Instant::now();
     let checkpoint = Checkpoint::open(&options.checkpoint, options.encoder.as_deref())?;
@@ -53,9 +52,9 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
     let tokenizer = checkpoint.tokenizer_json()?;
     let mut extra = Vec::new();
     if !options.graphs.is_empty() {
-        // A graph beside the weights must be that of the weights as they are read back.
+        // A written graph must have the weights as they are read back after storage.
         let weights = as_stored(&checkpoint.weights, options.weights, &checkpoint.config).map_err(|reason| {
-            refused(&checkpoint.weights_path, Misfit { reason, hint: "say --weights fp32".into() })
+            refused(&checkpoint.weights_path, Misfit { reason, hint: "use --weights fp32".into() })
         })?;
         for (form, precision) in &options.graphs {
             let graph = graph::write(&weights, &checkpoint.config, *form, *precision)?;
@@ -97,7 +96,7 @@ fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Writing into the checkpoint's own folder would replace what is being read.
+/// Refuses to write into the checkpoint's own folder, which would overwrite the files being read.
 fn refuse_own_folder(checkpoint: &Checkpoint, out: &Path) -> Result<()> {
     if same(beside(&checkpoint.weights_path), out) || same(&checkpoint.folder, out) {
         return Err(Error::Setting {
@@ -167,22 +166,22 @@ mod tests {
         assert!(report.model.written_graph(GraphVariant::Portable, Precision::Fp32).is_some());
         assert!(report.model.written_graph(GraphVariant::Fused, Precision::Fp32).is_none());
         let again = tempfile::tempdir().expect("a folder");
-        let twice = run(&options(to.path(), again.path())).expect("a model directory is a checkpoint too");
+        let twice = run(&options(to.path(), again.path())).expect("a model directory is a valid checkpoint");
         assert_eq!(twice.model.weights().expect("weights"), report.model.weights().expect("weights"));
     }
 
     #[test]
-    fn a_graph_is_of_the_weights_that_stand_beside_it() {
+    fn a_written_graph_has_the_stored_weights() {
         let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
         let model = run(&options(from.path(), to.path())).expect("exported").model;
         let (weights, config) = model.weights().expect("weights");
         let derived = graph::write(&weights, &config, GraphVariant::Portable, Precision::Fp32).expect("a graph");
-        let beside = model.written_graph(GraphVariant::Portable, Precision::Fp32).expect("listed");
-        assert!(std::fs::read(beside).expect("read") == derived, "the graph has other weights than model.safetensors");
+        let written = model.written_graph(GraphVariant::Portable, Precision::Fp32).expect("listed");
+        assert!(std::fs::read(written).expect("read") == derived, "the graph has other weights than model.safetensors");
     }
 
     #[test]
-    fn a_schema_changes_the_types_and_nothing_else() {
+    fn a_schema_changes_only_the_types() {
         let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
         let known = Manifest {
             encoder: "made up".into(),

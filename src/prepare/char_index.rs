@@ -1,12 +1,12 @@
-//! Code points ↔ bytes. In: a text. Out: what a span of code points covers, and where words stand. It may not know what
-//! a span is for.
+//! Code points ↔ bytes. In: a text. Out: the substring of a code-point span, and the positions of tokens. It must not know what
+//! a span is used for.
 
 use crate::prepare::record::short;
 use crate::text::span::{ByteSpan, CharSpan};
 
-/// Code points → bytes of one text.
+/// Maps code points to bytes in one text.
 pub(crate) struct CharIndex {
-    /// Where each code point begins, and where the text ends; none where every code point is a byte.
+    /// The byte at which each code point begins, then the text's length; `None` if the text is ASCII.
     starts: Option<Vec<usize>>,
     bytes: usize,
 }
@@ -19,12 +19,12 @@ impl CharIndex {
         Self { starts, bytes: text.len() }
     }
 
-    /// How many code points the text has.
+    /// The number of code points in the text.
     pub(crate) fn chars(&self) -> usize {
         self.starts.as_ref().map_or(self.bytes, |starts| starts.len() - 1)
     }
 
-    /// What a span covers of the text; none where it reaches outside.
+    /// The substring that `span` covers; `None` if the span reaches past the end of the text.
     pub(crate) fn slice<'text>(&self, text: &'text str, span: CharSpan) -> Option<&'text str> {
         let byte = |position: usize| match &self.starts {
             Some(starts) => starts.get(position).copied(),
@@ -42,23 +42,23 @@ impl CharIndex {
     }
 }
 
-/// Walks through a text from word to word.
+/// Finds consecutive tokens in a text.
 pub(crate) struct Walk<'text> {
     rest: &'text str,
     chars: usize,
 }
 
 impl<'text> Walk<'text> {
-    /// Begins at the beginning of `text`.
+    /// Starts at the beginning of `text`.
     pub(crate) fn new(text: &'text str) -> Self {
         Self { rest: text, chars: 0 }
     }
 
-    /// Where `word` stands: behind the last one, with nothing but white space between them.
+    /// The span of `word`, which must follow the previous one with only white space between them.
     pub(crate) fn word(&mut self, word: &str) -> Result<CharSpan, String> {
         let gap = self.rest.find(word).filter(|&gap| self.rest[..gap].trim().is_empty());
         let gap = gap.ok_or_else(|| {
-            format!("token `{word}` is not in the text where it belongs, before `{}`", short(self.rest.trim_start()))
+            format!("expected the token `{word}` in the text, found `{}`", short(self.rest.trim_start()))
         })?;
         let start = self.chars + self.rest[..gap].chars().count();
         self.chars = start + word.chars().count();
@@ -82,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn words_lie_one_behind_the_other_and_no_letter_between_them() {
+    fn only_white_space_is_allowed_between_tokens() {
         let mut walk = Walk::new("Zoë's  Ada\n, not Bo");
         let places = ["Zoë", "'s", "Ada", "\n", ","].map(|word| walk.word(word).unwrap());
         let expected = [(0, 3), (3, 5), (7, 10), (10, 11), (11, 12)];
         assert_eq!(places, expected.map(|(start, end)| CharSpan::new(start, end)));
-        assert_eq!(walk.word("Bo"), Err("token `Bo` is not in the text where it belongs, before `not Bo`".into()));
+        assert_eq!(walk.word("Bo"), Err("expected the token `Bo` in the text, found `not Bo`".into()));
     }
 }

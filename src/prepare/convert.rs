@@ -1,4 +1,4 @@
-//! A corpus → files. In: [`PrepareOptions`]. Out: documents and gold entities as Parquet, what is in them and what was wrong. It must
+//! A corpus → files. In: [`PrepareOptions`]. Out: documents and gold entities as Parquet, a summary of them and the problems. It must
 //! not print.
 
 use std::path::Path;
@@ -16,22 +16,22 @@ use crate::prepare::output::{granularity, split, write};
 use crate::prepare::{files, markup, standoff, tagged};
 use crate::task::entity_schema::EntitySchema;
 
-/// What was prepared.
+/// The result of a conversion.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// Each part's figures; one where the corpus was not split.
+    /// The figures of each part; one entry if the corpus was not split.
     pub summaries: Vec<Summary>,
-    /// What was wrong and left out, each with file, place and what was expected.
+    /// Skipped items, each with its file, its place and what was expected.
     pub problems: Vec<String>,
-    /// What is worth knowing.
+    /// Notes for the user that are not problems.
     pub notes: Vec<String>,
-    /// Files that could not be read, or not to their end.
+    /// Files that could not be read, or only partly.
     pub refused_files: usize,
 }
 
 type Reader = fn(&InputFile, &ReadOptions, &mut Corpus) -> Result<()>;
 
-/// A format: what a broken file is told, the endings of its files, its reader.
+/// Returns a format's description for hints, the suffixes of its files, and its reader.
 fn reader(format: Format) -> (&'static str, &'static [&'static str], Reader) {
     match format {
         Format::Conll => (tagged::conll::EXPECTED, tagged::conll::ENDINGS, tagged::conll::read),
@@ -53,16 +53,16 @@ fn reader(format: Format) -> (&'static str, &'static [&'static str], Reader) {
     }
 }
 
-/// What becomes a row where nothing is said.
-fn own_unit(format: Format) -> Unit {
+/// The unit of a row if `--unit` is not given.
+fn default_unit(format: Format) -> Unit {
     match format {
         Format::Conll | Format::Mrc | Format::Positions | Format::Bmes | Format::Parquet => Unit::Sentence,
         _ => Unit::Document,
     }
 }
 
-/// An error where an option is given that the format does not look at.
-fn unknown_option(format: Format, read: &ReadOptions) -> Result<()> {
+/// Fails if an option is given that the format does not support.
+fn refuse_unsupported_option(format: Format, read: &ReadOptions) -> Result<()> {
     let options: [(&str, bool, &[Format]); 6] = [
         ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
         ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
@@ -78,25 +78,25 @@ fn unknown_option(format: Format, read: &ReadOptions) -> Result<()> {
         Some((option, _, formats)) => Err(Error::Setting {
             origin: "prepare".into(),
             key: option.into(),
-            reason: format!("the format `{}` does not have it", name(&format)),
-            hint: format!("leave it out; it is for {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
+            reason: format!("the format `{}` does not support it", name(&format)),
+            hint: format!("remove it; it applies to {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
         }),
     }
 }
 
-/// Reads the corpus, checks it and writes the tables.
+/// Reads and checks the corpus, then writes the tables.
 pub fn run(options: &PrepareOptions) -> Result<Prepared> {
-    unknown_option(options.format, &options.read)?;
+    refuse_unsupported_option(options.format, &options.read)?;
     let (expected, endings, read) = reader(options.format);
     let files = files::list(&options.input, endings)?;
     let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
-    // Elsewhere ids are the corpus's own: a document that two files have is annotated twice, and the user must choose.
+    // In the other formats ids are the corpus's own: an id in two files means a document annotated twice, and the user must choose.
     corpus.qualify = options.read.id.is_none()
         && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
     for file in &files {
         read(file, &options.read, &mut corpus)?;
     }
-    let mut notes: Vec<String> = corpus.notes.iter().map(|(what, note)| said(what, note)).collect();
+    let mut notes: Vec<String> = corpus.notes.iter().map(|(text, note)| note_line(text, note)).collect();
     let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
     let refused_files = corpus.refused_files;
     let documents = corpus.into_documents();
@@ -104,18 +104,18 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
         return Err(Error::Input {
             location: options.input.display().to_string(),
             reason: match problems.first() {
-                Some(first) => format!("nothing is left of it; left out: {}, the first {first}", problems.len()),
-                None => "there is no document in it".into(),
+                Some(first) => format!("no document remains; problems: {}, the first: {first}", problems.len()),
+                None => "it contains no document".into(),
             },
             hint: expected.into(),
         });
     }
-    let unit = options.unit.unwrap_or(own_unit(options.format));
+    let unit = options.unit.unwrap_or(default_unit(options.format));
     let rows: Vec<Row> = documents.into_iter().flat_map(|document| granularity::rows(document, unit)).collect();
     let heads = rows.iter().flat_map(|row| &row.mentions).any(|mention| mention.head.is_some());
     let split::Parts { parts, unlisted } = split::split(rows, options.split.as_ref())?;
     if unlisted > 0 {
-        notes.push(format!("documents that no list names, left out: {unlisted}"));
+        notes.push(format!("documents in no list, skipped: {unlisted}"));
     }
     let summaries: Vec<Summary> = parts.iter().map(|(name, rows)| Summary::of(name, rows)).collect();
     let nested = summaries.iter().any(Summary::needs_nesting);
@@ -123,7 +123,7 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
         Some(schema) => {
             if nested && !schema.nested {
                 notes.push(
-                    "mentions lie in or across others, but the schema says nested = false: it would lose some".into(),
+                    "some mentions are nested or overlap, but the schema has nested = false, which loses them".into(),
                 );
             }
             Some(schema.clone())
@@ -134,7 +134,7 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
         return Err(Error::Setting {
             origin: "prepare".into(),
             key: "--mrc".into(),
-            reason: "the corpus has no mention, so there is nothing to ask for".into(),
+            reason: "the corpus has no mentions, so there are no types to ask for".into(),
             hint: "name the types and questions with --schema".into(),
         });
     }
@@ -151,23 +151,23 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
     Ok(Prepared { summaries, problems, notes, refused_files })
 }
 
-fn said(what: &str, note: &Note) -> String {
-    format!("{what}: {} (the first in {})", note.count, note.first)
+fn note_line(text: &str, note: &Note) -> String {
+    format!("{text}: {} (the first in {})", note.count, note.first)
 }
 
 fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
     let path = folder.join(write::MRC);
     let mut changed = (0, 0);
-    write::whole(&path, |file| {
+    write::write_atomically(&path, |file| {
         changed = standoff::mrc::write(file, rows, schema)?;
         Ok(())
     })?;
-    let (spaced, parted) = changed;
+    let (spaced, split) = changed;
     if spaced > 0 {
-        notes.push(format!("texts with other white space than single spaces, which mrc.json does not keep: {spaced}"));
+        notes.push(format!("texts whose white space mrc.json reduces to single spaces: {spaced}"));
     }
-    if parted > 0 {
-        notes.push(format!("words parted in mrc.json where a mention begins or ends inside one: {parted}"));
+    if split > 0 {
+        notes.push(format!("words split in mrc.json because a mention begins or ends inside them: {split}"));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The input → its files. In: a file or folder and the endings of a format. Out: the files in order, and their text. It may
-//! not know what is in them.
+//! The input → its files. In: a file or folder and the suffixes of a format. Out: the files in order, and line numbers in their text.
+//! It must not know the formats.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 /// A file of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InputFile {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
     /// Its name in the input: relative to the folder, with `/` between folders.
     pub(crate) name: String,
 }
 
-/// The file that `input` is, or the files with one of the `endings` below the folder that it is, sorted by name.
+/// Lists `input` if it is a file, else the files below it that have one of the suffixes `endings`, sorted by name.
 pub(crate) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec<InputFile>> {
     let unreadable = |path: &Path, source: std::io::Error| Error::Read { path: path.into(), source: source.into() };
     let about = std::fs::metadata(input).map_err(|source| unreadable(input, source))?;
@@ -43,8 +43,8 @@ pub(crate) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec
     if files.is_empty() {
         return Err(Error::Input {
             location: input.display().to_string(),
-            reason: "there is no file of this format".into(),
-            hint: format!("in a folder the files are known by their endings: {}; or name one file", endings.join(", ")),
+            reason: "it contains no file of this format".into(),
+            hint: format!("files in a folder are selected by suffix: {}; or name one file", endings.join(", ")),
         });
     }
     files.sort_by(|one, other| one.name.cmp(&other.name));
@@ -57,7 +57,7 @@ impl InputFile {
         self.name.strip_suffix(ending).unwrap_or(&self.name)
     }
 
-    /// The file beside it whose name ends with `to` where its own ends with `from`.
+    /// The sibling file whose name has the suffix `to` instead of `from`.
     pub(crate) fn beside(&self, from: &str, to: &str) -> Self {
         let swap = |name: &str| format!("{}{to}", name.strip_suffix(from).unwrap_or(name));
         let file_name = self.path.file_name().map(|name| swap(&name.to_string_lossy())).unwrap_or_default();
@@ -65,16 +65,16 @@ impl InputFile {
     }
 }
 
-/// Positions in a text → line numbers, asked in any order.
+/// Maps byte positions in a text to line numbers, in any order.
 pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    /// The lines of `text`.
+    /// Indexes the lines of `text`.
     pub(crate) fn new(text: &str) -> Self {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(position, _)| position).collect())
     }
 
-    /// The number, from 1, of the line that byte `position` is in.
+    /// The number, from 1, of the line that contains byte `position`.
     pub(crate) fn of(&self, position: usize) -> usize {
         self.0.partition_point(|&end| end < position) + 1
     }
@@ -85,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_ends_with_its_break() {
+    fn a_line_break_belongs_to_its_line() {
         let lines = Lines::new("ab\nc\n\nd");
         assert_eq!([0, 2, 3, 4, 5, 6].map(|position| lines.of(position)), [1, 1, 2, 2, 3, 4]);
     }
 
     #[test]
-    fn the_file_beside_has_the_same_stem() {
+    fn a_sibling_file_has_the_same_stem() {
         let file = InputFile { path: "/corpus/bn/a.apf.xml".into(), name: "bn/a.apf.xml".into() };
         let other = file.beside(".apf.xml", ".sgm");
         assert_eq!((other.path.to_str(), other.name.as_str()), (Some("/corpus/bn/a.sgm"), "bn/a.sgm"));

@@ -1,4 +1,4 @@
-//! What to prepare and how. In: arguments, checked. Out: options as the readers and writers take them.
+//! Options of a conversion. In: validated arguments. Out: the options for the readers and writers. It must not read a file.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use crate::cli::{Format, Labels, OnError, Scheme, Unit};
 use crate::prepare::output::split::Split;
 use crate::task::entity_schema::EntitySchema;
 
-/// How to read files; each format takes what it knows.
+/// How to read files; each format uses the options it supports.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
-    /// The types there may be, where that is known.
+    /// The allowed types, if known.
     pub schema: Option<EntitySchema>,
-    /// How tags mark mentions.
+    /// The tagging scheme.
     pub scheme: Scheme,
     /// The column of tokens.
     pub tokens: Option<String>,
-    /// The columns of tags, one a layer.
+    /// The columns of tags, one per layer.
     pub tags: Vec<String>,
     /// The key or column of a row's id.
     pub id: Option<String>,
     /// The key of a row's text.
     pub text: Option<String>,
-    /// Types, subtypes or both; `None` is the format's own choice.
+    /// Types, subtypes or both; `None` means the format's default.
     pub labels: Option<Labels>,
 }
 
@@ -31,22 +31,22 @@ impl Default for ReadOptions {
     }
 }
 
-/// What to prepare and how.
+/// The input, the output and how to convert.
 #[derive(Debug, Clone)]
 pub struct PrepareOptions {
-    /// What the corpus is written in.
+    /// The format of the corpus.
     pub format: Format,
     /// A file or folder.
     pub input: PathBuf,
-    /// The folder to write to; made where it is missing.
+    /// The output folder; created if missing.
     pub out: PathBuf,
-    /// What becomes a row; `None` is the format's own choice.
+    /// The unit of a row; `None` means the format's default.
     pub unit: Option<Unit>,
-    /// Parts, each in a folder of its own.
+    /// The parts, each written to its own folder.
     pub split: Option<Split>,
-    /// What a broken line does.
+    /// How to handle an invalid line.
     pub on_error: OnError,
-    /// Whether to write MRC JSON too.
+    /// Whether to write MRC JSON as well.
     pub mrc: bool,
     /// How to read files.
     pub read: ReadOptions,

@@ -1,16 +1,17 @@
-//! Documents and mentions as a corpus has them. In: what a format says. Out: values with their place in the file, for error messages.
-//! It must not check them.
+//! Documents and mentions as a corpus gives them. In: the fields of a format. Out: values with their place in the file, for error
+//! messages. It must not check them.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::text::span::CharSpan;
 
-/// Where in a file something is, counted from 1.
+/// A position in a file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A line of text.
     Line(usize),
-    /// Lines of a token each, from this one on.
+    /// Lines with one token each, starting at this one.
     Lines(usize),
     /// A row of a table.
     Row(usize),
@@ -26,14 +27,14 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The number alone, as it stands in the `line` column.
+    /// The number alone, as written to the `line` column.
     pub(crate) fn number(self) -> usize {
         match self {
             Self::Line(number) | Self::Lines(number) | Self::Row(number) => number,
         }
     }
 
-    /// Where the token numbered `index` of a sentence that begins here is.
+    /// The place of token number `index` of a sentence that begins here.
     pub(crate) fn token(self, index: usize) -> Self {
         match self {
             Self::Lines(number) => Self::Line(number + index),
@@ -49,22 +50,22 @@ pub(crate) struct Mention {
     pub(crate) entity_type: String,
     /// Its full extent.
     pub(crate) span: CharSpan,
-    /// Its head, where the corpus marks heads.
+    /// Its head, if the corpus marks heads.
     pub(crate) head: Option<CharSpan>,
-    /// What the corpus says it covers, where it says so.
+    /// The covered text as the corpus repeats it, if it does.
     pub(crate) surface: Option<String>,
-    /// Where it was read.
+    /// The place it was read from.
     pub(crate) place: Place,
 }
 
 impl Mention {
-    /// A mention without a head whose words the corpus does not repeat.
+    /// A mention without a head and without a surface text.
     pub(crate) fn new(entity_type: impl Into<String>, span: CharSpan, place: Place) -> Self {
         Self { entity_type: entity_type.into(), span, head: None, surface: None, place }
     }
 }
 
-/// What a document is in its corpus.
+/// The unit that a document is in its corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A document.
@@ -82,22 +83,28 @@ pub(crate) struct Document {
     pub(crate) id: String,
     /// The file it comes from, relative to the input.
     pub(crate) source: String,
-    /// Where it begins in the file.
+    /// The place in the file where it begins.
     pub(crate) place: Place,
-    /// The text all coordinates count in.
+    /// The text that all coordinates refer to.
     pub(crate) text: String,
-    /// Its sentences, where the corpus marks them.
+    /// Its sentences, if the corpus marks them.
     pub(crate) sentences: Vec<CharSpan>,
-    /// What the corpus makes of it.
+    /// The unit it is in the corpus.
     pub(crate) kind: Kind,
     /// Its mentions.
     pub(crate) mentions: Vec<Mention>,
 }
 
-/// What is wrong with a file, and in which line.
-pub(crate) type Broken = (usize, String);
+/// The reason why a mention does not fit its sentence of `count` tokens.
+pub(crate) fn outside_tokens(entity_type: &str, tokens: Range<usize>, count: usize) -> String {
+    let Range { start, end } = tokens;
+    format!("a mention of type {entity_type} covers tokens {start}..{end}, but the sentence has {count}")
+}
 
-/// At most the first words of a text, for a message.
+/// The line of an error in a file, and the reason.
+pub(crate) type LineError = (usize, String);
+
+/// The beginning of a text, at most 60 characters, for a message.
 pub(crate) fn short(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

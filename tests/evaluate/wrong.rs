@@ -72,10 +72,10 @@ fn tables_that_cannot_be_used() {
     );
     assert_snapshot!(error(&["gold.parquet"]), @r##"
     error: evaluate: `gold`: no gold mentions are named
-    hint: say quarry evaluate PREDICTED GOLD
+    hint: run quarry evaluate PREDICTED GOLD
     "##);
     assert_snapshot!(error(&["gold.parquet", "gold.parquet", "--counting", "reference:128"]), @r##"
-    error: evaluate: `model`: this way of counting needs the model's tokenizer
+    error: evaluate: `model`: this counting method needs the model's tokenizer
     hint: add --model FOLDER
     "##);
     assert_snapshot!(error(&["gold.parquet", "gold.parquet", "--documents", "gold.parquet"]), @r##"

@@ -168,7 +168,7 @@ fn genias_xml_gives_the_mentions_of_its_json_lines() {
     let found = prepared(&dir, &whole);
     assert_eq!(counts(&found.summaries[0]), [1_999, 18_535, 18_535, 56_036]);
     assert!(
-        found.notes.iter().any(|note| note.starts_with("documents whose id was there before, the later kept: 1 ")),
+        found.notes.iter().any(|note| note.starts_with("documents with a repeated id, the last one kept: 1 ")),
         "{:?}",
         found.notes
     );

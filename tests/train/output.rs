@@ -1,4 +1,4 @@
-//! The folder a model goes to: what may not be lost there, and how a training begins anew.
+//! The output folder of a training: what it must not overwrite, and how a training starts over.
 
 use quarry::machine::hash::sha256_of;
 
@@ -26,14 +26,14 @@ fn what_others_wrote_is_not_overwritten() {
 }
 
 #[test]
-fn a_restart_begins_anew() {
+fn a_restart_starts_over() {
     let dir = task();
     let long = job(&dir, "model", "max_epochs = 2000");
     dir.stopped_when(&["train", &long], |_| steps(&dir, "model") > 2).ended(143);
     assert!(dir.path("model/training/position.json").exists());
     let short = job(&dir, "model", "max_epochs = 1");
     let restarted = dir.quarry(&["train", &short, "--restart"]).ended(0);
-    assert!(!restarted.stderr().contains("going on after step"), "{}", restarted.stderr());
+    assert!(!restarted.stderr().contains("resuming after step"), "{}", restarted.stderr());
     train(&dir, &job(&dir, "fresh", "max_epochs = 1")).ended(0);
     let [model, fresh] =
         ["model", "fresh"].map(|name| sha256_of(&dir.path(&format!("{name}/model.safetensors"))).unwrap());

@@ -61,11 +61,11 @@ fn a_signal_saves_and_stops() {
     replace(&dir, &threads, "threads = 1", "threads = 2");
     let refused = train(&dir, &threads).ended(1).error();
     assert!(refused.contains("unfinished training with threads = 1, now 2"), "{refused}");
-    assert!(refused.contains("hint: say threads = 1, name another folder"), "{refused}");
+    assert!(refused.contains("hint: set threads = 1, name another folder"), "{refused}");
     // What is done about a loss that is no number changes nothing that was learned, nor does a test split more or less.
     let same = job(&dir, "model", "max_epochs = 2000\nnot_a_number = 'skip'");
     replace(&dir, &same, "test = 'test'\n", "");
-    dir.stopped_when(&["train", &same], |said| said.contains("going on after step")).ended(143);
+    dir.stopped_when(&["train", &same], |output| output.contains("resuming after step")).ended(143);
     // One training at a time.
     let mut first = dir.command(&["train", &same]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let held = || {
@@ -79,5 +79,5 @@ fn a_signal_saves_and_stops() {
     let second = train(&dir, &same).ended(1).error();
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(second.contains("another training is under way there"), "{second}");
+    assert!(second.contains("another training is running there"), "{second}");
 }

@@ -1,10 +1,10 @@
-//! ACE 2004 and 2005 → documents. In: `.apf.xml` with entity mentions, beside it the `.sgm` they count in. Out: a document a pair,
-//! the whole file without its tags as text, mentions with full extents and heads. It may not move an offset: the tags are all
-//! that is taken out.
+//! ACE 2004 and 2005 → documents. In: `.apf.xml` files with entity mentions, each with the `.sgm` file its offsets refer to. Out: one
+//! document per pair, whose text is the file without tags, and mentions with full extents and heads. It must not shift an offset: only
+//! tags are removed.
 //!
 //! Format: ACE Program Format 4 and 5 (LDC2005T09, LDC2006T06). `charseq` counts the characters of the `.sgm` file without tags,
 //! from 0, END inclusive, and repeats the text it covers. Releases differ in whether `&amp;` counts as one character or five: the
-//! reading in which more mentions stand where they say is taken.
+//! reader uses the interpretation in which more mentions match their text.
 
 use crate::cli::Labels;
 use crate::error::{Error, Result};
@@ -13,19 +13,19 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag, resolve};
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Broken, Document, Kind, Mention, Place};
+use crate::prepare::record::{Document, Kind, LineError, Mention, Place};
 use crate::text::span::CharSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =
     "ACE is X.apf.xml (`source_file`, `document`, `entity`, `entity_mention` with `extent` and `head`) beside X.sgm";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[ANNOTATIONS];
 
 const ANNOTATIONS: &str = ".apf.xml";
 const TEXT: &str = ".sgm";
 
-/// What an annotation file says.
+/// The content of an annotation file.
 #[derive(Debug, Default)]
 struct Annotations {
     id: Option<String>,
@@ -41,24 +41,24 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
     };
     let Some(id) = annotations.id else {
-        return corpus.unreadable(file, Place::Line(1), "there is no `document` with a DOCID");
+        return corpus.unreadable(file, Place::Line(1), "no `document` with a DOCID found");
     };
     let beside = file.beside(ANNOTATIONS, TEXT);
     let sgm = match beside.text(corpus) {
         Ok(Some(sgm)) => sgm,
         Ok(None) => return Ok(()),
         Err(error) if is_missing(&error) => {
-            let reason = format!("there is no `{}` beside it", beside.path.display());
+            let reason = format!("its text file `{}` does not exist", beside.path.display());
             return corpus.unreadable(file, Place::Line(1), reason);
         }
         Err(error) => return Err(error),
     };
     let raw = without_tags(&sgm);
     let resolved = resolve(&raw).into_owned();
-    let (in_raw, in_resolved) = (standing(&raw, &annotations.mentions), standing(&resolved, &annotations.mentions));
+    let (in_raw, in_resolved) = (matching(&raw, &annotations.mentions), matching(&resolved, &annotations.mentions));
     let text = if in_raw > in_resolved { raw } else { resolved };
-    // A charseq of a text whose references count in full repeats it with the references resolved.
-    let mentions = annotations.mentions.into_iter().map(|mention| covered(mention, &text)).collect();
+    // If references count in full, a charseq still repeats its text with the references resolved.
+    let mentions = annotations.mentions.into_iter().map(|mention| with_raw_surface(mention, &text)).collect();
     let document = Document {
         id,
         source: beside.name,
@@ -71,34 +71,34 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     corpus.push(file, document)
 }
 
-/// Whether a file could not be read because there is none.
+/// Whether a file could not be read because it does not exist.
 fn is_missing(error: &Error) -> bool {
     let Error::Read { source, .. } = error else { return false };
     source.downcast_ref::<std::io::Error>().is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// How many mentions stand in `text` where they say.
-fn standing(text: &str, mentions: &[Mention]) -> usize {
+/// The number of mentions whose span covers their surface in `text`.
+fn matching(text: &str, mentions: &[Mention]) -> usize {
     let index = CharIndex::new(text);
-    let stands = |mention: &&Mention| {
+    let matches = |mention: &&Mention| {
         let found = index.slice(text, mention.span).map(resolve);
         found
             .zip(mention.surface.as_ref())
-            .is_some_and(|(found, said)| found.split_whitespace().eq(said.split_whitespace()))
+            .is_some_and(|(found, surface)| found.split_whitespace().eq(surface.split_whitespace()))
     };
-    mentions.iter().filter(stands).count()
+    mentions.iter().filter(matches).count()
 }
 
-/// The mention with its surface as `text` writes it, if they are the same but for references.
-fn covered(mention: Mention, text: &str) -> Mention {
+/// Replaces the mention's surface by the raw text it covers if they differ only in references and white space.
+fn with_raw_surface(mention: Mention, text: &str) -> Mention {
     let index = CharIndex::new(text);
     let found = index.slice(text, mention.span).unwrap_or_default();
-    let same = |said: &String| resolve(found).split_whitespace().eq(said.split_whitespace());
+    let same = |surface: &String| resolve(found).split_whitespace().eq(surface.split_whitespace());
     let surface = if mention.surface.as_ref().is_some_and(same) { Some(found.to_owned()) } else { mention.surface };
     Mention { surface, ..mention }
 }
 
-/// The text of an SGML file without its tags; line breaks stay, those inside tags do not.
+/// The text of an SGML file without its tags; line breaks outside tags are kept.
 fn without_tags(sgm: &str) -> String {
     // Offsets count a line break as one character.
     let sgm = sgm.replace("\r\n", "\n");
@@ -119,7 +119,7 @@ fn without_tags(sgm: &str) -> String {
     text
 }
 
-/// Where the tag that `text` begins with ends; a `>` in quotation marks is part of a value.
+/// The end of the tag at the beginning of `text`; a `>` in quotation marks is part of a value.
 fn tag_end(text: &str) -> Option<usize> {
     let mut quoted = false;
     for (position, letter) in text.char_indices() {
@@ -132,11 +132,11 @@ fn tag_end(text: &str) -> Option<usize> {
     text.find('>').map(|position| position + 1)
 }
 
-/// A part of a mention: `extent` or `head`, where it is and what it covers.
+/// A part of a mention: `extent` or `head`, its span and the text it covers.
 type Part = (String, CharSpan, String);
 
 /// The mentions of an annotation file.
-fn annotations(xml: &str, labels: Labels) -> Result<Annotations, Broken> {
+fn annotations(xml: &str, labels: Labels) -> Result<Annotations, LineError> {
     let mut found = Annotations::default();
     let mut entity: Option<Tag> = None;
     let mut mention: Option<(usize, Vec<Part>)> = None;
@@ -153,14 +153,16 @@ fn annotations(xml: &str, labels: Labels) -> Result<Annotations, Broken> {
                 _ => {}
             },
             Piece::Text(text) => {
-                if let Some((_, said)) = &mut sequence {
-                    said.push_str(&text);
+                if let Some((_, surface)) = &mut sequence {
+                    surface.push_str(&text);
                 }
             }
             Piece::Close(name) => match name.as_str() {
                 "charseq" => {
-                    if let (Some((_, parts)), Some(part), Some((span, said))) = (&mut mention, &part, sequence.take()) {
-                        parts.push((part.clone(), span, said));
+                    if let (Some((_, parts)), Some(part), Some((span, surface))) =
+                        (&mut mention, &part, sequence.take())
+                    {
+                        parts.push((part.clone(), span, surface));
                     }
                 }
                 "extent" | "head" => part = None,
@@ -178,7 +180,7 @@ fn annotations(xml: &str, labels: Labels) -> Result<Annotations, Broken> {
 }
 
 /// START and END (inclusive) as a half-open span.
-fn char_span(tag: &Tag, line: usize) -> Result<CharSpan, Broken> {
+fn char_span(tag: &Tag, line: usize) -> Result<CharSpan, LineError> {
     let number = |key: &str| {
         let value = tag.get(key).ok_or_else(|| (line, format!("a charseq has no {key}")))?;
         value.trim().parse::<usize>().map_err(|_| (line, format!("{key} is `{value}`, expected a number")))
@@ -186,18 +188,18 @@ fn char_span(tag: &Tag, line: usize) -> Result<CharSpan, Broken> {
     Ok(CharSpan::new(number("START")?, number("END")?.saturating_add(1)))
 }
 
-/// A mention under each label that is asked for.
-fn labelled(entity: &Tag, line: usize, parts: &[Part], labels: Labels) -> Result<Vec<Mention>, Broken> {
+/// A mention under each requested label.
+fn labelled(entity: &Tag, line: usize, parts: &[Part], labels: Labels) -> Result<Vec<Mention>, LineError> {
     let coarse = entity.get("TYPE").ok_or_else(|| (line, "an entity has no TYPE".to_owned()))?;
     let fine = match entity.get("SUBTYPE").filter(|subtype| !subtype.is_empty()) {
         Some(subtype) => format!("{coarse}:{subtype}"),
         None => coarse.to_owned(),
     };
     let part = |name: &str| parts.iter().find(|(part, ..)| part == name);
-    let (_, span, said) = part("extent").ok_or_else(|| (line, "a mention has no extent".to_owned()))?;
+    let (_, span, surface) = part("extent").ok_or_else(|| (line, "a mention has no extent".to_owned()))?;
     let mention = Mention {
         head: part("head").map(|(_, span, _)| *span),
-        surface: Some(said.clone()),
+        surface: Some(surface.clone()),
         ..Mention::new(coarse, *span, Place::Line(line))
     };
     let other = Mention { entity_type: fine.clone(), ..mention.clone() };
@@ -215,22 +217,22 @@ mod tests {
     use crate::cli::OnError;
 
     #[test]
-    fn only_tags_are_taken_out() {
+    fn only_tags_are_removed() {
         let sgm = "<DOC>\r\n<QUOTE PREVIOUSPOST=\"a > b\nc\">3 < 4 & <b>x</b>\n</DOC>\n";
         assert_eq!(without_tags(sgm), "\n3 < 4 & x\n\n");
         assert_eq!(without_tags("<a \"x>y"), "y", "a lone quotation mark does not swallow the file");
     }
 
     #[test]
-    fn only_a_text_that_is_not_there_is_missing() {
+    fn a_missing_text_is_a_problem_and_an_unreadable_one_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.apf.xml");
         std::fs::write(&path, "<source_file>\n<document DOCID=\"d\">\n</document>\n</source_file>").unwrap();
         let file = InputFile { path, name: "a.apf.xml".into() };
         let mut corpus = Corpus::new(OnError::Skip, "", None);
         read(&file, &ReadOptions::default(), &mut corpus).unwrap();
-        assert!(corpus.problems[0].reason.ends_with("a.sgm` beside it"), "{:?}", corpus.problems);
-        // A folder is there, but cannot be read as a file.
+        assert!(corpus.problems[0].reason.ends_with("a.sgm` does not exist"), "{:?}", corpus.problems);
+        // A folder exists, but cannot be read as a file.
         std::fs::create_dir(folder.path().join("a.sgm")).unwrap();
         assert!(matches!(read(&file, &ReadOptions::default(), &mut corpus), Err(Error::Read { .. })));
         std::fs::remove_dir(folder.path().join("a.sgm")).unwrap();
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(
             (document.source.as_str(), document.place),
             ("a.sgm", Place::Line(1)),
-            "a line of the file it names"
+            "the place is a line of the text file"
         );
     }
 }

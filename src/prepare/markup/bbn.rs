@@ -1,5 +1,5 @@
-//! BBN's inline XML → documents. In: `<DOC>` with `<DOCNO>`, then lines with ENAMEX, NUMEX and TIMEX tags. Out: a document a
-//! `<DOC>`. It may not lose the subtypes: `TYPE="GPE:CITY"` keeps both parts unless the coarse labels are asked for.
+//! BBN's inline XML → documents. In: `<DOC>` with `<DOCNO>`, then lines with ENAMEX, NUMEX and TIMEX tags. Out: one document per
+//! `<DOC>`. It must not lose the subtypes: `TYPE="GPE:CITY"` keeps both parts unless coarse labels are requested.
 //!
 //! Format: BBN Pronoun Coreference and Entity Type Corpus (LDC2005T33), files of many Wall Street Journal articles.
 
@@ -14,10 +14,10 @@ use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::Assembler;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =
     "BBN is `<DOC>` with `<DOCNO>` and lines with `<ENAMEX TYPE=\"GPE:CITY\">`, `<NUMEX …>` and `<TIMEX …>`";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".qa", ".xml", ".sgm"];
 
 /// Reads one file.
@@ -37,7 +37,7 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
             Piece::Open(tag) if tag.name == "DOC" => (documents, began, document) = (documents + 1, line, None),
             Piece::Open(tag) if tag.name == "DOCNO" => id = Some(String::new()),
             Piece::Open(tag) if is_mention(&tag.name) => inline.open(tag, line),
-            Piece::Open(tag) => corpus.note(file, place, format!("tags `<{}>`, passed over", tag.name)),
+            Piece::Open(tag) => corpus.note(file, place, format!("tags `<{}>`, ignored", tag.name)),
             Piece::Close(name) if is_mention(&name) => inline.close(),
             Piece::Close(name) if name == "DOCNO" => {
                 let id = id.take().unwrap_or_default().trim().to_owned();
@@ -65,7 +65,7 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         }
     }
     if documents == 0 {
-        corpus.unreadable(file, Place::Line(1), "there is no `<DOC>`")?;
+        corpus.unreadable(file, Place::Line(1), "no `<DOC>` found")?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! GENIA's XML → documents. In: GENIAcorpus3.02.xml, an `article` with `title` and `abstract`, sentences with nested `cons`. Out: a
-//! document an article, named by its MEDLINE number. It may not label coordinated terms: `sem="(AND …)"` names several
-//! things that do not stand there in one piece.
+//! GENIA's XML → documents. In: GENIAcorpus3.02.xml, an `article` with `title` and `abstract`, sentences with nested `cons`. Out: one
+//! document per article, with its MEDLINE number as id. It must not label coordinated terms: `sem="(AND …)"` names several terms that
+//! are not contiguous in the text.
 
 use crate::cli::Labels;
 use crate::error::Result;
@@ -8,19 +8,19 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag};
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Broken, Kind, Mention, Place};
+use crate::prepare::record::{Kind, LineError, Mention, Place};
 use crate::prepare::sentences::Assembler;
 use crate::text::span::CharSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "GENIA is XML: `set`, in it `article` with `bibliomisc`, `title` and `abstract` of `sentence`s, in them `cons` with `sem=\"G#…\"`";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".xml"];
 
-/// The five types that work on GENIA uses; the classes of DNA, RNA and protein are put together.
+/// The five types used in the literature on GENIA; the subclasses of DNA, RNA and protein are merged.
 const TYPES: [&str; 5] = ["DNA", "RNA", "protein", "cell_line", "cell_type"];
 
-/// A sentence as it is read.
+/// A sentence being read.
 #[derive(Default)]
 struct Sentence {
     text: String,
@@ -89,7 +89,7 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         }
     }
     if articles == 0 {
-        corpus.unreadable(file, Place::Line(1), "there is no `article`")?;
+        corpus.unreadable(file, Place::Line(1), "no `article` found")?;
     }
     Ok(())
 }
@@ -98,15 +98,20 @@ fn class(tag: &Tag) -> Option<String> {
     tag.get("sem").map(str::to_owned)
 }
 
-/// Ends the innermost `cons`.
-fn close(sentence: Option<&mut Sentence>, labels: Labels, file: &InputFile, corpus: &mut Corpus) -> Result<(), Broken> {
+/// Closes the innermost `cons`.
+fn close(
+    sentence: Option<&mut Sentence>,
+    labels: Labels,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> Result<(), LineError> {
     let Some(sentence) = sentence else { return Ok(()) };
     let Some((start, class, line)) = sentence.open.pop() else { return Ok(()) };
     let (span, place) = (CharSpan::new(start, sentence.chars), Place::Line(line));
     match class.as_deref() {
-        None => corpus.note(file, place, "terms without a class (parts of coordinated terms), left out"),
+        None => corpus.note(file, place, "terms without a class (parts of coordinated terms), skipped"),
         Some(class) if class.starts_with('(') => {
-            corpus.note(file, place, "coordinated terms, which name several things at once, left out");
+            corpus.note(file, place, "coordinated terms, which name several terms at once, skipped");
         }
         Some(class) => {
             let subtype = class.strip_prefix("G#").ok_or_else(|| {
@@ -114,7 +119,7 @@ fn close(sentence: Option<&mut Sentence>, labels: Labels, file: &InputFile, corp
             })?;
             let coarse = TYPES.into_iter().find(|one| covers(one, subtype));
             if coarse.is_none() && labels == Labels::Coarse {
-                corpus.note(file, place, "terms of other classes than the five types, left out");
+                corpus.note(file, place, "terms of classes outside the five types, skipped");
             }
             if let (Some(coarse), Labels::Coarse | Labels::Both) = (coarse, labels) {
                 sentence.mentions.push(Mention::new(coarse, span, place));

@@ -1,11 +1,11 @@
-//! Tags in running text → sentences. In: lines of tokens with ENAMEX, NUMEX and TIMEX tags in them, nested or not. Out: a sentence
-//! a line, white space as single spaces, and a mention a tag. It may not know whose corpus it is.
+//! Inline tags → sentences. In: lines of tokens with ENAMEX, NUMEX and TIMEX tags, nested or not. Out: one sentence per line, with
+//! white space reduced to single spaces, and one mention per tag. It must not know the corpus.
 
 use crate::prepare::markup::xml::Tag;
 use crate::prepare::record::{Mention, Place};
 use crate::text::span::CharSpan;
 
-/// The tags that hold mentions.
+/// The tags that mark mentions.
 const TAGS: [&str; 3] = ["ENAMEX", "NUMEX", "TIMEX"];
 
 /// Whether a tag marks a mention.
@@ -13,7 +13,7 @@ pub(crate) fn is_mention(name: &str) -> bool {
     TAGS.contains(&name)
 }
 
-/// A tag that is open.
+/// An open tag.
 struct Open {
     tag: Tag,
     start: usize,
@@ -24,13 +24,13 @@ struct Open {
 pub(crate) struct Tagged {
     /// The tag.
     pub(crate) tag: Tag,
-    /// What lies between its ends, without white space at the edges.
+    /// The text between opening and closing tag, without white space at the edges.
     pub(crate) span: CharSpan,
-    /// Where the tag opens.
+    /// The place of the opening tag.
     pub(crate) place: Place,
 }
 
-/// The text between two sentence ends as it is read.
+/// The sentence being read.
 #[derive(Default)]
 pub(crate) struct Inline {
     text: String,
@@ -41,7 +41,7 @@ pub(crate) struct Inline {
 }
 
 impl Inline {
-    /// Adds a part of a line, between line breaks and tags.
+    /// Adds a part of a line: the text between line breaks and tags.
     pub(crate) fn text(&mut self, text: &str, token: impl Fn(&str) -> &str) {
         for (number, word) in text.split(|letter: char| letter.is_ascii_whitespace()).enumerate() {
             self.gap |= number > 0;
@@ -62,12 +62,12 @@ impl Inline {
         }
     }
 
-    /// A mention begins.
+    /// Begins a mention.
     pub(crate) fn open(&mut self, tag: Tag, line: usize) {
         self.open.push(Open { tag, start: self.chars, line });
     }
 
-    /// The innermost mention ends.
+    /// Ends the innermost mention.
     pub(crate) fn close(&mut self) {
         if let Some(Open { tag, start, line }) = self.open.pop() {
             let span = CharSpan::new(start, self.chars);
@@ -80,7 +80,7 @@ impl Inline {
         !self.open.is_empty()
     }
 
-    /// A line break: the sentence ends, unless a mention is open, whose break is white space.
+    /// Handles a line break: it ends the sentence, unless a mention is open, in which it is white space.
     pub(crate) fn line_break(&mut self) -> Option<(String, Vec<Tagged>)> {
         if self.is_inside() {
             self.gap = true;
@@ -91,7 +91,7 @@ impl Inline {
     }
 }
 
-/// Adds a text with line breaks; `sentence` takes each sentence that ends in it.
+/// Adds a text with line breaks; `sentence` receives each completed sentence.
 pub(crate) fn add<E>(
     inline: &mut Inline,
     text: &str,
@@ -109,7 +109,7 @@ pub(crate) fn add<E>(
     Ok(())
 }
 
-/// The mention a tag makes, its type as the corpus writes it.
+/// The mention that a tag marks, with the given type.
 pub(crate) fn mention(tagged: &Tagged, entity_type: &str) -> Mention {
     Mention::new(entity_type, tagged.span, tagged.place)
 }

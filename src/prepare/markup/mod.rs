@@ -1,4 +1,5 @@
-//! Formats that mark mentions inside or beside marked-up text. In: XML and SGML files. Out: documents with mentions.
+//! Formats with mentions inside marked-up text or in a file next to it. In: XML and SGML files. Out: documents with mentions. It must
+//! not change an offset.
 //!
 //! | file | format |
 //! |---|---|
@@ -6,7 +7,7 @@
 //! | [`bbn`] | BBN's inline XML |
 //! | [`genia`] | GENIA's XML |
 //! | [`ontonotes`] | OntoNotes 5 `.name` files |
-//! | [`inline`] | tags in running text → sentences |
+//! | [`inline`] | inline tags → sentences |
 //! | [`xml`] | XML → pieces with line numbers |
 
 pub(crate) mod ace;

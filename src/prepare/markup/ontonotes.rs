@@ -1,8 +1,8 @@
-//! OntoNotes 5 `.name` files → documents. In: `<DOC DOCNO="…">`, a sentence a line, names as `<ENAMEX TYPE="ORG">`. Out: a document a
-//! file. It may not leave the Penn Treebank's bracket names in the text.
+//! OntoNotes 5 `.name` files → documents. In: `<DOC DOCNO="…">`, one sentence per line, names as `<ENAMEX TYPE="ORG">`. Out: one document
+//! per `<DOC>`. It must not keep the Penn Treebank's bracket names in the text.
 //!
-//! Format: OntoNotes release 5.0 (LDC2013T19). `S_OFF` and `E_OFF` count the characters of the first and last word that lie outside
-//! the name (`<ENAMEX TYPE="NORP" S_OFF="5">anti-Chinese</ENAMEX>`).
+//! Format: OntoNotes release 5.0 (LDC2013T19). `S_OFF` and `E_OFF` count the characters of the first and last word that are not part
+//! of the name (`<ENAMEX TYPE="NORP" S_OFF="5">anti-Chinese</ENAMEX>`).
 
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
@@ -14,13 +14,13 @@ use crate::prepare::record::{Kind, Mention, Place};
 use crate::prepare::sentences::Assembler;
 use crate::text::span::CharSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =
-    "a .name file is `<DOC DOCNO=\"…\">` with a sentence a line and names as `<ENAMEX TYPE=\"ORG\">…</ENAMEX>`";
-/// How files are known in a folder.
+    "a .name file is `<DOC DOCNO=\"…\">` with one sentence per line and names as `<ENAMEX TYPE=\"ORG\">…</ENAMEX>`";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".name"];
 
-/// A token of the Penn Treebank as it stands in print: brackets have names there, and speech ends sentences with `/.`.
+/// A token of the Penn Treebank as plain text: the treebank writes brackets as names, and ends sentences of speech with `/.`.
 pub(crate) fn plain_token(token: &str) -> &str {
     match token {
         "-LRB-" => "(",
@@ -80,7 +80,7 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
         }
     }
     if documents == 0 {
-        corpus.unreadable(file, Place::Line(1), "there is no `<DOC>`")?;
+        corpus.unreadable(file, Place::Line(1), "no `<DOC>` found")?;
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn push(text: &str, tagged: &[Tagged], document: &mut Assembler, file: &InputFil
     document.text(text, mentions, file, corpus)
 }
 
-/// The name a tag marks, without the characters that `S_OFF` and `E_OFF` leave out.
+/// The name that a tag marks, without the characters that `S_OFF` and `E_OFF` exclude.
 fn name(tagged: &Tagged) -> Result<Mention, String> {
     let entity_type = tagged.tag.get("TYPE").ok_or("a name has no TYPE")?;
     let offset = |key: &str| match tagged.tag.get(key) {

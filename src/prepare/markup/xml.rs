@@ -1,22 +1,22 @@
-//! XML → pieces with line numbers. In: the text of a file. Out: tags, text and references, in order. It may not know any format.
+//! XML → pieces with line numbers. In: the text of a file. Out: tags, text and references, in order. It must not know any format.
 //!
-//! A bare `&` is text and DTDs are passed over, since the corpora have both; a tag that is not closed is an error.
+//! A bare `&` is text and DTDs are ignored, since the corpora contain both. A tag that is not closed is an error.
 
 use std::borrow::Cow;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::prepare::record::Broken;
+use crate::prepare::record::LineError;
 
 /// A piece of an XML file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece<'text> {
     /// An opening tag.
     Open(Tag),
-    /// A closing tag, by its name; also behind a tag that is closed at once.
+    /// A closing tag by its name; it also follows a self-closing tag.
     Close(String),
-    /// Text, references resolved.
+    /// Text with references resolved.
     Text(Cow<'text, str>),
 }
 
@@ -36,7 +36,7 @@ impl Tag {
     }
 }
 
-/// Reads an XML file piece by piece, each with the line it begins in; what follows something broken means nothing.
+/// Reads an XML file piece by piece, each with the line it begins in. Pieces after an error are undefined.
 pub(crate) struct Pieces<'text> {
     reader: Reader<&'text [u8]>,
     text: &'text str,
@@ -54,7 +54,7 @@ impl<'text> Pieces<'text> {
         Self { reader, text, counted: 0, line: 1, pending: None, open: Vec::new() }
     }
 
-    /// The line that the piece behind the last one begins in.
+    /// The line in which the next piece begins.
     fn line(&mut self) -> usize {
         let position = (self.reader.buffer_position() as usize).min(self.text.len());
         self.line_at(position)
@@ -67,8 +67,8 @@ impl<'text> Pieces<'text> {
         self.line
     }
 
-    /// The next piece; none at the end.
-    fn piece(&mut self) -> Result<Option<Piece<'text>>, Broken> {
+    /// The next piece; `None` at the end.
+    fn piece(&mut self) -> Result<Option<Piece<'text>>, LineError> {
         if let Some(name) = self.pending.take() {
             return Ok(Some(Piece::Close(name)));
         }
@@ -109,7 +109,7 @@ impl<'text> Pieces<'text> {
 }
 
 impl<'text> Iterator for Pieces<'text> {
-    type Item = Result<(usize, Piece<'text>), Broken>;
+    type Item = Result<(usize, Piece<'text>), LineError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let line = self.line();
@@ -127,7 +127,7 @@ fn tag(start: &BytesStart<'_>) -> Tag {
     Tag { name, attributes: attributes.collect() }
 }
 
-/// A text with the references of XML resolved, in whichever case SGML writes them; any other `&` stays.
+/// A text with XML's references resolved, in any case since SGML ignores it; any other `&` is kept.
 pub(crate) fn resolve(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
@@ -136,21 +136,21 @@ pub(crate) fn resolve(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     while let Some(at) = rest.find('&') {
         resolved.push_str(&rest[..at]);
-        let behind = &rest[at + 1..];
-        let known = behind.split_once(';').and_then(|(name, after)| Some((reference(name)?, after)));
+        let tail = &rest[at + 1..];
+        let known = tail.split_once(';').and_then(|(name, after)| Some((reference(name)?, after)));
         if let Some((letter, after)) = known {
             resolved.push(letter);
             rest = after;
         } else {
             resolved.push('&');
-            rest = behind;
+            rest = tail;
         }
     }
     resolved.push_str(rest);
     Cow::Owned(resolved)
 }
 
-/// The character that a reference without `&` and `;` stands for.
+/// The character of a reference, given without `&` and `;`.
 fn reference(name: &str) -> Option<char> {
     if let Some(number) = name.strip_prefix('#') {
         let code = match number.strip_prefix(['x', 'X']) {
@@ -173,7 +173,7 @@ fn reference(name: &str) -> Option<char> {
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> Result<String, Broken> {
+    fn shown(text: &str) -> Result<String, LineError> {
         let mut shown = String::new();
         for next in Pieces::new(text) {
             let piece = match next?.1 {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_xml_names_its_line() {
+    fn invalid_xml_reports_its_line() {
         assert_eq!(shown("<a>\n<b>\n</a>").unwrap_err().0, 3);
         assert_eq!(shown("<a>\n<b>\n").unwrap_err(), (2, "`<b>` is never closed".into()));
     }

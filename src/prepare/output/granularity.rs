@@ -1,5 +1,5 @@
-//! Documents → rows. In: checked documents. Out: a row a document or a sentence, with the mentions in its own coordinates. It may not
-//! cut a mention: sentences that one lies across stay together.
+//! Documents → rows. In: checked documents. Out: one row per document or sentence, with mentions in the row's own coordinates. It must
+//! not split a mention: sentences that share one stay together.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -17,17 +17,17 @@ pub(crate) struct Row {
     pub(crate) text: String,
     /// The file it comes from.
     pub(crate) source: String,
-    /// Where its document begins in the file.
+    /// The place in the file where its document begins.
     pub(crate) place: Place,
     /// The document it belongs to.
     pub(crate) document: String,
-    /// Which sentence of it, from 0, where rows are sentences.
+    /// The number of the sentence in its document, from 0; `None` if rows are documents.
     pub(crate) sentence: Option<usize>,
-    /// How many sentences it has.
+    /// The number of sentences in the row.
     pub(crate) sentences: usize,
-    /// What stays together when a corpus is split: the document, or the sentence of a file that marks no documents.
+    /// The unit that stays together when a corpus is split: the document, or the sentence if the file marks no documents.
     pub(crate) group: String,
-    /// Its mentions by place.
+    /// Its mentions by position.
     pub(crate) mentions: Vec<Mention>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn rows(document: Document, unit: Unit) -> Vec<Row> {
         made.text.push_str(index.slice(&document.text, sentence).unwrap_or_default());
         let moved = |span: CharSpan| CharSpan::new(span.start - sentence.start, span.end - sentence.start);
         while let Some(mention) = mentions.next_if(|mention| mention.span.start < sentence.end) {
-            // A head may lie outside its sentence only where it lies outside its mention.
+            // A head lies outside its sentence only if it lies outside its mention.
             let head = mention.head.filter(|head| sentence.contains(head)).map(moved);
             made.mentions.push(Mention { span: moved(mention.span), head, ..mention.clone() });
         }
@@ -72,8 +72,8 @@ pub(crate) fn rows(document: Document, unit: Unit) -> Vec<Row> {
     rows
 }
 
-/// The document's sentences, or those of UAX 29 and line breaks where it marks none. Every mention lies inside one: sentences
-/// are joined where it lies across two, and reach out where it begins or ends in the white space between them.
+/// The document's sentences; if it marks none, those of UAX 29 and line breaks. Every mention lies inside one sentence: sentences
+/// that share a mention are joined, and a sentence is extended if a mention begins or ends in the white space next to it.
 fn sentences(document: &Document) -> Vec<CharSpan> {
     let found = if document.sentences.is_empty() { segmented(&document.text) } else { document.sentences.clone() };
     let mut mentions = document.mentions.iter().map(|mention| mention.span).peekable();
@@ -89,7 +89,7 @@ fn sentences(document: &Document) -> Vec<CharSpan> {
             _ => joined.push(CharSpan::new(start, reach)),
         }
     }
-    // What lies behind the last sentence is white space, but it may be marked.
+    // Only white space follows the last sentence, but a mention can cover it.
     joined.extend(mentions.reduce(|one, other| CharSpan::new(one.start, one.end.max(other.end))));
     joined
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_end_where_unicode_says() {
+    fn sentences_end_at_unicode_boundaries_and_line_breaks() {
         let text = "Zoë left. Ada met\nZoë in  Rome.  ";
         let rows = shown(document(text, &[(0, 3), (10, 13), (18, 21), (26, 30)]), Unit::Sentence);
         let row = |id: &str, text: &str, mentions: &[&str]| {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever the text, every mention is in a row and covers there what it covered in the document.
+        /// For any text, every mention is in a row and covers the same characters as in the document.
         #[test]
         fn no_mention_is_lost(text in "[ aé.?A\u{a0}\n]{0,40}", spans in proptest::collection::vec((0..40_usize, 1..9_usize), 0..6)) {
             let index = CharIndex::new(&text);
@@ -179,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_document_stays_as_it_is() {
+    fn a_document_row_keeps_the_text_unchanged() {
         let rows = shown(document("One.\nTwo. ", &[(5, 8)]), Unit::Document);
         assert_eq!(rows, [("d".to_owned(), "One.\nTwo. ".to_owned(), vec!["Two".to_owned()])]);
     }
 
     #[test]
-    fn sentences_of_a_file_without_documents_are_split_one_by_one() {
+    fn sentences_of_a_file_without_documents_are_their_own_groups() {
         let mut file = document("a\nb", &[]);
         (file.kind, file.sentences) = (Kind::File, vec![CharSpan::new(0, 1), CharSpan::new(2, 3)]);
         let groups = |document| rows(document, Unit::Sentence).into_iter().map(|row| row.group).collect::<Vec<_>>();

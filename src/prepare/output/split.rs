@@ -1,5 +1,5 @@
-//! Rows → parts. In: shares or lists of documents. Out: which part each row belongs to. It may not part the rows of a document, nor
-//! depend on their order: with shares a document's place is drawn by the hash of its id.
+//! Rows → parts. In: shares or lists of documents. Out: the part of each row. It must not separate the rows of a document or depend
+//! on their order: with shares, the hash of a document's id decides its part.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::prepare::output::granularity::Row;
 
-/// How a corpus is parted.
+/// How to split a corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Split {
-    /// Each part's name and share; the shares need not come to one.
+    /// Each part's name and share; the shares need not sum to one.
     Shares(Vec<(String, f64)>),
-    /// Each part's name and a file with a document's id a line.
+    /// Each part's name and a file with one document id per line.
     Lists(Vec<(String, PathBuf)>),
 }
 
@@ -32,10 +32,10 @@ impl Split {
             let (name, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` has no `=`")))?;
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
             if name.is_empty() || !name.chars().all(plain) {
-                return Err(wrong(format!("`{name}` cannot name a folder")));
+                return Err(wrong(format!("`{name}` is not a valid folder name")));
             }
             if parts.iter().any(|(other, _)| *other == name) {
-                return Err(wrong(format!("`{name}` is there twice")));
+                return Err(wrong(format!("`{name}` is named twice")));
             }
             parts.push((name, value));
         }
@@ -47,7 +47,7 @@ impl Split {
         let mut read = Vec::new();
         for ((name, value), share) in parts.into_iter().zip(shares) {
             let share = share.filter(|share| share.is_finite() && *share > 0.0);
-            read.push((name.to_owned(), share.ok_or_else(|| wrong(format!("`{value}` is no share above zero")))?));
+            read.push((name.to_owned(), share.ok_or_else(|| wrong(format!("`{value}` is not a share above zero")))?));
         }
         Ok(Self::Shares(read))
     }
@@ -56,23 +56,23 @@ impl Split {
 /// A corpus in parts.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// Each part's name and rows; one part without a name where nothing is split.
+    /// Each part's name and rows; one part without a name if the corpus is not split.
     pub(crate) parts: Vec<(String, Vec<Row>)>,
-    /// Documents that no list names.
+    /// The number of documents in no list.
     pub(crate) unlisted: usize,
 }
 
-/// Parts the rows.
+/// Splits the rows.
 pub(crate) fn split(rows: Vec<Row>, split: Option<&Split>) -> Result<Parts> {
-    let (names, places): (Vec<&String>, HashMap<String, usize>) = match split {
+    let (names, part_of): (Vec<&String>, HashMap<String, usize>) = match split {
         None => return Ok(Parts { parts: vec![(String::new(), rows)], unlisted: 0 }),
-        Some(Split::Shares(shares)) => (shares.iter().map(|(name, _)| name).collect(), drawn(&rows, shares)),
-        Some(Split::Lists(lists)) => (lists.iter().map(|(name, _)| name).collect(), listed(&rows, lists)?),
+        Some(Split::Shares(shares)) => (shares.iter().map(|(name, _)| name).collect(), by_shares(&rows, shares)),
+        Some(Split::Lists(lists)) => (lists.iter().map(|(name, _)| name).collect(), by_lists(&rows, lists)?),
     };
     let mut parts: Vec<(String, Vec<Row>)> = names.into_iter().map(|name| (name.clone(), Vec::new())).collect();
     let mut unlisted = HashSet::new();
     for row in rows {
-        match places.get(&row.group) {
+        match part_of.get(&row.group) {
             Some(&part) => parts[part].1.push(row),
             None => _ = unlisted.insert(row.group),
         }
@@ -80,8 +80,8 @@ pub(crate) fn split(rows: Vec<Row>, split: Option<&Split>) -> Result<Parts> {
     Ok(Parts { parts, unlisted: unlisted.len() })
 }
 
-/// Every group's part: groups in the order of their hashes, cut where the shares say.
-fn drawn(rows: &[Row], shares: &[(String, f64)]) -> HashMap<String, usize> {
+/// The part of every group: groups are sorted by hash and divided by the shares.
+fn by_shares(rows: &[Row], shares: &[(String, f64)]) -> HashMap<String, usize> {
     let groups: BTreeMap<[u8; 32], &str> =
         rows.iter().map(|row| (Sha256::digest(row.group.as_bytes()).into(), row.group.as_str())).collect();
     let total: f64 = shares.iter().map(|(_, share)| share).sum();
@@ -97,12 +97,12 @@ fn drawn(rows: &[Row], shares: &[(String, f64)]) -> HashMap<String, usize> {
     groups.into_values().enumerate().map(|(number, group)| (group.to_owned(), part(number))).collect()
 }
 
-/// Every listed id's part; an id that the corpus does not have, that is only a part of a document's, or that two lists
-/// have, is an error.
-fn listed(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, usize>> {
+/// The part of every listed id. An id is an error if the corpus does not have it, if it names only a part of a document, or if two
+/// lists have it.
+fn by_lists(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, usize>> {
     let known: HashSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
     let inside: HashMap<&str, &str> = rows.iter().map(|row| (row.id.as_str(), row.group.as_str())).collect();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut part_of: HashMap<String, usize> = HashMap::new();
     for (part, (_, path)) in lists.iter().enumerate() {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
@@ -111,25 +111,27 @@ fn listed(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String, u
                 path: path.clone(),
                 place: format!("line {}", number + 1),
                 reason,
-                hint: "a list has a document's id a line, each id in one list".into(),
+                hint: "write one document id per line, each id in only one list".into(),
             };
             if id.is_empty() {
                 continue;
             }
             if !known.contains(id) {
                 return Err(wrong(match inside.get(id) {
-                    Some(whole) => {
-                        format!("`{id}` is a sentence of `{whole}`, which is not parted: expected `{whole}`")
+                    Some(document) => {
+                        format!(
+                            "`{id}` is a sentence of `{document}`, and documents are not split: expected `{document}`"
+                        )
                     }
                     None => format!("the corpus has no document `{id}`"),
                 }));
             }
-            if places.insert(id.to_owned(), part).is_some_and(|other| other != part) {
-                return Err(wrong(format!("`{id}` is in another list too")));
+            if part_of.insert(id.to_owned(), part).is_some_and(|other| other != part) {
+                return Err(wrong(format!("`{id}` is also in another list")));
             }
         }
     }
-    Ok(places)
+    Ok(part_of)
 }
 
 #[cfg(test)]
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_kept_and_documents_stay_whole() {
+    fn shares_are_met_and_documents_are_not_split() {
         let rows: Vec<Row> = (0..200).map(|number| row(&format!("{number}"), &format!("d{}", number / 2))).collect();
         let shares = Split::parse("train=8,dev=1,test=1").unwrap();
         let parts = split(rows.clone(), Some(&shares)).unwrap().parts;
@@ -162,15 +164,15 @@ mod tests {
             parts.iter().map(|(_, rows)| rows.iter().map(|row| row.group.as_str()).collect()).collect();
         assert!(groups[0].is_disjoint(&groups[1]) && groups[1].is_disjoint(&groups[2]));
         assert!(groups[0].is_disjoint(&groups[2]));
-        let mut turned = rows;
-        turned.reverse();
-        let again = split(turned, Some(&shares)).unwrap().parts;
+        let mut reversed = rows;
+        reversed.reverse();
+        let again = split(reversed, Some(&shares)).unwrap().parts;
         let ids = |rows: &[Row]| rows.iter().map(|row| row.id.clone()).collect::<HashSet<_>>();
         assert_eq!(ids(&parts[1].1), ids(&again[1].1), "the order of the corpus does not matter");
     }
 
     #[test]
-    fn lists_name_documents_that_there_are() {
+    fn lists_must_name_existing_documents() {
         let folder = tempfile::tempdir().unwrap();
         let list = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -185,22 +187,25 @@ mod tests {
         assert_eq!(found.unlisted, 1);
         list("dev", "b\na\n");
         let error = split(rows(), Some(&lists)).unwrap_err().to_string();
-        assert!(error.ends_with("line 2: `a` is in another list too"), "{error}");
+        assert!(error.ends_with("line 2: `a` is also in another list"), "{error}");
         list("dev", "z\n");
         assert!(split(rows(), Some(&lists)).unwrap_err().to_string().contains("has no document `z`"));
         list("dev", "2\n");
         let error = split(rows(), Some(&lists)).unwrap_err().to_string();
-        assert!(error.ends_with("line 1: `2` is a sentence of `a`, which is not parted: expected `a`"), "{error}");
+        assert!(
+            error.ends_with("line 1: `2` is a sentence of `a`, and documents are not split: expected `a`"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn what_is_no_split_says_why() {
+    fn an_invalid_split_is_explained() {
         for (text, reason) in [
             ("train", "`train` has no `=`"),
-            ("a=1,a=2", "`a` is there twice"),
-            ("../x=1", "`../x` cannot name a folder"),
-            ("a=8,b=list.txt", "`list.txt` is no share above zero"),
-            ("a=0", "`0` is no share above zero"),
+            ("a=1,a=2", "`a` is named twice"),
+            ("../x=1", "`../x` is not a valid folder name"),
+            ("a=8,b=list.txt", "`list.txt` is not a share above zero"),
+            ("a=0", "`0` is not a share above zero"),
         ] {
             assert!(Split::parse(text).unwrap_err().to_string().contains(reason), "{text}");
         }

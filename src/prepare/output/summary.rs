@@ -1,5 +1,5 @@
-//! Rows → figures. In: the rows of a part. Out: how many documents, sentences and mentions there are, how many lie inside others and
-//! the longest. It may not print.
+//! Rows → figures. In: the rows of a part. Out: counts of documents, sentences and mentions, nested mentions and the longest one. It
+//! must not print.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,35 +7,35 @@ use crate::prepare::char_index::CharIndex;
 use crate::prepare::output::granularity::Row;
 use crate::prepare::record::Mention;
 
-/// The figures of a type, or of all.
+/// The figures of one type, or of all types.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Mentions.
     pub mentions: usize,
     /// Mentions inside a longer one, of any type.
     pub nested: usize,
-    /// Words of the longest.
+    /// Words in the longest mention.
     pub longest: usize,
 }
 
-/// What a part of a corpus holds.
+/// The figures of one part of a corpus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The part's name; empty where the corpus was not split.
+    /// The part's name; empty if the corpus was not split.
     pub part: String,
     /// Rows of the documents table.
     pub rows: usize,
     /// Documents they belong to.
     pub documents: usize,
-    /// Sentences: those the corpus marks, otherwise those of UAX 29 and line breaks.
+    /// Sentences: those the corpus marks, else those of UAX 29 and line breaks.
     pub sentences: usize,
     /// All types together.
     pub all: Figures,
     /// Each type by name.
     pub types: BTreeMap<String, Figures>,
-    /// Mentions that reach into another without lying inside it.
+    /// Mentions that partly overlap another.
     pub crossing: usize,
-    /// Mentions whose place has more than one type.
+    /// Mentions whose span has more than one type.
     pub shared: usize,
 }
 
@@ -59,7 +59,7 @@ impl Summary {
 
     fn add(&mut self, row: &Row) {
         let index = CharIndex::new(&row.text);
-        // By place, the longer first: whoever reaches farthest so far decides what a mention lies inside.
+        // Mentions come sorted by start, the longer first, so the one that reaches farthest so far contains every nested mention.
         let mut reach: Option<&Mention> = None;
         let mut places: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for mention in &row.mentions {
@@ -90,7 +90,7 @@ mod tests {
     use crate::text::span::CharSpan;
 
     #[test]
-    fn nested_crossing_and_shared_are_told_apart() {
+    fn nested_crossing_and_shared_mentions_are_counted_apart() {
         let mention =
             |(start, end, name): (usize, usize, &str)| Mention::new(name, CharSpan::new(start, end), Place::Line(1));
         let row = Row {

@@ -1,5 +1,5 @@
-//! Rows → files. In: the rows of a part. Out: `documents.parquet`, `gold.parquet` and, where no schema was named, `schema.toml`. It may
-//! not leave a half-written file under its name.
+//! Rows → files. In: the rows of a part. Out: `documents.parquet`, `gold.parquet` and, if no schema was given, `schema.toml`. It must
+//! not leave a partly written file under its final name.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,23 +26,23 @@ use crate::text::span::CharSpan;
 pub(crate) const DOCUMENTS: &str = "documents.parquet";
 /// The gold table.
 pub(crate) const GOLD: &str = "gold.parquet";
-/// The schema that is written where none was named.
+/// The schema that is written if none was given.
 pub(crate) const SCHEMA: &str = "schema.toml";
-/// The rows as the reference reads them.
+/// The rows in the format of the reference implementation.
 pub(crate) const MRC: &str = "mrc.json";
 
-/// Documents a row group.
-const ROWS: usize = 8192;
+/// Documents per row group.
+const ROW_GROUP_ROWS: usize = 8192;
 
-/// Writes the tables of a part; heads are columns where any mention has one.
+/// Writes the tables of a part; `heads` adds the columns of mention heads.
 pub(crate) fn tables(folder: &Path, rows: &[Row], heads: bool) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| failed(folder, source.into()))?;
     parquet(&folder.join(DOCUMENTS), rows, documents)?;
     parquet(&folder.join(GOLD), rows, |rows| gold(rows, heads))
 }
 
-/// Writes a file under another name and gives it its own when it is whole.
-pub(crate) fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cause>) -> Result<()> {
+/// Writes a temporary file and renames it to `path` once it is complete.
+pub(crate) fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cause>) -> Result<()> {
     let written = || -> Result<File, Cause> {
         let mut file = unfinished(path)?;
         write(file.as_file_mut())?;
@@ -52,11 +52,11 @@ pub(crate) fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Cau
 }
 
 fn parquet(path: &Path, rows: &[Row], batch: impl Fn(&[Row]) -> Result<RecordBatch, Cause>) -> Result<()> {
-    whole(path, |file| {
+    write_atomically(path, |file| {
         let compression = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(compression).build();
         let mut writer = ArrowWriter::try_new(file, batch(&[])?.schema(), Some(properties))?;
-        for rows in rows.chunks(ROWS) {
+        for rows in rows.chunks(ROW_GROUP_ROWS) {
             writer.write(&batch(rows)?)?;
             writer.flush()?;
         }
@@ -70,8 +70,8 @@ fn failed(path: &Path, source: Cause) -> Error {
 }
 
 fn documents(rows: &[Row]) -> Result<RecordBatch, Cause> {
-    let words = |word: fn(&Row) -> &str| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(word(row))).collect::<StringArray>())
+    let strings = |value: fn(&Row) -> &str| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<StringArray>())
     };
     let lines: Int64Array = rows.iter().map(|row| Some(row.place.number() as i64)).collect();
     let sentences: Int64Array = rows.iter().map(|row| row.sentence.map(|number| number as i64)).collect();
@@ -84,17 +84,17 @@ fn documents(rows: &[Row]) -> Result<RecordBatch, Cause> {
         Field::new("sentence", DataType::Int64, true),
     ]);
     let columns = vec![
-        words(|row| &row.id),
-        words(|row| &row.text),
-        words(|row| &row.source),
+        strings(|row| &row.id),
+        strings(|row| &row.text),
+        strings(|row| &row.source),
         Arc::new(lines),
-        words(|row| &row.document),
+        strings(|row| &row.document),
         Arc::new(sentences),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// The columns of the store's `entities` that gold can have.
+/// The gold table: those columns of the store's `entities` that a corpus provides.
 fn gold(rows: &[Row], heads: bool) -> Result<RecordBatch, Cause> {
     let mut fields = vec![Field::new("doc_id", DataType::Utf8, false)];
     let mentions = mention_fields();
@@ -124,8 +124,8 @@ fn gold(rows: &[Row], heads: bool) -> Result<RecordBatch, Cause> {
         Arc::new(StringArray::from(texts)),
     ];
     if heads {
-        let numbers = ["head_start_char", "head_end_char"];
-        fields.extend(numbers.map(|name| Field::new(name, DataType::Int64, true)));
+        let positions = ["head_start_char", "head_end_char"];
+        fields.extend(positions.map(|name| Field::new(name, DataType::Int64, true)));
         fields.push(Field::new("head_text", DataType::Utf8, true));
         columns.extend([
             Arc::new(Int64Array::from(head_starts)) as ArrayRef,
@@ -136,7 +136,7 @@ fn gold(rows: &[Row], heads: bool) -> Result<RecordBatch, Cause> {
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// A schema of the types that were found, by name, with plain questions to be made better.
+/// A schema of the types in the corpus, sorted by name, with generic questions for the user to improve.
 pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nested: bool) -> Option<EntitySchema> {
     let mentions = rows.into_iter().flat_map(|row| &row.mentions);
     let names: BTreeSet<&str> = mentions.map(|mention| mention.entity_type.as_str()).collect();
@@ -149,6 +149,7 @@ pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nest
 /// Writes a schema file.
 pub(crate) fn schema(path: &Path, schema: &EntitySchema) -> Result<()> {
     let text = toml::to_string(schema).map_err(|source| failed(path, source.into()))?;
-    let text = format!("# The types of this corpus. Better questions find more: say what a type covers.\n{text}");
-    whole(path, |file| Ok(file.write_all(text.as_bytes())?))
+    let text =
+        format!("# The types of this corpus. Better questions find more: describe what each type covers.\n{text}");
+    write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?))
 }

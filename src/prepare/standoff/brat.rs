@@ -1,7 +1,7 @@
-//! brat standoff → documents. In: `.txt` files, beside each an `.ann` with `T1⇥TYPE start end⇥words`. Out: a document a text.
-//! It may not bridge gaps: a mention in several pieces is left out and noted.
+//! brat standoff → documents. In: `.txt` files, each with an `.ann` file of lines `T1⇥TYPE start end⇥words`. Out: one document per
+//! text. It must not bridge gaps: a discontinuous mention is skipped and noted.
 //!
-//! Format: brat's standoff; offsets count code points, half-open. Relations, events, attributes and notes are passed over.
+//! Format: brat's standoff; offsets count code points, half-open. Relations, events, attributes and notes are ignored.
 
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
@@ -10,19 +10,19 @@ use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Document, Kind, Mention, Place, short};
 use crate::text::span::CharSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "brat is X.txt beside X.ann with lines such as `T1⇥PER 0 12⇥Ada Lovelace`";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[TEXT];
 
 const TEXT: &str = ".txt";
 const ANNOTATIONS: &str = ".ann";
 
-/// What begins the lines that are no text-bound annotations: relations, events, attributes, modifications, normalizations,
+/// First characters of lines that are not text-bound annotations: relations, events, attributes, modifications, normalizations,
 /// notes, equivalences.
-const OTHERS: [char; 7] = ['R', 'E', 'A', 'M', 'N', '#', '*'];
+const NOT_TEXT_BOUND: [char; 7] = ['R', 'E', 'A', 'M', 'N', '#', '*'];
 
-/// Reads one text and the annotations beside it.
+/// Reads one text and its annotation file.
 pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
     let (text_file, annotation_file) = if file.name.ends_with(ANNOTATIONS) {
         (file.beside(ANNOTATIONS, TEXT), file.clone())
@@ -38,14 +38,14 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
             match annotation(line, place) {
                 Ok(Some(mention)) => mentions.push(mention),
                 Ok(None) if line.starts_with('T') => {
-                    corpus.note(&annotation_file, place, "mentions in several pieces, left out");
+                    corpus.note(&annotation_file, place, "discontinuous mentions, skipped");
                 }
                 Ok(None) => {}
                 Err(reason) => corpus.problem(&annotation_file, place, reason)?,
             }
         }
     } else {
-        corpus.note(&text_file, Place::Line(1), "texts without annotations beside them");
+        corpus.note(&text_file, Place::Line(1), "texts without an annotation file");
     }
     let id = text_file.stem(TEXT).to_owned();
     let document = Document {
@@ -60,9 +60,9 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
     corpus.push(&annotation_file, document)
 }
 
-/// A line of annotations; none where it is not about one piece of text.
+/// Reads an annotation line; `None` if it does not annotate one contiguous span.
 fn annotation(line: &str, place: Place) -> Result<Option<Mention>, String> {
-    if line.starts_with(OTHERS) {
+    if line.starts_with(NOT_TEXT_BOUND) {
         return Ok(None);
     }
     let wrong = || format!("expected `T1⇥TYPE start end⇥words`, found `{}`", short(line));
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_mention_or_says_why_not() {
+    fn a_line_is_a_mention_or_an_error() {
         let read = |line: &str| annotation(line, Place::Line(1));
         let mention = read("T1\tPER 0 12\tAda Lovelace").unwrap().unwrap();
         assert_eq!((mention.entity_type.as_str(), mention.span), ("PER", CharSpan::new(0, 12)));

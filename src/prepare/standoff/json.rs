@@ -1,13 +1,13 @@
-//! A JSON list → its items with line numbers. In: the text of a file. Out: each item's text and line, so that an error can say
-//! where. It may not parse the items.
+//! A JSON list → its items with line numbers. In: the text of a file. Out: each item's text and line, so that errors can name the
+//! line. It must not know the formats of the items.
 
 use serde::de::DeserializeOwned;
 
 use crate::prepare::files::Lines;
-use crate::prepare::record::Broken;
+use crate::prepare::record::LineError;
 
-/// The items of the list that `text` is.
-pub(crate) fn items(text: &str) -> Result<Vec<(usize, &str)>, Broken> {
+/// The items of the JSON list in `text`.
+pub(crate) fn items(text: &str) -> Result<Vec<(usize, &str)>, LineError> {
     let lines = Lines::new(text);
     let trimmed = text.trim_start();
     let begin = text.len() - trimmed.len();
@@ -40,14 +40,14 @@ pub(crate) fn items(text: &str) -> Result<Vec<(usize, &str)>, Broken> {
             if rest.is_empty() {
                 return Ok(found);
             }
-            return Err((lines.of(text.len() - rest.len()), "expected nothing behind the list".into()));
+            return Err((lines.of(text.len() - rest.len()), "expected nothing after the list".into()));
         }
     }
     Err((lines.of(text.len()), "the list is never closed".into()))
 }
 
-/// An item as a value; the line of an error counts in the file.
-pub(crate) fn parse<T: DeserializeOwned>((line, text): (usize, &str)) -> Result<T, Broken> {
+/// Parses an item; the line of an error refers to the file.
+pub(crate) fn parse<T: DeserializeOwned>((line, text): (usize, &str)) -> Result<T, LineError> {
     serde_json::from_str(text).map_err(|error| {
         let place = line + error.line().saturating_sub(1);
         let message = error.to_string();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_says_where() {
+    fn an_invalid_list_reports_its_line() {
         assert_eq!(items("\n{}").unwrap_err().0, 2);
         assert_eq!(items("[1,\n2").unwrap_err(), (2, "the list is never closed".into()));
         assert_eq!(items("[1]\n]").unwrap_err().0, 2);

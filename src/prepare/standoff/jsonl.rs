@@ -1,6 +1,6 @@
-//! JSON Lines → documents. In: an object a line with a text (or tokens) and spans. Out: a document a line; lines with one `doc` are
-//! the sentences of one document. It may not guess offsets: they count code points, or tokens where there is no text;
-//! `start_token` and `end_token` always count tokens, which must then be found in the text.
+//! JSON Lines → documents. In: one object per line with a text (or tokens) and spans. Out: one document per line; lines with the same
+//! `doc` are the sentences of one document. It must not guess offsets: they count code points, or tokens if there is no text;
+//! `start_token` and `end_token` always count tokens, which must then occur in the text.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use crate::prepare::char_index::Walk;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Kind, Mention, Place, short};
+use crate::prepare::record::{Kind, Mention, Place, outside_tokens, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::standoff::spans::{Labelled, first, span};
 use crate::text::span::{CharSpan, TokenSpan};
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "each line is an object with text (or tokens) and entities, such as {\"id\": \"1\", \"text\": \"…\", \"entities\": [{\"start\": 0, \"end\": 3, \"type\": \"PER\"}]}";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".jsonl", ".ndjson"];
 
 const IDS: [&str; 4] = ["doc_id", "id", "document_id", "uid"];
@@ -56,18 +56,18 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         };
         let slot = document.as_ref().filter(|_| id.is_none()).and_then(|name| numbers.get(name)).copied();
         let slot = slot.unwrap_or_else(|| {
-            // A text with an id is a document; a line of tokens, or of a document, is a sentence.
-            let whole = matches!(content, Content::Text(_)) && (id.is_some() || document.is_none());
+            // A text with an id is a document; a line of tokens, or of a named document, is a sentence.
+            let is_document = matches!(content, Content::Text(_)) && (id.is_some() || document.is_none());
             let name = id.or(document.clone()).unwrap_or_else(|| format!("{}/{number}", file.name));
-            documents.push((Assembler::new(name.clone(), file, place, Kind::Document), whole));
+            documents.push((Assembler::new(name.clone(), file, place, Kind::Document), is_document));
             numbers
                 .extend(document.filter(|document| *document == name).map(|document| (document, documents.len() - 1)));
             documents.len() - 1
         });
         add(&mut documents[slot].0, &content, spans, place, file, corpus)?;
     }
-    for (document, whole) in documents {
-        let document = if whole { document.finish_texts() } else { document.finish() };
+    for (document, is_document) in documents {
+        let document = if is_document { document.finish_texts() } else { document.finish() };
         document.map_or(Ok(()), |document| corpus.push(file, document))?;
     }
     Ok(())
@@ -118,7 +118,7 @@ fn add(
     }
 }
 
-/// Whether two texts are the same but for white space.
+/// Whether two texts differ only in white space.
 fn same_letters(one: &str, other: &str) -> bool {
     one.split_whitespace().flat_map(str::chars).eq(other.split_whitespace().flat_map(str::chars))
 }
@@ -143,22 +143,20 @@ fn read_line(line: &str, options: &ReadOptions) -> Result<Line, String> {
     } else if let Some(tokens) = tokens {
         Content::Tokens(strings(tokens)?)
     } else {
-        return Err(format!(
-            "there is no text, expected one of the keys {}",
-            [&texts[..], &TOKENS].concat().join(", ")
-        ));
+        return Err(format!("no text found, expected one of the keys {}", [&texts[..], &TOKENS].concat().join(", ")));
     };
-    // A label that is a word is the class of the whole text.
+    // A label that is a string is the class of the whole text, not a list of spans.
     let found = SPANS.iter().filter_map(|key| value.get(key)).find(|found| !(found.is_null() || found.is_string()));
     let mut spans = match found {
         Some(Value::Array(spans)) => spans.iter().map(span).collect::<Result<Vec<_>, _>>()?,
-        Some(other) => return Err(format!("`{}` is no list of spans", short(&other.to_string()))),
+        Some(other) => return Err(format!("`{}` is not a list of spans", short(&other.to_string()))),
         None => Vec::new(),
     };
     if let Content::Text(text) = &content
         && spans.iter().any(|one| one.place.is_none())
     {
-        let tokens = tokens.ok_or("`start_token` and `end_token` count tokens, expected `tokens` beside the text")?;
+        let tokens =
+            tokens.ok_or("`start_token` and `end_token` count tokens, expected `tokens` in addition to the text")?;
         find_places(&mut spans, text, &strings(tokens)?)?;
     }
     Ok(Line { id: first(&value, &ids).map(plain), document: first(&value, &DOCUMENTS).map(plain), content, spans })
@@ -169,7 +167,7 @@ fn strings(tokens: &[Value]) -> Result<Vec<String>, String> {
     strings.ok_or_else(|| "a token is not a string".to_owned())
 }
 
-/// Gives the spans that only count tokens their place in the text, in which the tokens lie one behind the other.
+/// Computes character positions for spans given only in tokens. The tokens must occur in the text in order.
 fn find_places(spans: &mut [Labelled], text: &str, tokens: &[String]) -> Result<(), String> {
     let mut walk = Walk::new(text);
     let places = tokens.iter().map(|token| walk.word(token)).collect::<Result<Vec<_>, _>>()?;
@@ -177,15 +175,14 @@ fn find_places(spans: &mut [Labelled], text: &str, tokens: &[String]) -> Result<
         let (None, Some(TokenSpan { start, end, .. })) = (one.place, one.tokens) else { continue };
         let covered = places.get(start..end).unwrap_or_default();
         let (Some(first), Some(last)) = (covered.first(), covered.last()) else {
-            let (name, most) = (one.labels.join(", "), places.len());
-            return Err(format!("a mention of type {name} covers tokens {start}..{end} of {most}"));
+            return Err(outside_tokens(&one.labels.join(", "), start..end, places.len()));
         };
         one.place = Some((first.start, last.end));
     }
     Ok(())
 }
 
-/// A string or a number as it is written.
+/// A string without quotation marks, or a number as written.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -195,7 +192,7 @@ mod tests {
     use super::*;
     use crate::cli::OnError;
 
-    /// What each mention of a line covers, and what is wrong with the line.
+    /// The text that each mention of a line covers, and the problems of the line.
     fn line(text: &str) -> (Vec<String>, Vec<String>) {
         let file = InputFile { path: "a".into(), name: "a".into() };
         let mut corpus = Corpus::new(OnError::Skip, "", None);
@@ -215,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_of_tokens_are_no_positions_of_characters() {
+    fn token_positions_are_converted_to_characters() {
         let spans = r#""entities": [{"start_token": 1, "end_token": 3, "type": "LOC"}]"#;
         let tokens = r#""tokens": ["Zoë", "New", "Delhi"]"#;
         let found = vec!["New  Delhi".to_owned()];
@@ -223,11 +220,11 @@ mod tests {
         assert_eq!(line(&format!(r#"{{"text": "Zoë New  Delhi", {tokens}, {spans}}}"#)), (found, vec![]));
         assert_eq!(line(&format!("{{{tokens}, {spans}}}")).0, ["New Delhi"]);
         let wrong = line(&format!(r#"{{"text": "Zoë in New Delhi", {tokens}, {spans}}}"#)).1;
-        assert_eq!(wrong, ["token `New` is not in the text where it belongs, before `in New Delhi`"]);
+        assert_eq!(wrong, ["expected the token `New` in the text, found `in New Delhi`"]);
     }
 
     #[test]
-    fn the_words_of_a_mention_are_held_against_its_tokens() {
+    fn the_surface_of_a_mention_is_checked_against_its_tokens() {
         let one = |end: usize| {
             let span = format!(r#"{{"start": 0, "end": {end}, "type": "ORG", "text": "Bo's  Bar"}}"#);
             line(&format!(r#"{{"tokens": ["Bo", "'s", "Bar", "left"], "spans": [{span}]}}"#))

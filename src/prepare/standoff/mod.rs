@@ -1,11 +1,12 @@
-//! Formats that name mentions by their offsets. In: text, JSON and annotation files. Out: documents with mentions.
+//! Formats that locate mentions by offsets. In: text, JSON and annotation files. Out: documents with mentions. They must not change the
+//! text.
 //!
 //! | file | format |
 //! |---|---|
 //! | [`brat`] | brat standoff |
 //! | [`jsonl`] | JSON Lines |
-//! | [`mrc`] | the reference's MRC JSON, read and written |
-//! | [`positions`] | the reference's GENIA JSON |
+//! | [`mrc`] | the reference implementation's MRC JSON, read and written |
+//! | [`positions`] | the reference implementation's GENIA JSON |
 //! | [`spacy`] | spaCy's JSON |
 //! | [`plain`] | plain text, without mentions |
 //! | [`json`] | a JSON list → its items with line numbers |

@@ -1,8 +1,8 @@
-//! The reference's MRC JSON ↔ documents. In: an item per sentence and type, or rows to be written so. Out: a document whose sentences
-//! are the contexts, or the file. It may not change a context: tokens are what white space parts.
+//! The reference implementation's MRC JSON ↔ documents. In: one item per sentence and type, or rows to write. Out: a document whose
+//! sentences are the contexts, or the file. It must not change a context: tokens are separated by white space.
 //!
 //! Format: the data of BERT-MRC's code. `start_position` and `end_position` are token numbers from 0, ends inclusive;
-//! `span_position` has them in pairs, "s;e"; `qas_id` is "sentence.type". `doc_id` is our own key: with it ids survive.
+//! `span_position` has them in pairs, "s;e"; `qas_id` is "sentence.type". `doc_id` is our own key: it preserves the ids of rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -17,18 +17,18 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
 use crate::prepare::output::granularity::Row;
-use crate::prepare::record::{Broken, Kind, Place, short};
+use crate::prepare::record::{Kind, LineError, Place, outside_tokens, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::standoff::json::{items, parse};
 use crate::task::entity_schema::EntitySchema;
 use crate::text::span::TokenSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "MRC JSON is a list of items with context, entity_label, qas_id, start_position and end_position (or span_position)";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".json", "mrc-ner.train", "mrc-ner.dev", "mrc-ner.test"];
 
-/// An item: one question to one sentence. The keys are in the reference's order.
+/// An item: one question about one sentence. The keys are in the order of the reference implementation.
 #[derive(Debug, Deserialize, Serialize)]
 struct Item {
     context: String,
@@ -88,21 +88,21 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     rest.finish().map_or(Ok(()), |document| corpus.push(file, document))
 }
 
-/// Adds an item to its sentence: the one its `qas_id` names, without one the last, or a new one.
+/// Adds an item to its sentence: the one that its `qas_id` names, without a `qas_id` the last one, or a new one.
 fn collect(
     (line, text): (usize, &str),
     sentences: &mut Vec<Sentence>,
     numbers: &mut HashMap<String, usize>,
     schema: Option<&EntitySchema>,
-) -> Result<(), Broken> {
+) -> Result<(), LineError> {
     let item: Item = parse((line, text))?;
     let wrong = |reason: String| (line, reason);
     let label = label(&item, schema).map_err(wrong)?;
     let spans = spans(&item).map_err(wrong)?;
     let key = item.qas_id.as_deref().map(|id| id.rsplit_once('.').map_or(id, |(sentence, _)| sentence).to_owned());
     let tokens = item.context.split_whitespace().count();
-    if let Some(TokenSpan { start, end, .. }) = spans.iter().find(|span| span.end > tokens) {
-        return Err(wrong(format!("a mention of type {label} covers tokens {start}..{end} of {tokens}")));
+    if let Some(span) = spans.iter().find(|span| span.end > tokens) {
+        return Err(wrong(outside_tokens(&label, span.start..span.end, tokens)));
     }
     let begun = match &key {
         Some(key) => numbers.get(key).copied(),
@@ -120,7 +120,7 @@ fn collect(
     let last = &mut sentences[number];
     if last.context != item.context {
         let reason = format!(
-            "another context than line {} with the same sentence in `qas_id`: `{}`, expected `{}`",
+            "the context differs from line {}, which has the same sentence in `qas_id`: `{}`, expected `{}`",
             last.line,
             short(&item.context),
             short(&last.context)
@@ -132,14 +132,14 @@ fn collect(
     Ok(())
 }
 
-/// The type an item asks for; items without `entity_label` are known by their question.
+/// The type that an item asks for; without `entity_label` the question identifies it.
 fn label(item: &Item, schema: Option<&EntitySchema>) -> Result<String, String> {
     if let Some(label) = &item.entity_label {
         return Ok(label.clone());
     }
     let mut types = schema.into_iter().flat_map(|schema| &schema.types);
     types.find(|one| one.question == item.query).map(|one| one.name.clone()).ok_or_else(|| {
-        "no `entity_label`; name a --schema whose question is the item's `query`, which tells the type".to_owned()
+        "no `entity_label`; pass a --schema with the item's `query` as a question, to identify the type".to_owned()
     })
 }
 
@@ -158,7 +158,7 @@ fn spans(item: &Item) -> Result<Vec<TokenSpan>, String> {
             .collect());
     };
     let pairs = pairs.iter().map(|pair| pair_of(pair)).collect::<Result<Vec<_>, _>>()?;
-    // Only what is there can be compared.
+    // Compare only the keys that are present.
     let same = |positions: Option<&[usize]>, side: fn(&(usize, usize)) -> usize| {
         let Some(positions) = positions else { return true };
         let (mut one, mut other) = (positions.to_vec(), pairs.iter().map(side).collect::<Vec<_>>());
@@ -169,7 +169,7 @@ fn spans(item: &Item) -> Result<Vec<TokenSpan>, String> {
         one == other
     };
     if !(same(starts, |pair| pair.0) && same(ends, |pair| pair.1)) {
-        return Err("`span_position` names other tokens than `start_position` and `end_position`".into());
+        return Err("`span_position` and `start_position`, `end_position` name different tokens".into());
     }
     Ok(pairs.into_iter().map(|(start, end)| TokenSpan::new(start, end.saturating_add(1))).collect())
 }
@@ -179,21 +179,21 @@ pub(crate) fn pair_of(pair: &str) -> Result<(usize, usize), String> {
     let numbers = pair
         .split_once([';', ','])
         .and_then(|(start, end)| Some((start.trim().parse::<usize>().ok()?, end.trim().parse::<usize>().ok()?)));
-    numbers.filter(|(start, end)| start <= end).ok_or_else(|| format!("`{pair}` is no span, expected \"start;end\""))
+    numbers.filter(|(start, end)| start <= end).ok_or_else(|| format!("`{pair}` is not a span, expected \"start;end\""))
 }
 
-/// Writes rows as MRC JSON, an item per row and type of the schema, and says how many texts had other white space than
-/// single spaces and how many mentions begin or end inside a word, which is parted there.
+/// Writes rows as MRC JSON, one item per row and type of the schema. Returns the number of texts with white space other than single
+/// spaces, and the number of times a word was split because a mention begins or ends inside it.
 pub(crate) fn write(file: &mut File, rows: &[Row], schema: &EntitySchema) -> Result<(usize, usize), Cause> {
     let mut out = std::io::BufWriter::new(file);
-    let (mut spaced, mut parted) = (0, 0);
+    let (mut spaced, mut split) = (0, 0);
     let mut json = serde_json::Serializer::pretty(&mut out);
     let mut list = json.serialize_seq(None)?;
     for (number, row) in rows.iter().enumerate() {
         let tokens = Tokens::of(row);
         let context = tokens.words.join(" ");
-        spaced += usize::from(context != row.text && tokens.parted == 0);
-        parted += tokens.parted;
+        spaced += usize::from(context != row.text && tokens.splits == 0);
+        split += tokens.splits;
         let mut by_type: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
         for (mention, span) in row.mentions.iter().zip(&tokens.mentions) {
             by_type.entry(&mention.entity_type).or_default().push(*span);
@@ -217,35 +217,36 @@ pub(crate) fn write(file: &mut File, rows: &[Row], schema: &EntitySchema) -> Res
     list.end()?;
     out.write_all(b"\n")?;
     out.flush()?;
-    Ok((spaced, parted))
+    Ok((spaced, split))
 }
 
 /// A row's words, and the first and last word of each mention.
 struct Tokens<'row> {
     words: Vec<&'row str>,
     mentions: Vec<(usize, usize)>,
-    parted: usize,
+    /// How often a word was split because a mention begins or ends inside it.
+    splits: usize,
 }
 
 impl<'row> Tokens<'row> {
     fn of(row: &'row Row) -> Self {
         let index = CharIndex::new(&row.text);
-        let mut cuts: Vec<usize> =
+        let mut boundaries: Vec<usize> =
             row.mentions.iter().flat_map(|mention| [mention.span.start, mention.span.end]).collect();
-        cuts.sort_unstable();
-        cuts.dedup();
-        let (mut words, mut places, mut parted) = (Vec::new(), Vec::new(), 0);
-        let mut cuts = cuts.into_iter().peekable();
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        let (mut words, mut places, mut splits) = (Vec::new(), Vec::new(), 0);
+        let mut boundaries = boundaries.into_iter().peekable();
         for word in row.text.split_whitespace() {
             let byte = word.as_ptr() as usize - row.text.as_ptr() as usize;
             let (mut start, mut from) = (index.char_at(byte), 0);
             let end = index.char_at(byte + word.len());
-            while cuts.peek().is_some_and(|&cut| cut < end) {
-                let Some(cut) = cuts.next().filter(|&cut| cut > start) else { continue };
-                let to = from + word[from..].char_indices().nth(cut - start).map_or(0, |(byte, _)| byte);
+            while boundaries.peek().is_some_and(|&boundary| boundary < end) {
+                let Some(boundary) = boundaries.next().filter(|&boundary| boundary > start) else { continue };
+                let to = from + word[from..].char_indices().nth(boundary - start).map_or(0, |(byte, _)| byte);
                 words.push(&word[from..to]);
-                places.push((start, cut));
-                (start, from, parted) = (cut, to, parted + 1);
+                places.push((start, boundary));
+                (start, from, splits) = (boundary, to, splits + 1);
             }
             words.push(&word[from..]);
             places.push((start, end));
@@ -253,7 +254,7 @@ impl<'row> Tokens<'row> {
         let first = |start: usize| places.partition_point(|&(_, end)| end <= start);
         let last = |end: usize| places.partition_point(|&(start, _)| start < end).saturating_sub(1);
         let mentions = row.mentions.iter().map(|one| (first(one.span.start), last(one.span.end))).collect();
-        Self { words, mentions, parted }
+        Self { words, mentions, splits }
     }
 }
 
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_taken_where_they_are() {
+    fn span_positions_take_precedence_over_starts_and_ends() {
         let one = item(
             r#"{"context": "a b c", "start_position": [0, 1], "end_position": [1, 2], "span_position": ["0;2", "1;1"]}"#,
         );
@@ -276,20 +277,16 @@ mod tests {
         let one = item(r#"{"context": "a b c", "start_position": [0, 1], "end_position": [1, 1]}"#);
         assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 2), TokenSpan::new(1, 2)]));
         let one = item(r#"{"context": "a b c", "span_position": ["0;2", "1;1"]}"#);
-        assert_eq!(
-            spans(&one),
-            Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]),
-            "what is not there is not compared"
-        );
+        assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]), "missing keys are not compared");
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": [0], "span_position": []}"#);
-        let reason = "`span_position` names other tokens than `start_position` and `end_position`";
+        let reason = "`span_position` and `start_position`, `end_position` name different tokens";
         assert_eq!(spans(&one), Err(reason.into()));
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": []}"#);
         assert_eq!(spans(&one), Err("1 starts but 0 ends, and no `span_position`".into()));
     }
 
     proptest::proptest! {
-        /// No letter is lost, and the words of a mention are what it covers.
+        /// No letter is lost, and the words of a mention are the text it covers.
         #[test]
         fn words_spell_the_text(text in "[ aé𝄞.\u{a0}\n-]{1,24}", spans in proptest::collection::vec((0..24_usize, 1..6_usize), 0..5)) {
             let index = CharIndex::new(&text);
@@ -321,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_parted_where_mentions_end() {
+    fn words_are_split_at_mention_boundaries() {
         let spans = [(2, 6), (2, 3), (7, 8)];
         let mention = |(start, end)| Mention::new("X", CharSpan::new(start, end), Place::Line(1));
         let row = Row {
@@ -338,6 +335,6 @@ mod tests {
         let tokens = Tokens::of(&row);
         assert_eq!(tokens.words, ["é", "I", "L-2", "-", "x", "(y)"]);
         assert_eq!(tokens.mentions, [(1, 2), (1, 1), (4, 4)]);
-        assert_eq!(tokens.parted, 3);
+        assert_eq!(tokens.splits, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Plain text → documents. In: text files. Out: a document a file, without mentions. It may not change the text.
+//! Plain text → documents. In: text files. Out: one document per file, without mentions. It must not change the text.
 
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
@@ -6,9 +6,9 @@ use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Document, Kind, Place};
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "plain text is UTF-8";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".txt", ".text", ".md"];
 
 /// Reads one file.

@@ -1,5 +1,5 @@
-//! The reference's GENIA JSON → documents. In: a list of sentences, each with `context` and under `label` the "start;end" token
-//! positions of each type, ends inclusive. Out: a document whose sentences are the contexts. It may not drop a type.
+//! The reference implementation's GENIA JSON → documents. In: a list of sentences, each with `context` and under `label` the
+//! "start;end" token positions of each type, ends inclusive. Out: a document whose sentences are the contexts. It must not drop a type.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Broken, Kind, Place};
+use crate::prepare::record::{Kind, LineError, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::standoff::json::{items, parse};
 use crate::prepare::standoff::mrc::pair_of;
 use crate::text::span::TokenSpan;
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =
-    "it is a list of items with context and label, such as {\"context\": \"…\", \"label\": {\"DNA\": [\"0;2\"]}}";
-/// How files are known in a folder.
+    "the file is a list of items with context and label, such as {\"context\": \"…\", \"label\": {\"DNA\": [\"0;2\"]}}";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".json"];
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
 
 type Sentence = (String, Vec<(TokenSpan, String)>);
 
-fn sentence(item: (usize, &str)) -> Result<Sentence, Broken> {
+fn sentence(item: (usize, &str)) -> Result<Sentence, LineError> {
     let Item { context, label } = parse(item)?;
     let mut mentions = Vec::new();
     for (name, pairs) in label {

@@ -1,6 +1,6 @@
 //! spaCy's JSON → documents. In: a list of training documents (`paragraphs` of `sentences` of `tokens` with BILUO tags in `ner`), or
-//! of pairs `[text, {"entities": [[start, end, label]]}]`. Out: a document an item. It may not trust tokens: with a `raw` text they
-//! must be found in it, one behind the other.
+//! of pairs `[text, {"entities": [[start, end, label]]}]`. Out: one document per item. It must not trust tokens: if there is a `raw`
+//! text, they must occur in it in order.
 //!
 //! Formats: spaCy 2's JSON training format; the pairs of its examples, also under the key `annotations` of NER annotators.
 
@@ -19,9 +19,9 @@ use crate::prepare::standoff::spans::span;
 use crate::prepare::tagged::tags::decode;
 use crate::text::span::{CharSpan, TokenSpan};
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "spaCy's JSON is a list of documents with paragraphs, sentences and tokens, or of pairs [text, {\"entities\": [[0, 3, \"PER\"]]}]";
-/// How files are known in a folder.
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".json"];
 
 /// Reads one file.
@@ -49,11 +49,11 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
         };
         match added {
             Ok(()) => {}
-            Err(Stop::Wrong(reason)) => {
+            Err(Failure::Invalid(reason)) => {
                 corpus.problem(file, *place, reason)?;
                 continue;
             }
-            Err(Stop::End(error)) => return Err(error),
+            Err(Failure::Fatal(error)) => return Err(error),
         }
         let tokens = item.pointer("/paragraphs/0").is_some_and(|first| first.get("raw").is_none());
         let document = if tokens { document.finish() } else { document.finish_texts() };
@@ -75,23 +75,23 @@ fn annotations(text: &str) -> std::result::Result<Vec<(Place, Value)>, (usize, S
         .collect())
 }
 
-/// Why a document is not read to its end.
-enum Stop {
-    /// It is broken.
-    Wrong(String),
-    /// The work ends.
-    End(crate::error::Error),
+/// Why reading a document failed.
+enum Failure {
+    /// The document is invalid; the reason.
+    Invalid(String),
+    /// An error that ends the conversion.
+    Fatal(crate::error::Error),
 }
 
-impl From<crate::error::Error> for Stop {
+impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
-        Self::End(error)
+        Self::Fatal(error)
     }
 }
 
-impl From<String> for Stop {
+impl From<String> for Failure {
     fn from(reason: String) -> Self {
-        Self::Wrong(reason)
+        Self::Invalid(reason)
     }
 }
 
@@ -101,7 +101,7 @@ fn pair(
     place: Place,
     file: &InputFile,
     corpus: &mut Corpus,
-) -> std::result::Result<(), Stop> {
+) -> std::result::Result<(), Failure> {
     let wrong = || format!("`{}` is neither a document nor a pair", short(&item.to_string()));
     let (text, about) = match item {
         Value::Array(parts) => (parts.first(), parts.get(1)),
@@ -113,7 +113,7 @@ fn pair(
     for one in spans {
         let found = span(one)?;
         let (start, end) =
-            found.place.ok_or_else(|| format!("`{}` counts tokens, and a pair has none", short(&one.to_string())))?;
+            found.place.ok_or_else(|| format!("`{}` counts tokens, but a pair has none", short(&one.to_string())))?;
         let mention = Mention { surface: found.surface, ..Mention::new("", CharSpan::new(start, end), place) };
         let labelled = |entity_type| Mention { entity_type, ..mention.clone() };
         mentions.extend(found.labels.into_iter().map(labelled));
@@ -128,7 +128,7 @@ fn paragraph(
     place: Place,
     file: &InputFile,
     corpus: &mut Corpus,
-) -> std::result::Result<(), Stop> {
+) -> std::result::Result<(), Failure> {
     let empty = Vec::new();
     let sentences =
         value.get("sentences").and_then(Value::as_array).ok_or_else(|| "a paragraph has no sentences".to_owned())?;
@@ -140,7 +140,7 @@ fn paragraph(
         let mut tags: Vec<&str> =
             tokens.iter().map(|token| token.get("ner").and_then(Value::as_str).unwrap_or("-")).collect();
         for tag in tags.iter_mut().filter(|tag| **tag == "-") {
-            corpus.note(file, place, "tokens whose tag is missing (`-`), read as O");
+            corpus.note(file, place, "tokens with a missing tag (`-`), read as O");
             *tag = "O";
         }
         let mentions = decode(&tags, Scheme::Bioes)
@@ -160,7 +160,7 @@ fn paragraph(
 /// A sentence's tokens and the mentions among them.
 type Tagged<'text> = (Vec<&'text str>, Vec<(TokenSpan, String)>);
 
-/// The mentions in the coordinates of the raw text, in which the tokens lie one behind the other.
+/// The mentions in coordinates of the raw text. The tokens must occur in it in order.
 fn aligned(raw: &str, sentences: &[Tagged<'_>], place: Place) -> Result<Vec<Mention>, String> {
     let (mut walk, mut mentions) = (Walk::new(raw), Vec::new());
     for (words, spans) in sentences {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::cli::OnError;
 
-    /// What is wrong with a file of this text.
+    /// The problems of a file with this text.
     fn problems(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
@@ -190,20 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn letters_between_tokens_are_no_gap() {
+    fn letters_between_tokens_are_an_error() {
         let text = r#"[{"paragraphs": [{"raw": "Ada did not go", "sentences": [{"tokens":
             [{"orth": "Ada", "ner": "U-PER"}, {"orth": "go", "ner": "O"}]}]}]}]"#;
-        assert_eq!(problems(text), ["token `go` is not in the text where it belongs, before `did not go`"]);
+        assert_eq!(problems(text), ["expected the token `go` in the text, found `did not go`"]);
     }
 
     #[test]
-    fn the_words_of_a_pair_are_held_against_its_text() {
+    fn the_surface_of_a_pair_is_checked_against_its_text() {
         let pair =
             |span: &str| problems(&format!(r#"[["Zoë met Ada", {{"entities": [{{{span}, "label": "PER"}}]}}]]"#));
         assert_eq!(pair(r#""start": 8, "end": 11, "text": "Ada""#), [""; 0]);
         let wrong = "a mention of type PER covers 7..10, which is ` Ad` in the text, expected `Ada`";
         assert_eq!(pair(r#""start": 7, "end": 10, "text": "Ada""#), [wrong]);
-        assert!(pair(r#""start_token": 2, "end_token": 3"#)[0].ends_with("counts tokens, and a pair has none"));
+        assert!(pair(r#""start_token": 2, "end_token": 3"#)[0].ends_with("counts tokens, but a pair has none"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Spans in JSON → mentions. In: `[start, end, label]` or an object with such keys. Out: a mention a label, or what was expected.
-//! It may not know whether `start` and `end` count characters or tokens; `start_token` and `end_token` count tokens.
+//! Spans in JSON → labelled positions. In: `[start, end, label]` or an object with such keys. Out: a span with its labels, or what was
+//! expected. It must not assume whether `start` and `end` count characters or tokens; `start_token` and `end_token` count tokens.
 
 use serde_json::Value;
 
@@ -11,28 +11,29 @@ const ENDS: [&str; 5] = ["end", "end_char", "end_offset", "to", "end_position"];
 const LABELS: [&str; 6] = ["type", "label", "labels", "entity_type", "types", "tag"];
 const SURFACES: [&str; 4] = ["text", "surface", "mention", "word"];
 
-/// A span with its labels: several where a set is fine-grained.
+/// A span with its labels; fine-grained data sets give several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Labelled {
-    /// The first position inside and the first after it; none where it is said in tokens only.
+    /// The first position inside and the first after it; `None` if the span is given only in tokens.
     pub(crate) place: Option<(usize, usize)>,
-    /// The same in tokens, where it is said so.
+    /// The same in tokens, if given.
     pub(crate) tokens: Option<TokenSpan>,
     /// Its labels.
     pub(crate) labels: Vec<String>,
-    /// What it covers, where that is said.
+    /// The text it covers, if given.
     pub(crate) surface: Option<String>,
 }
 
-/// The value under the first of `keys` that is there and not null.
+/// The value under the first of `keys` that is present and not null.
 pub(crate) fn first<'value>(object: &'value Value, keys: &[&str]) -> Option<&'value Value> {
     keys.iter().find_map(|key| object.get(key).filter(|value| !value.is_null()))
 }
 
 /// Reads one span.
 pub(crate) fn span(value: &Value) -> Result<Labelled, String> {
-    let wrong =
-        || format!("`{}` is no span, expected [start, end, label] or start, end and label", short(&value.to_string()));
+    let wrong = || {
+        format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()))
+    };
     let part = |index: usize, keys: &[&str]| match value {
         Value::Array(parts) => parts.get(index),
         _ => first(value, keys),
@@ -87,10 +88,10 @@ mod tests {
             json!({"start_char": 1, "end_token": 3, "type": "PER"}),
             json!(7),
         ] {
-            let reason = format!("`{wrong}` is no span, expected [start, end, label] or start, end and label");
+            let reason = format!("`{wrong}` is not a span, expected [start, end, label] or start, end and label");
             assert_eq!(span(&wrong), Err(reason));
         }
-        let turned = "a mention of type PER ends at 1, before it starts at 3";
-        assert_eq!(span(&json!([3, 1, "PER"])), Err(turned.into()));
+        let reversed = "a mention of type PER ends at 1, before it starts at 3";
+        assert_eq!(span(&json!([3, 1, "PER"])), Err(reversed.into()));
     }
 }

@@ -1,5 +1,5 @@
-//! A sentence a line → documents. In: tokens a space apart, a tab, as many tags (the reference's MSRA files). Out: a document whose
-//! sentences are the lines. It may not accept a line with more tokens than tags.
+//! BMES lines → documents. In: one sentence per line: tokens separated by spaces, a tab, one tag per token (the reference
+//! implementation's MSRA files). Out: a document whose sentences are the lines. It must not accept a line with unequal counts.
 
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
@@ -9,9 +9,10 @@ use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::tagged::tags::{Detector, decode};
 
-/// What a broken file is told.
-pub(crate) const EXPECTED: &str = "each line is a sentence: tokens a space apart, a tab, and a BMES tag for each token";
-/// How files are known in a folder.
+/// The expected format, quoted in hints.
+pub(crate) const EXPECTED: &str =
+    "each line is a sentence: tokens separated by spaces, a tab, and one BMES tag per token";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".bmes", ".tsv", ".txt"];
 
 /// Reads one file.
@@ -28,14 +29,14 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
         let tokens: Vec<&str> = tokens.split_ascii_whitespace().collect();
         let tags: Vec<&str> = tags.split_ascii_whitespace().collect();
         if tokens.len() != tags.len() {
-            let reason = format!("{} tokens but {} tags, expected a tag for each token", tokens.len(), tags.len());
+            let reason = format!("{} tokens but {} tags, expected one tag per token", tokens.len(), tags.len());
             corpus.problem(file, place, reason)?;
             continue;
         }
-        detector.see(tags.iter().copied());
+        detector.observe(tags.iter().copied());
         lines.push((place, tokens, tags));
     }
-    let scheme = detector.or(options.scheme);
+    let scheme = detector.resolve(options.scheme);
     let mut document = Assembler::new(file.name.clone(), file, Place::Line(1), Kind::File);
     for (place, tokens, tags) in lines {
         match decode(&tags, scheme) {

@@ -1,5 +1,5 @@
-//! CoNLL columns → documents. In: a token a line, an empty line between sentences, one or more columns of tags. Out: documents,
-//! parted by `-DOCSTART-` where there is one. It may not need to be told the columns, the separator or the scheme.
+//! CoNLL columns → documents. In: one token per line, an empty line between sentences, one or more columns of tags. Out: documents,
+//! separated at `-DOCSTART-` if the file has it. It must not require options for columns, separator or scheme: it detects them.
 //!
 //! Formats: CoNLL-2002 and 2003 shared tasks (four columns, space), GermEval 2014 (number, token, two layers, tab, `#` lines before
 //! a sentence), WNUT 2017 (tab), LitBank (five layers, tab).
@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Broken, Kind, Place, short};
+use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::tagged::tags::{Detector, decode, is_tag, label};
 
-/// What a broken file is told.
+/// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =
-    "CoNLL has a token a line with its tags in the last columns and an empty line between sentences";
-/// How files are known in a folder.
+    "CoNLL has one token per line with its tags in the last columns and an empty line between sentences";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[
     ".conll",
     ".tsv",
@@ -36,24 +36,24 @@ pub(crate) const ENDINGS: &[&str] = &[
     ".annotated",
 ];
 
-/// What begins the line that parts documents.
+/// The beginning of a line that starts a new document.
 const START: &str = "-DOCSTART";
 
-/// Types of syntactic chunks (CoNLL-2000, and CoNLL-2003's German); a column with no others holds chunks, not entities.
+/// Types of syntactic chunks (CoNLL-2000, and CoNLL-2003's German). A column with only these holds chunks, not entities.
 const CHUNKS: [&str; 15] =
     ["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "NC", "VC", "PC"];
 
 /// The lines of a sentence: each with its number and fields.
 type Rows<'text> = Vec<(usize, Vec<&'text str>)>;
 
-/// Where a sentence stands.
+/// A sentence of the file.
 struct Block<'text> {
     rows: Rows<'text>,
-    /// Which document of the file it belongs to.
+    /// The number of its document in the file.
     document: usize,
 }
 
-/// Which columns hold what.
+/// The columns of tokens and tags, and the tagging scheme.
 #[derive(Debug)]
 struct Layout {
     tokens: usize,
@@ -75,7 +75,11 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     if options.tags.is_empty() && layout.layers.len() > 1 {
         let columns: Vec<String> = layout.layers.iter().map(|layer| (layer + 1).to_string()).collect();
         let columns = columns.join(", ");
-        corpus.note(file, Place::Line(1), format!("files whose tag columns {columns} are all read (`--tags` chooses)"));
+        corpus.note(
+            file,
+            Place::Line(1),
+            format!("files with several tag columns ({columns}), all read; select with `--tags`"),
+        );
     }
     for (line, reason) in broken {
         corpus.problem(file, Place::Line(line), reason)?;
@@ -105,9 +109,9 @@ fn finish(current: Option<(usize, Assembler)>, file: &InputFile, corpus: &mut Co
     }
 }
 
-/// The sentences of a file, its broken lines, and whether `-DOCSTART-` parts it into documents. A line with another number of
-/// columns than the first breaks its sentence.
-fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<Broken>, bool) {
+/// The sentences of a file, its invalid lines, and whether `-DOCSTART-` separates documents. A line whose number of columns differs
+/// from the first invalidates its sentence.
+fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<LineError>, bool) {
     let is_row = |line: &str| !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with(START);
     let (first, line) = text.lines().enumerate().find(|(_, line)| is_row(line)).unwrap_or((0, ""));
     let tabs = line.contains('\t');
@@ -142,7 +146,7 @@ fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<Broken>, bool) {
     (blocks, wrong, marked)
 }
 
-/// The columns of a line; empty ones at the end are passed over.
+/// The columns of a line, without empty ones at the end.
 fn fields(line: &str, tabs: bool) -> Vec<&str> {
     if tabs {
         line.trim_end_matches(['\t', ' ']).split('\t').collect()
@@ -151,20 +155,20 @@ fn fields(line: &str, tabs: bool) -> Vec<&str> {
     }
 }
 
-/// The outer error is a setting that does not fit, the inner one a file that is not of this format.
-fn layout(blocks: &[Block<'_>], options: &ReadOptions) -> Result<Result<Layout, Broken>> {
+/// Detects the layout. The outer error is an invalid setting, the inner one a file of another format.
+fn layout(blocks: &[Block<'_>], options: &ReadOptions) -> Result<Result<Layout, LineError>> {
     let Some((line, row)) = blocks.first().and_then(|block| block.rows.first()) else {
-        return Ok(Err((1, "there is no sentence".into())));
+        return Ok(Err((1, "no sentence found".into())));
     };
     let columns = row.len();
     let tokens = match &options.tokens {
-        Some(column) => numbered(column, "--tokens", columns)?,
-        None => usize::from(columns > 2 && blocks.iter().take(20).all(counted)),
+        Some(column) => column_index(column, "--tokens", columns)?,
+        None => usize::from(columns > 2 && blocks.iter().take(20).all(has_token_numbers)),
     };
     let layers: Vec<usize> = if options.tags.is_empty() {
         tag_columns(blocks, tokens + 1..columns)
     } else {
-        options.tags.iter().map(|column| numbered(column, "--tags", columns)).collect::<Result<_>>()?
+        options.tags.iter().map(|column| column_index(column, "--tags", columns)).collect::<Result<_>>()?
     };
     if layers.is_empty() {
         let last = row.last().copied().unwrap_or_default();
@@ -174,23 +178,23 @@ fn layout(blocks: &[Block<'_>], options: &ReadOptions) -> Result<Result<Layout, 
     if options.scheme == Scheme::Auto {
         for block in blocks {
             for &layer in &layers {
-                detector.see(block.rows.iter().map(|(_, fields)| fields[layer]));
+                detector.observe(block.rows.iter().map(|(_, fields)| fields[layer]));
             }
         }
     }
-    Ok(Ok(Layout { tokens, layers, scheme: detector.or(options.scheme) }))
+    Ok(Ok(Layout { tokens, layers, scheme: detector.resolve(options.scheme) }))
 }
 
 fn no_tags(found: &str) -> String {
     format!("no column holds tags, expected O, or B-, I- … and a label, found `{}`", short(found))
 }
 
-/// Whether the first column counts the tokens of the sentence.
-fn counted(block: &Block<'_>) -> bool {
+/// Whether the first column numbers the tokens of the sentence.
+fn has_token_numbers(block: &Block<'_>) -> bool {
     block.rows.iter().enumerate().all(|(index, (_, fields))| fields[0].parse() == Ok(index + 1))
 }
 
-/// Columns nearly all of whose values are tags, but for chunks.
+/// Columns in which more than 90 % of the values are tags, except chunk columns unless there is nothing else.
 fn tag_columns(blocks: &[Block<'_>], candidates: std::ops::Range<usize>) -> Vec<usize> {
     let values = |column: usize| blocks.iter().flat_map(|block| &block.rows).map(move |(_, fields)| fields[column]);
     let tagged = |column: &usize| {
@@ -206,20 +210,20 @@ fn tag_columns(blocks: &[Block<'_>], candidates: std::ops::Range<usize>) -> Vec<
     if entities.is_empty() { found } else { entities }
 }
 
-fn numbered(column: &str, flag: &str, columns: usize) -> Result<usize> {
+fn column_index(column: &str, flag: &str, columns: usize) -> Result<usize> {
     match column.parse::<usize>() {
         Ok(number) if (1..=columns).contains(&number) => Ok(number - 1),
         _ => Err(Error::Setting {
             origin: "prepare".into(),
             key: flag.into(),
-            reason: format!("`{column}` is no column of a file with {columns}"),
+            reason: format!("`{column}` is not a column: the file has {columns}"),
             hint: format!("use numbers from 1 to {columns}"),
         }),
     }
 }
 
 /// A sentence with the mentions of all its layers.
-fn sentence<'text>(block: &Block<'text>, layout: &Layout, place: Place) -> Result<TokenSentence<'text>, Broken> {
+fn sentence<'text>(block: &Block<'text>, layout: &Layout, place: Place) -> Result<TokenSentence<'text>, LineError> {
     let tokens = block.rows.iter().map(|(_, fields)| fields[layout.tokens]).collect();
     let mut mentions = Vec::new();
     for &layer in &layout.layers {

@@ -1,5 +1,5 @@
-//! CoNLL-2012 → documents. In: `_gold_conll` files, a token a line between `#begin document` and `#end document`. Out: a document
-//! a part. It may not read other columns than the words and the names.
+//! CoNLL-2012 → documents. In: `_gold_conll` files, one token per line between `#begin document` and `#end document`. Out: one document
+//! per part. It must not read columns other than words and names.
 //!
 //! Format: CoNLL-2012 shared task. The fourth column is the word, the eleventh opens names with `(TYPE*` and closes them with `*)`;
 //! names may lie inside others.
@@ -9,13 +9,13 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::ontonotes::plain_token;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{Broken, Kind, Place, short};
+use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::text::span::TokenSpan;
 
-/// What a broken file is told.
-pub(crate) const EXPECTED: &str = "CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns a token: the fourth is the word, the eleventh the names";
-/// How files are known in a folder.
+/// The expected format, quoted in hints.
+pub(crate) const EXPECTED: &str = "CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns per token: the fourth is the word, the eleventh the names";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &["gold_conll", ".conll"];
 
 const WORD: usize = 3;
@@ -98,8 +98,8 @@ fn add(
     }
 }
 
-/// The names of a sentence, by their brackets.
-fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, Broken> {
+/// The names of a sentence, from their brackets.
+fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, LineError> {
     let (mut open, mut found) = (Vec::new(), Vec::new());
     for (index, (line, fields)) in rows.iter().enumerate() {
         let wrong = |why: &str| (*line, format!("{why}, found `{}`", fields[NAMES]));
@@ -107,14 +107,14 @@ fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, Bro
         while let Some(inside) = rest.strip_prefix('(') {
             let end = inside.find(['(', '*', ')']).unwrap_or(inside.len());
             if end == 0 {
-                return Err(wrong("expected a type behind the bracket"));
+                return Err(wrong("expected a type after the bracket"));
             }
             open.push((index, &inside[..end]));
             rest = &inside[end..];
         }
         rest = rest.strip_prefix(['*', '-']).unwrap_or(rest);
         while let Some(after) = rest.strip_prefix(')') {
-            let (start, label) = open.pop().ok_or_else(|| wrong("a bracket closes that none opened"))?;
+            let (start, label) = open.pop().ok_or_else(|| wrong("a closing bracket without an opening one"))?;
             found.push((TokenSpan::new(start, index + 1), label.to_owned()));
             rest = after;
         }
@@ -132,7 +132,7 @@ fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, Bro
 mod tests {
     use super::*;
 
-    fn names(column: &str) -> Result<Vec<(TokenSpan, String)>, Broken> {
+    fn names(column: &str) -> Result<Vec<(TokenSpan, String)>, LineError> {
         let row = |(index, names): (usize, &'static str)| {
             let mut fields = vec!["-"; COLUMNS];
             fields[NAMES] = names;
@@ -151,14 +151,14 @@ mod tests {
 
     #[test]
     fn brackets_that_do_not_match_are_errors() {
-        assert_eq!(names("* *)").unwrap_err(), (2, "a bracket closes that none opened, found `*)`".into()));
+        assert_eq!(names("* *)").unwrap_err(), (2, "a closing bracket without an opening one, found `*)`".into()));
         assert_eq!(names("(ORG* *").unwrap_err(), (2, "the sentence ends inside a mention of ORG".into()));
         assert!(names("ORG").unwrap_err().1.starts_with("expected names such as"));
         assert!(names("(*").unwrap_err().1.starts_with("expected a type"));
     }
 
     #[test]
-    fn the_part_belongs_to_the_id() {
+    fn the_part_number_is_in_the_id() {
         assert_eq!(document_id(" (bc/cnn/00/cnn_0000); part 003"), "bc/cnn/00/cnn_0000/3");
         assert_eq!(document_id(" (wb/a2e)"), "wb/a2e");
     }

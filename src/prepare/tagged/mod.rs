@@ -1,10 +1,10 @@
-//! Formats with a tag per token. In: columns of tokens and tags. Out: documents with mentions.
+//! Formats with one tag per token. In: columns of tokens and tags. Out: documents with mentions. They must not guess what a tag means.
 //!
 //! | file | format |
 //! |---|---|
 //! | [`conll`] | CoNLL columns |
 //! | [`conll2012`] | CoNLL-2012 `_gold_conll` |
-//! | [`bmes`] | a sentence a line, BMES tags |
+//! | [`bmes`] | one sentence per line, BMES tags |
 //! | [`token_parquet`] | Parquet with lists of tokens and tags |
 //! | [`tags`] | tags → spans |
 

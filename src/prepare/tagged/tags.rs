@@ -1,12 +1,12 @@
-//! Tags → spans. In: the tags of a sentence, one a token. Out: the tokens each mention covers and its label, or the tag that
-//! breaks the scheme. It may not guess: what a scheme forbids is an error.
+//! Tags → spans. In: the tags of a sentence, one per token. Out: each mention's token span and label, or the tag that violates the
+//! scheme. It must not guess: a tag that the scheme forbids is an error.
 
 use std::collections::BTreeSet;
 
 use crate::cli::Scheme;
 use crate::text::span::TokenSpan;
 
-/// A tag in its parts.
+/// A parsed tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tag<'text> {
     Outside,
@@ -37,7 +37,7 @@ pub(crate) fn is_tag(text: &str) -> bool {
     Tag::parse(text).is_some()
 }
 
-/// The label of a tag; none of `O` and of what is no tag.
+/// The label of a tag; `None` for `O` and for text that is not a tag.
 pub(crate) fn label(text: &str) -> Option<&str> {
     match Tag::parse(text)? {
         Tag::Outside => None,
@@ -45,7 +45,7 @@ pub(crate) fn label(text: &str) -> Option<&str> {
     }
 }
 
-/// Watches tags to tell which scheme they follow.
+/// Detects the scheme of observed tags.
 #[derive(Debug, Default)]
 pub(crate) struct Detector {
     prefixes: BTreeSet<char>,
@@ -53,8 +53,8 @@ pub(crate) struct Detector {
 }
 
 impl Detector {
-    /// Looks at the tags of a sentence.
-    pub(crate) fn see<'text>(&mut self, tags: impl IntoIterator<Item = &'text str>) {
+    /// Observes the tags of a sentence.
+    pub(crate) fn observe<'text>(&mut self, tags: impl IntoIterator<Item = &'text str>) {
         let mut open = None;
         for tag in tags {
             match Tag::parse(tag) {
@@ -67,8 +67,8 @@ impl Detector {
         }
     }
 
-    /// The scheme that is given, or the strictest that fits what was seen.
-    pub(crate) fn or(&self, given: Scheme) -> Scheme {
+    /// The given scheme; for `Auto`, the strictest one that fits the observed tags.
+    pub(crate) fn resolve(&self, given: Scheme) -> Scheme {
         if given == Scheme::Auto { self.scheme() } else { given }
     }
 
@@ -85,7 +85,7 @@ impl Detector {
     }
 }
 
-/// The mentions of a sentence, or the number of the token whose tag is wrong, and why.
+/// The mentions of a sentence, or the index of the token with an invalid tag and the reason.
 pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, String)>, (usize, String)> {
     let mut found = Vec::new();
     let mut open: Option<(usize, &str)> = None;
@@ -99,7 +99,7 @@ pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, St
     for (number, text) in tags.iter().enumerate() {
         let wrong = |why: String| (number, why);
         let tag = Tag::parse(text).ok_or_else(|| {
-            wrong(format!("unknown tag `{text}`, expected O or a label behind B-, I-, M-, E-, L-, S- or U-"))
+            wrong(format!("unknown tag `{text}`, expected O or a label after B-, I-, M-, E-, L-, S- or U-"))
         })?;
         let continues = |label: &str| open.is_some_and(|(_, other)| other == label);
         if closing {
@@ -124,14 +124,14 @@ pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, St
             }
             Tag::Single(label) if closing => found.push((TokenSpan::new(number, number + 1), label.to_owned())),
             Tag::Inside(_) | Tag::End(_) if closing || scheme == Scheme::Iob2 && matches!(tag, Tag::Inside(_)) => {
-                return Err(wrong(format!("`{text}` continues no mention ({scheme_name})")));
+                return Err(wrong(format!("`{text}` does not continue a mention ({scheme_name})")));
             }
-            _ => return Err(wrong(format!("`{text}` is no tag of {scheme_name}"))),
+            _ => return Err(wrong(format!("`{text}` is not a tag of {scheme_name}"))),
         }
     }
     if let (true, Some((_, label))) = (closing, open) {
         let last = tags.len() - 1;
-        return Err((last, format!("the sentence ends before a mention of {label} does ({scheme_name})")));
+        return Err((last, format!("the sentence ends inside a mention of {label} ({scheme_name})")));
     }
     found.extend(open.map(|one| mention(one, tags.len())));
     Ok(found)
@@ -155,7 +155,7 @@ mod tests {
     fn detected(sentences: &[&str]) -> Scheme {
         let mut detector = Detector::default();
         for tags in sentences {
-            detector.see(tags.split(' '));
+            detector.observe(tags.split(' '));
         }
         detector.scheme()
     }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_is_known_by_its_tags() {
+    fn a_scheme_is_detected_from_its_tags() {
         assert_eq!(detected(&["O I-PER I-PER", "I-LOC B-LOC"]), Scheme::Iob1);
         assert_eq!(detected(&["O B-PER I-PER", "B-LOC B-LOC"]), Scheme::Iob2);
         assert_eq!(detected(&["B-PER I-PER", "B-LOC I-PER"]), Scheme::Iob1);
@@ -180,15 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scheme_forbids_is_an_error() {
-        assert_eq!(decoded("O I-PER", Scheme::Iob2), Err("1: `I-PER` continues no mention (IOB2)".into()));
-        assert_eq!(decoded("B-PER I-LOC", Scheme::Iob2), Err("1: `I-LOC` continues no mention (IOB2)".into()));
-        assert_eq!(decoded("B-PER E-PER", Scheme::Iob2), Err("1: `E-PER` is no tag of IOB2".into()));
-        let unended = "1: `O` comes before the end of a mention of PER (BIOES)";
-        assert_eq!(decoded("B-PER O", Scheme::Bioes), Err(unended.into()));
-        let open = "1: the sentence ends before a mention of PER does (BMES)";
+    fn tags_that_a_scheme_forbids_are_errors() {
+        assert_eq!(decoded("O I-PER", Scheme::Iob2), Err("1: `I-PER` does not continue a mention (IOB2)".into()));
+        assert_eq!(decoded("B-PER I-LOC", Scheme::Iob2), Err("1: `I-LOC` does not continue a mention (IOB2)".into()));
+        assert_eq!(decoded("B-PER E-PER", Scheme::Iob2), Err("1: `E-PER` is not a tag of IOB2".into()));
+        let interrupted = "1: `O` comes before the end of a mention of PER (BIOES)";
+        assert_eq!(decoded("B-PER O", Scheme::Bioes), Err(interrupted.into()));
+        let open = "1: the sentence ends inside a mention of PER (BMES)";
         assert_eq!(decoded("O B-PER", Scheme::Bmes), Err(open.into()));
-        assert!(decoded("E-PER", Scheme::Bioes).unwrap_err().contains("continues no mention"));
+        assert!(decoded("E-PER", Scheme::Bioes).unwrap_err().contains("does not continue a mention"));
         assert!(decoded("O X-PER", Scheme::Iob1).unwrap_err().starts_with("1: unknown tag `X-PER`, expected O"));
         assert!(decoded("B-", Scheme::Iob2).unwrap_err().starts_with("0: unknown tag `B-`"));
     }

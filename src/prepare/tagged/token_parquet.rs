@@ -1,7 +1,7 @@
-//! Token/tag Parquet → documents. In: a list of tokens and one or more lists of tags a row, tags as words or as numbers of class
-//! names. Out: a document a file, whose sentences are the rows; rows with an id are documents. It may not guess what a number means.
+//! Parquet with tokens and tags → documents. In: rows with a list of tokens and one or more lists of tags, as strings or class numbers.
+//! Out: one document per file whose sentences are the rows; rows with an id are documents. It must not guess what a number means.
 //!
-//! Format: data sets as Hugging Face keeps them; the class names are in the file's `huggingface` metadata.
+//! Format: data sets as stored by Hugging Face; the class names are in the file's `huggingface` metadata.
 
 use std::fs::File;
 
@@ -20,9 +20,9 @@ use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::tagged::tags::{Detector, decode};
 
-/// What a broken file is told.
-pub(crate) const EXPECTED: &str = "the Parquet file needs a list of tokens and a list of tags, named with --tokens and --tags where they are not `tokens` and `ner_tags`";
-/// How files are known in a folder.
+/// The expected format, quoted in hints.
+pub(crate) const EXPECTED: &str = "the Parquet file needs a list of tokens and a list of tags; name them with --tokens and --tags if they are not `tokens` and `ner_tags`";
+/// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".parquet"];
 
 const TOKENS: [&str; 3] = ["tokens", "words", "token"];
@@ -39,20 +39,20 @@ struct Sentence {
 
 /// Reads one file.
 pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
-    let whole = Place::Row(1);
+    let first_row = Place::Row(1);
     let failed = |source: std::io::Error| Error::Read { path: file.path.clone(), source: source.into() };
     let opened = File::open(&file.path).map_err(failed)?;
     let builder = match ParquetRecordBatchReaderBuilder::try_new(opened) {
         Ok(builder) => builder,
-        Err(error) => return corpus.unreadable(file, whole, error.to_string()),
+        Err(error) => return corpus.unreadable(file, first_row, error.to_string()),
     };
     let columns = match Columns::find(&builder, options) {
         Ok(columns) => columns,
-        Err(reason) => return corpus.unreadable(file, whole, reason),
+        Err(reason) => return corpus.unreadable(file, first_row, reason),
     };
     let batches = match builder.build() {
         Ok(batches) => batches,
-        Err(error) => return corpus.unreadable(file, whole, error.to_string()),
+        Err(error) => return corpus.unreadable(file, first_row, error.to_string()),
     };
     let mut sentences = Vec::new();
     let mut row = 0;
@@ -72,9 +72,9 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     }
     let mut detector = Detector::default();
     for tags in sentences.iter().flat_map(|sentence: &Sentence| &sentence.layers) {
-        detector.see(tags.iter().map(String::as_str));
+        detector.observe(tags.iter().map(String::as_str));
     }
-    add(&sentences, detector.or(options.scheme), file, corpus)
+    add(&sentences, detector.resolve(options.scheme), file, corpus)
 }
 
 fn add(sentences: &[Sentence], scheme: Scheme, file: &InputFile, corpus: &mut Corpus) -> Result<()> {
@@ -106,7 +106,7 @@ fn add(sentences: &[Sentence], scheme: Scheme, file: &InputFile, corpus: &mut Co
     rest.finish().map_or(Ok(()), |document| corpus.push(file, document))
 }
 
-/// The columns that are read.
+/// The columns to read.
 struct Columns {
     id: Option<String>,
     tokens: String,
@@ -122,13 +122,13 @@ impl Columns {
             field.is_ok_and(|field| matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_)))
         };
         let given = |name: &str| {
-            let missing = || format!("there is no list column `{name}`, only {}", names.join(", "));
+            let missing = || format!("no list column `{name}`, the columns are {}", names.join(", "));
             is_list(name).then(|| name.to_owned()).ok_or_else(missing)
         };
-        let known = |known: &[&str], what: &str| {
+        let known = |known: &[&str], content: &str| {
             let found = known.iter().find(|name| is_list(name)).map(|name| (*name).to_owned());
             found.ok_or_else(|| {
-                format!("there is no list column with {what} ({}), only {}", known.join(", "), names.join(", "))
+                format!("no list column with {content} ({}), the columns are {}", known.join(", "), names.join(", "))
             })
         };
         let tokens = options.tokens.as_deref().map_or_else(|| known(&TOKENS, "tokens"), given)?;
@@ -139,7 +139,7 @@ impl Columns {
         };
         let id = match &options.id {
             Some(name) if names.contains(&name.as_str()) => Some(name.clone()),
-            Some(name) => return Err(format!("there is no column `{name}`, only {}", names.join(", "))),
+            Some(name) => return Err(format!("no column `{name}`, the columns are {}", names.join(", "))),
             None => IDS.iter().find(|name| names.contains(name)).map(|name| (*name).to_owned()),
         };
         let about = schema.metadata().get("huggingface").and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -148,7 +148,7 @@ impl Columns {
         Ok(Self { id, tokens, tags })
     }
 
-    /// The columns of a batch, as strings where they are words and as integers where they are numbers.
+    /// Casts the columns of a batch: numbers to integers, everything else to strings.
     fn open(&self, batch: &RecordBatch) -> Result<Opened, String> {
         let column = |name: &str| batch.column_by_name(name).cloned().ok_or_else(|| format!("no column `{name}`"));
         let list = |name: &str, of: DataType| {
@@ -171,7 +171,7 @@ impl Columns {
     }
 }
 
-/// The names of the classes of column `name`: under `info.features`, for a list in its `feature`.
+/// The class names of column `name`: under `info.features`, for a list in its `feature`.
 fn class_names(about: &Value, name: &str) -> Option<Vec<String>> {
     let feature = about.pointer("/info/features")?.get(name)?;
     let inner = feature.get("feature").unwrap_or(feature);
@@ -179,7 +179,7 @@ fn class_names(about: &Value, name: &str) -> Option<Vec<String>> {
     inner.get("names")?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// A batch with the columns that are read.
+/// The columns of a batch, cast.
 struct Opened {
     rows: usize,
     id: Option<ArrayRef>,
@@ -220,12 +220,14 @@ fn strings(values: &ArrayRef, name: &str) -> Result<Vec<String>, String> {
 
 fn classes_of(values: &ArrayRef, name: &str, classes: Option<&[String]>) -> Result<Vec<String>, String> {
     let classes = classes.ok_or_else(|| {
-        format!("`{name}` holds numbers, and the file's `huggingface` metadata does not say what they mean")
+        format!("`{name}` holds numbers, and the file's `huggingface` metadata has no class names for them")
     })?;
     let one = |value: Option<i64>| {
         let number = value.ok_or_else(|| format!("an element of `{name}` is null"))?;
         let class = usize::try_from(number).ok().and_then(|number| classes.get(number));
-        class.cloned().ok_or_else(|| format!("unknown tag {number} in `{name}`, the file names {}", classes.len()))
+        class
+            .cloned()
+            .ok_or_else(|| format!("unknown tag {number} in `{name}`, the file names {} classes", classes.len()))
     };
     values.as_primitive::<Int64Type>().iter().map(one).collect()
 }

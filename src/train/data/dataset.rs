@@ -1,6 +1,6 @@
-//! Prepared folders → [`LabelledDocument`] documents. In: `documents.parquet` and `gold.parquet`, as `quarry prepare` writes them, or the same
-//! as JSON Lines or CSV, anywhere. Out: documents with their gold mentions, in the order of their ids, each mention held against what gold
-//! says that it covers. It may not tokenize.
+//! Prepared folders → [`LabelledDocument`]s. In: `documents.parquet` and `gold.parquet` as `quarry prepare` writes them, or the same
+//! tables as JSON Lines or CSV, local or remote. Out: documents with their gold mentions, sorted by id, each mention checked against the
+//! text that gold gives for it. It must not tokenize.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,50 +18,50 @@ use crate::query::mention_table;
 use crate::query::statement::{query, string_column};
 use crate::task::entity_schema::EntitySchema;
 use crate::text::span::{ByteSpan, CharSpan, same_words};
-use crate::train::data::labels::{Found, Labels};
+use crate::train::data::labels::{LabelCounts, Labels};
 use crate::train::data::remarks;
 use crate::train::file::{DataSection, ExtraSection};
 
-/// What to do about offsets that do not fit.
+/// The hint about offsets that do not match the text.
 const OFFSETS: &str =
-    "offsets count Unicode characters (code points) from 0, not bytes or UTF-16 units; the end is behind the last one";
+    "offsets count Unicode characters (code points) from 0, not bytes or UTF-16 units; the end is exclusive";
 
-/// A document and what is to be found in it.
+/// A document with its gold mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelledDocument {
     /// Its id, as text.
     pub id: String,
     /// Its text.
     pub text: String,
-    /// Its gold mentions, by place and type.
+    /// Its gold mentions, by position and type.
     pub mentions: Vec<Gold>,
-    /// The types that are labelled in it, as places in the schema, ascending: what may be asked of it.
-    pub asked: Arc<[usize]>,
+    /// The types that are labelled in it, as ascending indices into the schema. Only these are asked for.
+    pub labelled_types: Arc<[usize]>,
 }
 
 /// A gold mention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gold {
-    /// Code points of the document's text.
+    /// Its span in code points of the document's text.
     pub chars: CharSpan,
-    /// Its type's place in the schema.
+    /// The index of its type in the schema.
     pub entity_type: usize,
 }
 
-/// LabelledDocument documents of one split.
+/// The labelled documents of one split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
-    /// In the order of their ids, source by source.
+    /// Sorted by id within each source.
     pub documents: Vec<LabelledDocument>,
 }
 
 impl Split {
-    /// How many gold mentions there are.
+    /// The number of gold mentions.
     pub fn mentions(&self) -> usize {
         self.documents.iter().map(|document| document.mentions.len()).sum()
     }
 
-    /// SHA-256 over ids, texts, mentions and, where they differ, the types asked for, in hexadecimal: what was learned from.
+    /// SHA-256 over ids, texts, mentions and, if they differ, the labelled types, in hexadecimal: identifies the training data.
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new();
         for document in &self.documents {
@@ -69,8 +69,8 @@ impl Split {
             for Gold { chars, entity_type } in &document.mentions {
                 hasher.update(format!("{} {} {entity_type}\0", chars.start, chars.end));
             }
-            if document.asked != self.documents[0].asked {
-                hasher.update(format!("{:?}\0", document.asked));
+            if document.labelled_types != self.documents[0].labelled_types {
+                hasher.update(format!("{:?}\0", document.labelled_types));
             }
         }
         hexadecimal(&hasher.finalize())
@@ -81,7 +81,7 @@ impl Split {
         self.documents.extend(other.documents);
     }
 
-    /// Reads the split in `location`: a folder with `documents` and `gold` tables.
+    /// Reads the split at `location`: a folder with `documents` and `gold` tables.
     pub async fn read(
         context: &SessionContext,
         location: &str,
@@ -92,7 +92,7 @@ impl Split {
         Self::read_source(context, location, data, &labels).await
     }
 
-    /// Reads one of the sources beside the training split.
+    /// Reads an additional training corpus.
     pub async fn read_extra(
         context: &SessionContext,
         extra: &ExtraSection,
@@ -133,31 +133,32 @@ impl Split {
         for batch in query(context, &sql).await? {
             for (id, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
                 if split.documents.last().is_some_and(|last| last.id == id) {
-                    return Err(documents.refuse(format!("the id `{id}` is there twice"), "ids must be unique"));
+                    return Err(documents.refuse(format!("the id `{id}` occurs twice"), "ids must be unique"));
                 }
-                let mentions = placed(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
-                split.documents.push(LabelledDocument { id, text, mentions, asked: labels.asked.clone() });
+                let mentions = checked_mentions(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
+                let labelled_types = labels.labelled_types.clone();
+                split.documents.push(LabelledDocument { id, text, mentions, labelled_types });
             }
         }
         if split.documents.is_empty() {
-            return Err(documents.refuse("there is no document with a text", "name a split that has some"));
+            return Err(documents.refuse("it contains no document with a text", "name a split with documents"));
         }
         if !golds.is_empty() {
             let mut ids: Vec<&str> = golds.keys().map(String::as_str).collect();
             ids.sort_unstable();
             return Err(gold.refuse(
-                format!("{} of its doc_ids are no documents with a text, such as `{}`", ids.len(), ids[0]),
-                "documents and gold must be of the same split",
+                format!("{} of its doc_ids have no document with a text, such as `{}`", ids.len(), ids[0]),
+                "documents and gold must belong to the same split",
             ));
         }
         if split.mentions() == 0 {
-            return Err(gold.refuse("there is no mention of any type asked for", "name the right split and schema"));
+            return Err(gold.refuse("it contains no mention of the schema's types", "check the split and the schema"));
         }
         Ok(split)
     }
 }
 
-/// The documents or gold table in a folder or under a URL: the Parquet file, or another of that name.
+/// The documents or gold table in a folder or under a URL: the Parquet file, or in a folder the same table in another format.
 fn table(location: &str, name: &str) -> String {
     let base = location.trim_end_matches('/');
     let endings = ["parquet", "jsonl", "csv"];
@@ -165,21 +166,21 @@ fn table(location: &str, name: &str) -> String {
     local.unwrap_or_else(|| format!("{base}/{name}.parquet"))
 }
 
-/// A gold mention, and what gold says that it covers; empty where gold does not say.
-type Said = (Gold, String);
+/// A gold mention and the text that the gold table gives for it; empty if it gives none.
+type GoldRow = (Gold, String);
 
-/// Gold mentions by document, and how many there are of each label.
+/// Gold mentions by document, and the number of mentions of each label.
 async fn gold_by_document(
     context: &SessionContext,
     labels: &Labels<'_>,
-) -> Result<(HashMap<String, Vec<Said>>, Found)> {
-    let (mut golds, mut found) = (HashMap::<String, Vec<Said>>::new(), Found::new());
+) -> Result<(HashMap<String, Vec<GoldRow>>, LabelCounts)> {
+    let (mut golds, mut found) = (HashMap::<String, Vec<GoldRow>>::new(), LabelCounts::new());
     let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint), text FROM train_gold";
     for batch in query(context, sql).await? {
         let (ids, types, texts) = (string_column(&batch, 0)?, string_column(&batch, 1)?, string_column(&batch, 4)?);
         let (starts, ends) = (positions(&batch, 2)?, positions(&batch, 3)?);
         for ((((id, label), start), end), text) in ids.into_iter().zip(types).zip(starts).zip(ends).zip(texts) {
-            if let Some(entity_type) = labels.place(&label) {
+            if let Some(entity_type) = labels.type_index(&label) {
                 golds.entry(id).or_default().push((Gold { chars: CharSpan::new(start, end), entity_type }, text));
             }
             *found.entry(label).or_default() += 1;
@@ -191,25 +192,25 @@ async fn gold_by_document(
 fn positions(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
     let values = batch.column(column).as_primitive_opt::<Int64Type>().ok_or_else(|| Error::Engine {
         doing: "read gold mentions".into(),
-        source: "a position is no integer".into(),
+        source: "a position is not an integer".into(),
     })?;
     Ok(values.values().iter().map(|&value| usize::try_from(value).unwrap_or(0)).collect())
 }
 
-/// The gold mentions of the document `id`, in the order of their places, each once.
+/// The gold mentions of the document `id`, sorted by position, without duplicates.
 ///
 /// # Errors
-/// [`Error::Table`] where one lies outside `text`, or covers something else than gold says.
-fn placed(id: &str, text: &str, mut said: Vec<Said>, gold: &ExternalTable<'_>) -> Result<Vec<Gold>> {
+/// [`Error::Table`] if one lies outside `text`, or covers another text than gold gives.
+fn checked_mentions(id: &str, text: &str, mut rows: Vec<GoldRow>, gold: &ExternalTable<'_>) -> Result<Vec<Gold>> {
     let length = text.chars().count();
-    if let Some((beyond, _)) = said.iter().find(|(mention, _)| mention.chars.end > length) {
+    if let Some((beyond, _)) = rows.iter().find(|(mention, _)| mention.chars.end > length) {
         let end = beyond.chars.end;
         return Err(
             gold.refuse(format!("a mention of `{id}` ends at {end}, but its text has {length} characters"), OFFSETS)
         );
     }
-    said.sort_unstable();
-    let (mut mentions, surfaces): (Vec<Gold>, Vec<String>) = said.into_iter().unzip();
+    rows.sort_unstable();
+    let (mut mentions, surfaces): (Vec<Gold>, Vec<String>) = rows.into_iter().unzip();
     for ((mention, surface), bytes) in mentions.iter().zip(&surfaces).zip(byte_spans(text, &mentions)) {
         let covered = bytes.of(text);
         if !surface.is_empty() && !same_words(covered, surface) {
@@ -226,7 +227,7 @@ fn placed(id: &str, text: &str, mut said: Vec<Said>, gold: &ExternalTable<'_>) -
     Ok(mentions)
 }
 
-/// The bytes of mentions inside `text`, which are in the order of their starts.
+/// The byte spans of mentions of `text`, which must be sorted by start.
 pub(crate) fn byte_spans(text: &str, mentions: &[Gold]) -> Vec<ByteSpan> {
     let (mut chars, mut byte) = (0, 0);
     let after =

@@ -1,5 +1,5 @@
-//! LabelledDocument documents → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as the
-//! main job makes them, each with the places of its answers. It may not leave a mention out without counting it.
+//! [`LabelledDocument`]s → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as
+//! in extraction, each with the positions of its answers. It must not drop a mention without counting it.
 
 use std::sync::Arc;
 
@@ -11,52 +11,56 @@ use crate::text::tokens::Tokenizer;
 use crate::text::window::{Window, WindowRule, Windows};
 use crate::train::data::dataset::{LabelledDocument, byte_spans};
 
-/// Shorter windows than this would cut most sentences, however short the texts of a training were.
+/// The minimum of [`Examples::usual_window`]: shorter windows would split most sentences, even if the training texts are shorter.
 const SHORTEST_USUAL: usize = 32;
 
 /// A query and its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// What is asked of which window.
+    /// The question and the window.
     pub query: Encoded,
-    /// Where its answers are, in the document's tokens.
+    /// The spans of its answers, in tokens of the document.
     pub answers: Vec<TokenSpan>,
 }
 
-/// The examples of some documents, and what could not become one.
+/// The examples of some documents, and the mentions that no example holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Examples {
     /// Document by document, window by window, type by type.
     pub examples: Vec<Example>,
-    /// Gold mentions that begin or end inside a word: no start or end may be there.
+    /// Gold mentions that begin or end inside a word, which a model cannot predict.
     pub misaligned: Vec<Misaligned>,
-    /// Gold mentions longer than the overlap of the windows that share them, or of documents without a token: no window holds them.
+    /// Gold mentions that fit into no window: they cross a window boundary and are longer than the overlap, or their document has no
+    /// tokens.
     pub split: usize,
 }
 
 impl Examples {
-    /// Context wordpieces that a window may have to look like those of these examples: hardly one in a hundred of them was longer.
-    /// None without examples.
+    /// The 99th percentile of the context lengths in wordpieces, at least 32: a window length like that of these examples. `None` without
+    /// examples.
     pub fn usual_window(&self) -> Option<usize> {
         let mut lengths: Vec<usize> = self.examples.iter().map(|example| example.query.window.tokens.len()).collect();
-        let place = lengths.len().checked_sub(1)? * 99 / 100;
-        let (_, usual, _) = lengths.select_nth_unstable(place);
+        let rank = lengths.len().checked_sub(1)? * 99 / 100;
+        let (_, usual, _) = lengths.select_nth_unstable(rank);
         Some((*usual).max(SHORTEST_USUAL))
     }
 }
 
-/// A gold mention that is not whole words.
+/// A gold mention that does not consist of whole words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misaligned {
     /// The document.
     pub id: String,
-    /// What is marked there.
+    /// The marked text.
     pub text: String,
-    /// Where it begins, in code points.
+    /// Its start in code points.
     pub start: usize,
 }
 
-/// Makes the examples of `documents`. Errors are texts that the tokenizer fails on.
+/// Creates the examples of `documents`.
+///
+/// # Errors
+/// A [`Reject`] if the tokenizer fails on a text.
 pub fn examples(
     documents: &[LabelledDocument],
     tokenizer: &Tokenizer,
@@ -74,10 +78,10 @@ pub fn examples(
         let first = all.examples.len();
         for window in &windows {
             let queries = questions.ask(number, window);
-            let asked = queries.filter(|query| document.asked.binary_search(&query.question.entity_type).is_ok());
-            all.examples.extend(asked.map(|query| Example { query, answers: Vec::new() }));
+            let labelled = |query: &Encoded| document.labelled_types.binary_search(&query.question.entity_type).is_ok();
+            all.examples.extend(queries.filter(labelled).map(|query| Example { query, answers: Vec::new() }));
         }
-        let types = document.asked.len();
+        let types = document.labelled_types.len();
         for (gold, bytes) in document.mentions.iter().zip(byte_spans(&document.text, &document.mentions)) {
             match place(&windows, bytes) {
                 Place::Misaligned => all.misaligned.push(Misaligned {
@@ -87,9 +91,9 @@ pub fn examples(
                 }),
                 Place::Split => all.split += 1,
                 Place::In(holders) => {
-                    let Ok(asked) = document.asked.binary_search(&gold.entity_type) else { continue };
+                    let Ok(rank) = document.labelled_types.binary_search(&gold.entity_type) else { continue };
                     for (window, tokens) in holders {
-                        all.examples[first + window * types + asked].answers.push(tokens);
+                        all.examples[first + window * types + rank].answers.push(tokens);
                     }
                 }
             }
@@ -101,11 +105,11 @@ pub fn examples(
 enum Place {
     Misaligned,
     Split,
-    /// The windows that hold it whole, and its tokens.
+    /// The windows that contain all of it, and its tokens.
     In(Vec<(usize, TokenSpan)>),
 }
 
-/// Where the bytes of a mention lie. White space and what the tokenizer drops at its ends do not matter.
+/// Locates a mention in the windows. White space and characters that the tokenizer drops at its ends are ignored.
 fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
     let mut holders = Vec::new();
     let mut misaligned = false;
@@ -117,17 +121,17 @@ fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
         }
         let start = tokens.partition_point(|token| token.bytes.end <= bytes.start);
         let end = tokens.partition_point(|token| token.bytes.start < bytes.end);
-        // The first and the last token must lie inside; at the window's edges only the neighbour could tell.
-        let cut = tokens[start].bytes.start > bytes.start && start == 0 && window.index > 0
+        // A mention that can continue in the neighbouring window is not in this one.
+        let crosses_edge = tokens[start].bytes.start > bytes.start && start == 0 && window.index > 0
             || tokens[end - 1].bytes.end < bytes.end && end == tokens.len() && index + 1 < windows.len();
-        if cut || start >= end {
+        if crosses_edge || start >= end {
             continue;
         }
-        let whole = tokens[start].bytes.start >= bytes.start
+        let whole_words = tokens[start].bytes.start >= bytes.start
             && tokens[end - 1].bytes.end <= bytes.end
             && tokens[start].starts_word
             && tokens[end - 1].ends_word;
-        if whole {
+        if whole_words {
             let base = window.span.start;
             holders.push((index, TokenSpan::new(base + start, base + end)));
         } else {
@@ -141,12 +145,12 @@ fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
     }
 }
 
-/// What a batch should have been answered, for tensors of `[rows, tokens]`.
+/// The targets of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
-    /// `[rows, tokens]`: 1 where an answer begins.
+    /// `[rows, tokens]`: 1 at the first token of an answer.
     pub starts: Vec<f32>,
-    /// `[rows, tokens]`: 1 where an answer ends.
+    /// `[rows, tokens]`: 1 at the last token of an answer.
     pub ends: Vec<f32>,
     /// Row, start and end (inclusive) of every answer.
     pub spans: Vec<[i64; 3]>,
@@ -196,7 +200,7 @@ pub(crate) mod tests {
             id: "a".into(),
             text: text.into(),
             mentions: mentions.iter().map(gold).collect(),
-            asked: [0, 1].into(),
+            labelled_types: [0, 1].into(),
         }
     }
 
@@ -207,7 +211,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn gold_becomes_places_of_its_type_s_query() {
+    fn gold_mentions_become_answers_of_their_type_s_query() {
         // é is two bytes: positions are code points.
         let document = labelled("é new york bank", &[(2, 10, 1), (2, 15, 0), (11, 15, 1)]);
         let made = made(&document, 16, 4);
@@ -220,7 +224,7 @@ pub(crate) mod tests {
         assert_eq!(targets.spans.len(), 3);
         for [row, start, end] in targets.spans {
             let (start, end) = (row as usize * width + start as usize, row as usize * width + end as usize);
-            assert!(inputs.start_mask[start] && inputs.end_mask[end], "answers lie where the masks allow them");
+            assert!(inputs.start_mask[start] && inputs.end_mask[end], "the masks must allow every answer");
             assert!(targets.starts[start] > 0.0 && targets.ends[end] > 0.0);
         }
     }
@@ -235,22 +239,22 @@ pub(crate) mod tests {
         };
         let mut lengths = vec![50; 198];
         lengths.extend([70, 90]);
-        assert_eq!(of(&lengths), Some(50), "what one in a hundred is longer than");
+        assert_eq!(of(&lengths), Some(50), "one in a hundred is longer");
         lengths.extend([90; 4]);
         assert_eq!(of(&lengths), Some(90));
         assert_eq!(of(&[3, 3]), Some(SHORTEST_USUAL));
     }
 
     #[test]
-    fn what_is_not_labelled_is_not_asked() {
-        let document = LabelledDocument { asked: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
+    fn only_labelled_types_are_asked_for() {
+        let document = LabelledDocument { labelled_types: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
         let made = made(&document, 16, 4);
         let [only] = made.examples.as_slice() else { panic!("one window, one type") };
         assert_eq!((only.query.question.entity_type, only.answers.as_slice()), (1, [TokenSpan::new(0, 2)].as_slice()));
     }
 
     #[test]
-    fn a_mention_inside_a_word_is_named_and_one_no_window_holds_is_counted() {
+    fn a_mention_inside_a_word_is_listed_and_one_outside_every_window_counted() {
         let inside = made(&labelled("new york", &[(4, 6, 0)]), 16, 4);
         assert_eq!(inside.misaligned, [Misaligned { id: "a".into(), text: "yo".into(), start: 4 }]);
         let long = "new york ".repeat(8);
@@ -259,7 +263,7 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// Whatever the windows, an answer is the gold mention again.
+        /// For any windows, the answers map back to the gold mentions.
         #[test]
         fn every_answer_is_its_mention(
             words in proptest::collection::vec("[a-zé]{1,5}", 1..60),
@@ -274,7 +278,7 @@ pub(crate) mod tests {
             }).collect();
             mentions.sort_unstable();
             mentions.dedup();
-            let document = LabelledDocument { id: "a".into(), text: text.clone(), mentions: mentions.clone(), asked: [0, 1].into() };
+            let document = LabelledDocument { id: "a".into(), text: text.clone(), mentions: mentions.clone(), labelled_types: [0, 1].into() };
             let made = made(&document, tokens, tokens / 2);
             prop_assert!(made.misaligned.is_empty());
             let mut found = Vec::new();

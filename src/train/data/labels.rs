@@ -1,6 +1,6 @@
-//! The labels of a corpus → types of the schema. In: the schema, what the training job says of the corpus, the labels that its gold has.
-//! Out: each label's place in the schema, what is asked of its documents, and a warning or an error about labels that are not what the
-//! job expects. It may not read a table.
+//! The labels of a corpus → types of the schema. In: the schema, the corpus's section of the training job, the labels of its gold. Out:
+//! the type of each label, the types labelled in its documents, and a warning or an error about unexpected labels. It must not read a
+//! table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,80 +13,81 @@ use crate::task::entity_schema::EntitySchema;
 use crate::train::file::ExtraSection;
 use crate::train::recipe::OnProblem;
 
-/// Labels, and how many mentions have each.
-pub(crate) type Found = BTreeMap<String, usize>;
+/// The number of mentions by label.
+pub(crate) type LabelCounts = BTreeMap<String, usize>;
 
-/// What the labels of a corpus mean.
+/// Maps the labels of a corpus to types of the schema.
 pub(crate) struct Labels<'a> {
     schema: &'a EntitySchema,
-    /// What the job says of a corpus beside the training split.
+    /// The job's section of an additional corpus.
     extra: Option<&'a ExtraSection>,
-    /// Label → place in the schema.
-    places: HashMap<String, usize>,
-    /// The types that are labelled there, as places in the schema, ascending.
-    pub(crate) asked: Arc<[usize]>,
-    /// What to do about other labels.
+    /// Label → index of its type in the schema.
+    types: HashMap<String, usize>,
+    /// The types that are labelled in the corpus, as ascending indices into the schema.
+    pub(crate) labelled_types: Arc<[usize]>,
+    /// How to handle other labels.
     unknown: OnProblem,
 }
 
 impl<'a> Labels<'a> {
-    /// The labels of a split, or of a corpus beside it.
+    /// The labels of a split, or of an additional corpus.
     ///
     /// # Errors
-    /// [`Error::Setting`] where the job names a type that the schema has not.
+    /// [`Error::Setting`] if the job names a type that the schema does not have.
     pub(crate) fn new(schema: &'a EntitySchema, unknown: OnProblem, extra: Option<&'a ExtraSection>) -> Result<Self> {
-        let place = |key: &str, name: &str| {
+        let index = |key: &str, name: &str| {
             let found = schema.types.iter().position(|one| one.name == name);
-            let hint = "its types are those of the schema's [[type]] tables; rename = { theirs = \"ours\" }";
+            let hint = "use types of the schema's [[type]] tables; rename = { label = \"TYPE\" } maps the corpus's labels to them";
             found.ok_or_else(|| refuse(key, format!("the schema has no type `{name}`"), hint.into()))
         };
         let renamed = extra.map_or_else(BTreeMap::new, |extra| extra.rename.clone());
-        let mut asked: Vec<usize> = match extra.and_then(|extra| extra.types.as_ref()) {
-            Some(types) => types.iter().map(|name| place("types", name)).collect::<Result<_>>()?,
+        let mut labelled: Vec<usize> = match extra.and_then(|extra| extra.types.as_ref()) {
+            Some(types) => types.iter().map(|name| index("types", name)).collect::<Result<_>>()?,
             None => (0..schema.types.len()).collect(),
         };
-        asked.sort_unstable();
-        asked.dedup();
-        let own = schema.types.iter().enumerate().map(|(place, one)| (one.name.clone(), place));
-        let mut places: HashMap<String, usize> = own.filter(|(name, _)| !renamed.contains_key(name)).collect();
-        for (theirs, ours) in &renamed {
-            places.insert(theirs.clone(), place("rename", ours)?);
+        labelled.sort_unstable();
+        labelled.dedup();
+        let own = schema.types.iter().enumerate().map(|(index, one)| (one.name.clone(), index));
+        let mut types: HashMap<String, usize> = own.filter(|(name, _)| !renamed.contains_key(name)).collect();
+        for (label, name) in &renamed {
+            types.insert(label.clone(), index("rename", name)?);
         }
-        places.retain(|_, place| asked.binary_search(place).is_ok());
+        types.retain(|_, index| labelled.binary_search(index).is_ok());
         let chosen = extra.is_some_and(|extra| extra.types.is_some());
         let unknown = if chosen { OnProblem::Skip } else { unknown };
-        Ok(Self { schema, extra, places, asked: asked.into(), unknown })
+        Ok(Self { schema, extra, types, labelled_types: labelled.into(), unknown })
     }
 
-    /// The place in the schema of what is called `label` there; none where it is not asked for.
-    pub(crate) fn place(&self, label: &str) -> Option<usize> {
-        self.places.get(label).copied()
+    /// The index in the schema of the type of `label`; `None` if the label is ignored.
+    pub(crate) fn type_index(&self, label: &str) -> Option<usize> {
+        self.types.get(label).copied()
     }
 
-    /// Holds the labels `found` in `gold` against the job. Those that are left out are told.
+    /// Checks the labels `found` in `gold` against the job, and warns about ignored labels.
     ///
     /// # Errors
-    /// [`Error::Table`] where a label has no type and the job does not skip it, [`Error::Setting`] where the job renames or names what
-    /// no mention is.
-    pub(crate) fn check(&self, found: &Found, gold: &ExternalTable<'_>) -> Result<()> {
+    /// [`Error::Table`] if a label has no type and the job does not skip it, [`Error::Setting`] if the job names a label or type that no
+    /// mention has.
+    pub(crate) fn check(&self, found: &LabelCounts, gold: &ExternalTable<'_>) -> Result<()> {
         if let Some(extra) = self.extra.filter(|_| !found.is_empty()) {
             let known = found.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            if let Some(theirs) = extra.rename.keys().find(|theirs| !found.contains_key(*theirs)) {
-                let reason = format!("no mention at `{}` has the type `{theirs}`", gold.location);
-                return Err(refuse("rename", reason, format!("the types there are {known}: mend it, or leave it out")));
+            if let Some(label) = extra.rename.keys().find(|label| !found.contains_key(*label)) {
+                let reason = format!("no mention in `{}` has the type `{label}`", gold.location);
+                let hint = format!("the types there are {known}: correct the name, or remove it");
+                return Err(refuse("rename", reason, hint));
             }
-            let there = |place: usize| found.keys().any(|label| self.place(label) == Some(place));
-            let missing = self.asked.iter().find(|&&place| !there(place));
-            if let Some(&place) = missing.filter(|_| extra.types.is_some()) {
-                let name = &self.schema.types[place].name;
-                let reason = format!("no mention at `{}` has the type `{name}`, renamed or not", gold.location);
-                let hint = format!("the types there are {known}: say which it is with rename, or leave it out");
+            let occurs = |index: usize| found.keys().any(|label| self.type_index(label) == Some(index));
+            let missing = self.labelled_types.iter().find(|&&index| !occurs(index));
+            if let Some(&index) = missing.filter(|_| extra.types.is_some()) {
+                let name = &self.schema.types[index].name;
+                let reason = format!("no mention in `{}` has the type `{name}`, renamed or not", gold.location);
+                let hint = format!("the types there are {known}: map one with rename, or remove the type");
                 return Err(refuse("types", reason, hint));
             }
         }
         let unknown: Vec<(&str, usize)> = found
             .iter()
-            .filter(|(label, _)| self.place(label).is_none())
+            .filter(|(label, _)| self.type_index(label).is_none())
             .map(|(label, &mentions)| (label.as_str(), mentions))
             .collect();
         if unknown.is_empty() {
@@ -96,13 +97,13 @@ impl<'a> Labels<'a> {
             let names: Vec<&str> = unknown.iter().map(|&(label, _)| label).collect();
             return Err(gold.refuse(
                 format!("the schema has no question for {}", names.join(", ")),
-                "add a [[type]] for each to the schema, or say data.unknown_types = \"skip\"; of [[data.extra]] also types or rename",
+                "add a [[type]] for each to the schema, or set data.unknown_types = \"skip\"; for [[data.extra]] types or rename also work",
             ));
         }
         let each: Vec<String> =
             unknown.iter().map(|&(label, mentions)| format!("{label} × {}", thousands(mentions as u64))).collect();
         console::warn(&format!(
-            "`{}`: {} mention(s) of types that are not asked for are left out: {}",
+            "`{}`: {} mention(s) of types outside the job's are skipped: {}",
             gold.location,
             thousands(unknown.iter().map(|&(_, mentions)| mentions as u64).sum()),
             each.join(", ")
@@ -111,7 +112,7 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// An error about what the job says of a corpus beside the training split.
+/// An error about the job's section of an additional corpus.
 fn refuse(key: &str, reason: String, hint: String) -> Error {
     Error::Setting { origin: "the training job".into(), key: format!("data.extra.{key}"), reason, hint }
 }

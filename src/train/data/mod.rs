@@ -1,11 +1,11 @@
-//! LabelledDocument documents → batches. In: prepared folders. Out: examples with their targets, batch by batch. It must not compute with
+//! Labelled documents → batches. In: prepared folders. Out: examples with their targets, batch by batch. It must not compute with
 //! LibTorch.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | [`dataset`] | prepared folders → documents with gold |
 //! | `labels` | the labels of a corpus → types of the schema |
-//! | `remarks` | rows that do not count → warnings |
+//! | `remarks` | ignored rows → warnings |
 //! | [`examples`] | documents → queries with the positions of their answers |
 //! | [`featurize`] | splits → their examples |
 //! | [`batch_sampler`] | examples → batches, epoch by epoch |

@@ -1,4 +1,4 @@
-//! A training's figures → `curves.svg`. In: the history. Out: loss and F1 over steps in one picture. It may not compute.
+//! Training curves → `curves.svg`. In: the history. Out: a picture of loss and F1 over steps. It must not compute metrics.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The training dashboard. In: history, a glance at where things stand. Out: curves and figures in the last lines of a terminal, which
-//! stay there when the training ends. It may not decide anything.
+//! The training dashboard. In: history and progress. Out: curves and metrics in the last lines of a terminal, which remain there when
+//! the training ends. It must not influence the training.
 
 use std::io::{Stderr, Write};
 
@@ -28,7 +28,7 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the terminal's last lines; none where it cannot be had.
+    /// Opens the dashboard in the terminal's last lines; `None` if the terminal does not support it.
     pub(crate) fn start(steps: usize, title: &str) -> Option<Self> {
         let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
         let terminal = Terminal::with_options(CrosstermBackend::new(std::io::stderr()), options).ok()?;
@@ -40,16 +40,16 @@ impl Dashboard {
         text.clone_into(&mut self.note);
     }
 
-    /// Draws everything anew.
-    pub(crate) fn draw(&mut self, history: &History, glance: &Glance, doing: &str) {
+    /// Redraws everything.
+    pub(crate) fn draw(&mut self, history: &History, glance: &Glance, activity: &str) {
         let Self { terminal, steps, title, note } = self;
-        // A terminal that cannot be drawn on is no reason to stop training.
-        let _ = terminal.draw(|frame| paint(frame, history, glance, *steps, heading(title, doing, note)));
+        // A terminal that fails to draw must not stop the training.
+        let _ = terminal.draw(|frame| paint(frame, history, glance, *steps, heading(title, activity, note)));
     }
 }
 
 impl Drop for Dashboard {
-    /// What was drawn last stays, and what is printed next comes below it.
+    /// Keeps the last frame, and moves the cursor below it for further output.
     fn drop(&mut self) {
         let last = self.terminal.get_frame().area().bottom().saturating_sub(1);
         let _ = self.terminal.set_cursor_position((0, last));
@@ -74,11 +74,11 @@ fn paint(frame: &mut Frame<'_>, history: &History, glance: &Glance, steps: usize
     frame.render_widget(gauge, bar);
 }
 
-fn heading<'a>(title: &'a str, doing: &'a str, note: &'a str) -> Line<'a> {
+fn heading<'a>(title: &'a str, activity: &'a str, note: &'a str) -> Line<'a> {
     Line::from(vec![
         Span::styled(title, Style::new().add_modifier(Modifier::BOLD)),
         Span::raw("  "),
-        Span::styled(doing, Style::new().fg(Color::Green)),
+        Span::styled(activity, Style::new().fg(Color::Green)),
         Span::raw("  "),
         Span::styled(note, Style::new().fg(Color::DarkGray)),
     ])
@@ -152,7 +152,7 @@ mod tests {
     use crate::train::display::history::tests::trained;
 
     #[test]
-    fn what_is_worth_knowing_is_in_sight() {
+    fn the_dashboard_shows_metrics_and_curves() {
         let (_folder, history) = trained();
         let glance = Glance { share: 0.5, left: Some(Duration::from_secs(65)), memory: 1_500_000_000 };
         let mut terminal = Terminal::new(TestBackend::new(100, HEIGHT)).unwrap();

@@ -1,5 +1,5 @@
-//! What a training has been through. In: figures of steps and scorings. Out: lines of `metrics.jsonl`, the series that dashboard and
-//! curves draw. It may not draw.
+//! Training metrics. In: figures of steps and scorings. Out: lines of `metrics.jsonl`, and the series for dashboard and curves. It must
+//! not draw.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::machine::files::write_whole;
 pub struct StepFigures {
     /// Steps taken, this one included.
     pub step: usize,
-    /// Epochs gone through, with the part of this one.
+    /// Epochs done, including the fraction of the current one.
     pub epoch: f64,
     /// The weighted loss.
     #[serde(deserialize_with = "number")]
@@ -30,20 +30,20 @@ pub struct StepFigures {
     pub match_loss: f64,
     /// The learning rate.
     pub lr: f64,
-    /// The gradient's norm before it was clipped.
+    /// The gradient's norm before clipping.
     #[serde(deserialize_with = "number")]
     pub gradient_norm: f64,
-    /// Pairs the match loss looked at.
+    /// Pairs in the match loss.
     pub candidates: i64,
-    /// Tokens, padding not counted.
+    /// Tokens without padding.
     pub tokens: u64,
-    /// Tokens, padding counted.
+    /// Tokens with padding.
     pub padded_tokens: u64,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
 }
 
-/// JSON has no number for what is none: it is `null` there.
+/// Reads `null` as NaN, since JSON has no NaN and no infinity.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
@@ -61,7 +61,7 @@ pub struct Scoring {
     pub f1: f64,
     /// Whether it was the best so far.
     pub best: bool,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
 }
 
@@ -85,15 +85,15 @@ pub struct History {
 }
 
 impl History {
-    /// Takes up the figures of the first `step` steps in `path`, the last one's scoring unless it is still to come (`unscored`); later
-    /// ones are of a training that was killed and are dropped.
+    /// Opens `path` and keeps the figures of the first `step` steps, without the last one's scoring if that is still to come (`unscored`).
+    /// Later figures were written by a killed training after its last checkpoint and are dropped.
     pub fn open(path: &Path, step: usize, unscored: bool) -> Result<Self> {
         let read = |source: std::io::Error| Error::Read { path: path.to_owned(), source: source.into() };
         let old = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(read)?,
         };
-        // A line that was cut short by a kill is not a figure.
+        // A line truncated by a kill is ignored.
         let lines = old.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
         let kept: Vec<Line> = lines
             .filter(|line| match line {
@@ -107,7 +107,7 @@ impl History {
         let file = std::fs::OpenOptions::new().append(true).open(path).map_err(write)?;
         let mut opened = Self { path: path.to_owned(), file, steps: Vec::new(), scorings: Vec::new() };
         for line in kept {
-            opened.take(line);
+            opened.push(line);
         }
         Ok(opened)
     }
@@ -126,11 +126,11 @@ impl History {
         let text = encode(&self.path, &line)?;
         let failed = |source: std::io::Error| Error::Write { path: self.path.clone(), source: source.into() };
         self.file.write_all(text.as_bytes()).map_err(failed)?;
-        self.take(line);
+        self.push(line);
         Ok(())
     }
 
-    fn take(&mut self, line: Line) {
+    fn push(&mut self, line: Line) {
         match line {
             Line::Step(figures) => self.steps.push(figures),
             Line::Scoring(scoring) => self.scorings.push(scoring),
@@ -142,7 +142,7 @@ impl History {
         self.scorings.iter().copied().rfind(|scoring| scoring.best)
     }
 
-    /// Tokens a second, padding not counted, over the last steps that took about a minute.
+    /// Tokens per second without padding, over the last minute of steps.
     pub fn tokens_per_second(&self) -> f64 {
         let (mut tokens, mut seconds) = (0, 0.0);
         for figures in self.steps.iter().rev() {
@@ -155,8 +155,8 @@ impl History {
         tokens as f64 / f64::max(seconds, 1e-9)
     }
 
-    /// How long a step takes, its share of the scorings counted: the medians of the last steps and of the scorings, so that an hour in which
-    /// the process or the machine was stopped does not count.
+    /// Seconds per step, including its share of the scorings. It uses the medians of the last steps and of the scorings, so that a time in
+    /// which the process or the machine was suspended does not count.
     pub fn seconds_per_step(&self) -> Option<f64> {
         let last = &self.steps[self.steps.len().saturating_sub(100)..];
         let step = median(last.iter().map(|figures| figures.seconds))?;
@@ -164,16 +164,15 @@ impl History {
         Some(step + scoring * self.scorings.len() as f64 / self.steps.len() as f64)
     }
 
-    /// The loss over steps, each point the mean of as many steps as keep the curve below `points` points. Losses that are no number are
-    /// not drawn.
+    /// The loss over steps, in at most `points` points that are means of consecutive steps. Losses that are not finite are excluded.
     pub fn loss_curve(&self, points: usize) -> Vec<(f64, f64)> {
-        let together = self.steps.len().div_ceil(points.max(1)).max(1);
+        let steps_per_point = self.steps.len().div_ceil(points.max(1)).max(1);
         let mean = |steps: &[StepFigures]| {
             let finite: Vec<f64> = steps.iter().map(|figures| figures.loss).filter(|loss| loss.is_finite()).collect();
             let loss = finite.iter().sum::<f64>() / finite.len() as f64;
             (!finite.is_empty()).then(|| (steps[steps.len() - 1].step as f64, loss))
         };
-        self.steps.chunks(together).filter_map(mean).collect()
+        self.steps.chunks(steps_per_point).filter_map(mean).collect()
     }
 
     /// F1 on dev over steps.
@@ -182,7 +181,7 @@ impl History {
     }
 }
 
-/// The middle one, the upper of two; none of none.
+/// The median, the upper one of two; `None` if there are no values.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -199,7 +198,7 @@ fn encode(path: &Path, line: &Line) -> Result<String> {
 pub(crate) mod tests {
     use super::*;
 
-    /// Four steps whose loss halves and halves, and two scorings, in a folder that goes with it.
+    /// A history of four steps whose loss halves each time and two scorings, with its temporary folder.
     pub(in crate::train) fn trained() -> (tempfile::TempDir, History) {
         let folder = tempfile::tempdir().unwrap();
         let mut history = History::open(&folder.path().join("metrics.jsonl"), 0, false).unwrap();
@@ -215,7 +214,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_hour_that_was_slept_through_does_not_count() {
+    fn an_hour_of_suspension_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let mut history = History::open(&folder.path().join("metrics.jsonl"), 0, false).unwrap();
         assert_eq!(history.seconds_per_step(), None);
@@ -230,7 +229,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_step_whose_loss_is_no_number_is_read_back_and_not_drawn() {
+    fn a_nan_loss_is_read_back_and_not_drawn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut history = History::open(&path, 0, false).unwrap();

@@ -1,12 +1,13 @@
-//! What a training shows. In: its history. Out: a dashboard or lines, and curves as a picture. It must not compute figures.
+//! Training progress on screen and on disk. In: the figures of steps and scorings. Out: metrics, a dashboard or log lines, and curves as
+//! a picture. It must not influence the training.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | [`history`] | figures of steps and scores |
-//! | [`curves`] | the figures as `curves.svg` |
-//! | `glance` | where a training stands |
-//! | `dashboard` | the figures in a terminal |
-//! | [`screen`] | dashboard or lines |
+//! | [`history`] | metrics of steps and scorings |
+//! | [`curves`] | the metrics as `curves.svg` |
+//! | `glance` | progress and resource use |
+//! | `dashboard` | the metrics in a terminal |
+//! | [`screen`] | dashboard or log lines |
 
 pub mod curves;
 pub(crate) mod dashboard;

@@ -1,4 +1,4 @@
-//! What a training shows. In: history and position. Out: a dashboard on a terminal, lines elsewhere. It may not compute figures.
+//! Training progress. In: history and position. Out: a dashboard on a terminal, log lines elsewhere. It must not compute metrics.
 
 use std::time::{Duration, Instant};
 
@@ -10,35 +10,39 @@ use crate::train::display::history::History;
 use crate::train::training_loop::checkpoint::Position;
 use crate::train::training_loop::signals;
 
-/// Lines come at most this often.
-const EVERY: Duration = Duration::from_secs(10);
+/// The shortest interval between log lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where a training is shown.
+/// The shortest interval between frames of the dashboard.
+const FRAME_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The display of a training.
 pub struct Screen {
     dashboard: Option<Dashboard>,
     steps: usize,
-    said: Option<Instant>,
+    updated: Option<Instant>,
 }
 
 impl Screen {
     /// A screen in the given style for a training of `steps` steps.
     pub fn new(style: Style, steps: usize, title: &str) -> Self {
         let dashboard = if style == Style::Terminal { Dashboard::start(steps, title) } else { None };
-        Self { dashboard, steps, said: None }
+        Self { dashboard, steps, updated: None }
     }
 
-    /// After a step.
+    /// Updates the display after a step.
     pub fn step(&mut self, history: &History, position: &Position) {
-        if self.said.is_some_and(|said| said.elapsed() < if self.dashboard.is_some() { EVERY / 40 } else { EVERY }) {
+        let interval = if self.dashboard.is_some() { FRAME_INTERVAL } else { LOG_INTERVAL };
+        if self.updated.is_some_and(|updated| updated.elapsed() < interval) {
             return;
         }
-        self.said = Some(Instant::now());
+        self.updated = Some(Instant::now());
         let glance = Glance::at(history, position, self.steps);
         if let Some(dashboard) = &mut self.dashboard {
             dashboard.draw(
                 history,
                 &glance,
-                if signals::check().is_ok() { "training" } else { "saving the state, to stop" },
+                if signals::check().is_ok() { "training" } else { "stopping: saving a checkpoint" },
             );
         } else if let Some(figures) = history.steps.last() {
             tracing::info!(
@@ -55,7 +59,7 @@ impl Screen {
         }
     }
 
-    /// Before dev is scored.
+    /// Updates the display before dev is scored.
     pub fn scoring(&mut self, history: &History, position: &Position) {
         let glance = Glance::at(history, position, self.steps);
         if let Some(dashboard) = &mut self.dashboard {
@@ -63,7 +67,7 @@ impl Screen {
         }
     }
 
-    /// After dev was scored.
+    /// Updates the display after dev was scored.
     pub fn scored(&mut self, history: &History, position: &Position) {
         let glance = Glance::at(history, position, self.steps);
         if let Some(dashboard) = &mut self.dashboard {
@@ -80,7 +84,7 @@ impl Screen {
         }
     }
 
-    /// Says something in passing.
+    /// Shows a note.
     pub fn note(&mut self, history: &History, position: &Position, text: &str) {
         match &mut self.dashboard {
             Some(dashboard) => {

@@ -1,8 +1,8 @@
-//! The model in training: BERT and the MRC heads on LibTorch. In: leaf tensors by name, a batch. Out: token vectors, logits, and
-//! gradients in the leaves. It may not read files or know what a gold mention is.
+//! BERT and the MRC heads on LibTorch. In: leaf tensors by name, a batch. Out: token vectors, logits, and gradients in the leaves. It
+//! must not read files or know gold mentions.
 //!
-//! The function is that of the ONNX graph (`src/graph`), with dropout. Under bf16 the products are computed in bfloat16 over float32
-//! leaves: each use casts, and the cast's gradient is float32 again.
+//! It computes the same function as the ONNX graph (`src/graph`), plus dropout. With bf16, products are computed in bfloat16 over float32
+//! leaves: each use casts, and the gradient of the cast is float32 again.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use crate::model::weights::tensors;
 use crate::model::weights::tensors::Weights;
 use crate::task::batch::BatchInputs;
 
-/// Where dropout happens, and how much of it.
+/// Dropout rates.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Dropout {
-    /// In the embeddings, attention weights and each layer's two outputs.
+    /// Of the embeddings, attention weights and each layer's two outputs.
     pub encoder: f64,
-    /// After the match head's activation.
+    /// Of the match head's activation.
     pub head: f64,
 }
 
 /// A model on a device.
 #[derive(Debug)]
 pub struct Network {
-    /// float32 leaves that gather gradients, by the reference's names.
+    /// float32 leaves that accumulate gradients, by the names of the reference implementation.
     pub leaves: BTreeMap<String, Tensor>,
     config: BertConfig,
     kind: Kind,
@@ -38,8 +38,8 @@ pub struct Network {
 pub struct Inputs {
     ids: Tensor,
     types: Tensor,
-    /// bool `[rows, 1, 1, tokens]`: what may be attended to.
-    attended: Tensor,
+    /// bool `[rows, 1, 1, tokens]`: true for tokens that attention includes.
+    attention_mask: Tensor,
     /// bool `[rows, tokens]`.
     pub start_mask: Tensor,
     /// bool `[rows, tokens]`.
@@ -47,27 +47,27 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Copies a batch to a device, in one piece: a card is waited for at every copy.
+    /// Copies a batch to a device in a single transfer, since every copy to a GPU synchronizes.
     pub fn new(inputs: &BatchInputs, device: Device) -> Self {
         let shape = [inputs.rows as i64, inputs.tokens as i64];
         let integers =
             [&inputs.input_ids, &inputs.token_type_ids, &inputs.attention_mask].into_iter().flatten().copied();
-        let truths = [&inputs.start_mask, &inputs.end_mask].into_iter().flatten().map(|&truth| i64::from(truth));
-        let all: Vec<i64> = integers.chain(truths).collect();
+        let masks = [&inputs.start_mask, &inputs.end_mask].into_iter().flatten().map(|&allowed| i64::from(allowed));
+        let all: Vec<i64> = integers.chain(masks).collect();
         let all = Tensor::from_slice(&all).view([5, shape[0], shape[1]]).to_device(device);
-        let truths = |number: i64| all.select(0, number).to_kind(Kind::Bool);
+        let mask = |index: i64| all.select(0, index).to_kind(Kind::Bool);
         Self {
             ids: all.select(0, 0),
             types: all.select(0, 1),
-            attended: truths(2).view([shape[0], 1, 1, shape[1]]),
-            start_mask: truths(3),
-            end_mask: truths(4),
+            attention_mask: mask(2).view([shape[0], 1, 1, shape[1]]),
+            start_mask: mask(3),
+            end_mask: mask(4),
         }
     }
 }
 
 impl Network {
-    /// Copies weights to a device. `kind` is that of the products: `Float` or `BFloat16`.
+    /// Copies weights to a device. `kind` is the precision of products: `Float` or `BFloat16`.
     pub fn new(weights: &Weights, config: &BertConfig, kind: Kind, device: Device) -> Self {
         let leaf = |(name, tensor): (&str, &tensors::Tensor)| {
             let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
@@ -77,19 +77,19 @@ impl Network {
         Self { leaves: weights.iter().map(leaf).collect(), config: config.clone(), kind, device }
     }
 
-    /// Draws so many numbers: after one seed for all devices each has its own dropout.
+    /// Draws and discards `count` random numbers: with one seed for all devices, each device then has its own dropout.
     pub fn skip_random(&self, count: usize) {
         for _ in 0..count {
             let _ = Tensor::rand([1], (Kind::Float, self.device));
         }
     }
 
-    /// Where it is.
+    /// The device.
     pub const fn device(&self) -> Device {
         self.device
     }
 
-    /// The weights as they are now.
+    /// A copy of the current weights on the CPU.
     pub fn weights(&self) -> Result<Weights> {
         let mut tensors = BTreeMap::new();
         for (name, leaf) in &self.leaves {
@@ -102,10 +102,10 @@ impl Network {
             .map_err(|misfit| Error::Engine { doing: "keep the weights".into(), source: misfit.reason.into() })
     }
 
-    /// The first tensor that holds what is not a finite number, if one does.
+    /// The name of the first tensor with a value that is not finite, if any.
     pub fn overflowed(&self) -> Result<Option<&str>> {
         for (name, leaf) in &self.leaves {
-            if !bool::try_from(leaf.isfinite().all()).map_err(torch("look at the weights"))? {
+            if !bool::try_from(leaf.isfinite().all()).map_err(torch("check the weights"))? {
                 return Ok(Some(name.as_str()));
             }
         }
@@ -116,7 +116,7 @@ impl Network {
         &self.leaves[name]
     }
 
-    /// A leaf as products take it.
+    /// A leaf in the precision of products.
     fn cast(&self, name: &str) -> Tensor {
         self.leaf(name).to_kind(self.kind)
     }
@@ -132,19 +132,19 @@ impl Network {
         input.to_kind(Kind::Float).layer_norm(size, Some(weight), Some(bias), epsilon, false)
     }
 
-    /// Token vectors, float32 `[rows, tokens, hidden]`: only products are computed in another kind, as under PyTorch's autocast.
+    /// Token vectors, float32 `[rows, tokens, hidden]`. As in PyTorch's autocast, only products use the lower precision.
     pub fn encode(&self, inputs: &Inputs, dropout: f64) -> Tensor {
         let drop = |input: Tensor| if dropout > 0.0 { input.dropout(dropout, true) } else { input };
         let table = |name: &str, ids: &Tensor| {
             Tensor::embedding(self.leaf(&format!("bert.embeddings.{name}_embeddings.weight")), ids, -1, false, false)
         };
         let tokens = inputs.ids.size()[1];
-        let places = Tensor::arange(tokens, (Kind::Int64, self.device));
-        let sum = table("word", &inputs.ids) + table("token_type", &inputs.types) + table("position", &places);
+        let positions = Tensor::arange(tokens, (Kind::Int64, self.device));
+        let sum = table("word", &inputs.ids) + table("token_type", &inputs.types) + table("position", &positions);
         let mut hidden = drop(self.norm(&sum, "bert.embeddings.LayerNorm"));
         for layer in 0..self.config.num_hidden_layers {
             let name = |part: &str| format!("bert.encoder.layer.{layer}.{part}");
-            let attention = self.attention(&hidden, &name("attention.self"), &inputs.attended, dropout);
+            let attention = self.attention(&hidden, &name("attention.self"), &inputs.attention_mask, dropout);
             let output = drop(self.linear(&attention, &name("attention.output.dense")));
             hidden = self.norm(&(output + hidden), &name("attention.output.LayerNorm"));
             let inner = self.linear(&hidden, &name("intermediate.dense")).gelu("none");
@@ -154,7 +154,7 @@ impl Network {
         hidden
     }
 
-    fn attention(&self, hidden: &Tensor, name: &str, attended: &Tensor, dropout: f64) -> Tensor {
+    fn attention(&self, hidden: &Tensor, name: &str, mask: &Tensor, dropout: f64) -> Tensor {
         let (heads, width) = (self.config.num_attention_heads as i64, self.config.head_size() as i64);
         let size = hidden.size();
         // One product for queries, keys and values.
@@ -166,7 +166,7 @@ impl Network {
             &split[0],
             &split[1],
             &split[2],
-            Some(attended),
+            Some(mask),
             dropout,
             false,
             None,
@@ -180,8 +180,8 @@ impl Network {
         ["start_outputs", "end_outputs"].map(|name| self.linear(hidden, name).squeeze_dim(-1).to_kind(Kind::Float))
     }
 
-    /// The match head before any candidate: tokens that are a start (or end) of one, projected by their half of its first layer
-    /// (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is ever made.
+    /// Prepares the match head for its candidates: tokens that are the start (or end) of a candidate are projected by their half of the
+    /// first layer (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
     pub fn match_head(&self, hidden: &Tensor, candidates: &Tensor) -> MatchHead {
         let size = hidden.size();
         let flat = hidden.to_kind(self.kind).reshape([-1, size[2]]);
@@ -208,7 +208,7 @@ impl Network {
     }
 }
 
-/// What the match logits of some candidates are computed from.
+/// The inputs of the match logits of some candidates.
 #[derive(Debug)]
 pub struct MatchHead {
     /// Projected starts `[s, width]` and ends `[e, width]`, the last layer's weight `[1, width]` and bias `[1]`, float32.
@@ -234,7 +234,7 @@ impl MatchHead {
     }
 }
 
-/// A LibTorch error as ours.
+/// Converts a LibTorch error.
 pub(crate) fn torch(doing: &str) -> impl Fn(tch::TchError) -> Error + '_ {
     move |source| Error::Engine { doing: doing.to_owned(), source: source.into() }
 }

@@ -1,5 +1,5 @@
-//! The network on every device. In: weights, devices, the part of a step that each device does. Out: what the parts came to, the
-//! gradients gathered on the first device, its weights spread to the others. It may not know what a loss is.
+//! Data parallelism: one replica of the network per device. In: weights, devices, the work of each device in a step. Out: the results,
+//! the gradients summed on the first device, its weights copied to the others. It must not know the loss.
 
 use tch::{Device, Kind, no_grad};
 
@@ -7,38 +7,39 @@ use crate::error::Result;
 use crate::model::encoder::config::BertConfig;
 use crate::model::weights::tensors::Weights;
 use crate::train::network::bert::Network;
-use crate::train::network::failure::{broken, guarded};
-use crate::train::network::optimizer::forget_gradient;
+use crate::train::network::failure::{guarded, libtorch_error};
+use crate::train::network::optimizer::clear_gradient;
 
-/// One network on each device; the first one's weights count.
+/// One replica per device; the first one is authoritative.
 pub(crate) struct DataParallel(Vec<Network>);
 
 impl DataParallel {
-    /// Copies weights to every device. `kind` is that of the products.
+    /// Copies weights to every device. `kind` is the precision of products.
     pub(crate) fn new(weights: &Weights, config: &BertConfig, kind: Kind, devices: &[Device]) -> Self {
         Self(devices.iter().map(|&device| Network::new(weights, config, kind, device)).collect())
     }
 
-    /// How many devices there are.
+    /// The number of devices.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The one whose weights count.
+    /// The authoritative replica.
     pub(crate) fn first(&self) -> &Network {
         &self.0[0]
     }
 
-    /// The same, to be changed; the others follow with [`DataParallel::spread`].
+    /// The authoritative replica, mutable; [`DataParallel::broadcast`] updates the others.
     pub(crate) fn first_mut(&mut self) -> &mut Network {
         &mut self.0[0]
     }
 
-    /// Lets every device do its part, given its number: one alone here, several in a thread each. The parts are in the devices' order.
-    pub(crate) fn each<Part: Send>(
+    /// Runs `work` on every device, given its index: in this thread for a single device, else in one thread per device. The results are in
+    /// the order of the devices.
+    pub(crate) fn each<Output: Send>(
         &mut self,
-        work: impl Fn(usize, &Network) -> Result<Part> + Sync,
-    ) -> Result<Vec<Part>> {
+        work: impl Fn(usize, &Network) -> Result<Output> + Sync,
+    ) -> Result<Vec<Output>> {
         if let [only] = self.0.as_slice() {
             return Ok(vec![work(0, only)?]);
         }
@@ -52,13 +53,13 @@ impl DataParallel {
                 .collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err(broken("a device's thread died"))))
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(libtorch_error("a device's thread panicked"))))
                 .collect()
         })
     }
 
-    /// Adds the other devices' gradients to the first one's.
-    pub(crate) fn gather(&mut self) {
+    /// Adds the gradients of the other devices to those of the first one.
+    pub(crate) fn reduce_gradients(&mut self) {
         let [first, others @ ..] = self.0.as_mut_slice() else { return };
         no_grad(|| {
             for other in others {
@@ -69,19 +70,19 @@ impl DataParallel {
                     }
                     let own = &first.leaves[name];
                     if !own.grad().defined() {
-                        // This device had no candidates: a gradient of zero, to add to.
+                        // This device had no candidates: create a zero gradient to add to.
                         tch::with_grad(|| (own * 0.0).sum(Kind::Float).backward());
                     }
                     let mut sum = own.grad();
                     let _ = sum.g_add_(&gradient.to_device(sum.device()));
-                    forget_gradient(leaf);
+                    clear_gradient(leaf);
                 }
             }
         });
     }
 
     /// Copies the first device's weights to the others.
-    pub(crate) fn spread(&mut self) {
+    pub(crate) fn broadcast(&mut self) {
         let [first, others @ ..] = self.0.as_mut_slice() else { return };
         no_grad(|| {
             for other in others {
@@ -92,8 +93,8 @@ impl DataParallel {
         });
     }
 
-    /// Frees all of them: none can be asked for any more.
-    pub(crate) fn let_go(&mut self) {
+    /// Frees all replicas; none can be used afterwards.
+    pub(crate) fn free(&mut self) {
         self.0.clear();
     }
 }

@@ -1,5 +1,5 @@
-//! A device's batches of a step → its [`DeviceStep`]. In: the device's network, its batches, the loss. Out: gradients in the network's leaves,
-//! and figures. It may not move a weight.
+//! A device's part of a step → its [`DeviceStep`]. In: the device's network, its batches, the loss. Out: gradients in the network's
+//! leaves, and figures. It must not change a weight.
 
 use tch::{Kind, Tensor};
 
@@ -8,23 +8,23 @@ use crate::train::data::examples::{Example, batch};
 use crate::train::network::bert::{Dropout, Inputs, Network, torch};
 use crate::train::network::loss::LossRule;
 
-/// What a device's batches add to a step's figures.
+/// The contribution of a device's batches to a step's figures.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DeviceStep {
-    /// To the mean of the weighted loss.
+    /// The contribution to the mean weighted loss.
     pub(crate) loss: f64,
-    /// To the means of start, end and match loss.
+    /// The contributions to the mean start, end and match loss.
     pub(crate) parts: [f64; 3],
-    /// Pairs the match loss looked at.
+    /// Pairs in the match loss.
     pub(crate) candidates: i64,
-    /// Tokens, padding not counted.
+    /// Tokens without padding.
     pub(crate) tokens: u64,
-    /// Tokens, padding counted.
+    /// Tokens with padding.
     pub(crate) padded: u64,
 }
 
 impl DeviceStep {
-    /// Gathers the gradients of `batches`, those that fall to one device of the step's `count`; examples go by their numbers.
+    /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`.
     pub(crate) fn of<'b>(
         network: &Network,
         examples: &[Example],
@@ -45,7 +45,7 @@ impl DeviceStep {
             share.tokens += queries.real_tokens() as u64;
             share.padded += queries.padded_tokens() as u64;
         }
-        // Read once a step: a card would be waited for each time.
+        // Read once per step, since every read from a GPU synchronizes.
         if let Some(sums) = sums {
             let means = Vec::<f64>::try_from(&(sums.to_kind(Kind::Double) / count as f64));
             if let [loss, start, end, span] = *means.map_err(torch("read the loss"))? {
@@ -55,7 +55,7 @@ impl DeviceStep {
         Ok(share)
     }
 
-    /// Adds another device's.
+    /// Adds the contribution of another device.
     pub(crate) fn add(&mut self, other: &Self) {
         self.loss += other.loss;
         self.candidates += other.candidates;

@@ -1,15 +1,15 @@
-//! The model in training, on LibTorch. In: weights, batches. Out: losses, gradients, better weights. It must not read documents.
+//! The model in training, on LibTorch. In: weights, batches. Out: losses, gradients, updated weights. It must not read documents.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | [`pretrained`] | encoder folder → weights with heads |
 //! | [`device`] | CPU or CUDA devices |
 //! | [`bert`] | BERT and the MRC heads |
 //! | [`loss`] | logits and targets → loss |
 //! | [`optimizer`] | gradients → new weights |
-//! | [`schedule`] | the learning rate of every step |
+//! | [`schedule`] | learning rate and momentum of every step |
 //! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |
-//! | `failure` | failures of LibTorch, and of numbers → errors |
+//! | `failure` | failures of LibTorch and diverged trainings → errors |
 
 pub mod bert;
 pub(crate) mod data_parallel;

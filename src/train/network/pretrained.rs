@@ -1,5 +1,5 @@
-//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT, a model directory or a Lightning checkpoint. Out: complete weights under the
-//! reference's names with heads drawn or kept, the configuration, the tokenizer. It may not train anything.
+//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT, a model directory or a Lightning checkpoint. Out: complete weights with the
+//! names of the reference implementation and new or kept heads, the configuration, the tokenizer. It must not train anything.
 
 use std::collections::BTreeMap;
 
@@ -11,64 +11,64 @@ use crate::model::weights::tensors::{Tensor, Weights, canonical_names, expected_
 use crate::random::Random;
 use crate::train::file::{EncoderSection, Heads};
 use crate::train::recipe::RecipeSection;
-use crate::train::training_loop::provenance::lineage;
+use crate::train::training_loop::provenance::provenance;
 
-/// The standard deviation of drawn weights, BERT's `initializer_range`.
-const SPREAD: f64 = 0.02;
+/// The standard deviation of new weights, BERT's `initializer_range`.
+const STANDARD_DEVIATION: f64 = 0.02;
 
-/// Tensors that are named in a note.
+/// The number of tensors that a note names.
 const NAMED: usize = 3;
 
-/// What training begins with.
+/// The starting point of a training.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
     /// Every tensor of the model, heads included.
     pub weights: Weights,
-    /// The encoder's shape and the match head's width.
+    /// The configuration of the encoder and the match head.
     pub config: BertConfig,
     /// The content of `tokenizer.json`.
     pub tokenizer: Vec<u8>,
     /// The encoder's name, for quarry.json.
     pub name: String,
-    /// How it was trained here before, for quarry.json; none of an encoder that was not.
+    /// The recipe of an earlier training with this program, for quarry.json; `None` if there was none.
     pub before: Option<serde_json::Value>,
 }
 
 impl Pretrained {
-    /// Reads the encoder and draws its heads, or keeps them. A tensor that is missing, or that the model has no place for, is an error;
-    /// but where heads are drawn those of other tasks are left out, and `note` is told. It is told what is fetched, too.
+    /// Reads the encoder and initializes its heads, or keeps them. A missing or unknown tensor is an error; but with new heads, the heads
+    /// of other tasks are ignored. `note` receives a note about ignored tensors and about downloads.
     pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, note: &dyn Fn(&str)) -> Result<Self> {
         let path = &resolve::encoder(&encoder.path, note)?;
         let file = weights_file(path)?;
         let folder = beside(&file).to_owned();
         let mut config = BertConfig::read(&folder.join("config.json"))?;
         let mut tensors = canonical_names(read_tensors(&file)?).map_err(|misfit| refused(&file, misfit))?;
-        // Pretraining's own heads.
+        // The heads of pretraining.
         tensors.retain(|name, _| !name.starts_with("cls."));
         if encoder.heads == Heads::New {
-            if let Some(said) = leave_encoder(&mut tensors) {
-                note(&format!("`{}`: {said}", file.display()));
+            if let Some(ignored) = keep_encoder_only(&mut tensors) {
+                note(&format!("`{}`: {ignored}", file.display()));
             }
             config.classifier_intermediate_hidden_size = Some(recipe.classifier_intermediate_hidden_size);
             config.classifier_act_func = recipe.classifier_act_func;
-            draw_heads(&mut tensors, &config, recipe.seed);
+            initialize_heads(&mut tensors, &config, recipe.seed);
         } else if !tensors.contains_key("start_outputs.weight") {
             return Err(Error::Checkpoint {
                 path: file,
-                reason: "it has no heads to keep: there is no `start_outputs.weight`".into(),
-                hint: "say encoder.heads = \"new\" for a pretrained encoder".into(),
+                reason: "it has no heads to keep: `start_outputs.weight` is missing".into(),
+                hint: "set encoder.heads = \"new\" for a pretrained encoder".into(),
             });
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
         if weights.linear_match() {
             return Err(Error::Checkpoint {
                 path: file,
-                reason: "its match head is one linear layer (`span_embedding.weight`); training knows the one of two"
+                reason: "its match head is one linear layer (`span_embedding.weight`); training supports only heads of two layers"
                     .into(),
-                hint: "say encoder.heads = \"new\" to draw one".into(),
+                hint: "set encoder.heads = \"new\" to initialize a new one".into(),
             });
         }
-        let (name, before) = lineage(&encoder.path, &folder)?;
+        let (name, before) = provenance(&encoder.path, &folder)?;
         let checkpoint = Checkpoint { weights_path: file, weights, config, folder };
         let tokenizer = checkpoint.tokenizer_json()?;
         let longest = checkpoint.config.max_position_embeddings;
@@ -77,15 +77,15 @@ impl Pretrained {
                 origin: path.display().to_string(),
                 key: "recipe.max_length".into(),
                 reason: format!("{} tokens, but the encoder has {longest} positions", recipe.max_length),
-                hint: format!("say {longest} or less"),
+                hint: format!("use {longest} or less"),
             });
         }
         Ok(Self { weights: checkpoint.weights, config: checkpoint.config, tokenizer, name, before })
     }
 }
 
-/// Takes all but the encoder out of `tensors`. What is not one of the heads that are drawn is told.
-fn leave_encoder(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
+/// Removes all tensors except the encoder's. Returns a note if there were tensors other than the heads of this task.
+fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
     let known = ["bert.", "start_outputs.", "end_outputs.", "span_embedding."];
     let foreign = tensors.keys().filter(|name| !known.iter().any(|part| name.starts_with(*part)));
     let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
@@ -95,11 +95,11 @@ fn leave_encoder(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
     }
     let (first, rest) = foreign.split_at(foreign.len().min(NAMED));
     let (count, first, more) = (foreign.len(), first.join(", "), if rest.is_empty() { "" } else { ", …" });
-    Some(format!("tensors that are no part of the encoder are left out ({count}): {first}{more}"))
+    Some(format!("tensors outside the encoder are ignored ({count}): {first}{more}"))
 }
 
-/// Normal weights and zero biases for every tensor that is not the encoder's.
-fn draw_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed: u64) {
+/// Adds normally distributed weights and zero biases for every tensor of the heads.
+fn initialize_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed: u64) {
     let heads = expected_shapes(config, false).into_iter().filter(|(name, _)| !name.starts_with("bert."));
     for (stream, (name, shape)) in heads.enumerate() {
         let mut random = Random::new(seed, stream as u64);
@@ -107,7 +107,7 @@ fn draw_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed:
         let values = if name.rsplit('.').next() == Some("bias") {
             vec![0.0; count]
         } else {
-            (0..count).map(|_| (random.normal() * SPREAD) as f32).collect()
+            (0..count).map(|_| (random.normal() * STANDARD_DEVIATION) as f32).collect()
         };
         tensors.insert(name, Tensor { shape, values });
     }
@@ -122,7 +122,7 @@ mod tests {
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::tensors::tests::made_up;
 
-    /// What is made of a Lightning checkpoint with these tensors, and what is said of it.
+    /// Reads a Lightning checkpoint with these tensors; returns the result and the notes.
     fn read(tensors: &BTreeMap<String, Tensor>, heads: Heads) -> (Result<Pretrained>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_encoder_gets_its_prefix_and_its_heads() {
+    fn a_bare_encoder_gets_a_prefix_and_heads() {
         let mut bare = renamed(|name| name.strip_prefix("bert.").map(str::to_owned));
         add(&mut bare, &["cls.predictions.bias", "pooler.dense.bias", "embeddings.position_ids"]);
         let (read, notes) = read(&bare, Heads::New);
@@ -159,12 +159,12 @@ mod tests {
         let weights = read.unwrap().weights;
         let drawn = &weights.tensor("span_embedding.classifier1.weight").values;
         let variance = drawn.iter().map(|value| f64::from(value * value)).sum::<f64>() / drawn.len() as f64;
-        assert!((variance.sqrt() - SPREAD).abs() < 0.005, "{}", variance.sqrt());
+        assert!((variance.sqrt() - STANDARD_DEVIATION).abs() < 0.005, "{}", variance.sqrt());
         assert!(weights.tensor("start_outputs.bias").values.iter().all(|&value| value == 0.0));
     }
 
     #[test]
-    fn a_checkpoint_of_lightning_or_of_several_cards_is_an_encoder_too() {
+    fn checkpoints_of_lightning_and_of_several_gpus_are_encoders() {
         let whole = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
         for prefix in ["model.", "module.", "module.model."] {
             let tensors = renamed(|name| Some(format!("{prefix}{name}")));
@@ -180,15 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_not_the_encoder_s_is_named() {
+    fn missing_and_foreign_tensors_are_named() {
         let mut tensors = renamed(|name| Some(format!("model.{name}")));
         add(&mut tensors, &["adapter.down.weight", "model.classifier.bias", "classifier.weight", "qa_outputs.bias"]);
         let (drawn, notes) = read(&tensors, Heads::New);
         drawn.unwrap();
-        let said = "last.ckpt`: tensors that are no part of the encoder are left out (4): `adapter.down.weight`, \
-                    `classifier.bias`, `classifier.weight`, …";
-        assert!(notes.len() == 1 && notes[0].ends_with(said), "{notes:?}");
-        // Whose heads are kept is a whole model, and with such a tensor another one.
+        let expected = "last.ckpt`: tensors outside the encoder are ignored (4): `adapter.down.weight`, \
+                        `classifier.bias`, `classifier.weight`, …";
+        assert!(notes.len() == 1 && notes[0].ends_with(expected), "{notes:?}");
+        // With kept heads the checkpoint must be a complete model, so an unknown tensor is an error.
         let refusal = |tensors: &BTreeMap<String, Tensor>, heads| read(tensors, heads).0.unwrap_err().to_string();
         let error = refusal(&tensors, Heads::Keep);
         assert!(error.ends_with("`adapter.down.weight` is not a tensor of this model"), "{error}");

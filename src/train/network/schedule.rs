@@ -1,16 +1,16 @@
-//! The learning rate and momentum of every step. In: the recipe and how many steps there are. Out: what PyTorch's and
-//! `transformers`' schedulers of these names give. It may not depend on anything else.
+//! The learning rate and momentum of every step. In: the recipe and the number of steps. Out: the values of PyTorch's and
+//! `transformers`' schedulers of the same names. It must not depend on anything else.
 
 use crate::error::{Error, Result};
 use crate::train::recipe::{RecipeSection, SchedulerName};
 
-/// `onecycle` begins at the highest rate divided by this.
+/// `onecycle` starts at the highest rate divided by this.
 const DIV_FACTOR: f64 = 25.0;
 
-/// The momentum under `onecycle`: at its ends, and where the rate is highest.
+/// The momentum of `onecycle`: at the first and last step, and at the highest rate.
 const MOMENTA: [f64; 2] = [0.95, 0.85];
 
-/// A course of the learning rate.
+/// A learning rate schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     name: SchedulerName,
@@ -21,17 +21,17 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The course over `steps` steps.
+    /// The schedule for `steps` steps.
     ///
     /// # Errors
-    /// [`Error::Setting`] where the warm-up takes more steps than there are: the highest rate would never be reached.
+    /// [`Error::Setting`] if the warm-up is longer than the training, since the highest rate would never be reached.
     pub fn new(recipe: &RecipeSection, steps: usize) -> Result<Self> {
         if recipe.warmup_steps > steps {
             return Err(Error::Setting {
                 origin: "the training job".into(),
                 key: "recipe.warmup_steps".into(),
                 reason: format!("{} steps are more than the whole training has ({steps})", recipe.warmup_steps),
-                hint: "say fewer, or more recipe.max_epochs".into(),
+                hint: "use fewer steps, or increase recipe.max_epochs".into(),
             });
         }
         let lowest = match recipe.lr_scheduler {
@@ -43,7 +43,7 @@ impl Schedule {
         Ok(Self { name: recipe.lr_scheduler, highest: recipe.lr, lowest, warmup, steps: steps as f64 })
     }
 
-    /// The first beta (or momentum) of the step numbered `step`, where the schedule moves it.
+    /// The first beta (or momentum) of step `step`, if the schedule changes it.
     pub fn momentum(&self, step: usize) -> Option<f64> {
         let [ends, top] = MOMENTA;
         match (self.name, self.cycle(step as f64)) {
@@ -53,7 +53,7 @@ impl Schedule {
         }
     }
 
-    /// Whether the rate of one cycle rises at this step, and how far the rise or fall is. The rise ends on step `warmup - 1`, as in
+    /// Whether the rate of `onecycle` rises at this step, and the fraction of the rise or fall. The rise ends at step `warmup - 1`, as in
     /// PyTorch's `OneCycleLR` with `pct_start` = warmup / steps.
     fn cycle(&self, step: f64) -> (bool, f64) {
         let top = self.warmup - 1.0;
@@ -64,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// The rate of the step numbered `step`, from 0.
+    /// The learning rate of step `step`, from 0.
     pub fn rate(&self, step: usize) -> f64 {
         let step = step as f64;
         match self.name {
@@ -94,9 +94,9 @@ mod tests {
         (0..10).map(|step| (schedule.rate(step) * 1e6).round() / 1e6).collect()
     }
 
-    // What PyTorch 2.11's OneCycleLR sets `betas[0]` to; tests/train/reference.py prints it.
+    // The values of `betas[0]` under PyTorch 2.11's OneCycleLR; tests/train/reference.py prints them.
     #[test]
-    fn the_momentum_goes_against_the_rate() {
+    fn the_momentum_moves_opposite_to_the_rate() {
         let momenta = |lr_scheduler, warmup_steps| -> Vec<Option<f64>> {
             let recipe = RecipeSection { lr_scheduler, warmup_steps, ..RecipeSection::default() };
             let schedule = Schedule::new(&recipe, 10).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_ends_within_the_training() {
+    fn a_warm_up_longer_than_the_training_is_refused() {
         let of = |warmup_steps| Schedule::new(&RecipeSection { warmup_steps, ..RecipeSection::default() }, 10);
         assert!(of(10).is_ok());
         let refused = of(11).unwrap_err().to_string();
@@ -120,9 +120,10 @@ mod tests {
         );
     }
 
-    // What PyTorch 2.11's OneCycleLR and the schedules of `transformers` give for lr 1 and ten steps; tests/train/reference.py prints it.
+    // The values of PyTorch 2.11's OneCycleLR and of the schedules of `transformers` for lr 1 and ten steps; tests/train/reference.py
+    // prints them.
     #[test]
-    fn the_rates_are_those_of_the_schedulers_of_these_names() {
+    fn rates_equal_those_of_the_schedulers_of_the_same_names() {
         assert_eq!(rates(SchedulerName::Linear, 2), [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
         assert_eq!(rates(SchedulerName::PolyDecay, 0), [1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.44, 0.36, 0.28]);
         assert_eq!(

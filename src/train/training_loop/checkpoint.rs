@@ -1,7 +1,7 @@
-//! A training on disk. In: where it stands, its tensors. Out: files from which a killed training goes on as if nothing had happened. It
-//! may not leave half a file under its name.
+//! Checkpoints of a training. In: its position and tensors. Out: files from which a killed training resumes with the same result as an
+//! undisturbed one. It must not leave a partly written file under its final name.
 //!
-//! Random numbers are drawn from the seed and the number of the step, so there is no generator to save.
+//! Random numbers depend only on the seed and the step, so there is no generator state to save.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -18,34 +18,34 @@ use crate::train::network::bert::{Network, torch};
 use crate::train::network::optimizer::Optimizer;
 use crate::train::training_loop::fingerprint::Fingerprint;
 
-/// Where a training stands.
+/// The position of a training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// What it was begun with: another training cannot go on from here.
+    /// Identifies the training: another one cannot resume from this checkpoint.
     pub fingerprint: Fingerprint,
     /// Steps taken.
     pub step: usize,
-    /// The optimizer's steps; fewer where steps were left out.
+    /// The optimizer's steps; fewer if steps were skipped.
     pub optimizer_steps: usize,
-    /// The best F1 on dev, and the step it was reached at.
+    /// The best F1 on dev, and its step.
     pub best: Option<(f64, usize)>,
     /// Scorings since then.
     pub without_better: usize,
-    /// Whether dev is still to be scored after this step.
+    /// Whether dev must still be scored after this step.
     #[serde(default)]
     pub unscored: bool,
-    /// Steps left out because their loss was not a number.
+    /// Steps skipped because their loss or gradient was not finite.
     pub not_a_number: usize,
-    /// Those since the last step that was not left out.
+    /// Skipped steps since the last step that was not skipped.
     #[serde(default)]
     pub left_out_in_a_row: usize,
     /// Training time so far, in seconds.
     pub seconds: f64,
-    /// Tokens learned from so far, padding not counted.
+    /// Training tokens so far, without padding.
     pub tokens: u64,
 }
 
-/// The folder of a training, held against a second one.
+/// The folder of a training, locked against a second one.
 #[derive(Debug, Clone)]
 pub struct TrainingFolder {
     path: PathBuf,
@@ -55,10 +55,10 @@ pub struct TrainingFolder {
 }
 
 impl TrainingFolder {
-    /// The folder `training` inside a model directory, made where it is missing.
+    /// Opens the folder `training` inside a model directory, and creates it if missing.
     ///
     /// # Errors
-    /// [`Error::Setting`] where another training holds it, [`Error::Write`] where it cannot be made.
+    /// [`Error::Setting`] if another training holds its lock, [`Error::Write`] if it cannot be created.
     pub fn new(model: &Path) -> Result<Self> {
         let path = model.join("training");
         let unwritable = |source: std::io::Error| Error::Write { path: path.clone(), source: source.into() };
@@ -70,8 +70,8 @@ impl TrainingFolder {
                 return Err(Error::Setting {
                     origin: model.display().to_string(),
                     key: "output.path".into(),
-                    reason: "another training is under way there".into(),
-                    hint: "name another folder, or wait for its end".into(),
+                    reason: "another training is running there".into(),
+                    hint: "name another folder, or wait until it ends".into(),
                 });
             }
             Err(TryLockError::Error(_)) => None,
@@ -79,12 +79,12 @@ impl TrainingFolder {
         Ok(Self { path, lock })
     }
 
-    /// A file in it.
+    /// The path of a file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Where an unfinished training stands, if there is one.
+    /// The position of an unfinished training, if there is one.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.file("position.json");
         match std::fs::read(&path) {
@@ -93,12 +93,12 @@ impl TrainingFolder {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Parse {
                 path,
                 source: source.into(),
-                hint: "begin anew with --restart".into(),
+                hint: "start over with --restart".into(),
             }),
         }
     }
 
-    /// Saves everything; `position.json` names the files of the tensors and of the best weights and comes last.
+    /// Saves a checkpoint. `position.json` names the files of the tensors and of the best weights and is written last.
     pub fn save(&self, position: &Position, network: &Network, optimizer: &Optimizer) -> Result<()> {
         let mut tensors: Vec<(String, &Tensor)> = Vec::new();
         tensors.extend(network.leaves.iter().map(|(name, tensor)| (name.clone(), tensor)));
@@ -118,32 +118,32 @@ impl TrainingFolder {
             .map_err(|source| Error::Write { path: self.file("position.json"), source: source.into() })?;
         write_whole(&self.file("position.json"), &json)?;
         let best = position.best.map(|(_, step)| self.best_weights(step));
-        self.forget_tensors(&[Some(path), best]);
+        self.remove_tensors(&[Some(path), best]);
         Ok(())
     }
 
-    /// Puts the saved tensors into a network and its optimizer.
+    /// Loads the saved tensors into a network and its optimizer.
     pub fn load(&self, position: &Position, network: &mut Network, optimizer: &mut Optimizer) -> Result<()> {
         let path = self.tensors(position.step);
         let refuse =
-            |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "begin anew with --restart".into() };
+            |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "start over with --restart".into() };
         let saved = Tensor::read_safetensors(&path).map_err(|source| refuse(source.to_string()))?;
         let mut left = network.leaves.len() + optimizer.first.len() + optimizer.second.len();
         for (name, tensor) in saved {
-            let place = match name.split_once('.') {
+            let target = match name.split_once('.') {
                 Some(("first", name)) => optimizer.first.get_mut(name),
                 Some(("second", name)) => optimizer.second.get_mut(name),
                 _ => network.leaves.get_mut(&name),
             };
-            let place = place.ok_or_else(|| refuse(format!("`{name}` is not a tensor of this training")))?;
-            tch::no_grad(|| place.f_copy_(&tensor)).map_err(torch("take up the saved tensors"))?;
+            let target = target.ok_or_else(|| refuse(format!("`{name}` is not a tensor of this training")))?;
+            tch::no_grad(|| target.f_copy_(&tensor)).map_err(torch("load the saved tensors"))?;
             left -= 1;
         }
         optimizer.steps = position.optimizer_steps;
         if left == 0 { Ok(()) } else { Err(refuse(format!("{left} tensors are missing"))) }
     }
 
-    /// Keeps the weights after `step`, the best so far, beside those that `position.json` still names.
+    /// Saves the weights after `step`, the best so far, in addition to those that `position.json` still names.
     pub fn keep_best(&self, step: usize, weights: &Weights) -> Result<()> {
         let path = self.best_weights(step);
         let bytes = write_tensors(weights, WeightForm::Fp32)
@@ -151,26 +151,26 @@ impl TrainingFolder {
         write_whole(&path, &bytes)
     }
 
-    /// The best weights, those after `step`.
+    /// Reads the best weights, those after `step`.
     pub fn best(&self, step: usize, config: &mut crate::model::encoder::config::BertConfig) -> Result<Weights> {
         let path = self.best_weights(step);
         let bytes = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
         let refuse =
-            |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "begin anew with --restart".into() };
+            |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "start over with --restart".into() };
         let tensors = read_tensors(&bytes).map_err(refuse)?;
         Weights::check(tensors, config).map_err(|misfit| refuse(misfit.reason))
     }
 
-    /// Removes the state, so that nothing is taken up from it; the folder is still held.
-    pub fn forget(&self) {
-        // What cannot be removed is only clutter: without position.json nothing is taken up.
+    /// Removes the checkpoint; the lock is kept.
+    pub fn discard(&self) {
+        // Files that cannot be removed are harmless: without position.json nothing is resumed.
         let _ = std::fs::remove_file(self.file("position.json"));
-        self.forget_tensors(&[]);
+        self.remove_tensors(&[]);
     }
 
-    /// Removes all that only an unfinished training needs, the lock with it.
+    /// Removes everything that only an unfinished training needs, including the lock.
     pub fn finish(&self) {
-        self.forget();
+        self.discard();
         let _ = std::fs::remove_file(self.file("lock"));
     }
 
@@ -182,8 +182,8 @@ impl TrainingFolder {
         self.file(&format!("state-{step}.safetensors"))
     }
 
-    /// Removes tensors of earlier steps, and what a kill left half written.
-    fn forget_tensors(&self, except: &[Option<PathBuf>]) {
+    /// Removes tensors of earlier steps, and files that a killed process wrote only partly.
+    fn remove_tensors(&self, except: &[Option<PathBuf>]) {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

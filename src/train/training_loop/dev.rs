@@ -1,5 +1,5 @@
 //! Network + labelled documents → scores. In: a network, the examples of a split and its gold. Out: counts by type, decoded and merged
-//! over windows exactly as the main job does it. It may not train.
+//! over windows exactly as in extraction. It must not train.
 
 use std::collections::BTreeSet;
 
@@ -15,33 +15,38 @@ use crate::task::query::Encoded;
 use crate::train::data::dataset::{Gold, Split};
 use crate::train::data::examples::Example;
 use crate::train::network::bert::{Inputs, Network, torch};
-use crate::train::network::loss::ROUND;
+use crate::train::network::loss::CHUNK;
 use crate::train::training_loop::signals;
 
 /// Padded tokens in a batch.
-const BUDGET: usize = 8192;
-/// Candidates of one query that may become mentions, as in the main job.
-const MOST: usize = 4096;
+const BATCH_TOKENS: usize = 8192;
+/// The maximum number of candidates of one query, as in extraction.
+const MAX_CANDIDATES: usize = 4096;
 
-/// A split's gold and the counts of what a network finds.
+/// The counts of a network's predictions against a split's gold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quality {
-    /// Over all types.
+    /// The counts over all types.
     pub all: Counts,
-    /// Each type's, in the schema's order.
+    /// The counts of each type, in the schema's order.
     pub types: Vec<Counts>,
 }
 
-/// Scores `network` on a split whose examples are `examples`. A gold mention that no example can answer counts as missed.
+/// Scores `network` on a split with the examples `examples`. A gold mention that no example holds counts as missed.
 ///
 /// # Errors
-/// [`crate::error::Error::Stopped`] where a signal came meanwhile.
+/// [`crate::error::Error::Stopped`] after a signal.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
     let queries: Vec<Encoded> = examples.iter().map(|example| example.query.clone()).collect();
     let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
-    let rule =
-        DecodeRule { threshold: 0.0, boundary: 0.0, nested: schema.nested, max_candidates: MOST, tolerance: 0.0 };
-    for batch in batches(queries, BUDGET) {
+    let rule = DecodeRule {
+        threshold: 0.0,
+        boundary: 0.0,
+        nested: schema.nested,
+        max_candidates: MAX_CANDIDATES,
+        tolerance: 0.0,
+    };
+    for batch in batches(queries, BATCH_TOKENS) {
         signals::check()?;
         let logits = logits(network, &batch)?;
         for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
@@ -67,7 +72,7 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
     Ok(Quality { all: types.iter().copied().sum(), types })
 }
 
-/// What the network answers, as the ONNX graph would with boundary logit 0.
+/// The network's logits, as the ONNX graph returns them with boundary logit 0.
 pub fn logits(network: &Network, batch: &QueryBatch) -> Result<Logits> {
     no_grad(|| {
         let inputs = Inputs::new(&batch.inputs(), network.device());
@@ -81,8 +86,8 @@ pub fn logits(network: &Network, batch: &QueryBatch) -> Result<Logits> {
         let mut span = Vec::with_capacity(count as usize);
         if count > 0 {
             let head = network.match_head(&hidden, &index);
-            for from in (0..count).step_by(ROUND as usize) {
-                span.extend(floats(&head.logits(&head.parts, from, ROUND.min(count - from), 0.0))?);
+            for from in (0..count).step_by(CHUNK as usize) {
+                span.extend(floats(&head.logits(&head.parts, from, CHUNK.min(count - from), 0.0))?);
             }
         }
         let flat = Vec::<i64>::try_from(&index.flatten(0, -1)).map_err(torch("read candidates"))?;

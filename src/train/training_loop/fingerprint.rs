@@ -1,5 +1,5 @@
-//! What a saved state belongs to. In: recipe, questions, data, encoder, devices. Out: a [`Fingerprint`], and in words how two of them
-//! differ. It may not read files.
+//! The identity of a training. In: recipe, questions, data, encoder, devices. Out: a [`Fingerprint`], and a description of how two of
+//! them differ. It must not read files.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,20 +14,20 @@ use crate::train::file::TrainFile;
 use crate::train::network::pretrained::Pretrained;
 use crate::train::recipe::{OnProblem, RecipeSection};
 
-/// What a training was begun with, as far as it decides its weights: not where things lie, the test split, or what is done about a loss
-/// that is not a number.
+/// Everything that determines a training's weights. Paths, the test split and the handling of a loss that is not a number are not part of
+/// it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// SHA-256 of recipe, questions, data and encoder, in hexadecimal.
     pub sha256: String,
-    /// Threads on the CPU, for sums differ with their number; none on cards.
+    /// Threads on the CPU, since sums depend on their number; `None` on GPUs.
     pub threads: Option<i32>,
     /// The program's version.
     pub version: String,
 }
 
 impl Fingerprint {
-    /// That of a training on `devices`, once the number of threads is set.
+    /// The fingerprint of a training on `devices`. The number of threads must be set before.
     pub fn new(
         file: &TrainFile,
         schema: &EntitySchema,
@@ -56,23 +56,26 @@ impl Fingerprint {
         })
     }
 
-    /// What the training that was saved has that this one has not, and the way out; none where they are the same.
+    /// How the saved training differs from this one, and a hint; `None` if they are the same.
     pub fn differs(&self, saved: &Self) -> Option<(String, String)> {
-        let anew = "name another folder, or begin anew with --restart";
+        let start_over = "name another folder, or start over with --restart";
         if self.version != saved.version {
-            return Some((format!("of version {}, and this is {}", saved.version, self.version), anew.into()));
+            return Some((
+                format!("of version {}, but this is version {}", saved.version, self.version),
+                start_over.into(),
+            ));
         }
         if self.sha256 != saved.sha256 {
-            return Some(("with other settings, data or encoder".into(), anew.into()));
+            return Some(("with other settings, data or encoder".into(), start_over.into()));
         }
         match (saved.threads, self.threads) {
             (saved, own) if saved == own => None,
             (Some(saved), Some(own)) => {
-                let reason = format!("with threads = {saved}, now {own}, and sums differ with their number");
-                Some((reason, format!("say threads = {saved}, {anew}")))
+                let reason = format!("with threads = {saved}, now {own}, and sums depend on the number of threads");
+                Some((reason, format!("set threads = {saved}, {start_over}")))
             }
-            (Some(_), None) => Some(("on the CPU, now on a card".into(), format!("say device = \"cpu\", {anew}"))),
-            (None, _) => Some(("on a card, now on the CPU".into(), anew.into())),
+            (Some(_), None) => Some(("on the CPU, now on a GPU".into(), format!("set device = \"cpu\", {start_over}"))),
+            (None, _) => Some(("on a GPU, now on the CPU".into(), start_over.into())),
         }
     }
 }
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_named() {
+    fn differences_are_described() {
         let of = |sha256: &str, threads, version: &str| Fingerprint {
             sha256: sha256.into(),
             threads,
@@ -91,14 +94,14 @@ mod tests {
         let saved = of("a", Some(2), "0.1.0");
         assert_eq!(saved.differs(&saved), None);
         for (other, reason, hint) in [
-            (of("a", Some(2), "0.2.0"), "of version 0.1.0, and this is 0.2.0", "name another folder"),
+            (of("a", Some(2), "0.2.0"), "of version 0.1.0, but this is version 0.2.0", "name another folder"),
             (of("b", Some(1), "0.1.0"), "with other settings, data or encoder", "name another folder"),
-            (of("a", Some(8), "0.1.0"), "with threads = 2, now 8", "say threads = 2, name another folder"),
-            (of("a", None, "0.1.0"), "on the CPU, now on a card", "say device = \"cpu\""),
+            (of("a", Some(8), "0.1.0"), "with threads = 2, now 8", "set threads = 2, name another folder"),
+            (of("a", None, "0.1.0"), "on the CPU, now on a GPU", "set device = \"cpu\""),
         ] {
-            let (said, way) = other.differs(&saved).unwrap();
-            assert!(said.starts_with(reason) && way.starts_with(hint), "{said}; {way}");
+            let (found_reason, found_hint) = other.differs(&saved).unwrap();
+            assert!(found_reason.starts_with(reason) && found_hint.starts_with(hint), "{found_reason}; {found_hint}");
         }
-        assert!(saved.differs(&of("a", None, "0.1.0")).unwrap().0.starts_with("on a card"));
+        assert!(saved.differs(&of("a", None, "0.1.0")).unwrap().0.starts_with("on a GPU"));
     }
 }

@@ -1,14 +1,14 @@
-//! The loop. In: a network, batches, a recipe. Out: steps, scores, checkpoints. It must not draw.
+//! The training loop. In: a network, batches, a recipe. Out: steps, scores, checkpoints. It must not draw.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | [`trainer`] | the loop itself |
 //! | [`dev`] | network + documents → scores |
-//! | [`checkpoint`] | a training on disk |
-//! | [`fingerprint`] | what a checkpoint belongs to |
+//! | [`checkpoint`] | position and tensors on disk |
+//! | [`fingerprint`] | the identity of a training |
 //! | `provenance` | encoder folder → its name and how it was trained |
-//! | `output` | where the model goes, and why that can be refused |
-//! | [`signals`] | signals that ask the training to stop |
+//! | `output` | the output folder, and reasons to refuse it |
+//! | [`signals`] | signals that stop the training |
 
 pub mod checkpoint;
 pub mod dev;

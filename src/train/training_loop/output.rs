@@ -1,5 +1,5 @@
-//! Where the model goes. In: the job's output folder. Out: the training's folder in it, free of another training's state, or the reason
-//! why nothing may be written there. It may not touch a model.
+//! The output folder. In: the job's output path. Out: the training's folder in it, without another training's checkpoint, or the reason
+//! to refuse it. It must not touch a model.
 
 use std::path::Path;
 
@@ -10,39 +10,39 @@ use crate::train::file::TrainFile;
 use crate::train::training_loop::checkpoint::TrainingFolder;
 use crate::train::training_loop::fingerprint::Fingerprint;
 
-/// What a folder has that holds a model, of whatever program.
-const OF_A_MODEL: [&str; 3] = ["model.safetensors", "pytorch_model.bin", "config.json"];
+/// Files by which a folder with a model of any program is recognized.
+const MODEL_FILES: [&str; 3] = ["model.safetensors", "pytorch_model.bin", "config.json"];
 
-/// Refuses a folder whose files would be lost: the encoder's own, and that of a model which neither `quarry export` nor a training wrote.
+/// Refuses a folder whose files would be overwritten: the encoder's own, and that of a model written by another program.
 pub(crate) fn refuse_foreign(file: &TrainFile) -> Result<()> {
     let (model, encoder) = (&file.output.path, &file.encoder.path);
     let refuse = |reason: &str| Err(refused(model, reason, "name another folder"));
     if same(if encoder.is_file() { beside(encoder) } else { encoder.as_path() }, model) {
         return refuse("it is the encoder's own folder");
     }
-    let there = |name: &str| model.join(name).exists();
-    match OF_A_MODEL.into_iter().find(|name| there(name)) {
-        Some(name) if !there("quarry.json") && !there("training/metrics.jsonl") => {
+    let exists = |name: &str| model.join(name).exists();
+    match MODEL_FILES.into_iter().find(|name| exists(name)) {
+        Some(name) if !exists("quarry.json") && !exists("training/metrics.jsonl") => {
             refuse(&format!("it holds the `{name}` of a model that this program did not write"))
         }
         _ => Ok(()),
     }
 }
 
-/// A finished model is not trained again, nor is anything read for it.
+/// Refuses a folder with a finished model, before any data is read.
 pub(crate) fn refuse_finished(model: &Path) -> Result<()> {
     let unfinished = model.join("training/position.json").exists();
     if model.join("quarry.json").exists() && !unfinished {
-        return Err(refused(model, "it holds a finished model", "name another folder, or begin anew with --restart"));
+        return Err(refused(model, "it holds a finished model", "name another folder, or start over with --restart"));
     }
     Ok(())
 }
 
-/// The training's folder, held by this training and free of another one's state.
+/// The training's folder, locked by this training and without another training's checkpoint.
 pub(crate) fn prepare(model: &Path, fingerprint: &Fingerprint, restart: bool) -> Result<TrainingFolder> {
     let folder = TrainingFolder::new(model)?;
     if restart {
-        folder.forget();
+        folder.discard();
         let _ = std::fs::remove_file(folder.file("metrics.jsonl"));
         return Ok(folder);
     }
@@ -50,7 +50,7 @@ pub(crate) fn prepare(model: &Path, fingerprint: &Fingerprint, restart: bool) ->
         if let Some((reason, hint)) = fingerprint.differs(&position.fingerprint) {
             return Err(refused(model, &format!("it holds an unfinished training {reason}"), &hint));
         }
-        console::note(&format!("going on after step {}", position.step));
+        console::note(&format!("resuming after step {}", position.step));
     }
     Ok(folder)
 }
@@ -74,7 +74,7 @@ mod tests {
         let restart = || prepare(model.path(), &Fingerprint::default(), true);
         let held = restart().unwrap();
         let error = restart().unwrap_err();
-        assert!(error.to_string().contains("another training is under way there"), "{error}");
+        assert!(error.to_string().contains("another training is running there"), "{error}");
         drop(held);
         restart().unwrap();
     }

@@ -172,7 +172,7 @@ impl Job {
         }
         tick().await;
         let before = self.objects().await;
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_ATTEMPTS {
             let mut store = self.open().await;
             if store.vacuum(Duration::ZERO).await.is_ok() {
                 self.vacuumed += before - self.objects().await;
