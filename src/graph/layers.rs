@@ -54,7 +54,7 @@ impl Writer<'_> {
         let row_scales = self.row_scales(input, minimum);
         match self.variant {
             GraphVariant::Fused => {
-                // One block per row: ONNX Runtime then quantizes the rows on several threads. With one scale along an axis it uses one thread.
+                // One block per row, so that ONNX Runtime quantizes rows on several threads. Per-axis quantization would use one thread.
                 let graph = &mut self.graph;
                 let zero_points = repeated_zero_point(graph, &row_scales);
                 let block =
