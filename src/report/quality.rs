@@ -110,8 +110,8 @@ async fn recurring(context: &SessionContext) -> Result<Vec<Mistake>> {
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
         let texts: Vec<Vec<String>> = (0..5).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
-        for row in 0..batch.num_rows() {
-            found.push(Mistake {
+        let mistake = |row: usize| {
+            Ok(Mistake {
                 kind: texts[0][row].clone(),
                 reason: texts[1][row].clone(),
                 entity_type: texts[2][row].clone(),
@@ -119,8 +119,9 @@ async fn recurring(context: &SessionContext) -> Result<Vec<Mistake>> {
                 text: texts[4][row].clone(),
                 mentions: count_at(batch, 5, row)?,
                 documents: count_at(batch, 6, row)?,
-            });
-        }
+            })
+        };
+        found.extend((0..batch.num_rows()).map(mistake).collect::<Result<Vec<_>>>()?);
     }
     Ok(found)
 }
