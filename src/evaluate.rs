@@ -58,7 +58,9 @@ async fn work(arguments: &EvaluateArgs) -> Result<u8> {
         && let Some(store) = inputs.predicted.store_mut()
         && let Err(cause) = outputs::record(store, &report).await
     {
-        console::warn("the scores are complete, but could not be added to the store's metrics; --no-metrics skips this step");
+        console::warn(
+            "the scores are complete, but could not be added to the store's metrics; --no-metrics skips this step",
+        );
         return Err(cause);
     }
     Ok(0)

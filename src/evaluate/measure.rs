@@ -36,7 +36,8 @@ pub(super) async fn report(
     let each: Vec<Scores> = types.iter().map(|(_, counts)| counts.scores()).collect();
     let interval = |of: fn(&Intervals) -> crate::score::bootstrap::Interval| intervals.as_ref().map(of);
     let pairs = pair(overlaps(context, MATCHED).await?);
-    let overlap = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
+    let overlap =
+        Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
     error_analysis::find(context, ERRORS, MATCHED).await?;
     Ok(Report {

@@ -119,7 +119,9 @@ fn by_lists(rows: &[Row], lists: &[(String, PathBuf)]) -> Result<HashMap<String,
             if !known.contains(id) {
                 return Err(wrong(match inside.get(id) {
                     Some(document) => {
-                        format!("`{id}` is a sentence of `{document}`, and documents are not split: expected `{document}`")
+                        format!(
+                            "`{id}` is a sentence of `{document}`, and documents are not split: expected `{document}`"
+                        )
                     }
                     None => format!("the corpus has no document `{id}`"),
                 }));
@@ -190,7 +192,10 @@ mod tests {
         assert!(split(rows(), Some(&lists)).unwrap_err().to_string().contains("has no document `z`"));
         list("dev", "2\n");
         let error = split(rows(), Some(&lists)).unwrap_err().to_string();
-        assert!(error.ends_with("line 1: `2` is a sentence of `a`, and documents are not split: expected `a`"), "{error}");
+        assert!(
+            error.ends_with("line 1: `2` is a sentence of `a`, and documents are not split: expected `a`"),
+            "{error}"
+        );
     }
 
     #[test]

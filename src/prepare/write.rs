@@ -149,6 +149,7 @@ pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nest
 /// Writes a schema file.
 pub(crate) fn schema(path: &Path, schema: &EntitySchema) -> Result<()> {
     let text = toml::to_string(schema).map_err(|source| failed(path, source.into()))?;
-    let text = format!("# The types of this corpus. Better questions find more: describe what each type covers.\n{text}");
+    let text =
+        format!("# The types of this corpus. Better questions find more: describe what each type covers.\n{text}");
     write_atomically(path, |file| Ok(file.write_all(text.as_bytes())?))
 }

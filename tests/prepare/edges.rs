@@ -82,7 +82,6 @@ fn if_no_document_remains_the_first_reason_is_reported() {
     let dir = Dir::new();
     dir.write("a.conll", "no tags here\n");
     let error = dir.quarry(&["prepare", "conll", "a.conll", "out", "--on-error", "skip"]).ended(1).error();
-    let expected =
-        "error: cannot use the documents at `a.conll`: no document remains; problems: 1, the first: a.conll, line 1: no column";
+    let expected = "error: cannot use the documents at `a.conll`: no document remains; problems: 1, the first: a.conll, line 1: no column";
     assert!(error.starts_with(expected), "{error}");
 }

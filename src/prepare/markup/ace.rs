@@ -13,7 +13,7 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag, resolve};
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Document, Kind, Mention, Place};
+use crate::prepare::record::{Document, Kind, LineError, Mention, Place};
 use crate::text::span::CharSpan;
 
 /// The expected format, quoted in hints.

@@ -8,7 +8,7 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag};
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Kind, Mention, Place};
+use crate::prepare::record::{Kind, LineError, Mention, Place};
 use crate::prepare::sentences::Assembler;
 use crate::text::span::CharSpan;
 
@@ -99,7 +99,12 @@ fn class(tag: &Tag) -> Option<String> {
 }
 
 /// Closes the innermost `cons`.
-fn close(sentence: Option<&mut Sentence>, labels: Labels, file: &InputFile, corpus: &mut Corpus) -> Result<(), LineError> {
+fn close(
+    sentence: Option<&mut Sentence>,
+    labels: Labels,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> Result<(), LineError> {
     let Some(sentence) = sentence else { return Ok(()) };
     let Some((start, class, line)) = sentence.open.pop() else { return Ok(()) };
     let (span, place) = (CharSpan::new(start, sentence.chars), Place::Line(line));

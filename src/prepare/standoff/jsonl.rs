@@ -143,10 +143,7 @@ fn read_line(line: &str, options: &ReadOptions) -> Result<Line, String> {
     } else if let Some(tokens) = tokens {
         Content::Tokens(strings(tokens)?)
     } else {
-        return Err(format!(
-            "no text found, expected one of the keys {}",
-            [&texts[..], &TOKENS].concat().join(", ")
-        ));
+        return Err(format!("no text found, expected one of the keys {}", [&texts[..], &TOKENS].concat().join(", ")));
     };
     // A label that is a string is the class of the whole text, not a list of spans.
     let found = SPANS.iter().filter_map(|key| value.get(key)).find(|found| !(found.is_null() || found.is_string()));
@@ -158,7 +155,8 @@ fn read_line(line: &str, options: &ReadOptions) -> Result<Line, String> {
     if let Content::Text(text) = &content
         && spans.iter().any(|one| one.place.is_none())
     {
-        let tokens = tokens.ok_or("`start_token` and `end_token` count tokens, expected `tokens` in addition to the text")?;
+        let tokens =
+            tokens.ok_or("`start_token` and `end_token` count tokens, expected `tokens` in addition to the text")?;
         find_places(&mut spans, text, &strings(tokens)?)?;
     }
     Ok(Line { id: first(&value, &ids).map(plain), document: first(&value, &DOCUMENTS).map(plain), content, spans })

@@ -17,7 +17,7 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::granularity::Row;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Kind, Place, outside_tokens, short};
+use crate::prepare::record::{Kind, LineError, Place, outside_tokens, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::standoff::json::{items, parse};
 use crate::task::entity_schema::EntitySchema;
@@ -102,7 +102,7 @@ fn collect(
     let key = item.qas_id.as_deref().map(|id| id.rsplit_once('.').map_or(id, |(sentence, _)| sentence).to_owned());
     let tokens = item.context.split_whitespace().count();
     if let Some(TokenSpan { start, end, .. }) = spans.iter().find(|span| span.end > tokens) {
-        return Err(wrong(outside_tokens(&label, start..end, tokens)));
+        return Err(wrong(outside_tokens(&label, *start..*end, tokens)));
     }
     let begun = match &key {
         Some(key) => numbers.get(key).copied(),
@@ -277,11 +277,7 @@ mod tests {
         let one = item(r#"{"context": "a b c", "start_position": [0, 1], "end_position": [1, 1]}"#);
         assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 2), TokenSpan::new(1, 2)]));
         let one = item(r#"{"context": "a b c", "span_position": ["0;2", "1;1"]}"#);
-        assert_eq!(
-            spans(&one),
-            Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]),
-            "missing keys are not compared"
-        );
+        assert_eq!(spans(&one), Ok(vec![TokenSpan::new(0, 3), TokenSpan::new(1, 2)]), "missing keys are not compared");
         let one = item(r#"{"context": "a", "start_position": [0], "end_position": [0], "span_position": []}"#);
         let reason = "`span_position` and `start_position`, `end_position` name different tokens";
         assert_eq!(spans(&one), Err(reason.into()));

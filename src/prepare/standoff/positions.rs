@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Kind, Place};
+use crate::prepare::record::{Kind, LineError, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::standoff::json::{items, parse};
 use crate::prepare::standoff::mrc::pair_of;

@@ -31,8 +31,9 @@ pub(crate) fn first<'value>(object: &'value Value, keys: &[&str]) -> Option<&'va
 
 /// Reads one span.
 pub(crate) fn span(value: &Value) -> Result<Labelled, String> {
-    let wrong =
-        || format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()));
+    let wrong = || {
+        format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()))
+    };
     let part = |index: usize, keys: &[&str]| match value {
         Value::Array(parts) => parts.get(index),
         _ => first(value, keys),

@@ -10,7 +10,8 @@ use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::tagged::tags::{Detector, decode};
 
 /// The expected format, quoted in hints.
-pub(crate) const EXPECTED: &str = "each line is a sentence: tokens separated by spaces, a tab, and one BMES tag per token";
+pub(crate) const EXPECTED: &str =
+    "each line is a sentence: tokens separated by spaces, a tab, and one BMES tag per token";
 /// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".bmes", ".tsv", ".txt"];
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Kind, Place, short};
+use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::tagged::tags::{Detector, decode, is_tag, label};
 
@@ -75,7 +75,11 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     if options.tags.is_empty() && layout.layers.len() > 1 {
         let columns: Vec<String> = layout.layers.iter().map(|layer| (layer + 1).to_string()).collect();
         let columns = columns.join(", ");
-        corpus.note(file, Place::Line(1), format!("files with several tag columns ({columns}), all read; select with `--tags`"));
+        corpus.note(
+            file,
+            Place::Line(1),
+            format!("files with several tag columns ({columns}), all read; select with `--tags`"),
+        );
     }
     for (line, reason) in broken {
         corpus.problem(file, Place::Line(line), reason)?;

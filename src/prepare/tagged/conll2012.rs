@@ -9,7 +9,7 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::ontonotes::plain_token;
 use crate::prepare::options::ReadOptions;
-use crate::prepare::record::{LineError, Kind, Place, short};
+use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::text::span::TokenSpan;
 

@@ -128,11 +128,7 @@ impl Columns {
         let known = |known: &[&str], content: &str| {
             let found = known.iter().find(|name| is_list(name)).map(|name| (*name).to_owned());
             found.ok_or_else(|| {
-                format!(
-                    "no list column with {content} ({}), the columns are {}",
-                    known.join(", "),
-                    names.join(", ")
-                )
+                format!("no list column with {content} ({}), the columns are {}", known.join(", "), names.join(", "))
             })
         };
         let tokens = options.tokens.as_deref().map_or_else(|| known(&TOKENS, "tokens"), given)?;
@@ -229,7 +225,9 @@ fn classes_of(values: &ArrayRef, name: &str, classes: Option<&[String]>) -> Resu
     let one = |value: Option<i64>| {
         let number = value.ok_or_else(|| format!("an element of `{name}` is null"))?;
         let class = usize::try_from(number).ok().and_then(|number| classes.get(number));
-        class.cloned().ok_or_else(|| format!("unknown tag {number} in `{name}`, the file names {} classes", classes.len()))
+        class
+            .cloned()
+            .ok_or_else(|| format!("unknown tag {number} in `{name}`, the file names {} classes", classes.len()))
     };
     values.as_primitive::<Int64Type>().iter().map(one).collect()
 }

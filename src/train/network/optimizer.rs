@@ -86,7 +86,8 @@ impl Optimizer {
         let flat = [leaf, gradient, first, second].map(|tensor| tensor.detach().view(-1));
         let size = flat[0].size()[0];
         // On the CPU, work piece by piece, so that the eight passes over a piece find it in the cache.
-        let piece = if leaf.device() == Device::Cpu { WEIGHTS_PER_THREAD * i64::from(tch::get_num_threads()) } else { size };
+        let piece =
+            if leaf.device() == Device::Cpu { WEIGHTS_PER_THREAD * i64::from(tch::get_num_threads()) } else { size };
         for from in (0..size).step_by(piece as usize) {
             let [mut leaf, gradient, mut first, mut second] =
                 flat.each_ref().map(|tensor| tensor.narrow(0, from, piece.min(size - from)));

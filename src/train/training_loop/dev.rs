@@ -39,8 +39,13 @@ pub struct Quality {
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
     let queries: Vec<Encoded> = examples.iter().map(|example| example.query.clone()).collect();
     let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
-    let rule =
-        DecodeRule { threshold: 0.0, boundary: 0.0, nested: schema.nested, max_candidates: MAX_CANDIDATES, tolerance: 0.0 };
+    let rule = DecodeRule {
+        threshold: 0.0,
+        boundary: 0.0,
+        nested: schema.nested,
+        max_candidates: MAX_CANDIDATES,
+        tolerance: 0.0,
+    };
     for batch in batches(queries, BATCH_TOKENS) {
         signals::check()?;
         let logits = logits(network, &batch)?;

@@ -100,10 +100,7 @@ mod tests {
             (of("a", None, "0.1.0"), "on the CPU, now on a GPU", "set device = \"cpu\""),
         ] {
             let (found_reason, found_hint) = other.differs(&saved).unwrap();
-            assert!(
-                found_reason.starts_with(reason) && found_hint.starts_with(hint),
-                "{found_reason}; {found_hint}"
-            );
+            assert!(found_reason.starts_with(reason) && found_hint.starts_with(hint), "{found_reason}; {found_hint}");
         }
         assert!(saved.differs(&of("a", None, "0.1.0")).unwrap().0.starts_with("on a GPU"));
     }

@@ -231,7 +231,8 @@ impl<'a> Trainer<'a> {
     /// Fails if a weight is not finite, so that such weights are neither scored nor saved.
     fn refuse_overflow(&self) -> Result<()> {
         guarded(|| self.replicas.first().overflowed())?.map_or(Ok(()), |name| {
-            Err(self.diverged(format!("after step {} some values of `{name}` are not finite", self.position.step), false))
+            Err(self
+                .diverged(format!("after step {} some values of `{name}` are not finite", self.position.step), false))
         })
     }
 
