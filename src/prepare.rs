@@ -6,9 +6,9 @@
 //!           └ an invalid line: stop, or skip and count
 //! ```
 //!
-//! Each format has its own file. The readers share `files` (the input's files), `corpus` (the documents read so far), `check` (validates a
-//! mention against its text), and `char_index`, `sentences`, `tags`, `spans`, `inline`, `xml` and `json` (parts of formats). After reading
-//! come `granularity`, `split`, `summary` and `write`. The whole corpus is held in memory.
+//! Each format has its own file in `standoff`, `tagged` or `markup`. The readers share `files` (the input's files), `corpus` (the documents
+//! read so far), `check` (validates a mention against its text), `char_index` and `sentences`. `output` converts the documents to rows and
+//! writes them. The whole corpus is held in memory.
 
 mod char_index;
 mod check;
@@ -16,19 +16,16 @@ mod command;
 mod convert;
 mod corpus;
 mod files;
-mod granularity;
 mod markup;
 mod options;
+mod output;
 mod record;
 mod sentences;
-mod split;
 mod standoff;
-mod summary;
 mod tagged;
-mod write;
 
 pub use crate::prepare::command::command;
 pub use crate::prepare::convert::{Prepared, run};
 pub use crate::prepare::options::{PrepareOptions, ReadOptions};
-pub use crate::prepare::split::Split;
-pub use crate::prepare::summary::{Figures, Summary};
+pub use crate::prepare::output::split::Split;
+pub use crate::prepare::output::summary::{Figures, Summary};

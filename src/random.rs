@@ -1,21 +1,22 @@
-//! Random numbers that are the same everywhere. In: a seed. Out: draws, orders, normal numbers. It may not ask the system for any.
+//! Reproducible random numbers. In: a seed. Out: integers, uniform and normal numbers, shuffles. It must not use the system's
+//! randomness.
 
-/// `SplitMix64` (Steele, Lea and Flood 2014): small, seeded, the same everywhere.
+/// `SplitMix64` (Steele, Lea and Flood 2014): small, seeded, with the same output on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The generator numbered `stream` of those that begin at `seed`.
+    /// The generator number `stream` of those with this `seed`.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut first = Self(seed);
         let mut random = Self(first.next() ^ stream);
-        // Neighbouring streams begin far apart.
+        // Neighbouring streams start far apart.
         random.0 = random.next();
         random
     }
 
     /// The next 64 bits.
-    #[expect(clippy::should_implement_trait, reason = "it never ends, so nothing is gained by an iterator")]
+    #[expect(clippy::should_implement_trait, reason = "the sequence is endless, so an iterator would add nothing")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -24,23 +25,23 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A uniform integer in `0..bound`; `bound` must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// A number in 0..1.
+    /// A uniform number in `0..1`.
     pub fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number of the standard normal distribution (Box and Muller 1958).
+    /// A sample of the standard normal distribution (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.share()).cos()
     }
 
-    /// Puts `items` into a random order (Fisher and Yates).
+    /// Shuffles `items` (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -60,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn draws_below_a_bound_are_even() {
+    fn draws_below_a_bound_are_uniform() {
         let mut random = Random::new(1, 0);
-        let mut seen = [0_usize; 7];
+        let mut counts = [0_usize; 7];
         for _ in 0..70_000 {
-            seen[random.below(7)] += 1;
+            counts[random.below(7)] += 1;
         }
-        assert!(seen.iter().all(|count| count.abs_diff(10_000) < 500), "{seen:?}");
+        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 500), "{counts:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
-//! half of anything: what is not in a commit does not exist.
+//! `quarry run`: extracts a job's documents into its store. In: a job file. Out: new rows in the store's tables, a run summary, an exit
+//! code. It must not leave partial results: rows outside a commit are invisible.
 
 mod commit;
 mod extract;
@@ -41,50 +41,50 @@ use crate::run::state::Run;
 use crate::run::summary::prometheus::check_folder;
 use crate::run::summary::run_summary::{Loaded, RunOutcome, RunSummary};
 
-/// Rows in a batch from the scan: small, for texts can be long.
+/// Rows per batch of the scan: few, because texts can be long.
 const SCAN_ROWS: usize = 256;
-/// What sorts and joins over ids may hold in memory before they go to disk.
+/// Memory limit in bytes of sorts and joins over ids before they spill to disk.
 const QUERY_BYTES: usize = 256 << 20;
-/// Files that no log knows are somebody's work under way until they are this old.
+/// Files that no Delta log refers to can belong to a writer that is still active until they are this old.
 const ABANDONED: Duration = Duration::from_hours(24);
 
-/// Reads the job, runs it, and says what came of it.
+/// Runs a job and reports its outcome.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
     let summary = Arc::new(RunSummary::new());
     let span = summary.span(arguments);
     let ended = span.in_scope(|| start(arguments, style, &summary));
-    let closing = RunOutcome::of(&ended);
-    summary.record(&span, &closing);
+    let outcome = RunOutcome::of(&ended);
+    summary.record(&span, &outcome);
     drop(span);
     if arguments.json && !arguments.explain {
-        console::print(&format!("{:#}", summary.json(&closing, arguments.dry_run)));
+        console::print(&format!("{:#}", summary.json(&outcome, arguments.dry_run)));
     }
     if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
         && check_folder(path).is_ok()
-        && let Err(error) = summary.write_metrics(path, &closing)
+        && let Err(error) = summary.write_metrics(path, &outcome)
     {
-        // The run is over, and how it ended is not for this file to say.
+        // A missing metrics file does not change the outcome of the run.
         console::warn(&console::render(&error));
     }
     match ended? {
         Ended::Done(code) | Ended::Limited(code) => Ok(code),
         Ended::Stopped => {
-            Err(Error::Engine { doing: "go on".into(), source: "it was stopped without a signal".into() })
+            Err(Error::Engine { doing: "finish the run".into(), source: "it was stopped without a signal".into() })
         }
     }
 }
 
 fn start(arguments: &RunArgs, style: Style, summary: &Arc<RunSummary>) -> Result<Ended> {
     let job = Job::read(&arguments.job, &arguments.set)?;
-    // An summary has one job.
+    // The store is set once: a summary belongs to one job.
     let _ = summary.store.set(job.file.store.path.clone());
     arguments.metrics_file.as_deref().map_or(Ok(()), check_folder)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    // A task of its own, so that a signal is heard while it loads a model or waits for a download.
+    // Its own task, so that signals are handled while it loads a model or waits for a download.
     let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(summary)).in_current_span());
     let ended = runtime.block_on(signals::end(work, summary));
-    // Threads that wait for a session end with it; the process does not wait for them.
+    // Do not wait for threads that are blocked on a session.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
@@ -104,14 +104,14 @@ async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummar
             dry_run::run(preflight, &job, style, &summary, &arguments).await
         };
     }
-    // What is wrong with the input of a new store is said before there is a store.
+    // Errors in the input of a new store are reported before the store is created.
     let (id_type, inspected) = if let Some(id_type) = Store::id_type_at(&location).await? {
         (id_type, None)
     } else {
         let documents = Documents::inspect(&context, job.input.clone(), listing.clone(), 0).await?;
         (documents.id_type.clone(), Some(documents))
     };
-    // A store that is there refuses a second run at once; one that is not is not made for a job that cannot run.
+    // An existing store refuses a second run immediately. A new store is created only for a job that can run.
     let lock = if inspected.is_none() { Some(StoreLock::acquire(&location, &id)?) } else { None };
     job.check_gold(&context).await?;
     let ready = load(&job)?;
@@ -121,7 +121,7 @@ async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummar
     };
     let mut store = Store::open(location, id_type).instrument(info_span!("open the store")).await?;
     if let Some(number) = store.half_done() {
-        console::warn(&format!("commit {number} was left half done by a killed run; it is removed"));
+        console::warn(&format!("a killed run left commit {number} incomplete; removing it"));
         store.remove_half_done(&id).await?;
     }
     register_store(&context, &store).await?;
@@ -140,12 +140,12 @@ async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummar
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
         console::note(&format!(
-            "{interrupted} earlier run(s) did not come to their end; this one goes on from their last commit"
+            "{interrupted} earlier run(s) did not finish; this run resumes after their last commit"
         ));
     }
-    let begun = run.row(&job, "running")?;
-    run.store.begin_run(&begun).await?;
-    let result = run.go(&job, style, done, &summary).await;
+    let started = run.row(&job, "running")?;
+    run.store.begin_run(&started).await?;
+    let result = run.execute(&job, style, done, &summary).await;
     let outcome = match &result {
         Ok(Ended::Done(_)) => "done".to_owned(),
         Ok(Ended::Limited(_)) => "limited".to_owned(),
@@ -156,25 +156,25 @@ async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummar
         Ok(row) => run.store.end_run(&row).await,
         Err(error) => Err(error),
     };
-    // The failure itself is what the user must see; a store that cannot take the row is part of it.
+    // The failure of the run takes precedence over the failure to record it.
     let ended = result?;
     recorded?;
     Ok(ended)
 }
 
 impl Run {
-    /// Extracts what is new, commits it, measures, cleans up.
-    async fn go(&mut self, job: &Job, style: Style, skipped: usize, summary: &RunSummary) -> Result<Ended> {
-        // First: whoever reads that it works can stop it.
+    /// Extracts and commits new documents, writes metrics, optimizes the tables.
+    async fn execute(&mut self, job: &Job, style: Style, skipped: usize, summary: &RunSummary) -> Result<Ended> {
+        // Before the first message: a user or supervisor that reads it can already stop the run.
         summary.begin(Loaded::of(&self.ready));
         announce(job, &self.ready, &self.documents, skipped);
         summary.unreadable(&self.documents);
         let before = self.store.last_commit();
         let reached = self.extract(job, style, summary).instrument(info_span!("extract")).await?;
-        let worked = self.store.last_commit() != before;
+        let committed = self.store.last_commit() != before;
         self.store.catch_up(&Table::ALL).await?;
         let (figures, scored) = self.figures(job).instrument(info_span!("gather figures")).await;
-        if worked {
+        if committed {
             let rows = tables::metric_rows(&figures.rows(&self.id));
             let rows =
                 rows.map_err(|source| Error::Engine { doing: "write the metrics".into(), source: source.into() })?;
@@ -183,8 +183,8 @@ impl Run {
         if reached == extract::Reached::Stop {
             return Ok(Ended::Stopped);
         }
-        if worked {
-            self.tidy().instrument(info_span!("compact and clean")).await;
+        if committed {
+            self.maintain().instrument(info_span!("optimize and vacuum")).await;
         }
         if !self.arguments.json {
             console::print(&figures.summary(&self.store.location().to_string(), &self.ready));
@@ -192,20 +192,20 @@ impl Run {
         if self.arguments.profile.is_some() && !self.arguments.json {
             console::print(&figures.profile(&self.ready));
         }
-        // What was extracted is safe and counted: only the scores are missing.
+        // The extracted rows are committed: only the scores are missing.
         scored?;
         Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))
     }
 
-    /// Compacts tables of many small files and removes what killed runs left. All rows are safe already, so a failure is but a
-    /// warning.
-    async fn tidy(&mut self) {
+    /// Optimizes tables of many small files and vacuums files that killed runs left. All rows are committed already, so a failure is
+    /// only a warning.
+    async fn maintain(&mut self) {
         for table in Table::ALL {
-            if let Err(error) = self.store.compact(table, &self.id).await {
+            if let Err(error) = self.store.optimize(table, &self.id).await {
                 console::warn(&console::render(&error));
             }
         }
-        if let Err(error) = self.store.clean(ABANDONED).await {
+        if let Err(error) = self.store.vacuum(ABANDONED).await {
             console::warn(&console::render(&error));
         }
     }

@@ -85,7 +85,7 @@ fn ids_that_the_store_cannot_have_are_not_looked_up() {
     corpus(&dir, "docs/a.parquet", 0, 20, &mut Random(3));
     let said = dir.quarry(&["run", &job, "--explain"]).ended(1);
     let (table, error) = (said.stdout(), said.error());
-    assert!(table.contains("│ files to read ") && !table.contains("documents to look at"), "{table}");
+    assert!(table.contains("│ files to read ") && !table.contains("documents to read"), "{table}");
     assert!(error.contains("has document ids of the type Utf8, and these documents have Int64"), "{error}");
     let said = explained(&dir, &job, &[]);
     assert!(said["documents"].is_null() && said["seconds"].is_null() && said["refused_because"].is_string(), "{said}");

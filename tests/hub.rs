@@ -73,7 +73,7 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
     };
     let job = of("hf://some-one/tiny", "store");
     let said = run(&dir, &hub.endpoint, &["doctor", &job]).stdout();
-    assert!(said.contains("`hf://some-one/tiny` is not in the hub's cache: the first run fetches it"), "{said}");
+    assert!(said.contains("`hf://some-one/tiny` is not in the hub's cache: the first run downloads it"), "{said}");
     assert_eq!(hub.asked(), 0, "doctor used the network");
     let said = run(&dir, &hub.endpoint, &["run", &job]).ended(0);
     assert!(said.stderr().contains("fetching hf://some-one/tiny from the hub, once"), "{}", said.stderr());

@@ -12,7 +12,8 @@ use quarry::graph::onnx::{
 use quarry::model::package::directory::ModelDirectory;
 use quarry::model::precision::{GraphVariant, Precision};
 use quarry::model::runtime::device::Device;
-use quarry::model::runtime::library::{Build, Library};
+use quarry::model::runtime::distribution::Distribution;
+use quarry::model::runtime::library::Library;
 use quarry::model::runtime::session::{Session, SessionOptions};
 use quarry::task::batch::QueryBatch;
 use quarry::task::decode::Logits;
@@ -25,7 +26,7 @@ use serde::Deserialize;
 use crate::support::{Dir, project, shared};
 
 const BOUNDARY: f32 = -4.0;
-const OPTIONS: SessionOptions = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+const OPTIONS: SessionOptions = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
 
 /// A model with the questions of a schema; of CoNLL-2003 where nothing else is said.
 pub(crate) struct Model {
@@ -51,9 +52,14 @@ impl Model {
     }
 
     pub(crate) fn session(&self, form: GraphVariant, precision: Precision) -> Session {
-        let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+        let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
         let graph = cache::derive(&self.directory, form, precision).unwrap();
-        Session::open(&library, &graph, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 2 }).unwrap()
+        Session::open(
+            &library,
+            &graph,
+            SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 2 },
+        )
+        .unwrap()
     }
 
     /// The queries of a text that fits one window, in the schema's order.
@@ -288,11 +294,11 @@ fn every_candidate_is_one_of_the_contract() {
 
 #[test]
 fn a_file_that_is_no_graph_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
     let error = Session::open(&library, &path, OPTIONS).unwrap_err();
-    assert_eq!(error.to_string(), format!("cannot load the graph `{}`", path.display()));
+    assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
 }
 
 /// A graph with the contract's outputs and no weights: one candidate, always the same, its place of this type.
@@ -355,7 +361,7 @@ fn write_graph(path: &Path, graph: GraphProto) {
 
 #[test]
 fn a_graph_with_a_missing_output_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     let refused = |name: &str| {
@@ -380,7 +386,7 @@ fn a_graph_with_a_missing_output_is_refused() {
 
 #[test]
 fn a_graph_that_wants_more_than_a_query_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     let mut graph = weightless(ElementType::Int64);
@@ -388,12 +394,12 @@ fn a_graph_that_wants_more_than_a_query_is_refused() {
     graph.input.push(input);
     write_graph(&path, graph);
     let error = Session::open(&library, &path, OPTIONS).unwrap_err().to_string();
-    assert_eq!(error, format!("cannot load model `{}`: the graph wants an input `position_ids`", path.display()));
+    assert_eq!(error, format!("cannot load model `{}`: the graph has an unknown input `position_ids`", path.display()));
 }
 
 #[test]
 fn a_graph_that_says_places_in_fractions_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     write_graph(&path, weightless(ElementType::Int64));
@@ -406,7 +412,7 @@ fn a_graph_that_says_places_in_fractions_is_refused() {
 #[test]
 fn a_profile_without_weights_tells_nothing() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     write_graph(&path, weightless(ElementType::Int64));
@@ -419,7 +425,7 @@ fn a_profile_without_weights_tells_nothing() {
 #[test]
 fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
     let placed = Session::placement(&library, &graph, OPTIONS, &batch).unwrap();

@@ -169,7 +169,7 @@ fn an_explanation_counts_what_is_to_be_done() {
     let text = std::fs::read_to_string(&path).unwrap().replace("[store]", "[extract]\nthreshold = 0.6\n[store]");
     let other = dir.write("other.toml", &text).display().to_string();
     let said = dir.quarry(&["run", &other, "--explain"]).ended(1);
-    assert!(said.stdout().contains("not that of the store"), "{}", said.stdout());
+    assert!(said.stdout().contains("differs from the store's"), "{}", said.stdout());
     assert!(said.error().contains("threshold 0.5 → 0.6"), "{}", said.error());
 }
 
@@ -194,7 +194,7 @@ fn documents_that_are_done_or_changed_are_told_apart() {
         ["documents", "new", "changed", "done", "refused", "known_ids", "duplicates"].map(|key| said[key].as_u64());
     assert_eq!(counted, [26, 5, 1, 19, 1, 20, 1].map(Some));
     let table = dir.quarry(&["run", &path, "--explain"]).ended(0).stdout();
-    for line in ["│ documents to look at ", "│   changed ", "│   done ", "│ specification ", "ExtractExec: model="]
+    for line in ["│ documents to read ", "│   changed ", "│   done ", "│ specification ", "ExtractExec: model="]
     {
         assert!(table.contains(line), "{line} is not in\n{table}");
     }
@@ -264,7 +264,7 @@ fn programs_read_how_a_run_ended() {
     let nowhere = dir.quarry(&["run", &path, "--metrics-file", "no/such/quarry.prom"]).ended(1).error();
     insta::assert_snapshot!(nowhere, @"
     error: quarry run: `--metrics-file`: there is no folder `no/such`
-    hint: make the folder, or name the one that node exporter's textfile collector reads
+    hint: create the folder, or name the one that node exporter's textfile collector reads
     ");
 }
 

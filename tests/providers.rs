@@ -1,7 +1,7 @@
 //! The main job by way of other execution providers than the plain CPU; each test skips, and says so, where its provider is not.
 
+use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library;
-use quarry::model::runtime::library::Build;
 
 use crate::support::{Dir, project};
 
@@ -74,7 +74,7 @@ fn the_same_mentions_with_openvino() {
     }
     let dir = Dir::new();
     assert_eq!(found(&dir, "cpu", "fp32"), found(&dir, "cpu", "bf16"));
-    let plain = library::find(None, Build::Cpu).unwrap().unwrap().path;
+    let plain = library::find(None, Distribution::Cpu).unwrap().unwrap().path;
     let model = project().join("models/default").display().to_string();
     let section =
         format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'bf16'\nlibrary = '{}'", plain.display());

@@ -51,7 +51,7 @@ fn the_program_alone_is_enough() {
     let mut command = dir.command(&["run", &job]);
     command.env("XDG_DATA_HOME", dir.path("none"));
     let said = dir.finish(command).ended(0).stderr();
-    assert!(said.contains("model `models/default` is taken from the program"), "{said}");
+    assert!(said.contains("model `models/default` is loaded from the program"), "{said}");
     assert!(dir.rows("store", "entities", MENTIONS, "").contains(&"a|LOC|37|43|Berlin".to_owned()));
 }
 

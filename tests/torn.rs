@@ -118,7 +118,7 @@ fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
     let explained = object(&dir.quarry(&["run", &job, "--explain", "--json"]).ended(0));
     assert_eq!(explained["unreadable_files"], 1);
     let dry = dir.quarry(&["run", &job, "--dry-run", "--profile", "profile.json"]).ended(3).stdout();
-    assert!(dry.contains("│ unreadable files ") && dry.contains("stage (they overlap)"), "{dry}");
+    assert!(dry.contains("│ unreadable files ") && dry.contains("stage (stages overlap)"), "{dry}");
     let dry = object(&dir.quarry(&["run", &job, "--dry-run", "--json"]).ended(3));
     let real = object(&dir.quarry(&["run", &job, "--json", "--metrics-file", &file]).ended(3));
     let count = |table: &str, rest: &str| dir.rows("store", table, "count(*)", rest).concat();

@@ -124,7 +124,7 @@ fn what_http_cannot_do_is_said() {
     };
     insta::assert_snapshot!(said("/whole.parquet"), @"
     error: cannot use the documents at `http://SERVER/whole.parquet`: its server does not send parts of a file, which Parquet needs: download it first
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     ");
     insta::assert_snapshot!(said("/news.jsonl?part=1"), @"
     error: cannot use the documents at `http://SERVER/news.jsonl?part=1`: `?part=1` cannot be sent to the server

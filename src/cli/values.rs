@@ -1,6 +1,6 @@
-//! Values on the command line. In: the text of an argument. Out: the value, or what to write instead.
+//! Parsers of argument values. In: the text of an argument. Out: the value, or a message with the expected form. It must not read files.
 
-pub(crate) fn word<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+pub(crate) fn parsed<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 

@@ -1,27 +1,27 @@
-//! Standard error. In: lines, the progress bar. Out: lines above the bar. It must not decide what is written.
+//! Standard error. In: log lines, the progress bar. Out: the lines above the bar. It must not decide what is written.
 
 use std::sync::OnceLock;
 
 use indicatif::ProgressBar;
 
-/// The bar that is on the screen, if one is; log lines go above it.
+/// The progress bar on the screen, if there is one; log lines go above it.
 pub(crate) static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// How things are said, once that is set up.
+/// The format of messages, once logging is set up.
 pub(crate) static STYLE: OnceLock<Style> = OnceLock::new();
 
-/// How things are said.
+/// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// A progress bar and short notes.
+    /// A progress bar, and log lines without a time.
     Terminal,
     /// Log lines.
     Plain,
-    /// Log lines, each a JSON object.
+    /// One JSON object per line.
     Json,
 }
 
-/// Standard error, without cutting through the progress bar.
+/// Standard error; hides the progress bar while it writes.
 pub(crate) struct Screen;
 
 impl std::io::Write for Screen {

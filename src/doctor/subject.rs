@@ -1,4 +1,4 @@
-//! What the checks look at. In: arguments, and the job if there is one. Out: the values every check needs. It must not check anything.
+//! The subject of the checks. In: arguments, and the job if there is one. Out: the values that the checks need. It must not check anything.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::runtime::Handle;
 use crate::job::Job;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::device::DeviceChoice;
-use crate::model::runtime::library::Build;
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::selection;
 
-/// A child process of a check has this share of the time, so that the check can say what it waited for.
+/// The share of the time limit that a child process gets, so that its check can still report a timeout.
 const CHILD_SHARE: f64 = 0.88;
 
-/// What the checks look at.
+/// What the checks examine.
 pub(crate) struct Subject {
     pub(crate) job: Option<Job>,
     pub(crate) model: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Subject {
     pub(crate) device: DeviceChoice,
     pub(crate) store: Option<String>,
     pub(crate) runtime: Handle,
-    /// How long all checks together may take.
+    /// Time limit of all checks together.
     pub(crate) limit: Duration,
 }
 
@@ -31,13 +31,13 @@ impl Subject {
         self.device.likely_in(self.job.as_ref().and_then(|job| job.precision))
     }
 
-    pub(crate) fn likely_build(&self) -> Build {
+    pub(crate) fn likely_distribution(&self) -> Distribution {
         let device = self.likely_device();
         let named = self.job.as_ref().and_then(|job| job.precision);
-        selection::build(device, named.unwrap_or_else(|| selection::best_precision(device).0))
+        selection::distribution(device, named.unwrap_or_else(|| selection::best_precision(device).0))
     }
 
-    /// How long a child process may take.
+    /// Time limit of a child process.
     pub(crate) fn child_limit(&self) -> Duration {
         self.limit.mul_f64(CHILD_SHARE)
     }

@@ -7,7 +7,7 @@ use super::report::{Changes, Comparison, Report, Row};
 use super::tables::{CHANGES, MATCHED, MATCHED_AGAINST};
 use crate::error::Result;
 use crate::query::scoring::{counts_by, paired_counts};
-use crate::query::statement::{keep, query, whole, words};
+use crate::query::statement::{count_at, keep, query, string_column};
 use crate::score::bootstrap::{Resampling, compare as resampled};
 use crate::score::counts::Counts;
 
@@ -35,14 +35,14 @@ pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Res
     );
     let mut changes = Vec::new();
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.into_iter().enumerate() {
-            let count = |column| whole(batch, column, row);
+        for (row, name) in string_column(batch, 0)?.into_iter().enumerate() {
+            let count = |column| count_at(batch, column, row);
             changes.push(Changes {
                 name,
-                found: count(1),
-                lost: count(2),
-                new_errors: count(3),
-                errors_gone: count(4),
+                found: count(1)?,
+                lost: count(2)?,
+                new_errors: count(3)?,
+                errors_gone: count(4)?,
             });
         }
     }

@@ -10,8 +10,8 @@ use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableRe
 use super::tables::{ERRORS, MATCHED};
 use crate::error::Result;
 use crate::query::error_analysis;
-use crate::query::scoring::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
-use crate::query::statement::{query, whole, words};
+use crate::query::scoring::{confusion, count, counts, counts_by, counts_by_document, overlaps, span_counts};
+use crate::query::statement::{query, string_column};
 use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
 use crate::score::counting::Counting;
 use crate::score::counts::{Counts, Scores};
@@ -126,12 +126,8 @@ async fn worst(context: &SessionContext, documents: usize) -> Result<Vec<Worst>>
     let sql = format!("{} LIMIT {documents}", error_analysis::by_document(MATCHED, "doc_id"));
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        for (row, doc_id) in words(batch, 0)?.into_iter().enumerate() {
-            let counts = Counts {
-                true_positives: whole(batch, 1, row),
-                false_positives: whole(batch, 2, row),
-                false_negatives: whole(batch, 3, row),
-            };
+        for (row, doc_id) in string_column(batch, 0)?.into_iter().enumerate() {
+            let counts = counts(batch, 1, row)?;
             if counts.errors() > 0 {
                 found.push(Worst { doc_id, f1: counts.f1(), counts });
             }

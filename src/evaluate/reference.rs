@@ -13,7 +13,7 @@ use super::inputs::Inputs;
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::error::{Error, Result};
 use crate::model::package::directory::ModelDirectory;
-use crate::query::statement::{plan, query, register, words};
+use crate::query::statement::{plan, query, register, string_column};
 use crate::score::counting::cut;
 use crate::task::entity_schema::EntityType;
 use crate::text::tokens::{Tokenizer, segments};
@@ -48,7 +48,7 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     let mut cuts = Cuts::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|source| failed(source.into()))?;
-        for (document, text) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+        for (document, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
             let ends = ends(&tokenizer, &text, tokens).map_err(refused)?;
             for &(name, question) in &questions {
                 if let Some(cut) = cut(&ends, question, tokens) {
@@ -81,7 +81,7 @@ async fn refuse_unknown_types(context: &SessionContext, views: &[&str], question
         query(context, &format!("SELECT DISTINCT entity_type FROM ({}) ORDER BY 1", each.join(" UNION ALL "))).await?;
     let known: BTreeMap<&str, usize> = questions.iter().copied().collect();
     for batch in &batches {
-        if let Some(unknown) = words(batch, 0)?.iter().find(|name| !known.contains_key(name.as_str())) {
+        if let Some(unknown) = string_column(batch, 0)?.iter().find(|name| !known.contains_key(name.as_str())) {
             return Err(Error::Setting {
                 origin: "evaluate".into(),
                 key: "schema".into(),

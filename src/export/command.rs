@@ -50,7 +50,7 @@ fn summary(report: &ExportReport) -> String {
 /// The parity report: every graph that the device supports, compared with portable fp32.
 fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: selection.device, build: selection.build, threads };
+    let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads };
     let graphs: &[(GraphVariant, Precision)] = match selection.device {
         Device::Cpu => &[
             (GraphVariant::Fused, Precision::Fp32),

@@ -205,7 +205,10 @@ mod tests {
         let words = VOCABULARY.to_owned() + &more.join("\n");
         let (from, to) = (checkpoint(&words), tempfile::tempdir().expect("a folder"));
         let error = run(&options(from.path(), to.path())).expect_err("too large");
-        assert!(error.to_string().contains("its tokenizer has an id 47, its vocabulary only 32 words"), "{error}");
+        assert!(
+            error.to_string().contains("its tokenizer has id 47, but its weights have only 32 word vectors"),
+            "{error}"
+        );
     }
 
     #[test]

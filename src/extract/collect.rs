@@ -1,5 +1,5 @@
-//! Answers → documents → slices. In: what workers asked and what sessions answered, in any order. Out: finished slices, in the
-//! order in which they were read. It may not wait for one channel while the other has something to say.
+//! Answers → documents → slices. In: events from the workers and answers from the sessions, in any order. Out: finished slices, in the
+//! order in which they were read. It must not wait on one channel while the other has a message.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::task::merge::Mentions;
 use crate::text::document::Reject;
 use crate::text::window::TokenCounts;
 
-/// What reader and workers tell the collector; documents are numbered through the partition.
+/// A message from the reader or a worker to the collector. Documents are numbered across the partition.
 pub(crate) enum Event<Rows> {
-    Slice(UnderWay<Rows>),
+    Slice(InFlightSlice<Rows>),
     Document { number: usize, asked: Asked },
 }
 
-/// A slice that was read.
-pub(crate) struct UnderWay<Rows> {
+/// A slice that was read and is not finished.
+pub(crate) struct InFlightSlice<Rows> {
     /// The number of its first document.
     pub(crate) first: usize,
     /// The bytes of its texts.
@@ -32,21 +32,21 @@ pub(crate) struct UnderWay<Rows> {
     pub(crate) rows: Arc<Rows>,
 }
 
-/// A document of which no more queries come.
+/// A document whose last query was sent.
 pub(crate) struct Asked {
-    /// How many were asked. A document that was refused in its midst has some as well, and they are answered.
+    /// How many queries were sent. A document that is refused at a later window has some too, and they are answered.
     pub(crate) queries: usize,
     pub(crate) outcome: Result<Prepared, Reject>,
 }
 
-/// What was asked about.
+/// The size of a tokenized document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prepared {
     pub(crate) counts: TokenCounts,
     pub(crate) windows: usize,
 }
 
-/// A document between its first answer and its last.
+/// A document that is not finished.
 #[derive(Default)]
 struct Open {
     mentions: Mentions,
@@ -67,11 +67,11 @@ pub(crate) struct Collector<'run, Rows, Emit> {
     rule: &'run DecodeRule,
     /// Whether mentions may overlap.
     nested: bool,
-    /// Set where slices may be left over.
+    /// Set if unfinished slices are no error, because the run was stopped.
     stop: &'run AtomicBool,
-    slices: VecDeque<UnderWay<Rows>>,
+    slices: VecDeque<InFlightSlice<Rows>>,
     documents: BTreeMap<usize, Open>,
-    /// Told the bytes of each slice that is done.
+    /// Sends the bytes of each finished slice.
     done: Sender<usize>,
     emit: Emit,
 }
@@ -88,8 +88,10 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         Self { counters, rule, nested, stop, slices: VecDeque::new(), documents: BTreeMap::new(), done, emit }
     }
 
-    /// Takes events and answers until both end; false where `emit` asked to stop. That slices are left over then is an
-    /// error unless the run was stopped: a session has taken its questions with it.
+    /// Takes events and answers until both channels close. Returns false if `emit` asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] if unfinished slices remain and the run was not stopped: a session's thread ended with their queries.
     pub(crate) fn run(mut self, events: &Receiver<Event<Rows>>, answers: &Receiver<Result<Answered>>) -> Result<bool> {
         let mut open = (true, true);
         while open.0 || open.1 {
@@ -106,7 +108,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                     },
                     recv(answers) -> answer => match answer {
                         Ok(answered) => self.answered(&answered?),
-                        // Both senders end together, but for answers under way.
+                        // Workers close both channels together, except for answers in flight.
                         Err(_) => open = (false, false),
                     },
                 }
@@ -152,13 +154,13 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
 
     /// Emits every slice at the front whose documents are all done.
     fn close_slices(&mut self) -> bool {
-        while let Some(UnderWay { first, rows, .. }) = self.slices.front() {
+        while let Some(InFlightSlice { first, rows, .. }) = self.slices.front() {
             let numbers = *first..first + rows.count();
             let done = numbers.clone().rev().all(|number| self.documents.get(&number).is_some_and(Open::done));
             if !done {
                 return true;
             }
-            let Some(UnderWay { bytes, rows, .. }) = self.slices.pop_front() else { return true };
+            let Some(InFlightSlice { bytes, rows, .. }) = self.slices.pop_front() else { return true };
             let later = self.documents.split_off(&numbers.end);
             let open = std::mem::replace(&mut self.documents, later).into_values().enumerate();
             let documents = self.counters.decode.work(&trace_span!("close a slice"), || {
@@ -167,13 +169,13 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
             if !(self.emit)(SliceResult { rows, documents }) {
                 return false;
             }
-            // A reader that is gone needs no room.
+            // If the reader has ended, nobody waits for the limit.
             let _ = self.done.send(bytes);
         }
         true
     }
 
-    /// Counts the document with its slice: what is counted when a slice is given out is that of the slices so far.
+    /// Finishes a document and counts it. Documents are counted with their slice, so the counters cover exactly the slices emitted so far.
     fn close(&self, text: Option<&str>, open: Open) -> Extracted {
         self.counters.capped.fetch_add(open.capped, Ordering::Relaxed);
         self.counters.undecided.fetch_add(open.undecided, Ordering::Relaxed);
@@ -220,10 +222,10 @@ mod tests {
     }
 
     fn slice(first: usize) -> Event<One> {
-        Event::Slice(UnderWay { first, bytes: 8, rows: Arc::new(One) })
+        Event::Slice(InFlightSlice { first, bytes: 8, rows: Arc::new(One) })
     }
 
-    /// Two queries were asked about the document.
+    /// The event of a document with two queries.
     fn asked(number: usize, outcome: Result<(), Reject>) -> Event<One> {
         let prepared = Prepared { counts: TokenCounts::default(), windows: 1 };
         Event::Document { number, asked: Asked { queries: 2, outcome: outcome.map(|()| prepared) } }
@@ -248,31 +250,33 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_refused_in_its_midst_shifts_no_row() {
+    fn a_document_refused_at_a_later_window_shifts_no_row() {
         let (counters, stop) = (Counters::new(2), AtomicBool::new(false));
-        let (done, told) = unbounded();
-        let mut seen = Vec::new();
+        let (done, finished) = unbounded();
+        let mut emitted = Vec::new();
         let mut collector = collector(&counters, &stop, done, |slice| {
-            seen.push(slice.documents);
+            emitted.push(slice.documents);
             true
         });
         collector.event(slice(0));
         collector.event(asked(0, Err(Reject::new(RejectReason::Tokenizer, "a torn text"))));
-        assert!(collector.close_slices() && told.is_empty(), "its first windows are not answered");
+        assert!(collector.close_slices() && finished.is_empty(), "its first windows are not answered");
         collector.event(slice(1));
         collector.answered(&nothing(0));
         collector.event(asked(1, Ok(())));
         collector.answered(&nothing(1));
         assert!(collector.close_slices() && collector.documents.is_empty());
         drop(collector);
-        assert_eq!(told.iter().collect::<Vec<_>>(), [8, 8]);
-        let outcomes: Vec<Vec<bool>> =
-            seen.iter().map(|documents| documents.iter().map(|document| document.outcome.is_ok()).collect()).collect();
+        assert_eq!(finished.iter().collect::<Vec<_>>(), [8, 8]);
+        let outcomes: Vec<Vec<bool>> = emitted
+            .iter()
+            .map(|documents| documents.iter().map(|document| document.outcome.is_ok()).collect())
+            .collect();
         assert_eq!(outcomes, [[false], [true]]);
     }
 
     #[test]
-    fn a_slice_whose_questions_a_session_took_along_is_an_error_unless_the_run_was_stopped() {
+    fn a_slice_whose_queries_a_session_lost_is_an_error_unless_the_run_was_stopped() {
         for stopped in [false, true] {
             let (counters, stop) = (Counters::new(2), AtomicBool::new(stopped));
             let (events, incoming) = unbounded();

@@ -1,5 +1,5 @@
-//! What a run has done, as numbers that any thread may add to. In: events of the stages. Out: totals for the progress bar, the
-//! summary and the metrics table. It may not slow the stages: counters are atomics, touched once a document.
+//! A run's counters, which any thread can add to. In: events of the stages. Out: totals for the progress bar, the
+//! summary and the metrics table. It must not slow the stages: counters are atomics, updated once per document.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,9 +11,9 @@ use crate::text::window::TokenCounts;
 /// Totals of one run.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Documents whose queries have all been asked, and refused ones.
+    /// Documents whose queries have all been sent, and refused documents.
     pub prepared: AtomicU64,
-    /// Queries asked.
+    /// Queries sent to the sessions.
     pub asked: AtomicU64,
     /// Queries answered.
     pub answered: AtomicU64,
@@ -21,7 +21,7 @@ pub struct Counters {
     pub documents: AtomicU64,
     /// Documents refused.
     pub rejects: AtomicU64,
-    /// Of these, by reason, in the order of [`RejectReason::ALL`].
+    /// Refused documents by reason, in the order of [`RejectReason::ALL`].
     pub rejects_by_reason: [AtomicU64; RejectReason::ALL.len()],
     /// Windows of the extracted documents.
     pub windows: AtomicU64,
@@ -31,9 +31,9 @@ pub struct Counters {
     pub tokens: AtomicU64,
     /// Unknown wordpieces among them.
     pub unknown: AtomicU64,
-    /// Words longer than the tokenizer looks at.
+    /// Words longer than the tokenizer's limit.
     pub words_cut: AtomicU64,
-    /// Candidates left out beyond `max_candidates`.
+    /// Candidates dropped because a query had more than `max_candidates`.
     pub capped: AtomicU64,
     /// Decisions within the precision's tolerance of a threshold.
     pub undecided: AtomicU64,
@@ -49,7 +49,7 @@ pub struct Counters {
     pub read: StageTimer,
     /// Encoding, compressing and sending rows.
     pub write: StageTimer,
-    /// Committing what is written.
+    /// Committing.
     pub commit: StageTimer,
 }
 
@@ -64,8 +64,8 @@ impl Counters {
         counter.load(Ordering::Relaxed)
     }
 
-    /// About how many documents are done: queries are answered in order of length, so those of a slice end together, and
-    /// what moves until then is the share of queries answered.
+    /// An estimate of the documents done. Queries are answered in order of length, so the documents of a slice finish together;
+    /// until then, the share of answered queries shows the progress.
     pub fn documents_done(&self) -> u64 {
         let (prepared, asked) = (Self::get(&self.prepared), Self::get(&self.asked));
         (prepared * Self::get(&self.answered)).checked_div(asked).unwrap_or(prepared)

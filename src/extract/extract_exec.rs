@@ -1,5 +1,5 @@
 //! `ExtractExec`: document rows → one row per document with its mentions. In: rows (source, row, id, text, refused). Out: rows of
-//! [`extracted_schema`]. It may not write anything or reorder the rows of a slice.
+//! [`extracted_schema`]. It must not write anything or reorder the rows of a slice.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,26 +34,26 @@ use crate::tables::{extracted_schema, mention_fields};
 
 pub use crate::extract::marks::Marks;
 
-/// What the operator does, in words that a plan shows and a cluster carries; never weights.
+/// The operator's settings, as a plan shows them and a cluster sends them; never weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtractSpec {
     /// The model directory as the job names it.
     pub model: String,
-    /// The number format the graph computes in.
+    /// The precision of the graph.
     pub precision: String,
-    /// Where it runs.
+    /// The device it runs on.
     pub device: String,
     /// The names of the entity types.
     pub types: Vec<String>,
     /// Context wordpieces in a window.
     pub window_tokens: usize,
-    /// Of these, shared with the next window.
+    /// Context wordpieces shared with the next window.
     pub overlap_tokens: usize,
     /// Padded tokens in a batch.
     pub batch_tokens: usize,
 }
 
-/// The operator; one pipeline per input partition, all asking the same sessions.
+/// The operator: one pipeline per input partition, all using the same sessions.
 #[derive(Debug)]
 pub struct ExtractExec {
     input: Arc<dyn ExecutionPlan>,
@@ -65,8 +65,8 @@ pub struct ExtractExec {
 }
 
 impl ExtractExec {
-    /// An operator over `input`, whose columns are source (string), row (int64), the id, the text (string view) and the reason why a
-    /// row is refused already (string).
+    /// An operator over `input`, whose columns are source (string), row (int64), the id, the text (string view) and the reason for which
+    /// an earlier operator refused the row (string).
     pub fn try_new(
         input: Arc<dyn ExecutionPlan>,
         spec: ExtractSpec,
@@ -89,7 +89,7 @@ impl ExtractExec {
         Ok(Self { input, spec, extractor, marks: None, properties, metrics })
     }
 
-    /// The operator that takes down in `marks` what is counted with each slice that it gives out.
+    /// The same operator, which records in `marks` the counters after each emitted slice.
     #[must_use]
     pub fn with_marks(self, marks: Option<Arc<Marks>>) -> Self {
         Self { marks, ..self }
@@ -134,8 +134,8 @@ impl ExecutionPlan for ExtractExec {
         let Some(input) = children.pop() else {
             return Err(DataFusionError::Internal("ExtractExec has one child".into()));
         };
-        let anew = Self::try_new(input, self.spec.clone(), Arc::clone(&self.extractor))?;
-        Ok(Arc::new(anew.with_marks(self.marks.clone())))
+        let exec = Self::try_new(input, self.spec.clone(), Arc::clone(&self.extractor))?;
+        Ok(Arc::new(exec.with_marks(self.marks.clone())))
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

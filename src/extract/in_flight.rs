@@ -1,29 +1,29 @@
-//! How much may be under way. In: the bytes of slices that are to begin and of slices that are done. Out: leave to
-//! begin. It may not stop the only slice, however long its texts are.
+//! Limits slices in flight, by count and bytes. In: the sizes of slices to start and of finished slices. Out: permission to
+//! start. It must not block the only slice, however long its texts are.
 
 use crossbeam_channel::Receiver;
 
-/// Text that is under way for each slice that may be: so much are 256 documents of 64 KiB.
+/// The bytes of text in flight are limited to this per permitted slice: 256 documents of 64 KiB.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// InFlightLimit for so many slices, and for so many bytes of their texts.
+/// Limits the number of slices in flight and the bytes of their texts.
 pub(crate) struct InFlightLimit {
-    most: usize,
+    max_slices: usize,
     slices: usize,
     bytes: usize,
-    /// The bytes of each slice that is done.
+    /// Receives the bytes of each finished slice.
     done: Receiver<usize>,
 }
 
 impl InFlightLimit {
-    /// InFlightLimit for `most` slices; `done` tells the bytes of each that is done.
-    pub(crate) fn new(most: usize, done: Receiver<usize>) -> Self {
-        Self { most, slices: 0, bytes: 0, done }
+    /// A limit of `max_slices` slices; `done` receives the bytes of each finished slice.
+    pub(crate) fn new(max_slices: usize, done: Receiver<usize>) -> Self {
+        Self { max_slices, slices: 0, bytes: 0, done }
     }
 
-    /// Waits until a slice with `bytes` of text may begin. False where nobody is left to tell of a slice that is done.
+    /// Waits until a slice with `bytes` of text can start. Returns false if the sender of finished slices is gone.
     pub(crate) fn enter(&mut self, bytes: usize) -> bool {
-        while self.slices == self.most || self.slices > 0 && self.bytes + bytes > self.most * SLICE_BYTES {
+        while self.slices == self.max_slices || self.slices > 0 && self.bytes + bytes > self.max_slices * SLICE_BYTES {
             let Ok(done) = self.done.recv() else { return false };
             self.slices -= 1;
             self.bytes -= done;
@@ -41,17 +41,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_wait_for_room_in_number_and_in_bytes() {
-        let (done, told) = unbounded();
-        let mut room = InFlightLimit::new(3, told);
-        assert!(room.enter(9 * SLICE_BYTES), "the only slice may begin");
+    fn slices_wait_for_both_limits() {
+        let (done, finished) = unbounded();
+        let mut limit = InFlightLimit::new(3, finished);
+        assert!(limit.enter(9 * SLICE_BYTES), "the only slice can start");
         done.send(9 * SLICE_BYTES).unwrap();
-        assert!(room.enter(2 * SLICE_BYTES) && room.done.is_empty(), "the second waits for it");
-        assert!(room.enter(SLICE_BYTES), "there is room for both");
+        assert!(limit.enter(2 * SLICE_BYTES) && limit.done.is_empty(), "the second waits for the first");
+        assert!(limit.enter(SLICE_BYTES), "both fit");
         done.send(2 * SLICE_BYTES).unwrap();
-        assert!(room.enter(1) && room.done.is_empty());
-        assert!(room.enter(1), "there is room for a third");
+        assert!(limit.enter(1) && limit.done.is_empty());
+        assert!(limit.enter(1), "a third fits");
         drop(done);
-        assert!(!room.enter(1), "there is none for a fourth, and nobody makes any");
+        assert!(!limit.enter(1), "a fourth does not fit, and no slice can finish any more");
     }
 }

@@ -1,5 +1,5 @@
-//! What the store knows of documents, as hashes. In: ids and content hashes from the ledger, rows that later rows replace. Out: for each
-//! document whether it is new, done or a duplicate. It must not read a table.
+//! The store's documents, as hashes. In: ids and content hashes from the ledger, and rows that later rows replace. Out: whether a document
+//! is new, done or a duplicate. It must not read a table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::machine::hash::short_hash;
 
-/// The content hashes under which documents are in the store, by id. Both are [`digest`]s, so an entry has 32 bytes however
-/// long the id; with the room that a hash table leaves, a document takes 38 to 75.
+/// The content hashes of the store's documents, by id. Both are [`digest`]s, so an entry has 32 bytes however long the id is.
+/// With the hash table's free slots, a document takes 38 to 75 bytes.
 pub type LedgerHashes = HashMap<u128, u128>;
 
 /// The first 128 bits of a text's SHA-256, in hexadecimal: the `content_hash` column.
@@ -17,22 +17,22 @@ pub fn content_hash(text: &str) -> String {
     short_hash(text.as_bytes(), 16)
 }
 
-/// The same bits as a number: of an id or of a document's text.
+/// The first 128 bits of the SHA-256 of an id or a text, as a number.
 pub fn digest(text: &str) -> u128 {
     Sha256::digest(text.as_bytes()).iter().take(16).fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte))
 }
 
-/// The number that a [`content_hash`] stands for; what is none is 0, which no text has.
+/// The number for a [`content_hash`]. Returns 0 for an invalid hash.
 pub fn digest_of(content_hash: &str) -> u128 {
     u128::from_str_radix(content_hash, 16).unwrap_or_default()
 }
 
-/// Rows, by source, whose document comes again in a later row: eight bytes each.
+/// Rows, by source, whose document id occurs again in a later row. A row takes eight bytes.
 #[derive(Debug, Default)]
 pub struct Replaced(pub(crate) BTreeMap<String, Vec<i64>>);
 
 impl Replaced {
-    /// Adds a row; before any is asked for, they must be sorted.
+    /// Adds a row. Call [`Replaced::sort`] before the first lookup.
     pub fn add(&mut self, source: &str, row: i64) {
         match self.0.get_mut(source) {
             Some(rows) => rows.push(row),
@@ -40,7 +40,7 @@ impl Replaced {
         }
     }
 
-    /// Brings the rows in order.
+    /// Sorts the rows for lookups.
     pub fn sort(&mut self) {
         self.0.values_mut().for_each(|rows| rows.sort_unstable());
     }
@@ -55,7 +55,7 @@ impl Replaced {
     }
 }
 
-/// What the ledger knows of a chunk's documents. Ids are in their text form.
+/// The ledger's entries for a chunk's documents. Ids are text.
 #[derive(Debug, Default)]
 pub struct KnownDocuments {
     pub(crate) known: LedgerHashes,
@@ -65,15 +65,15 @@ pub struct KnownDocuments {
     changed: Mutex<BTreeMap<(String, i64), String>>,
 }
 
-/// A document that is in the store with another text: its old rows must go in the commit that brings the new ones. Where the new
-/// text is refused no new ones come, and the old stay.
+/// A document that the store has with another text. The commit that adds its new rows must remove the old ones. If the new text is
+/// refused, there are no new rows and the old ones stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// Where the new text stands.
+    /// The source of the new text.
     pub source: String,
-    /// In which row.
+    /// Its row in the source.
     pub row: i64,
-    /// The document's id, in its text form.
+    /// The document's id, as text.
     pub id: String,
 }
 
@@ -84,17 +84,17 @@ pub(crate) enum Verdict {
 }
 
 impl KnownDocuments {
-    /// What is known: content hashes by id, and rows that later rows replace.
+    /// From the ledger's hashes and the rows that later rows replace.
     pub fn new(known: LedgerHashes, replaced: Arc<Replaced>) -> Self {
         Self { known, replaced, changed: Mutex::default() }
     }
 
-    /// Takes the changed documents for which `committed` holds. Of those that `SpareExec` has seen none is refused.
+    /// Removes and returns the changed documents for which `committed` holds. `SpareExec` has already removed the refused ones.
     pub fn take_changed(&self, committed: impl Fn(&Changed) -> bool) -> Vec<Changed> {
         let mut changed = self.changed();
         let all = std::mem::take(&mut *changed).into_iter().map(|((source, row), id)| Changed { source, row, id });
-        let (taken, left): (Vec<Changed>, Vec<Changed>) = all.partition(committed);
-        changed.extend(left.into_iter().map(|Changed { source, row, id }| ((source, row), id)));
+        let (taken, remaining): (Vec<Changed>, Vec<Changed>) = all.partition(committed);
+        changed.extend(remaining.into_iter().map(|Changed { source, row, id }| ((source, row), id)));
         taken
     }
 
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_column_and_the_number_are_the_same_bits() {
+    fn the_hash_column_and_the_digest_are_the_same_bits() {
         // FIPS 180-4's one-block example.
         assert_eq!(digest("abc"), 0xba78_16bf_8f01_cfea_4141_40de_5dae_2223);
         for text in ["abc", "", "Zürich , yesterday ."] {

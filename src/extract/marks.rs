@@ -1,5 +1,5 @@
-//! What is counted, brought back to what is committed. In: slices as they are given out, commits, the failure of a
-//! plan. Out: counters that tell of no document twice. It may not count anything itself.
+//! Rolls counters back to the last commit, so no document is counted twice. In: emitted slices, commits, the failure of a
+//! plan. Out: corrected counters. It must not count anything itself.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use arrow::datatypes::Int64Type;
 use crate::extract::counters::Counters;
 use crate::source::input::SLICE_ROWS;
 
-/// A run's totals over documents: as of its last commit, and as of each slice given out since.
+/// A run's totals over documents: as of its last commit, and as of each slice emitted since.
 #[derive(Debug)]
 pub struct Marks(Mutex<Marked>);
 
@@ -21,7 +21,7 @@ struct Marked {
     ahead: VecDeque<Mark>,
 }
 
-/// The first row behind a slice, and the totals with it.
+/// The first row after a slice, and the totals including the slice.
 #[derive(Debug)]
 struct Mark {
     source: String,
@@ -30,12 +30,12 @@ struct Mark {
 }
 
 impl Marks {
-    /// What is counted so far is committed, or nothing is counted yet.
+    /// Marks that take the current counters as committed.
     pub fn new(counters: &Counters) -> Self {
         Self(Mutex::new(Marked { committed: values(counters), ahead: VecDeque::new() }))
     }
 
-    /// Takes down the totals with a slice, whose rows are those of `batch`; the next one must not be counted yet.
+    /// Records the totals after a slice, whose rows are those of `batch`. The next slice must not be counted yet.
     pub(crate) fn given_out(&self, batch: &RecordBatch, counters: &Counters) {
         let Some(last) = batch.num_rows().checked_sub(1) else { return };
         let source = batch["source"].as_string::<i32>().value(last).to_owned();
@@ -44,7 +44,7 @@ impl Marks {
         self.marked().ahead.push_back(Mark { source, row, totals: values(counters) });
     }
 
-    /// All slices up to the one before `row` of `source` are committed: a cut says where it ends in these words.
+    /// Records that all slices before `row` of `source` are committed: the end of a commit batch.
     pub fn committed(&self, source: &str, row: i64) {
         let mut marked = self.marked();
         let Some(place) = marked.ahead.iter().position(|mark| mark.source == source && mark.row == row) else { return };
@@ -54,14 +54,14 @@ impl Marks {
         }
     }
 
-    /// Takes back what was counted since the last commit; the plan that counted it must have ended.
+    /// Rolls the counters back to the last commit. The plan that counted since then must have ended.
     pub fn take_back(&self, counters: &Counters) {
         let mut marked = self.marked();
         marked.ahead.clear();
         for (counter, committed) in totals(counters).zip(&marked.committed) {
             counter.store(*committed, Ordering::Relaxed);
         }
-        // The progress display goes by these; they run ahead of what is finished, and nothing is under way now.
+        // The progress display uses these. They run ahead of finished documents, and nothing is in flight now.
         let finished = Counters::get(&counters.documents) + Counters::get(&counters.rejects);
         counters.prepared.store(finished, Ordering::Relaxed);
         for queries in [&counters.asked, &counters.answered] {
@@ -97,7 +97,7 @@ mod tests {
     use crate::text::window::TokenCounts;
 
     #[test]
-    fn what_no_commit_took_is_taken_back() {
+    fn counts_after_the_last_commit_are_rolled_back() {
         let counters = Counters::new(1);
         let marks = Marks::new(&counters);
         let slice = |row: i64| {

@@ -1,19 +1,19 @@
-//! Document rows → mentions. In: plans over document rows, a loaded model. Out: one row per document with its mentions, in order. It
+//! Document rows → mentions. In: plans over document rows and a loaded model. Out: one row per document with its mentions, in order. It
 //! must not know where rows come from or go.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`ledger_hashes`] | what the store knows of documents, as hashes |
-//! | [`skip_known`] | `SkipKnownExec`: leaves out documents that the store has already |
-//! | `spare` | `SpareExec`: passes what `SkipKnownExec` left out around the extraction |
+//! | [`ledger_hashes`] | the store's documents, as hashes |
+//! | [`skip_known`] | `SkipKnownExec`: skips documents that the store already has |
+//! | `spare` | `SpareExec`: keeps the old rows of changed documents whose new text is refused |
 //! | [`extract_exec`] | `ExtractExec`: document rows → one row per document with its mentions |
-//! | `marks` | how far the output of `ExtractExec` reaches |
-//! | [`slice`] | a slice of rows, and what was found in it |
+//! | `marks` | rolls counters back to the last commit |
+//! | [`slice`] | a slice of rows and its results |
 //! | [`slices`] | the scan's batches → slices |
-//! | [`pipeline`] | the pipeline's threads: tokenize, ask |
+//! | [`pipeline`] | the pipeline's threads: tokenize, then send batches to the sessions |
 //! | `in_flight` | limits slices in flight, by count and bytes |
 //! | `collect` | answers → documents → finished slices |
-//! | [`counters`] | what a run has done, as numbers |
+//! | [`counters`] | a run's counters |
 
 pub(crate) mod collect;
 pub mod counters;

@@ -1,9 +1,9 @@
-//! Document rows → mentions, through the sessions. In: slices of rows on a blocking thread. Out: one [`SliceResult`] per slice,
-//! in order. It may not hold more than the text of the slices under way and a block of queries each.
+//! Document rows → mentions, through the sessions. In: slices of rows, on a blocking thread. Out: one [`SliceResult`] per slice,
+//! in order. It must not hold more than the texts of the slices in flight and one block of queries per worker.
 //!
-//! The thread that runs it hands slices to `workers` threads, each of which tokenizes, cuts windows, asks questions and hands
-//! batches to the session pool; `collect` decodes the answers and closes documents and slices. The pool's bounded channel makes
-//! workers wait for the device, and the reader waits until there is `limit` for another slice.
+//! A reader thread hands slices to `workers` threads. Each worker tokenizes, cuts windows, pairs them with the questions and hands
+//! batches to the session pool. `collect` decodes the answers and finishes documents and slices. Back-pressure: the pool's bounded
+//! channel makes workers wait for the device, and the reader waits while the in-flight limit is reached.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
-use crate::extract::collect::{Asked, Collector, Event, Prepared, UnderWay};
+use crate::extract::collect::{Asked, Collector, Event, InFlightSlice, Prepared};
 use crate::extract::counters::Counters;
 use crate::extract::in_flight::InFlightLimit;
 use crate::extract::slice::{Row, SliceResult, SliceRows};
@@ -27,39 +27,39 @@ use crate::text::document::{Document, Reject, RejectReason};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{WindowRule, Windows};
 
-/// Queries of a slice are sorted by length in blocks of at most this many batches' worth of tokens,
+/// Queries of a slice are sorted by length in blocks of at most this many full batches of tokens,
 const LOOKAHEAD_BATCHES: usize = 64;
-/// and of at most this many tokens, whatever the batches: their windows are held in memory.
+/// and of at most this many tokens, whatever the batch size, because their windows are held in memory.
 const LOOKAHEAD_TOKENS: usize = 1 << 22;
 
 /// Everything that turns a text into mentions, shared by all partitions.
 #[derive(Debug)]
 pub struct Extractor {
-    /// The types asked for.
+    /// The entity types.
     pub schema: EntitySchema,
     /// Their questions, tokenized.
     pub questions: Questions,
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
-    /// How documents are cut.
+    /// How documents are cut into windows.
     pub windows: WindowRule,
     /// When a candidate is a mention.
     pub decode: DecodeRule,
-    /// The most padded tokens of a batch.
+    /// The maximum of padded tokens in a batch.
     pub batch_tokens: usize,
-    /// How many rows are worked on together.
+    /// Where slices of rows end.
     pub slices: SliceRule,
-    /// The sessions.
+    /// The model's sessions.
     pub pool: SessionPool,
     /// Threads that tokenize.
     pub workers: usize,
-    /// What was done so far.
+    /// The run's counters.
     pub counters: Counters,
-    /// Set to end early: slices whose last query is answered are still given out, the others are forgotten.
+    /// Set to end early: slices that are already answered completely are still emitted, the others are dropped.
     pub stop: AtomicBool,
 }
 
-/// What a worker works with.
+/// A worker's channels.
 struct Worker<'run, Rows> {
     tasks: Receiver<(usize, Arc<Rows>)>,
     events: Sender<Event<Rows>>,
@@ -68,8 +68,8 @@ struct Worker<'run, Rows> {
 }
 
 impl Extractor {
-    /// Runs the stages over `slices` until they end or [`Extractor::stop`] is set; `emit` takes each finished slice, in order, and
-    /// says false to stop.
+    /// Runs the pipeline over `slices` until they end or [`Extractor::stop`] is set. `emit` takes each finished slice, in order, and
+    /// returns false to stop.
     pub fn run<Rows: SliceRows>(
         &self,
         slices: impl Iterator<Item = Result<Rows>> + Send,
@@ -79,9 +79,9 @@ impl Extractor {
         let (events, incoming) = unbounded();
         let (reply, answers) = bounded(4);
         let (task, tasks) = bounded(0);
-        // As many slices are under way as workers can have in hand and in wait; events are a few words a document of them.
-        let (done, told) = unbounded();
-        let mut limit = InFlightLimit::new(2 * self.workers + 1, told);
+        // Each worker can have one slice in work and one waiting. The events of these slices are small, so their channel is unbounded.
+        let (done, finished) = unbounded();
+        let mut limit = InFlightLimit::new(2 * self.workers + 1, finished);
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.workers)
                 .map(|_| {
@@ -103,7 +103,7 @@ impl Extractor {
             if collected.is_err() || matches!(collected, Ok(false)) {
                 stopped.store(true, Ordering::Relaxed);
             }
-            // Answers still under way are taken, so that no session waits on a full channel.
+            // Drain answers in flight, so that no session blocks on a full channel.
             for _ in answers {}
             for worker in workers {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -113,7 +113,7 @@ impl Extractor {
         })
     }
 
-    /// Seconds spent in each stage, all threads together, in the order of the work.
+    /// Seconds spent in each stage, summed over threads, in pipeline order.
     pub fn stages(&self) -> [(&'static str, f64); 9] {
         let PoolCounters { tensors, wait, inference, .. } = self.pool.counters();
         let Counters { start, read, tokenize, decode, write, commit, .. } = &self.counters;
@@ -131,7 +131,7 @@ impl Extractor {
         stages.map(|(name, stage)| (name, stage.seconds()))
     }
 
-    fn ended(&self, stopped: &AtomicBool) -> bool {
+    fn is_stopped(&self, stopped: &AtomicBool) -> bool {
         stopped.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
 
@@ -148,13 +148,13 @@ impl Extractor {
         for rows in slices {
             let rows = Arc::new(rows?);
             let bytes = rows.bytes();
-            // Without a collector there is no more limit, without workers no taker: both mean that it is over.
-            if !limit.enter(bytes) || self.ended(stopped) {
+            // The collector or the workers have ended, so the run is over.
+            if !limit.enter(bytes) || self.is_stopped(stopped) {
                 break;
             }
             let first = next;
             next += rows.count();
-            let _ = events.send(Event::Slice(UnderWay { first, bytes, rows: Arc::clone(&rows) }));
+            let _ = events.send(Event::Slice(InFlightSlice { first, bytes, rows: Arc::clone(&rows) }));
             if task.send((first, rows)).is_err() {
                 break;
             }
@@ -162,16 +162,16 @@ impl Extractor {
         Ok(())
     }
 
-    /// Works, and tells the collector of a failure: it would wait for the lost slice for ever.
+    /// Runs a worker and sends its failure or panic to the collector, which would otherwise wait forever for the lost slice.
     fn guarded<Rows: SliceRows>(&self, worker: &Worker<'_, Rows>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work(worker)));
         let failure = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a thread panicked");
-                Error::Engine { doing: "prepare a document".into(), source: text.to_owned().into() }
+                let message = panic.downcast_ref::<String>().map(String::as_str);
+                let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a thread panicked");
+                Error::Engine { doing: "prepare a document".into(), source: message.to_owned().into() }
             }
         };
         let _ = worker.reply.send(Err(failure));
@@ -193,7 +193,7 @@ impl Extractor {
                 };
                 self.counters.prepared.fetch_add(1, Ordering::Relaxed);
                 let _ = events.send(Event::Document { number: first + row, asked });
-                if self.ended(stopped) {
+                if self.is_stopped(stopped) {
                     return Ok(());
                 }
             }
@@ -202,8 +202,8 @@ impl Extractor {
         Ok(())
     }
 
-    /// Adds all queries of a document to the block, which goes to the sessions whenever it is full. A text that cannot
-    /// be tokenized is refused where that shows, perhaps after its first windows were asked about.
+    /// Adds all queries of a document to the block, which is sent to the sessions whenever it is full. A text that cannot
+    /// be tokenized is refused at the failing window; queries about its earlier windows can already be in flight.
     fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Asked> {
         let mut windows = Windows::new(&self.tokenizer, self.windows, document);
         let (mut count, mut queries) = (0, 0);
@@ -225,7 +225,7 @@ impl Extractor {
     }
 }
 
-/// Queries gathered for sorting.
+/// Queries collected for sorting by length.
 struct Block<'run> {
     extractor: &'run Extractor,
     queries: Vec<Encoded>,
@@ -238,8 +238,8 @@ impl Block<'_> {
     fn push(&mut self, query: Encoded) -> Result<()> {
         self.tokens += query.len();
         self.queries.push(query);
-        let most = LOOKAHEAD_BATCHES.saturating_mul(self.extractor.batch_tokens).min(LOOKAHEAD_TOKENS);
-        if self.tokens >= most { self.flush() } else { Ok(()) }
+        let limit = LOOKAHEAD_BATCHES.saturating_mul(self.extractor.batch_tokens).min(LOOKAHEAD_TOKENS);
+        if self.tokens >= limit { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -247,7 +247,7 @@ impl Block<'_> {
         let queries = std::mem::take(&mut self.queries);
         let sorted = trace_span!("sort").in_scope(|| batches(queries, self.extractor.batch_tokens));
         for batch in sorted {
-            if self.extractor.ended(self.stopped) {
+            if self.extractor.is_stopped(self.stopped) {
                 return Ok(());
             }
             self.extractor.pool.ask(batch, self.reply)?;

@@ -1,6 +1,6 @@
-//! `SkipKnownExec`: document rows → those that are still to be done. In: (source, row, id, text) and what the ledger knows of
-//! these documents. Out: the same rows less those already done, with a column that says why a row is refused before its text
-//! is looked at; and which documents have changed, until `SpareExec` sees one refused. It may not reorder rows.
+//! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text) and the ledger's entries for these
+//! documents. Out: the rows that are not done, with a column `refused` for rows that are refused without a look at their text, and the
+//! set of changed documents. It must not reorder rows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use futures::StreamExt;
 use crate::extract::ledger_hashes::{KnownDocuments, Verdict};
 use crate::text::document::RejectReason;
 
-/// The operator.
+/// The operator. It adds each changed document to [`KnownDocuments`]; `SpareExec` removes those that are refused later.
 #[derive(Debug)]
 pub struct SkipKnownExec {
     input: Arc<dyn ExecutionPlan>,
@@ -46,7 +46,7 @@ impl SkipKnownExec {
     }
 }
 
-fn admit(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+fn skip_known(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
     if known_documents.known.is_empty() && known_documents.replaced.0.is_empty() {
         columns.push(new_null_array(&DataType::Utf8, batch.num_rows()));
@@ -113,7 +113,8 @@ impl ExecutionPlan for SkipKnownExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (schema, known_documents) = (self.schema(), Arc::clone(&self.known_documents));
         let shape = Arc::clone(&schema);
-        let rows = self.input.execute(partition, context)?.map(move |batch| admit(&known_documents, &batch?, &shape));
+        let rows =
+            self.input.execute(partition, context)?.map(move |batch| skip_known(&known_documents, &batch?, &shape));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
@@ -125,7 +126,7 @@ mod tests {
     use arrow::array::{Int64Array, StringViewArray};
 
     #[test]
-    fn what_is_done_is_left_out_and_what_changed_is_remembered() {
+    fn done_documents_are_skipped_and_changed_ones_are_remembered() {
         let known = LedgerHashes::from([(digest("1"), digest("same")), (digest("2"), digest("old"))]);
         let mut replaced = Replaced::default();
         replaced.add("a", 2);
@@ -143,9 +144,9 @@ mod tests {
         .unwrap();
         let mut fields = batch.schema().fields().to_vec();
         fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
-        let admitted = admit(&known_documents, &batch, &Arc::new(Schema::new(fields))).unwrap();
-        assert_eq!(admitted.column(1).as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
-        let refused: Vec<_> = admitted.column(4).as_string::<i32>().iter().collect();
+        let kept = skip_known(&known_documents, &batch, &Arc::new(Schema::new(fields))).unwrap();
+        assert_eq!(kept.column(1).as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
+        let refused: Vec<_> = kept.column(4).as_string::<i32>().iter().collect();
         assert_eq!(refused, [None, Some("duplicate_id"), None, None]);
         assert!(known_documents.take_changed(|changed| changed.row > 1).is_empty());
         let changed = Changed { source: "a".to_owned(), row: 1, id: "2".to_owned() };

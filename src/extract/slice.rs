@@ -1,5 +1,5 @@
-//! A slice of document rows on its way through the pipeline. In: rows as the scan emits them. Out: the same rows with what was found in
-//! each. It must not copy a text.
+//! A slice of document rows in the pipeline. In: rows as the scan emits them. Out: the same rows with the results of each. It must not
+//! copy a text.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::text::document::Reject;
 use crate::text::mention::Mention;
 use crate::text::window::TokenCounts;
 
-/// The rows of one slice, as the scan gave them.
+/// The rows of one slice, as the scan emitted them.
 pub trait SliceRows: Send + Sync + 'static {
     /// How many rows.
     fn count(&self) -> usize;
-    /// One of them.
+    /// The row at this index.
     fn row(&self, row: usize) -> Row<'_>;
-    /// The bytes of their texts.
+    /// The total bytes of the texts.
     fn bytes(&self) -> usize {
         (0..self.count()).filter_map(|row| self.row(row).text).map(str::len).sum()
     }
@@ -30,18 +30,18 @@ pub struct Row<'slice> {
     pub replaced: bool,
 }
 
-/// What became of a document.
+/// The result for one document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extracted {
-    /// Its tokens.
+    /// Its token counts.
     pub counts: TokenCounts,
-    /// Its windows.
+    /// How many windows it has.
     pub windows: usize,
-    /// What was found, in the order of the text; or why nothing could be looked for.
+    /// Its mentions, in text order, or why the document was refused.
     pub outcome: Result<Vec<Mention>, Reject>,
 }
 
-/// A slice whose documents are all answered.
+/// A slice whose documents are all finished.
 pub struct SliceResult<Rows> {
     /// The rows as they came in.
     pub rows: Arc<Rows>,

@@ -1,4 +1,4 @@
-//! Batches → slices. In: the scan's batches, in file order. Out: the rows of one slice after the other. It may not copy rows.
+//! Batches → slices. In: the scan's batches, in file order. Out: the slices, one after another. It must not copy rows.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -8,26 +8,26 @@ use crate::extract::slice::{Row, SliceRows};
 use crate::model::runtime::device::Device;
 use crate::source::input::SLICE_ROWS;
 
-/// Bytes of text, times questions, that a card works on together: about four thousand queries of news wire, among which a large batch
-/// finds enough of one length.
-const CARD_BYTES: usize = 4 << 20;
+/// Bytes of text, times questions, in a GPU's slice: about four thousand queries of news wire, enough to fill large batches with
+/// queries of similar length.
+const GPU_BYTES: usize = 4 << 20;
 
-/// Where slices end. It goes by rows and texts alone and begins anew at borders, so a resumed run has the same slices.
+/// Where slices end. It depends only on rows and texts and starts over at each border, so a resumed run has the same slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SliceRule {
-    /// At multiples of so many rows of the file, themselves a multiple of [`SLICE_ROWS`].
+    /// A slice always ends at multiples of this many rows of the file; a multiple of [`SLICE_ROWS`].
     pub border: i64,
-    /// Before that, at a multiple of [`SLICE_ROWS`] where a slice has so many bytes of text.
+    /// A slice that has this many bytes of text ends earlier, at the next multiple of [`SLICE_ROWS`].
     pub bytes: usize,
 }
 
 impl SliceRule {
-    /// On the CPU slices are small, for batches are small, and what is stopped loses little; on a card the larger the fewer questions
-    /// each text is asked.
+    /// On the CPU slices are small, because batches are small and a stopped run then loses little. On a GPU a slice takes more text the
+    /// fewer questions there are.
     pub fn new(device: Device, questions: usize) -> Self {
         match device {
             Device::Cpu => Self { border: SLICE_ROWS, bytes: 0 },
-            Device::Cuda(_) => Self { border: 16 * SLICE_ROWS, bytes: CARD_BYTES / questions.max(1) },
+            Device::Cuda(_) => Self { border: 16 * SLICE_ROWS, bytes: GPU_BYTES / questions.max(1) },
         }
     }
 }
@@ -59,21 +59,21 @@ impl SliceRows for Slice {
     }
 }
 
-/// A slice that is not at its end yet.
-struct Begun {
+/// A slice that can still grow.
+struct OpenSlice {
     source: String,
-    /// The last row that is in it.
+    /// Its last row so far.
     row: i64,
     bytes: usize,
     slice: Slice,
 }
 
-impl Begun {
-    /// Takes the next row in, which has so many bytes of text, unless another slice begins with it.
-    fn takes(&mut self, rule: SliceRule, source: &str, row: i64, bytes: usize) -> bool {
-        let together = |rows: i64| row / rows == self.row / rows;
-        let room = together(SLICE_ROWS) || self.bytes < rule.bytes;
-        if source != self.source || !together(rule.border) || !room {
+impl OpenSlice {
+    /// Adds the next row, which has `bytes` of text. Returns false if a new slice starts with it.
+    fn add(&mut self, rule: SliceRule, source: &str, row: i64, bytes: usize) -> bool {
+        let same_block = |rows: i64| row / rows == self.row / rows;
+        let fits = same_block(SLICE_ROWS) || self.bytes < rule.bytes;
+        if source != self.source || !same_block(rule.border) || !fits {
             return false;
         }
         self.row = row;
@@ -82,17 +82,17 @@ impl Begun {
     }
 }
 
-/// Cuts the scan's batches where slices end and joins what belongs to one slice.
+/// Cuts the scan's batches at the ends of slices and joins the pieces of a slice.
 pub(crate) struct Slices<Incoming> {
     incoming: Incoming,
     rule: SliceRule,
-    held: Option<RecordBatch>,
+    rest: Option<RecordBatch>,
     ended: bool,
 }
 
 impl<Incoming: Iterator<Item = Result<RecordBatch>>> Slices<Incoming> {
     pub(crate) fn new(incoming: Incoming, rule: SliceRule) -> Self {
-        Self { incoming, rule, held: None, ended: false }
+        Self { incoming, rule, rest: None, ended: false }
     }
 }
 
@@ -100,11 +100,11 @@ impl<Incoming: Iterator<Item = Result<RecordBatch>>> Iterator for Slices<Incomin
     type Item = Result<Slice>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut begun: Option<Begun> = None;
+        let mut open: Option<OpenSlice> = None;
         loop {
-            let batch = match self.held.take() {
+            let batch = match self.rest.take() {
                 Some(batch) => batch,
-                None if self.ended => return begun.map(|begun| Ok(begun.slice)),
+                None if self.ended => return open.map(|open| Ok(open.slice)),
                 None => match self.incoming.next() {
                     Some(Ok(batch)) => batch,
                     Some(Err(error)) => return Some(Err(error)),
@@ -120,7 +120,7 @@ impl<Incoming: Iterator<Item = Result<RecordBatch>>> Iterator for Slices<Incomin
             }
             let (sources, rows) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
             let texts = batch.column(3).as_string_view();
-            let one = begun.get_or_insert_with(|| Begun {
+            let slice = open.get_or_insert_with(|| OpenSlice {
                 source: sources.value(0).to_owned(),
                 row: rows.value(0),
                 bytes: 0,
@@ -128,15 +128,15 @@ impl<Incoming: Iterator<Item = Result<RecordBatch>>> Iterator for Slices<Incomin
             });
             let bytes = |row: usize| if texts.is_valid(row) { texts.value(row).len() } else { 0 };
             let taken = (0..count)
-                .take_while(|&row| one.takes(self.rule, sources.value(row), rows.value(row), bytes(row)))
+                .take_while(|&row| slice.add(self.rule, sources.value(row), rows.value(row), bytes(row)))
                 .count();
             if taken > 0 {
-                one.slice.pieces.push(batch.slice(0, taken));
-                one.slice.rows += taken;
+                slice.slice.pieces.push(batch.slice(0, taken));
+                slice.slice.rows += taken;
             }
             if taken < count {
-                self.held = Some(batch.slice(taken, count - taken));
-                return begun.map(|begun| Ok(begun.slice));
+                self.rest = Some(batch.slice(taken, count - taken));
+                return open.map(|open| Ok(open.slice));
             }
         }
     }
@@ -150,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    const CARD: Device = Device::Cuda(0);
+    const GPU: Device = Device::Cuda(0);
 
-    /// Rows of a file from `first` on whose texts have so many bytes, as the scan gives them.
+    /// Batches as the scan emits them: rows of a file from `first` on, with texts of these lengths.
     fn scanned(source: &str, first: i64, lengths: &[usize]) -> Vec<Result<RecordBatch>> {
         let batch = |(number, lengths): (usize, &[usize])| {
             let first = first + 100 * number as i64;
@@ -170,24 +170,24 @@ mod tests {
         lengths.chunks(100).enumerate().map(batch).collect()
     }
 
-    /// The first row of each slice and how many it has.
-    fn cut(rule: SliceRule, batches: Vec<Result<RecordBatch>>) -> Vec<(i64, usize)> {
+    /// The first row and the number of rows of each slice.
+    fn slices(rule: SliceRule, batches: Vec<Result<RecordBatch>>) -> Vec<(i64, usize)> {
         let first = |slice: &Slice| slice.pieces[0].column(1).as_primitive::<Int64Type>().value(0);
         Slices::new(batches.into_iter(), rule).map(Result::unwrap).map(|slice| (first(&slice), slice.count())).collect()
     }
 
     #[test]
-    fn on_the_cpu_slices_are_of_one_size_and_of_one_file() {
+    fn on_the_cpu_slices_have_one_size_and_one_file() {
         let mut rows = scanned("a", 0, &[9000; 600]);
         rows.extend(scanned("b", 0, &[1; 300]));
         let expected = [(0, 256), (256, 256), (512, 88), (0, 256), (256, 44)];
-        assert_eq!(cut(SliceRule::new(Device::Cpu, 4), rows), expected);
+        assert_eq!(slices(SliceRule::new(Device::Cpu, 4), rows), expected);
     }
 
     #[test]
-    fn on_a_card_they_are_the_larger_the_shorter_texts_and_the_fewer_questions() {
+    fn on_a_gpu_slices_grow_with_shorter_texts_and_fewer_questions() {
         let sizes = |questions: usize, length: usize| -> Vec<usize> {
-            let slices = cut(SliceRule::new(CARD, questions), scanned("a", 0, &vec![length; 5000]));
+            let slices = slices(SliceRule::new(GPU, questions), scanned("a", 0, &vec![length; 5000]));
             slices.into_iter().map(|(_, count)| count).collect()
         };
         assert_eq!(sizes(4, 1024), [1024, 1024, 1024, 1024, 904]);
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_goes_on_behind_a_slice_has_the_same_ones() {
-        let rule = SliceRule::new(CARD, 4);
+    fn a_run_that_resumes_after_a_slice_has_the_same_slices() {
+        let rule = SliceRule::new(GPU, 4);
         let lengths: Vec<usize> = (0..9000).map(|row| if row % 4000 < 900 { 4000 } else { row % 700 }).collect();
-        let all = cut(rule, scanned("a", 0, &lengths));
+        let all = slices(rule, scanned("a", 0, &lengths));
         assert!(all.len() > 5 && all.iter().any(|(_, count)| *count > 256), "{all:?}");
         for (number, (first, _)) in all.iter().enumerate() {
             assert_eq!(first % SLICE_ROWS, 0);
-            assert_eq!(cut(rule, scanned("a", *first, &lengths[*first as usize..])), all[number..]);
+            assert_eq!(slices(rule, scanned("a", *first, &lengths[*first as usize..])), all[number..]);
         }
     }
 }

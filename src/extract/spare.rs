@@ -1,5 +1,5 @@
-//! `SpareExec`: extracted rows → the same rows. In: what became of documents, and which of them the store has with another text. Out:
-//! of these, only those that were not refused. It may not change a row.
+//! `SpareExec`: extracted rows → the same rows. In: extracted documents, and the changed ones among them, which the store has with
+//! another text. Out: the same rows; refused documents no longer count as changed. It must not change a row.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use futures::TryStreamExt;
 
 use crate::extract::ledger_hashes::KnownDocuments;
 
-/// The operator. A tokenizer may refuse a text long after the text was admitted: the document's old rows are spared then, as they
-/// are where the new text is blank.
+/// The operator. The tokenizer can refuse a text long after `SkipKnownExec` let it through. Then the document's old rows stay, as they
+/// do if the new text is blank.
 #[derive(Debug)]
 pub(crate) struct SpareExec {
     input: Arc<dyn ExecutionPlan>,
@@ -28,14 +28,14 @@ pub(crate) struct SpareExec {
 }
 
 impl SpareExec {
-    /// An operator over rows of `tables::extracted_schema`, made of what `known_documents` let in.
+    /// An operator over rows of `tables::extracted_schema`, whose documents `known_documents` let through.
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>, known_documents: Arc<KnownDocuments>) -> Self {
         Self { input, known_documents }
     }
 }
 
 impl KnownDocuments {
-    /// Takes the refused among extracted documents out of those that have changed.
+    /// Removes refused documents from the changed ones.
     fn spare(&self, extracted: &RecordBatch) {
         let reasons = &extracted["reason"];
         let mut changed = self.changed();
@@ -113,7 +113,7 @@ mod tests {
         for (row, id) in [(0, "1"), (1, "2"), (2, "3"), (3, "4")] {
             known_documents.judge("a", row, id, Some("new"));
         }
-        // The same rows of another file are others.
+        // The same row number in another file is another document.
         known_documents.judge("b", 1, "3", Some("new"));
         let rows = [
             (Some(1), None, vec![]),

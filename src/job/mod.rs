@@ -1,13 +1,13 @@
-//! The job, twice: [`JobFile`] as a person wrote it, [`Job`] as it runs. In: a job file, `--set` values, the files it names. Out:
-//! a validated job, or an error that names the key and the value. Only [`Job::load`] starts anything.
+//! The job: [`JobFile`] as a user wrote it and [`Job`] as it runs. In: a job file, `--set` values and the files it names. Out: a validated
+//! job, or an error that names the key and the value. It must not load a model or open files of the input, except in [`Job::load`].
 //!
 //! | file | what |
 //! |---|---|
 //! | [`file`] | the job file: TOML → sections |
-//! | `schemas` | entity schemas as files |
+//! | `schemas` | paths → entity schemas |
 //! | `resolved` | sections → a checked [`Job`] |
-//! | `spec` | what changes the rows, and its hash |
-//! | `ready` | a job's model, loaded |
+//! | `spec` | the settings that change the rows, and their hash |
+//! | `ready` | a job → its loaded model |
 
 pub mod file;
 mod ready;

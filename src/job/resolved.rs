@@ -1,4 +1,5 @@
-//! The job as it runs. In: a [`JobFile`]. Out: a [`Job`], or an error that names the key and the value. It must not start anything.
+//! The job as it runs. In: a [`JobFile`]. Out: a validated [`Job`], or an error that names the key and the value. It must not load a model
+//! or open a store.
 
 use std::path::{Path, PathBuf};
 
@@ -18,47 +19,47 @@ use crate::job::file::{
 use crate::job::schemas::read_schema;
 use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 
-/// A job that can run: every word understood, every file it names read.
+/// A validated job: all settings are parsed, and its entity schema is read.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The file it came from, its `${…}` filled in.
+    /// The job file, with its `${…}` filled in.
     pub file: JobFile,
     /// The documents.
     pub input: InputSpec,
     /// The entity types and their questions.
     pub schema: EntitySchema,
-    /// Where to run.
+    /// The device to run on.
     pub device: DeviceChoice,
-    /// The number format, or none for the device's best.
+    /// The precision, or `None` for the device's best.
     pub precision: Option<Precision>,
-    /// The most rejects before the exit code says so.
+    /// The maximum of rejects; more set the exit code.
     pub max_rejects: Limit,
 }
 
-/// How many of something is too many.
+/// A limit on a part of a total.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// Never.
+    /// No limit.
     None,
-    /// More than so many.
+    /// At most this many.
     Count(u64),
-    /// More than this share, in 0..=1.
+    /// At most this share, in 0..=1.
     Share(f64),
 }
 
 impl Limit {
-    /// Whether `part` of `whole` is too many.
-    pub fn exceeded(self, part: u64, whole: u64) -> bool {
+    /// Whether `part` of `total` exceeds the limit.
+    pub fn exceeded(self, part: u64, total: u64) -> bool {
         match self {
             Self::None => false,
             Self::Count(most) => part > most,
-            Self::Share(most) => part as f64 > most * whole as f64,
+            Self::Share(most) => part as f64 > most * total as f64,
         }
     }
 }
 
 impl Job {
-    /// Reads a job file, fills in `${key}` from `set`, and checks all that can be checked without starting anything.
+    /// Reads a job file, fills in `${key}` from `set`, and checks everything that can be checked without a model or a store.
     pub fn read(path: &Path, set: &[(String, String)]) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
@@ -66,7 +67,7 @@ impl Job {
         Self::resolve(path, file)
     }
 
-    /// A job without documents or a store, for one text. `origin` is what errors name.
+    /// A job without documents or a store, for a single text. Errors name `origin`.
     pub fn over_text(origin: &str, model: ModelSection, extract: ExtractSection, schema: EntitySchema) -> Result<Self> {
         let file = JobFile {
             input: InputSection {
@@ -85,10 +86,10 @@ impl Job {
         Self::checked(Path::new(origin), file, schema)
     }
 
-    /// Checks that the gold entities, where the job names some, are a table of mentions.
+    /// Checks that the gold entities, if the job names some, are a table of mentions.
     ///
     /// # Errors
-    /// [`Error::Table`] where they are not.
+    /// [`Error::Table`] if they are not.
     pub async fn check_gold(&self, context: &SessionContext) -> Result<()> {
         let Some(location) = &self.file.input.gold else { return Ok(()) };
         let files = ExternalTable { table: "gold_entities", what: "gold mentions", location };
@@ -97,7 +98,7 @@ impl Job {
     }
 
     fn resolve(path: &Path, file: JobFile) -> Result<Self> {
-        // What is wrong with the job file itself is said before what is wrong with others.
+        // Report errors of the job file itself before errors of files it names.
         let schema = file.entities.schema.clone();
         let job = Self::checked(path, file, EntitySchema { nested: false, types: Vec::new() })?;
         Ok(Self { schema: read_schema(&schema)?, ..job })
@@ -129,12 +130,12 @@ impl Job {
             if !(value > 0.0 && value < 1.0) {
                 return Err(refuse(
                     key,
-                    format!("{value} is no probability between 0 and 1"),
-                    "0.5 takes what is more likely than not",
+                    format!("{value} is not a probability between 0 and 1"),
+                    "0.5 accepts what is more likely than not",
                 ));
             }
         }
-        // Without a window of its own the job has the model's, which is not known yet.
+        // If the job sets no window, it uses the model's, which is not loaded yet.
         if let Some(tokens) = extract.window_tokens {
             windows(&origin, extract, tokens)?;
         }
@@ -143,7 +144,7 @@ impl Job {
             ("extract.max_candidates", extract.max_candidates),
         ] {
             if value == 0 {
-                return Err(refuse(key, "0 leaves nothing to do".into(), "leave it out for the usual value"));
+                return Err(refuse(key, "it must be at least 1, not 0".into(), "leave it out for the default"));
             }
         }
         let max_rejects = match &file.input.max_rejects {
@@ -158,7 +159,7 @@ impl Job {
                     percent.ok_or_else(|| {
                         refuse(
                             "input.max_rejects",
-                            format!("`{text}` is no share"),
+                            format!("`{text}` is not a share"),
                             "say a count, such as 100, or a share, such as \"1%\"",
                         )
                     })? / 100.0,
@@ -181,18 +182,18 @@ impl Job {
     }
 }
 
-/// Windows of so many tokens, which overlap as `extract` says. What is wrong is said of `origin`.
+/// Windows of `tokens` tokens with the overlap of `extract`. Errors name `origin`.
 pub(crate) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
     let refuse = |key: &str, reason: String, hint: &str| {
         Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
     };
     if tokens < SHORTEST_WINDOW {
-        let hint = format!("the least is {SHORTEST_WINDOW}; left out, it is what suits the model");
+        let hint = format!("the minimum is {SHORTEST_WINDOW}; if it is left out, the model decides");
         return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
     }
     WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
         let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
-        refuse("extract.overlap_tokens", reason, "left out, it is an eighth of the window")
+        refuse("extract.overlap_tokens", reason, "if it is left out, it is an eighth of the window")
     })
 }
 

@@ -1,11 +1,12 @@
-//! Entity schemas as files. In: a path. Out: a checked schema; the project's own are inside the program. It must not ask a model.
+//! Entity schema files. In: a path. Out: a validated schema; the project's own schemas are embedded in the program. It must not use a
+//! model.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::task::entity_schema::EntitySchema;
 
-/// The project's schemas, which the program knows where their files are not.
+/// The project's schemas, embedded for use without their files.
 const SCHEMAS: [(&str, &str); 4] = [
     ("schemas/ace.toml", include_str!("../../schemas/ace.toml")),
     ("schemas/conll03.toml", include_str!("../../schemas/conll03.toml")),
@@ -25,7 +26,7 @@ pub fn read_schema(path: &Path) -> Result<EntitySchema> {
 }
 
 fn parse_schema(path: &Path, text: &str) -> Result<EntitySchema> {
-    let hint = "a schema says nested = true or false, then a [[type]] with name and question for each entity type";
+    let hint = "a schema has nested = true or false, then a [[type]] with name and question for each entity type";
     let parsed: EntitySchema = toml::from_str(text).map_err(|source| Error::Parse {
         path: path.into(),
         source: source.into(),
@@ -43,7 +44,7 @@ mod tests {
 
     const SCHEMA: &str = "nested = false\n[[type]]\nname = 'PER'\nquestion = 'Who?'\n[[type]]\nname = \"LOC\"\nquestion = \"\"\"Where?\"\"\"\n";
 
-    /// A schema that can be asked, or an error that says what to do.
+    /// A valid schema, or an error with a hint.
     fn is_schema_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
         match parse_schema(Path::new("types.toml"), text) {
             Ok(schema) => prop_assert!(schema.validate().is_ok() && !schema.types.is_empty()),

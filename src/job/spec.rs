@@ -1,5 +1,5 @@
-//! A specification: all that changes the rows. In: its parts. Out: its hash, and what differs from another. It may not know what a store
-//! holds.
+//! Specifications: all settings that change the rows. In: a specification's parts. Out: its hash, and its differences from another. It must
+//! not know the contents of a store.
 
 use serde_json::Value;
 
@@ -10,14 +10,14 @@ pub fn spec_id(parts: &Value) -> String {
     short_hash(parts.to_string().as_bytes(), 8)
 }
 
-/// Which parts of a specification differ, as `window_tokens 256 → 128`.
+/// The differences between two specifications, such as `window_tokens 256 → 128`.
 pub fn spec_changes(before: &Value, now: &Value) -> Vec<String> {
     let Some(parts) = now.as_object() else { return Vec::new() };
     let shown = |value: &Value| match value {
         Value::String(text) if text.len() > 16 => format!("{}…", &text[..text.floor_char_boundary(12)]),
         Value::String(text) => text.clone(),
         Value::Null => "auto".to_owned(),
-        // Thresholds are read with the precision of an f32: what that lacks of an f64 is nobody's setting.
+        // Thresholds are f32, so the extra digits of their f64 form are not part of the setting.
         Value::Number(number) if number.is_f64() => {
             number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
         }
@@ -36,7 +36,7 @@ pub fn spec_changes(before: &Value, now: &Value) -> Vec<String> {
     changes
 }
 
-/// Which types came, went or are asked for in other words.
+/// Which types were added, were removed, or have another question.
 fn type_changes(before: &Value, now: &Value) -> String {
     let types = |value: &Value| -> Vec<(String, String)> {
         let of = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
-/// An environment variable; one that is empty is as good as unset.
+/// An environment variable; an empty one counts as unset.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
@@ -21,6 +21,6 @@ pub fn cache_folder() -> Result<PathBuf> {
             origin: "environment".into(),
             key: "QUARRY_CACHE".into(),
             reason: "there is no cache folder: neither QUARRY_CACHE, XDG_CACHE_HOME nor HOME is set".into(),
-            hint: "set QUARRY_CACHE to a folder that may be written".into(),
+            hint: "set QUARRY_CACHE to a writable folder".into(),
         })
 }

@@ -1,4 +1,4 @@
-//! Files that others read. In: a path and bytes. Out: a file that is whole or not there. It may not know what the bytes mean.
+//! Atomic file writes. In: a path and bytes. Out: a file that is complete or absent. It must not know what the bytes mean.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,13 +9,13 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// Writes a file under a temporary name and renames it, so that nobody ever reads half of it, also after a power
+/// Writes a file under a temporary name, syncs it and renames it, so that no reader sees a partial file, even after a power
 /// failure.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = unfinished(path)?;
         file.as_file_mut().write_all(bytes)?;
-        // Without this the name may reach the disk before the bytes.
+        // Without the sync, the rename can reach the disk before the bytes.
         file.as_file().sync_all()?;
         Ok(file.persist(path)?)
     };
@@ -23,26 +23,26 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map(drop).map_err(|source| Error::Write { path: path.to_owned(), source: source.into() })
 }
 
-/// A file beside `path` that takes its name once it is whole ([`NamedTempFile::persist`]); dropped before, it is removed.
+/// A temporary file beside `path`. [`NamedTempFile::persist`] renames it to `path`; if it is dropped before, it is removed.
 pub fn unfinished(path: &Path) -> std::io::Result<NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    // Hidden, so that nobody takes it for a file of the folder.
+    // Hidden, so that programs that list the folder skip it.
     let name = format!(".{}.", path.file_name().unwrap_or_default().display());
-    // Whoever may read other new files may read this one, where a temporary file is its owner's otherwise.
+    // The default permissions of new files: by default, only the owner can read a temporary file.
     let create = |path: &Path| File::options().write(true).create_new(true).open(path);
     tempfile::Builder::new().prefix(&name).suffix(".partial").make_in(folder, create)
 }
 
-/// Removes what downloads that broke off left in a folder: entries that are known by their names and have lain
-/// untouched for so long.
+/// Removes leftovers of interrupted downloads from a folder: entries whose name passes `left_behind` and that were not modified
+/// for longer than `untouched`.
 pub(crate) fn sweep(folder: &Path, left_behind: impl Fn(&str) -> bool, untouched: Duration) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(there) = entry.metadata() else { continue };
-        let age = there.modified().ok().and_then(|time| time.elapsed().ok());
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
         if age.is_some_and(|age| age > untouched) && left_behind(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
-            // What cannot be removed is only clutter.
-            let _ = if there.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            // A leftover that cannot be removed only takes disk space.
+            let _ = if metadata.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
     }
 }
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_whole_or_what_it_was_and_may_be_read_like_any_other() {
+    fn a_file_is_complete_or_unchanged_and_has_default_permissions() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("whole.json");
         write_whole(&path, b"first").unwrap();
-        let mut broken_off = unfinished(&path).unwrap();
-        broken_off.as_file_mut().write_all(b"sec").unwrap();
-        assert!(broken_off.path().to_string_lossy().ends_with(".partial"));
-        drop(broken_off);
+        let mut interrupted = unfinished(&path).unwrap();
+        interrupted.as_file_mut().write_all(b"sec").unwrap();
+        assert!(interrupted.path().to_string_lossy().ends_with(".partial"));
+        drop(interrupted);
         let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert_eq!((std::fs::read(&path).unwrap(), names().count()), (b"first".to_vec(), 1));
         write_whole(&path, b"second").unwrap();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_download_left_is_swept_when_it_is_old() {
+    fn old_leftovers_of_downloads_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let hour = Duration::from_hours(1);
         for (name, age) in [("old.partial", 2 * hour), ("new.partial", Duration::ZERO), ("old.json", 2 * hour)] {
@@ -84,8 +84,8 @@ mod tests {
             file.set_modified(SystemTime::now() - age).unwrap();
         }
         sweep(folder.path(), |name| name.ends_with(".partial"), hour);
-        let there = |name: &str| folder.path().join(name).exists();
-        assert!(!there("old.partial") && there("new.partial") && there("old.json"));
+        let exists = |name: &str| folder.path().join(name).exists();
+        assert!(!exists("old.partial") && exists("new.partial") && exists("old.json"));
         sweep(&folder.path().join("none"), |_| true, hour);
     }
 }

@@ -1,4 +1,4 @@
-//! Hashes of files and texts. In: bytes. Out: SHA-256 in lower-case hexadecimal. It may not keep a file in memory.
+//! Hashes of files and texts. In: bytes. Out: SHA-256 in lower-case hexadecimal. It must not load a whole file into memory.
 
 use std::io::Read;
 use std::path::Path;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_of_the_standard_example() {
+    fn the_hash_matches_the_standard_example() {
         // FIPS 180-4's one-block example.
         assert_eq!(short_hash(b"abc", 4), "ba7816bf");
         let file = tempfile::NamedTempFile::new().unwrap();

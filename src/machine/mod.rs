@@ -1,12 +1,12 @@
-//! What this machine provides, below everything else. In: names of variables, bytes to write. Out: settings, the cache folder, files
-//! written whole, hashes, stage times. It must not know models, documents or tables.
+//! Access to the machine: environment, files, time. In: names of variables, bytes to write. Out: values of variables, the cache
+//! folder, files written atomically, hashes, stage times. It must not know models, documents or tables.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`environment`] | environment variables, the cache folder |
-//! | [`files`] | files written whole or not at all; removes what interrupted downloads left |
+//! | [`files`] | atomic writes, removal of leftovers of interrupted downloads |
 //! | [`hash`] | SHA-256 of files and texts |
-//! | [`stage_timer`] | time spent in a stage of the work |
+//! | [`stage_timer`] | time spent in a stage |
 
 pub mod environment;
 pub mod files;

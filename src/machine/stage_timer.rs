@@ -1,22 +1,22 @@
-//! Time spent in a stage of the work. In: pieces of work, on any thread. Out: their time, all threads together. It may not slow the
-//! work: a stage is one atomic.
+//! Time spent in a stage. In: closures, on any thread. Out: their total time over all threads. It must not slow the work down:
+//! a stage is one atomic counter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-/// Time spent in a stage, all threads together.
+/// The time spent in a stage, summed over all threads.
 #[derive(Debug, Default)]
 pub struct StageTimer(AtomicU64);
 
 impl StageTimer {
-    /// Adds a stretch of time.
+    /// Adds a duration.
     pub fn add(&self, spent: Duration) {
         self.0.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Does a piece of the stage's work: its time is added, and `span` shows it in a profile.
+    /// Runs `work` inside `span` and adds its duration.
     pub fn work<T>(&self, span: &Span, work: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let result = span.in_scope(work);
@@ -29,7 +29,7 @@ impl StageTimer {
         self.0.load(Ordering::Relaxed) as f64 / 1e9
     }
 
-    /// Forgets the time so far.
+    /// Resets the time to zero.
     pub fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

@@ -1,10 +1,10 @@
-//! A model and what runs it. In: a model directory or a checkpoint, a device. Out: checked weights, and sessions that answer
+//! Models and their runtime. In: a model directory or a checkpoint, a device. Out: checked weights, and sessions that compute
 //! batches of queries. It must not know documents, tables or how a graph is written.
 //!
-//! | room | what |
+//! | folder | what |
 //! |---|---|
 //! | [`precision`] | number formats and graph variants |
-//! | [`encoder`] | the encoder's shape |
+//! | [`encoder`] | the encoder's configuration |
 //! | [`weights`] | checkpoints in, checked tensors out |
 //! | [`package`] | model directories: local, embedded, on the hub |
 //! | [`runtime`] | ONNX Runtime's library, devices, sessions, batch tuning |

@@ -1,5 +1,5 @@
-//! The precisions and forms of a model's ONNX graph. In: the words of a job file (`fp16`, `fused`). Out: closed enums that
-//! print as the same words. It may not know how a precision is written.
+//! Precisions and variants of a model's ONNX graph. In: names in a job file (`fp16`, `fused`). Out: closed enums that
+//! print as the same names. It must not know how graphs are written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32-bit floats everywhere: the reference the others are measured against.
+    /// 32-bit floats everywhere: the reference for all other precisions.
     Fp32,
-    /// bfloat16 weights and activations; only where a provider computes in it.
+    /// bfloat16 weights and activations; only with a provider that supports it.
     Bf16,
-    /// IEEE half floats for weights and activations: for CUDA.
+    /// IEEE half floats (fp16) for weights and activations: for CUDA.
     Fp16,
     /// 8-bit integer matrix products with a scale per output column and per token: for the CPU.
     Int8,
@@ -24,7 +24,7 @@ impl Precision {
     /// Every precision, the most exact first.
     pub const ALL: [Self; 4] = [Self::Fp32, Self::Bf16, Self::Fp16, Self::Int8];
 
-    /// The word a job file uses for it.
+    /// Its name in a job file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
@@ -35,21 +35,21 @@ impl Precision {
     }
 }
 
-/// Which operators a graph is written with.
+/// The set of operators that a graph uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GraphVariant {
     /// Operators of the ONNX standard only (opset 17): any provider, any runtime.
     Portable,
-    /// ONNX Runtime's own operators (domain `com.microsoft`) where they are faster.
+    /// With ONNX Runtime's own operators (domain `com.microsoft`) where they are faster.
     Fused,
 }
 
 impl GraphVariant {
-    /// Both forms.
+    /// Both variants.
     pub const ALL: [Self; 2] = [Self::Portable, Self::Fused];
 
-    /// The word files and reports use for it.
+    /// Its name in files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -70,7 +70,7 @@ impl fmt::Display for GraphVariant {
     }
 }
 
-/// A word that names no precision or form; says which words do.
+/// An unknown name of a precision or variant, with the valid names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not one of {choices}")]
 pub struct UnknownName {
@@ -91,7 +91,7 @@ impl FromStr for GraphVariant {
     type Err = UnknownName;
 
     fn from_str(word: &str) -> Result<Self, UnknownName> {
-        let found = Self::ALL.into_iter().find(|form| form.name() == word);
+        let found = Self::ALL.into_iter().find(|variant| variant.name() == word);
         found.ok_or_else(|| UnknownName { word: word.to_owned(), choices: "portable, fused" })
     }
 }
@@ -105,8 +105,8 @@ mod tests {
         for precision in Precision::ALL {
             assert_eq!(precision.to_string().parse(), Ok(precision));
         }
-        for form in GraphVariant::ALL {
-            assert_eq!(form.to_string().parse(), Ok(form));
+        for variant in GraphVariant::ALL {
+            assert_eq!(variant.to_string().parse(), Ok(variant));
         }
     }
 

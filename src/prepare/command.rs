@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::job::read_schema;
 use crate::prepare::convert::{Prepared, run};
 use crate::prepare::options::{PrepareOptions, ReadOptions};
-use crate::prepare::split::Split;
-use crate::prepare::summary::{Figures, Summary};
+use crate::prepare::output::split::Split;
+use crate::prepare::output::summary::{Figures, Summary};
 
 /// The number of problems printed one by one; the rest is only counted.
 const PRINTED_PROBLEMS: usize = 20;

@@ -9,10 +9,11 @@ use crate::cli::{Format, Scheme, Unit};
 use crate::error::{Error, Result};
 use crate::prepare::corpus::{Corpus, Note};
 use crate::prepare::files::InputFile;
-use crate::prepare::granularity::Row;
 use crate::prepare::options::{PrepareOptions, ReadOptions};
-use crate::prepare::summary::Summary;
-use crate::prepare::{files, granularity, markup, split, standoff, tagged, write};
+use crate::prepare::output::granularity::Row;
+use crate::prepare::output::summary::Summary;
+use crate::prepare::output::{granularity, split, write};
+use crate::prepare::{files, markup, standoff, tagged};
 use crate::task::entity_schema::EntitySchema;
 
 /// The result of a conversion.

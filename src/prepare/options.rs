@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::{Format, Labels, OnError, Scheme, Unit};
-use crate::prepare::split::Split;
+use crate::prepare::output::split::Split;
 use crate::task::entity_schema::EntitySchema;
 
 /// How to read files; each format uses the options it supports.

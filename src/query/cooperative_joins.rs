@@ -1,4 +1,5 @@
-//! Plans that can be cancelled. In: a physical plan. Out: the same, with joins that take turns. It may not change what a plan answers.
+//! Makes joins cancellable. In: a physical plan. Out: the same plan, with joins that yield to the runtime. It must not change the plan's
+//! results.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 
-/// Joins give a thread back now and then. The engine sees to that where rows come in; but a join may make millions of batches of one,
-/// and a task that never gives its thread back cannot be cancelled.
+/// An optimizer rule that makes joins yield regularly. DataFusion's scans already do, but a join can produce millions of batches from
+/// one input batch, and a task that never yields cannot be cancelled.
 #[derive(Debug)]
 pub(crate) struct CooperativeJoins;
 

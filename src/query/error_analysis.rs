@@ -1,13 +1,13 @@
-//! A matched table → what is wrong in it. In: predicted ⋈ gold as [`crate::query::scoring`] makes it. Out: a table of false positives and
-//! false negatives, each with what the other side has in its place. It may not count what is right.
+//! A matched table → its errors. In: predicted ⋈ gold from [`crate::query::scoring`]. Out: a table of false positives and false
+//! negatives, each with the overlapping mention of the other side. It must not count true positives as errors.
 
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
-use crate::query::statement::{keep, query, whole, words};
+use crate::query::statement::{count_at, keep, query, string_column};
 
-/// Makes the table `name` of the errors in `matched`: each with what the other side has there, if anything: the same place before the
-/// same type, then the larger overlap.
+/// Creates the table `name` of the errors in `matched`, each with the best overlapping mention of the other side, if any: the same span
+/// first, then the same type, then the larger overlap.
 pub async fn find(context: &SessionContext, name: &str, matched: &str) -> Result<()> {
     let keys = "e.doc_id, e.entity_type, e.start_char, e.end_char";
     let same_place = "e.start_char = o.start_char AND e.end_char = o.end_char";
@@ -28,19 +28,21 @@ pub async fn find(context: &SessionContext, name: &str, matched: &str) -> Result
     keep(context, name, &sql).await
 }
 
-/// How many errors the table `name` has of each kind (`false_positive` or `false_negative`) and reason (what stands there on the other
-/// side: `type`, `boundary`, `type_and_boundary`, `nothing_there`).
+/// Counts the errors in the table `name` by kind (`false_positive` or `false_negative`) and reason (how the other side differs: `type`,
+/// `boundary`, `type_and_boundary`, `nothing_there`).
 pub async fn kinds(context: &SessionContext, name: &str) -> Result<Vec<(String, String, usize)>> {
     let sql = format!("SELECT kind, reason, count(*) FROM {name} GROUP BY 1, 2 ORDER BY 1 DESC, 3 DESC, 2");
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        let keys = words(batch, 0)?.into_iter().zip(words(batch, 1)?);
-        found.extend(keys.enumerate().map(|(row, (kind, reason))| (kind, reason, whole(batch, 2, row))));
+        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
+        for (row, (kind, reason)) in keys.enumerate() {
+            found.push((kind, reason, count_at(batch, 2, row)?));
+        }
     }
     Ok(found)
 }
 
-/// SQL: every document of `matched` with its counts, the one with most errors first; `id` is how its id is selected.
+/// SQL for every document of `matched` with its counts, the most errors first. `id` is the SQL expression for its id.
 pub fn by_document(matched: &str, id: &str) -> String {
     format!(
         "SELECT {id} AS doc_id, true_positives, false_positives, false_negatives FROM (

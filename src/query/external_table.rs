@@ -1,5 +1,5 @@
-//! Data files → a table in the session. In: a path, glob or URL, and what is expected there. Out: a table under a name, and its
-//! columns checked. It may not read a row.
+//! Data files → a table in the session. In: a path, glob or URL, and the expected columns. Out: a registered table with checked
+//! columns. It must not read rows.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::source::listing::{Format, Listing, store_of};
 use crate::source::plan_error::first_line;
 use crate::tables;
 
-/// Files that hold a table, and what they are for.
+/// A table in files, and its purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct ExternalTable<'a> {
     /// The table's name in the session.
     pub table: &'a str,
-    /// What it is to the reader of an error: `gold mentions`.
+    /// What it holds, for error messages: `gold mentions`.
     pub what: &'a str,
     /// A file, folder, glob or URL of Parquet, JSON Lines or CSV files.
     pub location: &'a str,
@@ -42,10 +42,13 @@ impl ExternalTable<'_> {
     }
 
     fn failed(&self, error: &DataFusionError) -> Error {
-        self.refuse(first_line(error), "check that the files are whole, of one format, and that you may read them")
+        self.refuse(
+            first_line(error),
+            "check that the files are complete and of one format, and that you may read them",
+        )
     }
 
-    /// Lists the files, reads their columns and registers them as one table; a table of that name is replaced.
+    /// Lists the files, reads their columns and registers them as one table. Replaces a table of that name.
     pub async fn register(&self, context: &SessionContext) -> Result<SchemaRef> {
         let (schema, provider) = self.table(context).await?;
         context.deregister_table(self.table).map_err(|error| self.failed(&error))?;
@@ -59,7 +62,7 @@ impl ExternalTable<'_> {
         let Listing { format, objects: root, files, .. } =
             Listing::find(context, self.location).await.map_err(|error| match error {
                 Error::Input { reason, hint, .. } | Error::Setting { reason, hint, .. } => self.refuse(reason, hint),
-                // A store that does not answer now.
+                // The object store does not answer.
                 other => other,
             })?;
         let files: Vec<ObjectMeta> = files.into_iter().map(|file| file.meta).collect();
@@ -77,8 +80,7 @@ impl ExternalTable<'_> {
         Ok((schema, Arc::new(provider)))
     }
 
-    /// The columns of the files together. The engine finds those of a CSV file by their place, so all of them must have
-    /// one header.
+    /// The merged schema of the files. DataFusion reads CSV columns by position, so all CSV files must have the same header.
     async fn columns(
         &self,
         state: &dyn Session,
@@ -104,21 +106,21 @@ impl ExternalTable<'_> {
         Ok(Arc::new(Schema::try_merge(all).map_err(|error| self.failed(&error.into()))?))
     }
 
-    /// Checks that `schema` has a column of the kind.
+    /// Checks that `schema` has the column `name` with values of `kind`.
     pub fn expect(&self, schema: &SchemaRef, name: &str, kind: Kind, hint: &str) -> Result<()> {
         let Ok(field) = schema.field_with_name(name) else {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             return Err(self.refuse(format!("there is no column `{name}`, only {}", names.join(", ")), hint));
         };
         let found = field.data_type();
-        if kind.takes(found) {
+        if kind.accepts(found) {
             return Ok(());
         }
-        Err(self.refuse(format!("column `{name}` is {found}, expected {}", kind.words()), hint))
+        Err(self.refuse(format!("column `{name}` is {found}, expected {}", kind.description()), hint))
     }
 }
 
-/// What a column may hold.
+/// The kinds of values a column can be required to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Strings or integers.
@@ -132,22 +134,22 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn takes(self, found: &DataType) -> bool {
-        let plain = match found {
+    fn accepts(self, found: &DataType) -> bool {
+        let value_type = match found {
             DataType::Dictionary(_, value) => value.as_ref(),
             other => other,
         };
-        // A column of nulls only, as an empty data frame has it, is of any kind.
-        match (self, plain) {
+        // A column of nulls, as an empty data frame writes it, is accepted for every kind.
+        match (self, value_type) {
             (_, DataType::Null) => true,
-            (Self::Id, plain) => tables::id_type(plain).is_some() || plain.is_integer(),
-            (Self::Text, plain) => matches!(plain, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
-            (Self::Integer, plain) => plain.is_integer(),
-            (Self::Number, plain) => plain.is_numeric(),
+            (Self::Id, value_type) => tables::id_type(value_type).is_some() || value_type.is_integer(),
+            (Self::Text, value_type) => value_type.is_string(),
+            (Self::Integer, value_type) => value_type.is_integer(),
+            (Self::Number, value_type) => value_type.is_numeric(),
         }
     }
 
-    const fn words(self) -> &'static str {
+    const fn description(self) -> &'static str {
         match self {
             Self::Id => "a string or an integer",
             Self::Text => "a string",
@@ -157,14 +159,14 @@ impl Kind {
     }
 }
 
-/// The URL of an object, in which every byte that could mean something else is escaped.
+/// The URL of an object, with every byte escaped that has another meaning in a URL or glob.
 fn url_of(root: &ObjectStoreUrl, location: &Path) -> Result<ListingTableUrl, DataFusionError> {
     let mut url = root.as_str().to_owned();
     for byte in location.as_ref().bytes() {
         if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
             url.push(char::from(byte));
         } else {
-            // A string takes whatever is written to it.
+            // Writing to a string cannot fail.
             let _ = write!(url, "%{byte:02X}");
         }
     }
@@ -175,12 +177,12 @@ fn url_of(root: &ObjectStoreUrl, location: &Path) -> Result<ListingTableUrl, Dat
 mod tests {
     use super::*;
     use crate::query::session::{SessionSettings, session};
-    use crate::query::statement::{numbers, query};
+    use crate::query::statement::{i64_row, query};
 
-    /// How many rows the files at `location` have, or why they are no table.
+    /// How many rows the files at `location` have, or why they are not a table.
     async fn count(context: &SessionContext, location: &str) -> Result<usize> {
         ExternalTable { table: "files", what: "files", location }.register(context).await?;
-        Ok(numbers(&query(context, "SELECT count(*) FROM files").await?)[0])
+        Ok(i64_row(&query(context, "SELECT count(*) FROM files").await?)?[0])
     }
 
     /// A folder with these files.
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_are_those_that_a_run_would_read() {
+    async fn files_are_listed_as_for_a_run() {
         let one = "id,body\n1,x\n";
         let files = [
             ("dt=1/a.csv", one),
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_name_is_the_name_of_a_file() {
+    async fn any_file_name_is_accepted() {
         let names = ["a#1.csv", "a%41.csv", "a b+c.csv", "für.csv", "q&a=1.csv", "50%.csv"];
         let (folder, context) =
             (folder(&names.map(|name| (name, "id\n1\n"))), session(&SessionSettings::default()).unwrap());
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_is_what_is_in_it_now() {
+    async fn a_folder_is_listed_each_time() {
         let (folder, context) = (folder(&[("a.csv", "id\n1\n")]), session(&SessionSettings::default()).unwrap());
         let root = folder.path().to_str().unwrap();
         assert_eq!(count(&context, root).await.unwrap(), 1);

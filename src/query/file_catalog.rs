@@ -1,5 +1,5 @@
-//! Files as tables in SQL: `SELECT … FROM 'docs/*.jsonl'`. In: a quoted path, glob or URL where a table's name may stand. Out: a table of
-//! the files behind it, known by their ending. It may not take a name for a path that is none.
+//! Files as tables in SQL: `SELECT … FROM 'docs/*.jsonl'`. In: a quoted path, glob or URL in place of a table name. Out: a table of its
+//! files, with the format of their extension. It must not mistake a table name for a path.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,13 +12,13 @@ use datafusion::prelude::SessionContext;
 use crate::query::external_table::ExternalTable;
 use crate::source::listing::Format;
 
-/// What a session knows now, while there is one.
+/// Returns the session's current state, as long as the session exists.
 type CurrentState = Box<dyn Fn() -> Option<SessionState> + Send + Sync>;
 
-/// Makes tables of paths for one session.
+/// Creates tables from paths for one session.
 #[derive(Default)]
 struct FileCatalog {
-    /// The session, held weakly: it holds this.
+    /// The session, held weakly because the session owns this catalog.
     state: OnceLock<CurrentState>,
 }
 
@@ -39,13 +39,13 @@ impl UrlTableFactory for FileCatalog {
     }
 }
 
-/// Whether a name in SQL is meant as a path: a table's name has no slash, star or ending of a data file.
+/// Whether a name in SQL is a path: table names have no slash, wildcard or data file extension.
 #[must_use]
 pub fn is_path(name: &str) -> bool {
     name.contains(['/', '*', '?']) || Format::of(name).is_some()
 }
 
-/// The same session, where quoted paths are tables.
+/// The same session, with quoted paths as tables.
 #[must_use]
 pub fn with_files(context: SessionContext) -> SessionContext {
     let files = Arc::new(FileCatalog::default());
@@ -53,7 +53,7 @@ pub fn with_files(context: SessionContext) -> SessionContext {
     let catalogs = Arc::new(DynamicFileCatalog::new(catalogs, Arc::clone(&files) as Arc<dyn UrlTableFactory>));
     let context: SessionContext = context.into_state_builder().with_catalog_list(catalogs).build().into();
     let state = context.state_weak_ref();
-    // It is empty: this is the only place that makes one.
+    // Setting it cannot fail: it is empty, and nothing else sets it.
     let _ = files.state.set(Box::new(move || state.upgrade().map(|state| state.read().clone())));
     context
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_a_slash_a_star_or_an_ending() {
+    fn a_path_has_a_slash_a_wildcard_or_an_extension() {
         for path in ["docs.parquet", "docs.jsonl", "./docs", "s3://lake/docs/", "docs*", "/data/a b.CSV"] {
             assert!(is_path(path), "{path}");
         }

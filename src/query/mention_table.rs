@@ -1,10 +1,10 @@
-//! A table of mentions → a view with one row each. In: a table of the session with `doc_id`, `entity_type`, `start_char`, `end_char` and
-//! perhaps text and score. Out: a view of what can be scored, ids as text, and how many rows that left out. It may not compare
-//! two tables.
+//! A table of mentions → a view with one row per mention. In: a table of the session with `doc_id`, `entity_type`, `start_char`,
+//! `end_char` and optionally text and score. Out: a view of the mentions to score, with ids as text, and counts of the rows left out. It
+//! must not compare two tables.
 //!
-//! The rules, the same for predicted and gold mentions: ids are compared as text (the integer 7 is the string `7`); a row with a
-//! null in one of the four columns, or whose end is not behind its start, is no mention; of rows that agree in the four columns
-//! one counts; mentions of documents outside the scope do not count.
+//! The rules are the same for predicted and gold mentions: ids are compared as text (the integer 7 is the string `7`); a row with a
+//! null in one of the four columns, or whose end is not after its start, is not a mention; rows that agree in the four columns count
+//! once; mentions of documents outside the scope do not count.
 
 use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::query::external_table::{ExternalTable, Kind};
-use crate::query::statement::{numbers, query, register, words};
+use crate::query::statement::{i64_row, query, register, string_column};
 
-/// The view of the documents that are scored, where not all are: one column, `scored_id`, as text.
+/// The view of the scored documents, if not all are scored: one column, `scored_id`, as text.
 pub const SCOPE: &str = "scored_documents";
 
-/// What a table of mentions has beyond the four columns, and how its ids are written.
+/// The optional columns of a table of mentions, and the kind of its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Columns {
     text: bool,
@@ -44,25 +44,25 @@ pub fn check(files: &ExternalTable<'_>, schema: &SchemaRef) -> Result<Columns> {
     Ok(Columns { text: has("text"), score: has("score"), integer_ids })
 }
 
-/// How many rows a table of mentions has, and which of them count.
+/// How many rows a table of mentions has, and how many of them count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// All rows.
     pub rows: usize,
     /// Rows with a null in `doc_id`, `entity_type`, `start_char` or `end_char`.
     pub incomplete: usize,
-    /// Rows whose end is not behind their start, or whose start is negative.
+    /// Rows whose end is not after their start, or whose start is negative.
     pub malformed: usize,
     /// Rows of documents outside the scope.
     pub elsewhere: usize,
     /// Rows that repeat another.
     pub duplicates: usize,
-    /// What is left: the mentions that are scored.
+    /// The remaining rows: the mentions that are scored.
     pub mentions: usize,
 }
 
 impl Tally {
-    /// Rows that do not count: how many, and why. Reasons that no row has are passed over.
+    /// How many rows do not count, for each reason that applies.
     pub fn left_out(self) -> impl Iterator<Item = (usize, &'static str)> {
         let kinds = [
             (self.incomplete, "with a null in doc_id, entity_type, start_char or end_char"),
@@ -74,8 +74,8 @@ impl Tally {
     }
 }
 
-/// Makes the view `view` of the mentions in `table`: `doc_id` (text), `entity_type`, `start_char`, `end_char`, text, score, and whether
-/// the mention shares characters with another of the same table (`nested`).
+/// Creates the view `view` of the mentions in `table`: `doc_id` (text), `entity_type`, `start_char`, `end_char`, text, score, and whether
+/// the mention overlaps another mention of the same table (`nested`).
 pub async fn normalize(
     context: &SessionContext,
     table: &str,
@@ -98,18 +98,18 @@ pub async fn normalize(
     register(context, view, &sql).await
 }
 
-/// Counts the rows of `table`, as [`normalize`] takes them.
+/// Counts the rows of `table` by the rules of [`normalize`].
 pub async fn tally(context: &SessionContext, table: &str, scoped: bool) -> Result<Tally> {
     let scope = if scoped { format!("doc_id IN (SELECT scored_id FROM {SCOPE})") } else { "true".to_owned() };
     let sql = format!(
         "SELECT count(*), count(*) FILTER (WHERE {COMPLETE}), count(*) FILTER (WHERE {COMPLETE} AND {PLACED}) FROM (SELECT {KEYS} FROM {table})",
     );
-    let all = numbers(&query(context, &sql).await?);
+    let all = i64_row(&query(context, &sql).await?)?;
     let sql = format!(
         "SELECT coalesce(sum(n), 0), count(*) FROM (SELECT count(*) AS n FROM (SELECT {KEYS} FROM {table})
             WHERE {COMPLETE} AND {PLACED} AND {scope} GROUP BY doc_id, entity_type, start_char, end_char)"
     );
-    let kept = numbers(&query(context, &sql).await?);
+    let kept = i64_row(&query(context, &sql).await?)?;
     let ([rows, complete, placed], [inside, mentions]) = (all.as_slice(), kept.as_slice()) else {
         return Ok(Tally::default());
     };
@@ -123,7 +123,7 @@ pub async fn tally(context: &SessionContext, table: &str, scoped: bool) -> Resul
     })
 }
 
-/// A row of `table` that is no mention, in words; none where every row is one.
+/// Describes a row of `table` that is not a mention; `None` if every row is one.
 pub async fn no_mention(context: &SessionContext, table: &str) -> Result<Option<String>> {
     let value = |column: &str| format!("coalesce(CAST({column} AS varchar), 'null')");
     let sql = format!(
@@ -135,8 +135,8 @@ pub async fn no_mention(context: &SessionContext, table: &str) -> Result<Option<
         value("doc_id")
     );
     let batches = query(context, &sql).await?;
-    let found = batches.iter().find(|batch| batch.num_rows() > 0);
-    Ok(found.map(|batch| words(batch, 0)).transpose()?.and_then(|rows| rows.into_iter().next()))
+    let first = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(first.map(|batch| string_column(batch, 0)).transpose()?.and_then(|rows| rows.into_iter().next()))
 }
 
 const KEYS: &str = "CAST(doc_id AS varchar) AS doc_id, CAST(entity_type AS varchar) AS entity_type, \

@@ -1,18 +1,18 @@
-//! SQL over tables. In: a session's tables, files and stores. Out: rows, views, counts of right and wrong mentions. It must not write
-//! to a store.
+//! SQL over tables. In: a session's tables, files and stores. Out: rows, views, and counts of true and false mentions. It must not
+//! write to a store.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`session`] | DataFusion's session, its limits, tables and views |
 //! | [`statement`] | SQL text → rows, views, tables in memory |
 //! | [`views`] | views for the most common questions |
-//! | `cooperative_joins` | joins that can be cancelled |
+//! | `cooperative_joins` | a physical plan → one whose joins can be cancelled |
 //! | [`external_table`] | data files → a checked table in the session |
 //! | [`file_catalog`] | a quoted path in SQL → a table |
 //! | [`mention_table`] | a table of mentions → a view with one row each |
-//! | [`run_history`] | the `runs` table → how a store stands to a specification |
+//! | [`run_history`] | the `runs` table → the store's state relative to a specification |
 //! | [`scoring`] | predicted ⋈ gold → counts |
-//! | [`error_analysis`] | a matched table → its errors |
+//! | [`error_analysis`] | a matched table → its false positives and false negatives |
 
 pub(crate) mod cooperative_joins;
 pub mod error_analysis;

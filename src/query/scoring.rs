@@ -1,19 +1,18 @@
-//! predicted ⋈ gold → counts. In: views of mentions as [`crate::query::mention_table`] makes them. Out: a table with a row for every mention
-//! that is predicted or gold, and what can be counted in it. It may not turn counts into scores.
+//! predicted ⋈ gold → counts. In: views of mentions from [`crate::query::mention_table`]. Out: a matched table with a row for every mention
+//! that is predicted or gold, and counts over it. It must not turn counts into scores.
 //!
-//! A row of a matched table has `doc_id`, `entity_type`, `start_char`, `end_char`, `predicted`, `gold`, `nested`, text and score. A mention
-//! that is gold is nested where the gold table has another that shares characters with it; one that is only predicted, where the
-//! predicted table has.
+//! A row of a matched table has `doc_id`, `entity_type`, `start_char`, `end_char`, `predicted`, `gold`, `nested`, text and score. A gold
+//! mention is nested if it overlaps another gold mention; a mention that is only predicted, if it overlaps another predicted one.
 
 use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
-use crate::query::statement::{keep, numbers, query, register, whole, words};
+use crate::query::statement::{count_at, i64_row, keep, query, register, string_column};
 use crate::score::counts::Counts;
 use crate::score::overlap::Candidate;
 
-/// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory: for who asks it more than once.
+/// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory for several queries.
 pub async fn match_up(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
     let either = |column: &str| format!("coalesce(g.{column}, p.{column}) AS {column}");
     let columns = ["doc_id", "entity_type", "start_char", "end_char", "nested", "text"].map(either).join(", ");
@@ -25,8 +24,8 @@ pub async fn match_up(context: &SessionContext, name: &str, predicted: &str, gol
     keep(context, name, &sql).await
 }
 
-/// The same for who only counts, and once: a view without `nested`, text and score. It groups instead of joining, for groups can go
-/// to disk where memory ends.
+/// Like [`match_up`], for a single query that only counts: a view without `nested`, text and score. It groups instead of joining, because
+/// grouping can spill to disk.
 pub async fn match_once(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
     let place = "doc_id, entity_type, start_char, end_char";
     let sql = format!(
@@ -46,24 +45,25 @@ pub async fn counts_by(context: &SessionContext, name: &str, key: &str) -> Resul
     );
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        for (row, key) in words(batch, 0)?.into_iter().enumerate() {
-            found.push((key, counts(batch, 1, row)));
+        for (row, key) in string_column(batch, 0)?.into_iter().enumerate() {
+            found.push((key, counts(batch, 1, row)?));
         }
     }
     Ok(found)
 }
 
-/// Counts of places whatever their type: a place is right where both tables have a mention from its start to its end.
+/// Counts of spans regardless of type: a span is a true positive if both tables have a mention with its start and end.
 pub async fn span_counts(context: &SessionContext, name: &str) -> Result<Counts> {
     let sql = format!(
         "SELECT {} FROM (SELECT bool_or(predicted) AS predicted, bool_or(gold) AS gold FROM {name} GROUP BY doc_id, start_char, end_char)",
         counted("predicted", "gold")
     );
     let batches = query(context, &sql).await?;
-    Ok(batches.iter().find(|batch| batch.num_rows() > 0).map(|batch| counts(batch, 0, 0)).unwrap_or_default())
+    let first = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(first.map(|batch| counts(batch, 0, 0)).transpose()?.unwrap_or_default())
 }
 
-/// Pairs of a false positive and a false negative of one document and type that share characters.
+/// Overlapping pairs of a false positive and a false negative of the same document and type.
 pub async fn overlaps(context: &SessionContext, name: &str) -> Result<Vec<Candidate>> {
     let numbered = |flag: &str, other: &str| {
         format!(
@@ -80,28 +80,32 @@ pub async fn overlaps(context: &SessionContext, name: &str) -> Result<Vec<Candid
     );
     let batches = query(context, &sql).await?;
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
-    let one = |(batch, row)| Candidate {
-        predicted: whole(batch, 0, row),
-        gold: whole(batch, 1, row),
-        shared: whole(batch, 2, row),
+    let candidate = |(batch, row)| {
+        Ok(Candidate {
+            predicted: count_at(batch, 0, row)?,
+            gold: count_at(batch, 1, row)?,
+            shared: count_at(batch, 2, row)?,
+        })
     };
-    Ok(rows.map(one).collect())
+    rows.map(candidate).collect()
 }
 
-/// Strict counts by document and type, documents together and in order.
+/// Strict counts by document and type, sorted by document.
 pub async fn counts_by_document(context: &SessionContext, name: &str) -> Result<Vec<(String, String, Counts)>> {
     let sql =
         format!("SELECT doc_id, entity_type, {} FROM {name} GROUP BY 1, 2 ORDER BY 1, 2", counted("predicted", "gold"));
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        let keys = words(batch, 0)?.into_iter().zip(words(batch, 1)?);
-        found.extend(keys.enumerate().map(|(row, (document, name))| (document, name, counts(batch, 2, row))));
+        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
+        for (row, (document, name)) in keys.enumerate() {
+            found.push((document, name, counts(batch, 2, row)?));
+        }
     }
     Ok(found)
 }
 
-/// How often a mention of one type stands where the other table has another: (gold type, predicted type, count), empty where the
-/// other table has none there. In a place with several types on each side equal ones are paired first, the others by name.
+/// The confusion matrix: (gold type, predicted type, count) of mentions with the same span. A type is empty if that table has no mention
+/// with the span. If both tables have several types for a span, equal types are paired first, the others by name.
 pub async fn confusion(context: &SessionContext, name: &str) -> Result<Vec<(String, String, usize)>> {
     let rest = |flag: &str, other: &str| {
         format!(
@@ -119,13 +123,15 @@ pub async fn confusion(context: &SessionContext, name: &str) -> Result<Vec<(Stri
     );
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        let keys = words(batch, 0)?.into_iter().zip(words(batch, 1)?);
-        found.extend(keys.enumerate().map(|(row, (gold, predicted))| (gold, predicted, whole(batch, 2, row))));
+        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
+        for (row, (gold, predicted)) in keys.enumerate() {
+            found.push((gold, predicted, count_at(batch, 2, row)?));
+        }
     }
     Ok(found)
 }
 
-/// Strict counts of two matched tables over the same gold by document: those that have any.
+/// Strict counts of two matched tables over the same gold, for each document with a mention in either.
 pub async fn paired_counts(context: &SessionContext, first: &str, second: &str) -> Result<Vec<[Counts; 2]>> {
     let sql = format!(
         "SELECT {}, {} FROM (SELECT coalesce(a.doc_id, b.doc_id) AS doc_id, coalesce(a.predicted, false) AS a, coalesce(b.predicted, false) AS b,
@@ -137,27 +143,28 @@ pub async fn paired_counts(context: &SessionContext, first: &str, second: &str) 
     );
     let batches = query(context, &sql).await?;
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
-    Ok(rows.map(|(batch, row)| [counts(batch, 0, row), counts(batch, 3, row)]).collect())
+    rows.map(|(batch, row)| Ok([counts(batch, 0, row)?, counts(batch, 3, row)?])).collect()
 }
 
-/// A single count.
+/// Runs a query for a single count.
 pub async fn count(context: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(numbers(&query(context, sql).await?).first().copied().unwrap_or(0))
+    Ok(i64_row(&query(context, sql).await?)?.first().copied().unwrap_or(0))
 }
 
-/// True positives, false positives, false negatives as three columns.
+/// SQL for true positives, false positives and false negatives as three columns, which [`counts`] reads.
 fn counted(predicted: &str, gold: &str) -> String {
     format!(
         "count(*) FILTER (WHERE {predicted} AND {gold}), count(*) FILTER (WHERE {predicted} AND NOT {gold}), count(*) FILTER (WHERE {gold} AND NOT {predicted})"
     )
 }
 
-fn counts(batch: &RecordBatch, column: usize, row: usize) -> Counts {
-    Counts {
-        true_positives: whole(batch, column, row),
-        false_positives: whole(batch, column + 1, row),
-        false_negatives: whole(batch, column + 2, row),
-    }
+/// Reads true positives, false positives and false negatives from three adjacent columns.
+pub fn counts(batch: &RecordBatch, column: usize, row: usize) -> Result<Counts> {
+    Ok(Counts {
+        true_positives: count_at(batch, column, row)?,
+        false_positives: count_at(batch, column + 1, row)?,
+        false_negatives: count_at(batch, column + 2, row)?,
+    })
 }
 
 #[cfg(test)]
@@ -165,7 +172,7 @@ mod tests {
     use super::*;
     use crate::query::session::{SessionSettings, session};
 
-    /// A view of mentions as `mentions` makes them: `rows` are id, type, start, end, text, score, nested.
+    /// A view like those of `mention_table`: `rows` are id, type, start, end, text, score, nested.
     async fn mentions(context: &SessionContext, view: &str, rows: &str) {
         let columns = "doc_id, entity_type, start_char, end_char, text, score, nested";
         let cast = "CAST(text AS varchar) AS text, CAST(score AS double) AS score, nested";
@@ -177,7 +184,7 @@ mod tests {
 
     async fn rows(context: &SessionContext, table: &str, row: &str) -> Vec<String> {
         let batches = query(context, &format!("SELECT {row} FROM {table} ORDER BY 1")).await.expect("rows");
-        batches.iter().flat_map(|batch| words(batch, 0).expect("words")).collect()
+        batches.iter().flat_map(|batch| string_column(batch, 0).expect("strings")).collect()
     }
 
     async fn strict(context: &SessionContext, table: &str) -> Vec<(String, [usize; 3])> {
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gold_says_what_a_mention_is_like_and_the_system_how_sure_it_was() {
+    async fn text_and_nesting_come_from_gold_and_the_score_from_the_prediction() {
         let context = session(&SessionSettings::default()).expect("a session");
         let found = "('d', 'A', 0, 4, 'own', 0.5, true), ('d', 'A', 1, 3, 'own', 0.25, true), ('e', 'B', 0, 2, NULL, 0.75, false)";
         let right = "('d', 'A', 0, 4, 'gold', 0.875, false), ('d', 'B', 1, 3, NULL, NULL, true), ('e', 'B', 0, 2, 'gold', NULL, true)";
@@ -217,9 +224,9 @@ mod tests {
         }
     }
 
-    /// Of so many mentions a join, which holds one side of them, fails with 16 MB.
+    /// A join of this many mentions, which holds one side in memory, fails with this memory limit.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn counting_goes_to_disk_where_memory_ends() {
+    async fn counting_spills_to_disk() {
         let settings =
             SessionSettings { memory_bytes: Some(12 << 20), target_partitions: Some(2), batch_rows: Some(1024) };
         let context = session(&settings).expect("a session");
@@ -232,7 +239,7 @@ mod tests {
             register(&context, view, &sql).await.expect("a view");
         }
         let join = "SELECT count(*) FROM found FULL JOIN gold USING (doc_id, entity_type, start_char, end_char)";
-        let error = context.sql(join).await.expect("a plan").collect().await.expect_err("more than there is room for");
+        let error = context.sql(join).await.expect("a plan").collect().await.expect_err("more than fits in memory");
         assert!(error.to_string().contains("Resources exhausted"), "{error}");
         match_once(&context, "counted", "found", "gold").await.expect("a view");
         assert_eq!(strict(&context, "counted").await, [("A".to_owned(), [299_999, 1, 0])]);

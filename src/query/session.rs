@@ -1,5 +1,5 @@
-//! The query engine's session. In: limits of memory, threads and batches; stores. Out: a `DataFusion` context that knows the
-//! stores' tables and views. It may not run queries of its own.
+//! `DataFusion`'s session. In: limits of memory, threads and batches; stores. Out: a `DataFusion` context with the stores' tables and
+//! views. It must not run queries of its own.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::source::object_stores::register_location;
 use crate::store::delta_store::Store;
 use crate::tables::Table;
 
-/// How many of the greediest operators an out-of-memory message names.
+/// How many of the largest memory consumers an out-of-memory message names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
-/// Views that hide what a reader must not count: rows of a commit that is not whole yet, and, while `--replace` extracts
-/// under a new specification beside the old, the new rows. They are plain SQL over the tables and mean the same in any engine.
+/// Views that hide rows which readers must not count: rows of an unfinished commit, and, while `--replace` extracts under a new
+/// specification next to the old one, the new rows. They are plain SQL over the tables and mean the same in any SQL engine.
 pub const VIEWS: [(&str, &str); 2] = [
     (
         "current_entities",
@@ -35,33 +35,33 @@ pub const VIEWS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Where a control group says its limit, what it holds, and its statistics, and what these call pages of files that are dropped where
-/// room is needed: version 2, then version 1.
+/// A control group's files for its memory limit, its usage and its statistics, and the name of the statistic for the file cache that the
+/// kernel drops under memory pressure: version 2, then version 1.
 const GROUPS: [[&str; 4]; 2] = [
     ["memory.max", "memory.current", "memory.stat", "inactive_file"],
     ["memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"],
 ];
 
-/// What a session may use; `None` leaves it to the engine.
+/// Limits of a session; `None` means DataFusion's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// Bytes that sorts, joins and aggregations may hold before they spill to disk.
+    /// Bytes that sorts, joins and aggregations can hold before they spill to disk.
     pub memory_bytes: Option<usize>,
-    /// Partitions that run at once; the machine's cores unless said.
+    /// Partitions that run concurrently; by default, the number of cores.
     pub target_partitions: Option<usize>,
-    /// Rows in a batch; 8192 unless said.
+    /// Rows in a batch; by default, 8192.
     pub batch_rows: Option<usize>,
 }
 
-/// A new session.
+/// Creates a session.
 ///
 /// # Errors
-/// [`Error::Engine`] where the engine cannot be set up (no folder for spilling).
+/// [`Error::Engine`] if DataFusion cannot be set up (no folder to spill to).
 pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_information_schema(true);
-    // Texts are the largest column by far: decode them only in rows that pass the filters on the others.
+    // Texts are by far the largest column: decode them only in rows that pass the filters on other columns.
     config.options_mut().execution.parquet.pushdown_filters = true;
-    // A folder is all that is in it.
+    // A folder includes its subfolders.
     config.options_mut().execution.listing_table_ignore_subdirectory = false;
     if let Some(partitions) = settings.target_partitions {
         config = config.with_target_partitions(partitions.max(1));
@@ -69,7 +69,7 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     if let Some(rows) = settings.batch_rows {
         config = config.with_batch_size(rows.max(1));
     }
-    // What a folder holds is asked each time: files come while a shell is open.
+    // List a folder each time, because files can be added while a shell is open.
     let mut runtime = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(ObjectStores::default()))
         .with_object_list_cache_limit(0);
@@ -83,11 +83,11 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(CooperativeJoins)).build()))
 }
 
-/// Plans without exchanges of rows between partitions (`RepartitionExec`), which may wait for ever where memory is limited: a batch that
-/// finds no room goes to a file, and two partitions that write at the same time write two files, of which the reader sees only the
-/// older one (<https://github.com/apache/datafusion/issues/24883>). `DataFusion` 55.2 has it; pull request 24891 mends it, and
-/// with a release that has that, this can go. Partitions still scan, filter, aggregate what they have, and look up what is joined,
-/// at once; what they come to is put together by one.
+/// Disables exchanges of rows between partitions (`RepartitionExec`), which can hang under a memory limit: a batch that does not fit is
+/// spilled to a file, and two partitions that spill concurrently write two files, of which the reader sees only the older one
+/// (<https://github.com/apache/datafusion/issues/24883>). `DataFusion` 55.2 has this bug; pull request 24891 fixes it, and this function
+/// can be removed with a release that contains the fix. Partitions still scan, filter, pre-aggregate and probe joins concurrently; one
+/// partition merges the results.
 fn without_exchanges(config: SessionConfig) -> SessionConfig {
     config
         .with_repartition_aggregations(false)
@@ -96,19 +96,19 @@ fn without_exchanges(config: SessionConfig) -> SessionConfig {
         .with_round_robin_repartition(false)
 }
 
-/// Makes the store's six tables, as they are now, and its [`VIEWS`] known to a session; a second time, anew.
+/// Registers the store's six tables, as they are now, and its [`VIEWS`] in a session, replacing earlier ones.
 ///
 /// # Errors
-/// [`Error::Store`] where the store cannot be read, [`Error::Engine`] where a view cannot be planned.
+/// [`Error::Store`] if the store cannot be read, [`Error::Engine`] if a view cannot be planned.
 pub async fn register_store(context: &SessionContext, store: &Store) -> Result<()> {
     register_store_as(context, store, "").await
 }
 
-/// The same with `prefix` before every name. Two stores in one query need two: the planner takes subqueries over tables of the
-/// same name for the same, and answers them once.
+/// Like [`register_store`], with `prefix` before every name. Two stores in one query need different prefixes, because the planner
+/// treats subqueries over tables of the same name as equal and runs them only once.
 ///
 /// # Errors
-/// As [`register_store`].
+/// As for [`register_store`].
 pub async fn register_store_as(context: &SessionContext, store: &Store, prefix: &str) -> Result<()> {
     register_location(context, store.location())?;
     for table in Table::ALL {
@@ -131,13 +131,13 @@ fn failed(doing: &str, cause: datafusion::error::DataFusionError) -> Error {
     Error::Engine { doing: doing.to_owned(), source: Box::new(cause) }
 }
 
-/// The bytes of memory that are free, where the kernel says so: those of the machine, or what the control group leaves if that is less.
+/// Available memory in bytes, if the kernel reports it: that of the machine, or the rest of the control group's limit if that is less.
 #[must_use]
 pub fn free_memory() -> Option<usize> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let group = |[limit, held, statistics, dropped]: [&str; 4]| {
+    let group = |[limit, usage, statistics, cache]: [&str; 4]| {
         let read = |file: &str| read(&format!("/sys/fs/cgroup/{file}"));
-        left(&read(limit)?, &read(held)?, &read(statistics).unwrap_or_default(), dropped)
+        available(&read(limit)?, &read(usage)?, &read(statistics).unwrap_or_default(), cache)
     };
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
@@ -145,12 +145,12 @@ pub fn free_memory() -> Option<usize> {
     machine.into_iter().chain(GROUPS.into_iter().filter_map(group)).min()
 }
 
-/// What a control group leaves of its limit, in bytes; `None` where it has no limit (`max`). `sysinfo` counts files that were read as held.
-fn left(limit: &str, held: &str, statistics: &str, dropped: &str) -> Option<usize> {
+/// Available bytes under a control group's limit; `None` if it has no limit (`max`). `sysinfo` counts the file cache as used.
+fn available(limit: &str, usage: &str, statistics: &str, cache: &str) -> Option<usize> {
     let limit: usize = limit.trim().parse().ok()?;
-    let held: usize = held.trim().parse().ok()?;
-    let dropped = statistics.lines().find_map(|line| line.strip_prefix(dropped)?.trim().parse::<usize>().ok());
-    Some(limit.saturating_sub(held.saturating_sub(dropped.unwrap_or(0))))
+    let usage: usize = usage.trim().parse().ok()?;
+    let cached = statistics.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse::<usize>().ok());
+    Some(limit.saturating_sub(usage.saturating_sub(cached.unwrap_or(0))))
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn partitions_exchange_no_rows_where_memory_is_limited() {
+    async fn partitions_exchange_no_rows_under_a_memory_limit() {
         let (a, b) = ("generate_series(1, 100000) AS a(v)", "generate_series(1, 100000) AS b(w)");
         for sql in [
             format!("SELECT v % 7, count(*) FROM (SELECT v FROM {a} UNION ALL SELECT w FROM {b}) GROUP BY v % 7"),
@@ -184,7 +184,7 @@ mod tests {
 
     /// The query of `DataFusion`'s issue 24883. With exchanges, three of four attempts at five of it hung.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_query_with_little_memory_comes_to_its_end() {
+    async fn a_query_with_little_memory_finishes() {
         let settings =
             SessionSettings { memory_bytes: Some(4 << 20), target_partitions: Some(2), batch_rows: Some(64) };
         let context = session(&settings).unwrap();
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_free_as_far_as_machine_and_control_group_leave_it() {
+    fn available_memory_is_limited_by_machine_and_control_group() {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
         let all = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
         assert!((1..=all.unwrap().parse::<usize>().unwrap() * 1024).contains(&free_memory().unwrap()));
         let statistics = "anon 10\nfile 50\ninactive_file 40\nactive_file 10\n";
-        let of_group = |limit, held, statistics| left(limit, held, statistics, "inactive_file");
-        // Files that were read lie in memory as long as nobody wants the room.
+        let of_group = |limit, usage, statistics| available(limit, usage, statistics, "inactive_file");
+        // The file cache stays in memory until the memory is needed.
         assert_eq!(of_group("100\n", "70\n", statistics), Some(70));
         assert_eq!(of_group("100\n", "70\n", ""), Some(30));
         assert_eq!(of_group("100\n", "120\n", ""), Some(0));

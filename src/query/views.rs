@@ -1,5 +1,5 @@
-//! Views that answer what is asked most. In: a session that knows a store's tables. Out: the views' names, what each shows, and their
-//! SQL, which means the same in any engine that has the tables. It may not run them.
+//! Views for the most common questions. In: a session with a store's tables. Out: each view's name, description and SQL, which means
+//! the same in any SQL engine that reads the tables. It must not run them.
 
 use datafusion::prelude::SessionContext;
 
@@ -27,11 +27,11 @@ macro_rules! last_rejects {
     };
 }
 
-/// The rejects that count: each row of a file under the specification in force. A file that is read again has its refused rows refused
-/// again: the last time counts.
+/// The current rejects: one per refused row of a file under the specification in force. Reading a file again rejects its bad rows
+/// again, so the newest reject of a row counts.
 pub const LAST_REJECTS: &str = last_rejects!();
 
-/// The views that [`register`] makes, beyond `session::VIEWS`. Means are rounded to what a score can tell.
+/// The views that [`register`] creates in addition to `session::VIEWS`. Means are rounded to the precision of a score.
 pub const VIEWS: [View; 7] = [
     View {
         name: "entities_by_type",
@@ -47,7 +47,7 @@ FROM current_entities GROUP BY entity_type ORDER BY mentions DESC, entity_type",
 FROM current_entities GROUP BY text, entity_type ORDER BY mentions DESC, text, entity_type",
     },
     View {
-        // Pairs grow with the square of the names: at most 1000 names are paired, so there are never more than half a million rows.
+        // Pairs grow with the square of the texts. At most 1000 texts are paired, so there are at most half a million rows.
         name: "co_occurrence",
         what: "two texts in the same documents, of the 1000 texts that most documents have",
         query: "WITH names AS (
@@ -113,28 +113,28 @@ ORDER BY r.started_at DESC, r.run_id DESC",
     },
 ];
 
-/// What a row of a table or view of a store is; `None` for another name.
+/// Describes a row of a store's table or view; `None` for another name.
 #[must_use]
 pub fn what(name: &str) -> Option<&'static str> {
     Some(match name {
         "entities" => "a mention, as committed",
-        "documents" => "a document done, as committed",
+        "documents" => "an extracted document, as committed",
         "rejects" => "a refused document or file",
         "sources" => "an input file done",
         "metrics" => "a figure of a run or an evaluation",
         "runs" => "a run",
-        "current_entities" => "a mention that counts: its commit is whole, its specification the one in force",
-        "current_documents" => "a document that counts",
+        "current_entities" => "a current mention: its commit is complete and its specification is in force",
+        "current_documents" => "a current document",
         other => VIEWS.iter().find(|view| view.name == other)?.what,
     })
 }
 
-/// Makes the `VIEWS` known to a session that knows a store's tables; a second time, over the tables as they are then.
+/// Creates the [`VIEWS`] in a session with a store's tables. A second call plans them again, over the tables as they are then.
 ///
 /// # Errors
-/// [`Error::Engine`] where a view cannot be planned.
+/// [`Error::Engine`] if a view cannot be planned.
 pub async fn register(context: &SessionContext) -> Result<()> {
-    // The planner would drop the order that a view ends with; whoever reads the first rows of one wants them in it.
+    // By default the planner drops a view's ORDER BY, but a query with LIMIT needs the first rows in that order.
     context.state_ref().write().config_mut().options_mut().sql_parser.enable_subquery_sort_elimination = false;
     for View { name, query, .. } in VIEWS {
         let created = context.sql(&format!("CREATE OR REPLACE VIEW {name} AS {query}")).await;
@@ -154,7 +154,7 @@ mod tests {
     use crate::tables::Table;
 
     #[test]
-    fn every_table_and_view_says_what_a_row_is() {
+    fn every_table_and_view_has_a_description() {
         for name in Table::ALL.map(Table::name).into_iter().chain(all().map(|(name, _)| name)) {
             assert!(what(name).is_some(), "{name}");
         }

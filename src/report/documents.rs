@@ -16,7 +16,7 @@ use super::tables::{MATCHED, MENTIONS};
 use super::texts;
 use crate::console::thousands;
 use crate::error::{Error, Result};
-use crate::query::statement::{query, reals, whole, words};
+use crate::query::statement::{count_at, f64_column, query, string_column};
 
 /// The maximum bytes of documents on a page; a browser opens a page of this size without delay.
 const PAGE_BYTES: usize = 16 << 20;
@@ -217,12 +217,13 @@ async fn mentions(
         summary.types.iter().enumerate().map(|(index, one)| (one.name.as_str(), index)).collect();
     let mut found: HashMap<String, Vec<Mention>> = HashMap::new();
     for batch in &query(context, &sql).await? {
-        let (ids, names, scores, texts) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 4)?, words(batch, 6)?);
+        let (ids, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
+        let (scores, texts) = (f64_column(batch, 4)?, string_column(batch, 6)?);
         for (row, ((id, name), text)) in ids.into_iter().zip(names).zip(texts).enumerate() {
             let Some(&entity_type) = types.get(name.as_str()) else { continue };
             let score = scores[row].map_or(-1, |score| (score.clamp(0.0, 1.0) * 1000.0).round() as Score);
-            let (start, end) = (whole(batch, 2, row), whole(batch, 3, row));
-            let state = whole(batch, 5, row) as u8;
+            let (start, end) = (count_at(batch, 2, row)?, count_at(batch, 3, row)?);
+            let state = count_at(batch, 5, row)? as u8;
             found.entry(id).or_default().push(Mention { entity_type, start, end, score, state, text });
         }
     }

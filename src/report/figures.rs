@@ -11,7 +11,7 @@ use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bi
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::error::Result;
 use crate::query::scoring::count;
-use crate::query::statement::{query, reals, register, whole, words};
+use crate::query::statement::{count_at, f64_column, query, register, string_column};
 use crate::query::views::LAST_REJECTS;
 
 /// The number of most frequent names shown per type.
@@ -78,19 +78,19 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
     let sql =
         format!("SELECT entity_type, count(*), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1");
     for batch in &query(context, &sql).await? {
-        let means = reals(batch, 3)?;
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
+        let means = f64_column(batch, 3)?;
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
             let index = index_of(&mut types, name);
             let one = &mut types[index];
-            (one.mentions, one.distinct) = (whole(batch, 1, row), whole(batch, 2, row));
+            (one.mentions, one.distinct) = (count_at(batch, 1, row)?, count_at(batch, 2, row)?);
             one.mean_score = means[row].unwrap_or_default();
         }
     }
     let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
             let index = index_of(&mut types, name);
-            types[index].scores[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+            types[index].scores[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
         }
     }
     let sql = format!(
@@ -101,9 +101,9 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
          WHERE place <= {NAMES} ORDER BY entity_type, place"
     );
     for batch in &query(context, &sql).await? {
-        for (row, (name, text)) in words(batch, 0)?.iter().zip(words(batch, 1)?).enumerate() {
+        for (row, (name, text)) in string_column(batch, 0)?.iter().zip(string_column(batch, 1)?).enumerate() {
             let index = index_of(&mut types, name);
-            types[index].names.push((text, whole(batch, 2, row), whole(batch, 3, row)));
+            types[index].names.push((text, count_at(batch, 2, row)?, count_at(batch, 3, row)?));
         }
     }
     if !scope.only_types.is_empty() {
@@ -116,7 +116,8 @@ async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, Str
     let sql = format!("SELECT scope, name, value, unit FROM metrics WHERE run_id = {}", literal(run));
     let mut figures = Vec::new();
     for batch in &query(context, &sql).await? {
-        let (scopes, names, values, units) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 2)?, words(batch, 3)?);
+        let (scopes, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
+        let (values, units) = (f64_column(batch, 2)?, string_column(batch, 3)?);
         let rows = scopes.into_iter().zip(names).zip(values).zip(units);
         figures.extend(rows.map(|(((scope, name), value), unit)| (scope, name, value.unwrap_or_default(), unit)));
     }
@@ -129,7 +130,7 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
     let sql = format!("SELECT run_id, name, value FROM metrics WHERE scope = 'all' AND name IN ({})", names.join(", "));
     let mut found: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
     for batch in &query(context, &sql).await? {
-        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(reals(batch, 2)?);
+        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(f64_column(batch, 2)?);
         for ((run, name), value) in rows {
             found.entry(run).or_default().insert(name, value.unwrap_or_default());
         }
@@ -152,12 +153,12 @@ async fn rejects(context: &SessionContext, scope: &Scope, last_commit: i64) -> R
     let mut found: Vec<Rejects> = Vec::new();
     for batch in &query(context, &sql).await? {
         let texts: Vec<Vec<String>> =
-            [2, 3, 4, 5].into_iter().map(|column| words(batch, column)).collect::<Result<_>>()?;
-        for (row, reason) in words(batch, 0)?.into_iter().enumerate() {
+            [2, 3, 4, 5].into_iter().map(|column| string_column(batch, column)).collect::<Result<_>>()?;
+        for (row, reason) in string_column(batch, 0)?.into_iter().enumerate() {
             let example = std::array::from_fn(|column| without_login(&texts[column][row]));
             match found.last_mut().filter(|last| last.reason == reason) {
                 Some(last) => last.examples.push(example),
-                None => found.push(Rejects { reason, count: whole(batch, 1, row), examples: vec![example] }),
+                None => found.push(Rejects { reason, count: count_at(batch, 1, row)?, examples: vec![example] }),
             }
         }
     }

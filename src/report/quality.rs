@@ -13,7 +13,7 @@ use crate::query::error_analysis;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{Columns, SCOPE, check, normalize};
 use crate::query::scoring::{confusion, count, counts_by, match_up};
-use crate::query::statement::{query, register, whole, words};
+use crate::query::statement::{count_at, query, register, string_column};
 use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
 
@@ -92,10 +92,10 @@ async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
         bin("score")
     );
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
             let index = summary.type_index(name);
             summary.types[index].right.resize(BINS, 0);
-            summary.types[index].right[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+            summary.types[index].right[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
         }
     }
     Ok(())
@@ -109,16 +109,18 @@ async fn most_frequent(context: &SessionContext) -> Result<Vec<FrequentError>> {
     );
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        let texts: Vec<Vec<String>> = (0..5).map(|column| words(batch, column)).collect::<Result<_>>()?;
-        found.extend((0..batch.num_rows()).map(|row| FrequentError {
-            kind: texts[0][row].clone(),
-            reason: texts[1][row].clone(),
-            entity_type: texts[2][row].clone(),
-            other_type: texts[3][row].clone(),
-            text: texts[4][row].clone(),
-            mentions: whole(batch, 5, row),
-            documents: whole(batch, 6, row),
-        }));
+        let texts: Vec<Vec<String>> = (0..5).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
+        for row in 0..batch.num_rows() {
+            found.push(FrequentError {
+                kind: texts[0][row].clone(),
+                reason: texts[1][row].clone(),
+                entity_type: texts[2][row].clone(),
+                other_type: texts[3][row].clone(),
+                text: texts[4][row].clone(),
+                mentions: count_at(batch, 5, row)?,
+                documents: count_at(batch, 6, row)?,
+            });
+        }
     }
     Ok(found)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::tables::{DOCUMENTS, MATCHED};
 use crate::error::Result;
-use crate::query::statement::{query, whole, words};
+use crate::query::statement::{count_at, query, string_column};
 
 /// A sampled document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +59,10 @@ pub(super) async fn choose(
     };
     let mut chosen = Vec::new();
     for batch in &query(context, &sql).await? {
-        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(words(batch, 2)?);
-        chosen.extend(rows.enumerate().map(|(row, ((id, source), content_hash))| Chosen {
-            id,
-            source,
-            content_hash,
-            characters: whole(batch, 3, row),
-        }));
+        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(string_column(batch, 2)?);
+        for (row, ((id, source), content_hash)) in rows.enumerate() {
+            chosen.push(Chosen { id, source, content_hash, characters: count_at(batch, 3, row)? });
+        }
     }
     Ok((rule, chosen))
 }

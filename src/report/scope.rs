@@ -12,7 +12,7 @@ use crate::cli::ReportArgs;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::job::file::InputSection;
-use crate::query::statement::{query, register, words};
+use crate::query::statement::{query, register, string_column};
 use crate::source::location::StoreLocation;
 use crate::task::entity_schema::EntityType;
 
@@ -194,7 +194,7 @@ impl Scope {
 /// The specification that the views show; `None` in a store without documents.
 async fn current_spec(context: &SessionContext) -> Result<Option<String>> {
     let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
-    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| words(batch, 0)).transpose()?;
+    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| string_column(batch, 0)).transpose()?;
     Ok(read.map(|spec| spec.concat()))
 }
 
@@ -214,7 +214,7 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     for batch in &query(context, sql).await? {
         let columns: Vec<Vec<String>> =
-            (0..batch.num_columns()).map(|column| words(batch, column)).collect::<Result<_>>()?;
+            (0..batch.num_columns()).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
         let json = |column: usize, row: usize| serde_json::from_str(&columns[column][row]).unwrap_or_default();
         let text = |column: usize, row: usize| columns[column][row].clone();
         runs.extend((0..batch.num_rows()).map(|row| Run {

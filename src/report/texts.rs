@@ -13,7 +13,7 @@ use super::sample::Chosen;
 use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
 use crate::extract::ledger_hashes::content_hash;
-use crate::query::statement::words;
+use crate::query::statement::id_column;
 use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::Listing;
 
@@ -123,7 +123,7 @@ async fn read_listing(
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
         let cells = batch.column(3).as_string_view();
-        for (id, text) in words(&batch, 2)?.iter().zip(cells) {
+        for (id, text) in id_column(&batch, 2)?.iter().zip(cells) {
             if let Some(text) = text {
                 texts.offer(wanted, id, text);
             }

@@ -1,4 +1,4 @@
-//! Failures of a run → errors. In: what DataFusion or the store says. Out: our own error. It must not lose a cause.
+//! Failures of a run → errors. In: an error of DataFusion or the store. Out: an [`Error`]. It must not lose a cause.
 
 use datafusion::error::DataFusionError;
 
@@ -9,7 +9,7 @@ pub(crate) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
     Error::Engine { doing: doing.into(), source: source.into() }
 }
 
-/// An error of a plan that runs.
+/// An error of a running plan.
 pub(crate) fn run_error(error: DataFusionError) -> Error {
     own_error(error, "extract the documents")
 }

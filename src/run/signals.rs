@@ -1,5 +1,5 @@
-//! Signals that ask a run to stop. In: a run under way, SIGTERM and Ctrl-C. Out: how the run ended, by itself or with what was done
-//! committed; the signal where there was nothing to commit or no time for it. It may not end the process.
+//! Signals that stop a run. In: an active run, SIGTERM and Ctrl-C. Out: the run's outcome, or the signal that stopped it; finished
+//! documents are committed first, as far as time allows. It must not end the process.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::run::outcome::Ended;
 use crate::run::summary::run_summary::RunSummary;
 
-/// How long a stopped run may take to commit what is done.
+/// Maximum time for a stopped run to commit finished documents.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Waits for the end of a run, also of one that a signal brings about.
+/// Waits for the end of a run; a signal stops it.
 pub(crate) async fn end(mut work: JoinHandle<Result<Ended>>, summary: &RunSummary) -> Result<Ended> {
     let stopped = tokio::select! {
         joined = &mut work => return unjoined(joined),
@@ -22,7 +22,7 @@ pub(crate) async fn end(mut work: JoinHandle<Result<Ended>>, summary: &RunSummar
     };
     let Some(extractor) = summary.extractor() else { return Err(stopped) };
     extractor.stop.store(true, Ordering::Relaxed);
-    console::note("stopping: what is done is committed; a second signal ends it at once");
+    console::note("stopping: committing finished documents; a second signal stops immediately");
     tokio::select! {
         joined = &mut work => match unjoined(joined) {
             Ok(Ended::Stopped) => Err(stopped),

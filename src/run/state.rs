@@ -1,4 +1,4 @@
-//! One run, as its parts see it. In: what was opened and loaded. Out: a value that extraction, commits and figures share. It must not act.
+//! The state of one run. In: what was opened and loaded. Out: a value that extraction, commits and metrics share. It must not act.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::run::known::ledger::Ledger;
 use crate::source::input::Documents;
 use crate::store::delta_store::Store;
 
-/// One run, as its parts see it.
+/// The state of one run.
 pub(crate) struct Run {
     pub(crate) id: String,
     pub(crate) started_at: DateTime<Utc>,
@@ -21,11 +21,11 @@ pub(crate) struct Run {
     pub(crate) context: SessionContext,
     pub(crate) documents: Documents,
     pub(crate) ready: Ready,
-    /// What is counted of documents, as far as it is committed.
+    /// The counters as of the last commit.
     pub(crate) marks: Arc<Marks>,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
-    /// Whether it extracts under a new specification beside the old.
+    /// Whether it extracts with a new specification beside the old rows.
     pub(crate) replaces: bool,
     pub(crate) arguments: RunArgs,
 }

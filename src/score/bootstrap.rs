@@ -1,9 +1,9 @@
-//! Counts per document → how sure a score is. In: the counts of every document, a seed. Out: bootstrap intervals of F1, and
-//! whether two systems differ. It may not take mentions for independent: documents are what is drawn.
+//! Counts per document → confidence intervals and significance. In: the counts of every document, a seed. Out: bootstrap
+//! intervals of F1, and whether two systems differ. It must not treat mentions as independent: it resamples documents.
 //!
 //! Intervals are percentile bootstraps (Efron 1979) over documents; the test of a difference is approximate randomization
-//! (Noreen 1989), which swaps the two systems' outputs on random documents. Equal seeds give equal figures on any machine and
-//! any number of cores: every resample has a generator of its own.
+//! (Noreen 1989), which swaps the two systems' outputs on random documents. Equal seeds give equal results on any machine and
+//! any number of cores: every resample has its own generator.
 
 use crate::random::Random;
 use rayon::prelude::*;
@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use crate::score::counts::{Counts, Scores};
 
-/// How to resample.
+/// The settings of resampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Resampling {
-    /// How often; 0 leaves intervals and tests out.
+    /// The number of resamples; 0 disables intervals and tests.
     pub resamples: usize,
-    /// Where the random numbers begin.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -29,12 +29,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Counts by document and type: only what is not zero.
+/// Counts by document and type; only non-zero counts are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DocumentCounts {
     documents: usize,
     types: usize,
-    /// Where each document's entries begin; one more than there are documents with entries.
+    /// The index of each document's first entry, and at the end the number of entries.
     starts: Vec<usize>,
     entries: Vec<(usize, Counts)>,
 }
@@ -52,14 +52,14 @@ impl DocumentCounts {
         self.documents = self.documents.max(self.starts.len() - 1);
     }
 
-    /// Says how many documents there are, those without a mention included.
+    /// Sets the number of documents, those without a mention included.
     #[must_use]
     pub fn of(mut self, documents: usize) -> Self {
         self.documents = self.documents.max(documents);
         self
     }
 
-    /// Adds up as many documents as there are, drawn with replacement, by type.
+    /// Draws as many documents as there are, with replacement, and sums their counts by type.
     fn draw(&self, random: &mut Random, sums: &mut [Counts]) {
         sums.fill(Counts::default());
         for _ in 0..self.documents {
@@ -72,18 +72,18 @@ impl DocumentCounts {
     }
 }
 
-/// Intervals of F1.
+/// Confidence intervals of F1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intervals {
-    /// Of all types' mentions together.
+    /// The interval over the mentions of all types together.
     pub micro: Interval,
-    /// Of the mean over the types that a resample has.
+    /// The interval of the mean over the types in a resample.
     pub average: Interval,
-    /// Of each type, over the resamples that have it; `None` where none has.
+    /// The interval of each type, over the resamples that contain it; `None` if none does.
     pub types: Vec<Option<Interval>>,
 }
 
-/// Draws documents with replacement; `None` where there is nothing to draw or `resamples` is 0.
+/// Bootstrap intervals of F1; `None` if there are no documents or `resamples` is 0.
 pub fn bootstrap(counts: &DocumentCounts, rule: Resampling) -> Option<Intervals> {
     if rule.resamples == 0 || counts.documents == 0 {
         return None;
@@ -95,9 +95,9 @@ pub fn bootstrap(counts: &DocumentCounts, rule: Resampling) -> Option<Intervals>
             |sums, number| {
                 counts.draw(&mut Random::new(rule.seed, number as u64), sums);
                 let drawn = |one: &Counts| one.predicted() + one.gold() > 0;
-                let there: Vec<Scores> = sums.iter().filter(|&one| drawn(one)).map(Counts::scores).collect();
-                let mut row = vec![Some(sums.iter().copied().sum::<Counts>().f1()), Some(Scores::average(&there).f1)];
-                // A type that was not drawn has no F1, not one of 0.
+                let scores: Vec<Scores> = sums.iter().filter(|&one| drawn(one)).map(Counts::scores).collect();
+                let mut row = vec![Some(sums.iter().copied().sum::<Counts>().f1()), Some(Scores::average(&scores).f1)];
+                // A type that was not drawn has no F1; it is not 0.
                 row.extend(sums.iter().map(|one| drawn(one).then(|| one.f1())));
                 row
             },
@@ -115,28 +115,28 @@ pub fn bootstrap(counts: &DocumentCounts, rule: Resampling) -> Option<Intervals>
 /// Two systems on the same documents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
-    /// F1 of the first less F1 of the second.
+    /// F1 of the first minus F1 of the second.
     pub f1: f64,
-    /// The paired bootstrap interval of it.
+    /// The paired bootstrap interval of the difference.
     pub interval: Interval,
-    /// How often chance makes a difference at least as large, in either direction (approximate randomization).
+    /// The probability of a difference at least as large by chance, in either direction (approximate randomization).
     pub p_value: f64,
 }
 
-/// Compares two systems by their counts in each document that has any; `documents` counts those without, too. `None` where
-/// there is nothing to draw or `resamples` is 0.
+/// Compares two systems by their counts in each document that has any; `documents` includes those without. `None` if there
+/// are no documents or `resamples` is 0.
 pub fn compare(pairs: &[[Counts; 2]], documents: usize, rule: Resampling) -> Option<Difference> {
     let documents = documents.max(pairs.len());
     if rule.resamples == 0 || documents == 0 {
         return None;
     }
-    let apart = |[first, second]: [Counts; 2]| first.f1() - second.f1();
+    let difference = |[first, second]: [Counts; 2]| first.f1() - second.f1();
     let add = |sums: &mut [Counts; 2], pair: [Counts; 2]| *sums = [sums[0].plus(pair[0]), sums[1].plus(pair[1])];
     let mut sums = [Counts::default(); 2];
     for pair in pairs {
         add(&mut sums, *pair);
     }
-    let f1 = apart(sums);
+    let f1 = difference(sums);
     let drawn: Vec<(f64, bool)> = (0..rule.resamples)
         .into_par_iter()
         .map(|number| {
@@ -150,8 +150,8 @@ pub fn compare(pairs: &[[Counts; 2]], documents: usize, rule: Resampling) -> Opt
             for &[first, second] in pairs {
                 add(&mut swapped, if random.next() & 1 == 0 { [first, second] } else { [second, first] });
             }
-            // Equal differences may differ in their last bits.
-            (apart(sampled), apart(swapped).abs() >= f1.abs() - 1e-12)
+            // Equal differences can differ in their last bits.
+            (difference(sampled), difference(swapped).abs() >= f1.abs() - 1e-12)
         })
         .collect();
     let extreme = drawn.iter().filter(|(_, extreme)| *extreme).count();
@@ -162,7 +162,7 @@ pub fn compare(pairs: &[[Counts; 2]], documents: usize, rule: Resampling) -> Opt
     })
 }
 
-/// The percentiles, interpolated between neighbours; `values` is not empty.
+/// The percentiles, interpolated between neighbours; `values` must not be empty.
 fn interval(mut values: Vec<f64>) -> Interval {
     values.sort_by(f64::total_cmp);
     let at = |share: f64| {
@@ -197,18 +197,18 @@ mod tests {
         // A share of one half over 200 draws: 1.96 · √(0.25 / 200) = 0.069 to each side.
         let wide = bootstrap(&mixed, RULE).unwrap();
         assert!((wide.micro.low - 0.431).abs() < 0.02 && (wide.micro.high - 0.569).abs() < 0.02, "{wide:?}");
-        assert_eq!(bootstrap(&mixed, RULE), Some(wide.clone()), "the seed decides");
+        assert_eq!(bootstrap(&mixed, RULE), Some(wide.clone()), "equal seeds give equal intervals");
         assert_ne!(bootstrap(&mixed, Resampling { seed: 8, ..RULE }), Some(wide));
         assert_eq!(bootstrap(&mixed, Resampling { resamples: 0, ..RULE }), None);
         assert_eq!(bootstrap(&DocumentCounts::new(0), RULE), None);
     }
 
     #[test]
-    fn a_resample_may_miss_a_type_and_every_mention() {
+    fn a_resample_can_miss_a_type_and_every_mention() {
         let mut few = DocumentCounts::new(2);
         few.push([(0, counts(1, 0, 1))]);
         let drawn = bootstrap(&few.of(3), RULE).unwrap();
-        // Without the one document that has mentions nothing can be found: the whole has an F1 of 0, the type has none.
+        // Without the one document that has mentions, the micro F1 is 0 and the type has none.
         assert!(drawn.micro.low.abs() < 1e-12 && (drawn.micro.high - 2.0 / 3.0).abs() < 1e-12);
         let [Some(there), None] = drawn.types[..] else { panic!("{drawn:?}") };
         assert!((there.low - 2.0 / 3.0).abs() < 1e-12 && (there.high - 2.0 / 3.0).abs() < 1e-12, "{there:?}");

@@ -1,10 +1,10 @@
-//! Which mentions count. In: the wordpieces of a document and the length of a question. Out: the last place that the reference
-//! implementation would still have counted. It may not change what is right or wrong.
+//! Which mentions count. In: the wordpieces of a document and the length of a question. Out: the last position that the
+//! reference implementation counts. It must not change whether a mention is correct.
 //!
-//! The reference implementation of BERT-MRC scores what is left of a query after it was cut to so many wordpieces: of `[CLS]
-//! question [SEP] context [SEP]` the first `tokens`, the last of them overwritten with `[SEP]`. A gold mention whose last
-//! wordpiece lies behind the cut does not count as missed. One that ends exactly on the overwritten wordpiece does count, though
-//! nothing can be predicted there. So published figures of that code are a little kinder than figures over all mentions.
+//! The reference implementation of BERT-MRC truncates a query to a maximum length and scores the rest: of `[CLS] question [SEP]
+//! context [SEP]` it keeps the first `tokens` wordpieces and overwrites the last of them with `[SEP]`. A gold mention whose last
+//! wordpiece is truncated does not count as missed. A gold mention that ends exactly on the overwritten wordpiece does count,
+//! although nothing can be predicted there. So published scores of that code are slightly higher than scores over all mentions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use std::str::FromStr;
 /// Which mentions count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Counting {
-    /// All.
+    /// All mentions.
     #[default]
     All,
-    /// Those that the reference implementation sees with this maximum length, in wordpieces of question and context.
+    /// Those that the reference implementation counts with this maximum length, in wordpieces of question and context.
     Reference(usize),
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Counting {
     }
 }
 
-/// Where the counting of one query stops: mentions that end later do not count.
+/// The truncation of one query: mentions that end later do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// The last end of a gold mention that counts.
@@ -51,17 +51,17 @@ pub struct Cut {
     pub predicted: usize,
 }
 
-/// The cut of a query with `question` wordpieces in its question, where the context's wordpieces end at `ends` (any unit, in
-/// order; no more than `tokens` + 1 of them are looked at); `None` where the query fits into `tokens` wordpieces.
+/// The truncation of a query whose question has `question` wordpieces and whose context's wordpieces end at `ends` (any unit, in
+/// order; at most `tokens` + 1 of them are read); `None` if the query fits into `tokens` wordpieces.
 pub fn cut(ends: &[usize], question: usize, tokens: usize) -> Option<Cut> {
     // `[CLS]`, the question, `[SEP]`.
     let before = question + 2;
     if before + ends.len() < tokens {
         return None;
     }
-    let last = |room: usize| room.checked_sub(1).map_or(0, |index| ends[index]);
-    let seen = tokens.saturating_sub(before);
-    Some(Cut { gold: last(seen), predicted: last(seen.saturating_sub(1)) })
+    let last = |count: usize| count.checked_sub(1).map_or(0, |index| ends[index]);
+    let kept = tokens.saturating_sub(before);
+    Some(Cut { gold: last(kept), predicted: last(kept.saturating_sub(1)) })
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cut_is_where_the_reference_cuts() {
+    fn queries_are_truncated_as_in_the_reference() {
         // Question of 3 wordpieces, context of 5: 0 CLS, 1..=3, 4 SEP, 5..=9 context, 10 SEP.
         let ends = [2, 4, 6, 8, 10];
         assert_eq!(cut(&ends, 3, 11), None);

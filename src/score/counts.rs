@@ -1,7 +1,7 @@
-//! Counts → precision, recall, F1. In: how many mentions were predicted and gold, only predicted, only gold. Out: the scores
-//! they give, and how sure they are. It may not count: that is a join of two tables, done where the tables are.
+//! Counts → precision, recall, F1. In: true positives, false positives and false negatives. Out: the scores. It must not count:
+//! that is a join of two tables, done where the tables are.
 //!
-//! A prediction is right when document, type, start and end are those of a gold mention (the strict measure of CoNLL-2003).
+//! A prediction is correct if document, type, start and end equal those of a gold mention (the strict measure of CoNLL-2003).
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub struct Counts {
 /// Precision, recall and F1, each in 0..=1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Scores {
-    /// The share of predictions that are right.
+    /// The share of predictions that are correct.
     pub precision: f64,
     /// The share of gold mentions that were found.
     pub recall: f64,
@@ -28,12 +28,12 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The scores with this precision and recall.
+    /// Scores from precision and recall.
     pub fn new(precision: f64, recall: f64) -> Self {
         Self { precision, recall, f1: harmonic(precision, recall) }
     }
 
-    /// The unweighted mean of the scores of several types (macro average); zeros where there are none.
+    /// The unweighted mean of the scores of several types (macro average); zeros if there are none.
     pub fn average(types: &[Self]) -> Self {
         let mean = |score: fn(&Self) -> f64| {
             if types.is_empty() { 0.0 } else { types.iter().map(score).sum::<f64>() / types.len() as f64 }
@@ -43,12 +43,12 @@ impl Scores {
 }
 
 impl Counts {
-    /// The share of predictions that are right, 0 where there are none.
+    /// The share of predictions that are correct, 0 if there are none.
     pub fn precision(&self) -> f64 {
         ratio(self.true_positives, self.predicted())
     }
 
-    /// The share of gold mentions that were found, 0 where there are none.
+    /// The share of gold mentions that were found, 0 if there are none.
     pub fn recall(&self) -> f64 {
         ratio(self.true_positives, self.gold())
     }
@@ -58,7 +58,7 @@ impl Counts {
         harmonic(self.precision(), self.recall())
     }
 
-    /// All three.
+    /// Precision, recall and F1.
     pub fn scores(&self) -> Scores {
         Scores::new(self.precision(), self.recall())
     }
@@ -78,7 +78,7 @@ impl Counts {
         self.false_positives + self.false_negatives
     }
 
-    /// Both together.
+    /// The sum of the two counts.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -95,14 +95,14 @@ impl std::iter::Sum for Counts {
     }
 }
 
-/// In the order of operations of `seqeval` and scikit-learn, so that the figures agree to the last bit.
+/// The harmonic mean, with the order of operations of `seqeval` and scikit-learn, so that scores agree to the last bit.
 fn harmonic(precision: f64, recall: f64) -> f64 {
     let sum = precision + recall;
     if sum > 0.0 { 2.0 * precision * recall / sum } else { 0.0 }
 }
 
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+fn ratio(part: usize, total: usize) -> f64 {
+    if total == 0 { 0.0 } else { part as f64 / total as f64 }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! How right mentions are. In: counts of predicted, gold and correct mentions. Out: precision, recall, F1, credit for overlaps,
-//! intervals. It is pure, as `text` is.
+//! Scores of mentions. In: counts of predicted, gold and correct mentions. Out: precision, recall, F1, partial credit for overlaps,
+//! and confidence intervals. It must stay pure, as `text` is.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`counts`] | counts → precision, recall, F1 |
-//! | [`counting`] | which mentions count: all, or as the reference implementation counts |
+//! | [`counting`] | which mentions count: all, or those that the reference implementation counts |
 //! | [`overlap`] | partial credit for overlapping mentions |
-//! | [`bootstrap`] | intervals and tests by resampling documents |
+//! | [`bootstrap`] | confidence intervals and significance tests by resampling documents |
 
 pub mod bootstrap;
 pub mod counting;

@@ -1,9 +1,9 @@
-//! Mentions that overlap → pairs, and partial credit for them. In: which unmatched predictions share characters with which
-//! unmatched gold mentions. Out: one-to-one pairs and the scores they give. It may not look at mentions that match exactly.
+//! Overlapping mentions → pairs, and partial credit for them. In: which unmatched predictions share characters with which
+//! unmatched gold mentions. Out: one-to-one pairs and the scores with partial credit. It must not pair mentions that match exactly.
 //!
-//! The counting is that of MUC-5 and of `SemEval` 2013 task 9: what is predicted or gold is correct (the same place), partial (one
-//! of a pair) or spurious or missing; correct counts 1, partial the credit, and precision and recall divide by all that is
-//! predicted and all that is gold.
+//! The measure is that of MUC-5 and of `SemEval` 2013 task 9: a mention is correct (the same place), partial (in a pair), spurious
+//! or missing. A correct mention counts 1, a partial one counts the credit. Precision divides by all predictions, recall by all
+//! gold mentions.
 
 use serde::Serialize;
 
@@ -16,12 +16,12 @@ pub struct Candidate {
     pub predicted: usize,
     /// The gold mention's number, in the same order.
     pub gold: usize,
-    /// How many characters they share.
+    /// The number of characters that they share.
     pub shared: usize,
 }
 
-/// Pairs predictions with gold mentions, each at most once: the largest overlap first, of equal ones the earlier prediction,
-/// then the earlier gold mention.
+/// Pairs predictions with gold mentions, each at most once: the largest overlap first; on a tie, the earlier prediction, then
+/// the earlier gold mention.
 pub fn pair(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates.sort_by_key(|one| (std::cmp::Reverse(one.shared), one.predicted, one.gold));
     let (mut predicted, mut gold) = (std::collections::HashSet::new(), std::collections::HashSet::new());
@@ -36,7 +36,7 @@ pub fn pair(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates
 }
 
-/// How predictions and gold mentions met.
+/// Counts of exact and partial pairs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Overlap {
     /// Pairs in the same place.
@@ -50,10 +50,10 @@ pub struct Overlap {
 }
 
 impl Overlap {
-    /// The scores where a partial pair counts `credit`, in 0..=1.
+    /// The scores if a partial pair counts `credit`, in 0..=1.
     pub fn scores(&self, credit: f64) -> Scores {
-        let right = credit.mul_add(self.partial as f64, self.exact as f64);
-        let share = |whole: usize| if whole == 0 { 0.0 } else { right / whole as f64 };
+        let correct = credit.mul_add(self.partial as f64, self.exact as f64);
+        let share = |total: usize| if total == 0 { 0.0 } else { correct / total as f64 };
         Scores::new(share(self.predicted), share(self.gold))
     }
 }
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_is_paired_twice_and_nothing_can_be_added(edges in proptest::collection::vec((0_usize..8, 0_usize..8, 1_usize..9), 0..40)) {
+        fn pairs_are_disjoint_and_complete(edges in proptest::collection::vec((0_usize..8, 0_usize..8, 1_usize..9), 0..40)) {
             let all: Vec<Candidate> = edges.iter().map(|&(predicted, gold, shared)| candidate(predicted, gold, shared)).collect();
             let pairs = pair(all.clone());
             for (index, one) in pairs.iter().enumerate() {

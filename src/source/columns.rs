@@ -1,5 +1,5 @@
-//! Files → their columns. In: files of one format. Out: names and types, as their metadata or their first records tell. It may not
-//! read more of a file than that takes.
+//! Files → their columns. In: files of one format. Out: names and types, from the files' metadata or their first records. It must not
+//! read more of a file than that.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 
 use crate::source::listing::Format;
 
-/// Records of a CSV file that say what its columns hold.
+/// The types of a CSV file's columns are inferred from this many records.
 const RECORDS: usize = 1000;
 
 impl Format {
-    /// The columns of `files` together.
+    /// The merged schema of `files`.
     pub(crate) async fn columns(
         self,
         state: &dyn Session,
@@ -30,11 +30,11 @@ impl Format {
         if self != Self::Csv {
             return self.reader().infer_schema(state, objects, files).await;
         }
-        // DataFusion's own way cuts a file where lines end, and takes line ends in quoted texts for those of records.
+        // DataFusion's own inference splits a file at line ends, and mistakes line ends in quoted texts for ends of records.
         let mut schemas = Vec::new();
         for file in files {
             let stream = objects.get(&file.location).await?.into_stream();
-            let records = Chunks { stream, rest: Bytes::new(), runtime: Handle::current() };
+            let records = BlockingReader { stream, buffered: Bytes::new(), runtime: Handle::current() };
             let read =
                 tokio::task::spawn_blocking(|| Csv::default().with_header(true).infer_schema(records, Some(RECORDS)));
             let read = read.await.map_err(|cause| DataFusionError::External(cause.into()))?;
@@ -44,28 +44,28 @@ impl Format {
     }
 }
 
-/// An object's bytes, for a reader that blocks.
-struct Chunks {
+/// An object's bytes as a blocking reader.
+struct BlockingReader {
     stream: BoxStream<'static, object_store::Result<Bytes>>,
-    rest: Bytes,
+    buffered: Bytes,
     runtime: Handle,
 }
 
-impl Read for Chunks {
+impl Read for BlockingReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.rest.is_empty() {
+        while self.buffered.is_empty() {
             match self.runtime.block_on(self.stream.next()) {
-                Some(chunk) => self.rest = chunk?,
+                Some(chunk) => self.buffered = chunk?,
                 None => return Ok(0),
             }
         }
-        let length = buffer.len().min(self.rest.len());
-        self.rest.copy_to_slice(&mut buffer[..length]);
+        let length = buffer.len().min(self.buffered.len());
+        self.buffered.copy_to_slice(&mut buffer[..length]);
         Ok(length)
     }
 }
 
-/// The first column that two headers do not share, in words.
+/// Describes the first column in which two headers differ.
 pub(crate) fn difference(one: &Schema, other: &Schema) -> Option<String> {
     let name = |schema: &Schema, column: usize| match schema.fields().get(column) {
         Some(field) => format!("`{}`", field.name()),

@@ -1,5 +1,5 @@
-//! Files that cannot be read to their end. In: a file that a plan failed on. Out: how many of its rows come before the fault, and
-//! what the fault is. It may not take a store that does not answer for a broken file.
+//! Files that cannot be read to their end. In: a file that a plan failed on. Out: how many of its rows precede the fault, and the
+//! fault's description. It must not mistake an object store that does not answer for a corrupt file.
 
 use std::io::ErrorKind;
 
@@ -18,11 +18,11 @@ use crate::source::listing::{Format, store_of};
 use crate::source::plan_error::first_line;
 
 impl Documents {
-    /// Reads a file from its first row to its last, all that the job looks at. Where a row cannot be read: how many come before
-    /// it, and why it cannot. Rows are read in batches, and the rows before it in its batch count as unreadable too.
+    /// Reads every column that the job uses, from a file's first row to its last. If a row cannot be read, returns how many rows
+    /// precede it and the reason. Rows are read in batches, so earlier rows of the failing batch count as unreadable too.
     ///
     /// # Errors
-    /// [`Error::Engine`] where the fault is not in the file: it cannot be reached any more, or has changed.
+    /// [`Error::Engine`] if the fault is not in the file: it is no longer reachable, or it has changed.
     pub async fn broken(&self, context: &SessionContext, file: usize) -> Result<Option<(i64, String)>> {
         let source = &self.files[file];
         let chunk = Chunk { ranges: vec![RowRange { file, rows: 0..source.rows.unwrap_or(i64::MAX) }] };
@@ -48,10 +48,10 @@ impl Documents {
         let unreachable =
             |reason: String| Error::Engine { doing: format!("read `{}`", source.path), source: reason.into() };
         let objects = store_of(context, &self.listing.objects).map_err(unreachable)?;
-        let found = objects.head(&source.meta.location).await.map_err(|error| unreachable(error.to_string()))?;
-        // Some stores list a tag without the quotes that they send it with.
+        let current = objects.head(&source.meta.location).await.map_err(|error| unreachable(error.to_string()))?;
+        // Some stores list an ETag without the quotes that they return it with.
         let tag = |meta: &ObjectMeta| meta.e_tag.as_ref().map(|tag| tag.trim_matches('"').to_owned());
-        if (found.size, tag(&found)) != (source.meta.size, tag(&source.meta)) {
+        if (current.size, tag(&current)) != (source.meta.size, tag(&source.meta)) {
             return Err(unreachable("it has changed since the run began".to_owned()));
         }
         if is_of_the_store(&error) {
@@ -61,8 +61,8 @@ impl Documents {
     }
 }
 
-/// Whether the object store failed, not the file. That the file is gone, may not be read by this user, is not sent in parts, or ends
-/// before what its footer names is said of the file: its store answers.
+/// Whether the object store failed, not the file. If the store answers, the fault is the file's: it is gone, this user has no
+/// permission, the server sends no byte ranges, or it is shorter than its footer says.
 pub(crate) fn is_of_the_store(error: &DataFusionError) -> bool {
     use object_store::Error::{Generic, NotFound, NotSupported};
     let causes = || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
@@ -70,14 +70,14 @@ pub(crate) fn is_of_the_store(error: &DataFusionError) -> bool {
     let forbidden = |error: &(dyn std::error::Error + 'static)| {
         error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
-    // A read behind the end: the local store's two errors, and HTTP's.
+    // A read past the end: the local store's two messages, and HTTP's.
     let beyond = ["Requested range was invalid", "Out of range of file", "status code: 416"];
-    if causes().any(|error| beyond.iter().any(|said| error.to_string().contains(said))) {
+    if causes().any(|error| beyond.iter().any(|message| error.to_string().contains(message))) {
         return false;
     }
     match failure {
         NotFound { .. } | NotSupported { .. } => false,
-        // Elsewhere it is about credentials, which another try may have.
+        // On other stores a permission error is about credentials, which can be right in a retry.
         Generic { store: "LocalFileSystem", .. } => !causes().any(forbidden),
         _ => true,
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_does_not_answer_is_told_from_a_file_that_cannot_be_read() {
+    fn an_unreachable_store_is_distinguished_from_an_unreadable_file() {
         let of_the_store = |error: object_store::Error| {
             let deep = parquet::errors::ParquetError::External(Box::new(error));
             is_of_the_store(&DataFusionError::from(deep).context("while it is read"))
@@ -99,7 +99,7 @@ mod tests {
         assert!(generic("S3", ErrorKind::TimedOut) && generic("S3", ErrorKind::PermissionDenied));
         assert!(generic("LocalFileSystem", ErrorKind::Other));
         assert!(!generic("LocalFileSystem", ErrorKind::PermissionDenied));
-        let (path, source) = ("a".to_owned(), || "it says so".into());
+        let (path, source) = ("a".to_owned(), || "as it reports".into());
         assert!(of_the_store(object_store::Error::Unauthenticated { path: path.clone(), source: source() }));
         assert!(!of_the_store(object_store::Error::NotFound { path, source: source() }));
         assert!(!of_the_store(object_store::Error::NotSupported { source: source() }));

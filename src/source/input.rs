@@ -1,9 +1,9 @@
-//! Documents → plans over their rows. In: the files that can be read and the job's columns. Out: for any chunk of their rows a
-//! DataFusion plan of (source, row, id, text). It may not read a row, but to find the place behind so many documents.
+//! Documents → plans over their rows. In: the readable files and the job's columns. Out: a DataFusion plan of (source, row, id, text)
+//! for any chunk of their rows. It must not read rows, except to find the offset after a number of documents.
 //!
 //! `source` and `row` come from the scan itself (`input_file_name()`, and `file_row_index()` for Parquet), so a filter that is
 //! pushed into the scan does not shift them. JSON Lines and CSV have no row index: their rows are numbered in file order
-//! before the filter.
+//! before the filter is applied.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::source::plan_error::own_error;
 use crate::source::row_number::{NumberRowsExec, RowCounts};
 use crate::source::scan::{ChunkTable, PlanTable, in_order};
 
-/// Slices end at multiples of this many rows of a file, and so do commits.
+/// Slices, and therefore commits, end at multiples of this many rows of a file.
 pub const SLICE_ROWS: i64 = 256;
 
 /// The columns of a job's documents.
@@ -44,35 +44,35 @@ pub struct InputSpec {
     pub filter: Option<String>,
 }
 
-/// The input as it was found.
+/// The input of a job: its files, validated.
 #[derive(Debug)]
 pub struct Documents {
     pub(crate) spec: InputSpec,
     pub(crate) listing: Listing,
-    /// The columns of all files together.
+    /// The merged schema of all files.
     pub(crate) schema: SchemaRef,
-    /// Files with the columns the job names.
+    /// Files that have the job's columns.
     pub files: Vec<SourceFile>,
     /// Files that cannot be read, and why.
     pub unreadable: Vec<(SourceFile, String)>,
     /// The type of the `doc_id` columns.
     pub id_type: DataType,
-    /// How many rows were read of files whose metadata do not say it.
+    /// Rows read so far of files whose metadata has no row count.
     pub counts: RowCounts,
 }
 
 impl Documents {
-    /// What the job asked for.
+    /// The job's input settings.
     pub const fn spec(&self) -> &InputSpec {
         &self.spec
     }
 
-    /// How many rows the files have, where all of them say so.
+    /// The total number of rows, if every file's row count is known.
     pub fn rows(&self) -> Option<i64> {
         self.files.iter().map(SourceFile::readable).sum()
     }
 
-    /// All rows from where `begun` says on: the chunk of a query over the whole input.
+    /// One chunk over the whole input, each file from its first row not done yet, which `begun` returns.
     pub fn whole(&self, begun: impl Fn(&str) -> i64) -> Chunk {
         let range = |(file, source): (usize, &SourceFile)| {
             let end = source.readable().unwrap_or(i64::MAX);
@@ -81,7 +81,7 @@ impl Documents {
         Chunk { ranges: self.files.iter().enumerate().map(range).collect() }
     }
 
-    /// A plan whose rows are (source string, row int64, id, text string view), in file order, in one partition.
+    /// A plan of (source string, row int64, id, text string view), in file order, in one partition.
     pub async fn plan(&self, context: &SessionContext, chunk: &Chunk) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.columns(context, chunk, vec![self.text()], self.spec.filter.as_deref()).await;
         plan.map_err(|error| self.planned(error))
@@ -91,7 +91,7 @@ impl Documents {
         cast(ident(&self.spec.text), DataType::Utf8View).alias("text")
     }
 
-    /// The same rows as a table of (source, row, id), for queries; the texts are not read.
+    /// The same rows as a table of (source, row, id) for queries. The texts are not read.
     pub async fn ids(&self, context: &SessionContext, chunk: &Chunk) -> Result<DataFrame> {
         let ids = async {
             let mut all: Option<DataFrame> = None;
@@ -108,19 +108,19 @@ impl Documents {
         ids.await.map_err(|error| self.planned(error))
     }
 
-    /// What one scan can read of a chunk at once, in order: text files that end early are read alone.
+    /// Splits a chunk into parts that one scan can read, in order. A text file that ends early needs a scan of its own.
     fn parts(&self, chunk: &Chunk) -> impl Iterator<Item = Chunk> {
         let alone = |range: &RowRange| self.files[range.file].ends_early();
         let parts = chunk.ranges.chunk_by(move |one, next| !alone(one) && !alone(next));
         parts.map(|ranges| Chunk { ranges: ranges.to_vec() })
     }
 
-    /// Every column of the files under another name.
+    /// Every column of the files, under a name that cannot clash with ours.
     pub(crate) fn own_columns(&self) -> impl Iterator<Item = Expr> + '_ {
         self.schema.fields().iter().map(|field| renamed(field.name()))
     }
 
-    /// The job's condition over the files' columns, planned; an error where it is no condition.
+    /// Plans the job's condition over the files' columns. Fails if the expression is not boolean.
     pub(crate) fn condition(
         &self,
         context: &SessionContext,
@@ -128,21 +128,21 @@ impl Documents {
     ) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
         let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
         let condition = context.create_physical_expr(context.parse_sql_expr(filter, &schema)?, &schema)?;
-        let found = condition.data_type(&self.schema)?;
-        if found == DataType::Boolean {
+        let data_type = condition.data_type(&self.schema)?;
+        if data_type == DataType::Boolean {
             return Ok(condition);
         }
-        Err(DataFusionError::Plan(format!("`{filter}` is {found}, not true or false")))
+        Err(DataFusionError::Plan(format!("`{filter}` is {data_type}, not true or false")))
     }
 
-    /// The columns that a Parquet scan with the job's condition reads for it, under other names.
+    /// The columns that the job's condition needs from a Parquet scan, under names that cannot clash with ours.
     pub(crate) fn condition_columns(&self, context: &SessionContext) -> datafusion::error::Result<Vec<Expr>> {
         let Some(filter) = &self.spec.filter else { return Ok(Vec::new()) };
         let columns = datafusion::physical_expr::utils::collect_columns(&self.condition(context, filter)?);
         Ok(columns.iter().map(|column| renamed(column.name())).collect())
     }
 
-    /// Where, of the documents in `chunk`, the one behind the first `count` stands: file and row. None where there are no more.
+    /// The offset (file and row) of the document after the first `count` of `chunk`. `None` if there are no more.
     pub async fn place_behind(
         &self,
         context: &SessionContext,
@@ -214,17 +214,17 @@ impl Documents {
         self.with_prefix(plan, &names)
     }
 
-    /// How many rows `file` has, as its metadata say or as they were counted.
+    /// How many rows `file` has, from its metadata or as counted by the scan.
     pub fn rows_of(&self, file: &SourceFile) -> i64 {
         file.readable().unwrap_or_else(|| self.counts.of(self.scanned_name(file)))
     }
 
-    /// The name that the scan gives a file.
+    /// The name of a file in the scan's output.
     fn scanned_name<'file>(&self, file: &'file SourceFile) -> &'file str {
         file.path.strip_prefix(&self.listing.prefix).unwrap_or(&file.path)
     }
 
-    /// Filters numbered rows by the job's condition on the file's own columns.
+    /// Filters numbered rows by the job's condition. `own` is how many of our columns precede the file's.
     fn filtered(
         &self,
         context: &SessionContext,
@@ -232,7 +232,7 @@ impl Documents {
         filter: &str,
         own: usize,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        // The file's columns stand behind our own.
+        // The file's columns follow our own.
         let condition = self.condition(context, filter)?.transform(|expression| {
             Ok(match expression.downcast_ref::<Column>() {
                 Some(column) => Transformed::yes(Arc::new(Column::new(column.name(), column.index() + own)) as _),
@@ -242,7 +242,7 @@ impl Documents {
         Ok(Arc::new(FilterExec::try_new(condition.data, plan)?))
     }
 
-    /// Completes the sources' paths and keeps (source, row, id) and the named columns.
+    /// Prepends the prefix to `source` and keeps (source, row, id) and the columns `more`.
     fn with_prefix(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -262,12 +262,12 @@ impl Documents {
     }
 }
 
-/// A column of the files under a name that is none of ours.
+/// A column of the files, under a name that cannot clash with ours.
 fn renamed(name: &str) -> Expr {
     ident(name).alias(format!("column {name}"))
 }
 
-/// A condition that is none, or names what is not there.
+/// An error for a filter that is not a condition, or that names a missing column.
 pub(crate) fn bad_filter(error: &DataFusionError) -> Error {
     Error::Setting {
         origin: "job".into(),

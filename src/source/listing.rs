@@ -1,5 +1,5 @@
-//! A path, glob or URL → the files behind it. In: what a job names as documents. Out: the files in the order of their names, with
-//! sizes and times, and how files of an ending are read. It may not open files.
+//! A path, glob or URL → the files it names. In: the job's `documents` setting. Out: the files, sorted by path, with sizes and
+//! modification times, and the reader for their format. It must not open files.
 
 use std::sync::Arc;
 
@@ -21,19 +21,19 @@ use crate::source::location::StoreLocation;
 use crate::source::object_stores::register_location;
 use crate::source::plan_error::first_line;
 
-/// How the files are written.
+/// A file format of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Apache Parquet.
     Parquet,
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
     /// Comma-separated values with a header.
     Csv,
 }
 
 impl Format {
-    /// The format a file's ending stands for.
+    /// The format for a file's extension.
     pub fn of(path: &str) -> Option<Self> {
         let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
         match name.rsplit_once('.')?.1 {
@@ -44,7 +44,7 @@ impl Format {
         }
     }
 
-    /// DataFusion's reader of the format.
+    /// DataFusion's reader for the format.
     pub fn reader(self) -> Arc<dyn FileFormat> {
         match self {
             Self::Parquet => Arc::new(ParquetFormat::default().with_enable_pruning(true)),
@@ -54,27 +54,27 @@ impl Format {
     }
 }
 
-/// A file of the input.
+/// An input file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceFile {
     /// Its URL or absolute path: the `source` column.
     pub path: String,
-    /// Where the object store has it.
+    /// Its path, size and modification time in the object store.
     pub meta: ObjectMeta,
-    /// How many rows it has, where its metadata says so.
+    /// How many rows it has, if its metadata says so.
     pub rows: Option<i64>,
-    /// Where a row cannot be read: how many come before it, and what is wrong with it.
+    /// If a row cannot be read: how many rows precede it, and the reason.
     pub broken: Option<(i64, String)>,
 }
 
 impl SourceFile {
-    /// How many rows of it can be read, where that is known.
+    /// How many of its rows can be read, if known.
     #[must_use]
     pub fn readable(&self) -> Option<i64> {
         self.broken.as_ref().map(|(rows, _)| *rows).or(self.rows)
     }
 
-    /// Whether it is a text file that cannot be read to its end: a plan over it stops before, and no other file can come after.
+    /// Whether it is a text file that cannot be read to its end: a plan over it stops early, so no other file can follow in the plan.
     #[must_use]
     pub fn ends_early(&self) -> bool {
         self.rows.is_none() && self.broken.is_some()
@@ -84,15 +84,15 @@ impl SourceFile {
 /// The files of one format that a job names.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// What the job names.
+    /// The path, glob or URL that was listed.
     pub documents: String,
-    /// How the files are written.
+    /// The format of all the files.
     pub format: Format,
-    /// The store they are in, as the session knows it.
+    /// Their object store, as registered in the session.
     pub objects: ObjectStoreUrl,
-    /// What stands before an object's path in `source`.
+    /// The part of `source` before an object's path.
     pub prefix: String,
-    /// In the order of their paths; never empty.
+    /// Sorted by path; never empty.
     pub files: Vec<SourceFile>,
 }
 
@@ -100,16 +100,16 @@ impl Listing {
     /// Lists the files that `documents` names.
     ///
     /// # Errors
-    /// [`Error::Input`] where there are none, they cannot be listed, or are of several formats.
+    /// [`Error::Input`] if there are none, they cannot be listed, or they have different formats.
     pub async fn find(context: &SessionContext, documents: &str) -> Result<Self> {
         let refuse = |reason: String, hint: &str| refused(documents, reason, hint);
         let (base, prefix) = listing_url(context, documents)?;
         let objects = store_of(context, &base.object_store())
             .map_err(|reason| refuse(reason, "name a path, or a URL that begins with s3://, gs:// or az://"))?;
         let state = context.state();
-        // The engine's own globs leave `key=value` folders out of what they match, so it lists everything and the glob is ours.
+        // DataFusion's globs do not match inside `key=value` folders, so it lists everything and we match the glob.
         let everything = match base.get_glob() {
-            Some(_) => base.clone().with_glob("*").map_err(|error| refuse(first_line(&error), "mend the glob"))?,
+            Some(_) => base.clone().with_glob("*").map_err(|error| refuse(first_line(&error), "correct the glob"))?,
             None => base.clone(),
         };
         let listed = everything.list_all_files(&state, objects.as_ref(), "").await;
@@ -117,12 +117,12 @@ impl Listing {
             Ok(stream) => stream.try_collect().await,
             Err(error) => Err(error),
         }
-        .map_err(|error| unlisted(documents, error))?;
+        .map_err(|error| listing_error(documents, error))?;
         listed.retain(|meta| {
-            wanted(&base, &meta.location) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection())
+            is_listed(&base, &meta.location) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection())
         });
         listed.sort_by(|a, b| a.location.cmp(&b.location));
-        let endings = "files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv";
+        let endings = "the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv";
         let Some(first) = listed.first() else {
             if !base.is_collection() {
                 return Err(refuse("there is no such file".into(), "check that the path is right"));
@@ -130,7 +130,7 @@ impl Listing {
             return Err(refuse("there is no Parquet, JSON Lines or CSV file".into(), endings));
         };
         let format = Format::of(first.location.as_ref())
-            .ok_or_else(|| refuse(format!("`{}` has an unknown ending", first.location), endings))?;
+            .ok_or_else(|| refuse(format!("`{}` has an unknown extension", first.location), endings))?;
         if let Some(other) = listed.iter().find(|meta| Format::of(meta.location.as_ref()) != Some(format)) {
             return Err(refuse(
                 format!("`{}` and `{}` are of different formats", first.location, other.location),
@@ -148,13 +148,13 @@ impl Listing {
     }
 }
 
-/// Whether a path is one that a listing means: a match of its glob, in which no `*` stands for a slash, or anything in its folder;
-/// but nothing hidden, as programs keep what is not done yet (`_temporary`, `_delta_log`, `.part`).
-fn wanted(base: &ListingTableUrl, location: &Path) -> bool {
+/// Whether a path belongs to a listing: it matches the glob, whose `*` does not match a slash, or lies in the folder. Hidden files and
+/// folders are left out, because programs keep unfinished data there (`_temporary`, `_delta_log`, `.part`).
+fn is_listed(base: &ListingTableUrl, location: &Path) -> bool {
     let Some(parts) = base.strip_prefix(location) else { return false };
     let parts: Vec<&str> = parts.collect();
     if parts.is_empty() {
-        // The file itself that the job names.
+        // The job names this file itself.
         return true;
     }
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
@@ -162,10 +162,10 @@ fn wanted(base: &ListingTableUrl, location: &Path) -> bool {
     matches && !parts.iter().any(|part| part.starts_with(['.', '_']))
 }
 
-/// A listing that failed: something to mend, or a store that may answer another time.
-fn unlisted(documents: &str, error: DataFusionError) -> Error {
+/// An error for a failed listing: a permanent one if the user must fix something, else one that a retry can get past.
+fn listing_error(documents: &str, error: DataFusionError) -> Error {
     use object_store::Error::{InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
-    let lasting = match error.find_root() {
+    let permanent = match error.find_root() {
         DataFusionError::ObjectStore(cause) => {
             matches!(
                 **cause,
@@ -178,7 +178,7 @@ fn unlisted(documents: &str, error: DataFusionError) -> Error {
         }
         _ => true,
     };
-    if lasting {
+    if permanent {
         return refused(documents, first_line(&error), "check that the path is right and that you may read it");
     }
     Error::Engine { doing: format!("list the documents at `{documents}`"), source: error.into() }
@@ -189,12 +189,12 @@ pub(crate) fn refused(documents: &str, reason: String, hint: &str) -> Error {
     Error::Input { location: documents.into(), reason, hint: hint.into() }
 }
 
-/// The object store that a session knows under `url`.
+/// The object store that is registered in a session under `url`.
 pub(crate) fn store_of(context: &SessionContext, url: &ObjectStoreUrl) -> Result<Arc<dyn ObjectStore>, String> {
     context.runtime_env().object_store(url).map_err(|error| error.strip_backtrace())
 }
 
-/// The listing of a path or URL, its object store registered, and what stands before an object's path in its full name.
+/// The URL to list for a path, glob or URL, and the prefix of full names before an object's path. Registers the object store.
 fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTableUrl, String)> {
     let refuse = |reason: String| {
         refused(documents, reason, "name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://")
@@ -208,7 +208,7 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         return Ok((url, "/".into()));
     }
     if documents.starts_with("http://") || documents.starts_with("https://") {
-        // One file: there is no way to list what is beside it.
+        // HTTP cannot list, so only one file.
         let url = url::Url::parse(documents).map_err(|error| refuse(error.to_string()))?;
         if Format::of(url.path()).is_none() {
             let endings =
@@ -244,7 +244,7 @@ mod tests {
     use crate::query::session::{SessionSettings, session};
 
     #[tokio::test]
-    async fn a_folder_is_all_that_is_in_it_and_a_star_ends_at_a_slash() {
+    async fn a_folder_includes_its_subfolders_and_a_star_stops_at_a_slash() {
         let folder = tempfile::tempdir().unwrap();
         for path in
             ["a.csv", "b/c.csv", "b/d/e.csv", "dt=1/f.csv", "dt=2/g.csv", "_temporary/h.csv", "b/.i.csv", "j.txt"]

@@ -1,5 +1,5 @@
-//! Where a store lies. In: a path or URL as the job file has it, and the environment's credentials. Out: an object store
-//! and the paths of the tables in it. It may not read or write there.
+//! The location of a store. In: a path or URL from the job file, and credentials from the environment. Out: an object store
+//! and the paths of the tables in it. It must not read or write there.
 
 use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use url::{Position, Url};
 use crate::error::{Error, Result};
 use crate::tables::Table;
 
-/// The URL schemes a store may have; a text without one is a path on this machine.
+/// The URL schemes that a store can have; a text without a scheme is a local path.
 const SCHEMES: [&str; 8] = ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
-/// Settings for object stores are read from variables with these beginnings, as the vendors' own tools name them.
+/// Prefixes of the environment variables with object-store settings, as the vendors' own tools name them.
 const VARIABLES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
-/// A folder or an object-store prefix that holds, or will hold, the six tables.
+/// A folder or an object-store prefix for the six tables, whether they exist yet or not.
 #[derive(Debug, Clone)]
 pub struct StoreLocation {
     url: Url,
@@ -26,7 +26,7 @@ pub struct StoreLocation {
 }
 
 impl StoreLocation {
-    /// The location that a job file names: a path (absolute, or relative to the working folder) or a `file`, `s3`, `gs`
+    /// Parses a location from a job file: a path (absolute, or relative to the working folder) or a `file`, `s3`, `gs`
     /// or `az` URL, whose credentials and endpoint come from the environment.
     ///
     /// # Errors
@@ -43,14 +43,14 @@ impl StoreLocation {
             Ok(url) if url.has_authority() => {
                 return Err(unusable(format!("has the scheme `{}`, which cannot hold a store", url.scheme())));
             }
-            _ => folder_url(FilePath::new(text)).ok_or_else(|| unusable("is no path on this machine".to_owned()))?,
+            _ => folder_url(FilePath::new(text)).ok_or_else(|| unusable("is not a path on this machine".to_owned()))?,
         };
         let (objects, prefix) = object_store::parse_url_opts(&url, environment())
             .map_err(|cause| unusable(format!("cannot be used: {cause}")))?;
         Ok(Self { url, objects: Arc::from(objects), prefix })
     }
 
-    /// The location that `url` names in an object store that is there already: for stores in memory, and for tests.
+    /// The location of `url` in an existing object store: for stores in memory and for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn within(objects: Arc<dyn ObjectStore>, url: Url) -> Self {
@@ -59,28 +59,28 @@ impl StoreLocation {
         Self { url, objects, prefix }
     }
 
-    /// The store's URL; its path ends in a slash. [`StoreLocation::parse`] of it gives this location again.
+    /// The store's URL; its path ends in a slash. [`StoreLocation::parse`] turns it into the same location.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The object store, from its root: a path in it begins with the bucket's or the machine's own first folder.
+    /// The object store at its root: paths in it begin at the root of the bucket or of the file system.
     #[must_use]
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
     }
 
-    /// The folder on this machine, where the store is in one.
+    /// The local folder, if the store is on this machine.
     #[must_use]
     pub fn folder(&self) -> Option<PathBuf> {
         (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten()
     }
 
-    /// The name under which the query engine knows [`StoreLocation::objects`]: scheme and bucket.
+    /// The URL under which DataFusion registers [`StoreLocation::objects`]: scheme and bucket.
     ///
     /// # Errors
-    /// [`Error::Engine`] where the engine takes the URL for something else.
+    /// [`Error::Engine`] if DataFusion does not accept the URL.
     pub fn object_store_url(&self) -> Result<ObjectStoreUrl> {
         ObjectStoreUrl::parse(&self.url[..Position::BeforePath]).map_err(|cause| Error::Engine {
             doing: format!("name the object store of `{}`", self.url),
@@ -143,7 +143,7 @@ fn folder_url(path: &FilePath) -> Option<Url> {
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| VARIABLES.iter().any(|beginning| name.starts_with(beginning)))
+        .filter(|(name, _)| VARIABLES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 #[cfg(test)]

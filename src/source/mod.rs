@@ -1,19 +1,19 @@
-//! Where documents come from. In: a path, glob or URL. Out: the files behind it, chunks of their rows, and a plan of (source, row, id,
-//! text) for any chunk. It must not know the store or the model.
+//! Where documents come from. In: a path, glob or URL. Out: the files it names, chunks of their rows, and a scan plan of (source, row,
+//! id, text) for any chunk. It must not know the store or the model.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`location`] | a folder or object-store prefix |
 //! | [`object_stores`] | a URL in SQL → its object store |
-//! | [`listing`] | a path, glob or URL → the files behind it |
-//! | [`chunk`] | files → chunks of rows, each one plan |
+//! | [`listing`] | a path, glob or URL → the files it names |
+//! | [`chunk`] | files → chunks of rows, one plan each |
 //! | `columns` | files → their columns |
 //! | [`input`] | a chunk → a plan of (source, row, id, text) |
-//! | `validate` | listed files → those that can be read, and their columns |
-//! | `corrupt_file` | a file that cannot be read to its end → how far it can be read |
+//! | `validate` | listed files → the readable ones and their columns |
+//! | `corrupt_file` | a corrupt file → how many of its rows can be read |
 //! | `scan` | a chunk as a table |
-//! | [`plan_error`] | errors of the query engine → ours |
-//! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has none |
+//! | [`plan_error`] | DataFusion's errors → ours |
+//! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has no row index |
 
 pub mod chunk;
 pub(crate) mod columns;

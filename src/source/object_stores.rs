@@ -1,5 +1,5 @@
-//! Object stores as queries name them. In: a URL in SQL (`s3://lake/…`, `https://…`). Out: the object store behind it, its credentials
-//! from the environment, made when it is first named. It may not read or write there.
+//! Object stores in queries. In: a URL in SQL (`s3://lake/…`, `https://…`). Out: its object store, created on first use with credentials
+//! from the environment. It must not read or write there.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use url::{Position, Url};
 use crate::source::location::StoreLocation;
 use datafusion::prelude::SessionContext;
 
-/// Knows what was registered, and makes what was not.
+/// A registry that creates an object store if none is registered for a URL.
 #[derive(Debug, Default)]
 pub struct ObjectStores {
-    known: DefaultObjectStoreRegistry,
+    registry: DefaultObjectStoreRegistry,
 }
 
 impl ObjectStoreRegistry for ObjectStores {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        self.known.register_store(url, store)
+        self.registry.register_store(url, store)
     }
 
     fn deregister_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        self.known.deregister_store(url)
+        self.registry.deregister_store(url)
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        if let Ok(store) = self.known.get_store(url) {
+        if let Ok(store) = self.registry.get_store(url) {
             return Ok(store);
         }
         let root = &url[..Position::BeforePath];
@@ -38,15 +38,15 @@ impl ObjectStoreRegistry for ObjectStores {
             let location = StoreLocation::parse(root).map_err(|cause| DataFusionError::External(cause.into()))?;
             Arc::clone(location.objects())
         };
-        self.known.register_store(url, Arc::clone(&objects));
+        self.registry.register_store(url, Arc::clone(&objects));
         Ok(objects)
     }
 }
 
-/// Lets a session read from where `location` lies.
+/// Registers the object store of `location` in a session.
 ///
 /// # Errors
-/// [`Error::Engine`] where the engine takes the URL for something else.
+/// [`crate::error::Error::Engine`] if DataFusion does not accept the URL.
 pub fn register_location(context: &SessionContext, location: &StoreLocation) -> crate::error::Result<()> {
     let url = location.object_store_url()?;
     context.register_object_store(url.as_ref(), Arc::clone(location.objects()));
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_is_made_when_it_is_first_named() {
+    fn a_store_is_created_on_first_use() {
         let stores = ObjectStores::default();
         let named = |text: &str| stores.get_store(&Url::parse(text).unwrap());
         let (first, second) = (named("https://host/a.parquet").unwrap(), named("https://host/b.parquet").unwrap());

@@ -1,5 +1,5 @@
-//! Errors of the query engine. In: an error as DataFusion passes it through a plan. Out: our own error where it carries one, or its
-//! first line in plain words. It must not lose a cause.
+//! DataFusion's errors. In: an error as DataFusion passes it through a plan. Out: our own error if it wraps one, or its first line
+//! without plan dumps. It must not lose a cause.
 
 use datafusion::error::DataFusionError;
 
@@ -11,7 +11,7 @@ impl From<Error> for DataFusionError {
     }
 }
 
-/// Our own error where DataFusion carries one, whatever it says around it; any other failed to do what `doing` says.
+/// Our own error if DataFusion wraps one, at any depth of context; any other becomes an [`Error::Engine`] that names `doing`.
 pub fn own_error(error: DataFusionError, doing: impl Into<String>) -> Error {
     match error {
         DataFusionError::External(source) => match source.downcast::<Error>() {
@@ -23,7 +23,7 @@ pub fn own_error(error: DataFusionError, doing: impl Into<String>) -> Error {
     }
 }
 
-/// The message without the plan dumps some errors carry, nor a kind said twice.
+/// The message without the plan dump that some errors carry and without a repeated kind.
 pub(crate) fn first_line(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
     let line = text.lines().next().unwrap_or_default();
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_error_is_found_in_whatever_is_said_around_it() {
+    fn our_own_error_is_found_under_any_context() {
         let ours = || DataFusionError::from(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
         assert_eq!(own_error(ours(), "read").exit_code(), 143);
         assert_eq!(own_error(ours().context("first").context("second"), "read").exit_code(), 143);

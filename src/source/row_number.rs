@@ -1,5 +1,5 @@
-//! `NumberRowsExec`: rows of files → those in wanted ranges, with their number in the file. In: batches whose first column is
-//! `source`, each file whole and in order in one partition. Out: (source, row, …). It may not move a row.
+//! `NumberRowsExec`: rows of files → the rows of given ranges, with their row number in the file. In: batches whose first column is
+//! `source`, each file complete and in order in one partition. Out: (source, row, …). It must not reorder rows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,12 +20,12 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-/// How many rows each file was seen to have, by the name the scan gives it.
+/// How many rows were read of each file, by the file's name in the scan.
 #[derive(Debug, Clone, Default)]
 pub struct RowCounts(Arc<Mutex<BTreeMap<String, i64>>>);
 
 impl RowCounts {
-    /// The rows seen so far; 0 for a file that is not known.
+    /// The rows read so far; 0 for an unknown file.
     pub fn of(&self, source: &str) -> i64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(source).copied().unwrap_or(0)
     }
@@ -35,7 +35,7 @@ impl RowCounts {
     }
 }
 
-/// Numbers the rows of each file from 0, for formats whose scan has no row index, and keeps those of its range.
+/// Numbers the rows of each file from 0, for formats whose scan has no row index, and keeps the rows in the file's range.
 #[derive(Debug)]
 pub struct NumberRowsExec {
     input: Arc<dyn ExecutionPlan>,
@@ -128,7 +128,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// Whether all rows of the only file are given out: what comes after them may be what cannot be read.
+    /// Whether all rows in the range of a single file were returned. Reading on could hit the part that cannot be read.
     fn is_done(&self) -> bool {
         self.ranges.len() == 1 && self.ranges.values().all(|range| self.next >= range.end)
     }
@@ -136,7 +136,7 @@ impl Counter {
     fn number(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let sources = batch.column(0).as_string::<i32>();
         let mut numbers = Vec::with_capacity(batch.num_rows());
-        let mut wanted = Vec::with_capacity(batch.num_rows());
+        let mut in_range = Vec::with_capacity(batch.num_rows());
         for source in sources.iter().map(Option::unwrap_or_default) {
             if self.source.as_deref() != Some(source) {
                 self.count();
@@ -144,7 +144,7 @@ impl Counter {
                 self.next = 0;
             }
             numbers.push(self.next);
-            wanted.push(self.ranges.get(source).is_none_or(|range| range.contains(&self.next)));
+            in_range.push(self.ranges.get(source).is_none_or(|range| range.contains(&self.next)));
             self.next += 1;
         }
         self.count();
@@ -152,7 +152,7 @@ impl Counter {
         let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
         columns.insert(1, numbers);
         let numbered = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        Ok(filter_record_batch(&numbered, &wanted.into())?)
+        Ok(filter_record_batch(&numbered, &in_range.into())?)
     }
 
     fn count(&self) {

@@ -1,5 +1,5 @@
-//! A chunk as a table. In: row ranges of files. Out: a scan of exactly these rows, in file order, in one partition. It may not
-//! read ahead of what is asked for.
+//! A chunk as a table. In: row ranges of files. Out: a scan of exactly these rows, in file order, in one partition. It must not
+//! read ahead of its consumer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::listing::{Format, SourceFile};
 
-/// The rows of one chunk. Of text files all rows are read: which of them are the chunk's is known once they are numbered.
+/// The rows of one chunk. Text files are scanned completely; the rows outside the chunk are dropped after numbering.
 #[derive(Debug)]
 pub(crate) struct ChunkTable {
     format: Format,
@@ -61,7 +61,7 @@ fn part(file: &SourceFile, RowRange { rows, .. }: &RowRange) -> PartitionedFile 
     part.with_extension(ParquetRowSelection::new(RowSelection::from(selectors)))
 }
 
-/// A session like `context` whose plans keep rows in the order of the files, in one partition.
+/// A session like `context` whose plans keep rows in file order, in one partition.
 pub(crate) fn in_order(context: &SessionContext) -> SessionContext {
     let mut state = context.state();
     let options = state.config_mut().options_mut();
@@ -95,7 +95,7 @@ impl TableProvider for ChunkTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let reader = self.format.reader();
         let source = reader.file_source(Arc::clone(&self.schema).into());
-        // Files taken from a common list would be in any order, and gone when the plan is executed a second time.
+        // With work stealing, files come in any order and are consumed by the plan's first execution.
         let scan = FileScanConfigBuilder::new(self.objects.clone(), source)
             .with_preserve_order(true)
             .with_file_groups(vec![FileGroup::new(self.files.clone())])
@@ -106,12 +106,12 @@ impl TableProvider for ChunkTable {
     }
 }
 
-/// A plan that queries can read as a table, its rows in their order.
+/// A plan as a table, for queries; its rows keep their order.
 #[derive(Debug)]
 pub(crate) struct PlanTable(pub(crate) Arc<dyn ExecutionPlan>);
 
-/// A plan that a query's optimizer takes as a whole. It would spread the batches below row numbers over partitions, each of which numbers
-/// its rows from 0.
+/// Hides a plan from a query's optimizer, which would otherwise repartition the batches below `NumberRowsExec`, and each partition would
+/// number its rows from 0.
 #[derive(Debug)]
 struct SealedExec(Arc<dyn ExecutionPlan>);
 
@@ -167,7 +167,7 @@ impl TableProvider for PlanTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // A scan hands out its files once; a query that reads the table twice needs two.
+        // A scan plan returns its files only once, so a query that reads the table twice needs a new state each time.
         let plan = reset_plan_states(Arc::clone(&self.0))?;
         let sealed = |plan: Arc<dyn ExecutionPlan>| Ok(Arc::new(SealedExec(plan)) as _);
         let Some(projection) = projection else { return sealed(plan) };

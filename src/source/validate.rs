@@ -1,5 +1,5 @@
-//! Listed files → the job's documents. In: files of one format, the columns that the job names. Out: which files can be read and why
-//! others cannot, with their rows where their metadata tell. It may not read a row.
+//! Listed files → the job's documents. In: files of one format and the columns that the job names. Out: the readable files, with row
+//! counts if their metadata has them, and the reasons why others are unreadable. It must not read rows.
 
 use std::sync::Arc;
 
@@ -17,16 +17,15 @@ use crate::source::plan_error::first_line;
 use crate::source::row_number::RowCounts;
 use crate::tables;
 
-/// Files whose metadata are read at the same time.
-const INSPECTED_AT_ONCE: usize = 16;
+/// Files whose metadata is read concurrently.
+const CONCURRENT_FILES: usize = 16;
 
 impl Documents {
-    /// Reads the files' metadata and checks their columns. Where not one file can be read it is an error, unless `known` files
-    /// of the input have been read before.
+    /// Reads the files' metadata and checks their columns. `known` is how many files of the input were done by earlier runs.
     ///
     /// # Errors
-    /// [`Error::Input`] for that, [`Error::Setting`] for a condition that is none, [`Error::Engine`] where the store
-    /// of the files does not answer.
+    /// [`Error::Input`] if no file is readable and `known` is 0, [`Error::Setting`] if the filter is not a condition,
+    /// [`Error::Engine`] if the object store does not answer.
     pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
         let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
         let objects =
@@ -37,26 +36,26 @@ impl Documents {
                 if file.meta.size == 0 {
                     return Ok((file, Err("the file is empty".to_owned())));
                 }
-                // A store that does not answer says nothing about its files.
-                let unanswered = |error: DataFusionError| Error::Engine {
+                // An object store that does not answer says nothing about the file.
+                let unavailable = |error: DataFusionError| Error::Engine {
                     doing: format!("read `{}`", file.path),
                     source: error.into(),
                 };
                 let schema = match format.columns(state, objects, std::slice::from_ref(&file.meta)).await {
                     Ok(schema) => schema,
-                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
+                    Err(error) if is_of_the_store(&error) => return Err(unavailable(error)),
                     Err(error) => return Ok((file, Err(unreadable(&error)))),
                 };
                 let rows = match reader.infer_stats(state, objects, Arc::clone(&schema), &file.meta).await {
                     Ok(statistics) => statistics.num_rows.get_value().copied(),
-                    Err(error) if is_of_the_store(&error) => return Err(unanswered(error)),
+                    Err(error) if is_of_the_store(&error) => return Err(unavailable(error)),
                     Err(_) => None,
                 };
                 Ok((SourceFile { rows: rows.map(|rows| rows as i64), ..file }, Ok(schema)))
             }
         });
-        let inspected: Vec<_> = inspected.buffered(INSPECTED_AT_ONCE).try_collect().await?;
-        let mut found = Self {
+        let inspected: Vec<_> = inspected.buffered(CONCURRENT_FILES).try_collect().await?;
+        let mut documents = Self {
             schema: Arc::new(Schema::empty()),
             files: Vec::new(),
             unreadable: Vec::new(),
@@ -66,24 +65,28 @@ impl Documents {
             listing,
         };
         for (file, schema) in inspected {
-            match schema.and_then(|schema| found.admit(&schema)) {
-                Ok(()) => found.files.push(file),
-                Err(reason) => found.unreadable.push((file, reason)),
+            match schema.and_then(|schema| documents.check_columns(&schema)) {
+                Ok(()) => documents.files.push(file),
+                Err(reason) => documents.unreadable.push((file, reason)),
             }
         }
-        if let (true, 0, Some((file, reason))) = (found.files.is_empty(), known, found.unreadable.first()) {
-            let alone = file.path.ends_with(&found.spec.documents);
+        if let (true, 0, Some((file, reason))) = (documents.files.is_empty(), known, documents.unreadable.first()) {
+            let alone = file.path.ends_with(&documents.spec.documents);
             let reason = if alone { reason.clone() } else { format!("`{}`: {reason}", file.path) };
-            return Err(refused(&found.spec.documents, reason, "correct `[input] id` and `text`, or mend the file"));
+            return Err(refused(
+                &documents.spec.documents,
+                reason,
+                "correct `[input] id` and `text`, or repair the file",
+            ));
         }
-        if let (Some(filter), false) = (&found.spec.filter, found.files.is_empty()) {
-            found.condition(context, filter).map_err(|error| bad_filter(&error))?;
+        if let (Some(filter), false) = (&documents.spec.filter, documents.files.is_empty()) {
+            documents.condition(context, filter).map_err(|error| bad_filter(&error))?;
         }
-        Ok(found)
+        Ok(documents)
     }
 
-    /// Checks a file's columns; the first file that passes says what the others must be.
-    fn admit(&mut self, schema: &SchemaRef) -> Result<(), String> {
+    /// Checks a file's columns. The first file that passes sets the types that the others must have.
+    fn check_columns(&mut self, schema: &SchemaRef) -> Result<(), String> {
         let column = |key: &str, name: &str| {
             schema.field_with_name(name).map_err(|_| {
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -109,17 +112,17 @@ impl Documents {
         } else if self.listing.format == Format::Csv
             && let Some(difference) = difference(&self.schema, schema)
         {
-            // Its columns are read by their places.
+            // CSV columns are read by position.
             return Err(format!("its header is not that of the files before it: {difference}"));
         } else if let Ok(merged) = Schema::try_merge([self.schema.as_ref().clone(), schema.as_ref().clone()]) {
-            // Columns the filter names may be in some files only; a type that differs stays that of the first.
+            // A column that the filter names can be missing in some files; of differing types the first one stays.
             self.schema = Arc::new(merged);
         }
         Ok(())
     }
 }
 
-/// Why a file cannot be read.
+/// The reason why a file cannot be read.
 fn unreadable(error: &DataFusionError) -> String {
     let reason = first_line(error);
     if reason.contains("Range request not supported") {

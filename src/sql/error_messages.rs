@@ -1,5 +1,5 @@
-//! What the engine says about a query → what a user is told. In: the engine's error, the statement, the names there are. Out: what is wrong,
-//! where it stands in the SQL, and the way out. It may not run anything.
+//! DataFusion errors → user errors. In: the engine's error, the statement, the names of tables and views. Out: the reason, its position in
+//! the SQL, and a hint. It must not run anything.
 
 use datafusion::common::{Location, SchemaError};
 use datafusion::error::DataFusionError;
@@ -10,16 +10,16 @@ use unicode_width::UnicodeWidthStr;
 use super::script::Statement;
 use crate::error::Error;
 
-/// The words that are most often mistyped, for a hint.
+/// The keywords that a hint suggests for a mistyped word.
 const WORDS: [&str; 22] = [
     "SELECT", "DISTINCT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "JOIN", "INNER", "LEFT",
     "OUTER", "UNION", "USING", "VALUES", "WITH", "EXPLAIN", "DESCRIBE", "CREATE", "INSERT", "BETWEEN",
 ];
 
-/// The characters of a line that an excerpt shows at most.
+/// Maximum number of characters of an excerpt.
 const EXCERPT: usize = 100;
 
-/// The error about `statement`; `tables` are the names of the tables and views there are.
+/// The user error of `statement`; `tables` are the names of the existing tables and views.
 pub(super) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables: &[String]) -> Error {
     let span = cause.diagnostic().and_then(|diagnostic| diagnostic.span);
     let help = cause.diagnostic().and_then(|diagnostic| diagnostic.helps.first()).map(|help| help.message.clone());
@@ -32,7 +32,7 @@ pub(super) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables
             None => sql(statement, at, &cause.to_string(), String::new()),
         },
         DataFusionError::ResourcesExhausted(reason) => {
-            let hint = "give the query more with --memory, or ask for fewer rows or groups at once";
+            let hint = "raise the limit with --memory, or query fewer rows or groups at once";
             sql(statement, None, first_line(reason), hint.to_owned())
         }
         DataFusionError::ObjectStore(cause) => failed(cause.to_string()),
@@ -44,19 +44,19 @@ pub(super) fn explain(cause: &DataFusionError, statement: &Statement<'_>, tables
             }
             let advice = message.lines().skip(1).find_map(|line| line.strip_prefix("Did you mean"));
             let hint = help.or_else(|| advice.map(|near| format!("did you mean{near}"))).unwrap_or_default();
-            // What is said of the place is shorter, where there is one.
-            let said =
+            // A diagnostic, if there is one, has the shorter message.
+            let reason =
                 cause.diagnostic().map_or_else(|| first_line(&message), |diagnostic| first_line(&diagnostic.message));
-            sql(statement, at, said, hint)
+            sql(statement, at, reason, hint)
         }
     }
 }
 
 fn failed(reason: String) -> Error {
-    Error::Engine { doing: "answer the query".to_owned(), source: reason.into() }
+    Error::Engine { doing: "run the query".to_owned(), source: reason.into() }
 }
 
-/// The error that the others are wrapped around.
+/// The innermost error.
 fn root(error: &DataFusionError) -> &DataFusionError {
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => root(inner),
@@ -80,8 +80,8 @@ fn syntax(cause: &ParserError, statement: &Statement<'_>) -> Error {
             return sql(
                 statement,
                 None,
-                "it is nested too deeply",
-                "write it in several steps, WITH … AS (…)".to_owned(),
+                "the statement is nested too deeply",
+                "split it into steps with WITH … AS (…)".to_owned(),
             );
         }
     };
@@ -111,19 +111,14 @@ fn syntax(cause: &ParserError, statement: &Statement<'_>) -> Error {
 
 fn schema(cause: &SchemaError, statement: &Statement<'_>, at: Option<(Location, Option<Location>)>) -> Error {
     let SchemaError::FieldNotFound { field, valid_fields } = cause else {
-        return sql(
-            statement,
-            at,
-            first_line(&cause.to_string()),
-            "give the columns names of their own with AS".to_owned(),
-        );
+        return sql(statement, at, first_line(&cause.to_string()), "give the columns unique names with AS".to_owned());
     };
     let mut columns: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
     columns.dedup();
     let hint = match nearest(&field.name, &columns) {
         Some(near) => format!("did you mean `{near}`?"),
         None if columns.is_empty() => String::new(),
-        None => format!("there are {}", columns.join(", ")),
+        None => format!("the columns are {}", columns.join(", ")),
     };
     let reason = match field.relation.as_ref().filter(|relation| !relation.table().is_empty()) {
         Some(relation) => format!("`{}` has no column `{}`", relation.table(), field.name),
@@ -132,7 +127,7 @@ fn schema(cause: &SchemaError, statement: &Statement<'_>, at: Option<(Location, 
     sql(statement, at, &reason, hint)
 }
 
-/// For "table 'datafusion.public.entitis' not found": the name.
+/// The table name in a message such as "table 'datafusion.public.entitis' not found".
 fn missing_table(message: &str) -> Option<&str> {
     let name = message.strip_prefix("table '")?.split_once("' not found")?.0;
     Some(name.strip_prefix("datafusion.public.").unwrap_or(name))
@@ -142,11 +137,13 @@ fn nearest_table(name: &str, tables: &[String]) -> String {
     let names: Vec<&str> = tables.iter().map(String::as_str).collect();
     match nearest(name, &names) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}; a file is named in quotes, FROM 'docs.parquet'", names.join(", ")),
+        None => {
+            format!("the tables and views are {}; quote a file's path, as in FROM 'docs.parquet'", names.join(", "))
+        }
     }
 }
 
-/// The name that is most like `name`, if one is.
+/// The name most similar to `name`, if one is similar enough.
 fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let near = names.iter().copied().min_by_key(|known| levenshtein(known, &lower))?;
@@ -154,7 +151,7 @@ fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     (levenshtein(near, &lower) * 2 <= length).then_some(near)
 }
 
-/// A parser's message without the place at its end, and that place.
+/// A parser's message without the position at its end, and that position.
 fn located(message: &str) -> (&str, Option<Location>) {
     let place = message.rsplit_once(" at Line: ").and_then(|(before, place)| {
         let (line, column) = place.split_once(", Column: ")?;
@@ -163,7 +160,7 @@ fn located(message: &str) -> (&str, Option<Location>) {
     place.map_or((message, None), |(before, place)| (before, Some(place)))
 }
 
-/// The place behind the last letter of `text`.
+/// The position after the last letter of `text`.
 fn end(text: &str) -> Location {
     let last = text.lines().last().unwrap_or_default();
     Location { line: text.lines().count().max(1) as u64, column: last.chars().count() as u64 + 1 }
@@ -178,7 +175,7 @@ fn sql(statement: &Statement<'_>, at: Option<(Location, Option<Location>)>, reas
     Error::Sql { reason: in_a_sentence(reason), excerpt, hint }
 }
 
-/// A message as the rest of a sentence: without a capital that begins it and the stop that ends it.
+/// A message as the rest of a sentence: without an initial capital and a final full stop.
 fn in_a_sentence(message: &str) -> String {
     let message = message.trim_end_matches('.');
     let mut letters = message.chars();
@@ -190,7 +187,7 @@ fn in_a_sentence(message: &str) -> String {
     }
 }
 
-/// The line of the statement that an error is about, its number in the whole script, and carets below the place.
+/// The line of an error, its number in the whole script, and carets below the position.
 fn excerpt(statement: &Statement<'_>, from: Location, to: Option<Location>) -> Option<String> {
     let line = statement.text.lines().nth(usize::try_from(from.line).ok()?.checked_sub(1)?)?;
     let letters: Vec<char> = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
@@ -199,12 +196,12 @@ fn excerpt(statement: &Statement<'_>, from: Location, to: Option<Location>) -> O
         Some(to) => usize::try_from(to.column).ok()?.saturating_sub(1).clamp(start, letters.len()),
         None => start,
     };
-    let cut = start.saturating_sub(EXCERPT * 2 / 3);
-    let shown: String = letters.iter().skip(cut).take(EXCERPT).collect();
-    let before: String = letters[cut..start].iter().collect();
+    let skipped = start.saturating_sub(EXCERPT * 2 / 3);
+    let shown: String = letters.iter().skip(skipped).take(EXCERPT).collect();
+    let before: String = letters[skipped..start].iter().collect();
     let marked: String = letters[start..stop].iter().take(EXCERPT).collect();
     let number = (statement.lines_before as u64 + from.line).to_string();
-    let (gap, ellipsis) = (" ".repeat(number.len()), if cut > 0 { "…" } else { "" });
+    let (gap, ellipsis) = (" ".repeat(number.len()), if skipped > 0 { "…" } else { "" });
     let indent = " ".repeat(before.width() + ellipsis.width());
     let carets = "^".repeat(marked.width().max(1));
     Some(format!("\n  {gap} |\n  {number} | {ellipsis}{}\n  {gap} | {indent}{carets}", shown.trim_end()))
@@ -219,24 +216,24 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_marked_in_its_line() {
-        let place = |line, column| Location { line, column };
+    fn a_position_is_marked_in_its_line() {
+        let position = |line, column| Location { line, column };
         let marked = |text, from, to| excerpt(&statement(text), from, to).unwrap();
         assert_eq!(
-            marked("SELECT *\nFORM entities", place(2, 1), Some(place(2, 5))),
+            marked("SELECT *\nFORM entities", position(2, 1), Some(position(2, 5))),
             "\n    |\n  2 | FORM entities\n    | ^^^^"
         );
-        assert_eq!(marked("SELECT", place(1, 7), None), "\n    |\n  1 | SELECT\n    |       ^");
-        let wide = marked("SELECT '東京' FORM x", place(1, 13), Some(place(1, 17)));
+        assert_eq!(marked("SELECT", position(1, 7), None), "\n    |\n  1 | SELECT\n    |       ^");
+        let wide = marked("SELECT '東京' FORM x", position(1, 13), Some(position(1, 17)));
         assert_eq!(wide, "\n    |\n  1 | SELECT '東京' FORM x\n    |               ^^^^");
         let long = format!("SELECT {} FORM x", "1 + ".repeat(60));
-        let shown = marked(&long, place(1, 249), Some(place(1, 253)));
+        let shown = marked(&long, position(1, 249), Some(position(1, 253)));
         assert!(shown.lines().all(|line| line.width() < EXCERPT + 10), "{shown}");
-        assert_eq!(excerpt(&statement("SELECT"), place(9, 1), None), None);
+        assert_eq!(excerpt(&statement("SELECT"), position(9, 1), None), None);
     }
 
     #[test]
-    fn the_nearest_name_is_near() {
+    fn a_similar_name_is_suggested() {
         assert_eq!(nearest("entitis", &["documents", "entities"]), Some("entities"));
         assert_eq!(nearest("xyz", &["documents", "entities"]), None);
         assert_eq!(missing_table("table 'datafusion.public.entitis' not found"), Some("entitis"));

@@ -1,5 +1,5 @@
-//! Statements and commands, one after the other. In: pieces of a script. Out: their results, where the output says, or the first error. It
-//! may not read a terminal.
+//! Execution of statements and commands, one after the other. In: pieces of a script. Out: their results, written to the output, or the
+//! first error. It must not read a terminal.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,55 +13,55 @@ use super::script::{Piece, Statement, pieces};
 use super::session::{Event, SqlSession};
 use crate::error::{Error, Result};
 
-/// Whether there is more to do.
+/// Whether execution continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Go on.
-    On,
-    /// The user wants to leave.
+    /// Continue.
+    Continue,
+    /// The user quits.
     Quit,
 }
 
-/// A store that is asked, and where answers go.
+/// A session and the output of its results.
 pub(super) struct Execution {
-    pub(super) asked: SqlSession,
+    pub(super) session: SqlSession,
     pub(super) output: Output,
     interrupt: Interrupt,
-    /// Scripts that are being read, one named by the other.
+    /// Nesting depth of the scripts that are being read.
     depth: usize,
 }
 
-/// Ctrl-C and SIGTERM. A shell leaves SIGTERM alone: it shall end it while it waits for a line, too.
+/// Ctrl-C and SIGTERM. A shell does not catch SIGTERM, which then also ends it while it waits for a line.
 struct Interrupt {
     /// The signal's name, and the exit code of a program that it ends.
-    heard: mpsc::UnboundedReceiver<(&'static str, u8)>,
+    received: mpsc::UnboundedReceiver<(&'static str, u8)>,
 }
 
 impl Execution {
-    /// It listens to signals from now on.
-    pub(super) fn new(asked: SqlSession, output: Output) -> Result<Self> {
+    /// Starts to listen to signals.
+    pub(super) fn new(session: SqlSession, output: Output) -> Result<Self> {
         let interrupt = Interrupt::listen(!output.shell).map_err(|source: std::io::Error| Error::Engine {
             doing: "listen to signals".into(),
             source: source.into(),
         })?;
-        Ok(Self { asked, output, interrupt, depth: 0 })
+        Ok(Self { session, output, interrupt, depth: 0 })
     }
 
-    /// Does what a script says, up to its end or the first error.
+    /// Runs a script, up to its end or the first error.
     pub(super) async fn script(&mut self, text: &str) -> Result<Flow> {
         for piece in pieces(text) {
             let flow = match piece {
-                Piece::Statement(statement) => self.statement(&statement).await.map(|()| Flow::On)?,
+                Piece::Statement(statement) => self.statement(&statement).await.map(|()| Flow::Continue)?,
                 Piece::Command(command) => self.command(command).await?,
             };
             if flow == Flow::Quit {
                 return Ok(flow);
             }
         }
-        Ok(Flow::On)
+        Ok(Flow::Continue)
     }
 
-    /// Does what a file says.
+    /// Runs the script in a file.
     pub(super) async fn read(&mut self, path: &str) -> Result<Flow> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: PathBuf::from(path), source: source.into() })?;
@@ -69,8 +69,8 @@ impl Execution {
             return Err(Error::Setting {
                 origin: "sql".into(),
                 key: path.to_owned(),
-                reason: "the files read each other".into(),
-                hint: "a file that is read may not name the file that reads it".into(),
+                reason: "the files include each other".into(),
+                hint: "remove the \\i that includes a file from within itself".into(),
             });
         }
         self.depth += 1;
@@ -79,26 +79,26 @@ impl Execution {
         flow
     }
 
-    /// Reads what others have committed since, before a shell answers what was typed. A signal ends it.
+    /// Loads commits of other processes before a shell runs the next line. A signal ends it.
     pub(super) async fn refresh(&mut self) -> Result<()> {
-        self.interrupt.forget();
+        self.interrupt.discard();
         tokio::select! {
             biased;
             stopped = self.interrupt.wait() => Err(stopped),
-            refreshed = self.asked.refresh() => refreshed,
+            refreshed = self.session.refresh() => refreshed,
         }
     }
 
-    /// Answers one statement; a signal ends it.
+    /// Runs one statement; a signal ends it.
     pub(super) async fn statement(&mut self, statement: &Statement<'_>) -> Result<()> {
         let started = Instant::now();
-        let mut answer = self.asked.ask(statement.text);
+        let mut running = self.session.execute(statement.text);
         let (mut result, mut enough) = (None, false);
         while !enough {
             let event = tokio::select! {
                 biased;
                 stopped = self.interrupt.wait() => return Err(stopped),
-                event = answer.events.recv() => event,
+                event = running.events.recv() => event,
             };
             match (event, &mut result) {
                 (Some(Event::Columns(columns)), None) if !columns.fields().is_empty() => {
@@ -111,9 +111,9 @@ impl Execution {
                 (None, _) => break,
             }
         }
-        // Who has enough drops the answer, which cancels the rest of it.
-        if !enough && let Err(cause) = answer.ended().await {
-            return Err(explain(&cause, statement, &self.asked.names()));
+        // Dropping a running statement cancels it.
+        if !enough && let Err(cause) = running.finish().await {
+            return Err(explain(&cause, statement, &self.session.names()));
         }
         if let Some(writer) = result {
             return writer.finish(&self.output);
@@ -124,10 +124,10 @@ impl Execution {
 }
 
 impl Interrupt {
-    /// Listens on a thread of its own: a query may keep every thread of the engine's runtime busy.
+    /// Listens on a separate thread: a query can keep every thread of the engine's runtime busy.
     fn listen(terminate: bool) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, heard) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let entered = runtime.enter();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = if terminate { Some(signal(SignalKind::terminate())?) } else { None };
@@ -144,16 +144,16 @@ impl Interrupt {
             }
         };
         std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
-        Ok(Self { heard })
+        Ok(Self { received })
     }
 
-    /// In a shell, what was pressed before now is no answer to what comes.
-    fn forget(&mut self) {
-        while self.heard.try_recv().is_ok() {}
+    /// Discards earlier signals: in a shell, they do not apply to the next statement.
+    fn discard(&mut self) {
+        while self.received.try_recv().is_ok() {}
     }
 
     async fn wait(&mut self) -> Error {
-        match self.heard.recv().await {
+        match self.received.recv().await {
             Some((signal, exit_code)) => Error::Stopped { signal, exit_code },
             None => std::future::pending().await,
         }

@@ -1,5 +1,5 @@
-//! A result as a table for people. In: batches. Out: so many rows as are wanted, drawn in pieces, and how many there are. It may not hold
-//! more than a piece.
+//! A result as a text table. In: batches. Out: the wanted number of rows, drawn page by page, and the number of rows there are. It must not
+//! hold more than a page.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,56 +14,56 @@ use super::text_table::TextTable;
 use crate::console::{self, thousands};
 use crate::error::Cause;
 
-/// How many rows beyond those it shows a table counts.
+/// How many rows beyond those shown a table counts.
 const COUNTED: usize = 100_000;
-/// How many rows of a table that shows all are drawn in one piece.
+/// Rows per page of a table that shows all rows.
 const PAGE: usize = 1000;
 
-/// Where rows go.
+/// The destination of rows.
 pub(super) type Sink = Box<dyn Write + Send>;
 
-/// How a table looks.
+/// The layout of a table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    /// How many rows it shows; 0 for all.
+pub(super) struct TableOptions {
+    /// Maximum number of rows shown; 0 for all.
     pub(super) rows: usize,
-    /// Whether it has a line for every column of a row.
+    /// Whether it shows one line per column of a row.
     pub(super) records: bool,
-    /// Whether it goes into a file, where it has all rows and columns, or keeps to the width of the screen.
+    /// Whether it is written to a file, with all rows and columns, or fits the width of the screen.
     pub(super) in_file: bool,
-    /// Whether it is a shell's.
+    /// Whether a shell shows it.
     pub(super) shell: bool,
 }
 
 /// A result as a table.
 pub(super) struct Table {
-    grid: TextTable,
+    page: TextTable,
     sink: Sink,
     screen: Option<usize>,
     records: bool,
     shell: bool,
-    /// How many rows are shown.
+    /// Maximum number of rows shown.
     limit: usize,
     counted: usize,
     drawn: usize,
     hidden: usize,
-    /// Whether it is a plan, whose lines are printed as they are.
+    /// Whether it is a query plan, whose lines are printed unchanged.
     plan: bool,
 }
 
 impl Table {
     /// Begins a table.
-    pub(super) fn new(look: Look, schema: &SchemaRef, sink: Sink) -> Self {
+    pub(super) fn new(options: TableOptions, schema: &SchemaRef, sink: Sink) -> Self {
         let figures = |field: &Arc<Field>| field.data_type().is_numeric();
-        let grid = TextTable::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
+        let page = TextTable::new(schema.fields().iter().map(|field| (field.name().clone(), figures(field))));
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Self {
-            grid,
+            page,
             sink,
-            screen: (!look.in_file).then(console::width).flatten(),
-            records: look.records,
-            shell: look.shell,
-            limit: if look.in_file || look.rows == 0 { usize::MAX } else { look.rows },
+            screen: (!options.in_file).then(console::width).flatten(),
+            records: options.records,
+            shell: options.shell,
+            limit: if options.in_file || options.rows == 0 { usize::MAX } else { options.rows },
             counted: 0,
             drawn: 0,
             hidden: 0,
@@ -71,7 +71,7 @@ impl Table {
         }
     }
 
-    /// Takes rows; says whether more are wanted.
+    /// Adds rows, and returns whether more are needed.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<bool, Cause> {
         let options = FormatOptions::new()
             .with_null("NULL")
@@ -86,8 +86,8 @@ impl Table {
                 continue;
             }
             let cells = columns.iter().map(|column| column.value(row).try_to_string());
-            self.grid.push(cells.collect::<Result<Vec<_>, _>>()?.into_iter());
-            if self.grid.len() >= PAGE {
+            self.page.push(cells.collect::<Result<Vec<_>, _>>()?.into_iter());
+            if self.page.len() >= PAGE {
                 self.draw()?;
             }
         }
@@ -97,28 +97,28 @@ impl Table {
 
     fn draw(&mut self) -> std::io::Result<()> {
         if self.records {
-            self.sink.write_all(self.grid.draw_records(self.drawn + 1).as_bytes())?;
+            self.sink.write_all(self.page.draw_records(self.drawn + 1).as_bytes())?;
         } else {
-            let drawing = self.grid.draw(self.screen);
+            let drawing = self.page.draw(self.screen);
             self.sink.write_all(drawing.text.as_bytes())?;
             self.hidden = self.hidden.max(drawing.hidden);
         }
-        self.drawn += self.grid.len();
-        self.grid.clear();
+        self.drawn += self.page.len();
+        self.page.clear();
         Ok(())
     }
 
-    /// Draws what is left and says how many rows there are and, where it is known, how long they took.
+    /// Draws the remaining rows, and writes the number of rows and, if known, the duration.
     pub(super) fn finish(mut self, time: Option<Duration>) -> Result<(), Cause> {
         if self.plan {
             return Ok(self.sink.flush()?);
         }
-        if self.grid.len() > 0 || (self.drawn == 0 && !self.records) {
+        if self.page.len() > 0 || (self.drawn == 0 && !self.records) {
             self.draw()?;
         }
         let all = if self.shell { "\\rows 0" } else { "--rows 0" };
         let number = thousands(self.counted as u64);
-        let mut said = vec![match self.counted {
+        let mut footer = vec![match self.counted {
             1 => "1 row".to_owned(),
             counted if counted <= self.limit => format!("{number} rows"),
             counted => {
@@ -128,10 +128,10 @@ impl Table {
             }
         }];
         if self.hidden > 0 {
-            said.push(format!("{} column(s) do not fit the screen", self.hidden));
+            footer.push(format!("{} column(s) do not fit on the screen", self.hidden));
         }
-        said.extend(time.map(console::short_time));
-        writeln!(self.sink, "({})", said.join("; "))?;
+        footer.extend(time.map(console::short_time));
+        writeln!(self.sink, "({})", footer.join("; "))?;
         Ok(self.sink.flush()?)
     }
 }

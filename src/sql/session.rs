@@ -1,5 +1,5 @@
-//! What is asked: a store's tables and views in a session. In: the arguments. Out: a session that knows the store as it is now, the names in
-//! it, and answers as they come. It may not print.
+//! The SQL session over a store. In: the arguments. Out: a session with the store's current tables and views, their names, and results as
+//! streams. It must not print a result.
 
 use std::path::Path;
 
@@ -29,24 +29,24 @@ use crate::tables::Table;
 /// The table of a job's documents.
 const INPUT: &str = "input_documents";
 
-/// A store and the session that knows it.
+/// A store and its session.
 pub(super) struct SqlSession {
     pub(super) context: SessionContext,
     store: Store,
-    /// The versions of the tables that the session knows.
+    /// The registered versions of the tables.
     versions: Vec<Version>,
 }
 
-/// What comes back of a statement.
+/// An event of a running statement.
 pub(super) enum Event {
-    /// The columns; none for a statement that gives no rows.
+    /// The columns; none for a statement without rows.
     Columns(SchemaRef),
     /// Rows.
     Rows(RecordBatch),
 }
 
-/// A statement that is being answered; dropped, it is cancelled.
-pub(super) struct Answer {
+/// A running statement. Dropping it cancels it.
+pub(super) struct RunningStatement {
     pub(super) events: mpsc::Receiver<Event>,
     task: SpawnedTask<Result<(), DataFusionError>>,
 }
@@ -62,36 +62,36 @@ impl SqlSession {
         if location.folder().is_some_and(|folder| !folder.is_dir()) {
             return Err(Error::Refused {
                 store: location.to_string(),
-                reason: "is not there".to_owned(),
+                reason: "does not exist".to_owned(),
                 hint: match job {
-                    Some(_) => "start the job with `quarry run` first".to_owned(),
-                    None => "check the path; `quarry run` makes a store where there is none".to_owned(),
+                    Some(_) => "run the job with `quarry run` first".to_owned(),
+                    None => "check the path; `quarry run` creates a store".to_owned(),
                 },
             });
         }
         let store = Store::open_existing(location).await?;
         let memory = arguments.memory.or_else(|| free_memory().map(|free| free / 4 * 3));
         let context = session(&SessionSettings { memory_bytes: memory, ..SessionSettings::default() })?;
-        // Errors shall say where in the SQL they are.
+        // Errors must have their position in the SQL.
         context.state_ref().write().config_mut().options_mut().sql_parser.collect_spans = true;
         let context = with_files(context);
-        let mut asked = Self { context, store, versions: Vec::new() };
-        asked.register().await?;
+        let mut session = Self { context, store, versions: Vec::new() };
+        session.register().await?;
         if let Some(job) = job {
             let files = ExternalTable { table: INPUT, what: "documents", location: &job.input.documents };
-            if let Err(cause) = files.register(&asked.context).await {
-                console::note(&format!("there is no table {INPUT}: {cause}"));
+            if let Err(cause) = files.register(&session.context).await {
+                console::note(&format!("the table {INPUT} is not available: {cause}"));
             }
         }
-        Ok(asked)
+        Ok(session)
     }
 
-    /// Where the store lies.
+    /// The store's location.
     pub(super) fn location(&self) -> &StoreLocation {
         self.store.location()
     }
 
-    /// Reads what others have committed since.
+    /// Loads commits of other processes.
     pub(super) async fn refresh(&mut self) -> Result<()> {
         self.store.refresh().await?;
         if self.versions != self.current_versions() {
@@ -104,14 +104,14 @@ impl SqlSession {
         register_store(&self.context, &self.store).await?;
         views::register(&self.context).await?;
         self.renew_views().await.map_err(|cause| Error::Engine {
-            doing: "plan the views of this session anew".into(),
+            doing: "plan the views of this session again".into(),
             source: cause.into(),
         })?;
         self.versions = self.current_versions();
         Ok(())
     }
 
-    /// Plans the user's views anew, for a view keeps the tables as they were when it was made.
+    /// Plans the user's views again, because a view keeps the table versions of its creation.
     async fn renew_views(&self) -> Result<(), DataFusionError> {
         let mut views = Vec::new();
         for name in self.names().into_iter().filter(|name| views::what(name).is_none()) {
@@ -120,9 +120,9 @@ impl SqlSession {
                 views.extend(table.get_table_definition().map(str::to_owned));
             }
         }
-        // One may use another, whatever their order: after so many rounds all use what is new.
+        // Views can use each other in any order: after as many rounds as there are views, all use the new versions.
         for sql in std::iter::repeat_n(&views, views.len()).flatten() {
-            // What cannot be planned any more stays as it was.
+            // A view that can no longer be planned stays unchanged.
             if let Ok(LogicalPlan::Ddl(DdlStatement::CreateView(mut view))) =
                 self.context.state().create_logical_plan(sql).await
             {
@@ -137,7 +137,7 @@ impl SqlSession {
         Table::ALL.into_iter().map(|table| self.store.version(table)).collect()
     }
 
-    /// The names of all tables and views: the store's in the order of the design page, then what the user made.
+    /// The names of all tables and views: the store's, then the user's.
     pub(super) fn names(&self) -> Vec<String> {
         let ours = Table::ALL.into_iter().map(Table::name).chain(views::all().map(|(name, _)| name)).map(str::to_owned);
         let mut names: Vec<String> = ours.collect();
@@ -155,25 +155,29 @@ impl SqlSession {
         Ok(self.context.table_provider(reference).await?.schema())
     }
 
-    /// Begins to answer a statement.
-    pub(super) fn ask(&self, sql: &str) -> Answer {
+    /// Starts a statement.
+    pub(super) fn execute(&self, sql: &str) -> RunningStatement {
         let (sender, events) = mpsc::channel(2);
-        // A task of its own, so that a signal is heard whatever the engine does.
-        let task = SpawnedTask::spawn(answer(self.context.clone(), sql.to_owned(), sender));
-        Answer { events, task }
+        // A separate task, so that signals are handled whatever the engine does.
+        let task = SpawnedTask::spawn(run_statement(self.context.clone(), sql.to_owned(), sender));
+        RunningStatement { events, task }
     }
 }
 
-impl Answer {
-    /// How it ended, once there are no more events.
-    pub(super) async fn ended(self) -> Result<(), DataFusionError> {
-        // Whoever wants no more rows closes the channel, and the task ends.
+impl RunningStatement {
+    /// Waits for the end of the statement and returns its error, if it failed.
+    pub(super) async fn finish(self) -> Result<(), DataFusionError> {
+        // Closing the channel ends the task.
         drop(self.events);
         self.task.join().await.map_err(|cause| DataFusionError::ExecutionJoin(Box::new(cause)))?
     }
 }
 
-async fn answer(context: SessionContext, sql: String, events: mpsc::Sender<Event>) -> Result<(), DataFusionError> {
+async fn run_statement(
+    context: SessionContext,
+    sql: String,
+    events: mpsc::Sender<Event>,
+) -> Result<(), DataFusionError> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(&sql, &dialect)?;
@@ -192,7 +196,7 @@ async fn answer(context: SessionContext, sql: String, events: mpsc::Sender<Event
     Ok(())
 }
 
-/// A store's tables and views can neither be written to nor replaced: only `quarry run` and `quarry evaluate` write to a store.
+/// Refuses to write to or replace a store's tables and views: only `quarry run` and `quarry evaluate` write to a store.
 fn refuse_writing(plan: &LogicalPlan) -> Result<(), DataFusionError> {
     let name = match plan {
         LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => &create.name,
@@ -206,19 +210,19 @@ fn refuse_writing(plan: &LogicalPlan) -> Result<(), DataFusionError> {
     if views::what(name.table()).is_none() {
         return Ok(());
     }
-    Err(DataFusionError::Plan(format!("`{}` belongs to the store, which is only read here", name.table())))
+    Err(DataFusionError::Plan(format!("`{}` belongs to the store, which is read-only here", name.table())))
 }
 
-/// Every table and view with the names of its columns, and the functions: what a shell completes.
+/// The names that a shell completes: tables and views with their columns, and functions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct Vocabulary {
     pub(super) tables: Vec<(String, Vec<String>)>,
     pub(super) functions: Vec<String>,
 }
 
 impl SqlSession {
-    /// What there is to be named in a statement.
-    pub(super) async fn known(&self) -> Known {
+    /// The names that a statement can use.
+    pub(super) async fn vocabulary(&self) -> Vocabulary {
         let mut tables = Vec::new();
         for name in self.names() {
             if let Ok(columns) = self.columns(&name).await {
@@ -232,7 +236,7 @@ impl SqlSession {
             scalar.keys().chain(aggregate.keys()).chain(window.keys()).map(ToString::to_string).collect();
         functions.sort_unstable();
         functions.dedup();
-        Known { tables, functions }
+        Vocabulary { tables, functions }
     }
 }
 
@@ -241,26 +245,26 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
-    use crate::query::statement::{numbers, query};
+    use crate::query::statement::{i64_row, query};
     use crate::tables::{MetricRow, metric_rows};
 
     #[tokio::test]
-    async fn a_view_of_the_users_shows_what_others_committed_since() {
+    async fn a_user_view_shows_later_commits() {
         let folder = tempfile::tempdir().unwrap();
         let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
         let store = Store::open(location.clone(), DataType::Utf8).await.unwrap();
         let context = with_files(session(&SessionSettings::default()).unwrap());
-        let mut asked = SqlSession { context, store, versions: Vec::new() };
-        asked.register().await.unwrap();
-        // One uses the other, whose name comes behind its own.
+        let mut session = SqlSession { context, store, versions: Vec::new() };
+        session.register().await.unwrap();
+        // One view uses the other, whose name sorts after its own.
         for sql in ["CREATE VIEW b AS SELECT count(*) AS n FROM metrics", "CREATE VIEW a AS SELECT n + 1 AS n FROM b"] {
-            asked.context.sql(sql).await.unwrap();
+            session.context.sql(sql).await.unwrap();
         }
         let mut other = Store::open_existing(location).await.unwrap();
         let [run_id, scope, name, unit] = ["run", "all", "f1", "share"].map(str::to_owned);
         let rows = metric_rows(&[MetricRow { run_id, scope, name, value: 1.0, unit }]).unwrap();
         other.append(Table::Metrics, &rows, "run").await.unwrap();
-        asked.refresh().await.unwrap();
-        assert_eq!(numbers(&query(&asked.context, "SELECT n FROM a").await.unwrap()), [2]);
+        session.refresh().await.unwrap();
+        assert_eq!(i64_row(&query(&session.context, "SELECT n FROM a").await.unwrap()).unwrap(), [2]);
     }
 }

@@ -1,59 +1,59 @@
-//! Rows → a table on the screen. In: cells as text, and how wide the screen is. Out: lines no wider than it. It may not lose a row, and
-//! says where it cut a cell or left out a column.
+//! Rows → a text table. In: cells as text, and the width of the screen. Out: lines no wider than the screen. It must not lose a row, and it
+//! marks truncated cells and hidden columns.
 
 use std::fmt::Write;
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-/// How narrow a column of texts may become before columns are left out.
-const LEAST: usize = 8;
+/// Minimum width of a text column before columns are hidden.
+const MIN_WIDTH: usize = 8;
 
 /// Rows of cells under a header.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TextTable {
     names: Vec<String>,
-    /// Whether a column holds figures, which stand at the right and are never cut.
+    /// Whether a column holds numbers, which are right-aligned and never truncated.
     figures: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
 
-/// A drawn grid.
+/// A drawn table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Drawing {
-    /// The lines, each with its end.
+    /// The lines, each with its line end.
     pub(super) text: String,
-    /// How many columns were left out.
+    /// Number of hidden columns.
     pub(super) hidden: usize,
 }
 
 impl TextTable {
-    /// An empty grid; `columns` are names and whether the column holds figures.
+    /// An empty table; `columns` are names and whether the column holds numbers.
     pub(super) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
-        let (names, figures) = columns.map(|(name, figures)| (shown(&name), figures)).unzip();
+        let (names, figures) = columns.map(|(name, figures)| (escaped(&name), figures)).unzip();
         Self { names, figures, rows: Vec::new() }
     }
 
-    /// Adds a row; characters that would move the cursor are written out.
+    /// Adds a row; characters that move the cursor are escaped.
     pub(super) fn push(&mut self, cells: impl Iterator<Item = String>) {
-        self.rows.push(cells.map(|cell| shown(&cell)).collect());
+        self.rows.push(cells.map(|cell| escaped(&cell)).collect());
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Takes the rows out.
+    /// Removes all rows.
     pub(super) fn clear(&mut self) {
         self.rows.clear();
     }
 
-    /// The grid in at most `screen` columns of characters; without a screen as wide as it is.
+    /// The table in at most `screen` columns of characters; at its natural width without a screen.
     pub(super) fn draw(&self, screen: Option<usize>) -> Drawing {
         let (columns, widths) = self.layout(screen.unwrap_or(usize::MAX));
         let hidden = self.names.len() - columns.len();
-        // Columns are left out before the last one.
+        // Hidden columns are those before the last one.
         let gap = (hidden > 0).then(|| columns.len().saturating_sub(1));
         let rule = |left: &str, middle: &str, right: &str| {
             let mut parts: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
@@ -64,7 +64,7 @@ impl TextTable {
         };
         let line = |cells: &[String], header: bool| {
             let cell = |(&column, &width): (&usize, &usize)| {
-                let text = cut(&cells[column], width);
+                let text = truncated(&cells[column], width);
                 let space = " ".repeat(width.saturating_sub(text.width()));
                 if self.figures[column] && !header { format!(" {space}{text} ") } else { format!(" {text}{space} ") }
             };
@@ -80,7 +80,7 @@ impl TextTable {
         Drawing { text, hidden }
     }
 
-    /// The rows one below the other, a line a column; `first` is the number of the first.
+    /// The rows one below the other, one line per column; `first` is the number of the first row.
     pub(super) fn draw_records(&self, first: usize) -> String {
         let width = self.names.iter().map(|name| name.width()).max().unwrap_or(0);
         let mut text = String::new();
@@ -94,7 +94,7 @@ impl TextTable {
         text
     }
 
-    /// Which columns are shown, and how wide each.
+    /// The shown columns and their widths.
     fn layout(&self, screen: usize) -> (Vec<usize>, Vec<usize>) {
         let natural: Vec<usize> = (0..self.names.len())
             .map(|column| {
@@ -111,7 +111,7 @@ impl TextTable {
                 return (columns, widths);
             }
             if columns.len() <= 2 {
-                // A screen this narrow: cut without mercy.
+                // On a screen this narrow, truncate numbers, too.
                 let each = (screen.saturating_sub(frame) / columns.len().max(1)).max(1);
                 let widths = columns.iter().map(|&column| natural[column].min(each)).collect();
                 return (columns, widths);
@@ -121,14 +121,14 @@ impl TextTable {
     }
 }
 
-/// Widths of `columns` that are no more than `room` together: columns of texts give way, the widest first.
-fn fit(columns: &[usize], natural: &[usize], figures: &[bool], room: usize) -> Option<Vec<usize>> {
+/// Widths of `columns` whose sum is at most `available`: text columns shrink, the widest first.
+fn fit(columns: &[usize], natural: &[usize], figures: &[bool], available: usize) -> Option<Vec<usize>> {
     let fixed: usize = columns.iter().filter(|&&column| figures[column]).map(|&column| natural[column]).sum();
     let mut texts: Vec<usize> =
         columns.iter().filter(|&&column| !figures[column]).map(|&column| natural[column]).collect();
-    let mut left = room.checked_sub(fixed)?;
+    let mut left = available.checked_sub(fixed)?;
     texts.sort_unstable();
-    // The narrow ones keep their width; what is left is shared by the wide ones.
+    // Narrow columns keep their width; wide columns share the rest.
     let mut most = usize::MAX;
     for (index, &width) in texts.iter().enumerate() {
         let share = left / (texts.len() - index);
@@ -138,7 +138,7 @@ fn fit(columns: &[usize], natural: &[usize], figures: &[bool], room: usize) -> O
         }
         left -= width;
     }
-    if most < LEAST {
+    if most < MIN_WIDTH {
         return None;
     }
     let width = |&column: &usize| if figures[column] { natural[column] } else { natural[column].min(most) };
@@ -146,7 +146,7 @@ fn fit(columns: &[usize], natural: &[usize], figures: &[bool], room: usize) -> O
 }
 
 /// The beginning of `text` in `width` columns of characters.
-fn cut(text: &str, width: usize) -> String {
+fn truncated(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -162,17 +162,17 @@ fn cut(text: &str, width: usize) -> String {
     kept + "…"
 }
 
-/// A text whose line ends, tabs and other controls, those of writing direction among them, are written out.
-fn shown(text: &str) -> String {
-    let moves = |letter: char| {
+/// A text with escaped line ends, tabs and other control characters, including those of writing direction.
+fn escaped(text: &str) -> String {
+    let is_control = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
     };
-    if !text.contains(moves) {
+    if !text.contains(is_control) {
         return text.to_owned();
     }
     text.chars()
-        .map(|letter| if moves(letter) { letter.escape_default().to_string() } else { letter.to_string() })
+        .map(|letter| if is_control(letter) { letter.escape_default().to_string() } else { letter.to_string() })
         .collect()
 }
 
@@ -182,18 +182,18 @@ mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
 
-    fn grid(columns: &[(&str, bool)], rows: &[&[&str]]) -> TextTable {
-        let mut grid = TextTable::new(columns.iter().map(|(name, figures)| ((*name).to_owned(), *figures)));
+    fn table(columns: &[(&str, bool)], rows: &[&[&str]]) -> TextTable {
+        let mut table = TextTable::new(columns.iter().map(|(name, figures)| ((*name).to_owned(), *figures)));
         for row in rows {
-            grid.push(row.iter().map(|cell| (*cell).to_owned()));
+            table.push(row.iter().map(|cell| (*cell).to_owned()));
         }
-        grid
+        table
     }
 
     #[test]
-    fn figures_stand_at_the_right() {
-        let grid = grid(&[("text", false), ("n", true)], &[&["Ada\nLovelace", "7"], &["東京", "1200"]]);
-        assert_snapshot!(grid.draw(None).text, @r"
+    fn numbers_are_right_aligned() {
+        let table = table(&[("text", false), ("n", true)], &[&["Ada\nLovelace", "7"], &["東京", "1200"]]);
+        assert_snapshot!(table.draw(None).text, @r"
         ┌───────────────┬──────┐
         │ text          │ n    │
         ├───────────────┼──────┤
@@ -201,7 +201,7 @@ mod tests {
         │ 東京          │ 1200 │
         └───────────────┴──────┘
         ");
-        assert_snapshot!(grid.draw_records(1), @r"
+        assert_snapshot!(table.draw_records(1), @r"
         ─[ 1 ]─
         text │ Ada\nLovelace
         n    │ 7
@@ -212,10 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn wide_texts_are_cut_and_columns_left_out() {
+    fn wide_texts_are_truncated_and_columns_hidden() {
         let long = "a text that goes on and on";
-        let grid = grid(&[("id", true), ("one", false), ("two", false), ("three", false)], &[&["1", long, long, long]]);
-        let drawing = grid.draw(Some(50));
+        let table =
+            table(&[("id", true), ("one", false), ("two", false), ("three", false)], &[&["1", long, long, long]]);
+        let drawing = table.draw(Some(50));
         assert_snapshot!(drawing.text, @r"
         ┌────┬─────────────┬─────────────┬─────────────┐
         │ id │ one         │ two         │ three       │
@@ -224,7 +225,7 @@ mod tests {
         └────┴─────────────┴─────────────┴─────────────┘
         ");
         assert_eq!(drawing.hidden, 0);
-        let drawing = grid.draw(Some(36));
+        let drawing = table.draw(Some(36));
         assert_snapshot!(drawing.text, @r"
         ┌────┬────────────┬───┬────────────┐
         │ id │ one        │ … │ three      │
@@ -242,11 +243,11 @@ mod tests {
             figures in proptest::collection::vec(any::<bool>(), 5),
             screen in 30_usize..120,
         ) {
-            let mut grid = TextTable::new(figures.iter().enumerate().map(|(index, figures)| (format!("c{index}"), *figures)));
+            let mut table = TextTable::new(figures.iter().enumerate().map(|(index, figures)| (format!("c{index}"), *figures)));
             for row in &rows {
-                grid.push(row.iter().cloned());
+                table.push(row.iter().cloned());
             }
-            let drawing = grid.draw(Some(screen));
+            let drawing = table.draw(Some(screen));
             prop_assert_eq!(drawing.text.lines().count(), rows.len() + 4);
             let widths: Vec<usize> = drawing.text.lines().map(UnicodeWidthStr::width).collect();
             prop_assert!(widths.iter().all(|width| *width == widths[0] && *width <= screen), "{}", drawing.text);

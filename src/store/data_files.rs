@@ -1,5 +1,5 @@
-//! The data files that are in a table. In: a table's log as last read. Out: each file's place, statistics and rows, as
-//! record batches of the columns asked for. It may not write, nor look at files that no log knows.
+//! The data files of a table. In: a table's log, as last read. Out: each file's path, statistics and rows, as record batches of the
+//! requested columns. It must not write or read files that are in no log.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,36 +28,36 @@ use crate::store::delta_store::Store;
 use crate::store::ids::Ids;
 use crate::tables::Table;
 
-/// Rows that are looked at together when documents are looked up.
+/// Rows per batch in document lookups.
 const LOOKUP_ROWS: usize = 8192;
 
-/// One file of a table, as the log knows it.
+/// One file of a table, as the log describes it.
 pub(crate) struct DataFile {
-    /// Its path below the table's folder, as [`crate::store::write::commit::Commit::replaced`] takes it.
+    /// Its path relative to the table's folder, as in [`crate::store::write::commit::Commit::replaced`].
     pub(crate) path: String,
     /// Its size in bytes.
     pub(crate) bytes: u64,
-    /// Milliseconds since 1970 at which it was written.
+    /// When it was written, in milliseconds since 1970.
     pub(crate) modified: i64,
-    /// The value of the partition column, where the table has one.
+    /// The value of the partition column, if the table has one.
     pub(crate) partition: Option<String>,
     view: LogicalFileView,
     location: Path,
-    /// Delta's statistics (Delta protocol, "Per-file Statistics"); null where the file has none.
+    /// Delta's statistics (Delta protocol, "Per-file Statistics"); null if the file has none.
     statistics: Value,
 }
 
 impl Store {
-    /// The files of a table, as its log was last read.
+    /// The files of a table at the last read version of its log.
     pub(crate) fn data_files(&self, table: Table) -> crate::error::Result<Vec<DataFile>> {
         Ok(data_files(self.location(), table, self.snapshot(table)?))
     }
 
-    /// The columns `names`, in this order, as the files of a table have them.
+    /// The columns `names` of a table's files, in this order.
     pub(crate) fn columns(&self, table: Table, names: &[&str]) -> Result<SchemaRef> {
-        let whole = table.file_schema(self.id_type());
-        let indices = names.iter().map(|name| whole.index_of(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Arc::new(whole.project(&indices)?))
+        let schema = table.file_schema(self.id_type());
+        let indices = names.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(schema.project(&indices)?))
     }
 }
 
@@ -81,30 +81,29 @@ pub(crate) fn data_files(location: &StoreLocation, table: Table, snapshot: &Eage
 }
 
 impl DataFile {
-    /// How many rows it has, where the log says so.
+    /// How many rows it has, if the log says so.
     pub(crate) fn rows(&self) -> Option<u64> {
         self.statistics.get("numRecords")?.as_u64()
     }
 
-    /// Bounds of a column's values, where the log has both. Another writer may have cut long strings: no value lies
-    /// outside, but the bounds themselves need not occur.
+    /// Lower and upper bound of a column's values, if the log has both. Another writer can truncate long strings: no value lies
+    /// outside the bounds, but the bounds themselves need not occur.
     pub(crate) fn bounds(&self, column: &str) -> Option<(&Value, &Value)> {
         Some((self.statistics.get("minValues")?.get(column)?, self.statistics.get("maxValues")?.get(column)?))
     }
 
-    /// Whether a column of strings may hold one of which `between` is true, given the least and the greatest in the
-    /// file.
+    /// Whether a string column can hold a wanted value: `between` decides from the file's minimum and maximum. True without bounds.
     pub(crate) fn may_hold(&self, column: &str, between: impl FnOnce(&str, &str) -> bool) -> bool {
         let bounds = self.bounds(column).and_then(|(least, greatest)| least.as_str().zip(greatest.as_str()));
         bounds.is_none_or(|(least, greatest)| between(least, greatest))
     }
 
-    /// The action that takes it out of the table; `data_change` is false where its rows stay, in other files.
+    /// The action that removes it from the table. `data_change` is false if its rows stay, in other files.
     pub(crate) fn remove(&self, data_change: bool) -> Action {
         Action::Remove(self.view.remove_action(data_change))
     }
 
-    /// The action that brings it back.
+    /// The action that adds it to the table again.
     pub(crate) fn add(&self) -> Action {
         Action::Add(Add {
             path: self.path.clone(),
@@ -117,12 +116,12 @@ impl DataFile {
         })
     }
 
-    /// Its path below the table's folder, as the object store has it.
+    /// Its path relative to the table's folder, as an object store path.
     pub(crate) fn object_path(&self) -> Path {
         self.view.object_store_path()
     }
 
-    /// Whether the Parquet file is still where the log says.
+    /// Whether the Parquet file still exists.
     pub(crate) async fn is_there(&self, objects: &dyn ObjectStore) -> object_store::Result<bool> {
         match objects.head(&self.location).await {
             Ok(_) => Ok(true),
@@ -131,7 +130,7 @@ impl DataFile {
         }
     }
 
-    /// Its rows with the columns of `schema`, in their order in the file; at most one row group is in memory.
+    /// Its rows with the columns of `schema`, in file order. At most one row group is in memory.
     pub(crate) async fn read(
         &self,
         objects: &Arc<dyn ObjectStore>,
@@ -145,8 +144,8 @@ impl DataFile {
         Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
     }
 
-    /// Its rows of the documents `ids` with the columns of `schema`, the first of which is `doc_id`. Row groups whose ids rule all
-    /// of them out are passed over, and of rows of other documents only the id is read.
+    /// Its rows of the documents `ids`, with the columns of `schema`, the first of which is `doc_id`. Row groups whose id range
+    /// excludes all of `ids` are skipped, and only the id is decoded of other documents' rows.
     pub(crate) async fn read_only(
         &self,
         objects: &Arc<dyn ObjectStore>,
@@ -181,8 +180,8 @@ impl DataFile {
     }
 }
 
-/// The batch with the columns of `schema`: another writer may have laid a file out in another order, or with other Arrow
-/// types for the same Delta types.
+/// The batch with the columns of `schema`. Another writer can store columns in another order, or with other Arrow types for the same
+/// Delta types.
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let column = |name: &str, data_type| {
         let column = batch.column_by_name(name);
@@ -193,7 +192,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
 }
 
-/// Ranges of one object, for Parquet's reader.
+/// Reads byte ranges of one object for Parquet's reader.
 struct ObjectReader {
     objects: Arc<dyn ObjectStore>,
     path: Path,

@@ -1,5 +1,5 @@
-//! A store: six Delta tables in one place. In: a location. Out: the tables, created where they are absent, their
-//! versions, and a way to read each. It may not run extraction nor hold rows; what is in the tables, `transact` writes.
+//! A store: six Delta tables in one location. In: a location. Out: the tables, created if absent, their versions, and a provider to
+//! read each. It must not run extraction or hold rows; `write` changes the tables.
 
 use std::sync::Arc;
 
@@ -17,37 +17,36 @@ use crate::source::location::StoreLocation;
 use crate::store::provider::StoreTable;
 use crate::tables::Table;
 
-/// The id under which our commits stand in the tables' application transactions (Delta protocol, "Transaction
-/// Identifiers").
+/// Our application id in the tables' transactions (Delta protocol, "Transaction Identifiers").
 pub const APPLICATION: &str = "quarry";
 
-/// The order of reading: the other way round than a run writes, so that what one table says is done is in those read
-/// after it.
+/// The order of reading, the reverse of the order in which a commit writes: rows that one table shows as done are then in the tables
+/// read after it.
 const READING: [Table; 6] =
     [Table::Runs, Table::Metrics, Table::Documents, Table::Sources, Table::Rejects, Table::Entities];
 
-/// A store, as of when it was opened or last committed to.
+/// A store at the versions at which it was opened, refreshed or last committed to.
 pub struct Store {
     location: StoreLocation,
     id_type: DataType,
     /// In the order of [`Table::ALL`].
     pub(crate) tables: Vec<DeltaTable>,
-    /// The newest version of each table that is known, in the same order; after a commit its table may be an older one.
+    /// The newest known version of each table, in the same order. After a commit, the loaded table can be older.
     pub(crate) versions: Vec<Version>,
-    /// The version at which each table was loaded as a whole.
+    /// The version at which each table was last loaded from scratch.
     pub(crate) loaded: Vec<Version>,
-    /// The application transaction of each table: reading it from the log costs as much as a commit.
+    /// The application transaction of each table, cached: reading it from the log costs as much as a commit.
     pub(crate) commits: Vec<Option<i64>>,
-    /// Whether a table's log is long enough for a checkpoint that is not written yet.
+    /// Whether a checkpoint of each table is due and not written yet.
     pub(crate) due: Vec<bool>,
 }
 
 impl Store {
-    /// Opens the store at `location`; tables that are absent are created. `id_type` is the type of `doc_id`, as
-    /// [`crate::tables::id_type`] gives it.
+    /// Opens the store at `location` and creates absent tables. `id_type` is the type of `doc_id`, as
+    /// [`crate::tables::id_type`] returns it.
     ///
     /// # Errors
-    /// [`Error::Refused`] where a table is there with other columns, [`Error::Store`] where it cannot be read or created.
+    /// [`Error::Refused`] if a table exists with other columns, [`Error::Store`] if one cannot be read or created.
     pub async fn open(location: StoreLocation, id_type: DataType) -> Result<Self> {
         if let Some(folder) = location.folder() {
             std::fs::create_dir_all(&folder).map_err(|cause| Error::Write { path: folder, source: Box::new(cause) })?;
@@ -59,10 +58,10 @@ impl Store {
         Self::checked(location, id_type, tables).await
     }
 
-    /// Opens a store that is there, for reading: nothing is created, and the type of `doc_id` is what the store has.
+    /// Opens an existing store for reading. Nothing is created; the type of `doc_id` is the store's.
     ///
     /// # Errors
-    /// [`Error::Refused`] where a table is absent or has other columns, [`Error::Store`] where it cannot be read.
+    /// [`Error::Refused`] if a table is absent or has other columns, [`Error::Store`] if one cannot be read.
     pub async fn open_existing(location: StoreLocation) -> Result<Self> {
         let mut opened = Vec::new();
         for table in READING {
@@ -87,10 +86,10 @@ impl Store {
         Ok(store)
     }
 
-    /// The type of `doc_id` of the store at `location`; `None` where there is no store yet.
+    /// The type of `doc_id` in the store at `location`; `None` if there is no store yet.
     ///
     /// # Errors
-    /// [`Error::Store`] where it cannot be read.
+    /// [`Error::Store`] if it cannot be read.
     pub async fn id_type_at(location: &StoreLocation) -> Result<Option<DataType>> {
         let log = log_store(location, Table::Documents);
         if !log.is_delta_table_location().await.map_err(|cause| failed(location, "open", cause))? {
@@ -102,10 +101,10 @@ impl Store {
         Ok(columns.field_with_name("doc_id").ok().map(|field| field.data_type().clone()))
     }
 
-    /// Reads what others have committed since.
+    /// Reads what other writers have committed since the last read.
     ///
     /// # Errors
-    /// [`Error::Store`] where a log cannot be read.
+    /// [`Error::Store`] if a log cannot be read.
     pub async fn refresh(&mut self) -> Result<()> {
         for table in READING {
             self.refresh_table(table).await?;
@@ -127,7 +126,7 @@ impl Store {
         Ok(())
     }
 
-    /// Where the store lies.
+    /// The store's location.
     #[must_use]
     pub fn location(&self) -> &StoreLocation {
         &self.location
@@ -139,10 +138,10 @@ impl Store {
         &self.id_type
     }
 
-    /// Refuses documents whose ids are not of the store's type: none of them could be found again.
+    /// Checks that documents have ids of the store's type; with another type, lookups would find none of them.
     ///
     /// # Errors
-    /// [`Error::Refused`] where they are of another.
+    /// [`Error::Refused`] if they have another type.
     pub fn expect_ids(&self, id_type: &DataType) -> Result<()> {
         if id_type == &self.id_type { Ok(()) } else { Err(other_ids(&self.location, &self.id_type, id_type)) }
     }
@@ -153,41 +152,41 @@ impl Store {
         table.schema(&self.id_type)
     }
 
-    /// The version of a table's log that is known: how many transactions it has seen, less one.
+    /// The newest known version of a table: the number of transactions in its log, minus one.
     #[must_use]
     pub fn version(&self, table: Table) -> Version {
         self.versions[table as usize]
     }
 
-    /// The number of the last commit that a table has seen; `None` before the first.
+    /// The number of the last commit in a table; `None` before the first.
     #[must_use]
     pub fn table_commit(&self, table: Table) -> Option<i64> {
-        // An undone first commit leaves 0 behind: a log cannot forget a transaction, only overwrite its number.
+        // A first commit that was rolled back leaves 0: a log cannot forget a transaction, only overwrite its number.
         self.commits[table as usize].filter(|number| *number > 0)
     }
 
-    /// The number of the last whole commit; `None` before the first. `documents` comes last in a commit and decides.
+    /// The number of the last complete commit; `None` before the first. `documents` is written last, so it decides.
     #[must_use]
     pub fn last_commit(&self) -> Option<i64> {
         self.table_commit(Table::Documents)
     }
 
-    /// A table as it is at [`Store::version`], to be read by SQL.
+    /// A table at [`Store::version`], for SQL.
     ///
     /// # Errors
-    /// [`Error::Store`] where the log holds a file that cannot be understood.
+    /// [`Error::Store`] if the log has an invalid entry for a file.
     pub fn provider(&self, table: Table) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::new(StoreTable::try_new(&self.location, table, &self.id_type, self.snapshot(table)?)?))
     }
 
-    /// A table as it is at [`Store::version`].
+    /// The snapshot of a table at [`Store::version`].
     pub(crate) fn snapshot(&self, table: Table) -> Result<&EagerSnapshot> {
         let state = self.tables[table as usize].snapshot().map_err(|cause| self.failed("read", cause))?;
         if state.version() == self.version(table) {
             return Ok(state.snapshot());
         }
-        // Never an older table in place of the newest: that would take rows for absent that are there.
-        Err(self.failed("read", format!("`{}` was committed to and not read since", table.name())))
+        // Never return an older snapshot than the newest version: existing rows would seem absent.
+        Err(self.failed("read", format!("`{}` was committed to and not read again", table.name())))
     }
 
     pub(crate) fn log(&self, table: Table) -> LogStoreRef {
@@ -229,11 +228,11 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Loads a table; creates it first where `id_type` is given and the table is absent.
+/// Loads a table. If it is absent and `id_type` is given, creates it.
 async fn open_table(location: &StoreLocation, table: Table, id_type: Option<&DataType>) -> Result<DeltaTable> {
     let log = log_store(location, table);
-    let there = log.is_delta_table_location().await.map_err(|cause| failed(location, "open", cause))?;
-    if !there {
+    let exists = log.is_delta_table_location().await.map_err(|cause| failed(location, "open", cause))?;
+    if !exists {
         let Some(id_type) = id_type else {
             return Err(Error::Refused {
                 store: location.to_string(),
@@ -243,7 +242,7 @@ async fn open_table(location: &StoreLocation, table: Table, id_type: Option<&Dat
         };
         match create_table(log.clone(), table, id_type).await {
             Ok(table) => return Ok(table),
-            // Another process may have been faster, and its table is as good; if not, loading it says why.
+            // Another process was faster. Its table will do; if not, loading it fails with the reason.
             Err(cause) if log.is_delta_table_location().await.unwrap_or(false) => {
                 tracing::debug!(%cause, table = table.name(), "another process created the table");
             }
@@ -269,8 +268,8 @@ async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Res
         .await
 }
 
-/// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): of two writers of one version
-/// one fails.
+/// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): if two writers write the same version,
+/// one of them fails.
 fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
     let root = location.objects().clone();
     let folder = Arc::new(PrefixStore::new(root.clone(), location.table_path(table)));

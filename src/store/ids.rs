@@ -1,5 +1,5 @@
-//! Ids of documents, to be looked up one by one and by range. In: columns of ids. Out: whether an id, a file or a row group of
-//! another table may be about one of them. It may not know what the ids are looked up for.
+//! Sets of document ids, for lookups by id and by range. In: columns of ids. Out: whether an id is in the set, and whether a file or a
+//! row group can hold one of them. It must not know the purpose of the lookup.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,22 +9,22 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use serde_json::Value;
 
-/// Bits of the sieve for each id: of other ids it lets one in so many through.
-const SIEVE_BITS: usize = 16;
+/// Bits per id of the Bloom filter; it passes about one in this many other ids.
+const FILTER_BITS: usize = 16;
 
-/// A set of ids of the type that a store's documents have. In memory: the ids, once.
+/// A set of ids of a store's id type. Memory holds each id once.
 pub(crate) enum Ids {
     Text(Texts),
     Integer(Integers),
 }
 
 impl Ids {
-    /// No ids yet, to be of the type `id_type`.
+    /// An empty set for ids of the type `id_type`.
     pub(crate) fn none(id_type: &DataType) -> Self {
         if id_type == &DataType::Utf8 { Self::Text(Texts::default()) } else { Self::Integer(Integers::default()) }
     }
 
-    /// The ids in `columns`, which are all of the type `id_type`; nulls are passed over.
+    /// The ids in `columns`, which all have the type `id_type`. Nulls are skipped.
     pub(crate) fn try_new<'column>(
         columns: impl IntoIterator<Item = &'column dyn Array>,
         id_type: &DataType,
@@ -37,8 +37,7 @@ impl Ids {
         Ok(ids)
     }
 
-    /// Adds the ids in a column, which are of the type `id_type` as all the others; nulls are passed over. Before any is asked for,
-    /// they must be sorted.
+    /// Adds the ids in a column, which has the type `id_type`. Nulls are skipped. Call [`Ids::sort`] before the first lookup.
     pub(crate) fn add(&mut self, column: &dyn Array, id_type: &DataType) -> Result<(), ArrowError> {
         if column.data_type() != id_type {
             let found = column.data_type();
@@ -58,7 +57,7 @@ impl Ids {
         Ok(())
     }
 
-    /// Brings the ids in order, each once.
+    /// Sorts the ids and removes duplicates.
     pub(crate) fn sort(&mut self) {
         match self {
             Self::Text(ids) => ids.sort(),
@@ -78,7 +77,7 @@ impl Ids {
         self.len() == 0
     }
 
-    /// Whether one of them may lie between these bounds, as a log has them; without bounds anything may.
+    /// Whether one of the ids can lie between these bounds, as a table's log has them. Without bounds any id can.
     pub(crate) fn may_be_between(&self, bounds: Option<(&Value, &Value)>) -> bool {
         let within = match self {
             Self::Text(ids) => {
@@ -91,8 +90,8 @@ impl Ids {
         within.unwrap_or(!self.is_empty())
     }
 
-    /// For each pair of bounds, as a Parquet file has them for its row groups: whether one of them may lie between. A null bound
-    /// is none.
+    /// For each pair of bounds, as a Parquet file has them for its row groups: whether one of the ids can lie between them. A null
+    /// bound means no bound.
     pub(crate) fn may_be_within(&self, least: &ArrayRef, greatest: &ArrayRef) -> Result<Vec<bool>, ArrowError> {
         let bounds = |column: &ArrayRef, data_type| cast(column, &data_type);
         Ok(match self {
@@ -109,7 +108,7 @@ impl Ids {
         })
     }
 
-    /// Which values of a column of ids are among these.
+    /// Which values of a column of ids are in the set.
     pub(crate) fn among(&self, column: &dyn Array) -> BooleanArray {
         match (self, column.data_type()) {
             (Self::Text(ids), _) => {
@@ -128,36 +127,36 @@ impl Ids {
     }
 }
 
-/// Texts, one behind the other in memory: twelve bytes each beside their own.
+/// Texts, packed one after another in memory, with twelve extra bytes each.
 #[derive(Default)]
 pub(crate) struct Texts {
-    /// Each text behind its length.
+    /// Each text, preceded by its length.
     bytes: Vec<u8>,
-    /// Where among the bytes each begins, in the order of the texts.
+    /// The offset of each text in `bytes`, in the order of the texts.
     starts: Vec<usize>,
-    sieve: Sieve,
+    filter: IdFilter,
 }
 
 impl Texts {
     fn push(&mut self, text: &str) {
         self.starts.push(self.bytes.len());
-        // A column of texts has less than two gigabytes of them.
+        // A column of strings holds less than 2 GiB, so the length fits in 32 bits.
         self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
     fn sort(&mut self) {
-        let Self { bytes, starts, sieve } = self;
+        let Self { bytes, starts, filter } = self;
         let bytes: &[u8] = bytes;
         starts.sort_unstable_by(|one, other| text_at(bytes, *one).cmp(text_at(bytes, *other)));
         starts.dedup_by(|one, other| text_at(bytes, *one) == text_at(bytes, *other));
-        *sieve = Sieve::new(starts.iter().map(|start| text_at(bytes, *start)));
+        *filter = IdFilter::new(starts.iter().map(|start| text_at(bytes, *start)));
     }
 
     fn contains(&self, text: &str) -> bool {
         let text = text.as_bytes();
         let find = || self.starts.binary_search_by(|start| text_at(&self.bytes, *start).cmp(text));
-        self.sieve.may_have(text) && find().is_ok()
+        self.filter.may_have(text) && find().is_ok()
     }
 
     fn any_between(&self, least: &str, greatest: &str) -> bool {
@@ -166,28 +165,28 @@ impl Texts {
     }
 }
 
-/// The text that begins at `start`; texts are ordered as their bytes are.
+/// The text that begins at `start`. Texts are compared by their bytes.
 fn text_at(bytes: &[u8], start: usize) -> &[u8] {
     let Some((length, rest)) = bytes[start..].split_first_chunk::<4>() else { return &[] };
     &rest[..u32::from_le_bytes(*length) as usize]
 }
 
-/// Integers in order.
+/// Sorted integers.
 #[derive(Default)]
 pub(crate) struct Integers {
     ids: Vec<i64>,
-    sieve: Sieve,
+    filter: IdFilter,
 }
 
 impl Integers {
     fn sort(&mut self) {
         self.ids.sort_unstable();
         self.ids.dedup();
-        self.sieve = Sieve::new(self.ids.iter());
+        self.filter = IdFilter::new(self.ids.iter());
     }
 
     fn contains(&self, id: i64) -> bool {
-        self.sieve.may_have(&id) && self.ids.binary_search(&id).is_ok()
+        self.filter.may_have(&id) && self.ids.binary_search(&id).is_ok()
     }
 
     fn any_between(&self, least: i64, greatest: i64) -> bool {
@@ -196,18 +195,18 @@ impl Integers {
     }
 }
 
-/// What stands before a set of ids: nearly every id of a large table is none of these, and one bit says so.
+/// A Bloom filter with one hash, checked before the set: it rejects most ids of a large table with one memory access.
 #[derive(Default)]
-struct Sieve(Vec<u64>);
+struct IdFilter(Vec<u64>);
 
-impl Sieve {
+impl IdFilter {
     fn new(ids: impl ExactSizeIterator<Item = impl Hash>) -> Self {
-        let mut sieve = vec![0; (ids.len() * SIEVE_BITS).div_ceil(64).next_power_of_two()];
+        let mut bits = vec![0; (ids.len() * FILTER_BITS).div_ceil(64).next_power_of_two()];
         for id in ids {
-            let (word, bit) = place(&id, &sieve);
-            sieve[word] |= bit;
+            let (word, bit) = place(&id, &bits);
+            bits[word] |= bit;
         }
-        Self(sieve)
+        Self(bits)
     }
 
     fn may_have(&self, id: &(impl Hash + ?Sized)) -> bool {
@@ -216,12 +215,12 @@ impl Sieve {
     }
 }
 
-/// Where the sieve has an id.
-fn place(id: &(impl Hash + ?Sized), sieve: &[u64]) -> (usize, u64) {
+/// The word and the bit of an id in the filter.
+fn place(id: &(impl Hash + ?Sized), bits: &[u64]) -> (usize, u64) {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     let hash = hasher.finish() as usize;
-    ((hash / 64) & (sieve.len() - 1), 1 << (hash % 64))
+    ((hash / 64) & (bits.len() - 1), 1 << (hash % 64))
 }
 
 #[cfg(test)]
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn without_bounds_any_id_may_be_there() {
+    fn without_bounds_any_id_is_possible() {
         let ids =
             |ids: &[&str]| Ids::try_new([&StringArray::from_iter_values(ids) as &dyn Array], &DataType::Utf8).unwrap();
         assert!(ids(&["a"]).may_be_between(None) && !ids(&[]).may_be_between(None));

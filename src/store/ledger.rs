@@ -1,5 +1,5 @@
-//! What the ledger knows of documents. In: ids, as they are read. Out: the texts' hashes under which `documents`
-//! has them, and the specifications it has rows of. It may not hold the ledger: its rows pass by, file after file.
+//! Looks documents up in the ledger, the table `documents`. In: a stream of ids. Out: the content hashes of the documents that the
+//! store has, and its specifications. It must not hold the ledger in memory: it reads the rows file by file.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -21,29 +21,29 @@ use crate::store::ids::Ids;
 use crate::tables::Table;
 
 impl Store {
-    /// The content hashes of those of the documents `ids` (columns of the type [`Store::id_type`]) that the store has under
-    /// `spec_id`. Files and row groups whose ids rule all of them out are not read; of the others the ids are, a file a core. In
-    /// memory: the ids, each once, what is found, and a batch of rows of each file being read.
+    /// The content hashes of those documents among `ids` (columns of the type [`Store::id_type`]) that the store has under
+    /// `spec_id`. Files and row groups whose id range excludes all of `ids` are skipped; the others are read concurrently, one file per
+    /// core. Memory holds the distinct ids, the hashes found, and one batch of rows per file being read.
     ///
     /// # Errors
-    /// Those of `ids`; [`crate::error::Error::Store`] where a file cannot be read, or `ids` have another type.
+    /// The errors of `ids`; [`crate::error::Error::Store`] if a file cannot be read or `ids` have another type.
     pub async fn known_documents(
         &self,
         spec_id: &str,
         mut ids: impl Stream<Item = Result<ArrayRef>> + Send + Unpin,
     ) -> Result<LedgerHashes> {
         let doing = "look documents up in";
-        let mut asked = Ids::none(self.id_type());
+        let mut wanted = Ids::none(self.id_type());
         while let Some(column) = ids.try_next().await? {
-            asked.add(&column, self.id_type()).map_err(|cause| self.failed(doing, cause))?;
+            wanted.add(&column, self.id_type()).map_err(|cause| self.failed(doing, cause))?;
         }
-        asked.sort();
-        let ids = Arc::new(asked);
+        wanted.sort();
+        let ids = Arc::new(wanted);
         let mut files = self.data_files(Table::Documents)?;
         files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
         let columns = self.columns(Table::Documents, &["doc_id", "content_hash"]);
         let columns = columns.map_err(|cause| self.failed(doing, cause))?;
-        // No more are found than are asked for, or than the files have: the table need not grow.
+        // At most as many are found as are wanted or as the files have, so the table never has to grow.
         let rows = files.iter().map(|file| file.rows().unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
         let mut known = LedgerHashes::with_capacity(ids.len().min(rows as usize));
         let reading = files.into_iter().map(|file| {
@@ -51,7 +51,7 @@ impl Store {
             let ids = Arc::clone(&ids);
             tokio::spawn(async move { hashes(&file, &objects, &columns, &ids).await })
         });
-        // Tasks begin when the stream asks for them, so no more files than this are open.
+        // The stream starts tasks lazily, so at most this many files are open.
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut read = futures::stream::iter(reading).buffer_unordered(cores);
         while let Some(found) = read.next().await {
@@ -61,14 +61,14 @@ impl Store {
         Ok(known)
     }
 
-    /// The specifications that `documents` has rows of, the oldest first, as the log tells.
+    /// The specifications that `documents` has rows of, oldest first, according to the log.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where the log cannot be read.
+    /// [`crate::error::Error::Store`] if the log cannot be read.
     pub fn specs(&self) -> Result<Vec<String>> {
         let mut first: BTreeMap<String, i64> = BTreeMap::new();
         for file in self.data_files(Table::Documents)? {
-            // Only another writer leaves statistics out, when it puts old files together.
+            // Only another writer omits statistics, when it merges old files.
             let commit = file.bounds("commit").and_then(|(least, _)| Value::as_i64(least)).unwrap_or_default();
             let earliest = first.entry(file.partition.unwrap_or_default()).or_insert(commit);
             *earliest = commit.min(*earliest);
@@ -79,7 +79,7 @@ impl Store {
     }
 }
 
-/// Ids and content hashes of the documents `ids` in one file, as [`LedgerHashes`] has them.
+/// Ids and content hashes of the documents `ids` in one file, as entries of [`LedgerHashes`].
 async fn hashes(
     file: &DataFile,
     objects: &Arc<dyn object_store::ObjectStore>,
@@ -106,7 +106,7 @@ mod tests {
     use crate::store::write::write_exec::tests::stamp;
     use crate::tables::Stamp;
 
-    /// Columns of an id each.
+    /// Columns with one id each.
     fn texts(ids: &[&str]) -> impl Stream<Item = Result<ArrayRef>> + Send + Unpin + use<> {
         let column = |id: &&str| Ok(Arc::new(StringArray::from_iter_values([*id])) as ArrayRef);
         futures::stream::iter(ids.iter().map(column).collect::<Vec<Result<ArrayRef>>>())
@@ -124,12 +124,12 @@ mod tests {
             store.commit(&next).await.unwrap();
         }
         assert_eq!(store.specs().unwrap(), ["newer", "older"]);
-        let asked = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
-        let known = store.known_documents("newer", asked()).await.unwrap();
+        let wanted = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
+        let known = store.known_documents("newer", wanted()).await.unwrap();
         assert_eq!(known, LedgerHashes::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
-        assert_eq!(store.known_documents("older", asked()).await.unwrap().len(), 1);
+        assert_eq!(store.known_documents("older", wanted()).await.unwrap().len(), 1);
         assert!(
-            store.known_documents("other", asked()).await.unwrap().is_empty()
+            store.known_documents("other", wanted()).await.unwrap().is_empty()
                 && store.known_documents("newer", texts(&[])).await.unwrap().is_empty()
         );
         for file in store.data_files(Table::Documents).unwrap() {

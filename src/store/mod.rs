@@ -1,15 +1,15 @@
-//! The Delta Lake store. In: extracted rows. Out: six tables, committed together or not at all. It must not know where rows come from.
+//! The Delta Lake store. In: extracted rows. Out: six tables, committed together or not at all. It must not know the source of the rows.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`delta_store`] | the six Delta tables of a store |
-//! | [`provider`] | a Delta table as DataFusion reads it |
+//! | [`provider`] | a Delta table → a DataFusion table provider |
 //! | [`table_files`] | writes the Parquet files of one table |
-//! | `data_files` | the data files of a table, and their rows |
-//! | [`lock`] | one run at a time in a local store |
-//! | [`runs`] | the `runs` table: a run's start and end |
-//! | [`ledger`] | ids → what the store knows of the documents |
-//! | `ids` | sets of document ids to look up |
+//! | `data_files` | a table's log → its data files and their rows |
+//! | [`lock`] | allows one run at a time in a local store |
+//! | [`runs`] | the `runs` table: the start and end of each run |
+//! | [`ledger`] | document ids → their content hashes in the store |
+//! | `ids` | sets of document ids for lookups |
 //! | [`mod@write`] | rows → data files → commits |
 //! | [`maintenance`] | optimize and vacuum |
 

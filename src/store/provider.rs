@@ -1,8 +1,8 @@
-//! A table of a store for SQL. In: a snapshot of the table's log. Out: a scan of exactly the files that are in it,
-//! those passed over whose statistics rule every row out. It may not list folders nor write.
+//! A store's table for SQL. In: a snapshot of the table's log. Out: a scan of exactly the snapshot's files, without those whose
+//! statistics exclude every row. It must not list folders or write.
 //!
-//! Not the provider of `deltalake-core`: without a filter it gives the planner no statistics of columns, so `max(commit)` in the views
-//! would read every file; and its feature `datafusion` adds 16 crates and `DataFusion`'s default features to the build.
+//! We do not use the provider of `deltalake-core`: without a filter it gives the planner no column statistics, so `max(commit)` in the
+//! views would read every file; and its feature `datafusion` adds 16 crates and `DataFusion`'s default features to the build.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::error::Error;
 use crate::source::location::StoreLocation;
 use crate::tables::Table;
 
-/// One version of one table, readable until its files are removed.
+/// One version of a table. It is readable until its files are removed.
 #[derive(Debug)]
 pub struct StoreTable {
     schema: SchemaRef,
@@ -43,10 +43,10 @@ pub struct StoreTable {
 }
 
 impl StoreTable {
-    /// The table as `snapshot` has it.
+    /// The table at the version of `snapshot`.
     ///
     /// # Errors
-    /// [`Error::Store`] where the log holds a file of unknown time, or one whose size is negative.
+    /// [`Error::Store`] if a file in the log has no valid time or a negative size.
     pub fn try_new(
         location: &StoreLocation,
         table: Table,
@@ -66,14 +66,14 @@ impl StoreTable {
         Ok(Self { schema: table.schema(id_type), file_schema, objects: location.object_store_url()?, files })
     }
 
-    /// The files that may hold rows which pass `filters`.
+    /// The files that can hold rows which pass `filters`.
     fn matching(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(self.files.clone()) };
         let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
         let Ok(predicate) = state.create_physical_expr(filter, &columns).and_then(|filter| {
             PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter)
         }) else {
-            return Ok(self.files.clone()); // not every filter says something about least and greatest values
+            return Ok(self.files.clone()); // not every filter can be checked against minimum and maximum values
         };
         let unknown = Arc::new(Statistics::new_unknown(&self.schema));
         let statistics = self.files.iter().map(|file| file.statistics.as_ref().unwrap_or(&unknown));
@@ -82,8 +82,8 @@ impl StoreTable {
         Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
     }
 
-    /// What the planner may know of `files` together. Another writer may have cut long strings in its statistics: they
-    /// serve for passing files over, not as answers to `min` and `max`.
+    /// The merged statistics of `files` for the planner. Another writer can truncate long strings in its statistics, so for
+    /// strings they are good for skipping files, but are not exact answers to `min` and `max`.
     fn statistics(&self, files: &[PartitionedFile]) -> Result<Statistics> {
         let unknown = Statistics::new_unknown(&self.schema);
         let each = files.iter().map(|file| file.statistics.as_deref().unwrap_or(&unknown));
@@ -162,7 +162,7 @@ fn partitioned_file(
     })
 }
 
-/// Delta's statistics of a file (Delta protocol, "Per-file Statistics") as the planner's.
+/// Converts a file's Delta statistics (Delta protocol, "Per-file Statistics") to the planner's.
 fn file_statistics(stats: &Value, size: i64, file_schema: &SchemaRef) -> Statistics {
     let exact = |value: Option<&Value>| {
         value.and_then(Value::as_u64).map_or(Precision::Absent, |count| Precision::Exact(count as usize))

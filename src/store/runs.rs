@@ -1,6 +1,5 @@
-//! The `runs` table: one row a run, written at its beginning and again at its end. In: a run's row. Out: transactions
-//! in the `runs` table, and what its rows say of a specification. It may not touch the rows of other runs, but for
-//! those that never wrote their end.
+//! The `runs` table: one row per run, written at its start and again at its end. In: a run's row. Out: transactions
+//! in the `runs` table. It must not change the rows of other runs, except of those that never wrote their end.
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::kernels::zip::zip;
@@ -16,31 +15,31 @@ use crate::store::table_files::TableFiles;
 use crate::store::write::transaction::{ATTEMPTS, Change};
 use crate::tables::{RunRow, Table, run_rows};
 
-/// The outcome of a run that has not written its end.
+/// The outcome in the row of a run that has not written its end.
 pub const RUNNING: &str = "running";
-/// What is known of such a run where no lock says whether it lives.
+/// How such a run is shown if no lock tells whether it is alive.
 pub const UNKNOWN: &str = "running, or killed: on an object store nobody can tell";
-/// The outcome of a run that could not write its end; its `finished_at` stays null.
+/// The outcome of a run that ended without writing its end; its `finished_at` stays null.
 pub const INTERRUPTED: &str = "interrupted";
 
 const TABLE: Table = Table::Runs;
 
 impl Store {
-    /// Writes that a run has begun: `row` with the outcome [`RUNNING`] and no end.
+    /// Records the start of a run: `row` with the outcome [`RUNNING`] and no end.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where the table cannot be written.
+    /// [`crate::error::Error::Store`] if the table cannot be written.
     pub async fn begin_run(&mut self, row: &RunRow) -> Result<()> {
         let begun = RunRow { outcome: RUNNING.to_owned(), finished_at: None, ..row.clone() };
         let rows = run_rows(&[begun]).map_err(|cause| self.failed("write to", cause))?;
         self.append(TABLE, &rows, &row.run_id).await
     }
 
-    /// Writes that a run has ended: `row` takes the place of every earlier row of the run, in one transaction. Without an
+    /// Records the end of a run: `row` replaces every earlier row of the run, in one transaction. Without an
     /// earlier row it is added. Rows of other runs in the same file stay.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where the table cannot be read or written.
+    /// [`crate::error::Error::Store`] if the table cannot be read or written.
     pub async fn end_run(&mut self, row: &RunRow) -> Result<()> {
         let ended = run_rows(std::slice::from_ref(row)).map_err(|cause| self.failed("write to", cause))?;
         let others = |batch: &RecordBatch| {
@@ -51,11 +50,11 @@ impl Store {
         Ok(())
     }
 
-    /// Gives every run but `except_run_id` that is still [`RUNNING`] the outcome [`INTERRUPTED`], in one transaction, and
-    /// says how many there were. Only who holds the store may call it: a run that lives is marked too, until it ends.
+    /// Gives every run that is still [`RUNNING`], except `except_run_id`, the outcome [`INTERRUPTED`], in one transaction, and
+    /// returns how many there were. Only the run that holds the store must call it, because live runs are marked too, until they end.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where the table cannot be read or written.
+    /// [`crate::error::Error::Store`] if the table cannot be read or written.
     pub async fn mark_interrupted(&mut self, except_run_id: &str) -> Result<usize> {
         let marked = |batch: &RecordBatch| {
             let dead = and_not(&is(batch, "outcome", RUNNING), &is(batch, "run_id", except_run_id))?;
@@ -67,8 +66,8 @@ impl Store {
         self.change_runs(("outcome", RUNNING), marked, None, except_run_id).await
     }
 
-    /// Writes the files anew that may have `value` in `column` and in which `change` finds rows to change, and adds the
-    /// rows `added`, all in one transaction; says how many rows were changed.
+    /// Rewrites the files that can have `value` in `column` and in which `change` finds rows to change, and adds the
+    /// rows `added`, all in one transaction. Returns how many rows were changed.
     async fn change_runs(
         &mut self,
         (column, value): (&str, &str),
@@ -112,7 +111,7 @@ impl Store {
     }
 }
 
-/// Which strings of a column are `value`.
+/// Which strings of a column equal `value`.
 fn is(batch: &RecordBatch, column: &str, value: &str) -> BooleanArray {
     batch[column].as_string::<i32>().iter().map(|each| Some(each == Some(value))).collect()
 }

@@ -1,5 +1,5 @@
-//! The data files of one table. In: record batches of the table's file schema. Out: Parquet files in the table's folder
-//! and, for each, the Add action that makes it part of the table. It may not touch the transaction log.
+//! Writes the data files of one table. In: record batches with the table's file schema. Out: Parquet files in the table's folder
+//! and, for each, the Add action that makes it part of the table. It must not touch the transaction log.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,36 +21,36 @@ use uuid::Uuid;
 use crate::source::location::StoreLocation;
 use crate::tables::{SPEC_ID, Table};
 
-/// A file is closed, and the next begun, when it has grown to this many bytes.
+/// A file is closed and the next one started at this many bytes.
 pub const FILE_BYTES: usize = 128 << 20;
 /// A row group is closed when its encoded columns take this many bytes of memory.
 const ROW_GROUP_BYTES: usize = 32 << 20;
-/// How many parts of 10 MiB of one file are under way to the object store at once.
+/// How many parts of 10 MiB of one file are uploaded to the object store concurrently.
 const UPLOADS: usize = 2;
-/// A string longer than this is not worth its place in the log: its column then has no least and greatest value.
+/// A string longer than this is not kept in the log: its column then has no minimum and maximum.
 const STATISTIC_BYTES: usize = 1024;
-/// Columns that nobody looks up by range: the log stays short without their statistics.
+/// Columns that no query filters by range. Without their statistics the log stays short.
 const WITHOUT_STATISTICS: [&str; 5] = ["text", "detail", "job", "counts", "versions"];
 
-/// A finished data file that no transaction log knows yet.
+/// A finished data file that is in no transaction log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenFile {
-    /// The table whose folder it is in.
+    /// Its table.
     pub table: Table,
     /// Delta's Add action (Delta protocol, "Add File and Remove File") as JSON.
     pub action: String,
-    /// Its rows.
+    /// How many rows it has.
     pub rows: u64,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Writes the files of one table, one after the other. Dropped before [`TableFiles::finish`], it leaves at most a file
-/// that no log knows.
+/// Writes the files of one table, one after another. If it is dropped before [`TableFiles::finish`], it leaves at most one file
+/// that is in no log.
 pub struct TableFiles {
     table: Table,
     location: StoreLocation,
-    /// The value of the partition column, where the table has one.
+    /// The value of the partition column, if the table has one.
     spec_id: Option<String>,
     file_bytes: usize,
     properties: WriterProperties,
@@ -59,14 +59,14 @@ pub struct TableFiles {
 
 struct OpenFile {
     writer: AsyncArrowWriter<BufWriter>,
-    /// Below the table's folder, as the log has it.
+    /// Relative to the table's folder, as in the log.
     path: Path,
     rows: u64,
     columns: Vec<ColumnStatistics>,
 }
 
 impl TableFiles {
-    /// A writer for `table` that begins with no file.
+    /// A writer for `table` without an open file.
     #[must_use]
     pub fn new(table: Table, location: &StoreLocation, spec_id: &str) -> Self {
         let compression = Compression::ZSTD(ZstdLevel::default());
@@ -92,10 +92,10 @@ impl TableFiles {
         self
     }
 
-    /// Adds rows; gives the file back where these rows filled it. An empty batch begins no file.
+    /// Adds rows. Returns the file if these rows filled it. An empty batch starts no file.
     ///
     /// # Errors
-    /// What Parquet's writer or the object store reports.
+    /// The errors of Parquet's writer and of the object store.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<Option<WrittenFile>> {
         if batch.num_rows() == 0 {
             return Ok(None);
@@ -115,10 +115,10 @@ impl TableFiles {
         self.finish().await
     }
 
-    /// Closes the file that is open, if any; the next rows go to a new one.
+    /// Closes the open file, if any. The next rows go to a new one.
     ///
     /// # Errors
-    /// What Parquet's writer or the object store reports.
+    /// The errors of Parquet's writer and of the object store.
     pub async fn finish(&mut self) -> Result<Option<WrittenFile>> {
         let Some(mut file) = self.open.take() else { return Ok(None) };
         file.writer.finish().await?;
@@ -142,20 +142,20 @@ impl TableFiles {
         let name = format!("part-{}.zstd.parquet", Uuid::now_v7());
         let folder = self.spec_id.iter().map(|spec_id| format!("{SPEC_ID}={spec_id}"));
         let path: Path = folder.chain([name]).map(PathPart::from).collect();
-        let whole: Path = self.location.table_path(self.table).parts().chain(path.parts()).collect();
-        let objects = BufWriter::new(Arc::clone(self.location.objects()), whole).with_max_concurrency(UPLOADS);
+        let full_path: Path = self.location.table_path(self.table).parts().chain(path.parts()).collect();
+        let objects = BufWriter::new(Arc::clone(self.location.objects()), full_path).with_max_concurrency(UPLOADS);
         let writer = AsyncArrowWriter::try_new(objects, Arc::clone(schema), Some(self.properties.clone()))?;
         Ok(OpenFile { writer, path, rows: 0, columns: ColumnStatistics::of(schema) })
     }
 }
 
-/// Least and greatest value and number of nulls of one column, as the log keeps them for skipping files.
+/// Minimum, maximum and number of nulls of one column, which the log keeps for skipping files.
 struct ColumnStatistics {
     name: String,
     nulls: u64,
     /// `None` before the first value.
     range: Option<(Value, Value)>,
-    /// Whether a value was too long to be kept.
+    /// Whether a minimum or maximum was too long to be kept.
     too_long: bool,
 }
 
@@ -177,9 +177,9 @@ impl ColumnStatistics {
             let Some((least, greatest)) = min_string(strings).zip(max_string(strings)) else { return };
             self.too_long |= least.len().max(greatest.len()) > STATISTIC_BYTES;
             let (mut least, mut greatest) = (least.to_owned(), greatest.to_owned());
-            if let Some((Value::String(before), Value::String(behind))) = self.range.take() {
-                least = least.min(before);
-                greatest = greatest.max(behind);
+            if let Some((Value::String(low), Value::String(high))) = self.range.take() {
+                least = least.min(low);
+                greatest = greatest.max(high);
             }
             self.range = Some((least.into(), greatest.into()));
         } else {
@@ -190,16 +190,16 @@ impl ColumnStatistics {
                 integers.and_then(|integers| min(integers).zip(max(integers))).map(|(a, b)| (a.into(), b.into()))
             };
             let Some((mut least, mut greatest)) = range else { return };
-            if let Some((before, behind)) = self.range.take() {
-                least = before.as_i64().map_or(least, |before| before.min(least));
-                greatest = behind.as_i64().map_or(greatest, |behind| behind.max(greatest));
+            if let Some((low, high)) = self.range.take() {
+                least = low.as_i64().map_or(least, |low| low.min(least));
+                greatest = high.as_i64().map_or(greatest, |high| high.max(greatest));
             }
             self.range = Some((least.into(), greatest.into()));
         }
     }
 }
 
-/// Delta protocol, "Per-file Statistics".
+/// A file's statistics as JSON (Delta protocol, "Per-file Statistics").
 fn statistics_json(rows: u64, columns: &[ColumnStatistics]) -> String {
     let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
     for column in columns {

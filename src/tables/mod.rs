@@ -1,5 +1,5 @@
-//! The store's tables, defined once. In: ledger rows as structs, record batches as `ExtractExec` emits them. Out: Arrow schemas, and
-//! record batches that fit them. It must not read or write files.
+//! The store's tables. In: ledger rows as structs, record batches of `ExtractExec`. Out: Arrow schemas, and record batches of these
+//! schemas. It must not read or write files.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The store's tables, defined once. In: rows of the ledger as structs, and record batches as `ExtractExec` makes them.
-//! Out: Arrow schemas and record batches that fit them. It may not read or write files, nor know the engine.
+//! Schemas of the store's tables. In: a table and the type of the ids. Out: its Arrow schema. It must not read or write files,
+//! or know the query engine.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ pub const SPEC_ID: &str = "spec_id";
 pub enum Table {
     /// One row per mention.
     Entities,
-    /// One row per document done: the ledger.
+    /// One row per processed document: part of the ledger.
     Documents,
-    /// One row per document or file that was refused.
+    /// One row per rejected document or file.
     Rejects,
-    /// One row per input file done: the ledger.
+    /// One row per processed input file: part of the ledger.
     Sources,
-    /// One row per figure.
+    /// One row per metric.
     Metrics,
     /// One row per run.
     Runs,
@@ -132,8 +132,8 @@ impl Table {
     }
 }
 
-/// The type of `doc_id` in the store for an id column of type `source`: the nearest type that Delta has. `None` where
-/// there is none (floats, dates, structs, and `UInt64`, whose upper half no Delta integer holds).
+/// The type of `doc_id` in the store for an id column of type `source`: the nearest type that Delta has. `None` if there
+/// is none (floats, dates, structs, and `UInt64`, whose upper half no Delta integer can hold).
 #[must_use]
 pub fn id_type(source: &DataType) -> Option<DataType> {
     match source {
@@ -147,7 +147,7 @@ pub fn id_type(source: &DataType) -> Option<DataType> {
     }
 }
 
-/// A moment: microseconds since 1970 in UTC, the only timestamp that every reader of Delta tables has.
+/// The timestamp type: microseconds since 1970 in UTC, the only one that every reader of Delta tables supports.
 #[must_use]
 pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -168,9 +168,9 @@ pub fn mention_fields() -> Fields {
     ])
 }
 
-/// What `ExtractExec` makes and `WriteExec` takes: one row per input document. `row` is the row's number in its source
-/// file, from 0; `reason` is null for an extracted document and names why any other was refused; the lengths of a refused
-/// document are 0 where they were not counted, and its `entities` are empty.
+/// The output schema of `ExtractExec` and input schema of `WriteExec`: one row per input document. `row` is the row number in
+/// the source file, from 0; `reason` is null for an extracted document and gives the reason of a reject. The lengths of a reject
+/// are 0 if they were not counted, and its `entities` are empty.
 #[must_use]
 pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
     Arc::new(Schema::new(vec![

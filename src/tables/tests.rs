@@ -1,4 +1,4 @@
-//! Rows and schemas fit each other.
+//! Tests of the tables: rows match their schemas.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -17,7 +17,7 @@ fn stamp() -> Stamp {
     }
 }
 
-fn shown(batch: &RecordBatch) -> String {
+fn formatted(batch: &RecordBatch) -> String {
     pretty_format_batches(std::slice::from_ref(batch)).unwrap().to_string()
 }
 
@@ -56,7 +56,7 @@ fn ids_keep_their_type_where_delta_has_it() {
 #[test]
 fn a_batch_splits_into_the_rows_of_three_tables() {
     let split = split(&sample::three(&DataType::Utf8, "a.parquet", 1), &stamp()).unwrap();
-    assert_snapshot!(shown(&split.entities), @"
+    assert_snapshot!(formatted(&split.entities), @"
     +--------+-------------+------------+----------+--------+-------+--------+--------+--------+
     | doc_id | entity_type | start_char | end_char | text   | score | window | run_id | commit |
     +--------+-------------+------------+----------+--------+-------+--------+--------+--------+
@@ -65,7 +65,7 @@ fn a_batch_splits_into_the_rows_of_three_tables() {
     | doc-2  | ORG         | 4          | 6        | É²     | 0.75  | 0      | run-1  | 7      |
     +--------+-------------+------------+----------+--------+-------+--------+--------+--------+
     ");
-    assert_snapshot!(shown(&split.documents), @"
+    assert_snapshot!(formatted(&split.documents), @"
     +--------+-----------+--------------+---------+----------+-----------+------------+--------+--------+----------------------+
     | doc_id | source    | content_hash | n_chars | n_tokens | n_windows | n_entities | run_id | commit | finished_at          |
     +--------+-----------+--------------+---------+----------+-----------+------------+--------+--------+----------------------+
@@ -73,7 +73,7 @@ fn a_batch_splits_into_the_rows_of_three_tables() {
     | doc-2  | a.parquet | 00000002     | 40      | 9        | 1         | 1          | run-1  | 7      | 2023-11-14T22:13:20Z |
     +--------+-----------+--------------+---------+----------+-----------+------------+--------+--------+----------------------+
     ");
-    assert_snapshot!(shown(&split.rejects), @"
+    assert_snapshot!(formatted(&split.rejects), @"
     +-----------+-----+--------+---------+--------+--------+--------+---------+
     | source    | row | doc_id | reason  | detail | run_id | commit | spec_id |
     +-----------+-----+--------+---------+--------+--------+--------+---------+
@@ -129,7 +129,7 @@ fn ledger_rows_fit_their_tables() {
         run_id: "run-1".to_owned(),
         spec_id: "5ec".to_owned(),
     };
-    assert_snapshot!(shown(&source_rows(&[source]).unwrap()), @"
+    assert_snapshot!(formatted(&source_rows(&[source]).unwrap()), @"
     +-----------+------+------+----------------------+------------+------+---------+--------+---------+
     | path      | size | etag | modified_at          | input_hash | rows | outcome | run_id | spec_id |
     +-----------+------+------+----------------------+------------+------+---------+--------+---------+

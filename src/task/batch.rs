@@ -1,19 +1,19 @@
 //! Encoded queries → [`QueryBatch`]es by token budget. In: the queries of a block of windows. Out: batches of queries of
-//! like length, whose padded size stays within the budget. It may not lose a query or let one depend on another.
+//! similar length, whose padded size stays within the budget. It must not lose a query or make one depend on another.
 
 use crate::task::query::{Encoded, EncodedRow};
 
-/// Of a hundred tokens that are computed, at most so many are padding.
+/// The maximum share of padding among computed tokens, in per cent.
 const PADDING: usize = 3;
 
-/// Queries that are answered in one pass; it owns them, so no answer can be given to the wrong one.
+/// Queries that are computed in one pass. The batch owns them, so no answer can be matched to the wrong query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryBatch {
-    /// Longest first.
+    /// The queries, longest first.
     pub queries: Vec<Encoded>,
 }
 
-/// A batch as the graph takes it, each a row-major `[rows, tokens]`.
+/// A batch as tensors for the graph, each a row-major `[rows, tokens]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchInputs {
     /// How many queries.
@@ -26,36 +26,36 @@ pub struct BatchInputs {
     pub attention_mask: Vec<i64>,
     /// 1 on the context.
     pub token_type_ids: Vec<i64>,
-    /// Context tokens a mention may begin with.
+    /// Context tokens that can start a mention.
     pub start_mask: Vec<bool>,
-    /// Context tokens a mention may end with.
+    /// Context tokens that can end a mention.
     pub end_mask: Vec<bool>,
 }
 
 impl QueryBatch {
-    /// The length to which its rows are padded.
+    /// The length that its rows are padded to.
     pub fn tokens(&self) -> usize {
         self.queries.iter().map(Encoded::len).max().unwrap_or(0)
     }
 
-    /// The tokens that are not padding.
+    /// The number of tokens that are not padding.
     pub fn real_tokens(&self) -> usize {
         self.queries.iter().map(Encoded::len).sum()
     }
 
-    /// The tokens the device computes, padding included.
+    /// The number of tokens that the device computes, padding included.
     pub fn padded_tokens(&self) -> usize {
         self.queries.len() * self.tokens()
     }
 
-    /// The longer and the shorter half of its queries.
+    /// Splits the batch into the longer and the shorter half of its queries.
     #[must_use]
     pub fn halves(mut self) -> [Self; 2] {
         let shorter = self.queries.split_off(self.queries.len().div_ceil(2));
         [self, Self { queries: shorter }]
     }
 
-    /// The tensors the graph takes.
+    /// The input tensors for the graph.
     pub fn inputs(&self) -> BatchInputs {
         let (rows, tokens) = (self.queries.len(), self.tokens());
         let size = rows * tokens;
@@ -82,20 +82,20 @@ impl QueryBatch {
     }
 }
 
-/// Sorts queries by length, longest first, and cuts them into batches of at most `budget` padded tokens; a query longer than
-/// the budget is a batch of its own. A batch ends early where another query would make more than 3 per cent of all tokens
-/// so far padding: small budgets never come to that, and large ones not to tiny batches, for what many queries of one length leave of it
-/// the rest may use. Equal lengths keep their order, so the same queries make the same batches.
+/// Sorts queries by length, longest first, and splits them into batches of at most `budget` padded tokens; a query longer than
+/// the budget is a batch of its own. A batch ends early if the next query would raise the share of padding in all batches so far
+/// above 3 per cent. Small budgets never reach this limit. Large budgets do not produce tiny batches, because queries of equal length
+/// leave padding for the rest to use. Queries of equal length keep their order, so the same queries make the same batches.
 pub fn batches(mut queries: Vec<Encoded>, budget: usize) -> Vec<QueryBatch> {
     queries.sort_by_key(|query| std::cmp::Reverse(query.len()));
     let mut found: Vec<QueryBatch> = Vec::new();
-    // The last batch's length; and of all batches the tokens that are not padding, and all.
+    // The length of the last batch; the real tokens and the padded tokens of all batches.
     let (mut width, mut real, mut padded) = (0, 0, 0);
     for query in queries {
         real += query.len();
-        let little = 100 * real >= (100 - PADDING) * (padded + width);
+        let little_padding = 100 * real >= (100 - PADDING) * (padded + width);
         match found.last_mut() {
-            Some(batch) if little && (batch.queries.len() + 1) * width <= budget => batch.queries.push(query),
+            Some(batch) if little_padding && (batch.queries.len() + 1) * width <= budget => batch.queries.push(query),
             _ => {
                 width = query.len();
                 found.push(QueryBatch { queries: vec![query] });
@@ -120,7 +120,7 @@ pub(crate) mod tests {
     use crate::text::window::{Window, WindowRule, Windows};
     use proptest::prelude::*;
 
-    /// The queries of some texts under two questions.
+    /// The queries of some texts with two questions.
     pub(crate) fn queries(texts: &[String]) -> Vec<Encoded> {
         let tokenizer = tiny(Words::Tokenizer);
         let types =
@@ -136,8 +136,8 @@ pub(crate) mod tests {
         found
     }
 
-    /// The queries of made-up documents with the lengths of news wire (those of benches/stages.rs), in windows of 256 wordpieces, under
-    /// so many questions of eight; numbered as documents are elsewhere.
+    /// Queries of synthetic documents with the lengths of news wire (those of benches/stages.rs), in windows of 256 wordpieces, with
+    /// `questions` questions of eight wordpieces. Each query has its own number as its document.
     fn news(documents: usize, questions: usize) -> Vec<Encoded> {
         let mut query = queries(&["a".to_owned()]).swap_remove(0);
         query.question = Arc::new(Question { entity_type: 0, ids: vec![5; 8] });
@@ -154,7 +154,7 @@ pub(crate) mod tests {
             let mut left = (1.3 * (4.34 + 0.98 * random.normal()).exp()).clamp(3.0, 6000.0) as usize;
             while left > 0 {
                 let last = left <= 256;
-                // Where the text goes on a window ends with a sentence, and the next one sees a quarter of it again.
+                // If the text continues, a window ends with a sentence, and the next window repeats a quarter of it.
                 let tokens = if last { left } else { 256 - random.below(32) };
                 left -= if last { left } else { tokens - 64 };
                 for _ in 0..questions {
@@ -169,7 +169,7 @@ pub(crate) mod tests {
 
     #[test]
     fn news_make_large_batches_with_little_padding_at_every_budget() {
-        // About as many documents as a card works on together.
+        // About as many documents as a GPU computes together.
         for (documents, questions) in [(4096, 1), (1024, 4), (256, 18)] {
             let queries = news(documents, questions);
             for budget in (10..20).map(|power| 1_usize << power) {
@@ -177,7 +177,7 @@ pub(crate) mod tests {
                 let numbers = found.iter().flat_map(|batch| batch.queries.iter().map(|query| query.document));
                 let mut numbers: Vec<usize> = numbers.collect();
                 numbers.sort_unstable();
-                assert!(numbers.into_iter().eq(0..queries.len()), "a query is lost or there twice");
+                assert!(numbers.into_iter().eq(0..queries.len()), "a query is lost or duplicated");
                 let padded: usize = found.iter().map(QueryBatch::padded_tokens).sum();
                 let real: usize = found.iter().map(QueryBatch::real_tokens).sum();
                 let (padding, mean) = (1.0 - real as f64 / padded as f64, padded / found.len());

@@ -1,8 +1,8 @@
-//! Logits → [`Span`]s. In: a batch and what the graph answered. Out: for each query the places whose match passes, with
-//! the match logit. It may not look beyond one query: what windows and types disagree on is settled in `mention`.
+//! Logits → [`Span`]s. In: a batch and its logits. Out: for each query the spans whose match logit passes the threshold, with
+//! that logit. It must not compare queries: `merge` resolves conflicts between windows and types.
 //!
-//! Decisions follow section 3.3 of the BERT-MRC paper: a start and an end are candidates when their own logits pass, a pair of
-//! them is a mention when its match logit passes. Flat decoding gives each start the nearest end that passes.
+//! Decisions follow section 3.3 of the BERT-MRC paper: a start and an end are candidates if their own logits pass, and a pair of
+//! them is a mention if its match logit passes. Flat decoding gives each start the nearest end that passes.
 
 use std::cmp::Ordering;
 
@@ -11,10 +11,10 @@ use crate::task::query::Encoded;
 use crate::text::span::TokenSpan;
 use crate::text::tokens::Token;
 
-/// What the graph answered for a batch of `[rows, tokens]`.
+/// The graph's outputs for a batch of `[rows, tokens]`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Logits {
-    /// `[rows, tokens]`, row-major: does a mention begin here?
+    /// `[rows, tokens]`, row-major: does a mention start here?
     pub start: Vec<f32>,
     /// `[rows, tokens]`, row-major: does a mention end here?
     pub end: Vec<f32>,
@@ -24,38 +24,38 @@ pub struct Logits {
     pub span: Vec<f32>,
 }
 
-/// When a candidate becomes a mention.
+/// The thresholds and limits of decoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeRule {
     /// The match logit must be above this.
     pub threshold: f32,
     /// Start and end logits were above this (the graph's `boundary_logit`).
     pub boundary: f32,
-    /// Whether several ends may belong to one start.
+    /// Whether one start can have several ends.
     pub nested: bool,
-    /// The most candidates of one query; beyond it the best by start + end logit.
+    /// The maximum number of candidates of one query; the best by start + end logit are kept.
     pub max_candidates: usize,
-    /// A decision closer to its threshold than this is counted as undecided.
+    /// A decision closer to its threshold than this counts as undecided.
     pub tolerance: f32,
 }
 
-/// A place one query found.
+/// A span that a query found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
-    /// In the document's tokens.
+    /// Its range in the document's tokens.
     pub tokens: TokenSpan,
     /// The match logit.
     pub logit: f32,
 }
 
-/// What one query found.
+/// The spans that one query found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
-    /// In order of start and end.
+    /// The spans in order of start and end.
     pub spans: Vec<Span>,
-    /// Candidates left out because there were more than `max_candidates`.
+    /// Candidates dropped because there were more than `max_candidates`.
     pub capped: usize,
-    /// Decisions so close to a threshold that another device might take them otherwise.
+    /// Decisions so close to a threshold that another device could decide them differently.
     pub undecided: usize,
 }
 
@@ -79,11 +79,11 @@ pub fn decode(batch: &QueryBatch, logits: &Logits, rule: &DecodeRule) -> Vec<Ans
     }
     let rows = batch.queries.iter().zip(candidates).enumerate();
     rows.map(|(row, (query, candidates))| {
-        // Only where a mention may begin or end is anything decided.
+        // Only tokens that can start or end a mention are decisions.
         let context = row * width + query.context_start();
-        let near = |values: &[f32], may: fn(&Token) -> bool| {
+        let near = |values: &[f32], decides: fn(&Token) -> bool| {
             let tokens = query.window.tokens.iter().zip(&values[context..]);
-            tokens.filter(|(token, value)| may(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
+            tokens.filter(|(token, value)| decides(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
         };
         let mut answer = answer(query, candidates, rule);
         answer.undecided += near(&logits.start, |token| token.starts_word) + near(&logits.end, |token| token.ends_word);
@@ -133,7 +133,7 @@ mod tests {
     const RULE: DecodeRule =
         DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
 
-    /// Logits of a graph that scores every pair with `pair`, as the contract of the MRC graph says.
+    /// Logits of a graph that scores every pair with `pair`, by the contract of the MRC graph.
     fn graph(batch: &QueryBatch, start: &[f32], end: &[f32], pair: impl Fn(usize, usize, usize) -> f32) -> Logits {
         let (inputs, width) = (batch.inputs(), batch.tokens());
         let mut logits = Logits { start: start.into(), end: end.into(), ..Logits::default() };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_outside_the_context_is_no_mention() {
+    fn a_span_outside_the_context_is_not_a_mention() {
         let batch = QueryBatch { queries: queries(&["new york".into()]) };
         let size = batch.padded_tokens();
         let logits =
@@ -162,8 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_masks_decide_is_not_undecided() {
-        // One word of two wordpieces: it begins with the first and ends with the second.
+    fn masked_tokens_are_not_counted_as_undecided() {
+        // One word of two wordpieces: it starts with the first and ends with the second.
         let batch = QueryBatch { queries: queries(&["banker".into()])[..1].to_vec() };
         let size = batch.padded_tokens();
         let logits = Logits { start: vec![0.0; size], end: vec![0.0; size], ..Logits::default() };
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_cap_the_best_boundaries_stay() {
+    fn the_cap_keeps_the_best_boundaries() {
         let batch = QueryBatch { queries: queries(&["a b c".into()])[..1].to_vec() };
         let (width, context) = (batch.tokens(), batch.queries[0].context_start());
         let mut start = vec![0.5; width];

@@ -1,4 +1,4 @@
-//! What is asked for. In: a schema file, parsed. Out: entity types with their questions, checked. It must not know how they are asked.
+//! Entity types and their questions. In: a parsed schema file. Out: a validated schema. It must not know how questions are encoded.
 
 use std::collections::BTreeSet;
 
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntityType {
-    /// As it stands in the `entity_type` column.
+    /// Its name in the `entity_type` column.
     pub name: String,
-    /// Asked of every window.
+    /// The question for every window.
     pub question: String,
 }
 
-/// What a job looks for.
+/// The entity types that a job extracts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitySchema {
-    /// Whether mentions may lie inside or across others; if not, the better of two overlapping mentions stays.
+    /// Whether mentions can overlap; if not, the better of two overlapping mentions is kept.
     pub nested: bool,
-    /// In the order in which they are asked.
+    /// The types in the order of their questions.
     #[serde(rename = "type")]
     pub types: Vec<EntityType>,
 }
 
 impl EntitySchema {
-    /// Says what is wrong with it: no types, an empty name or question, a name twice.
+    /// Checks the schema; the error describes the problem: no types, an empty name or question, a duplicate name.
     pub fn validate(&self) -> Result<(), String> {
         if self.types.is_empty() {
-            return Err("it names no entity type; add a [[type]] with name and question".into());
+            return Err("it has no entity type; add a [[type]] with name and question".into());
         }
         let mut names = BTreeSet::new();
         for (number, one) in self.types.iter().enumerate() {
@@ -40,7 +40,7 @@ impl EntitySchema {
                 return Err(format!("type `{}` has no question", one.name));
             }
             if !names.insert(&one.name) {
-                return Err(format!("type `{}` is there twice", one.name));
+                return Err(format!("type `{}` is defined twice", one.name));
             }
         }
         Ok(())
@@ -57,16 +57,13 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_says_what_is_wrong_with_it() {
+    fn an_invalid_schema_is_an_error_that_names_the_problem() {
         assert_eq!(schema(&["PER", "ORG"]).validate(), Ok(()));
-        assert_eq!(schema(&["PER", "PER"]).validate(), Err("type `PER` is there twice".into()));
+        assert_eq!(schema(&["PER", "PER"]).validate(), Err("type `PER` is defined twice".into()));
         assert_eq!(schema(&[" "]).validate(), Err("type 1 has no name".into()));
-        assert_eq!(
-            schema(&[]).validate(),
-            Err("it names no entity type; add a [[type]] with name and question".into())
-        );
-        let mut mute = schema(&["PER", "ORG"]);
-        mute.types[1].question = " ".into();
-        assert_eq!(mute.validate(), Err("type `ORG` has no question".into()));
+        assert_eq!(schema(&[]).validate(), Err("it has no entity type; add a [[type]] with name and question".into()));
+        let mut without_question = schema(&["PER", "ORG"]);
+        without_question.types[1].question = " ".into();
+        assert_eq!(without_question.validate(), Err("type `ORG` has no question".into()));
     }
 }

@@ -1,8 +1,8 @@
-//! Spans of all windows → [`Mention`]s of the document. In: each query's spans. Out: mentions in code points, each once, in
-//! the order of the text. It may not take a window's word for a place that another window sees better.
+//! Spans of all windows → [`Mention`]s of the document. In: each query's spans. Out: mentions in code points, without
+//! duplicates, in the order of the text. It must not use a window's prediction for a place that another window owns.
 //!
-//! Ends are moved outward to grapheme boundaries (Unicode Standard Annex 29), so no mention begins or ends inside what a
-//! reader sees as one character. Where mentions may not overlap the higher score stays, whatever its type.
+//! Starts and ends move outward to grapheme boundaries (Unicode Standard Annex 29), so no mention starts or ends inside a
+//! character as readers see it. If mentions must not overlap, the higher score wins, whatever its type.
 
 use unicode_segmentation::GraphemeCursor;
 
@@ -11,14 +11,14 @@ use crate::task::query::Encoded;
 use crate::text::mention::Mention;
 use crate::text::span::{ByteSpan, CharSpan};
 
-/// Gathers the answers to a document's queries.
+/// Collects the answers to a document's queries.
 #[derive(Debug, Default)]
 pub struct Mentions {
     found: Vec<(ByteSpan, usize, f32, usize)>,
 }
 
 impl Mentions {
-    /// Takes one query's answer; keeps the places that are its window's to judge.
+    /// Adds one query's answer; only the spans that its window owns are kept.
     pub fn add(&mut self, query: &Encoded, answer: &Answer) {
         let window = &query.window;
         for span in answer.spans.iter().filter(|span| window.owns(span.tokens)) {
@@ -40,7 +40,7 @@ impl Mentions {
             *bytes = whole_graphemes(text, *bytes);
         }
         self.found.retain(|(bytes, ..)| !bytes.is_empty());
-        // Two places that grew into one: the better stays.
+        // Two spans can become equal after the move: the better one stays.
         self.found.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
         self.found.dedup_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
         if !nested {
@@ -52,7 +52,7 @@ impl Mentions {
 
 type Found = (ByteSpan, usize, f32, usize);
 
-/// The best of overlapping places, by logit, then the longer, the earlier, the type named first.
+/// The best of overlapping spans: by logit, then the longer, the earlier, the first type of the schema.
 fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
     let mut ranked = found;
     ranked.sort_by(|a, b| b.2.total_cmp(&a.2).then(b.0.len().cmp(&a.0.len())).then((a.0, a.1).cmp(&(b.0, b.1))));
@@ -66,7 +66,7 @@ fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
     kept.into_values().collect()
 }
 
-/// Adds code point coordinates in one walk over the text; `found` is in order of its starts.
+/// Adds code point offsets in one pass over the text; `found` is sorted by start.
 fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
     let (mut byte, mut chars) = (0, 0);
     found
@@ -80,7 +80,7 @@ fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
         .collect()
 }
 
-/// Moves the start back and the end on until neither cuts a grapheme.
+/// Moves the start backward and the end forward to grapheme boundaries.
 fn whole_graphemes(text: &str, bytes: ByteSpan) -> ByteSpan {
     let boundary = |at: usize| GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
     let moved = |at: usize, step: fn(&mut GraphemeCursor, &str) -> Option<usize>| {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_never_cut_a_grapheme() {
+    fn mentions_start_and_end_at_grapheme_boundaries() {
         // A decomposed é whose accent the tokenizer dropped, and a family joined by zero-width joiners.
         let text = "cafe\u{301} 👨\u{200d}👩\u{200d}👧!";
         let found = finish(&[at(0, 4, 0, 1.0), at(7, 11, 0, 1.0)], text, true);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn flat_keeps_the_better_of_overlapping_mentions_and_touching_ones_both() {
+    fn flat_keeps_the_better_of_overlapping_mentions_and_both_of_touching_ones() {
         let text = "Bank of New York City";
         let all = [at(0, 16, 0, 2.0), at(8, 16, 1, 3.0), at(16, 21, 1, 0.5), at(0, 4, 2, 0.1)];
         let spans = |nested| -> Vec<(usize, usize)> {

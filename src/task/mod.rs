@@ -1,5 +1,5 @@
-//! What a model is asked and how its answer is read. In: windows and entity types. Out: batches of queries; from logits, spans and
-//! mentions. It is pure, as `text` is.
+//! Model inputs and outputs of the MRC task. In: windows, entity types and logits. Out: batches of queries, spans and mentions.
+//! It must stay pure, as `text` is.
 //!
 //! | file | what |
 //! |---|---|

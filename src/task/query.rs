@@ -1,5 +1,5 @@
 //! Window × entity type → [`Encoded`]. In: a window and the question of an entity type. Out: one query, `[CLS] question [SEP]
-//! window [SEP]`, joined from ids when a batch is filled. It may not tokenize a window: that was done once for all its types.
+//! window [SEP]`, written from token ids into a batch. It must not tokenize a window: that happens once for all its types.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::text::window::Window;
 /// An entity type's question, tokenized once per job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Its place in the schema.
+    /// The index of its type in the schema.
     pub entity_type: usize,
     /// Wordpiece ids, without special tokens.
     pub ids: Vec<u32>,
 }
 
-/// The questions of a schema, ready to be joined with windows.
+/// The tokenized questions of a schema.
 #[derive(Debug, Clone)]
 pub struct Questions {
-    /// In the schema's order.
+    /// The questions in the schema's order.
     pub questions: Vec<Arc<Question>>,
     special: SpecialTokens,
 }
@@ -36,12 +36,12 @@ impl Questions {
         Ok(Self { questions, special: tokenizer.special() })
     }
 
-    /// The tokens of the longest query whose window has `window_tokens`: question, window and three special tokens.
+    /// The length in tokens of the longest query with a window of `window_tokens`: question, window and three special tokens.
     pub fn longest_query(&self, window_tokens: usize) -> usize {
         self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
     }
 
-    /// One query per entity type for a window of the document numbered `document`.
+    /// One query per entity type for a window of document number `document`.
     pub fn ask(&self, document: usize, window: &Arc<Window>) -> impl Iterator<Item = Encoded> + use<'_> {
         let window = Arc::clone(window);
         self.questions.iter().map(move |question| Encoded {
@@ -53,22 +53,22 @@ impl Questions {
     }
 }
 
-/// `[CLS]` and twice `[SEP]`.
+/// The number of special tokens of a query: `[CLS]` and two `[SEP]`.
 pub const FRAME_TOKENS: usize = 3;
 
-/// One query: it knows where it came from and writes itself into a row of a batch.
+/// One query: it knows its document and window, and writes itself into a row of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// The number its asker gave the document.
+    /// The caller's number for the document.
     pub document: usize,
     /// The context.
     pub window: Arc<Window>,
-    /// What is asked.
+    /// The question.
     pub question: Arc<Question>,
     special: SpecialTokens,
 }
 
-/// A row of a batch's inputs, each slice as long as the batch's longest query and zero beyond this query's end.
+/// A row of a batch's inputs. Each slice is as long as the batch's longest query and zero after this query's end.
 pub struct EncodedRow<'batch> {
     /// Vocabulary ids.
     pub input_ids: &'batch mut [i64],
@@ -76,19 +76,19 @@ pub struct EncodedRow<'batch> {
     pub attention_mask: &'batch mut [i64],
     /// 0 on the question, 1 on the context and its `[SEP]`.
     pub token_type_ids: &'batch mut [i64],
-    /// Context tokens a mention may begin with.
+    /// Context tokens that can start a mention.
     pub start_mask: &'batch mut [bool],
-    /// Context tokens a mention may end with.
+    /// Context tokens that can end a mention.
     pub end_mask: &'batch mut [bool],
 }
 
 impl Encoded {
-    /// The query's length in tokens, special ones included.
+    /// The query's length in tokens, special tokens included.
     pub fn len(&self) -> usize {
         self.question.ids.len() + self.window.tokens.len() + FRAME_TOKENS
     }
 
-    /// Never: a query has at least its special tokens.
+    /// Always false: a query has at least its special tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -98,7 +98,7 @@ impl Encoded {
         self.question.ids.len() + 2
     }
 
-    /// The document's tokens that positions `start..=end` of the query stand for; none outside the context.
+    /// The document's tokens at positions `start..=end` of the query; `None` outside the context.
     pub fn place(&self, start: usize, end: usize) -> Option<TokenSpan> {
         let context = self.context_start();
         let inside = start >= context && start <= end && end < context + self.window.tokens.len();

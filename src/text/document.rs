@@ -1,16 +1,16 @@
-//! Cell → [`Document`] or [`Reject`]. In: what a row holds in its id and text columns. Out: a text worth asking about, or
-//! the reason why there is none. It may not drop a row: every row ends as exactly one of the two.
+//! Cell → [`Document`] or [`Reject`]. In: the id and text cells of a row. Out: a document with text, or the reason why the
+//! row is rejected. It must not drop a row: every row becomes exactly one of the two.
 
 use std::fmt;
 
-/// A document whose text can be asked about.
+/// A document whose text can be extracted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Document<'row> {
-    /// The whole text as the source holds it; never changed, so that offsets into it stay true.
+    /// The whole text as the source has it; it is never changed, so offsets into it stay valid.
     pub text: &'row str,
 }
 
-/// Why a document or a file was refused; the `reason` column of the `rejects` table.
+/// Why a document or a file was rejected; the `reason` column of the `rejects` table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectReason {
     /// The id column is null.
@@ -23,7 +23,7 @@ pub enum RejectReason {
     DuplicateId,
     /// The tokenizer failed on the text.
     Tokenizer,
-    /// The file cannot be read, or lacks a column the job names.
+    /// The file cannot be read, or lacks a column that the job names.
     UnreadableFile,
 }
 
@@ -32,7 +32,7 @@ impl RejectReason {
     pub const ALL: [Self; 6] =
         [Self::NullId, Self::NullText, Self::EmptyText, Self::DuplicateId, Self::Tokenizer, Self::UnreadableFile];
 
-    /// The code as it stands in the table.
+    /// The code in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NullId => "null_id",
@@ -51,29 +51,29 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// A refused document: the code for machines, the detail for people.
+/// A rejected document: the code for programs, the detail for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// Which rule it broke.
+    /// The rule that the row breaks.
     pub reason: RejectReason,
-    /// What was found, in words.
+    /// What was wrong, as a sentence.
     pub detail: String,
 }
 
 impl Reject {
-    /// A reject with its explanation.
+    /// A reject with its detail.
     pub fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
 }
 
 impl<'row> Document<'row> {
-    /// Takes a row's id and text cells; `has_id` is false where the id is null.
+    /// Checks a row's id and text cells; `has_id` is false if the id is null.
     pub fn admit(has_id: bool, text: Option<&'row str>) -> Result<Self, Reject> {
         if !has_id {
             return Err(Reject::new(
                 RejectReason::NullId,
-                "the id is null, so its mentions could not be told from others",
+                "the id is null, so its mentions could not be assigned to a document",
             ));
         }
         match text {

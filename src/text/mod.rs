@@ -1,9 +1,9 @@
 //! Documents as text. In: a text cell. Out: documents, tokens, windows and mentions, with offsets in tokens, bytes and code points. It
-//! is pure: no I/O, no threads, no Arrow, no ONNX Runtime.
+//! must stay pure: no I/O, no threads, no Arrow, no ONNX Runtime.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`span`] | the coordinates: tokens, bytes, code points |
+//! | [`span`] | ranges of tokens, bytes or code points |
 //! | [`document`] | cell → [`Document`](document::Document) or [`Reject`](document::Reject) |
 //! | [`tokens`] | text → [`Token`](tokens::Token)s, a segment at a time |
 //! | [`mention`] | a type and its place in the text |

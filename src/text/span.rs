@@ -1,9 +1,9 @@
-//! Coordinates as types. In: two positions of one kind. Out: a half-open range that only meets ranges of its own kind.
-//! It may not convert between kinds: that takes a text or a token list, and is done where those are.
+//! Ranges with a typed unit. In: two positions in one unit. Out: a half-open range that only combines with ranges of the same
+//! unit. It must not convert between units: that needs a text or a token list, and is done where those are.
 
 use std::marker::PhantomData;
 
-/// Positions of tokens in a document's token sequence, or in one window where the name says so.
+/// Positions of tokens in a document's token sequence, or in one window if the name says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TokenUnit {}
 /// Positions of UTF-8 bytes in a document's text.
@@ -20,7 +20,7 @@ pub type ByteSpan = Range<ByteUnit>;
 /// A half-open range `start..end` of Unicode code points.
 pub type CharSpan = Range<CharUnit>;
 
-/// A half-open range of positions counted in `Unit`s; ranges of different units do not mix.
+/// A half-open range of positions counted in `Unit`s. Ranges of different units have different types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Range<Unit> {
     /// The first position inside.
@@ -31,7 +31,7 @@ pub struct Range<Unit> {
 }
 
 impl<Unit> Range<Unit> {
-    /// The range `start..end`; an `end` before `start` makes it empty.
+    /// The range `start..end`; it is empty if `end` is before `start`.
     pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end: if end < start { start } else { end }, unit: PhantomData }
     }
@@ -46,25 +46,25 @@ impl<Unit> Range<Unit> {
         self.start == self.end
     }
 
-    /// Whether `other` lies wholly inside.
+    /// Whether `other` is entirely inside.
     pub const fn contains(&self, other: &Self) -> bool {
         self.start <= other.start && other.end <= self.end
     }
 
-    /// Whether the two share a position; ranges that merely touch do not.
+    /// Whether the two share a position; ranges that only touch do not.
     pub const fn overlaps(&self, other: &Self) -> bool {
         self.start < other.end && other.start < self.end
     }
 }
 
 impl ByteSpan {
-    /// The text it covers; empty where the range is not on character boundaries of `text`.
+    /// The text it covers; empty if the range is not on character boundaries of `text`.
     pub fn of<'text>(&self, text: &'text str) -> &'text str {
         text.get(self.start..self.end).unwrap_or_default()
     }
 }
 
-/// Whether two texts are the same but for the white space between their words.
+/// Whether two texts are equal except for the white space between their words.
 pub fn same_words(one: &str, other: &str) -> bool {
     one == other || one.split_whitespace().eq(other.split_whitespace())
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_makes_no_other_words() {
+    fn white_space_between_words_is_ignored() {
         assert!(same_words("Ada\n Byron", "Ada Byron"));
         assert!(!same_words("Ada Byron", "AdaByron"));
         assert!(!same_words("Ada", "da "));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_span_off_the_character_boundaries_is_empty_text() {
+    fn a_byte_span_off_character_boundaries_gives_an_empty_text() {
         assert_eq!(ByteSpan::new(0, 1).of("é"), "");
         assert_eq!(ByteSpan::new(0, 2).of("é"), "é");
     }

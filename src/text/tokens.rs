@@ -1,8 +1,8 @@
-//! Text → [`Token`]s, a segment at a time. In: a document's text. Out: wordpiece ids with their byte ranges and the word
-//! boundaries. It may not change the text or hold more than one segment of it.
+//! Text → [`Token`]s, one segment at a time. In: a document's text. Out: wordpiece ids with their byte ranges and word
+//! boundaries. It must not change the text or hold more than one segment of it.
 //!
-//! A text is cut into segments of at most [`SEGMENT_BYTES`] at white space, where no tokenizer joins what it separates, so
-//! memory does not grow with the document and no text is ever truncated.
+//! A text is split into segments of at most [`SEGMENT_BYTES`] at white space. No tokenizer joins characters across white space,
+//! so the tokens stay the same, memory does not grow with the document, and no text is truncated.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::text::document::{Reject, RejectReason};
 use crate::text::span::ByteSpan;
 
-/// The longest piece of text that is tokenized at once, in bytes.
+/// The longest segment that is tokenized at once, in bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 
 /// What counts as a word: mentions start on a word's first wordpiece and end on its last.
@@ -34,26 +34,26 @@ pub enum Words {
 pub struct Token {
     /// Its id in the tokenizer's vocabulary.
     pub id: u32,
-    /// The bytes of the document's text it stands for.
+    /// Its bytes in the document's text.
     pub bytes: ByteSpan,
-    /// Whether it is the first wordpiece of a word: a mention may start here.
+    /// Whether it is the first wordpiece of a word: a mention can start here.
     pub starts_word: bool,
-    /// Whether it is the last wordpiece of a word: a mention may end here.
+    /// Whether it is the last wordpiece of a word: a mention can end here.
     pub ends_word: bool,
 }
 
-/// A segment's tokens and what was odd about them.
+/// A segment's tokens, with counts of unknown tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
-    /// In the order of the text.
+    /// The tokens in the order of the text.
     pub tokens: Vec<Token>,
-    /// How many are the unknown token.
+    /// How many of them are the unknown token.
     pub unknown: usize,
-    /// How many of those stand for a word longer than the tokenizer looks at.
+    /// How many unknown tokens are words longer than the tokenizer's limit.
     pub words_cut: usize,
 }
 
-/// The ids that frame a query.
+/// The ids of the special tokens of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecialTokens {
     /// `[CLS]`
@@ -64,7 +64,7 @@ pub struct SpecialTokens {
     pub pad: u32,
 }
 
-/// A model's tokenizer with its own truncation, padding and special tokens switched off.
+/// A model's tokenizer with truncation, padding and special tokens disabled.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -84,7 +84,7 @@ impl Tokenizer {
         let refuse = |source| Error::Tokenizer { path: path.into(), source };
         inner.with_truncation(None).map_err(refuse)?;
         inner.with_padding(None);
-        // A document that contains the characters "[SEP]" holds those characters, not the token.
+        // The characters "[SEP]" in a document are text, not the special token.
         inner.set_encode_special_tokens(true);
         let id = |token: &str| {
             let missing = || refuse(format!("its vocabulary has no {token}").into());
@@ -99,7 +99,7 @@ impl Tokenizer {
         Ok(Self { inner, words, special, unknown, longest_word })
     }
 
-    /// The ids that frame a query.
+    /// The ids of the special tokens of a query.
     pub const fn special(&self) -> SpecialTokens {
         self.special
     }
@@ -109,7 +109,7 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The largest id that it can give.
+    /// The largest id that it can produce.
     pub fn largest_id(&self) -> u32 {
         self.inner.get_vocab(true).into_values().max().unwrap_or(0)
     }
@@ -149,22 +149,23 @@ impl Tokenizer {
     }
 }
 
-/// Parses a `tokenizer.json`; `path` is for messages.
+/// Parses a `tokenizer.json`; `path` is only for error messages.
 pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     let failed = |source| Error::Tokenizer { path: path.into(), source };
-    // The library panics where a part of the file is no JSON, so that is asked first.
+    // The library panics if a part of the file is not JSON, so parse it as JSON first.
     serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
     guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
 }
 
-/// Asks the library, which panics over some files that are JSON but make no sense (a prefix longer than a word of its own model).
-fn guarded<T>(ask: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    catch_unwind(AssertUnwindSafe(ask))
-        .unwrap_or_else(|panic| Err(format!("the tokenizers library stopped at it: {}", said(&*panic)).into()))
+/// Calls the library and turns a panic into an error. The library panics on some files that are valid JSON but inconsistent (a prefix
+/// longer than a word of the model).
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(format!("the tokenizers library panicked: {}", panic_message(&*panic)).into()))
 }
 
-/// What a panic says of itself.
-pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }
@@ -181,12 +182,12 @@ impl FromStr for Words {
     }
 }
 
-/// Whether white space separates two tokens, the first ending at byte `left`, the second starting at byte `right`.
+/// Whether white space separates two tokens: the first ends at byte `left`, the second starts at byte `right`.
 fn has_whitespace(text: &str, left: usize, right: usize) -> bool {
     text.get(left..right).is_some_and(|gap| gap.contains(char::is_whitespace))
 }
 
-/// Cuts `text` into pieces of at most [`SEGMENT_BYTES`]: after white space where there is any, else between characters.
+/// Splits `text` into segments of at most [`SEGMENT_BYTES`]: after white space if there is any, else between characters.
 pub fn segments(text: &str) -> impl Iterator<Item = ByteSpan> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -212,7 +213,7 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A lower-casing BERT tokenizer over single letters, digits and a few words; needs no file.
+    /// A lower-casing BERT tokenizer over single letters, digits and a few words; it needs no file.
     pub(crate) fn tiny(words: Words) -> Tokenizer {
         let mut vocabulary: Vec<String> =
             ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "new", "york", "bank", "##er"].map(String::from).into();
@@ -238,7 +239,7 @@ pub(crate) mod tests {
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     }
 
-    fn whole(tokenizer: &Tokenizer, text: &str) -> Segment {
+    fn tokenize_all(tokenizer: &Tokenizer, text: &str) -> Segment {
         tokenizer.tokenize(text, ByteSpan::new(0, text.len())).unwrap()
     }
 
@@ -246,7 +247,7 @@ pub(crate) mod tests {
     fn words_are_pre_tokens_or_whitespace_runs() {
         let text = "banker's New-York";
         let starts = |words| -> Vec<String> {
-            let tokens = whole(&tiny(words), text).tokens;
+            let tokens = tokenize_all(&tiny(words), text).tokens;
             tokens.iter().filter(|token| token.starts_word).map(|token| token.bytes.of(text).to_owned()).collect()
         };
         assert_eq!(starts(Words::Tokenizer), ["bank", "'", "s", "New", "-", "York"]);
@@ -254,10 +255,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_special_token_written_in_the_text_is_text() {
+    fn a_special_token_in_the_text_is_text() {
         let tokenizer = tiny(Words::Tokenizer);
         let (separator, text) = (tokenizer.special().separate, "a [SEP] b");
-        let tokens = whole(&tokenizer, text).tokens;
+        let tokens = tokenize_all(&tokenizer, text).tokens;
         let texts: Vec<&str> = tokens.iter().map(|token| token.bytes.of(text)).collect();
         assert_eq!(texts, ["a", "[", "S", "E", "P", "]", "b"]);
         assert!(tokens.iter().all(|token| token.id != separator));
@@ -266,21 +267,21 @@ pub(crate) mod tests {
     #[test]
     fn unknown_tokens_and_overlong_words_are_counted() {
         let long = "x".repeat(101);
-        let found = whole(&tiny(Words::Tokenizer), &format!("a € {long}"));
+        let found = tokenize_all(&tiny(Words::Tokenizer), &format!("a € {long}"));
         assert_eq!((found.unknown, found.words_cut), (2, 1));
     }
 
     #[test]
     fn offsets_survive_normalization() {
-        // Decomposed accents, a zero-width joiner and full-width letters before the word that is looked for.
+        // Decomposed accents, a zero-width space and full-width letters before the expected word.
         let text = "Cafe\u{301} \u{200b}nai\u{308}ve ＮＥＷ york";
-        let tokens = whole(&tiny(Words::Tokenizer), text).tokens;
+        let tokens = tokenize_all(&tiny(Words::Tokenizer), text).tokens;
         assert_eq!(tokens.last().map(|token| token.bytes.of(text)), Some("york"));
     }
 
     proptest! {
         #[test]
-        fn segments_cover_the_text_and_cut_at_white_space(words in proptest::collection::vec("[a-zé€]{1,4000}", 0..60)) {
+        fn segments_cover_the_text_and_end_at_white_space(words in proptest::collection::vec("[a-zé€]{1,4000}", 0..60)) {
             let text = words.join(" ");
             let spans: Vec<ByteSpan> = segments(&text).collect();
             let joined: String = spans.iter().map(|span| span.of(&text)).collect();
@@ -294,7 +295,7 @@ pub(crate) mod tests {
         #[test]
         fn offsets_lie_in_order_on_character_boundaries(text in any::<String>()) {
             let mut last = 0;
-            for token in whole(&tiny(Words::Tokenizer), &text).tokens {
+            for token in tokenize_all(&tiny(Words::Tokenizer), &text).tokens {
                 prop_assert!(text.get(token.bytes.start..token.bytes.end).is_some());
                 prop_assert!(token.bytes.start >= last);
                 last = token.bytes.start;

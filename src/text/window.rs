@@ -1,9 +1,9 @@
 //! Tokens → [`Window`]s that fit the encoder. In: a document's text, read segment by segment. Out: token ranges that
-//! cover every token, overlap their neighbours, and know which places are theirs. It may not hold more tokens than two
-//! windows' and one segment's.
+//! cover every token, overlap their neighbours, and know which spans they own. It must not hold more tokens than two
+//! windows and one segment.
 //!
-//! Windows end and begin at sentence boundaries (Unicode Standard Annex 29, which breaks at line ends too) where one is near, else
-//! between words, else between wordpieces. At most two windows share a place, so ownership needs only the neighbours.
+//! Windows start and end at sentence boundaries (Unicode Standard Annex 29, which also breaks at line ends) if one is near, else
+//! between words, else between wordpieces. At most two windows share a token, so ownership depends only on the neighbours.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use crate::text::tokens::{Token, Tokenizer, segments};
 /// The fewest wordpieces of context in a window.
 pub const SHORTEST_WINDOW: usize = 8;
 
-/// How long windows are and how far they overlap, in wordpieces of context.
+/// Length and overlap of windows, in wordpieces of context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowRule {
     /// The most context wordpieces in one window.
     pub tokens: usize,
-    /// About how many of them the next window sees again; at most half of `tokens`.
+    /// About how many of them the next window repeats; at most half of `tokens`.
     pub overlap: usize,
 }
 
 impl WindowRule {
-    /// Windows of so many tokens, which overlap by an eighth of them where nothing else is said: enough for nearly every mention to
-    /// lie whole in one of two neighbours, and every token seen again is work.
+    /// Windows of `tokens` tokens. The default overlap is an eighth of them: nearly every mention then fits entirely into one of two
+    /// neighbouring windows, and a larger overlap costs more computation.
     ///
     /// # Errors
-    /// The overlap, where it is more than half of the tokens.
+    /// The overlap, if it is more than half of the tokens.
     pub fn new(tokens: usize, overlap: Option<usize>) -> Result<Self, usize> {
         let overlap = overlap.unwrap_or(tokens / 8);
         if overlap > tokens / 2 { Err(overlap) } else { Ok(Self { tokens, overlap }) }
@@ -40,19 +40,19 @@ impl WindowRule {
 /// A range of a document's tokens that fits the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Its place in the document, from 0.
+    /// Its index in the document, from 0.
     pub index: usize,
-    /// The document's tokens it covers.
+    /// The range of the document's tokens that it covers.
     pub span: TokenSpan,
-    /// These tokens.
+    /// The tokens of this range.
     pub tokens: Vec<Token>,
     previous: Option<TokenSpan>,
     next: Option<TokenSpan>,
 }
 
 impl Window {
-    /// Whether this window's verdict on `place` (document tokens) is the one that counts: of the windows that hold the
-    /// place, the one whose nearer cut is farthest from it; the earlier one of equals.
+    /// Whether this window's prediction for `place` (document tokens) is the one that counts. Of the windows that contain the
+    /// place, the owner is the one whose nearer edge is farthest from it; on a tie, the earlier one.
     pub fn owns(&self, place: TokenSpan) -> bool {
         let own = self.distance(place, self.previous.is_none(), self.next.is_none());
         let beaten_by_previous = self.previous.filter(|previous| previous.contains(&place)).is_some_and(|previous| {
@@ -60,13 +60,13 @@ impl Window {
             before.min(previous.end - place.end) >= own
         });
         let beaten_by_next = self.next.filter(|next| next.contains(&place)).is_some_and(|next| {
-            // The next window's far end is farther from a shared place than its near start.
+            // The start of the next window is always nearer to a shared place than its end.
             place.start - next.start > own
         });
         !beaten_by_previous && !beaten_by_next
     }
 
-    /// Tokens between `place` and the nearer cut; the document's own start and end are no cuts.
+    /// Tokens between `place` and the nearer edge of the window; the document's start and end are not edges.
     fn distance(&self, place: TokenSpan, first: bool, last: bool) -> usize {
         let before = if first { usize::MAX } else { place.start - self.span.start };
         let after = if last { usize::MAX } else { self.span.end - place.end };
@@ -74,24 +74,24 @@ impl Window {
     }
 }
 
-/// What was odd about the tokens of a document so far.
+/// Counts of a document's tokens so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenCounts {
     /// Wordpieces.
     pub tokens: usize,
     /// Of these, unknown ones.
     pub unknown: usize,
-    /// Of these, words longer than the tokenizer looks at.
+    /// Of these, words longer than the tokenizer's limit.
     pub words_cut: usize,
 }
 
-/// The windows of one document, cut as they are asked for.
+/// The windows of one document, made lazily.
 pub struct Windows<'text> {
     tokenizer: &'text Tokenizer,
     rule: WindowRule,
     text: &'text str,
     segments: Box<dyn Iterator<Item = ByteSpan> + Send + 'text>,
-    /// Tokens from `offset` on; no window to come has any before `left`.
+    /// Tokens from `offset` on; no later window needs a token before `left`.
     buffer: Vec<Token>,
     offset: usize,
     left: usize,
@@ -121,12 +121,12 @@ impl<'text> Windows<'text> {
         }
     }
 
-    /// What has been tokenized so far; complete after the last window.
+    /// The counts so far; complete after the last window.
     pub const fn counts(&self) -> TokenCounts {
         self.counts
     }
 
-    /// Tokenizes on until the token `position` is in the buffer or the text ends.
+    /// Tokenizes until the token `position` is in the buffer or the text ends.
     fn fill(&mut self, position: usize) -> Result<(), Reject> {
         while !self.exhausted && self.offset + self.buffer.len() <= position {
             let Some(segment) = self.segments.next() else {
@@ -148,7 +148,7 @@ impl<'text> Windows<'text> {
         &self.buffer[position - self.offset]
     }
 
-    /// The span of the window that starts at `start` and ends after `reached`, or none where no token is left.
+    /// The span of the window that starts at `start` and ends after `reached`; `None` if no token is left.
     fn span_from(&mut self, start: usize, reached: usize) -> Result<Option<TokenSpan>, Reject> {
         let limit = start + self.rule.tokens;
         self.fill(limit)?;
@@ -253,13 +253,13 @@ mod tests {
         Windows::new(&tokenizer, rule, Document { text }).collect::<Result<_, _>>().unwrap()
     }
 
-    /// A text's tokens, cut by nothing but segments.
+    /// A text's tokens, split only into segments.
     fn tokenized(text: &str) -> Vec<Token> {
         let tokenizer = tiny(Words::Tokenizer);
         segments(text).flat_map(|segment| tokenizer.tokenize(text, segment).unwrap().tokens).collect()
     }
 
-    /// Any characters, and words, marks and white space among them: sentences end, words are cut, tokens are missing.
+    /// Any characters, mixed with words, punctuation and white space: sentences end, words are split, tokens are missing.
     fn any_text() -> impl Strategy<Value = String> {
         let piece =
             prop_oneof![any::<String>(), "[a-zA-Z]{1,30}", "[.?!,;'\"-]{1,3}", "[ \t\r\n\u{a0}\u{2028}\u{200b}]{1,3}"];
@@ -283,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn cuts_fall_between_sentences_where_one_is_near() {
+    fn windows_end_between_sentences_if_one_is_near() {
         let text = "A b c d. E f g h. I j k l. M n o p. Q r s t.";
         let found: Vec<String> = windows(text, 12, 5).iter().map(|window| covered(window, text).to_owned()).collect();
         assert_eq!(found, ["A b c d. E f g h.", "E f g h. I j k l.", "I j k l. M n o p.", "M n o p. Q r s t."]);
     }
 
     #[test]
-    fn an_endless_word_is_cut_anyway() {
+    fn a_word_longer_than_a_window_is_split() {
         let text = "a".repeat(90);
         let found = windows(&text, 10, 4);
         assert_eq!(found.last().unwrap().span.end, 90);

@@ -92,7 +92,7 @@ fn a_failed_query_leaves_no_file() {
     let error = ask(&["SELECT 1; SELECT 2", "--format", "csv", "--out", &out]).ended(1).error();
     assert_snapshot!(error, @r##"
     error: sql: `out`: a file takes the rows of one query
-    hint: ask for one result, or write several files
+    hint: run one query, or write several files
     "##);
     assert!(!Path::new(&out).exists());
 }

@@ -13,7 +13,7 @@ fn a_loss_that_is_not_finite_ends_the_training_or_is_skipped() {
         train(&dir, &path)
     };
     let text = hot("hot", "batch_size = 16", "").ended(1).error();
-    assert!(text.contains("cannot go on training: the loss of step"), "{text}");
+    assert!(text.contains("cannot continue training: the loss of step"), "{text}");
     assert!(text.contains("hint: nothing was saved yet: skip such steps with not_a_number = \"skip\""), "{text}");
     // Nearly all of 87 steps.
     let skipping = hot("skipping", "batch_size = 64", "not_a_number = 'skip'").ended(0);
@@ -33,7 +33,7 @@ fn weights_that_are_not_finite_are_not_saved() {
     let path = job(&dir, "model", recipe);
     replace(&dir, &path, "lr = 3e-3", "lr = 1e12");
     let text = train(&dir, &path).ended(1).error();
-    assert!(text.contains("cannot go on training: after step 1 some values of `bert."), "{text}");
+    assert!(text.contains("cannot continue training: after step 1 some values of `bert."), "{text}");
     assert!(text.contains("hint: nothing was saved yet: start over with a smaller lr"), "{text}");
     assert!(!dir.path("model/training/position.json").exists());
 }

@@ -1,5 +1,5 @@
-//! What an encoder looks like. In: `config.json`. Out: its checked shape, which the graph writer and the training network build
-//! from. It must not read weights.
+//! Encoder architectures. In: `config.json`. Out: a validated configuration for the graph writer and the training network. It must
+//! not read weights.
 //!
 //! | file | what |
 //! |---|---|

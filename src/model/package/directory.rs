@@ -1,5 +1,5 @@
-//! The model directory: one folder that is a whole model. In: a path. Out: a [`ModelDirectory`] whose files are verified
-//! against their SHA-256, with weights, tokenizer, types and questions; or such a folder, written. It may not know ONNX.
+//! Model directories: one folder with all files of a model. In: a path, or the parts of a new model. Out: a [`ModelDirectory`]
+//! with weights, tokenizer, types and questions, whose files match their SHA-256. It must not know ONNX.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
 use crate::text::tokens::{Tokenizer, Words};
 
-/// The names of a model directory's files.
+// The names of a model directory's files.
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -34,8 +34,8 @@ pub struct ModelDirectory {
 }
 
 impl ModelDirectory {
-    /// Opens and verifies a model directory. Without `quarry.json` nothing is verified and the types are unknown; without
-    /// `model.safetensors` there must be a `model.onnx`. Errors name the file that is missing or differs.
+    /// Opens and verifies a model directory. Without `quarry.json`, nothing is verified and the types are unknown. Without
+    /// `model.safetensors`, there must be a `model.onnx`. Errors name the file that is missing or differs.
     pub fn open(root: &Path) -> Result<Self> {
         let refuse = |reason: String, hint: &str| Error::Model { path: root.to_owned(), reason, hint: hint.to_owned() };
         if !root.is_dir() {
@@ -51,14 +51,14 @@ impl ModelDirectory {
             if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
                 return Err(refuse(
                     format!("{MANIFEST} lists `{name}`, which is not a file name"),
-                    "write the directory anew",
+                    "write the directory again with `quarry export`",
                 ));
             }
             let found = sha256_of(&root.join(name))?;
             if &found != expected {
                 return Err(refuse(
                     format!("`{name}` is not the file {MANIFEST} describes (SHA-256 {found}, expected {expected})"),
-                    "copy the model directory again; after a change on purpose, write it anew with `quarry export`",
+                    "copy the model directory again; if you changed the file on purpose, write the directory again with `quarry export`",
                 ));
             }
         }
@@ -77,9 +77,9 @@ impl ModelDirectory {
         }
         let config =
             if !foreign || root.join(CONFIG).exists() { Some(BertConfig::read(&root.join(CONFIG))?) } else { None };
-        let usual = Manifest::default();
-        let longest = config.as_ref().map_or(usual.max_length, |config| config.max_position_embeddings);
-        let manifest = written.unwrap_or(Manifest { max_length: longest, ..usual });
+        let default = Manifest::default();
+        let longest = config.as_ref().map_or(default.max_length, |config| config.max_position_embeddings);
+        let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
         if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
             return Err(refuse(
                 format!("`max_length` is {} but the encoder has {longest} positions", manifest.max_length),
@@ -104,12 +104,12 @@ impl ModelDirectory {
         &self.root
     }
 
-    /// What the model is; made up where there is no `quarry.json`.
+    /// The manifest; default values if there is no `quarry.json`.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The encoder's shape; none where only a foreign graph is there.
+    /// The encoder's configuration; `None` if there is only a foreign graph without `config.json`.
     pub fn config(&self) -> Option<&BertConfig> {
         self.config.as_ref()
     }
@@ -119,52 +119,52 @@ impl ModelDirectory {
         self.root.join(TOKENIZER)
     }
 
-    /// What counts as a word: what is asked for, else what did in training, else the tokenizer's own pre-tokens.
-    pub fn words(&self, asked: Option<Words>) -> Words {
-        asked.or(self.manifest.words).unwrap_or_default()
+    /// What counts as a word: the `requested` setting, else the one of training, else the tokenizer's own pre-tokens.
+    pub fn words(&self, requested: Option<Words>) -> Words {
+        requested.or(self.manifest.words).unwrap_or_default()
     }
 
-    /// The tokenizer, for a run, with [`ModelDirectory::words`] of `asked`: it gives no id that the weights have no vector for.
-    pub fn tokenizer(&self, asked: Option<Words>) -> Result<Tokenizer> {
+    /// The tokenizer for a run, with [`ModelDirectory::words`] of `requested`. The weights have a vector for every id that it produces.
+    pub fn tokenizer(&self, requested: Option<Words>) -> Result<Tokenizer> {
         let path = self.tokenizer_path();
         let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-        let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(asked))?;
+        let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(requested))?;
         let known = self.config.as_ref().filter(|_| !self.foreign).map_or(usize::MAX, |config| config.vocab_size);
         let largest = tokenizer.largest_id();
         if largest as usize >= known {
             return Err(Error::Model {
                 path: self.root.clone(),
-                reason: format!("its tokenizer has an id {largest}, its vocabulary only {known} words"),
+                reason: format!("its tokenizer has id {largest}, but its weights have only {known} word vectors"),
                 hint: "tokenizer and weights must belong together: copy both from one model".to_owned(),
             });
         }
         Ok(tokenizer)
     }
 
-    /// Hash of what decides the logits: configuration, tokenizer and weights. Lower-case hexadecimal SHA-256.
+    /// Hash of everything that determines the logits: configuration, tokenizer and weights. Lower-case hexadecimal SHA-256.
     pub fn model_hash(&self) -> &str {
         &self.hash
     }
 
-    /// The graph of a directory that has no weights of its own.
+    /// The graph of a directory without weights.
     pub fn foreign_graph(&self) -> Option<PathBuf> {
         self.foreign.then(|| self.root.join(FOREIGN_GRAPH))
     }
 
-    /// A graph that `quarry export` wrote beside the weights. Only one that `quarry.json` lists, so a stale one is not taken.
-    pub fn written_graph(&self, form: GraphVariant, precision: Precision) -> Option<PathBuf> {
-        let name = graph_name(form, precision);
+    /// A graph that `quarry export` wrote beside the weights. Only a graph that `quarry.json` lists is used, so a stale one is ignored.
+    pub fn written_graph(&self, variant: GraphVariant, precision: Precision) -> Option<PathBuf> {
+        let name = graph_name(variant, precision);
         self.manifest.files.contains_key(&name).then(|| self.root.join(name))
     }
 
-    /// Reads the weights, dequantized to float32, with the configuration they fit.
+    /// Reads the weights, dequantized to float32, with their configuration.
     pub fn weights(&self) -> Result<(Weights, BertConfig)> {
         let path = self.root.join(WEIGHTS);
         let Some(mut config) = self.config.clone().filter(|_| !self.foreign) else {
             return Err(Error::Model {
                 path: self.root.clone(),
-                reason: "it has only an ONNX graph, no weights".to_owned(),
-                hint: "graphs can be written only from a directory with model.safetensors".to_owned(),
+                reason: "it has an ONNX graph but no weights".to_owned(),
+                hint: "only a directory with model.safetensors can be exported to other graphs".to_owned(),
             });
         };
         let tensors = read_tensors(&path)?;
@@ -172,8 +172,8 @@ impl ModelDirectory {
         Ok((weights, config))
     }
 
-    /// Writes a model directory and opens it. `tokenizer` is the content of `tokenizer.json`; `extra` are more files by name
-    /// (graphs); `manifest.files` is filled in. `quarry.json` comes last, so a directory cut short is refused, not used.
+    /// Writes a model directory and opens it. It fills in `manifest.files`. It writes `quarry.json` last, so an incomplete
+    /// directory is rejected.
     pub fn write(root: &Path, parts: &Parts<'_>) -> Result<Self> {
         let failed = |path: &Path, source| Error::Write { path: path.to_owned(), source };
         std::fs::create_dir_all(root).map_err(|source| failed(root, source.into()))?;
@@ -197,26 +197,26 @@ impl ModelDirectory {
     }
 }
 
-/// What a new model directory is made of.
+/// The parts of a new model directory.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Every tensor.
+    /// All tensors.
     pub weights: &'a Weights,
-    /// How the matrices are stored.
+    /// The storage format of the matrices.
     pub form: WeightForm,
-    /// The encoder's shape.
+    /// The encoder's configuration.
     pub config: &'a BertConfig,
     /// The content of `tokenizer.json`.
     pub tokenizer: &'a [u8],
-    /// What the model is; its `files` are ignored.
+    /// The manifest; its `files` are ignored.
     pub manifest: &'a Manifest,
-    /// More files: names and contents.
+    /// Additional files (graphs): names and contents.
     pub extra: &'a [(String, Vec<u8>)],
 }
 
-/// Name of a graph file: `model-fp16-fused.onnx`.
-pub fn graph_name(form: GraphVariant, precision: Precision) -> String {
-    format!("model-{precision}-{form}.onnx")
+/// The name of a graph file, such as `model-fp16-fused.onnx`.
+pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
+    format!("model-{precision}-{variant}.onnx")
 }
 
 #[cfg(test)]
@@ -226,10 +226,10 @@ pub(crate) mod tests {
     use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::tensors::tests::made_up;
 
-    /// Writes a made-up model into a folder.
+    /// Writes a tiny model into a folder.
     pub(crate) fn write_tiny(root: &Path, form: WeightForm) -> ModelDirectory {
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
-        let manifest = Manifest { max_length: 24, encoder: "made up".into(), ..Manifest::default() };
+        let manifest = Manifest { max_length: 24, encoder: "tiny".into(), ..Manifest::default() };
         let parts =
             Parts { weights: &weights, form, config: &tiny(), tokenizer: b"{}", manifest: &manifest, extra: &[] };
         ModelDirectory::write(root, &parts).expect("it is written")
@@ -261,7 +261,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn words_are_as_asked_or_as_in_training() {
+    fn words_are_as_requested_or_as_in_training() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut model = write_tiny(folder.path(), WeightForm::Fp32);
         assert_eq!(model.words(None), Words::Tokenizer);
@@ -294,7 +294,10 @@ pub(crate) mod tests {
         };
         assert_eq!(opened(32).expect("as many").vocabulary_size(), 32);
         let error = opened(33).expect_err("one more");
-        assert!(error.to_string().ends_with("its tokenizer has an id 32, its vocabulary only 32 words"), "{error}");
+        assert!(
+            error.to_string().ends_with("its tokenizer has id 32, but its weights have only 32 word vectors"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -320,8 +323,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a test that cannot run says why")]
-    fn the_default_model_is_whole() {
+    #[expect(clippy::print_stderr, reason = "a skipped test prints why")]
+    fn the_default_model_is_complete() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
         if !root.exists() {
             eprintln!("skipped: there is no models/default beside Cargo.toml");

@@ -1,5 +1,5 @@
-//! The model inside the program. In: nothing. Out: its folder, unpacked into the per-user cache when first asked for. So the program works
-//! where nothing but itself is installed.
+//! The default model, embedded in the program. In: nothing. Out: its folder, unpacked into the per-user cache on first use, so that the
+//! program works without other files. It must not use the network.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use crate::machine::environment::cache_folder;
 use crate::machine::files::write_whole;
 use crate::machine::hash::short_hash;
 
-/// What jobs call it.
+/// Its name in jobs.
 pub const NAME: &str = "models/default";
 
-/// The folder's files. What describes them is last: where it is, the others are.
+/// The files of the folder. The manifest comes last: if it is present, so are the others.
 static FILES: [(&str, &[u8]); 4] = [
     ("config.json", include_bytes!("../../../models/default/config.json")),
     ("tokenizer.json", include_bytes!("../../../models/default/tokenizer.json")),
@@ -19,18 +19,18 @@ static FILES: [(&str, &[u8]); 4] = [
     ("quarry.json", include_bytes!("../../../models/default/quarry.json")),
 ];
 
-/// Its folder. Its files are written unless they are there.
+/// Returns its folder; missing or incomplete files are written first.
 pub fn unpack() -> Result<PathBuf> {
     unpack_into(&cache_folder()?)
 }
 
 fn unpack_into(cache: &Path) -> Result<PathBuf> {
-    let [.., (_, description)] = FILES;
-    let folder = cache.join("models").join(short_hash(description, 8));
+    let [.., (_, manifest)] = FILES;
+    let folder = cache.join("models").join(short_hash(manifest, 8));
     std::fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source: source.into() })?;
     for (name, bytes) in FILES {
         let path = folder.join(name);
-        if std::fs::metadata(&path).is_ok_and(|there| there.len() == bytes.len() as u64) {
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
             continue;
         }
         write_whole(&path, bytes)?;
@@ -44,7 +44,7 @@ mod tests {
     use crate::model::package::directory::ModelDirectory;
 
     #[test]
-    fn it_is_whole_and_made_whole_again() {
+    fn incomplete_files_are_written_again() {
         let cache = tempfile::tempdir().unwrap();
         let folder = unpack_into(cache.path()).unwrap();
         let hash = ModelDirectory::open(&folder).unwrap().model_hash().to_owned();

@@ -4,6 +4,9 @@
 //! The cache is where the hub's other clients have it (`$HF_HUB_CACHE`, else `hub` in `$HF_HOME`, in
 //! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`
 //! holds `refs/REVISION`, a file with a commit, and `snapshots/COMMIT`, a folder with the files.
+//!
+//! The crate hf-hub 1.0.0 is not used: where the GET request for a file is answered with an error status it stores the error page in the
+//! cache as that file, and it waits without end for a hub that accepts a HEAD request and does not answer it.
 
 use std::collections::VecDeque;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! `quarry.json`: what a model is, where it comes from, and the hashes of its files. In: a folder. Out: its [`Manifest`]. It may
-//! not know what the files hold.
+//! The manifest `quarry.json`: a model's properties, its origin, and the hashes of its files. In: a folder. Out: its [`Manifest`].
+//! It must not read the other files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::text::tokens::Words;
 /// The file's name.
 pub const MANIFEST: &str = "quarry.json";
 
-/// Longest input of a model that does not say its own.
-const USUAL_LENGTH: usize = 512;
+/// The default maximum input length.
+const DEFAULT_LENGTH: usize = 512;
 
-/// What a model's graph computes.
+/// The kind of a model: what its graph computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -24,34 +24,34 @@ pub enum Kind {
     Mrc,
 }
 
-/// `quarry.json`: what a model is and where it comes from.
+/// The content of `quarry.json`: a model's properties and origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What the graph computes.
+    /// The kind of the model.
     pub kind: Kind,
-    /// The pretrained encoder it was made from.
+    /// The pretrained encoder that it was trained from.
     pub encoder: String,
     /// Longest input in tokens, question and special tokens counted.
     pub max_length: usize,
-    /// Context wordpieces in one window that it was trained on, and reads best; none where nobody knows.
+    /// The window size in context wordpieces that it was trained on and performs best with; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_tokens: Option<usize>,
-    /// What counted as a word in training, and does where a job does not say; none where nobody knows.
+    /// What counted as a word in training; the default for jobs. `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
-    /// The types it was trained on, in their order; empty where nobody knows.
+    /// The entity types that it was trained on, in order; empty if unknown.
     #[serde(default)]
     pub types: Vec<EntityType>,
     /// Whether it was trained on nested mentions.
     #[serde(default)]
     pub nested: bool,
-    /// How it was trained, for people to read.
+    /// How it was trained; informative only.
     #[serde(default)]
     pub recipe: serde_json::Value,
-    /// Its scores, for people to read.
+    /// Its scores; informative only.
     #[serde(default)]
     pub scores: serde_json::Value,
-    /// Where the weights come from.
+    /// The origin of the weights.
     #[serde(default)]
     pub origin: String,
     /// Licence of the weights.
@@ -67,7 +67,7 @@ impl Default for Manifest {
         Self {
             kind: Kind::Mrc,
             encoder: String::new(),
-            max_length: USUAL_LENGTH,
+            max_length: DEFAULT_LENGTH,
             window_tokens: None,
             words: None,
             types: Vec::new(),
@@ -82,10 +82,10 @@ impl Default for Manifest {
 }
 
 impl Manifest {
-    /// What the `quarry.json` of a folder says; none where there is no such file. None of the files it lists are verified.
+    /// Reads the `quarry.json` of a folder; `None` if there is no such file. The files that it lists are not verified here.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::Parse`] where it cannot be understood.
+    /// [`Error::Read`] if it cannot be read, [`Error::Parse`] if it is invalid.
     pub fn of(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MANIFEST);
         if !path.exists() {

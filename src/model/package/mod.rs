@@ -1,11 +1,11 @@
-//! Model directories, wherever they are. In: what a job calls a model. Out: a folder with verified parts. It must not load ONNX
-//! Runtime.
+//! Model directories: local, embedded or on the hub. In: a model's name in a job. Out: a folder with verified files. It must not
+//! load ONNX Runtime.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`resolve`] | a model's name → its folder |
-//! | [`directory`] | a model directory: its parts, verified |
-//! | [`manifest`] | `quarry.json`: what a model is and where it comes from |
+//! | [`directory`] | a model directory with verified files |
+//! | [`manifest`] | `quarry.json`: a model's properties and origin |
 //! | [`embedded`] | the model inside the program |
 //! | [`hub`] | models on the Hugging Face hub, through its own cache |
 

@@ -1,9 +1,9 @@
-//! What a job calls a model → its folder. In: a path, or `hf://owner/name`. Out: the folder, and where it was found if that is not where
-//! the path points. It may not look into the folder.
+//! A model's name → its folder. In: a path, or `hf://owner/name`. Out: the folder, and where it was found if that is not where the
+//! path points. It must not read files of the folder.
 //!
-//! A relative path is looked for in this order: from the working folder, beside the executable, in the per-user data folder
-//! (`$XDG_DATA_HOME/quarry`, or `~/.local/share/quarry`), and `models/default` at last inside the program itself. A path that is in
-//! none of them stays as it is, for the error to name.
+//! A relative path is searched in this order: the working folder, the folder of the executable, the per-user data folder
+//! (`$XDG_DATA_HOME/quarry`, or `~/.local/share/quarry`), and for `models/default` the program itself. A path that is in none of them is
+//! returned unchanged, so that the error names it.
 
 use std::path::{Path, PathBuf};
 
@@ -18,23 +18,24 @@ use crate::model::package::hub::Part;
 pub struct Place {
     /// The folder.
     pub path: PathBuf,
-    /// Where it was found, in words; none where the path itself points there.
+    /// A description of where it was found; `None` if the path itself points there.
     pub origin: Option<&'static str>,
 }
 
-/// The folder of a model; one of the hub is fetched into the hub's cache unless it is there. `note` is told what is not obvious.
+/// The folder of a model. A model of the hub is fetched unless it is in the hub's cache. `note` reports if the folder is not where the
+/// path points.
 pub fn model(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
     if let Some(name) = hub::Name::parse(named)? {
         return name.fetch(Part::Model, note);
     }
     let place = local_or_embedded(named)?;
     if let Some(origin) = place.origin {
-        note(&format!("model `{}` is taken from {origin}: `{}`", named.display(), place.path.display()));
+        note(&format!("model `{}` is loaded from {origin}: `{}`", named.display(), place.path.display()));
     }
     Ok(place.path)
 }
 
-/// The folder of a pretrained encoder, which is where the path says or on the hub.
+/// The folder of a pretrained encoder: a path, or a model of the hub.
 pub fn encoder(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
     if let Some(name) = hub::Name::parse(named)? {
         return name.fetch(Part::Encoder, note);
@@ -47,8 +48,8 @@ pub fn encoder(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
     })
 }
 
-/// What a hint says of a path that leads nowhere and may have been meant as the name of a model on the hub. One in a folder that is there
-/// is only a path.
+/// The hint for a path that does not exist and could be the name of a model on the hub. A path in an existing folder is never such a
+/// name.
 pub(crate) fn on_the_hub(named: &Path) -> Option<String> {
     if named.exists() || named.parent().is_some_and(Path::is_dir) {
         return None;
@@ -62,10 +63,10 @@ pub(crate) fn on_the_hub(named: &Path) -> Option<String> {
         "OWNER/"
     };
     let name = hub::Name::parse(Path::new(&format!("{}{owner}{text}", hub::SCHEME))).ok()??;
-    Some(format!("one on the Hugging Face hub is written {name}"))
+    Some(format!("a model on the Hugging Face hub is written {name}"))
 }
 
-/// The folder of a model, without fetching: none for a model of the hub that is not in its cache.
+/// The folder of a model, without fetching; `None` for a model of the hub that is not in the hub's cache.
 pub fn here(named: &Path) -> Result<Option<Place>> {
     if let Some(name) = hub::Name::parse(named)? {
         return Ok(name.cached(Part::Model)?.map(|path| Place { path, origin: Some("the hub's cache") }));
@@ -81,7 +82,7 @@ fn local_or_embedded(named: &Path) -> Result<Place> {
     Ok(place)
 }
 
-/// Where a relative path is looked for, after the working folder.
+/// The folders in which a relative path is searched, after the working folder.
 fn folders() -> Vec<(PathBuf, &'static str)> {
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
     let from = |name: &str| variable(name).map(PathBuf::from);
@@ -93,8 +94,8 @@ fn folders() -> Vec<(PathBuf, &'static str)> {
 
 fn local(named: &Path, folders: &[(PathBuf, &'static str)]) -> Place {
     if named.is_relative() && !named.exists() {
-        let mut elsewhere = folders.iter().map(|(folder, origin)| (folder.join(named), *origin));
-        if let Some((path, origin)) = elsewhere.find(|(path, _)| path.is_dir()) {
+        let mut candidates = folders.iter().map(|(folder, origin)| (folder.join(named), *origin));
+        if let Some((path, origin)) = candidates.find(|(path, _)| path.is_dir()) {
             return Place { path, origin: Some(origin) };
         }
     }
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_the_hub_is_told_how_it_is_written() {
+    fn a_name_of_the_hub_without_scheme_gets_a_hint() {
         for (named, written) in [
             ("bert-base-uncased", "hf://google-bert/bert-base-uncased"),
             ("google-bert/bert-base-uncased", "hf://google-bert/bert-base-uncased"),
@@ -114,7 +115,7 @@ mod tests {
         ] {
             let error = encoder(Path::new(named), &|_| ()).unwrap_err();
             assert_eq!(error.to_string(), format!("cannot use checkpoint `{named}`: there is no such file or folder"));
-            let hint = format!("check that the path is right; one on the Hugging Face hub is written {written}");
+            let hint = format!("check that the path is right; a model on the Hugging Face hub is written {written}");
             assert_eq!(error.hint(), Some(hint.as_str()));
         }
         for path in ["./bert", "../bert", "/no/bert", "a/b/bert", "bert/", "b ert", "", "src", "src/bert"] {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_path_is_looked_for_in_order() {
+    fn a_relative_path_is_searched_in_order() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let folders = [(first.path().to_path_buf(), "the first"), (second.path().to_path_buf(), "the second")];
         let named = Path::new("models/of-this-test");
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(local(named, &folders), Place { path: second.path().join(named), origin: Some("the second") });
         std::fs::create_dir_all(first.path().join(named)).unwrap();
         assert_eq!(local(named, &folders).origin, Some("the first"));
-        // One that is there is taken as it stands, and an absolute one is never looked for elsewhere.
+        // An existing path is returned unchanged, and an absolute path is never searched elsewhere.
         assert_eq!(local(Path::new("src"), &folders).origin, None);
         let absolute = Path::new("/no/such/models/of-this-test");
         assert_eq!(local(absolute, &folders), Place { path: absolute.into(), origin: None });

@@ -1,22 +1,22 @@
-//! What this machine computes with. In: the kernel's files. Out: the names of processor and cards, what the processor multiplies, and
-//! whether other programs keep it busy. It may not start a device.
+//! The machine's hardware. In: the kernel's files. Out: the names of the processor and of NVIDIA GPUs, the processor's instructions
+//! for products, and whether other programs keep it busy. It must not start a device.
 
 use sysinfo::{CpuRefreshKind, MINIMUM_CPU_UPDATE_INTERVAL, System};
 
 use crate::machine::environment::variable;
 use crate::model::runtime::device::Device;
 
-/// What a processor multiplies by instructions for it.
+/// The number formats that a processor has instructions for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processor {
-    /// Tiles of bfloat16 (Intel's AMX), where OpenVINO is built for the machine.
+    /// Products of bfloat16 tiles (Intel's AMX), on systems that OpenVINO supports.
     pub tiles: bool,
-    /// 8-bit integers in vectors.
+    /// Vector products of 8-bit integers.
     pub bytes: bool,
 }
 
 impl Processor {
-    /// The one this runs on; tiles only where the kernel has them too.
+    /// The processor of this machine; `tiles` only if the kernel supports them too.
     pub fn own() -> Self {
         let openvino = cfg!(all(target_os = "linux", target_arch = "x86_64"));
         let flag = |text: String| text.split_whitespace().any(|word| word == "amx_bf16");
@@ -39,7 +39,7 @@ fn multiplies_bytes() -> bool {
     false
 }
 
-/// What computes on a device, by name: another machine with the same is as fast. Where a card's name is not known, the machine's.
+/// The hardware of a device, by name: machines with the same name are equally fast. If the GPU's name is unknown, the machine's name.
 pub fn name(device: Device) -> String {
     if device == Device::Cpu {
         return processor();
@@ -51,7 +51,7 @@ pub fn name(device: Device) -> String {
         0 => System::host_name().unwrap_or_default(),
         1 => kinds.concat(),
         _ => {
-            // Which of them has the device's number, these say.
+            // These variables determine which GPU has the device's number.
             let order = ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"].into_iter().filter_map(variable);
             kinds.extend(order.map(|value| value.to_string_lossy().into_owned()));
             kinds.join(", ")
@@ -59,12 +59,14 @@ pub fn name(device: Device) -> String {
     }
 }
 
-/// The processor's name, as the kernel knows it. `sysinfo` has only names: of ARM those of a list, for all others none.
+/// The processor's name from the kernel. (`sysinfo` has names for a fixed list of ARM parts only, and no part
+/// numbers.)
 pub fn processor() -> String {
     processor_in(&read("/proc/cpuinfo").unwrap_or_default())
 }
 
-/// The same by what `/proc/cpuinfo` says: a name, or the numbers of maker and part (ARM); else only the architecture.
+/// The processor's name in the text of `/proc/cpuinfo`: the model name, or the numbers of implementer and part (ARM); else the
+/// architecture.
 fn processor_in(information: &str) -> String {
     let numbers = || {
         let (maker, part) = (field(information, "CPU implementer")?, field(information, "CPU part")?);
@@ -74,15 +76,15 @@ fn processor_in(information: &str) -> String {
     name.or_else(numbers).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// The names of the NVIDIA cards, as the kernel module knows them.
+/// The names of the NVIDIA GPUs from the kernel module.
 pub fn cards() -> Vec<String> {
     let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
     let texts = folders.filter_map(|entry| std::fs::read_to_string(entry.path().join("information")).ok());
     texts.filter_map(|text| field(&text, "Model").map(str::to_owned)).collect()
 }
 
-/// Whether other programs keep more than half of the processors busy just now, so that nothing measured on them means anything. All of
-/// the machine's count, also for who is inside a container. Not where the system does not say.
+/// Whether other programs currently keep more than half of the processors busy, so that measurements would be meaningless. All
+/// processors of the machine count, also inside a container. False if the system does not report usage.
 pub fn busy() -> bool {
     let usage = CpuRefreshKind::nothing().with_cpu_usage();
     let mut system = System::new();
@@ -92,7 +94,7 @@ pub fn busy() -> bool {
     system.global_cpu_usage() > 50.0
 }
 
-/// The value behind `key` and a colon.
+/// The value after `key` and a colon.
 pub fn field<'text>(text: &'text str, key: &str) -> Option<&'text str> {
     text.lines()
         .find_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == key))
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_their_whole_name() {
+    fn fields_are_found_by_their_full_name() {
         let text = "model\t\t: 17\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:  12 kB\n";
         assert_eq!(field(text, "model name"), Some("Some CPU @ 2 GHz"));
         assert_eq!(field(text, "MemTotal"), Some("12 kB"));
@@ -126,13 +128,16 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a test that cannot run says why")]
-    fn a_machine_whose_processors_all_work_is_busy() {
+    #[expect(clippy::print_stderr, reason = "a skipped test prints why")]
+    fn a_machine_with_all_processors_in_use_is_busy() {
         let mut system = System::new();
         system.refresh_cpu_list(CpuRefreshKind::nothing());
         let ours = std::thread::available_parallelism().unwrap().get();
         if ours < system.cpus().len() {
-            eprintln!("skipped: {ours} of {} processors may be used, so the others stay idle", system.cpus().len());
+            eprintln!(
+                "skipped: this process can use only {ours} of {} processors, so the others stay idle",
+                system.cpus().len()
+            );
             return;
         }
         let stop = AtomicBool::new(false);

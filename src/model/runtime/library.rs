@@ -13,50 +13,14 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::machine::environment::{cache_folder, variable};
 use crate::machine::hash::sha256_of;
+use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
 use crate::model::runtime::wheel::{fetch, note_checked, pinned_version, unharmed, wheel};
-
-/// The release of ONNX Runtime this version of the program was built and measured with.
-pub const VERSION: &str = "1.31.0";
-
-/// Names a library to use instead of the pinned one.
-pub const LIBRARY_VARIABLE: &str = "QUARRY_ONNXRUNTIME";
 
 /// The hidden command by which the program tries a library in a child process.
 pub const PROBE_COMMAND: &str = "__probe-onnxruntime";
 
 /// How long a library we did not pin may take to load in the child process.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Which build of the library is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Build {
-    /// The plain one, for the CPU.
-    Cpu,
-    /// The one with the OpenVINO provider, for CPUs that multiply tiles of bfloat16.
-    OpenVino,
-    /// The one with the CUDA provider.
-    Cuda,
-}
-
-impl Build {
-    /// What it has beside the plain one, for people: ` with CUDA`.
-    pub const fn beside(self) -> &'static str {
-        match self {
-            Self::Cpu => "",
-            Self::OpenVino => " with OpenVINO",
-            Self::Cuda => " with CUDA",
-        }
-    }
-
-    /// What ONNX Runtime calls the provider that it is for.
-    pub const fn provider(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPUExecutionProvider",
-            Self::OpenVino => "OpenVINOExecutionProvider",
-            Self::Cuda => "CUDAExecutionProvider",
-        }
-    }
-}
 
 /// ONNX Runtime, loaded; there is one per process.
 #[derive(Debug, Clone)]
@@ -74,12 +38,12 @@ static LOADING: Mutex<()> = Mutex::new(());
 impl Library {
     /// Finds (or fetches) the library and loads it; a second call gives the one that is loaded. `note` is told, in words,
     /// when something is fetched.
-    pub fn load(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Result<Self> {
+    pub fn load(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<Self> {
         let _guard = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = LOADED.get() {
             return Ok(loaded.clone());
         }
-        let path = locate(setting, build, note)?;
+        let path = locate(setting, distribution, note)?;
         let library = open(&path)?;
         Ok(LOADED.get_or_init(|| library).clone())
     }
@@ -115,21 +79,21 @@ pub struct Found {
 }
 
 /// The release that would be fetched.
-pub fn release(build: Build) -> &'static str {
-    wheel(build).map_or(VERSION, |wheel| wheel.version)
+pub fn release(distribution: Distribution) -> &'static str {
+    wheel(distribution).map_or(VERSION, |wheel| wheel.version)
 }
 
 /// What [`Found::origin`] says of a library that was fetched.
 const CACHE: &str = "the per-user cache";
 
 /// Looks for the library and fetches nothing: none where a run would have to fetch it.
-pub fn find(setting: Option<&Path>, build: Build) -> Result<Option<Found>> {
+pub fn find(setting: Option<&Path>, distribution: Distribution) -> Result<Option<Found>> {
     let named = setting.map(|path| (path.to_path_buf(), "the job's `[model] library`"));
     let set = || variable(LIBRARY_VARIABLE).map(|path| (PathBuf::from(path), LIBRARY_VARIABLE));
     if let Some((path, origin)) = named.or_else(set) {
         return named_library(&path, origin).map(Some);
     }
-    let wheel = wheel(build)?;
+    let wheel = wheel(distribution)?;
     let (name, _) = wheel.files[0];
     let beside =
         std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
@@ -145,11 +109,11 @@ pub fn find(setting: Option<&Path>, build: Build) -> Result<Option<Found>> {
 }
 
 /// Looks for the library, tries one that is not pinned in a child process, and fetches one where there is none.
-pub fn locate(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Result<PathBuf> {
-    match find(setting, build)? {
+pub fn locate(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<PathBuf> {
+    match find(setting, distribution)? {
         Some(found) if found.pinned => {
             if let (CACHE, Some(folder)) = (found.origin, found.path.parent()) {
-                note_checked(wheel(build)?, folder);
+                note_checked(wheel(distribution)?, folder);
             }
             return Ok(found.path);
         }
@@ -157,7 +121,7 @@ pub fn locate(setting: Option<&Path>, build: Build, note: &dyn Fn(&str)) -> Resu
         Some(damaged) => note(&format!("`{}` is damaged and is fetched again", damaged.path.display())),
         None => {}
     }
-    let wheel = wheel(build)?;
+    let wheel = wheel(distribution)?;
     let folder = cache_folder()?.join(wheel.folder());
     fetch(wheel, &folder, note)?;
     Ok(folder.join(wheel.files[0].0))

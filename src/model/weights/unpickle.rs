@@ -1,18 +1,35 @@
-//! The stack machine that pickles are programs for. In: a pickle's bytes. Out: values in an arena, and which of them is the
-//! whole. It may not look up or call anything: globals and calls become descriptions of themselves.
+//! A reader of Python pickles that executes nothing. In: the bytes of a pickle, any protocol. Out: its [`Pickle`], where calls and
+//! unknown classes stay descriptions of themselves. It must not import or call anything, nor allocate out of proportion to the bytes.
 
 use std::collections::HashMap;
 
-use crate::model::weights::pickle::{Id, Value};
+use crate::model::weights::pickle::{Id, Pickle, Value};
 
 /// Longest module or class name that is kept, in characters.
 const LONGEST_NAME: usize = 128;
+
+/// Why a pickle could not be read; the offset is in bytes from its start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the pickle is damaged at byte {offset}: {reason}")]
+pub struct PickleError {
+    offset: usize,
+    reason: String,
+}
+
+/// Reads a pickle up to its STOP. Never panics; time and memory are linear in `bytes`.
+pub fn unpickle(bytes: &[u8]) -> Result<Pickle, PickleError> {
+    let mut machine = Machine::new(bytes);
+    match machine.run() {
+        Ok(root) => Ok(Pickle::new(machine.values, root)),
+        Err(reason) => Err(PickleError { offset: machine.offset, reason }),
+    }
+}
 
 /// The result of one step; the error says what is wrong, without the place.
 type Step<T> = Result<T, String>;
 
 /// The stack machine a pickle is a program for.
-pub(crate) struct Machine<'a> {
+struct Machine<'a> {
     bytes: &'a [u8],
     offset: usize,
     values: Vec<Value>,
@@ -23,22 +40,12 @@ pub(crate) struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     /// A machine at the first byte.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, offset: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() }
     }
 
-    /// The byte it has come to.
-    pub(crate) fn offset(&self) -> usize {
-        self.offset
-    }
-
-    /// Every value it has made.
-    pub(crate) fn into_values(self) -> Vec<Value> {
-        self.values
-    }
-
     /// Runs to the STOP and gives the value on the stack.
-    pub(crate) fn run(&mut self) -> Step<Id> {
+    fn run(&mut self) -> Step<Id> {
         loop {
             let code = self.take(1)?[0];
             match code {
@@ -300,6 +307,11 @@ fn signed(bytes: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// `pickle.dumps({"a": (1, -2), "b": [3.5]}, 2)`.
+    const DICTIONARY: &[u8] =
+        b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01K\x01J\xfe\xff\xff\xff\x86q\x02X\x01\x00\x00\x00bq\x03]q\x04G@\x0c\x00\x00\x00\x00\x00\x00au.";
 
     #[test]
     fn long_integers() {
@@ -307,5 +319,103 @@ mod tests {
         assert_eq!(signed(&[0xff]), Some(-1));
         assert_eq!(signed(&[0xff, 0]), Some(255));
         assert_eq!(signed(&[1; 9]), None);
+    }
+
+    #[test]
+    fn a_dictionary_of_protocol_two() {
+        let pickle = unpickle(DICTIONARY).expect("a sound pickle");
+        let tuple = pickle.lookup(pickle.root(), "a").expect("key a");
+        let numbers: Vec<_> = pickle.elements(tuple).iter().map(|id| pickle.get(*id).clone()).collect();
+        assert_eq!(numbers, [Value::Int(1), Value::Int(-2)]);
+        let list = pickle.lookup(pickle.root(), "b").expect("key b");
+        assert_eq!(pickle.get(pickle.elements(list)[0]), &Value::Float(3.5));
+    }
+
+    #[test]
+    fn a_call_is_only_described() {
+        let pickle = unpickle(b"cos\nsystem\n(S'echo harm'\ntR.").expect("a sound pickle");
+        let (module, name, arguments) = pickle.call(pickle.root()).expect("a call");
+        assert_eq!((module, name, pickle.text(arguments[0])), ("os", "system", Some("echo harm")));
+    }
+
+    #[test]
+    fn a_list_that_holds_itself_is_read_and_dropped() {
+        let pickle = unpickle(b"]q\x00h\x00a.").expect("a sound pickle");
+        assert_eq!(pickle.elements(pickle.root()), [pickle.root()]);
+    }
+
+    #[test]
+    fn the_offset_of_damage_is_named() {
+        let error = unpickle(b"\x80\x02X\xff\xff\xff\xffabc").expect_err("damaged");
+        assert_eq!(
+            error.to_string(),
+            "the pickle is damaged at byte 7: 4294967295 more bytes are expected, the file ends"
+        );
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_named_with_its_place() {
+        for (bytes, offset, reason) in [
+            (&b""[..], 0, "1 more bytes are expected, the file ends"),
+            (b"\x80", 1, "1 more bytes are expected, the file ends"),
+            (b"J\x01\x02\x03", 1, "4 more bytes are expected, the file ends"),
+            (b".", 1, "the stack is empty"),
+            (b"K\x01(.", 4, "the stack is empty"),
+            (b"K\x01\x86.", 3, "the stack is empty"),
+            (b"Nt.", 2, "a mark is missing"),
+            (b"(o.", 2, "an object without a class"),
+            (b"cos\nsystem", 4, "a line does not end"),
+            (b"Ng1x\n.", 5, "`1x` is not a memo key"),
+            (b"Nq\x00h\x07.", 5, "nothing is remembered under 7"),
+            (b"N\xff.", 2, "unknown code 0xff"),
+        ] {
+            let error = unpickle(bytes).expect_err(reason);
+            assert_eq!(error, PickleError { offset, reason: reason.to_owned() }, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_pickle_that_is_cut_off_anywhere_says_so() {
+        for length in 0..DICTIONARY.len() {
+            let error = unpickle(&DICTIONARY[..length]).expect_err("cut off");
+            assert!(error.reason.ends_with("more bytes are expected, the file ends"), "{length}: {error}");
+            assert!(error.offset <= length, "{length}: {error}");
+        }
+    }
+
+    /// Either the pickle is in proportion to the bytes, or what the error says of them is true.
+    fn is_read_or_rightly_refused(bytes: &[u8]) {
+        let error = match unpickle(bytes) {
+            Ok(pickle) => return assert!(pickle.extent() <= 3 * bytes.len(), "{}", pickle.extent()),
+            Err(error) => error,
+        };
+        let (read, rest) = bytes.split_at(error.offset);
+        let number = |word: Option<&str>| word.and_then(|word| word.parse::<u128>().ok());
+        let right = match error.reason.as_str() {
+            "the stack is empty" | "a mark is missing" => !read.is_empty(),
+            "an object without a class" => read.ends_with(b"o"),
+            "a line does not end" => !rest.contains(&b'\n'),
+            reason if reason.starts_with("unknown code 0x") => {
+                read.last().is_some_and(|code| reason.ends_with(&format!("0x{code:02x}")))
+            }
+            reason if reason.ends_with(" more bytes are expected, the file ends") => {
+                number(reason.split(' ').next()).is_some_and(|expected| expected > rest.len() as u128)
+            }
+            reason if reason.ends_with("` is not a memo key") => read.ends_with(b"\n"),
+            reason => number(reason.strip_prefix("nothing is remembered under ")).is_some(),
+        };
+        assert!(right, "{error}: {bytes:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_read_or_rightly_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            is_read_or_rightly_refused(&bytes);
+        }
+
+        #[test]
+        fn random_codes_are_read_or_rightly_refused(codes in proptest::collection::vec(prop::sample::select(&b".(012NIJKGX}])tdaesuRbopqhrj\x80\x81\x85\x86\x87\x88\x8a\x8c\x91\x93\x94\n\x00\x01"[..]), 0..300)) {
+            is_read_or_rightly_refused(&codes);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! How a store stands to a specification, run after run.
+//! The state of a store relative to specifications. In: runs under three specifications. Out: the state after each run.
 
 use chrono::DateTime;
 
@@ -8,19 +8,19 @@ use crate::store::write::commit::tests::{commit_of, context, open};
 use crate::store::write::write_exec::tests::stamp;
 use crate::tables::{RunRow, Stamp};
 
-/// A run under `spec_id`, so many minutes after the first.
+/// A run under `spec_id`, `minutes` after the first.
 fn run_under(spec_id: &str, minutes: i64, replaces: bool) -> RunRow {
     let job = serde_json::json!({ "replace": replaces, "spec": { "begun": minutes } });
     let started_at = DateTime::from_timestamp(1_700_000_000 + 60 * minutes, 0).unwrap();
     RunRow { spec_id: spec_id.into(), job: job.to_string(), started_at, ..run(&format!("run-{minutes}"), "done") }
 }
 
-async fn stands(store: &Store, spec_id: &str) -> Standing {
+async fn standing_of(store: &Store, spec_id: &str) -> Standing {
     standing(&context(store).await, store, spec_id).await.unwrap()
 }
 
 #[tokio::test]
-async fn only_the_replacement_that_was_begun_last_goes_on_by_itself() {
+async fn only_the_replacement_that_was_started_last_continues_without_being_requested() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     let other =
@@ -30,21 +30,21 @@ async fn only_the_replacement_that_was_begun_last_goes_on_by_itself() {
         let stamp = Stamp { spec_id: spec_id.into(), ..stamp(number, "run") };
         let next = commit_of(&store, stamp, &format!("{number}.parquet"), number * 10).await;
         if number == 1 {
-            assert_eq!(stands(&store, "z").await, Standing::Alone);
+            assert_eq!(standing_of(&store, "z").await, Standing::Alone);
         }
         store.commit(&next).await.unwrap();
         if number == 1 {
-            assert_eq!(stands(&store, "z").await, Standing::Alone);
-            assert_eq!(stands(&store, "a").await, Standing::Foreign(other("z", 1)));
+            assert_eq!(standing_of(&store, "z").await, Standing::Alone);
+            assert_eq!(standing_of(&store, "a").await, Standing::Foreign(other("z", 1)));
         }
     }
-    assert_eq!(stands(&store, "a").await, Standing::Replacing(other("z", 1)));
-    assert_eq!(stands(&store, "z").await, Standing::Foreign(other("a", 2)));
-    // Another one is begun: the first would undo it, and waits to be asked for again.
+    assert_eq!(standing_of(&store, "a").await, Standing::Replacing(other("z", 1)));
+    assert_eq!(standing_of(&store, "z").await, Standing::Foreign(other("a", 2)));
+    // Another replacement is started. The first would undo it, so it does not continue until it is requested again.
     store.begin_run(&run_under("b", 3, true)).await.unwrap();
-    assert_eq!(stands(&store, "b").await, Standing::Replacing(other("z", 1)));
-    assert_eq!(stands(&store, "a").await, Standing::Foreign(other("z", 1)));
+    assert_eq!(standing_of(&store, "b").await, Standing::Replacing(other("z", 1)));
+    assert_eq!(standing_of(&store, "a").await, Standing::Foreign(other("z", 1)));
     store.begin_run(&run_under("a", 4, true)).await.unwrap();
-    assert_eq!(stands(&store, "a").await, Standing::Replacing(other("z", 1)));
-    assert_eq!(stands(&store, "b").await, Standing::Foreign(other("z", 1)));
+    assert_eq!(standing_of(&store, "a").await, Standing::Replacing(other("z", 1)));
+    assert_eq!(standing_of(&store, "b").await, Standing::Foreign(other("z", 1)));
 }

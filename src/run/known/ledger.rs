@@ -1,6 +1,5 @@
-//! What the store has already. In: the `sources` and `documents` tables. Out: which input files are done, from which row on others
-//! are still to be read, and the rows that say so of the files this run reads. It may not hold rows of documents: files are
-//! few, documents are many.
+//! The ledger of input files. In: the `sources` and `documents` tables. Out: which input files are done, the row at which others resume,
+//! and the rows of `sources` for the files that this run reads. It must not hold rows of documents: files are few, documents are many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::machine::hash::short_hash;
-use crate::query::statement::{query_store, words};
+use crate::query::statement::{query_store, string_column};
 use crate::source::input::InputSpec;
 use crate::source::listing::{Listing, SourceFile};
 use crate::store::delta_store::Store;
@@ -20,7 +19,7 @@ use crate::tables::SourceRow;
 
 /// The outcome of a file that was read to its end.
 pub(crate) const DONE: &str = "done";
-/// The outcome of a file that a commit ended in the midst of; its `rows` are those before that place.
+/// The outcome of a file that a commit covers in part; its `rows` are those that the commit covers.
 const PARTIAL: &str = "partial";
 
 /// An earlier visit to a file.
@@ -44,20 +43,20 @@ impl Visit {
         }
     }
 
-    /// Whether the file is the one that was visited.
-    fn is_to(&self, file: &SourceFile) -> bool {
-        self.found(file.meta.size as i64, file.meta.e_tag.as_deref(), modified(file))
+    /// Whether the file is unchanged since the visit.
+    fn is_of(&self, file: &SourceFile) -> bool {
+        self.matches(file.meta.size as i64, file.meta.e_tag.as_deref(), modified(file))
     }
 
-    /// Whether the row is about the file as it was visited.
-    fn is_same(&self, row: &SourceRow) -> bool {
-        self.found(row.size, row.etag.as_deref(), row.modified_at)
+    /// Whether the row describes the file as it was at the visit.
+    fn matches_row(&self, row: &SourceRow) -> bool {
+        self.matches(row.size, row.etag.as_deref(), row.modified_at)
     }
 
-    fn found(&self, size: i64, etag: Option<&str>, modified: Option<DateTime<Utc>>) -> bool {
+    fn matches(&self, size: i64, etag: Option<&str>, modified: Option<DateTime<Utc>>) -> bool {
         let same_tag = match (&self.etag, etag) {
             (Some(before), Some(now)) => before == now,
-            // A server that tells neither tag nor time may have changed the file.
+            // A server that sends neither tag nor time can have changed the file.
             _ => self.modified.is_some() || modified.is_some(),
         };
         let modified = modified.map(|time| time.timestamp_micros());
@@ -65,12 +64,12 @@ impl Visit {
     }
 
     /// Whether rows of the file were read.
-    fn has_begun(&self) -> bool {
+    fn was_read(&self) -> bool {
         self.outcome == DONE || self.outcome == PARTIAL || self.rows > 0
     }
 }
 
-/// When a file was changed last, where its store says so: a web server need not.
+/// The time of a file's last change, if known: a web server need not send it.
 fn modified(file: &SourceFile) -> Option<DateTime<Utc>> {
     Some(file.meta.last_modified).filter(|time| *time != DateTime::UNIX_EPOCH)
 }
@@ -80,43 +79,43 @@ fn input_hash(filter: Option<&str>, id: &str, text: &str) -> String {
     short_hash([filter.unwrap_or_default(), id, text].join("\u{1f}").as_bytes(), 8)
 }
 
-/// The same of a job as `runs` has it; none where it does not tell.
-fn asked(job: &str) -> Option<String> {
+/// The input hash of a job as `runs` records it; none if the record lacks a part.
+fn recorded_input_hash(job: &str) -> Option<String> {
     let job: Value = serde_json::from_str(job).ok()?;
     let input = job.get("input")?;
     let filter = input.get("where").and_then(Value::as_str);
     Some(input_hash(filter, input.get("id")?.as_str()?, input.get("text")?.as_str()?))
 }
 
-/// The files that earlier runs of this specification have visited.
+/// The files that earlier runs of this specification visited.
 pub(crate) struct Ledger {
     run_id: String,
     spec_id: String,
     input_hash: String,
     visits: BTreeMap<String, Vec<Visit>>,
-    /// How many rows of files that are begun are done.
-    begun: BTreeMap<String, i64>,
-    /// Specifications that the store has documents of.
+    /// The number of finished rows of each file that is done in part.
+    finished_rows: BTreeMap<String, i64>,
+    /// Specifications of the store's documents.
     specs: Vec<String>,
-    /// Earlier runs that asked for another input, once they are looked up.
+    /// Earlier runs of another input, once they have been looked up.
     others: Option<BTreeSet<String>>,
 }
 
 impl Ledger {
-    /// The ledger of a store that is not there yet.
+    /// The ledger of a store that does not exist yet.
     pub(crate) fn empty(run_id: &str, spec_id: &str, input: &InputSpec) -> Self {
         Self {
             run_id: run_id.to_owned(),
             spec_id: spec_id.to_owned(),
             input_hash: input_hash(input.filter.as_deref(), &input.id, &input.text),
             visits: BTreeMap::new(),
-            begun: BTreeMap::new(),
+            finished_rows: BTreeMap::new(),
             specs: Vec::new(),
             others: None,
         }
     }
 
-    /// Reads what the store has under `spec_id`.
+    /// Reads the store's rows under `spec_id`.
     pub(crate) async fn read(
         context: &SessionContext,
         store: &Store,
@@ -134,7 +133,8 @@ impl Ledger {
         for batch in query_store(context, store.location(), &sql).await? {
             let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
             let times = batch.column(5).as_primitive::<TimestampMicrosecondType>();
-            let text = words(&batch, 0)?.into_iter().zip(words(&batch, 1)?).zip(words(&batch, 2)?);
+            let text =
+                string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?).zip(string_column(&batch, 2)?);
             for (row, ((path, etag), outcome)) in text.enumerate() {
                 visits.entry(path).or_default().push(Visit {
                     size: integers(3).value(row),
@@ -148,27 +148,27 @@ impl Ledger {
         Ok(Self { visits, specs: store.specs()?, ..empty })
     }
 
-    /// Takes the files that are done out of the listing, says how many they were, and notes how far others are. A file that has
-    /// changed since is read anew: which of its documents are new is asked of each.
+    /// Removes the finished files from the listing, returns their number, and records how far other files are done. A file that has
+    /// changed since is read again; its documents are then compared one by one.
     pub(crate) fn skip_done(&mut self, mut listing: Listing) -> (Listing, usize) {
         let before = listing.files.len();
         let visit = |file: &SourceFile, done: bool| {
             let visits = self.visits.get(&file.path)?;
-            visits.iter().find(|visit| (visit.outcome == DONE) == done && visit.is_to(file))
+            visits.iter().find(|visit| (visit.outcome == DONE) == done && visit.is_of(file))
         };
         listing.files.retain(|file| visit(file, true).is_none());
-        let begun = |file: &SourceFile| visit(file, false).map(|visit| (file.path.clone(), visit.rows));
-        self.begun = listing.files.iter().filter_map(begun).collect();
+        let finished_rows = |file: &SourceFile| visit(file, false).map(|visit| (file.path.clone(), visit.rows));
+        self.finished_rows = listing.files.iter().filter_map(finished_rows).collect();
         let done = before - listing.files.len();
         (listing, done)
     }
 
-    /// From which row on a file that is begun is still to be read.
-    pub(crate) fn begun(&self) -> &BTreeMap<String, i64> {
-        &self.begun
+    /// The row at which each file that is done in part resumes.
+    pub(crate) fn finished_rows(&self) -> &BTreeMap<String, i64> {
+        &self.finished_rows
     }
 
-    /// Whether a document may be there under this specification.
+    /// Whether the store can have documents of this specification.
     pub(crate) fn has_documents(&self) -> bool {
         self.specs.contains(&self.spec_id)
     }
@@ -178,15 +178,15 @@ impl Ledger {
         &self.input_hash
     }
 
-    /// The runs before this one that asked for another input, as `runs` tells: what they refused of a file, their job says anew. A run
-    /// that cannot be told from this job's is none of them.
+    /// The earlier runs of another input, according to `runs`: their rejects of a file belong to their own job and are kept. A run whose
+    /// input is not recorded counts as one of this input.
     pub(crate) async fn other_runs(&mut self, context: &SessionContext, store: &Store) -> Result<&BTreeSet<String>> {
         if self.others.is_none() {
             let sql = format!("SELECT run_id, job FROM runs WHERE spec_id = '{}'", self.spec_id);
             let mut others = BTreeSet::new();
             for batch in query_store(context, store.location(), &sql).await? {
-                for (run, job) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
-                    if asked(&job).is_some_and(|hash| hash != self.input_hash) {
+                for (run, job) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
+                    if recorded_input_hash(&job).is_some_and(|hash| hash != self.input_hash) {
                         others.insert(run);
                     }
                 }
@@ -196,10 +196,10 @@ impl Ledger {
         Ok(self.others.get_or_insert_default())
     }
 
-    /// Unreadable files that no earlier run has on record as they are now, with the reasons.
+    /// Unreadable files, with reasons, that no earlier run has recorded in their present state.
     pub(crate) fn new_unreadable(&self, unreadable: &[(SourceFile, String)]) -> Vec<(SourceFile, String)> {
         let known = |file: &SourceFile| {
-            self.visits.get(&file.path).is_some_and(|visits| visits.iter().any(|visit| visit.is_to(file)))
+            self.visits.get(&file.path).is_some_and(|visits| visits.iter().any(|visit| visit.is_of(file)))
         };
         unreadable.iter().filter(|(file, _)| !known(file)).cloned().collect()
     }
@@ -214,15 +214,15 @@ impl Ledger {
         self.row(file, rows, PARTIAL)
     }
 
-    /// The row of a file that cannot be read, or not from its row `rows` on.
+    /// The row of a file that cannot be read, or cannot be read from row `rows` on.
     pub(crate) fn refused(&self, file: &SourceFile, rows: i64, reason: &str) -> SourceRow {
         self.row(file, rows, reason)
     }
 
-    /// Whether a row of `sources` says already what this one says.
+    /// Whether `sources` already has a row equal to this one.
     pub(crate) fn has(&self, row: &SourceRow, file: &SourceFile) -> bool {
         let visits = self.visits.get(&row.path).into_iter().flatten();
-        visits.filter(|visit| visit.is_to(file)).any(|visit| visit.rows == row.rows && visit.outcome == row.outcome)
+        visits.filter(|visit| visit.is_of(file)).any(|visit| visit.rows == row.rows && visit.outcome == row.outcome)
     }
 
     fn row(&self, file: &SourceFile, rows: i64, outcome: &str) -> SourceRow {
@@ -239,22 +239,22 @@ impl Ledger {
         }
     }
 
-    /// The files among `rows` that have earlier rows, which these replace.
+    /// The files among `rows` with earlier rows, which these rows replace.
     pub(crate) fn stale(&self, rows: &[SourceRow]) -> BTreeSet<String> {
         rows.iter().map(|row| &row.path).filter(|path| self.visits.contains_key(*path)).cloned().collect()
     }
 
-    /// The files among `rows` that were visited, but not as they are now, or could not be read then: what was refused of them
-    /// is no more.
+    /// The files among `rows` that have changed since an earlier visit, or could not be read then: their earlier rejects no longer
+    /// apply.
     pub(crate) fn changed(&self, rows: &[SourceRow]) -> BTreeSet<String> {
         let changed = |row: &&SourceRow| {
             let visits = self.visits.get(&row.path);
-            visits.is_some_and(|visits| !visits.iter().any(|visit| visit.is_same(row) && visit.has_begun()))
+            visits.is_some_and(|visits| !visits.iter().any(|visit| visit.matches_row(row) && visit.was_read()))
         };
         rows.iter().filter(changed).map(|row| row.path.clone()).collect()
     }
 
-    /// Takes committed rows down.
+    /// Records committed rows.
     pub(crate) fn remember(&mut self, rows: &[SourceRow]) {
         for row in rows {
             self.visits.insert(row.path.clone(), vec![Visit::new(row)]);

@@ -1,11 +1,11 @@
-//! What the store has already. In: the ledger's tables. Out: files, rows and documents that are done, and how the store stands to this
-//! run's specification. It must not read a text.
+//! What the store already has. In: the ledger's tables. Out: files, rows and documents that are done, and whether the store has rows of
+//! another specification. It must not read a text.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `ledger` | which input files are done, and from which row on others are read |
+//! | `ledger` | which input files are done, and the row at which others resume |
 //! | `documents` | which documents of a chunk are known, and which rows later rows replace |
-//! | `specification` | continue, replace, or an error that says what changed |
+//! | `specification` | continue, replace, or an error that names what changed |
 
 pub(crate) mod documents;
 pub(crate) mod ledger;

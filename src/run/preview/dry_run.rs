@@ -1,5 +1,5 @@
-//! `--dry-run`: a run that writes nothing. In: what a run would find. Out: mentions that are counted and forgotten,
-//! and the closing table. It may not touch the store but to read what is done.
+//! `--dry-run`: a run that writes nothing. In: the preflight of a run. Out: counted mentions, and the run summary. It must not write to
+//! the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::run::summary::figures::Figures;
 use crate::run::summary::run_summary::{Loaded, RunSummary};
 use crate::source::chunk::Chunk;
 
-/// Extracts what a run would extract.
+/// Extracts the documents that a run would extract, and discards the rows.
 pub(crate) async fn run(
     mut preflight: Preflight,
     job: &Job,
@@ -37,22 +37,29 @@ pub(crate) async fn run(
     if let Some(refusal) = preflight.refusal.take() {
         return Err(refusal);
     }
-    if let Some(commit) = preflight.half_done() {
+    if let Some(commit) = preflight.incomplete_commit() {
         console::warn(&format!("{commit}; a run would remove it first"));
     }
     announce(job, &preflight.ready, &preflight.documents, preflight.files_done);
     if job.file.input.gold.is_some() {
-        console::note("scores are left out: they are taken from the store, and nothing is written there");
+        console::note("a dry run computes no scores: they are computed from the store's tables");
     }
     summary.begin(Loaded::of(&preflight.ready));
     summary.unreadable(&preflight.documents);
     let mut display = ProgressDisplay::new(style, None);
     let commit_documents = job.file.store.commit_documents;
     let from = |preflight: &Preflight, reached: Position| {
-        chunks(&preflight.documents, &preflight.ready, preflight.begun(), commit_documents, preflight.limit, reached)
+        chunks(
+            &preflight.documents,
+            &preflight.ready,
+            preflight.finished_rows(),
+            commit_documents,
+            preflight.limit,
+            reached,
+        )
     };
-    let mut left = from(&preflight, Position::default());
-    while let Some(chunk) = left.next() {
+    let mut remaining = from(&preflight, Position::default());
+    while let Some(chunk) = remaining.next() {
         let before = Marks::new(&preflight.ready.extractor.counters);
         let extracted = extract(&preflight, &chunk, &mut display, summary).await;
         if preflight.ready.extractor.stop.load(Ordering::Relaxed) {
@@ -60,12 +67,12 @@ pub(crate) async fn run(
             return extracted.map(|()| Ended::Stopped);
         }
         if let Err(error) = extracted {
-            // What is read again is counted again.
+            // Rows that are read again are counted again.
             before.take_back(&preflight.ready.extractor.counters);
-            preflight.without_broken(error, &chunk).await?;
+            preflight.exclude_corrupt(error, &chunk).await?;
             summary.unreadable(&preflight.documents);
             let first = chunk.ranges.first().map(|range| Position { file: range.file, row: range.rows.start });
-            left = from(&preflight, first.unwrap_or_default());
+            remaining = from(&preflight, first.unwrap_or_default());
         }
     }
     display.finish();
@@ -97,7 +104,7 @@ async fn extract(
     loop {
         tokio::select! {
             next = rows.next() => match next {
-                // The counters have seen it.
+                // The operators have counted it.
                 Some(batch) => drop(batch.map_err(run_error)?),
                 None => return Ok(()),
             },

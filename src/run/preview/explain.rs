@@ -1,5 +1,5 @@
-//! `--explain`: what a run would do. In: what it would find. Out: files, documents, windows, queries, about how long, what of the
-//! specification changes, and the plan. It may not extract.
+//! `--explain`: what a run would do. In: the preflight of a run. Out: files, documents, windows, queries, the estimated time, the state
+//! of the specification, and the plan. It must not extract.
 
 use datafusion::physical_plan::displayable;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::console;
 use crate::console::{duration, thousands};
 use crate::error::Result;
 use crate::job::Job;
-use crate::query::statement::{numbers, query_store, words};
+use crate::query::statement::{i64_row, query_store, string_column};
 use crate::run::commit::Position;
 use crate::run::extract::{chunks, plan};
 use crate::run::known::documents::{count_replaced, input};
@@ -21,12 +21,12 @@ use crate::store::delta_store::Store;
 use crate::store::write::write_exec::WriteSpec;
 use crate::tables::Stamp;
 
-/// A run shorter than this says little about its rate: loading the model is part of it.
-const TELLING_SECONDS: f64 = 20.0;
+/// Minimum duration of a run whose rate is used: in shorter runs, loading the model distorts it.
+const MIN_RUN_SECONDS: f64 = 20.0;
 
-/// Says what a run would do; the error that it would end with at once, if there is one, comes last.
+/// Prints what a run would do. If the run would be refused, returns that error after printing.
 pub(crate) async fn explain(mut preflight: Preflight, job: &Job, as_json: bool) -> Result<()> {
-    // Ids that the store cannot have are not looked up there: the run would be refused.
+    // Ids of another type than the store's are not looked up: the run would be refused.
     let figures = if preflight.other_ids { None } else { Some(figures(&mut preflight).await?) };
     let plan = first_plan(&preflight, job).await?;
     console::print(&if as_json {
@@ -38,9 +38,9 @@ pub(crate) async fn explain(mut preflight: Preflight, job: &Job, as_json: bool) 
     preflight.refusal.take().map_or(Ok(()), Err)
 }
 
-/// What a run would find and how long it would take.
+/// The counts of a run and its estimated time.
 async fn figures(preflight: &mut Preflight) -> Result<(Counts, Forecast)> {
-    // Files that cannot be read are found out by reading, so that comes first.
+    // Take the sample first: reading it finds corrupt files.
     let mut sample = Sample::take(preflight).await?;
     let counts = Counts::of(preflight).await?;
     let rate = rate(preflight, &mut sample).await?;
@@ -48,32 +48,32 @@ async fn figures(preflight: &mut Preflight) -> Result<(Counts, Forecast)> {
     Ok((counts, forecast))
 }
 
-/// What can be counted without reading a text.
+/// Counts that need no text.
 struct Counts {
-    /// Documents to be looked at.
+    /// Documents to read.
     documents: u64,
-    /// Of these, whose id the store has.
+    /// Of these, those whose id the store has.
     known: u64,
-    /// Of these, rows that a later one with the same id replaces.
+    /// Of these, rows that a later row with the same id replaces.
     duplicates: u64,
 }
 
 impl Counts {
     async fn of(preflight: &Preflight) -> Result<Self> {
         let Preflight { context, documents, location, ready, .. } = preflight;
-        let whole = preflight.whole();
-        if whole.ranges.is_empty() {
+        let all_rows = preflight.all_rows();
+        if all_rows.ranges.is_empty() {
             return Ok(Self { documents: 0, known: 0, duplicates: 0 });
         }
-        // A row is replaced by a later one, so what is replaced behind the limit is replaced from behind it.
-        let behind = count_replaced(context, documents, &preflight.behind_limit()).await?;
-        let duplicates = preflight.replaced.rows().saturating_sub(behind) as u64;
-        input(context, documents, &whole).await?;
+        // Rows after the limit are replaced only by rows after the limit.
+        let after_limit = count_replaced(context, documents, &preflight.after_limit()).await?;
+        let duplicates = preflight.replaced.rows().saturating_sub(after_limit) as u64;
+        input(context, documents, &all_rows).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
-            Ok::<_, crate::error::Error>(numbers(&batches).first().copied().unwrap_or(0) as u64)
+            Ok::<_, crate::error::Error>(i64_row(&batches)?.first().copied().unwrap_or(0) as u64)
         };
-        let all = count("SELECT count(*) FROM input".to_owned()).await?;
+        let total = count("SELECT count(*) FROM input".to_owned()).await?;
         let known = if preflight.store.is_some() && preflight.ledger.has_documents() {
             let spec_id = &ready.spec_id;
             count(format!(
@@ -83,11 +83,11 @@ impl Counts {
         } else {
             0
         };
-        Ok(Self { documents: all, known, duplicates })
+        Ok(Self { documents: total, known, duplicates })
     }
 }
 
-/// Tokens in a second, and where the figure is from.
+/// Tokens per second, and the source of that figure.
 async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64, String)>> {
     let ready = &preflight.ready;
     if preflight.store.is_some() {
@@ -96,26 +96,26 @@ async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64,
              JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
              JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
              WHERE r.model_hash = '{}' AND r.device = '{}' AND r.precision = '{}'
-                AND took.value >= {TELLING_SECONDS} AND rate.value > 0
+                AND took.value >= {MIN_RUN_SECONDS} AND rate.value > 0
              ORDER BY r.started_at DESC LIMIT 1",
             ready.model_hash, ready.spec.device, ready.spec.precision
         );
         let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
         if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
-            && let [run_id, rate] = [words(batch, 0)?.remove(0), words(batch, 1)?.remove(0)]
+            && let [run_id, rate] = [string_column(batch, 0)?.remove(0), string_column(batch, 1)?.remove(0)]
             && let Ok(rate) = rate.parse()
         {
             return Ok(Some((rate, format!("the rate of run {run_id}"))));
         }
     }
-    // A session answers on its own thread; waiting for it must not hold up the runtime.
+    // Waiting for the session's thread must not block the runtime.
     let measured = tokio::task::block_in_place(|| sample.measure(&ready.extractor))?;
     Ok(measured.map(|rate| (rate, "measured on a few batches".to_owned())))
 }
 
-/// The sample, taken for all documents.
+/// The sample, extrapolated to all documents.
 struct Forecast {
-    /// Whether it was not a sample but all.
+    /// Whether the sample covers all documents.
     exact: bool,
     new: u64,
     changed: u64,
@@ -130,19 +130,19 @@ struct Forecast {
 
 impl Forecast {
     fn new(counts: &Counts, sample: &Sample, rate: Option<(f64, String)>) -> Self {
-        let factor = if sample.seen == 0 { 0.0 } else { counts.documents as f64 / sample.seen as f64 };
-        let all = |part: u64| (part as f64 * factor).round() as u64;
-        let tokens = all(sample.tokens);
+        let factor = if sample.documents == 0 { 0.0 } else { counts.documents as f64 / sample.documents as f64 };
+        let scaled = |part: u64| (part as f64 * factor).round() as u64;
+        let tokens = scaled(sample.tokens);
         let time = rate.as_ref().map(|(rate, _)| Duration::from_secs_f64((tokens as f64 / rate).min(1e9)));
-        let admitted = all(sample.admitted).min(counts.documents);
+        let admitted = scaled(sample.admitted).min(counts.documents);
         Self {
-            exact: sample.whole,
-            new: admitted.saturating_sub(all(sample.changed)).saturating_sub(all(sample.refused)),
-            changed: all(sample.changed),
+            exact: sample.complete,
+            new: admitted.saturating_sub(scaled(sample.changed)).saturating_sub(scaled(sample.refused)),
+            changed: scaled(sample.changed),
             done: counts.documents - admitted,
-            refused: all(sample.refused),
-            windows: all(sample.windows),
-            queries: all(sample.queries),
+            refused: scaled(sample.refused),
+            windows: scaled(sample.windows),
+            queries: scaled(sample.queries),
             tokens,
             time,
             rate,
@@ -153,19 +153,19 @@ impl Forecast {
 fn specification(preflight: &Preflight) -> String {
     let id = &preflight.ready.spec_id;
     match (&preflight.refusal, &preflight.store) {
-        (Some(_), _) => format!("{id}: not that of the store"),
+        (Some(_), _) => format!("{id}: differs from the store's"),
         (None, None) => format!("{id}: new"),
-        (None, Some(_)) if preflight.replaces => format!("{id}: beside the old, whose rows go at the end"),
-        (None, Some(_)) if preflight.ledger.has_documents() => format!("{id}: that of the store"),
+        (None, Some(_)) if preflight.replaces => format!("{id}: replaces the old rows, which are dropped at the end"),
+        (None, Some(_)) if preflight.ledger.has_documents() => format!("{id}: same as the store's"),
         (None, Some(_)) => format!("{id}: the store has no documents yet"),
     }
 }
 
 fn store(preflight: &Preflight) -> String {
-    let state = match (&preflight.store, preflight.half_done(), &preflight.writer) {
-        (None, ..) => "not there yet".to_owned(),
-        (Some(_), _, Some(writer)) => format!("the run {writer} is writing: this one would be refused"),
-        (Some(_), Some(commit), _) => format!("{commit}; it is removed first"),
+    let state = match (&preflight.store, preflight.incomplete_commit(), &preflight.writer) {
+        (None, ..) => "does not exist yet".to_owned(),
+        (Some(_), _, Some(writer)) => format!("run {writer} is writing to it: this run would be refused"),
+        (Some(_), Some(commit), _) => format!("{commit}; a run removes it first"),
         (Some(store), None, None) => {
             Store::last_commit(store).map_or_else(|| "no commit yet".to_owned(), |number| format!("commit {number}"))
         }
@@ -200,15 +200,15 @@ fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job:
     let mut rows = Vec::new();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     let limited = if preflight.limit.is_some() { " (--limit)" } else { "" };
-    add("documents to look at", format!("{}{limited}", thousands(counts.documents)));
+    add("documents to read", format!("{}{limited}", thousands(counts.documents)));
     add("  new", count(forecast.new));
     if counts.known > 0 {
         add("  changed", count(forecast.changed));
         add("  done", count(forecast.done));
     }
     if forecast.refused > 0 || counts.duplicates > 0 {
-        add("  refused", count(forecast.refused));
-        add("    of these, an id that comes again", thousands(counts.duplicates));
+        add("  rejected", count(forecast.refused));
+        add("    of these, duplicate ids", thousands(counts.duplicates));
     }
     add("windows", count(forecast.windows));
     add("queries", format!("{} ({} types)", count(forecast.queries), job.schema.types.len()));
@@ -218,12 +218,12 @@ fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job:
             add("time", format!("about {}", duration(*time)));
             add("  at", format!("{} tokens/s, {origin}", thousands(*rate as u64)));
         }
-        _ => add("time", "nothing to ask".to_owned()),
+        _ => add("time", "nothing to extract".to_owned()),
     }
     rows
 }
 
-/// Figures are null where nothing was counted.
+/// The object that `--json` prints. Counts are null if nothing was counted.
 fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
     let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
     let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
@@ -257,14 +257,14 @@ fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Opt
     })
 }
 
-/// The plan of the first chunk; none where there is nothing to read.
+/// The plan of the first chunk; none if there is nothing to read.
 async fn first_plan(preflight: &Preflight, job: &Job) -> Result<Option<String>> {
     let Preflight { context, documents, ready, location, .. } = preflight;
     let commit = preflight.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
     let stamp =
         Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
     let rows = job.file.store.commit_documents;
-    let first = chunks(documents, ready, preflight.begun(), rows, preflight.limit, Position::default()).next();
+    let first = chunks(documents, ready, preflight.finished_rows(), rows, preflight.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
     let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
     Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))

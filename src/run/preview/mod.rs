@@ -1,10 +1,10 @@
-//! What a run would do. In: a job. Out: `--explain` and `--dry-run`. It must not make, lock or repair a store.
+//! A run that writes nothing. In: a job. Out: `--explain` and `--dry-run`. It must not create, lock or repair a store.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
 //! | `preflight` | what a run would find, and why it would be refused |
-//! | `sample` | a look at some of the documents |
-//! | `explain` | files, documents, queries, about how long, and the plan |
+//! | `sample` | estimates from some of the documents |
+//! | `explain` | files, documents, queries, estimated time, and the plan |
 //! | `dry_run` | a run that writes nothing |
 
 pub(crate) mod dry_run;

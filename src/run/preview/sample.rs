@@ -1,6 +1,5 @@
-//! A look at some of the documents. In: documents still to be read. Out: what becomes of those looked at: new,
-//! changed, done, refused, and how many windows, queries and tokens the new ones make. It may not ask a model, but for
-//! a few batches to see how fast it is.
+//! A sample of the documents. In: documents still to be read. Out: how many of the sampled documents are new, changed, done or refused,
+//! and the windows, queries and tokens of the new ones. It must not run the model, except on a few batches to measure its rate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::error::Result;
 use crate::extract::ledger_hashes::KnownDocuments;
 use crate::extract::pipeline::Extractor;
 use crate::extract::skip_known::SkipKnownExec;
-use crate::query::statement::{numbers, query_store};
+use crate::query::statement::{i64_row, query_store};
 use crate::run::failure::run_error;
 use crate::run::known::documents::{input, known};
 use crate::run::preview::preflight::Preflight;
@@ -26,19 +25,19 @@ use crate::task::query::Encoded;
 use crate::text::document::Document;
 use crate::text::window::Windows;
 
-/// Slices that are looked at, spread over the input.
+/// Number of slices in a sample, spread over the input.
 const SLICES: i64 = 8;
-/// Looking ends after this long.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// How many measured batches a rate is taken from, after one to warm up.
+/// Time limit of taking a sample.
+const TIME_LIMIT: Duration = Duration::from_secs(4);
+/// Number of batches whose rate is measured, after one warm-up batch.
 const BATCHES: usize = 2;
 
-/// What was seen.
+/// The counts of a sample.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
-    /// Documents looked at.
-    pub(crate) seen: u64,
-    /// Of these, still to be done, refused ones included.
+    /// Documents in the sample.
+    pub(crate) documents: u64,
+    /// Of these, still to be extracted, including refused ones.
     pub(crate) admitted: u64,
     /// Of these, in the store with another text.
     pub(crate) changed: u64,
@@ -48,38 +47,38 @@ pub(crate) struct Sample {
     pub(crate) queries: u64,
     /// Tokens of all queries.
     pub(crate) tokens: u64,
-    /// Whether all documents were looked at.
-    pub(crate) whole: bool,
-    /// Some of the queries.
+    /// Whether the sample covers all documents.
+    pub(crate) complete: bool,
+    /// Some of the queries, to measure the rate on.
     queries_kept: Vec<Encoded>,
 }
 
 impl Sample {
-    /// Looks at slices spread over all that is to be read, or at all of it where that is no more. What cannot be read
-    /// of it is found out on the way, and taken down in `preflight`.
+    /// Samples slices spread over all rows to be read, or all rows if they are few. Corrupt files are found on the way and recorded in
+    /// `preflight`.
     pub(crate) async fn take(preflight: &mut Preflight) -> Result<Self> {
         loop {
-            let (chunk, complete) = spread(&preflight.whole());
+            let (chunk, complete) = spread(&preflight.all_rows());
             if chunk.ranges.is_empty() {
-                return Ok(Self { whole: complete, ..Self::default() });
+                return Ok(Self { complete, ..Self::default() });
             }
             match Self::of(preflight, &chunk, complete).await {
                 Ok(sample) => return Ok(sample),
-                Err(error) => preflight.without_broken(error, &chunk).await?,
+                Err(error) => preflight.exclude_corrupt(error, &chunk).await?,
             }
         }
     }
 
     async fn of(preflight: &Preflight, chunk: &Chunk, complete: bool) -> Result<Self> {
         let Preflight { context, documents, ready, ledger, .. } = preflight;
-        let mut sample = Self { whole: complete, ..Self::default() };
+        let mut sample = Self { complete, ..Self::default() };
         let known = match &preflight.store {
             Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
             _ => HashMap::new(),
         };
         input(context, documents, chunk).await?;
-        let seen = query_store(context, &preflight.location, "SELECT count(*) FROM input").await?;
-        sample.seen = numbers(&seen).first().copied().unwrap_or(0) as u64;
+        let count = query_store(context, &preflight.location, "SELECT count(*) FROM input").await?;
+        sample.documents = i64_row(&count)?.first().copied().unwrap_or(0) as u64;
         let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preflight.replaced)));
         let scan = documents.plan(context, chunk).await?;
         let plan: Arc<dyn ExecutionPlan> = Arc::new(SkipKnownExec::new(scan, Arc::clone(&known_documents)));
@@ -87,14 +86,15 @@ impl Sample {
         let started = Instant::now();
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(run_error)?;
-            sample.look(&ready.extractor, &batch);
-            if started.elapsed() > PATIENCE && batch.num_rows() > 0 {
+            sample.add(&ready.extractor, &batch);
+            if started.elapsed() > TIME_LIMIT && batch.num_rows() > 0 {
                 let last = batch.num_rows() - 1;
                 let source = batch.column(0).as_string::<i32>().value(last);
                 let file = documents.files.iter().position(|file| file.path == source).unwrap_or(0);
                 let row = batch.column(1).as_primitive::<Int64Type>().value(last);
-                sample.seen = ((sample.seen as f64 * share_before(chunk, file, row)) as u64).max(sample.admitted);
-                sample.whole = false;
+                let share = share_before(chunk, file, row);
+                sample.documents = ((sample.documents as f64 * share) as u64).max(sample.admitted);
+                sample.complete = false;
                 break;
             }
         }
@@ -102,7 +102,7 @@ impl Sample {
         Ok(sample)
     }
 
-    fn look(&mut self, extractor: &Extractor, batch: &RecordBatch) {
+    fn add(&mut self, extractor: &Extractor, batch: &RecordBatch) {
         let (texts, refused) = (batch.column(3).as_string_view(), batch.column(4).as_string::<i32>());
         for row in 0..batch.num_rows() {
             self.admitted += 1;
@@ -126,7 +126,7 @@ impl Sample {
         }
     }
 
-    /// Tokens that the model answers in a second, measured on the queries that were kept; none without any.
+    /// Tokens per second of the model, measured on the kept queries; none if there are none.
     pub(crate) fn measure(&mut self, extractor: &Extractor) -> Result<Option<f64>> {
         let kept = std::mem::take(&mut self.queries_kept);
         let batches = crate::task::batch::batches(kept, extractor.batch_tokens);
@@ -134,15 +134,15 @@ impl Sample {
         let warm_up = QueryBatch { queries: first.queries.iter().take(1).cloned().collect() };
         extractor.pool.answer(warm_up)?;
         let tokens: usize = batches.iter().map(QueryBatch::real_tokens).sum();
-        let mut spent = Duration::ZERO;
+        let mut elapsed = Duration::ZERO;
         for batch in batches {
-            spent += extractor.pool.answer(batch)?;
+            elapsed += extractor.pool.answer(batch)?;
         }
-        Ok(Some(tokens as f64 / spent.as_secs_f64().max(1e-6)))
+        Ok(Some(tokens as f64 / elapsed.as_secs_f64().max(1e-6)))
     }
 }
 
-/// The share of a chunk's rows that ends with `row` of `file`.
+/// The share of a chunk's rows up to and including `row` of `file`.
 fn share_before(chunk: &Chunk, file: usize, row: i64) -> f64 {
     let length = |chunk: &Chunk| -> i64 {
         chunk.ranges.iter().map(|range| range.rows.end.saturating_sub(range.rows.start)).sum()
@@ -151,27 +151,27 @@ fn share_before(chunk: &Chunk, file: usize, row: i64) -> f64 {
     before as f64 / length(chunk).max(1) as f64
 }
 
-/// Slices spread evenly over the rows of a chunk, and whether they are all of it. Files whose length nobody knows are looked at from
-/// their beginning.
-fn spread(whole: &Chunk) -> (Chunk, bool) {
+/// Slices spread evenly over the rows of a chunk, and whether they cover all of it. Files of unknown length are sampled from their
+/// beginning.
+fn spread(all_rows: &Chunk) -> (Chunk, bool) {
     let length = |range: &RowRange| range.rows.end.saturating_sub(range.rows.start);
-    if whole.ranges.iter().any(|range| range.rows.end == i64::MAX) {
-        let files = whole.ranges.len();
+    if all_rows.ranges.iter().any(|range| range.rows.end == i64::MAX) {
+        let files = all_rows.ranges.len();
         let step = files.div_ceil(SLICES as usize).max(1);
         let begin = |range: &RowRange| {
             let end = range.rows.end.min(range.rows.start + SLICES * SLICE_ROWS / files.min(SLICES as usize) as i64);
             RowRange { file: range.file, rows: range.rows.start..end }
         };
-        return (Chunk { ranges: whole.ranges.iter().step_by(step).map(begin).collect() }, false);
+        return (Chunk { ranges: all_rows.ranges.iter().step_by(step).map(begin).collect() }, false);
     }
-    let rows: i64 = whole.ranges.iter().map(length).sum();
+    let rows: i64 = all_rows.ranges.iter().map(length).sum();
     if rows <= SLICES * SLICE_ROWS {
-        return (whole.clone(), true);
+        return (all_rows.clone(), true);
     }
     let starts: Vec<i64> = (0..SLICES).map(|number| number * (rows / SLICES)).collect();
     let mut ranges: Vec<RowRange> = Vec::new();
     let mut before = 0;
-    for range in &whole.ranges {
+    for range in &all_rows.ranges {
         let length = length(range);
         for start in starts.iter().filter(|start| (before..before + length).contains(start)) {
             let first = range.rows.start + start - before;

@@ -1,5 +1,5 @@
-//! A run's figures. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs`, and the table that
-//! closes a run. It may not measure anything itself.
+//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs`, and the summary table. It
+//! must not measure anything itself.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::run::state::Run;
 use crate::score::counts::Counts;
 use crate::tables::{MetricRow, RunRow, Table};
 
-/// One figure: scope, name, value, unit.
+/// One metric: scope, name, value, unit.
 type Figure = (String, &'static str, f64, &'static str);
 
-/// All figures of a run.
+/// All metrics of a run.
 pub(crate) struct Figures {
     all: Vec<Figure>,
     by_type: Vec<(String, u64, f64)>,
@@ -30,7 +30,7 @@ pub(crate) struct Figures {
 }
 
 impl Run {
-    /// Gathers the figures after the commit; beside them, why there are no scores where there should be some.
+    /// Gathers the metrics after the last commit. The second value is the error if the scores could not be computed.
     pub(crate) async fn figures(&mut self, job: &Job) -> (Figures, Result<()>) {
         let elapsed = self.started.elapsed();
         let mut figures = Figures::gather(&self.ready, self.documents.unreadable.len(), elapsed);
@@ -39,14 +39,14 @@ impl Run {
         (figures, scored)
     }
 
-    /// Strict scores against gold entities, over the documents the store has under the run's specification: all types
-    /// together, then each.
+    /// Strict scores against gold entities, over the store's documents of the run's specification: all types together, then each
+    /// type.
     async fn quality(&mut self, gold: &str) -> Result<Vec<(String, Counts)>> {
         register_store(&self.context, &self.store).await?;
         let (context, spec_id) = (&self.context, &self.ready.spec_id);
         let files = ExternalTable { table: "gold_entities", what: "gold mentions", location: gold };
         let columns = mention_table::check(&files, &files.register(context).await?)?;
-        // Not the views: while a replacement is under way they show the rows of the old specification.
+        // Not the views: during a replacement they show the rows of the old specification.
         let store = ExternalTable { table: "own_entities", what: "mentions", location: "store" };
         let own = mention_table::check(&store, &self.store.schema(Table::Entities))?;
         register(context, store.table, &format!("SELECT * FROM entities WHERE spec_id = '{spec_id}'")).await?;
@@ -76,13 +76,13 @@ impl Run {
             "onnxruntime": self.ready.chosen.library.version,
             "datafusion": datafusion::DATAFUSION_VERSION,
         });
-        let mut written = serde_json::to_value(&job.file).map_err(|source| failed(source.into()))?;
-        written["spec"] = self.ready.spec_parts.clone();
-        written["replace"] = self.replaces.into();
+        let mut job_file = serde_json::to_value(&job.file).map_err(|source| failed(source.into()))?;
+        job_file["spec"] = self.ready.spec_parts.clone();
+        job_file["replace"] = self.replaces.into();
         Ok(RunRow {
             run_id: self.id.clone(),
             spec_id: self.ready.spec_id.clone(),
-            job: written.to_string(),
+            job: job_file.to_string(),
             model: self.ready.spec.model.clone(),
             model_hash: self.ready.model_hash.clone(),
             precision: self.ready.spec.precision.clone(),
@@ -179,7 +179,7 @@ impl Figures {
             .map_or(0.0, |(_, _, value, _)| *value)
     }
 
-    /// Where the time went, for people.
+    /// A table of the time spent in each stage.
     pub(crate) fn profile(&self, ready: &Ready) -> String {
         let seconds = self.elapsed.as_secs_f64();
         let stage = |(name, spent): (&str, f64)| {
@@ -187,25 +187,25 @@ impl Figures {
             (name.to_owned(), format!("{:>9}   {share:>7}", short_time(Duration::from_secs_f64(spent))))
         };
         let stages = ready.extractor.stages().map(stage).into_iter();
-        let head = ("stage (they overlap)".to_owned(), "     time   of run".to_owned());
+        let head = ("stage (stages overlap)".to_owned(), "     time   of run".to_owned());
         rows(&std::iter::once(head).chain(stages).collect::<Vec<_>>())
     }
 
-    /// What a person wants to know at the end.
+    /// The run summary as a table.
     pub(crate) fn summary(&self, tables: &str, ready: &Ready) -> String {
-        let whole = |name| thousands(self.value(name) as u64);
-        let mut table = vec![("documents".to_owned(), whole("documents")), ("mentions".to_owned(), whole("mentions"))];
-        for (name, count, mean) in &self.by_type {
-            table.push((format!("  {name}"), format!("{} (mean score {mean:.2})", thousands(*count))));
+        let count = |name| thousands(self.value(name) as u64);
+        let mut table = vec![("documents".to_owned(), count("documents")), ("mentions".to_owned(), count("mentions"))];
+        for (name, mentions, mean) in &self.by_type {
+            table.push((format!("  {name}"), format!("{} (mean score {mean:.2})", thousands(*mentions))));
         }
-        table.push(("rejects".into(), whole("rejects")));
+        table.push(("rejects".into(), count("rejects")));
         if self.value("unreadable_files") > 0.0 {
-            table.push(("unreadable files".into(), whole("unreadable_files")));
+            table.push(("unreadable files".into(), count("unreadable_files")));
         }
         table.push(("time".into(), duration(self.elapsed)));
         table.push((
             "rate".into(),
-            format!("{:.1} documents/s, {} tokens/s", self.value("documents_per_second"), whole("tokens_per_second")),
+            format!("{:.1} documents/s, {} tokens/s", self.value("documents_per_second"), count("tokens_per_second")),
         ));
         table.push(("padding".into(), format!("{:.1} %", self.value("padding") * 100.0)));
         for (scope, counts) in &self.quality {
@@ -219,7 +219,7 @@ impl Figures {
     }
 }
 
-/// The most memory this process has held, in bytes, where the kernel says so; `sysinfo` knows what it holds now.
+/// Peak memory of this process in bytes, if the kernel reports it; `sysinfo` reports only current memory.
 fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

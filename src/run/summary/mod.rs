@@ -1,9 +1,10 @@
-//! What a run reports. In: counters, the clock. Out: the closing table, JSON, metrics, Prometheus' text format. It must not measure.
+//! The results of a run. In: counters, the clock. Out: the run summary as a table and as JSON, metrics, Prometheus' text format. It must
+//! not measure.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `figures` | counters → rows of `metrics` and `runs`, the closing table |
-//! | `run_summary` | the end of a run for programs: JSON, a trace span |
+//! | `figures` | counters → rows of `metrics` and `runs`, the summary table |
+//! | `run_summary` | the run summary for programs: JSON, a trace span |
 //! | `prometheus` | Prometheus' text format |
 
 pub(crate) mod figures;

@@ -1,5 +1,5 @@
-//! A run's figures as gauges in Prometheus' text format, version 0.0.4. In: names, what they mean, values, and the file of an earlier
-//! run. Out: a text, written in one step. It may not know how a run went.
+//! Gauges in Prometheus' text format, version 0.0.4. In: names, help texts and values, and the file of an earlier run. Out: a text file,
+//! written atomically. It must not depend on how a run ended.
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 
-/// The figures of a run into one store, whose name every line has as a label.
+/// The metrics of a run; every line has the run's store as a label.
 pub(crate) struct PrometheusText {
     text: String,
     label: String,
-    /// Whether it is known which store that is.
+    /// Whether the store is known.
     named: bool,
 }
 
@@ -31,24 +31,25 @@ impl PrometheusText {
         let _ = writeln!(self.text, "quarry_run_{name}{{{}}} {value}", self.label);
     }
 
-    /// A figure for each word that `label` may be.
+    /// One value for each value of `label`.
     pub(crate) fn many(&mut self, name: &str, help: &str, label: &str, values: &[(&str, impl Display)]) {
         if values.is_empty() {
             return;
         }
         self.head(name, help);
-        for (word, value) in values {
-            let _ = writeln!(self.text, "quarry_run_{name}{{{},{label}=\"{}\"}} {value}", self.label, escaped(word));
+        for (label_value, value) in values {
+            let _ =
+                writeln!(self.text, "quarry_run_{name}{{{},{label}=\"{}\"}} {value}", self.label, escaped(label_value));
         }
     }
 
-    /// What earlier runs into the same store wrote down of a figure, or into any where it is not known which: their lines
-    /// as they are.
-    pub(crate) fn again(&mut self, name: &str, help: &str, path: &Path) {
-        // Without a file there were none.
+    /// Copies the lines of a metric from the file of an earlier run: those of the same store, or of every store if this run's is
+    /// unknown.
+    pub(crate) fn copy_earlier(&mut self, name: &str, help: &str, path: &Path) {
+        // Without a file there is nothing to copy.
         let earlier = std::fs::read_to_string(path).unwrap_or_default();
-        let same = if self.named { format!("{}}} ", self.label) } else { String::new() };
-        let begin = format!("quarry_run_{name}{{{same}");
+        let store = if self.named { format!("{}}} ", self.label) } else { String::new() };
+        let begin = format!("quarry_run_{name}{{{store}");
         let mut lines = earlier.lines().filter(|line| line.starts_with(&begin)).peekable();
         if lines.peek().is_none() {
             return;
@@ -59,13 +60,13 @@ impl PrometheusText {
         }
     }
 
-    /// Writes the file in one step: nobody reads half of it.
+    /// Writes the file atomically: no reader sees a part of it.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         write_whole(path, self.text.as_bytes())
     }
 }
 
-/// Where the figures go must be there before there are figures.
+/// Checks that the folder of the metrics file exists, before the run starts.
 pub(crate) fn check_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if folder.is_dir() {
@@ -75,7 +76,7 @@ pub(crate) fn check_folder(path: &Path) -> Result<()> {
         origin: "quarry run".into(),
         key: "--metrics-file".into(),
         reason: format!("there is no folder `{}`", folder.display()),
-        hint: "make the folder, or name the one that node exporter's textfile collector reads".into(),
+        hint: "create the folder, or name the one that node exporter's textfile collector reads".into(),
     })
 }
 

@@ -1,5 +1,5 @@
-//! What came of a run, for programs. In: what is known of it by the time it ends, however it ends. Out: one JSON object, and figures in
-//! Prometheus' text format. It may not change how the run ends.
+//! The run summary, for programs. In: what is known of a run when it ends, however it ends. Out: one JSON object, the attributes of a
+//! trace span, and metrics in Prometheus' text format. It must not change how the run ends.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,15 +22,15 @@ use crate::run::summary::prometheus::PrometheusText;
 use crate::source::input::Documents;
 use crate::text::document::RejectReason;
 
-/// A run as those see it who wait for its end: signals, and programs that read what came of it.
+/// A run as its observers see it: the signal handler, and programs that read its result.
 #[derive(Debug)]
 pub(crate) struct RunSummary {
     pub(crate) run_id: String,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
-    /// What the job calls its store.
+    /// The store's location, as the job file has it.
     pub(crate) store: OnceLock<String>,
-    /// How many files turned out to be unreadable so far.
+    /// Number of unreadable files found so far.
     unreadable_files: AtomicUsize,
     loaded: OnceLock<Loaded>,
 }
@@ -55,7 +55,7 @@ impl Loaded {
     }
 }
 
-/// How a run ended, in the words of `--json`.
+/// How a run ended, with the values of `--json`.
 pub(crate) struct RunOutcome<'a> {
     pub(crate) outcome: &'static str,
     pub(crate) exit_code: u8,
@@ -88,7 +88,7 @@ impl RunSummary {
         }
     }
 
-    /// The run as a span of a trace, under that of whoever called the program.
+    /// The run as a trace span, below the caller's span if there is one.
     pub(crate) fn span(&self, arguments: &RunArgs) -> Span {
         let span = info_span!(
             "run",
@@ -111,8 +111,8 @@ impl RunSummary {
         span
     }
 
-    /// Takes down in the run's span what came of it.
-    pub(crate) fn record(&self, span: &Span, closing: &RunOutcome<'_>) {
+    /// Records the outcome in the run's span.
+    pub(crate) fn record(&self, span: &Span, outcome: &RunOutcome<'_>) {
         span.record("quarry.store", self.store.get());
         if let Some(loaded) = self.loaded.get() {
             let counters = &loaded.extractor.counters;
@@ -124,20 +124,20 @@ impl RunSummary {
                 .record("quarry.rejects", Counters::get(&counters.rejects))
                 .record("quarry.tokens", self.tokens());
         }
-        span.record("quarry.outcome", closing.outcome).record("process.exit.code", closing.exit_code);
-        if let Some(error) = closing.error {
+        span.record("quarry.outcome", outcome.outcome).record("process.exit.code", outcome.exit_code);
+        if let Some(error) = outcome.error {
             span.record("otel.status_code", "ERROR").record("otel.status_description", error.to_string());
         }
     }
 
-    /// Takes down what is extracted with; from here on a signal lets finished documents be committed.
+    /// Records the loaded model. From here on, a signal stops the run only after finished documents are committed.
     pub(crate) fn begin(&self, loaded: Loaded) {
         loaded.extractor.counters.start.add(self.started.elapsed());
-        // A run begins once.
+        // Set once: a run starts once.
         let _ = self.loaded.set(loaded);
     }
 
-    /// Takes down which files cannot be read, as far as that is known: more may be found torn as they are read.
+    /// Records the number of unreadable files known so far: reading can find more corrupt files.
     pub(crate) fn unreadable(&self, documents: &Documents) {
         self.unreadable_files.store(documents.unreadable.len(), Ordering::Relaxed);
     }
@@ -146,7 +146,7 @@ impl RunSummary {
         self.unreadable_files.load(Ordering::Relaxed) as u64
     }
 
-    /// What a signal must stop; none before extraction begins.
+    /// The extractor that a signal stops; none before extraction starts.
     pub(crate) fn extractor(&self) -> Option<&Arc<Extractor>> {
         self.loaded.get().map(|loaded| &loaded.extractor)
     }
@@ -165,7 +165,7 @@ impl RunSummary {
         names.zip(extractor.counters.by_type.iter().map(|(mentions, _)| Counters::get(mentions))).collect()
     }
 
-    /// Unreadable files are counted under their reason.
+    /// Rejects by reason, unreadable files included.
     fn rejects_by_reason(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: RejectReason| match (reason, self.counters()) {
             (RejectReason::UnreadableFile, _) => self.unreadable_files(),
@@ -175,8 +175,8 @@ impl RunSummary {
         RejectReason::ALL.into_iter().map(|reason| (reason.as_str(), count(reason))).collect()
     }
 
-    /// The object that `--json` prints; every key is always there.
-    pub(crate) fn json(&self, closing: &RunOutcome<'_>, dry: bool) -> Value {
+    /// The object that `--json` prints; every key is always present.
+    pub(crate) fn json(&self, outcome: &RunOutcome<'_>, dry_run: bool) -> Value {
         let seconds = self.started.elapsed().as_secs_f64();
         let (documents, rejects, mentions) = self.counters().map_or((0, 0, 0), |counters| {
             (Counters::get(&counters.documents), Counters::get(&counters.rejects), counters.mentions())
@@ -184,10 +184,10 @@ impl RunSummary {
         let loaded = self.loaded.get();
         let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
         json!({
-            "outcome": closing.outcome,
-            "exit_code": closing.exit_code,
-            "error": closing.error.map(error),
-            "dry_run": dry,
+            "outcome": outcome.outcome,
+            "exit_code": outcome.exit_code,
+            "error": outcome.error.map(error),
+            "dry_run": dry_run,
             "run_id": self.run_id,
             "store": self.store.get(),
             "spec_id": loaded.map(|loaded| &loaded.spec_id),
@@ -206,41 +206,41 @@ impl RunSummary {
         })
     }
 
-    /// Writes the run's figures as gauges, the file in one step. A run that did not succeed leaves the time of the last that did.
-    pub(crate) fn write_metrics(&self, path: &Path, closing: &RunOutcome<'_>) -> Result<()> {
+    /// Writes the run's metrics as gauges, atomically. A failed run keeps the time of the last success.
+    pub(crate) fn write_metrics(&self, path: &Path, outcome: &RunOutcome<'_>) -> Result<()> {
         let mut text = PrometheusText::of(self.store.get().map(String::as_str));
         let now = Utc::now().timestamp();
-        let succeeded = matches!(closing.outcome, "done" | "limited") && matches!(closing.exit_code, 0 | 3);
+        let succeeded = matches!(outcome.outcome, "done" | "limited") && matches!(outcome.exit_code, 0 | 3);
         let documents = self.counters().map_or(0, |counters| Counters::get(&counters.documents));
         let tokens = self.tokens();
         let seconds = self.started.elapsed().as_secs_f64();
-        text.one("exit_code", "Exit code of the last run.", closing.exit_code);
-        let began = self.started_at.timestamp();
-        text.one("start_time_seconds", "When the last run began, in seconds since 1970.", began);
-        text.one("end_time_seconds", "When the last run ended, in seconds since 1970.", now);
-        let help = "When a run last ended with exit code 0 or 3, in seconds since 1970.";
+        text.one("exit_code", "Exit code of the last run.", outcome.exit_code);
+        let start = self.started_at.timestamp();
+        text.one("start_time_seconds", "Start time of the last run, in seconds since 1970.", start);
+        text.one("end_time_seconds", "End time of the last run, in seconds since 1970.", now);
+        let help = "End time of the last run with exit code 0 or 3, in seconds since 1970.";
         let name = "last_success_time_seconds";
         if succeeded {
             text.one(name, help, now);
         } else {
-            // A job that cannot be read does not say whose success it would be: then what is there stays.
-            text.again(name, help, path);
+            // If the job cannot be read, its store is unknown: then every store's last success is kept.
+            text.copy_earlier(name, help, path);
         }
-        text.one("duration_seconds", "How long the last run took.", seconds);
-        text.one("documents", "Documents that the last run extracted.", documents);
-        let help = "Documents and files that the last run refused, by reason.";
+        text.one("duration_seconds", "Duration of the last run.", seconds);
+        text.one("documents", "Documents extracted by the last run.", documents);
+        let help = "Documents and files rejected by the last run, by reason.";
         text.many("rejects", help, "reason", &self.rejects_by_reason());
-        text.many("mentions", "Mentions that the last run found, by entity type.", "type", &self.mentions_by_type());
-        text.one("tokens", "Tokens that the last run's model answered, padding not counted.", tokens);
+        text.many("mentions", "Mentions found by the last run, by entity type.", "type", &self.mentions_by_type());
+        text.one("tokens", "Tokens processed by the last run's model, without padding.", tokens);
         if let Some(extractor) = self.extractor() {
-            let help = "Time of the last run in a stage, all threads together.";
+            let help = "Time the last run spent in a stage, summed over all threads.";
             text.many("stage_seconds", help, "stage", &extractor.stages());
         }
         text.write(path)
     }
 }
 
-/// An error as the object has it: what failed, why, and the way out.
+/// An error as JSON: message, causes, hint.
 fn error(error: &Error) -> Value {
     json!({ "message": error.to_string(), "causes": error.causes(), "hint": error.hint() })
 }
@@ -275,15 +275,14 @@ mod tests {
         let success = value("last_success_time_seconds").unwrap();
         summary.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
-        // Nor does a run lose it that cannot even read which store it is about; another store's is no success of this
-        // one.
+        // A run whose store is unknown keeps it, too. A run on another store does not take it over.
         RunSummary::new().write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (None, Some(success)));
         let elsewhere = RunSummary::new();
         elsewhere.store.set("elsewhere".into()).unwrap();
         elsewhere.write_metrics(&path, &failed).unwrap();
         assert_eq!(value("last_success_time_seconds"), None);
-        // Every figure says what it is before it is said.
+        // Every metric is declared before its value.
         let text = std::fs::read_to_string(&path).unwrap();
         let figures = text.lines().filter(|line| !line.starts_with('#'));
         for name in figures.filter_map(|line| line.split('{').next()) {
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_has_every_key_before_anything_began() {
+    fn the_object_has_every_key_before_extraction_starts() {
         let ended = Err(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
         let object = RunSummary::new().json(&RunOutcome::of(&ended), false);
         assert_eq!((object["outcome"].as_str(), object["exit_code"].as_u64()), (Some("stopped"), Some(143)));

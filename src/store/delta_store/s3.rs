@@ -1,4 +1,4 @@
-//! A store on a server that speaks S3. In: moto's server on this machine. Out: the promises, kept there too.
+//! A store on an S3 server. In: moto's server on this machine. Out: the same guarantees as on a local disk.
 
 #![allow(clippy::print_stderr, reason = "a test that skips says so, and why")]
 
@@ -14,7 +14,7 @@ use crate::store::write::write_exec::tests::{stamp, written};
 use crate::tables::sample;
 use moto::{BUCKET, Moto};
 
-/// What the child process is to do; its settings are in the environment, as they are for users.
+/// Names the step for the child process. The store's settings are in the environment too, as they are for users.
 const STEP: &str = "QUARRY_S3_STEP";
 
 #[path = "../../../tests/moto.rs"]
@@ -78,11 +78,11 @@ async fn inside() {
             let shown = query(&store, "SELECT doc_id, text FROM current_entities WHERE doc_id = 'doc-21'").await;
             assert!(shown.contains("| doc-21 | É²   |"), "{shown}");
             assert!(query(&store, "SELECT outcome FROM runs").await.contains("interrupted"));
-            assert_eq!(store.clean(AGE).await.unwrap().files, 0, "nothing is old");
+            assert_eq!(store.vacuum(AGE).await.unwrap().files, 0, "nothing is old");
             tokio::time::sleep(Duration::from_millis(2100)).await; // S3 knows whole seconds
-            // Of the killed commit: `entities` and `rejects` are removed but remembered, `documents` no log has seen. The
-            // first step has written its three files twice, and committed one set.
-            assert_eq!(store.clean(Duration::from_secs(1)).await.unwrap().files, 1 + 3);
+            // Of the killed commit, the files of `entities` and `rejects` are removed but within the retention, and the file of
+            // `documents` is in no log. The first step wrote its three files twice and committed one set.
+            assert_eq!(store.vacuum(Duration::from_secs(1)).await.unwrap().files, 1 + 3);
             assert_eq!(counts(&open().await).await, [6, 4, 2, 2]);
         }
         "two writers" => {

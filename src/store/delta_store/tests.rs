@@ -1,4 +1,4 @@
-//! Stores opened and read. In: stores of a few commits. Out: their types, what is refused, how SQL over them is planned.
+//! Opening and reading stores. In: stores with a few commits. Out: id types, refusals, and plans of SQL over them.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -23,7 +23,7 @@ async fn another_type_of_id_is_refused() {
 }
 
 #[tokio::test]
-async fn reading_makes_no_store() {
+async fn reading_creates_no_store() {
     let folder = tempfile::tempdir().unwrap();
     let error = Store::open_existing(location(&folder)).await.unwrap_err();
     assert!(error.to_string().contains("has no table `runs`"), "{error}");
@@ -44,7 +44,7 @@ async fn a_reader_opens_first_what_a_commit_writes_last() {
 }
 
 #[tokio::test]
-async fn filters_pass_files_over_and_reach_the_parquet_reader() {
+async fn filters_skip_files_and_reach_the_parquet_reader() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     for number in [1, 2, 3] {

@@ -1,8 +1,8 @@
 //! Many small files → few large ones. In: a table of more than a thousand files. Out: the same rows in the same order, in
-//! files of about `FILE_BYTES`. It may not change a row, nor stand in another writer's way.
+//! files of about `FILE_BYTES`. It must not change a row or block another writer.
 //!
-//! Not the optimize of `deltalake-core`: it packs a partition's newest files first and reads them in parallel, so rows change their order;
-//! and it also merges the files of a commit that is half done, which a killed run's successor must still be able to undo.
+//! We do not use the optimize of `deltalake-core`: it packs a partition's newest files first and reads them in parallel, so rows change
+//! their order. It also merges the files of an unfinished commit, which the next run must still be able to roll back.
 
 use std::collections::BTreeMap;
 
@@ -17,45 +17,45 @@ use crate::store::table_files::{FILE_BYTES, TableFiles};
 use crate::store::write::transaction::Change;
 use crate::tables::Table;
 
-/// A table with more files than this is compacted.
+/// A table with more files than this is optimized.
 pub const MANY_FILES: usize = 1000;
-/// Of this many files, one must be small for a compaction to be worth its transaction.
+/// At least one of this many files must be small, or optimizing is not worth a transaction.
 const ONE_SMALL_OF: usize = 10;
 /// How many files are opened ahead of the one that is read.
 const AHEAD: usize = 4;
 
-/// What a compaction has done.
+/// The result of an optimize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compacted {
-    /// How many files it has merged.
+pub struct Optimized {
+    /// How many files were merged.
     pub merged: usize,
-    /// Into how many.
+    /// How many files were written.
     pub written: usize,
-    /// The rows in them.
+    /// How many rows they have.
     pub rows: u64,
 }
 
 impl Store {
-    /// Merges the small files of a table that has more than [`MANY_FILES`], partition by partition and in the order of
-    /// their commits, in one transaction that changes no data. A row group of one file and one of the new file are in
-    /// memory. `None`: there was nothing to do, a commit is half done, or another writer was faster; then the table is as
-    /// that writer left it, and the next run may try again.
+    /// Merges the small files of a table that has more than [`MANY_FILES`] files, partition by partition and in commit
+    /// order, in one transaction that changes no data. Memory holds one row group read and one row group written. Returns
+    /// `None` if there was nothing to do, a commit is unfinished, or another writer was faster; the table is then unchanged, and the
+    /// next run can retry.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where a file or the log cannot be read or written, or where a file has not as many
+    /// [`crate::error::Error::Store`] if a file or the log cannot be read or written, or if the files do not have as many
     /// rows as the log says.
-    pub async fn compact(&mut self, table: Table, run_id: &str) -> Result<Option<Compacted>> {
-        self.compact_above(table, MANY_FILES, FILE_BYTES, run_id).await
+    pub async fn optimize(&mut self, table: Table, run_id: &str) -> Result<Option<Optimized>> {
+        self.optimize_above(table, MANY_FILES, FILE_BYTES, run_id).await
     }
 
-    /// The same with other limits.
-    pub(crate) async fn compact_above(
+    /// Like [`Store::optimize`], with other limits.
+    pub(crate) async fn optimize_above(
         &mut self,
         table: Table,
         many: usize,
         file_bytes: usize,
         run_id: &str,
-    ) -> Result<Option<Compacted>> {
+    ) -> Result<Option<Optimized>> {
         let mut files = self.data_files(table)?;
         let all = files.len();
         files.retain(|file| (file.bytes as usize) < file_bytes / 2);
@@ -67,7 +67,7 @@ impl Store {
             partitions.entry(file.partition.clone()).or_default().push(file);
         }
         partitions.retain(|_, files| files.len() > 1);
-        let (mut actions, mut done) = (Vec::new(), Compacted { merged: 0, written: 0, rows: 0 });
+        let (mut actions, mut done) = (Vec::new(), Optimized { merged: 0, written: 0, rows: 0 });
         for (partition, mut files) in partitions {
             files.sort_by_cached_key(|file| (first_commit(file), file.modified, file.path.clone()));
             actions.extend(files.iter().map(|file| file.remove(false)));
@@ -81,14 +81,14 @@ impl Store {
             return Ok(None);
         }
         if self.attempt(table, Change { actions, run_id, number: None, compaction: true }).await? {
-            tracing::info!(table = table.name(), done.merged, done.written, "small files are merged");
+            tracing::info!(table = table.name(), done.merged, done.written, "merged small files");
             return Ok(Some(done));
         }
-        tracing::info!(table = table.name(), "small files are not merged: another writer came between");
+        tracing::info!(table = table.name(), "did not merge small files: another writer committed first");
         Ok(None)
     }
 
-    /// Writes the rows of `files` anew; the Add actions and the number of rows.
+    /// Writes the rows of `files` to new files. Returns their Add actions and the number of rows.
     async fn merge(
         &self,
         table: Table,
@@ -128,7 +128,7 @@ impl Store {
     }
 }
 
-/// The least commit in a file; 0 in a table whose rows have none.
+/// The lowest commit number in a file; 0 if the table's rows have none.
 fn first_commit(file: &DataFile) -> i64 {
     file.bounds("commit").and_then(|(least, _)| Value::as_i64(least)).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
-//! Files that no log knows, removed. In: the tables' folders and their logs, read in this order. Out: the folders without
-//! what killed runs, compactions and replaced rows have left. It may not remove what a log knows, nor what is young.
+//! Removes files that are in no log. In: the tables' folders and their logs, read in this order. Out: the folders without
+//! the files that killed runs, optimizes and replaced rows left. It must not remove files that are in a log, or recent files.
 //!
-//! Not the vacuum of `deltalake-core`: it reads the log before the folder, so an old file that a run commits in between is removed; it has
-//! one age for files that no log knows and for those that were removed; it writes two commits to each log; and it does not see staging files.
+//! We do not use the vacuum of `deltalake-core`: it reads the log before the folder, so an old file that a run commits in between is
+//! removed; it has one age limit for files that are in no log and for removed files; it writes two commits to each log; and it does not
+//! see staging files.
 
 use std::collections::HashSet;
 use std::path::Path as FilePath;
@@ -18,35 +19,35 @@ use crate::error::Result;
 use crate::store::delta_store::Store;
 use crate::tables::Table;
 
-/// What a cleaning has removed.
+/// The result of a vacuum: what it removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cleaned {
-    /// How many files.
+pub struct Vacuumed {
+    /// The number of files.
     pub files: usize,
-    /// Their size.
+    /// Their total size.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Removes the Parquet files in the tables' folders that no log knows, as just read again, neither as part of the
-    /// table nor as removed within the table's retention (a week), and that are older than `older_than`: a day if in
-    /// doubt, for a run that is alive may be about to commit a younger one. On a local disk the staging files of writes
-    /// that were cut off (`….parquet#1`) go too; unfinished multipart uploads on an object store are for its own
-    /// lifecycle rules. While a commit is half done nothing is removed.
+    /// Removes the Parquet files in the tables' folders that are older than `older_than` and not in the table's log, neither as
+    /// part of the table nor as removed within the table's retention (a week). The logs are read again first. `older_than` should be
+    /// at least a day, because a live run can still commit a younger file. On a local disk, staging files of interrupted writes
+    /// (`….parquet#1`) are removed too; on an object store, its own lifecycle rules remove unfinished multipart uploads. While a
+    /// commit is unfinished, nothing is removed.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where a folder or a log cannot be read, or a file cannot be removed.
-    pub async fn clean(&mut self, older_than: Duration) -> Result<Cleaned> {
+    /// [`crate::error::Error::Store`] if a folder or a log cannot be read, or a file cannot be removed.
+    pub async fn vacuum(&mut self, older_than: Duration) -> Result<Vacuumed> {
         let age = TimeDelta::from_std(older_than).unwrap_or(TimeDelta::MAX);
         let before = Utc::now().checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let mut cleaned = Cleaned::default();
+        let mut vacuumed = Vacuumed::default();
         self.refresh().await?;
         if self.half_done().is_some() {
-            tracing::info!("nothing is cleaned while a commit is half done");
-            return Ok(cleaned);
+            tracing::info!("vacuum removes nothing while a commit is unfinished");
+            return Ok(vacuumed);
         }
         for table in Table::ALL {
-            // The folder first: what is committed between the two readings is known to the log.
+            // List the folder before reading the log, so that a file committed in between is in the log.
             let old = self.old_files(table, before).await?;
             if old.is_empty() {
                 continue;
@@ -54,31 +55,31 @@ impl Store {
             self.refresh_table(table).await?;
             let known = self.known(table).await?;
             let unknown: Vec<_> = old.into_iter().filter(|(path, _)| !known.contains(path)).collect();
-            cleaned.files += unknown.len();
-            cleaned.bytes += unknown.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            vacuumed.files += unknown.len();
+            vacuumed.bytes += unknown.iter().map(|(_, bytes)| bytes).sum::<u64>();
             let folder = self.location().table_path(table);
             let paths = unknown.into_iter().map(move |(path, _)| Ok(folder.parts().chain(path.parts()).collect()));
             let mut removed = self.location().objects().delete_stream(futures::stream::iter(paths).boxed());
             while let Some(outcome) = removed.next().await {
                 match outcome {
-                    Ok(path) => tracing::debug!(%path, "removed, for no log knows it"),
+                    Ok(path) => tracing::debug!(%path, "removed a file that is in no log"),
                     Err(object_store::Error::NotFound { .. }) => {}
-                    Err(cause) => return Err(self.failed("clean", cause)),
+                    Err(cause) => return Err(self.failed("vacuum", cause)),
                 }
             }
         }
         if let Some(folder) = self.location().folder() {
             for table in Table::ALL {
                 let staged = remove_staged(&folder.join(table.name()), before.into());
-                let staged = staged.map_err(|cause| self.failed("clean", cause))?;
-                cleaned.files += staged.files;
-                cleaned.bytes += staged.bytes;
+                let staged = staged.map_err(|cause| self.failed("vacuum", cause))?;
+                vacuumed.files += staged.files;
+                vacuumed.bytes += staged.bytes;
             }
         }
-        Ok(cleaned)
+        Ok(vacuumed)
     }
 
-    /// The table's Parquet files from before that time, below its folder, with their sizes.
+    /// The Parquet files in the table's folder that were modified before a time, as relative paths with sizes.
     async fn old_files(&self, table: Table, before: DateTime<Utc>) -> Result<Vec<(Path, u64)>> {
         let folder = self.location().table_path(table);
         let mut listed = self.location().objects().list(Some(&folder));
@@ -86,7 +87,7 @@ impl Store {
         while let Some(file) = listed.try_next().await.map_err(|cause| self.failed("list", cause))? {
             let Some(parts) = file.location.prefix_match(&folder) else { continue };
             let path: Path = parts.collect();
-            // As readers of Delta tables do, pass over folders whose names begin with an underscore or a point: the log, above all.
+            // Like other Delta tools, skip folders whose names begin with an underscore or a dot: above all, the log.
             let hidden = path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
             if file.last_modified < before && path.extension() == Some("parquet") && !hidden {
                 old.push((path, file.size));
@@ -95,7 +96,7 @@ impl Store {
         Ok(old)
     }
 
-    /// What the table's log knows: its files, and those that were removed no longer ago than its retention.
+    /// The files in the table's log: those in the table, and those removed within its retention.
     async fn known(&self, table: Table) -> Result<HashSet<Path>> {
         let mut known: HashSet<Path> =
             self.data_files(table)?.iter().map(crate::store::data_files::DataFile::object_path).collect();
@@ -105,7 +106,7 @@ impl Store {
         let log = self.log(table);
         let mut tombstones = state.all_tombstones(log.as_ref());
         while let Some(removed) = tombstones.try_next().await.map_err(|cause| self.failed("read", cause))? {
-            // 0 stands for a time that its writer did not give.
+            // 0 means that the writer gave no time.
             if removed.deletion_timestamp().is_none_or(|at| at == 0 || at >= expired) {
                 let path = removed.path();
                 known.insert(Path::parse(&path).unwrap_or_else(|_| Path::from(path.as_ref())));
@@ -115,10 +116,10 @@ impl Store {
     }
 }
 
-/// Removes what writes to a local disk that were cut off have left: object stores on a disk write `name#1`, then rename it,
-/// and do not list such names themselves.
-fn remove_staged(folder: &FilePath, before: SystemTime) -> std::io::Result<Cleaned> {
-    let mut cleaned = Cleaned::default();
+/// Removes the staging files of interrupted writes to a local disk: a local object store writes `name#1`, then renames it,
+/// and does not list such names.
+fn remove_staged(folder: &FilePath, before: SystemTime) -> std::io::Result<Vacuumed> {
+    let mut vacuumed = Vacuumed::default();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in folder.read_dir()? {
@@ -136,12 +137,12 @@ fn remove_staged(folder: &FilePath, before: SystemTime) -> std::io::Result<Clean
             let metadata = entry.metadata()?;
             if staged && metadata.modified()? < before {
                 std::fs::remove_file(entry.path())?;
-                cleaned.files += 1;
-                cleaned.bytes += metadata.len();
+                vacuumed.files += 1;
+                vacuumed.bytes += metadata.len();
             }
         }
     }
-    Ok(cleaned)
+    Ok(vacuumed)
 }
 
 #[cfg(test)]

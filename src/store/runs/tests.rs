@@ -1,4 +1,4 @@
-//! The life of rows of `runs`. In: runs that end, die and meet. Out: what SQL reads of them.
+//! Rows of `runs` from start to end. In: runs that end, die or end concurrently. Out: the rows that SQL reads.
 
 use arrow::datatypes::DataType;
 use chrono::DateTime;
@@ -29,7 +29,7 @@ async fn shown(store: &Store) -> String {
     query(store, "SELECT run_id, started_at, finished_at, outcome FROM runs ORDER BY run_id, outcome").await
 }
 
-/// All rows of `runs` in one file, as after a compaction.
+/// Puts all rows of `runs` into one file, as an optimize does.
 async fn in_one_file(store: &mut Store) {
     let schema = store.schema(TABLE);
     let files = store.data_files(TABLE).unwrap();
@@ -72,7 +72,7 @@ async fn a_run_begins_and_ends_in_one_row() {
 }
 
 #[tokio::test]
-async fn without_a_beginning_the_end_is_added() {
+async fn without_a_start_the_end_is_added() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     store.end_run(&run("run-1", "failed")).await.unwrap();
@@ -149,7 +149,7 @@ async fn two_runs_that_end_at_once_both_have_their_row() {
     let mut other = Store::open(location(&folder), DataType::Utf8).await.unwrap();
     in_one_file(&mut one).await;
     one.end_run(&run("run-1", "done")).await.unwrap();
-    // It still believes in the files as they were before: its first attempt is overtaken.
+    // It has not read the new files yet, so its first attempt conflicts.
     other.end_run(&run("run-2", "done")).await.unwrap();
     assert_snapshot!(query(&other, "SELECT run_id, outcome FROM runs ORDER BY run_id").await, @"
     +--------+---------+

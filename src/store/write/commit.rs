@@ -1,5 +1,5 @@
-//! Commits, and how a half-done one is taken back. In: data files that `WriteExec` has written, rows of the ledger.
-//! Out: a transaction in each table, in an order that a killed run can be recognised by. It may not write document rows
+//! Commits, and the rollback of unfinished ones. In: data files that `WriteExec` has written, and rows for `sources`.
+//! Out: a transaction in each table, in an order that shows where a killed run stopped. It must not write document rows
 //! itself.
 
 use std::collections::BTreeMap;
@@ -16,49 +16,48 @@ use crate::store::write::fault_injection;
 use crate::store::write::transaction::{ATTEMPTS, Change, NUMBER, RUN_ID};
 use crate::tables::{SourceRow, Table, source_rows};
 
-/// The order of a commit: what stands in `documents` is done, so it comes last, and everything before it can be undone.
-/// `sources` comes before it, for a document that was refused is in no other ledger than its file's row there.
+/// The order of a commit. A document in `documents` counts as done, so `documents` is written last, and everything before it can be
+/// rolled back. `sources` is written just before it: a refused document is recorded only by its file's row there.
 const ORDER: [Table; 4] = [Table::Entities, Table::Rejects, Table::Sources, Table::Documents];
-/// What cannot be done where a half-done commit stays.
-const TAKING_BACK: &str = "take a half-done commit out of";
+/// The action in errors about a commit that cannot be rolled back.
+const ROLL_BACK: &str = "take a half-done commit out of";
 
-/// Whole slices, done: what one commit brings.
+/// The contents of one commit: finished slices.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// The commit's number: one more than [`Store::last_commit`], from 1.
     pub number: i64,
     /// The run that commits.
     pub run_id: String,
-    /// The files that `WriteExec` wrote for it.
+    /// The data files that `WriteExec` wrote for it.
     pub files: Vec<WrittenFile>,
-    /// Files in the store, as table and path below the table's folder, whose rows the commit replaces.
+    /// Files that the commit removes from the store, as table and path relative to the table's folder.
     pub replaced: Vec<(Table, String)>,
-    /// The input files that it finishes.
+    /// The input files that are done with this commit.
     pub sources: Vec<SourceRow>,
 }
 
 impl Store {
-    /// Commits: `entities`, `rejects`, `sources`, then `documents`, each with the application transaction (`quarry`,
-    /// n). Tables that have this very commit already are passed over, so it may be called again after any error but a
-    /// conflict.
+    /// Commits to `entities`, `rejects`, `sources`, then `documents`, each with the application transaction (`quarry`,
+    /// n). Tables that already have this commit are skipped, so a caller can retry after any error except a conflict.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where another run has written to one of these tables since this store was opened,
-    /// [`Error::Store`] where a log cannot be read or written.
+    /// [`Error::Conflict`] if another run has written to one of these tables since this store was opened,
+    /// [`Error::Store`] if a log cannot be read or written.
     pub async fn commit(&mut self, commit: &Commit) -> Result<()> {
         self.commit_ahead(commit).await?;
         self.catch_up(&ORDER).await
     }
 
-    /// The same for a run of many commits: the tables cannot be read before [`Store::catch_up`], whose time grows with the files
-    /// in them.
+    /// Like [`Store::commit`], for a run of many commits: the tables are readable again only after [`Store::catch_up`], whose time
+    /// grows with their number of files.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As for [`Store::commit`].
     pub async fn commit_ahead(&mut self, commit: &Commit) -> Result<()> {
         for table in ORDER {
             if self.table_commit(table).is_some_and(|number| number >= commit.number) {
-                // Another run may have taken it back since.
+                // Another run can have rolled it back since.
                 self.read_again(table).await?;
                 self.expect_ours(table, commit, "the commit's number is taken".into()).await?;
                 continue;
@@ -68,37 +67,37 @@ impl Store {
             fault_injection::point("before", table, commit.number);
             let before = self.version(table);
             if let Err(cause) = self.write_log(table, change).await {
-                // The log decides: a lost answer is no failed commit.
+                // The log decides: the commit can have succeeded although its answer was lost.
                 self.read_again(table).await?;
                 if self.version(table) == before {
-                    return Err(self.failed("commit to", cause)); // nobody has written, and neither have we
+                    return Err(self.failed("commit to", cause)); // the log is unchanged, so the commit failed
                 }
                 self.expect_ours(table, commit, Box::new(cause)).await?;
             }
             fault_injection::point("after", table, commit.number);
         }
-        // They take long: between two tables they would leave the commit half done for as long.
+        // Checkpoints take long, and between two tables they would leave the commit unfinished for that time.
         self.write_checkpoints(&ORDER).await;
         Ok(())
     }
 
-    /// The number of a commit that a killed run left half done: tables before `documents` have it, `documents` does not.
+    /// The number of a commit that a killed run left unfinished: tables before `documents` have it, `documents` does not.
     #[must_use]
     pub fn half_done(&self) -> Option<i64> {
         let furthest = ORDER.into_iter().filter_map(|table| self.table_commit(table)).max();
         furthest.filter(|_| furthest > self.last_commit())
     }
 
-    /// Takes a half-done commit back: its files leave the tables, those that it replaced come back, and the tables'
-    /// transaction is again that of `documents`. Without one, or where it has become whole, nothing happens. To be
-    /// killed in it does no harm.
+    /// Rolls back an unfinished commit: removes its files, adds the files that it replaced, and sets each table's application
+    /// transaction to that of `documents`. Does nothing if there is none, or if it has been completed. A run that is killed here
+    /// does no harm: the next one continues.
     ///
-    /// On an object store the run that began the commit may live, and go on with it. So every table is read again,
-    /// `documents` last, and then `documents` gets a transaction first: from there on no run can make whole what was
-    /// read before.
+    /// On an object store, the run that began the commit can still be alive and continue it. Therefore every table is read again,
+    /// `documents` last, and then `documents` gets the first transaction: from then on, no run can complete the commit as it was
+    /// read.
     ///
     /// # Errors
-    /// [`Error::Store`] where a log cannot be read or written, or holds transactions after the half-done one.
+    /// [`Error::Store`] if a log cannot be read or written, or has transactions after the unfinished one.
     pub async fn remove_half_done(&mut self, run_id: &str) -> Result<()> {
         if self.half_done().is_none() {
             return Ok(());
@@ -107,29 +106,28 @@ impl Store {
             for table in ORDER {
                 self.read_again(table).await?;
             }
-            if self.half_done().is_none() || self.take_back(ORDER.into_iter().rev(), run_id).await? {
+            if self.half_done().is_none() || self.roll_back(ORDER.into_iter().rev(), run_id).await? {
                 return Ok(());
             }
         }
-        Err(self.failed(TAKING_BACK, format!("other runs wrote to it {ATTEMPTS} times meanwhile")))
+        Err(self.failed(ROLL_BACK, format!("other runs committed to it during {ATTEMPTS} attempts")))
     }
 
-    /// Gives each table one transaction after which it is as the last whole commit left it: what undoes a half-done
-    /// one, or else an empty one, which stops a run that goes on with that commit. False where another writer came
-    /// between: then what was read before `documents` had its transaction is no longer what is there, and all begins
-    /// anew.
-    async fn take_back(&mut self, tables: impl Iterator<Item = Table>, run_id: &str) -> Result<bool> {
+    /// Gives each table one transaction that restores the state of the last complete commit: the inverse of the unfinished
+    /// transaction, or else an empty one, which stops a run that continues the commit. Returns false if another writer
+    /// committed in between: the tables have then changed since they were read, and the rollback must start over.
+    async fn roll_back(&mut self, tables: impl Iterator<Item = Table>, run_id: &str) -> Result<bool> {
         for table in tables {
-            let (version, whole) = (self.version(table), self.last_commit());
-            let actions = match self.table_commit(table).filter(|number| Some(*number) > whole) {
+            let (version, last) = (self.version(table), self.last_commit());
+            let actions = match self.table_commit(table).filter(|number| Some(*number) > last) {
                 Some(number) => self.inverse(table, version, number).await?,
                 None => Vec::new(),
             };
-            let change = Change { actions, run_id, number: Some(whole.unwrap_or(0)), compaction: false };
+            let change = Change { actions, run_id, number: Some(last.unwrap_or(0)), compaction: false };
             if let Err(cause) = self.transact(table, change).await {
                 self.read_again(table).await?;
                 if self.version(table) == version {
-                    return Err(self.failed(TAKING_BACK, cause));
+                    return Err(self.failed(ROLL_BACK, cause));
                 }
                 return Ok(false);
             }
@@ -137,33 +135,33 @@ impl Store {
         Ok(true)
     }
 
-    /// What undoes the newest transaction of a table, which must be that of the commit `number`.
+    /// The inverse of a table's newest transaction, which must belong to the commit `number`.
     async fn inverse(&self, table: Table, version: Version, number: i64) -> Result<Vec<Action>> {
         let actions = self.transaction(table, version).await?;
-        let is_it =
+        let is_commit =
             |action: &Action| matches!(action, Action::Txn(txn) if txn.app_id == APPLICATION && txn.version == number);
-        if !actions.iter().any(is_it) {
+        if !actions.iter().any(is_commit) {
             let cause = format!("`{}` was changed after the half-done commit {number}", table.name());
-            return Err(self.failed(TAKING_BACK, cause));
+            return Err(self.failed(ROLL_BACK, cause));
         }
-        let now = by_path(self.data_files(table)?);
-        let mut then = BTreeMap::new();
+        let current = by_path(self.data_files(table)?);
+        let mut previous = BTreeMap::new();
         if actions.iter().any(|action| matches!(action, Action::Remove(_))) {
             let mut before = deltalake_core::DeltaTable::new(self.log(table));
             before.load_version(version - 1).await.map_err(|cause| self.failed("read", cause))?;
             let before = before.snapshot().map_err(|cause| self.failed("read", cause))?;
-            then = by_path(data_files(self.location(), table, before.snapshot()));
+            previous = by_path(data_files(self.location(), table, before.snapshot()));
         }
         let mut inverse = Vec::new();
         for action in actions {
             match action {
-                Action::Add(add) => inverse.extend(now.get(&add.path).map(|file| file.remove(true))),
+                Action::Add(add) => inverse.extend(current.get(&add.path).map(|file| file.remove(true))),
                 Action::Remove(remove) => {
-                    let Some(file) = then.get(&remove.path) else { continue };
-                    let there = file.is_there(self.location().objects().as_ref()).await;
-                    if !there.map_err(|cause| self.failed("read", cause))? {
+                    let Some(file) = previous.get(&remove.path) else { continue };
+                    let exists = file.is_there(self.location().objects().as_ref()).await;
+                    if !exists.map_err(|cause| self.failed("read", cause))? {
                         let cause = format!("the file `{}` of `{}` that it replaced is gone", file.path, table.name());
-                        return Err(self.failed(TAKING_BACK, cause));
+                        return Err(self.failed(ROLL_BACK, cause));
                     }
                     inverse.push(file.add());
                 }
@@ -198,7 +196,7 @@ impl Store {
         Ok(actions)
     }
 
-    /// Whether the log, as last read, has this very commit; if not, who wrote instead, or else what went wrong.
+    /// Checks that the log, as last read, has this commit. If not, fails with the writer that committed instead, or else with `cause`.
     async fn expect_ours(&mut self, table: Table, commit: &Commit, cause: crate::error::Cause) -> Result<()> {
         self.catch_up(&[table]).await?;
         let newest: Vec<CommitInfo> = self.tables[table as usize]
@@ -221,7 +219,7 @@ impl Store {
             (None, Some(engine), operation) => format!("{engine} ({})", operation.as_deref().unwrap_or("?")),
             (None, None, operation) => operation.clone().unwrap_or_else(|| "an unknown writer".to_owned()),
         };
-        let cause = format!("version {} of `{}` is its transaction, and not ours", self.version(table), table.name());
+        let cause = format!("version {} of `{}` is its transaction, not ours", self.version(table), table.name());
         Err(Error::Conflict { store: self.location().to_string(), other, source: cause.into() })
     }
 }

@@ -1,5 +1,5 @@
-//! What `WriteExec` tells the driver: the files of one commit, and how far into the input they reach. In: a [`CommitBatch`]. Out: a record
-//! batch that can come from another machine, and the commit_batch again. It may not write files.
+//! A commit's data files and the input offset they cover. In: a [`CommitBatch`] of `WriteExec`. Out: a record batch, which can be sent from
+//! another machine to the driver, and the [`CommitBatch`] again. It must not write files.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use datafusion::error::Result;
 use crate::store::table_files::WrittenFile;
 use crate::tables::Table;
 
-/// The output of `WriteExec`: for each finished file its `table`, `action` (an Add action as JSON), `rows` and `bytes`, and of
-/// the commit_batch that closed it the `commit` its rows are stamped with, the `source` and `row` before which all rows are in it,
-/// and whether it is the `last`.
+/// The output of `WriteExec`. A row is a finished file: its `table`, `action` (an Add action as JSON), `rows` and `bytes`. The other
+/// columns describe its commit batch: the `commit` number of its rows, the offset (`source` and `row`) before which all rows are in it
+/// or in an earlier batch, and whether it is the `last`.
 #[must_use]
 pub fn written_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -28,28 +28,28 @@ pub fn written_schema() -> SchemaRef {
     ]))
 }
 
-/// Everything one commit brings, as far as one partition wrote it.
+/// One partition's part of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitBatch {
-    /// The number stamped on the rows.
+    /// The commit number of the rows.
     pub commit: i64,
-    /// The files that hold them.
+    /// The files with the rows.
     pub files: Vec<WrittenFile>,
     /// The source of the last slice.
     pub source: String,
-    /// The first row of that source that is not in the commit_batch.
+    /// The first row of that source after the batch.
     pub row: i64,
-    /// Whether the input ended with it.
+    /// Whether it is the last of the input.
     pub last: bool,
 }
 
-/// The commit_batch that a batch of [`written_schema`] tells of.
+/// Reads a commit batch from a record batch of [`written_schema`].
 ///
 /// # Errors
-/// An internal error where the batch has another schema, no rows, or names an unknown table.
+/// An internal error if the batch has another schema, no rows, or names an unknown table.
 pub fn commit_batch(batch: &RecordBatch) -> Result<CommitBatch> {
     if batch.schema() != written_schema() || batch.num_rows() == 0 {
-        return internal_err!("not a commit_batch of WriteExec: {}", batch.schema());
+        return internal_err!("not the output of WriteExec: {}", batch.schema());
     }
     let strings = |column: usize| batch.column(column).as_string::<i32>();
     let counts = |column: usize| batch.column(column).as_primitive::<UInt64Type>();
@@ -70,6 +70,7 @@ pub fn commit_batch(batch: &RecordBatch) -> Result<CommitBatch> {
     })
 }
 
+/// The commit batch as a record batch of [`written_schema`].
 pub(crate) fn commit_record_batch(commit_batch: &CommitBatch) -> Result<RecordBatch> {
     let files = &commit_batch.files;
     let columns: Vec<Arc<dyn Array>> = vec![

@@ -1,14 +1,14 @@
-//! How rows get into the tables. In: extracted rows. Out: data files, and Delta commits in the order that keeps the store exact. It
-//! must not query.
+//! Writes rows to the tables. In: extracted rows. Out: data files, and Delta commits in an order that can be rolled back. It must not
+//! run queries.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`write_exec`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
 //! | [`commit_batch`] | a commit's data files and the input offset they cover |
-//! | [`commit`] | Add actions → Delta commits; rolls unfinished ones back |
+//! | [`commit`] | Add actions → Delta commits; rolls back unfinished ones |
 //! | `transaction` | one transaction in one table's log |
 //! | [`rewrite`] | removes rows that others replace |
-//! | `fault_injection` | places where a test can end the process |
+//! | `fault_injection` | points where a test can end the process |
 
 pub mod commit;
 pub mod commit_batch;

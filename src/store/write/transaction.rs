@@ -1,5 +1,5 @@
-//! Transactions: how a table's log is written, and what is known after an error. In: actions for one table. Out: the
-//! table's next version, or who was faster. It may not know what the actions mean.
+//! Delta transactions: writes one version of a table's log, and finds out the outcome after an error. In: actions for one
+//! table. Out: the table's next version, or the writer that was faster. It must not interpret the actions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,33 +20,34 @@ use crate::store::delta_store::{APPLICATION, Store};
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
 use crate::tables::{SPEC_ID, Table};
 
-/// The fields of `commitInfo` that say whose a transaction is.
+/// The fields of `commitInfo` that identify the run and commit of a transaction.
 pub(crate) const RUN_ID: &str = "quarryRun";
 pub(crate) const NUMBER: &str = "quarryCommit";
-/// So often a change that other writers may come between is tried.
+/// How often a change is attempted that can conflict with other writers.
 pub(crate) const ATTEMPTS: usize = 16;
-/// After so many transactions a table is loaded anew.
+/// After this many transactions a table is loaded from scratch.
 const RELOAD: u64 = 20;
-/// After an error the log is read again: so often, with this pause before each reading but the first.
-const READINGS: u32 = 4;
+/// After an error the log is read up to this many times,
+const READ_ATTEMPTS: u32 = 4;
+/// with a pause after each failed attempt that grows by this much.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What one transaction does to one table.
+/// One transaction on one table.
 pub(crate) struct Change<'run> {
     pub(crate) actions: Vec<Action>,
-    /// The run that makes it.
+    /// The run that commits it.
     pub(crate) run_id: &'run str,
-    /// The number of the commit that it is part of.
+    /// The number of the commit it is part of, if any.
     pub(crate) number: Option<i64>,
-    /// Whether the rows stay what they are.
+    /// Whether it changes only files, not rows.
     pub(crate) compaction: bool,
 }
 
 impl Store {
-    /// Adds rows to a table outside any commit: to `runs` and `metrics`. Other runs may do the same at the same time.
+    /// Adds rows to a table outside any commit: to `runs` or `metrics`. Other runs can do the same concurrently.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where the file or the log cannot be written.
+    /// [`crate::error::Error::Store`] if the file or the log cannot be written.
     pub async fn append(&mut self, table: Table, rows: &RecordBatch, run_id: &str) -> Result<()> {
         let Some(file) = self.write_rows(table, rows).await? else { return Ok(()) };
         let add = self.parse(&file)?;
@@ -59,8 +60,8 @@ impl Store {
         Err(self.overtaken(table))
     }
 
-    /// Tries a change that other writers may come between and that adds at least one file. False: another writer was
-    /// faster, the log has been read again, and the change must be made anew.
+    /// Attempts a change that adds at least one file and can conflict with other writers. Returns false if another writer was
+    /// faster: the log has been read again, and the caller must build the change again.
     pub(crate) async fn attempt(&mut self, table: Table, change: Change<'_>) -> Result<bool> {
         let before = self.version(table);
         let added = change.actions.iter().find_map(|action| match action {
@@ -80,12 +81,12 @@ impl Store {
         Ok(false)
     }
 
-    /// What to say when [`Store::attempt`] was in vain [`ATTEMPTS`] times.
+    /// The error after [`ATTEMPTS`] conflicts in [`Store::attempt`].
     pub(crate) fn overtaken(&self, table: Table) -> crate::error::Error {
         self.failed("commit to", format!("other writers of `{}` were faster {ATTEMPTS} times", table.name()))
     }
 
-    /// Whether one of these transactions added the file: a lost answer is no failed commit.
+    /// Whether one of these transactions added the file: the commit can have succeeded although its answer was lost.
     async fn was_added(
         &self,
         table: Table,
@@ -108,28 +109,28 @@ impl Store {
         get_actions(version, &entry.unwrap_or_default()).map_err(|cause| self.failed("read", cause))
     }
 
-    /// Reads a table's log after an error, more than once if need be: what is not known now may be done twice.
+    /// Reads a table's log after an error, with retries: without the log's current state a change could be committed twice.
     pub(crate) async fn read_again(&mut self, table: Table) -> Result<()> {
-        for reading in 1..READINGS {
+        for attempt in 1..READ_ATTEMPTS {
             match self.refresh_table(table).await {
                 Ok(()) => return Ok(()),
                 Err(cause) => tracing::debug!(%cause, table = table.name(), "cannot read the log yet"),
             }
-            tokio::time::sleep(PAUSE * reading).await;
+            tokio::time::sleep(PAUSE * attempt).await;
         }
         self.refresh_table(table).await
     }
 
-    /// One transaction in one table's log, on top of the version last known; no other writer may have come between. The table is
-    /// then as it is after it.
+    /// Writes one transaction to a table's log, on top of the newest known version, and reads the table. Fails if another writer
+    /// has committed that version.
     pub(crate) async fn transact(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         self.write_log(table, change).await?;
         self.write_checkpoints(&[table]).await;
-        self.load_behind(table).await
+        self.load_known(table).await
     }
 
-    /// The same, but the table is not read again: for that, all its files are gone through, as many as there are. A
-    /// checkpoint that is due stays due, for the same reason: [`Store::write_checkpoints`].
+    /// Like [`Store::transact`], without reading the table, which takes time in proportion to its number of files. For the same
+    /// reason a due checkpoint is only noted, for [`Store::write_checkpoints`].
     pub(crate) async fn write_log(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         let Change { actions, run_id, number, compaction } = change;
         let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
@@ -158,56 +159,56 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the checkpoints of these tables that are due.
+    /// Writes the due checkpoints of these tables.
     pub(crate) async fn write_checkpoints(&mut self, tables: &[Table]) {
         for &table in tables {
             if std::mem::take(&mut self.due[table as usize])
                 && let Err(cause) = self.write_checkpoint(table).await
             {
-                // A log can be read without; the next one makes up for it.
-                tracing::debug!(%cause, table = table.name(), "no checkpoint is written");
+                // The log is readable without it, and the next checkpoint covers it.
+                tracing::debug!(%cause, table = table.name(), "cannot write a checkpoint");
             }
         }
     }
 
-    /// Writes a checkpoint of a table, and removes log entries of more than a month ago where the table has it so.
+    /// Writes a checkpoint of a table, and removes expired log entries if the table's settings say so.
     async fn write_checkpoint(&mut self, table: Table) -> Result<(), DeltaTableError> {
-        self.load_behind(table).await?;
+        self.load_known(table).await?;
         let loaded = &self.tables[table as usize];
         create_checkpoint(loaded, None).await?;
         if loaded.snapshot()?.table_config().enable_expired_log_cleanup() {
             cleanup_metadata(loaded, None).await?;
         }
-        self.load_anew(table).await
+        self.reload(table).await
     }
 
-    /// Reads what commits have added to the logs of these tables since they were last read.
+    /// Reads the commits of these tables that were written since the tables were last read.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`] where a log cannot be read.
+    /// [`crate::error::Error::Store`] if a log cannot be read.
     pub async fn catch_up(&mut self, tables: &[Table]) -> Result<()> {
         for table in tables {
-            if self.load_behind(*table).await.is_err() {
+            if self.load_known(*table).await.is_err() {
                 self.read_again(*table).await?;
             }
         }
         Ok(())
     }
 
-    /// Brings a table to the version last known. What follows a loaded version is kept transaction by transaction, each of which
-    /// the next reading goes through again, so now and then it is loaded anew.
-    async fn load_behind(&mut self, table: Table) -> Result<(), DeltaTableError> {
+    /// Brings a loaded table to the newest known version. Incremental updates keep each transaction, and every later update goes
+    /// through all of them, so after [`RELOAD`] transactions the table is loaded from scratch.
+    async fn load_known(&mut self, table: Table) -> Result<(), DeltaTableError> {
         let (known, loaded) = (self.versions[table as usize], self.loaded[table as usize]);
         if self.tables[table as usize].version() == Some(known) {
             return Ok(());
         }
         if known >= loaded + RELOAD {
-            return self.load_anew(table).await;
+            return self.reload(table).await;
         }
         self.tables[table as usize].update_incremental(Some(known)).await
     }
 
-    async fn load_anew(&mut self, table: Table) -> Result<(), DeltaTableError> {
+    async fn reload(&mut self, table: Table) -> Result<(), DeltaTableError> {
         let known = self.versions[table as usize];
         let mut loaded = DeltaTable::new(self.log(table));
         loaded.load_version(known).await?;
@@ -216,7 +217,7 @@ impl Store {
         Ok(())
     }
 
-    /// One file with these rows, of a table without partitions; none without rows.
+    /// Writes these rows to one file of an unpartitioned table. `None` if there are no rows.
     pub(crate) async fn write_rows(&self, table: Table, rows: &RecordBatch) -> Result<Option<WrittenFile>> {
         let mut files = TableFiles::new(table, self.location(), "").with_file_bytes(usize::MAX);
         let written = async {

@@ -1,5 +1,5 @@
-//! The operator that writes the store's data files where it runs. In: extracted rows (`tables::extracted_schema`). Out:
-//! Parquet files in the store, and one row per finished file with its Add action. It may not touch the transaction log.
+//! `WriteExec`: writes the store's data files, on the machine where it runs. In: extracted rows (`tables::extracted_schema`). Out:
+//! Parquet files in the store, and one row per finished file with its Add action. It must not touch the transaction log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,26 +31,26 @@ use crate::store::write::commit_batch::{CommitBatch, commit_record_batch, writte
 use crate::tables;
 use crate::tables::{Stamp, Table};
 
-/// Seconds that no run lasts: a clock cannot wait for ever.
+/// An upper limit for timeouts in seconds: the clock overflows on much longer ones.
 const YEAR: u64 = 365 * 24 * 3600;
 
-/// Everything a [`WriteExec`] needs but its input; it can be sent to another machine.
+/// The settings of a [`WriteExec`]. They can be sent to another machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteSpec {
     /// The store's URL, as [`StoreLocation::url`] gives it. Credentials come from the environment of the machine that writes.
     pub store: String,
-    /// What every row is stamped with.
+    /// The run, commit and specification that every row is stamped with.
     pub stamp: Stamp,
-    /// A file is closed and the next begun at about this many bytes.
+    /// A file is closed and the next one started at about this many bytes.
     pub file_bytes: usize,
-    /// A cut, after which the next commit's rows begin, comes after this many rows.
+    /// A commit batch ends after this many rows,
     pub cut_rows: u64,
-    /// Or after this long, whichever is first; always between two slices.
+    /// or after this many seconds, whichever comes first; always between two slices.
     pub cut_seconds: u64,
 }
 
 impl WriteSpec {
-    /// The specification that writes into `location` with files of [`FILE_BYTES`], and without cuts.
+    /// Settings to write into `location` with files of [`FILE_BYTES`], in a single commit batch.
     #[must_use]
     pub fn new(location: &StoreLocation, stamp: Stamp) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl WriteSpec {
     }
 }
 
-/// Writes `entities`, `documents` and `rejects`; each input partition writes its own files, all at once.
+/// Writes `entities`, `documents` and `rejects`. Each input partition writes its own files, concurrently.
 #[derive(Debug)]
 pub struct WriteExec {
     input: Arc<dyn ExecutionPlan>,
@@ -74,11 +74,11 @@ pub struct WriteExec {
 }
 
 impl WriteExec {
-    /// The operator over `input`, whose schema must be [`tables::extracted_schema`] for some type of id.
+    /// The operator over `input`, whose schema must be [`tables::extracted_schema`] for some id type.
     ///
     /// # Errors
-    /// A plan error for another schema or a `spec_id` that cannot name a folder; an external error for a location that
-    /// cannot be used.
+    /// A plan error for another schema or a `spec_id` that cannot name a folder; an external error for an unusable
+    /// location.
     pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: WriteSpec) -> Result<Self> {
         let schema = input.schema();
         let id_type = schema.field_with_name("doc_id")?.data_type();
@@ -163,7 +163,7 @@ impl ExecutionPlan for WriteExec {
             }),
             spec: self.spec.clone(),
             metrics: WriteMetrics::new(&self.metrics, partition),
-            cut: CommitBatch {
+            commit_batch: CommitBatch {
                 commit: self.spec.stamp.commit,
                 files: Vec::new(),
                 source: String::new(),
@@ -172,7 +172,7 @@ impl ExecutionPlan for WriteExec {
             },
             rows: 0,
         };
-        // The stream owns the task: dropping it cancels the writing and leaves only files that no log knows.
+        // The stream owns the task: dropping the stream cancels the writing and leaves only files that are in no log.
         let mut stream = RecordBatchReceiverStream::builder(written_schema(), 2);
         let finished = stream.tx();
         stream.spawn(write.run(input, finished));
@@ -184,13 +184,13 @@ impl ExecutionPlan for WriteExec {
     }
 }
 
-/// What one partition has written.
+/// The metrics of one partition.
 struct WriteMetrics {
     /// Rows of each table, in the order of [`Write::files`].
     rows: [Count; 3],
     files: Count,
     bytes: Count,
-    /// Splitting, encoding, compressing and sending, without the waiting for input.
+    /// Splitting, encoding, compressing and uploading, without waiting for input.
     write_time: Time,
 }
 
@@ -210,19 +210,20 @@ struct Write {
     files: [TableFiles; 3],
     spec: WriteSpec,
     metrics: WriteMetrics,
-    /// The cut that the next slice is in, and how many rows it has.
-    cut: CommitBatch,
+    /// The batch that the next slice goes into.
+    commit_batch: CommitBatch,
+    /// How many input rows it has.
     rows: u64,
 }
 
 impl Write {
     async fn run(mut self, mut input: SendableRecordBatchStream, finished: Sender<Result<RecordBatch>>) -> Result<()> {
-        let patience = Duration::from_secs(self.spec.cut_seconds.min(YEAR));
-        let mut deadline = Instant::now() + patience;
+        let interval = Duration::from_secs(self.spec.cut_seconds.min(YEAR));
+        let mut deadline = Instant::now() + interval;
         loop {
             let Ok(next) = timeout_at(deadline, input.next()).await else {
                 self.finish(&finished).await?;
-                deadline = Instant::now() + patience;
+                deadline = Instant::now() + interval;
                 continue;
             };
             let Some(batch) = next else { break };
@@ -230,13 +231,13 @@ impl Write {
             let timer = time.timer();
             self.write(&batch?).instrument(trace_span!("write")).await?;
             timer.done();
-            // The clock is asked too: slices that come without a pause never let the wait for them run out.
+            // Check the clock here too: if slices come without a pause, the wait for them never times out.
             if self.rows >= self.spec.cut_rows || Instant::now() >= deadline {
                 self.finish(&finished).await?;
-                deadline = Instant::now() + patience;
+                deadline = Instant::now() + interval;
             }
         }
-        self.cut.last = true;
+        self.commit_batch.last = true;
         self.finish(&finished).await
     }
 
@@ -245,7 +246,7 @@ impl Write {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let stamp = Stamp { commit: self.cut.commit, finished_at: Utc::now(), ..self.spec.stamp.clone() };
+        let stamp = Stamp { commit: self.commit_batch.commit, finished_at: Utc::now(), ..self.spec.stamp.clone() };
         let split = tables::split(batch, &stamp)?;
         for (index, rows) in [split.entities, split.documents, split.rejects].iter().enumerate() {
             self.metrics.rows[index].add(rows.num_rows());
@@ -254,9 +255,9 @@ impl Write {
         }
         self.rows += batch.num_rows() as u64;
         let last = batch.num_rows() - 1;
-        batch["source"].as_string::<i32>().value(last).clone_into(&mut self.cut.source);
+        batch["source"].as_string::<i32>().value(last).clone_into(&mut self.commit_batch.source);
         let row = batch["row"].as_primitive::<Int64Type>().value(last);
-        self.cut.row = (row / SLICE_ROWS + 1) * SLICE_ROWS;
+        self.commit_batch.row = (row / SLICE_ROWS + 1) * SLICE_ROWS;
         Ok(())
     }
 
@@ -264,22 +265,22 @@ impl Write {
         let Some(file) = file else { return };
         self.metrics.files.add(1);
         self.metrics.bytes.add(file.bytes as usize);
-        self.cut.files.push(file);
+        self.commit_batch.files.push(file);
     }
 
-    /// Closes the files and tells of the cut; the next rows are another's.
+    /// Closes the files and sends the commit batch. The next rows start a new one.
     async fn finish(&mut self, finished: &Sender<Result<RecordBatch>>) -> Result<()> {
         for index in 0..self.files.len() {
             let file = self.files[index].finish().await?;
             self.closed(file);
         }
-        if self.cut.files.is_empty() {
+        if self.commit_batch.files.is_empty() {
             return Ok(());
         }
-        // Nobody listens any more: the query was cancelled, and so will this task be.
-        let _ = finished.send(commit_record_batch(&self.cut)).await;
-        self.cut.commit += 1;
-        self.cut.files.clear();
+        // Sending fails only if the query was cancelled; this task is then cancelled too.
+        let _ = finished.send(commit_record_batch(&self.commit_batch)).await;
+        self.commit_batch.commit += 1;
+        self.commit_batch.files.clear();
         self.rows = 0;
         Ok(())
     }

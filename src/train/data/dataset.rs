@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::machine::hash::hexadecimal;
 use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::mention_table;
-use crate::query::statement::{query, words};
+use crate::query::statement::{query, string_column};
 use crate::task::entity_schema::EntitySchema;
 use crate::text::span::{ByteSpan, CharSpan, same_words};
 use crate::train::data::labels::{LabelCounts, Labels};
@@ -131,7 +131,7 @@ impl Split {
         );
         let mut split = Self::default();
         for batch in query(context, &sql).await? {
-            for (id, text) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+            for (id, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
                 if split.documents.last().is_some_and(|last| last.id == id) {
                     return Err(documents.refuse(format!("the id `{id}` occurs twice"), "ids must be unique"));
                 }
@@ -177,7 +177,7 @@ async fn gold_by_document(
     let (mut golds, mut found) = (HashMap::<String, Vec<GoldRow>>::new(), LabelCounts::new());
     let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint), text FROM train_gold";
     for batch in query(context, sql).await? {
-        let (ids, types, texts) = (words(&batch, 0)?, words(&batch, 1)?, words(&batch, 4)?);
+        let (ids, types, texts) = (string_column(&batch, 0)?, string_column(&batch, 1)?, string_column(&batch, 4)?);
         let (starts, ends) = (positions(&batch, 2)?, positions(&batch, 3)?);
         for ((((id, label), start), end), text) in ids.into_iter().zip(types).zip(starts).zip(ends).zip(texts) {
             if let Some(entity_type) = labels.type_index(&label) {

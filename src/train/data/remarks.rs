@@ -8,7 +8,7 @@ use crate::console::thousands;
 use crate::error::Result;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{no_mention, tally};
-use crate::query::statement::{numbers, query, words};
+use crate::query::statement::{i64_row, query, string_column};
 
 /// The number of characters of the text that identify a document without an id.
 const EXCERPT: usize = 40;
@@ -22,14 +22,14 @@ pub(crate) async fn documents(
 ) -> Result<()> {
     let name = format!("coalesce(CAST({id} AS varchar), substr(CAST({text} AS varchar), 1, {EXCERPT}))");
     let rest = format!("FROM {} WHERE {id} IS NULL OR {text} IS NULL", documents.table);
-    let rows = numbers(&query(context, &format!("SELECT count(*) {rest}")).await?).first().copied().unwrap_or(0);
+    let rows = i64_row(&query(context, &format!("SELECT count(*) {rest}")).await?)?.first().copied().unwrap_or(0);
     if rows == 0 {
         return Ok(());
     }
     let mut example = String::new();
     for batch in query(context, &format!("SELECT min({name}) {rest}")).await? {
         // A row with neither an id nor a text cannot be identified.
-        for name in words(&batch, 0)?.iter().filter(|name| !name.is_empty()) {
+        for name in string_column(&batch, 0)?.iter().filter(|name| !name.is_empty()) {
             example = format!(", such as `{name}`");
         }
     }

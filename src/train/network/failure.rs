@@ -96,9 +96,9 @@ mod tests {
             )
         });
         let error = failed.unwrap_err();
-        assert_eq!(error.to_string(), "cannot go on training: CUDA out of memory. Tried 2 GiB");
+        assert_eq!(error.to_string(), "cannot continue training: CUDA out of memory. Tried 2 GiB");
         assert!(error.hint().is_some_and(|hint| hint.contains("batch_tokens")), "{error:?}");
         let failed = guarded(|| -> Result<()> { panic!("no entry found for key") });
-        assert_eq!(failed.unwrap_err().to_string(), "cannot go on training: no entry found for key");
+        assert_eq!(failed.unwrap_err().to_string(), "cannot continue training: no entry found for key");
     }
 }

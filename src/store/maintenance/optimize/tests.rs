@@ -1,4 +1,4 @@
-//! Tables before and after a compaction. In: stores with more files than a test allows. Out: rows, files, statistics.
+//! Tables before and after an optimize. In: stores with more files than the tests' limit. Out: rows, files, statistics.
 
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
@@ -13,13 +13,13 @@ use crate::tables::{MetricRow, Stamp, metric_rows};
 
 const COMMITS: i64 = 12;
 
-/// Two specifications in turn, every commit of three documents.
+/// Commits of three documents each, under two specifications.
 async fn small_files(folder: &TempDir) -> Store {
     let mut store = open(folder).await;
     for number in 1..=COMMITS {
         let spec_id = if number % 3 == 0 { "new" } else { "5ec" };
         let stamp = Stamp { spec_id: spec_id.to_owned(), ..stamp(number, "run-1") };
-        // Ids fall while commits rise.
+        // Ids decrease while commit numbers increase.
         let next = commit_of(&store, stamp, &format!("{number}.parquet"), 100 - number * 2).await;
         store.commit(&next).await.unwrap();
     }
@@ -40,23 +40,23 @@ async fn rows(store: &Store) -> String {
 }
 
 #[tokio::test]
-async fn a_compacted_table_has_the_same_rows_in_the_order_of_their_commits() {
+async fn an_optimized_table_has_the_same_rows_in_the_order_of_their_commits() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small_files(&folder).await;
     let before = rows(&store).await;
     for (table, partitions, each) in
         [(Table::Entities, 2, 3), (Table::Documents, 2, 2), (Table::Rejects, 1, 1), (Table::Sources, 1, 1)]
     {
-        assert_eq!(store.compact(table, "run-2").await.unwrap(), None, "so few files are left alone");
-        let done = store.compact_above(table, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
-        let expected = Compacted { merged: 12, written: partitions, rows: (COMMITS * each) as u64 };
+        assert_eq!(store.optimize(table, "run-2").await.unwrap(), None, "so few files are not merged");
+        let done = store.optimize_above(table, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
+        let expected = Optimized { merged: 12, written: partitions, rows: (COMMITS * each) as u64 };
         assert_eq!(done, expected, "{}", table.name());
-        assert_eq!(store.compact_above(table, 11, FILE_BYTES, "run-2").await.unwrap(), None);
+        assert_eq!(store.optimize_above(table, 11, FILE_BYTES, "run-2").await.unwrap(), None);
     }
     let mut store = open(&folder).await;
     assert_eq!(rows(&store).await, before);
     assert_eq!(store.last_commit(), Some(COMMITS));
-    // Unsorted, a scan of one file gives the rows as they lie.
+    // Without ORDER BY, a scan of one file returns the rows in file order.
     let context = session(&SessionSettings { target_partitions: Some(1), ..SessionSettings::default() }).unwrap();
     register_store(&context, &store).await.unwrap();
     let read =
@@ -71,13 +71,13 @@ async fn a_compacted_table_has_the_same_rows_in_the_order_of_their_commits() {
     assert_eq!(counts(&store).await, [39, 26, 13, 13]);
 }
 
-/// Every statistic in the log is that of the rows in the file.
+/// Every statistic in the log matches the rows in the file.
 #[tokio::test]
-async fn statistics_are_those_of_the_rows() {
+async fn statistics_match_the_rows() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small_files(&folder).await;
     for table in [Table::Entities, Table::Documents, Table::Rejects, Table::Sources] {
-        store.compact_above(table, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
+        store.optimize_above(table, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
         let schema = table.file_schema(store.id_type());
         for file in store.data_files(table).unwrap() {
             let batches: Vec<_> =
@@ -107,7 +107,7 @@ async fn statistics_are_those_of_the_rows() {
 }
 
 #[tokio::test]
-async fn large_files_are_left_alone_and_full_ones_give_way() {
+async fn large_files_are_kept_and_full_files_are_closed() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     let figures = |from: usize, count: usize| {
@@ -129,7 +129,7 @@ async fn large_files_are_left_alone_and_full_ones_give_way() {
         files.into_iter().filter(|file| file.rows() == Some(5000)).map(|file| file.path).collect::<Vec<_>>()
     };
     let before = large(&store);
-    let done = store.compact_above(Table::Metrics, 11, 40_000, "run-2").await.unwrap().unwrap();
+    let done = store.optimize_above(Table::Metrics, 11, 40_000, "run-2").await.unwrap().unwrap();
     assert_eq!((done.merged, done.rows), (12, 12_000));
     assert!((2..5).contains(&done.written), "{done:?}");
     assert_eq!(large(&store), before);
@@ -154,24 +154,24 @@ async fn another_writers_rows_are_not_lost() {
     }
     let mut other = Store::open(location(&folder), DataType::Utf8).await.unwrap();
     other.append(Table::Metrics, &metric_rows(&[metric("theirs")]).unwrap(), "run-2").await.unwrap();
-    assert_eq!(store.compact_above(Table::Metrics, 11, FILE_BYTES, "run-1").await.unwrap(), None);
+    assert_eq!(store.optimize_above(Table::Metrics, 11, FILE_BYTES, "run-1").await.unwrap(), None);
     assert!(query(&store, "SELECT count(DISTINCT name) AS n FROM metrics").await.contains("| 13 "));
-    let done = store.compact_above(Table::Metrics, 11, FILE_BYTES, "run-1").await.unwrap().unwrap();
-    assert_eq!(done, Compacted { merged: 13, written: 1, rows: 13 });
-    // And one who has not seen the compaction yet.
+    let done = store.optimize_above(Table::Metrics, 11, FILE_BYTES, "run-1").await.unwrap().unwrap();
+    assert_eq!(done, Optimized { merged: 13, written: 1, rows: 13 });
+    // Also a writer that has not read the optimized table yet.
     other.append(Table::Metrics, &metric_rows(&[metric("late")]).unwrap(), "run-2").await.unwrap();
     assert!(query(&other, "SELECT count(DISTINCT name) AS n, count(*) FROM metrics").await.contains("| 14 | 14 "));
 }
 
 #[tokio::test]
-async fn nothing_is_compacted_while_a_commit_is_half_done() {
+async fn nothing_is_optimized_while_a_commit_is_half_done() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small_files(&folder).await;
     let half = commit(&store, COMMITS + 1, "run-1", "z.parquet").await;
     begin(&mut store, &half, 1).await.unwrap();
-    assert_eq!(store.compact_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap(), None);
+    assert_eq!(store.optimize_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap(), None);
     store.remove_half_done("run-2").await.unwrap();
-    store.compact_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
+    store.optimize_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_damaged_file_is_an_error_and_the_table_stays() {
     let path = store.location().table_path(Table::Rejects).join(file.path.as_str());
     store.location().objects().put(&path, "PAR1".into()).await.unwrap();
     let version = store.version(Table::Rejects);
-    let error = store.compact_above(Table::Rejects, 11, FILE_BYTES, "run-2").await.unwrap_err();
+    let error = store.optimize_above(Table::Rejects, 11, FILE_BYTES, "run-2").await.unwrap_err();
     assert!(error.causes().concat().contains("Parquet"), "{error:?}");
     store.refresh().await.unwrap();
     assert_eq!(store.version(Table::Rejects), version);

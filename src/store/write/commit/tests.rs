@@ -1,4 +1,4 @@
-//! Stores as runs leave them. In: files of `WriteExec`. Out: what SQL reads, what a second run finds, what a conflict says.
+//! Stores after commits. In: files of `WriteExec`. Out: the rows that SQL reads, the state for the next run, and conflict errors.
 
 use arrow::datatypes::DataType;
 use arrow::util::pretty::pretty_format_batches;
@@ -76,7 +76,7 @@ pub(crate) async fn query(store: &Store, sql: &str) -> String {
     pretty_format_batches(&batches).unwrap().to_string()
 }
 
-/// Rows of entities, documents, rejects and sources.
+/// Numbers of rows in entities, documents, rejects and sources.
 pub(crate) async fn counts(store: &Store) -> [i64; 4] {
     let context = context(store).await;
     let mut counts = [0; 4];
@@ -87,7 +87,7 @@ pub(crate) async fn counts(store: &Store) -> [i64; 4] {
 }
 
 #[tokio::test]
-async fn what_is_committed_is_read() {
+async fn committed_rows_are_readable() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     assert_eq!(store.last_commit(), None);
@@ -163,7 +163,7 @@ async fn a_second_commit_appends_and_a_reopened_store_knows_both() {
 }
 
 #[tokio::test]
-async fn the_same_commit_twice_is_one() {
+async fn a_repeated_commit_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     let first = commit(&store, 1, "run-1", "a.parquet").await;
@@ -185,14 +185,14 @@ async fn another_writer_is_a_conflict_that_names_it() {
     assert_eq!(error.exit_code(), 2);
     let cause = std::error::Error::source(&error).unwrap();
     let shown = format!("{error}: {cause}").replace(&one.location().to_string(), "STORE");
-    assert_snapshot!(shown, @"the store `STORE` is being written to by the run run-1: version 1 of `entities` is its transaction, and not ours");
+    assert_snapshot!(shown, @"the store `STORE` is being written to by the run run-1: version 1 of `entities` is its transaction, not ours");
     assert_eq!(counts(&one).await, [3, 2, 1, 1]);
     other.refresh().await.unwrap();
     assert_eq!(counts(&other).await, [3, 2, 1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_writers_at_once_one_wins() {
+async fn one_of_many_concurrent_writers_wins() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).await;
     let mut writers = Vec::new();
@@ -234,7 +234,7 @@ async fn rows_outside_commits_do_not_conflict() {
     assert!(read.contains("| 2 "), "{read}");
 }
 
-/// Commits only to the first `tables` of [`ORDER`], as a run that is killed in between.
+/// Commits only to the first `tables` of [`ORDER`], like a run that is killed in between.
 pub(crate) async fn begin(store: &mut Store, commit: &Commit, tables: usize) -> Result<(), crate::error::Cause> {
     write(store, commit, &ORDER[..tables]).await
 }

@@ -1,5 +1,5 @@
-//! An object store that fails. In: another store, a seed. Out: the same store, of whose operations some fail: half of them
-//! before they have done anything, half after they have done it all. Only tests use it.
+//! An object store that fails at random. In: another store and a seed. Out: the same store, some of whose operations fail: half of
+//! them before they have done anything, half after they are complete. Only tests use it.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// There are so many more readings than writings that they fail so much more seldom: opening a store reads every log.
-const READINGS: u64 = 40;
+/// Reads fail this many times less often than writes, because there are many more of them: opening a store reads every log.
+const READ_FACTOR: u64 = 40;
 
-/// A store whose operations fail.
+/// A store whose operations fail at random.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -50,7 +50,7 @@ impl Dice {
         Err(Error::Generic { store: "faulty", source: format!("the connection was lost {when} the operation").into() })
     }
 
-    /// Runs an operation that changes something, to fail before or after it.
+    /// Runs a write, which can fail before or after it.
     async fn disturb<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
         self.fault("before", self.one_of)?;
         let done = operation.await?;
@@ -58,14 +58,14 @@ impl Dice {
         Ok(done)
     }
 
-    /// Lets a reading fail.
+    /// Lets a read fail.
     fn read(&self) -> Result<()> {
-        self.fault("before", self.one_of * READINGS)
+        self.fault("before", self.one_of * READ_FACTOR)
     }
 }
 
 impl FaultyStore {
-    /// Of every `one_of` writings about two fail, and readings more seldom.
+    /// About two of every `one_of` writes fail, and reads less often.
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, seed: u64, one_of: u64) -> Self {
         Self { inner, dice: Arc::new(Dice { state: AtomicU64::new(seed), one_of, faults: AtomicU64::new(0) }) }
     }

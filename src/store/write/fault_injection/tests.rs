@@ -1,4 +1,4 @@
-//! Stores on an object store that fails. In: commits, rewritings, appends, runs, compactions, cleanings, kills. Out: the
+//! Stores on an object store that fails. In: commits, rewrites, appends, runs, optimizes, vacuums, kills. Out: the
 //! rows that an undisturbed store has.
 
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::StringArray;
 use arrow::datatypes::DataType;
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use url::Url;
@@ -23,16 +24,16 @@ use crate::store::write::write_exec::tests::stamp;
 use crate::tables::{MetricRow, SourceRow, Table, metric_rows};
 
 const COMMITS: i64 = 8;
-/// Every so many commits one brings changed documents instead of new ones.
+/// One of this many commits has changed documents instead of new ones.
 const CHANGED: i64 = 4;
-/// More attempts than this, and a test hangs.
-const PATIENCE: usize = 100;
+/// After this many attempts a test counts as hanging.
+const MAX_ATTEMPTS: usize = 100;
 
 fn location(objects: Arc<dyn ObjectStore>) -> StoreLocation {
     StoreLocation::within(objects, Url::parse("memory:///lake/store").unwrap())
 }
 
-/// The documents of commit `number`; every [`CHANGED`]th brings those of the commit before again.
+/// The documents of commit `number`; every [`CHANGED`]th commit has those of the previous commit again.
 async fn prepared(store: &Store, number: i64, run_id: &str) -> Result<Commit> {
     let failed =
         |cause: datafusion::error::DataFusionError| Error::Engine { doing: "write".into(), source: cause.into() };
@@ -64,7 +65,7 @@ async fn prepared(store: &Store, number: i64, run_id: &str) -> Result<Commit> {
     Ok(commit)
 }
 
-/// A job that runs on a store, is killed, starts again, until every commit is done.
+/// A job on a store that is killed and restarted until every commit is done.
 struct Job {
     location: StoreLocation,
     /// The same store without faults.
@@ -72,15 +73,16 @@ struct Job {
     disturbed: bool,
     opened: usize,
     kills: usize,
-    /// Tables that were compacted, and files that were cleaned away.
-    compacted: usize,
-    cleaned: usize,
+    /// How many tables were optimized.
+    optimized: usize,
+    /// How many files were vacuumed.
+    vacuumed: usize,
 }
 
 impl Job {
     async fn open(&mut self) -> Store {
         let mut last = None;
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_ATTEMPTS {
             self.opened += 1;
             let opened = async {
                 let mut store = Store::open(self.location.clone(), DataType::Utf8).await?;
@@ -101,7 +103,7 @@ impl Job {
 
     async fn commit(&mut self, number: i64) {
         let mut store = self.open().await;
-        for attempt in 0..PATIENCE {
+        for attempt in 0..MAX_ATTEMPTS {
             if store.last_commit() == Some(number) {
                 return;
             }
@@ -126,7 +128,7 @@ impl Job {
         panic!("commit {number} is not done");
     }
 
-    /// A row outside of commits; after an error that leaves it open, the table says whether it is there.
+    /// Appends a row outside commits. After an error, checks the table whether the row was added.
     async fn append(&mut self, name: &str) {
         let row = MetricRow {
             run_id: "run".to_owned(),
@@ -136,7 +138,7 @@ impl Job {
             unit: String::new(),
         };
         let rows = metric_rows(&[row]).unwrap();
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_ATTEMPTS {
             let mut store = self.open().await;
             if store.append(Table::Metrics, &rows, "run").await.is_ok() {
                 return;
@@ -152,7 +154,7 @@ impl Job {
     async fn run_ends(&mut self, id: &str) {
         let mut store = self.open().await;
         let _ = store.begin_run(&run(id, "")).await;
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_ATTEMPTS {
             if store.end_run(&run(id, "done")).await.is_ok() {
                 return;
             }
@@ -161,22 +163,34 @@ impl Job {
         panic!("{id} has not ended");
     }
 
-    async fn upkeep(&mut self) {
+    async fn maintain(&mut self) {
         let mut store = self.open().await;
         for table in Table::ALL {
-            let compacted = store.compact_above(table, 3, FILE_BYTES, "upkeep").await;
-            assert!(self.disturbed || compacted.is_ok(), "{compacted:?}");
-            self.compacted += usize::from(matches!(compacted, Ok(Some(_))));
+            let optimized = store.optimize_above(table, 3, FILE_BYTES, "maintenance").await;
+            assert!(self.disturbed || optimized.is_ok(), "{optimized:?}");
+            self.optimized += usize::from(matches!(optimized, Ok(Some(_))));
         }
         tick().await;
-        let mut store = self.open().await;
-        let cleaned = store.clean(Duration::ZERO).await;
-        assert!(self.disturbed || cleaned.is_ok(), "{cleaned:?}");
-        self.cleaned += cleaned.map_or(0, |cleaned| cleaned.files);
+        let before = self.objects().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let mut store = self.open().await;
+            if store.vacuum(Duration::ZERO).await.is_ok() {
+                self.vacuumed += before - self.objects().await;
+                return;
+            }
+            assert!(self.disturbed, "a vacuum fails without a fault");
+        }
+        panic!("no vacuum succeeds");
+    }
+
+    /// How many data files there are, known to a log or not.
+    async fn objects(&self) -> usize {
+        let all: Vec<_> = self.sound.objects().list(None).try_collect().await.unwrap();
+        all.iter().filter(|object| object.location.extension() == Some("parquet")).count()
     }
 }
 
-/// All rows of the store but for run, commit and times.
+/// All rows of the store, except run, commit and times.
 async fn rows(location: &StoreLocation) -> String {
     let store = Store::open_existing(location.clone()).await.unwrap();
     assert_eq!(store.half_done(), None);
@@ -195,7 +209,7 @@ async fn rows(location: &StoreLocation) -> String {
     rows
 }
 
-/// Everything a store goes through, on `objects` as disturbed by `disturb`.
+/// Runs every operation on a store in memory, with random faults if there is a seed. Returns the rows, faults and kills.
 async fn everything(seed: Option<u64>) -> (String, u64, usize) {
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let sound = location(Arc::clone(&memory));
@@ -207,22 +221,22 @@ async fn everything(seed: Option<u64>) -> (String, u64, usize) {
         disturbed: seed.is_some(),
         opened: 0,
         kills: 0,
-        compacted: 0,
-        cleaned: 0,
+        optimized: 0,
+        vacuumed: 0,
     };
     for number in 1..=COMMITS {
         job.commit(number).await;
         job.append(&format!("m{number:02}")).await;
         if number % 3 == 0 {
-            job.upkeep().await;
+            job.maintain().await;
         }
     }
     for id in ["run-a", "run-b"] {
         job.run_ends(id).await;
     }
-    job.upkeep().await;
-    assert!(job.compacted > 0, "nothing was compacted");
-    assert!(!job.disturbed || job.cleaned > 0, "nothing was cleaned");
+    job.maintain().await;
+    assert!(job.optimized > 0, "nothing was optimized");
+    assert!(!job.disturbed || job.vacuumed > 0, "nothing was vacuumed");
     (rows(&sound).await, faulty.map_or(0, |faulty| faulty.faults()), job.kills)
 }
 
@@ -231,14 +245,14 @@ async fn rows_are_there_exactly_once_whatever_fails() {
     let (expected, ..) = everything(None).await;
     assert_eq!(expected.matches("doc-10 ").count(), 2 + 1, "two mentions and the document");
     for seed in [1, 2] {
-        // In a task of its own: what a run does to a store can be sent between threads.
+        // Spawned, which checks that the futures of store operations are `Send`.
         let (found, faults, kills) = tokio::spawn(everything(Some(seed))).await.unwrap();
         assert!(faults > 20 && kills > 2, "seed {seed}: {faults} faults, {kills} kills");
         assert_eq!(found, expected, "seed {seed}: {faults} faults, {kills} kills");
     }
 }
 
-/// What [`inside_a_process_that_ends`] works on.
+/// The store of [`inside_a_process_that_ends`].
 const STORE: &str = "QUARRY_FAULT_STORE";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rows that go and rows that stay. In: stores of several commits. Out: what SQL reads after the commit of a rewriting.
+//! Rewrites. In: stores of several commits. Out: the rows that SQL reads after the commit of a rewrite.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::store::write::rewrite::*;
 use crate::store::write::write_exec::tests::stamp;
 use crate::tables::{Stamp, sample, split};
 
-/// Three commits; the commit n has the documents n0 and n1.
+/// Three commits; commit n has the documents n0 and n1.
 async fn three_commits(folder: &TempDir) -> Store {
     let mut store = open(folder).await;
     for number in [1, 2, 3] {
@@ -27,7 +27,7 @@ fn texts(ids: &[&str]) -> StringArray {
     StringArray::from_iter_values(ids)
 }
 
-/// How many replaced files each table has.
+/// The number of replaced files per table.
 fn replaced(rewrite: &Rewrite) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for (table, _) in &rewrite.replaced {
@@ -83,7 +83,7 @@ async fn a_changed_document_replaces_its_old_rows() {
 }
 
 #[tokio::test]
-async fn a_file_whose_rows_all_go_is_only_removed() {
+async fn a_file_without_remaining_rows_is_only_removed() {
     let folder = tempfile::tempdir().unwrap();
     let store = three_commits(&folder).await;
     let rewrite = store.rewrite("5ec", &texts(&["doc-30", "doc-31", "doc-30"])).await.unwrap();
@@ -97,14 +97,14 @@ async fn other_specifications_and_unknown_documents_stay() {
     let store = three_commits(&folder).await;
     assert_eq!(store.rewrite("other", &texts(&["doc-21"])).await.unwrap(), Rewrite::default());
     assert_eq!(store.rewrite("5ec", &texts(&[])).await.unwrap(), Rewrite::default());
-    // Inside the range of a file, but not in it.
+    // Inside a file's id range, but not in the file.
     assert_eq!(store.rewrite("5ec", &texts(&["doc-205"])).await.unwrap(), Rewrite::default());
     let nulls = StringArray::from(vec![None::<&str>]);
     assert_eq!(store.rewrite("5ec", &nulls).await.unwrap(), Rewrite::default());
 }
 
 #[tokio::test]
-async fn files_whose_ids_rule_the_documents_out_are_not_opened() {
+async fn files_whose_id_range_excludes_the_documents_are_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let store = three_commits(&folder).await;
     for table in [Table::Entities, Table::Documents] {
@@ -150,7 +150,7 @@ async fn integer_ids_are_found_in_both_widths() {
 }
 
 #[tokio::test]
-async fn a_half_done_rewriting_is_undone_whole() {
+async fn an_unfinished_rewrite_is_rolled_back_completely() {
     for tables in 1..=3 {
         let folder = tempfile::tempdir().unwrap();
         let mut store = three_commits(&folder).await;
@@ -169,7 +169,7 @@ async fn a_half_done_rewriting_is_undone_whole() {
 }
 
 #[tokio::test]
-async fn what_runs_of_other_jobs_refused_of_a_file_is_not_forgotten() {
+async fn rejects_of_runs_of_other_jobs_stay() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     for (number, run_id, source) in [(1, "run-1", "a.parquet"), (2, "run-2", "a.parquet"), (3, "run-1", "b.parquet")] {
@@ -201,7 +201,7 @@ async fn the_last_commit_of_a_replacement_drops_every_other_specification() {
     let other = |number| Stamp { spec_id: "new".to_owned(), ..stamp(number, "run-2") };
     let next = commit_of(&store, other(4), "1.parquet", 10).await;
     store.commit(&next).await.unwrap();
-    // Rows of two specifications in one file of `rejects`, as after a compaction.
+    // Rows of two specifications in one file of `rejects`, as after an optimize.
     let mut writer = TableFiles::new(Table::Rejects, store.location(), "");
     for stamp in [stamp(5, "run-2"), other(5)] {
         let rows = split(&sample::three(store.id_type(), "5.parquet", 50), &stamp).unwrap();
@@ -216,7 +216,7 @@ async fn the_last_commit_of_a_replacement_drops_every_other_specification() {
     store.commit(&mixed).await.unwrap();
     let rewrite = store.drop_other_specs("new").await.unwrap();
     assert_eq!(replaced(&rewrite), BTreeMap::from([("documents", 3), ("entities", 3), ("rejects", 4), ("sources", 3)]));
-    assert_eq!(rewrite.files.len(), 1, "of the mixed file one row stays");
+    assert_eq!(rewrite.files.len(), 1, "one row of the mixed file stays");
     assert_eq!(rewrite.rows, 9 + 6 + 3 + 1 + 3);
     let mut last = commit_of(&store, other(6), "2.parquet", 20).await;
     last.replace(rewrite);

@@ -1,6 +1,6 @@
 //! Long logs. In: hundreds of commits. Out: checkpoints, what a reopened store finds, and how long a commit takes.
 
-#![allow(clippy::print_stderr, reason = "a measurement is there to be read")]
+#![allow(clippy::print_stderr, reason = "a measurement prints its figures")]
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ async fn every_hundredth_transaction_writes_a_checkpoint_that_keeps_the_commit()
     let first = commit(&store, 1, "run-1", "a.parquet").await;
     store.commit(&first).await.unwrap();
     for number in 2..=101 {
-        // Only `rejects` has files of every commit: the rest of the log is as long with less to write.
+        // Commits without files make the logs as long with less to write.
         let mut next = first.clone();
         (next.number, next.sources) = (number, vec![]);
         next.files = vec![];
@@ -31,7 +31,7 @@ async fn every_hundredth_transaction_writes_a_checkpoint_that_keeps_the_commit()
     }
     for table in [Table::Entities, Table::Rejects, Table::Sources, Table::Documents] {
         assert_eq!(checkpoints(&store, table), ["00000000000000000099.checkpoint.parquet"], "{}", table.name());
-        // What came before the checkpoint is needed no more.
+        // Log entries before the checkpoint are no longer needed.
         let log = store.location().folder().unwrap().join(table.name()).join("_delta_log");
         for version in 0..90 {
             std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
@@ -59,7 +59,7 @@ async fn a_checkpoint_waits_for_the_end_of_the_commit() {
 }
 
 #[tokio::test]
-async fn tables_committed_to_ahead_are_read_only_once_caught_up_with() {
+async fn tables_are_readable_after_commit_ahead_only_once_caught_up() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     for number in 1..=45 {
@@ -76,7 +76,7 @@ async fn tables_committed_to_ahead_are_read_only_once_caught_up_with() {
     store.catch_up(&Table::ALL).await.unwrap();
     assert_eq!(counts(&store).await, [135, 90, 45, 45]);
     assert_eq!(counts(&open(&folder).await).await, [135, 90, 45, 45]);
-    // What is done already is known without reading, and a foreign transaction stops the next commit.
+    // A repeated commit is recognized without reading the tables, and another run's transaction stops the next commit.
     let last = commit(&store, 46, "run-1", "46.parquet").await;
     store.commit_ahead(&last).await.unwrap();
     store.commit_ahead(&last).await.unwrap();
@@ -89,7 +89,7 @@ async fn tables_committed_to_ahead_are_read_only_once_caught_up_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: how long commits, openings and logs are after 10 to 1000 commits"]
+#[ignore = "a measurement: the time of a commit, of catching up and of opening after 10 to 1000 commits"]
 async fn commit_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
@@ -104,13 +104,13 @@ async fn commit_time() {
             let mean = last.iter().sum::<Duration>() / 10;
             let started = Instant::now();
             store.catch_up(&Table::ALL).await.unwrap();
-            let reading = started.elapsed();
+            let catching_up = started.elapsed();
             let started = Instant::now();
             let reopened = open(&folder).await;
             let opening = started.elapsed();
             assert_eq!(reopened.last_commit(), Some(number));
             eprintln!(
-                "{number:5} commits: commit {mean:?}, reading what came since {reading:?}, open {opening:?}, slowest {:?}",
+                "{number:5} commits: commit {mean:?}, catch up {catching_up:?}, open {opening:?}, slowest {:?}",
                 recent.iter().max()
             );
         }

@@ -1,4 +1,4 @@
-//! The files that `WriteExec` writes. In: sample batches. Out: what lies in a temporary folder. No log is written here.
+//! The files that `WriteExec` writes. In: sample batches. Out: files in a temporary folder. No log is written here.
 
 use std::sync::Mutex;
 
@@ -39,7 +39,7 @@ pub(crate) fn stamp(commit: i64, run_id: &str) -> Stamp {
     }
 }
 
-/// Writes these partitions; the files that were written.
+/// Writes these partitions and returns the files.
 pub(crate) async fn written(spec: WriteSpec, partitions: Vec<Vec<RecordBatch>>) -> Vec<WrittenFile> {
     let context = SessionContext::new();
     let exec = write_exec(&context, spec, partitions).await.unwrap();
@@ -125,7 +125,7 @@ async fn every_partition_writes_its_own_files_and_none_without_rows() {
 }
 
 #[tokio::test]
-async fn a_full_file_gives_way_to_the_next() {
+async fn a_full_file_is_closed_and_the_next_one_started() {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
     let spec = WriteSpec { file_bytes: 1, ..WriteSpec::new(&location, stamp(1, "run-1")) };
@@ -136,19 +136,19 @@ async fn a_full_file_gives_way_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_cut_ends_a_commit_between_two_slices() {
+async fn a_commit_batch_ends_between_two_slices() {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
     let context = SessionContext::new();
     let batches = (0..5).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
     let spec = WriteSpec { cut_rows: 4, ..WriteSpec::new(&location, stamp(7, "run-1")) };
     let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
-    let cuts: Vec<CommitBatch> =
+    let commits: Vec<CommitBatch> =
         collect(exec, context.task_ctx()).await.unwrap().iter().map(|batch| commit_batch(batch).unwrap()).collect();
-    let seen: Vec<_> = cuts.iter().map(|batch| (batch.commit, batch.files.len(), batch.row, batch.last)).collect();
-    assert_eq!(seen, [(7, 3, SLICE_ROWS, false), (8, 3, SLICE_ROWS, false), (9, 3, SLICE_ROWS, true)]);
-    assert!(cuts.iter().all(|batch| batch.source == "a.parquet"));
-    for batch in &cuts {
+    let ends: Vec<_> = commits.iter().map(|batch| (batch.commit, batch.files.len(), batch.row, batch.last)).collect();
+    assert_eq!(ends, [(7, 3, SLICE_ROWS, false), (8, 3, SLICE_ROWS, false), (9, 3, SLICE_ROWS, true)]);
+    assert!(commits.iter().all(|batch| batch.source == "a.parquet"));
+    for batch in &commits {
         let action: Value = serde_json::from_str(&batch.files[0].action).unwrap();
         let stats: Value = serde_json::from_str(action["stats"].as_str().unwrap()).unwrap();
         assert_eq!([&stats["minValues"]["commit"], &stats["maxValues"]["commit"]], [batch.commit, batch.commit]);
@@ -156,19 +156,19 @@ async fn a_cut_ends_a_commit_between_two_slices() {
 }
 
 #[tokio::test]
-async fn a_cut_comes_in_time_though_slices_come_without_a_pause() {
+async fn a_commit_batch_ends_in_time_if_slices_come_without_a_pause() {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
     let context = SessionContext::new();
     let batches = (0..3).map(|first| sample::three(&DataType::Int64, "a.parquet", first * 2)).collect();
     let spec = WriteSpec { cut_seconds: 0, ..WriteSpec::new(&location, stamp(1, "run-1")) };
     let exec = write_exec(&context, spec, vec![batches]).await.unwrap();
-    let cuts = collect(exec, context.task_ctx()).await.unwrap();
-    let commits: Vec<i64> = cuts.iter().map(|batch| commit_batch(batch).unwrap().commit).collect();
+    let batches = collect(exec, context.task_ctx()).await.unwrap();
+    let commits: Vec<i64> = batches.iter().map(|batch| commit_batch(batch).unwrap().commit).collect();
     assert_eq!(commits, [1, 2, 3]);
 }
 
-/// One batch again and again, for as long as somebody reads. Who reads last is told of by `reader`, which is dropped then.
+/// Repeats one batch as long as it is read. The reading stream owns `reader`, so dropping the stream closes the channel.
 #[derive(Debug)]
 struct Endless {
     batch: RecordBatch,
@@ -205,10 +205,10 @@ async fn a_cancelled_query_stops_writing() {
     let mut stream = exec.execute(0, context.task_ctx()).unwrap();
     assert_eq!(commit_batch(&stream.next().await.unwrap().unwrap()).unwrap().files.len(), 3);
     drop(stream);
-    // The writer lets its input go: without that it would write for ever.
+    // The writer must drop its input; otherwise it would write forever.
     let gone = timeout(Duration::from_mins(1), gone).await;
-    assert!(gone.expect("the writer goes on").is_err());
-    // The first batch, what was written ahead of its reader, and no more.
+    assert!(gone.expect("the writer continues").is_err());
+    // The first batch and what was written ahead of its reader, but no more.
     let files = parquet_files(folder.path()).len();
     assert!((3..100).contains(&files), "{files}");
 }
@@ -243,7 +243,7 @@ async fn its_plan_and_metrics_are_shown() {
 }
 
 #[tokio::test]
-async fn what_is_not_extracted_rows_is_refused() {
+async fn other_schemas_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
     let context = SessionContext::new();

@@ -1,5 +1,5 @@
-//! Commits that were killed in their midst, and rows that give way to others. In: the first tables of a commit. Out: what the next
-//! run finds, and what it makes of it.
+//! Unfinished commits and replaced files. In: a commit to the first tables only. Out: the state that the next run finds, and its
+//! rollback.
 
 use insta::assert_snapshot;
 
@@ -34,7 +34,7 @@ async fn a_half_done_commit_is_found_and_removed() {
     }
 }
 
-/// A store with one commit, and a second one begun in its first `tables`.
+/// A store with one complete commit and a second one in its first `tables`.
 async fn with_half(folder: &TempDir, tables: usize) -> (Store, Commit) {
     let mut store = open(folder).await;
     let whole = commit(&store, 1, "run-1", "a.parquet").await;
@@ -45,7 +45,7 @@ async fn with_half(folder: &TempDir, tables: usize) -> (Store, Commit) {
 }
 
 #[tokio::test]
-async fn a_run_that_lives_cannot_finish_what_another_has_taken_back() {
+async fn a_live_run_cannot_finish_a_commit_that_another_rolled_back() {
     for tables in 1..=3 {
         let folder = tempfile::tempdir().unwrap();
         let (mut one, half) = with_half(&folder, tables).await;
@@ -63,7 +63,7 @@ async fn a_run_that_lives_cannot_finish_what_another_has_taken_back() {
 }
 
 #[tokio::test]
-async fn a_commit_that_has_become_whole_stays() {
+async fn a_commit_that_was_completed_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (mut one, half) = with_half(&folder, 2).await;
     let mut other = open(&folder).await;
@@ -77,12 +77,12 @@ async fn a_commit_that_has_become_whole_stays() {
 }
 
 #[tokio::test]
-async fn what_was_killed_while_it_took_a_commit_back_is_done_by_the_next_run() {
+async fn the_next_run_finishes_a_rollback_that_was_killed() {
     for killed_after in 1..=4 {
         let folder = tempfile::tempdir().unwrap();
         with_half(&folder, 2).await;
         let mut store = open(&folder).await;
-        assert!(store.take_back(ORDER.into_iter().rev().take(killed_after), "run-2").await.unwrap());
+        assert!(store.roll_back(ORDER.into_iter().rev().take(killed_after), "run-2").await.unwrap());
         let mut store = open(&folder).await;
         assert_eq!(store.half_done(), (killed_after < 4).then_some(2), "{killed_after} tables");
         store.remove_half_done("run-3").await.unwrap();

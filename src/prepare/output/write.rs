@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use crate::error::{Cause, Error, Result};
 use crate::machine::files::unfinished;
 use crate::prepare::char_index::CharIndex;
-use crate::prepare::granularity::Row;
+use crate::prepare::output::granularity::Row;
 use crate::prepare::record::Mention;
 use crate::tables::mention_fields;
 use crate::task::entity_schema::{EntitySchema, EntityType};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::prepare::char_index::CharIndex;
-use crate::prepare::granularity::Row;
+use crate::prepare::output::granularity::Row;
 use crate::prepare::record::Mention;
 
 /// The figures of one type, or of all types.

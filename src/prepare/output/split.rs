@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::prepare::granularity::Row;
+use crate::prepare::output::granularity::Row;
 
 /// How to split a corpus.
 #[derive(Debug, Clone, PartialEq)]
