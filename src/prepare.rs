@@ -6,9 +6,9 @@
 //!           └ an invalid line: stop, or skip and count
 //! ```
 //!
-//! Each format has its own file. The readers share `files` (the input's files), `corpus` (the documents read so far), `check` (validates a
-//! mention against its text), and `char_index`, `sentences`, `tags`, `spans`, `inline`, `xml` and `json` (parts of formats). After reading
-//! come `granularity`, `split`, `summary` and `write`. The whole corpus is held in memory.
+//! Each format has its own file in `standoff`, `tagged` or `markup`. The readers share `files` (the input's files), `corpus` (the documents
+//! read so far), `check` (validates a mention against its text), `char_index` and `sentences`. `output` converts the documents to rows and
+//! writes them. The whole corpus is held in memory.
 
 mod char_index;
 mod check;

@@ -1,5 +1,5 @@
-//! `quarry report`: a store → one page to look at. In: a store, or a job whose store is meant. Out: an HTML file that holds everything it
-//! shows: figures, quality where there is gold, documents with their mentions marked. It may not write to the store.
+//! `quarry report`: a store → one HTML page. In: a store, or a job that names one. Out: a self-contained HTML file with figures, quality if
+//! there is gold, and documents with their mentions marked. It must not write to the store.
 
 mod documents;
 mod embed;
@@ -21,7 +21,7 @@ use crate::store::delta_store::Store;
 use documents::Documents;
 use scope::Scope;
 
-/// Writes the page and says what is on it.
+/// Writes the page and prints a summary of it.
 pub fn command(arguments: &ReportArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
@@ -48,7 +48,7 @@ async fn work(arguments: &ReportArgs) -> Result<u8> {
         console::warn(remark);
     }
     if documents.with_text() < documents.rows.len() && arguments.documents.is_none() {
-        console::note("texts that lie elsewhere now are named with --documents");
+        console::note("if the texts have moved, name their new location with --documents");
     }
     console::print(&rows(&[
         ("documents on the page".into(), thousands(documents.rows.len() as u64)),

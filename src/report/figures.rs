@@ -1,5 +1,5 @@
-//! The store in figures. In: the views of what the page is about, `metrics`, `runs`, `rejects`. Out: the page's summary. It may not read
-//! a document's text.
+//! The figures of a store. In: the views of the page's mentions and documents, `metrics`, `runs`, `rejects`. Out: the page's summary. It
+//! must not read a document's text.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use chrono::Utc;
 use datafusion::prelude::SessionContext;
 
 use super::scope::{Run, Scope, literal, without_login};
-use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, place};
+use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, index_of};
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::error::Result;
 use crate::query::scoring::count;
 use crate::query::statement::{count_at, f64_column, query, register, string_column};
 use crate::query::views::LAST_REJECTS;
 
-/// The most frequent names shown of each type.
+/// The number of most frequent names shown per type.
 const NAMES: usize = 12;
-/// Rejects shown of each reason.
+/// The number of rejects shown per reason.
 const REJECTS: usize = 20;
-/// Runs shown, the last ones.
+/// The number of latest runs shown.
 const RUNS: usize = 60;
-/// A name longer than this is cut, in characters.
-const LONG: usize = 160;
+/// Names are truncated to this number of characters.
+const MAX_NAME: usize = 160;
 
-/// The figures whose course over the runs is shown.
+/// The figures shown as trends over the runs.
 const TREND: [&str; 6] = ["documents", "mentions", "rejects", "seconds", "documents_per_second", "f1"];
 
-/// Gathers everything that needs no gold.
+/// Reads everything that does not need gold.
 pub(super) async fn read(context: &SessionContext, scope: &Scope, runs: Vec<Run>, last_commit: i64) -> Result<Summary> {
     let store = without_login(&scope.location.to_string());
     let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
@@ -71,7 +71,7 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
     })
 }
 
-/// The types in the order in which the run asked for them, then those that only other runs have found.
+/// The types in the order of the run's schema, then types that only other runs have found.
 async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigures>> {
     let asked = scope.types();
     let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
@@ -80,7 +80,7 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
     for batch in &query(context, &sql).await? {
         let means = f64_column(batch, 3)?;
         for (row, name) in string_column(batch, 0)?.iter().enumerate() {
-            let index = place(&mut types, name);
+            let index = index_of(&mut types, name);
             let one = &mut types[index];
             (one.mentions, one.distinct) = (count_at(batch, 1, row)?, count_at(batch, 2, row)?);
             one.mean_score = means[row].unwrap_or_default();
@@ -89,12 +89,12 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
     let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
     for batch in &query(context, &sql).await? {
         for (row, name) in string_column(batch, 0)?.iter().enumerate() {
-            let index = place(&mut types, name);
+            let index = index_of(&mut types, name);
             types[index].scores[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
         }
     }
     let sql = format!(
-        "SELECT entity_type, substr(text, 1, {LONG}), n, documents FROM (
+        "SELECT entity_type, substr(text, 1, {MAX_NAME}), n, documents FROM (
             SELECT entity_type, text, count(*) AS n, count(DISTINCT doc_id) AS documents,
                 row_number() OVER (PARTITION BY entity_type ORDER BY count(*) DESC, text) AS place
             FROM {MENTIONS} GROUP BY entity_type, text)
@@ -102,7 +102,7 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
     );
     for batch in &query(context, &sql).await? {
         for (row, (name, text)) in string_column(batch, 0)?.iter().zip(string_column(batch, 1)?).enumerate() {
-            let index = place(&mut types, name);
+            let index = index_of(&mut types, name);
             types[index].names.push((text, count_at(batch, 2, row)?, count_at(batch, 3, row)?));
         }
     }
@@ -124,7 +124,7 @@ async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, Str
     Ok(figures)
 }
 
-/// Every run with the figures that have a course.
+/// Every run with the figures shown as trends.
 async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Result<Vec<RunFigures>> {
     let names: Vec<String> = TREND.iter().map(|name| literal(name)).collect();
     let sql = format!("SELECT run_id, name, value FROM metrics WHERE scope = 'all' AND name IN ({})", names.join(", "));
@@ -138,14 +138,14 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
     Ok(runs.map(|run| RunFigures { figures: found.remove(&run.id).unwrap_or_default(), run }).collect())
 }
 
-/// What was refused, as the view `rejects_by_reason` counts it. A commit may hold nothing but rejects, so `documents` does not know which is
-/// the last.
+/// The rejects, counted like in the view `rejects_by_reason`. `last_commit` cannot be derived from `documents`, since a commit can hold
+/// only rejects.
 async fn rejects(context: &SessionContext, scope: &Scope, last_commit: i64) -> Result<Vec<Rejects>> {
     let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", scope.of_run());
     register(context, "rejects", &sql).await?;
     let sql = format!(
         "SELECT reason, CAST(total AS bigint), source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END,
-            CAST(doc_id AS varchar), substr(detail, 1, {LONG})
+            CAST(doc_id AS varchar), substr(detail, 1, {MAX_NAME})
          FROM (SELECT *, count(*) OVER (PARTITION BY reason) AS total,
                 row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place FROM ({LAST_REJECTS}) l)
          WHERE place <= {REJECTS} ORDER BY total DESC, reason, place"

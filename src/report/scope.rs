@@ -1,5 +1,5 @@
-//! What the page is about. In: the arguments, the store's runs. Out: the run whose figures count, views of its mentions and documents,
-//! and where gold and texts are to be found. It may not read either.
+//! The scope of the page. In: the arguments, the store's runs. Out: the run whose figures are shown, views of the mentions and documents,
+//! and the locations of gold and texts. It must not read gold or texts.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::query::statement::{query, register, string_column};
 use crate::source::location::StoreLocation;
 use crate::task::entity_schema::EntityType;
 
-/// A run, as `runs` has it.
+/// A row of the table `runs`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Run {
     pub(super) id: String,
@@ -26,25 +26,25 @@ pub(super) struct Run {
     pub(super) precision: String,
     pub(super) device: String,
     pub(super) counts: Value,
-    /// The specification it extracted under.
+    /// The id of its specification.
     #[serde(skip)]
     pub(super) spec_id: String,
-    /// The job as it ran; the page shows its settings only.
+    /// The job as it ran; the page shows only its settings.
     #[serde(skip)]
     pub(super) job: Value,
-    /// Whether it left figures: a run that found nothing new has none.
+    /// Whether it has figures: a run without new documents has none.
     pub(super) measured: bool,
 }
 
-/// Where a table is, and who said so.
+/// The location of a table, and who named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) location: String,
-    /// Whether the user named it just now: then it must be there.
+    /// Whether the user named it on the command line; it must exist then.
     pub(super) by_user: bool,
 }
 
-/// What the page is about.
+/// The scope of the page.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) location: StoreLocation,
@@ -53,17 +53,17 @@ pub(super) struct Scope {
     pub(super) run: Option<Run>,
     /// Whether only that run's documents are shown.
     pub(super) only_run: bool,
-    /// The types that are shown; all where there is none.
+    /// The types to show; all if empty.
     pub(super) only_types: Vec<String>,
     pub(super) gold: Option<Named>,
-    /// Where the texts are, if not where the run found them.
+    /// The location of the texts, if not the run's input.
     pub(super) documents: Option<String>,
     /// The documents' id and text columns.
     pub(super) columns: (String, String),
 }
 
 impl Scope {
-    /// Understands the arguments; a job stands for its store and its gold.
+    /// Resolves the arguments; a job stands for its store and its gold.
     pub(super) fn resolve(arguments: &ReportArgs) -> Result<Self> {
         let job = match Path::new(&arguments.store) {
             path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
@@ -82,12 +82,12 @@ impl Scope {
         })
     }
 
-    /// Reads the runs, the first first, and decides whose figures are shown and what its job says of gold and texts.
+    /// Reads the runs, oldest first, and selects the one whose figures are shown and whose job names gold and texts.
     pub(super) async fn choose_run(&mut self, context: &SessionContext, arguments: &ReportArgs) -> Result<Vec<Run>> {
         let runs = runs(context).await?;
         self.run = match &arguments.run {
-            Some(beginning) => Some(self.run_of(&runs, beginning)?),
-            None => last_run(&runs, spec_in_force(context).await?.as_deref()).cloned(),
+            Some(prefix) => Some(self.run_of(&runs, prefix)?),
+            None => last_run(&runs, current_spec(context).await?.as_deref()).cloned(),
         };
         let input = self.run.as_ref().and_then(|run| {
             serde_json::from_value::<InputSection>(run.job.get("input").cloned().unwrap_or_default()).ok()
@@ -106,8 +106,8 @@ impl Scope {
         Ok(runs)
     }
 
-    fn run_of(&self, runs: &[Run], beginning: &str) -> Result<Run> {
-        let found: Vec<&Run> = runs.iter().filter(|run| run.id.starts_with(beginning)).collect();
+    fn run_of(&self, runs: &[Run], prefix: &str) -> Result<Run> {
+        let found: Vec<&Run> = runs.iter().filter(|run| run.id.starts_with(prefix)).collect();
         if let [one] = found.as_slice() {
             return Ok((*one).clone());
         }
@@ -116,25 +116,25 @@ impl Scope {
             origin: self.location.to_string(),
             key: "run".into(),
             reason: match found.len() {
-                0 => format!("no run has the id `{beginning}`"),
-                several => format!("{several} runs have ids that begin with `{beginning}`"),
+                0 => format!("no run has the id `{prefix}`"),
+                several => format!("{several} runs have ids that begin with `{prefix}`"),
             },
             hint: if last.is_empty() {
                 "the store has no runs".into()
             } else {
-                format!("the last: {}", last.join(", "))
+                format!("the latest: {}", last.join(", "))
             },
         })
     }
 
-    /// The types that were asked for, with their questions: as the run says, else as the job does.
+    /// The types with their questions: from the run, else from the job.
     pub(super) fn types(&self) -> Vec<EntityType> {
         let of_run = self.run.as_ref().map(|run| run.job["spec"]["types"].clone());
         let of_run: Option<Vec<EntityType>> = of_run.and_then(|types| serde_json::from_value(types).ok());
         of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
     }
 
-    /// What the run's job says, as `section.key` and value; names and passwords in URLs are left out.
+    /// The settings of the run's job as `section.key` and value, without user names and passwords in URLs.
     pub(super) fn settings(&self) -> Vec<(String, String)> {
         let job = self.run.as_ref().map(|run| &run.job);
         let sections = ["input", "entities", "model", "extract", "store"];
@@ -145,7 +145,7 @@ impl Scope {
             .collect()
     }
 
-    /// SQL: whether a row is of what the page is about.
+    /// SQL condition: whether a row belongs to the shown run.
     pub(super) fn of_run(&self) -> String {
         match (&self.run, self.only_run) {
             (Some(run), true) => format!("run_id = {}", literal(&run.id)),
@@ -153,7 +153,7 @@ impl Scope {
         }
     }
 
-    /// SQL: whether a mention is of the types that are shown.
+    /// SQL condition: whether a mention has one of the shown types.
     pub(super) fn of_types(&self) -> String {
         if self.only_types.is_empty() {
             return "true".to_owned();
@@ -162,7 +162,7 @@ impl Scope {
         format!("entity_type IN ({})", names.join(", "))
     }
 
-    /// Makes the views of the mentions that the page shows, and of all documents, with such mentions or without.
+    /// Creates the views of the page's mentions, and of all documents, with such mentions or without.
     pub(super) async fn make_views(&self, context: &SessionContext) -> Result<()> {
         let sql = format!(
             "SELECT CAST(doc_id AS varchar) AS doc_id, entity_type, start_char, end_char, text, CAST(score AS double) AS score
@@ -178,8 +178,8 @@ impl Scope {
         register(context, ALL_DOCUMENTS, &sql).await
     }
 
-    /// Makes the view of the documents that the page shows: where some types are, those that have some, found or, in the matched table if
-    /// there is one, gold.
+    /// Creates the view of the page's documents. If only some types are shown, these are the documents with mentions of them: predicted or,
+    /// if there is a matched table, gold.
     pub(super) async fn choose_documents(&self, context: &SessionContext, matched: bool) -> Result<()> {
         let mentions = if matched { MATCHED } else { MENTIONS };
         let with_mentions = if self.only_types.is_empty() {
@@ -191,21 +191,21 @@ impl Scope {
     }
 }
 
-/// The specification that readers of the views see; `None` in a store without documents.
-async fn spec_in_force(context: &SessionContext) -> Result<Option<String>> {
+/// The specification that the views show; `None` in a store without documents.
+async fn current_spec(context: &SessionContext) -> Result<Option<String>> {
     let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
     let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| string_column(batch, 0)).transpose()?;
     Ok(read.map(|spec| spec.concat()))
 }
 
-/// The last run under the specification in force, before others one that left figures: while a replacement is not finished, the last
-/// run's documents are not those that are shown.
+/// The last run with the current specification, preferably one with figures. While a replacement is unfinished, the views do not show the
+/// last run's documents.
 fn last_run<'a>(runs: &'a [Run], spec: Option<&str>) -> Option<&'a Run> {
     let own = || runs.iter().rev().filter(move |run| spec.is_none_or(|spec| run.spec_id == spec));
     own().find(|run| run.measured).or(own().next())
 }
 
-/// The runs in the order of their beginnings.
+/// The runs, sorted by start time.
 async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
     let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.precision, r.device, r.spec_id,
             r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
@@ -233,7 +233,7 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// A text whose URLs are without the name and the password that may stand before a host.
+/// Removes user names and passwords from the URLs in a text.
 pub(super) fn without_login(text: &str) -> String {
     let mut parts = text.split("://");
     let mut kept = parts.next().unwrap_or_default().to_owned();
@@ -246,7 +246,7 @@ pub(super) fn without_login(text: &str) -> String {
     kept
 }
 
-/// A text as SQL writes it.
+/// A text as an SQL literal.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_keeps_no_password() {
+    fn passwords_are_removed() {
         assert_eq!(without_login("s3://me:secret@lake/news/*.parquet"), "s3://lake/news/*.parquet");
         assert_eq!(without_login("https://host/a@b.csv"), "https://host/a@b.csv");
         assert_eq!(without_login("lang = 'en@x'"), "lang = 'en@x'");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_under_way_does_not_give_the_figures() {
+    fn an_unfinished_replacement_is_not_the_shown_run() {
         let run = |id: &str, spec_id: &str, measured| Run {
             id: id.into(),
             spec_id: spec_id.into(),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_ends_no_literal() {
+    fn quotes_in_literals_are_escaped() {
         assert_eq!(literal("O'Neil"), "'O''Neil'");
     }
 }

@@ -102,7 +102,7 @@ fn with_gold_the_page_counts_as_evaluate_does() {
     let page = report(&dir, &["store", "page.html"]);
     let quality = &page.summary["quality"];
     assert_eq!((&quality["joined"], &quality["all"]["f1"]), (&json!(false), &evaluated["micro"]["f1"]));
-    assert!(page.summary["quality_remark"].as_str().unwrap().contains("no longer to be had"));
+    assert!(page.summary["quality_remark"].as_str().unwrap().contains("no longer available"));
     assert_snapshot!(dir.quarry(&["report", &job, "page.html"]).ended(1).error(), @r##"
     error: cannot use the gold mentions at `DIR/gold.parquet`: there is no such file or folder
     hint: name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://
@@ -148,7 +148,7 @@ fn a_part_of_the_store() {
     assert_eq!(page.summary["types"].as_array().unwrap().len(), 1);
     let error = |arguments: &[&str]| dir.quarry(&[&["report"], arguments].concat()).ended(1).error();
     let unknown = error(&["store", "page.html", "--run", "none"]);
-    assert!(unknown.starts_with("error: DIR/store/: `run`: no run has the id `none`\nhint: the last: "), "{unknown}");
+    assert!(unknown.starts_with("error: DIR/store/: `run`: no run has the id `none`\nhint: the latest: "), "{unknown}");
     let several = error(&["store", "page.html", "--run", &beginning[..1]]);
     assert!(several.contains("`run`: 3 runs have ids that begin with `"), "{several}");
     assert_snapshot!(error(&["nothing", "page.html"]), @r##"

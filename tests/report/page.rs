@@ -66,7 +66,7 @@ pub(super) const SAME_TEXTS: &str = "(() => {
         const names = new Set(row.mentions.map((one) => row.text.slice(one[1], one[2])));
         const boxes = [...article.querySelectorAll('mark')];
         if (boxes.filter((box) => box.hasAttribute('tabindex')).length !== row.mentions.length) return 'boxes of ' + row.id;
-        const whole = boxes.filter((box) => !box.matches('.goes-on, .to-be-continued'));
+        const whole = boxes.filter((box) => !box.matches('.continues-before, .continues-after'));
         if (!whole.every((box) => names.has(box.textContent))) return 'places of ' + row.id;
     }
     return '';
@@ -113,7 +113,7 @@ fn filters_search_and_keys_in_a_browser() {
         json!({"eval": "CSS.highlights.get('search').size"}),
         json!({"key": "Escape"}),
         json!({"key": "0"}),
-        json!({"eval": "document.getElementById('least').focus()"}),
+        json!({"eval": "document.getElementById('minimum').focus()"}),
         json!({"key": "End"}),
         json!({"eval": DRAWN}),
         json!({"key": "0"}),
@@ -140,7 +140,7 @@ fn filters_search_and_keys_in_a_browser() {
         json!({"click": "#types button"}),
         json!({"eval": DRAWN}),
         json!({"key": "0"}),
-        json!({"eval": "document.getElementById('least').focus()"}),
+        json!({"eval": "document.getElementById('minimum').focus()"}),
         json!({"key": "End"}),
         json!({"key": "Home"}),
         json!({"eval": DRAWN}),
@@ -187,16 +187,16 @@ fn filters_search_and_keys_in_a_browser() {
     assert_eq!(at(39), &json!(false));
     let first = |one: &Mention| one.1 == "ORG";
     assert_eq!(at(41), &json!([documents_with(&|one| first(one)), of_type("ORG"), kinds(&mentions, first, &page)]));
-    // The least score is any again, and a document without mentions is there again.
+    // The minimum score is reset, so documents without mentions are shown again.
     assert_eq!(at(46), &everything);
     // The passage leads to its document and hides no other.
     assert_eq!((at(49), at(50)), (&json!(["article", at(47)]), &everything));
-    // What was missed lies in what is right.
-    assert!(at(51).as_str().unwrap().contains("found was PER in part of it"), "{}", at(51));
+    // The missed mention lies inside a right one.
+    assert!(at(51).as_str().unwrap().contains("predicted: PER (overlapping)"), "{}", at(51));
     seen.quiet_but(&[]);
 }
 
-/// What is said of a missed mention within one that is right.
+/// The tooltip of a missed mention inside a right one.
 const TIP_OF_ANGELA: &str = "(() => {
     [...document.querySelectorAll('#feed mark.s3')].find((box) => box.textContent === 'Angela').focus();
     return document.getElementById('tip').textContent;
@@ -239,7 +239,7 @@ const BOXES: &str = "(() => {
 })()";
 
 #[test]
-fn boxes_lie_in_boxes_whatever_crosses() {
+fn boxes_nest_even_if_mentions_cross() {
     let dir = Dir::new();
     let blank = dir.write("blank.html", "<!doctype html><title>blank</title>");
     let marks = std::fs::read_to_string(project().join("src/report/page/marks.js")).unwrap();

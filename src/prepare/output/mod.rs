@@ -1,11 +1,11 @@
-//! Checked documents → files. In: documents. Out: rows, parts of the corpus, figures, Parquet. It must not read a corpus.
+//! Checked documents → files. In: documents. Out: rows, parts of the corpus, figures, Parquet files. It must not read a corpus.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `granularity` | documents → a row a document or a sentence |
+//! | `granularity` | documents → one row per document or sentence |
 //! | `split` | rows → parts |
 //! | `summary` | rows → figures |
-//! | `write` | rows → files |
+//! | `write` | rows → Parquet files and `schema.toml` |
 
 pub(crate) mod granularity;
 pub(crate) mod split;

@@ -1,11 +1,11 @@
-// How right the mentions are: scores by type, what is taken for what, the errors that come back most, and what a threshold does.
+// Quality: scores by type, the confusion matrix, error classes, the most frequent errors, and the effect of a threshold.
 
-/** What stands on the other side of an error. */
+/** Error classes, by the overlapping mention on the other side. */
 const REASONS = [
-  ["type", "right place, another type"],
-  ["boundary", "right type, other ends"],
+  ["type", "same span, other type"],
+  ["boundary", "same type, other boundaries"],
   ["type_and_boundary", "overlaps another type"],
-  ["nothing_there", "nothing there"],
+  ["nothing_there", "no overlapping mention"],
 ];
 
 function drawQuality() {
@@ -26,8 +26,8 @@ function drawQuality() {
     whole(one.false_positives),
     whole(one.false_negatives),
   ];
-  const place = (typeName) => summary.types.findIndex((type) => type.name === typeName);
-  const types = quality.types.map((one) => row(one, typeLabel(place(one.name)), colourOf(place(one.name))));
+  const index = (typeName) => summary.types.findIndex((type) => type.name === typeName);
+  const types = quality.types.map((one) => row(one, typeLabel(index(one.name)), colourOf(index(one.name))));
   content.append(
     table(
       "Scores by type",
@@ -37,23 +37,23 @@ function drawQuality() {
     ),
   );
   if (!quality.joined) return;
-  content.append(make("div", { class: "charts" }, confusionTable(quality), kindsOfErrors(quality)));
-  if (quality.mistakes.length > 0) content.append(recurring(quality, place));
+  content.append(make("div", { class: "charts" }, confusionMatrix(quality), errorClasses(quality)));
+  if (quality.frequent_errors.length > 0) content.append(frequentErrors(quality, index));
 }
 
-function confusionTable(quality) {
+function confusionMatrix(quality) {
   const names = [...new Set(quality.confusion.flatMap(([gold, predicted]) => [gold, predicted]))]
     .filter((one) => one !== "")
     .sort();
   names.push("");
-  const label = (one) => (one === "" ? make("em", null, "nothing") : name(one));
+  const label = (one) => (one === "" ? make("em", null, "none") : name(one));
   const count = (gold, predicted) => quality.confusion.find((one) => one[0] === gold && one[1] === predicted)?.[2] ?? 0;
-  const most = Math.max(1, ...quality.confusion.filter((one) => one[0] !== one[1]).map((one) => one[2]));
+  const highest = Math.max(1, ...quality.confusion.filter((one) => one[0] !== one[1]).map((one) => one[2]));
   const cell = (gold, predicted) => {
     if (gold === "" && predicted === "") return make("td", { class: "number" });
     const number = count(gold, predicted);
     const same = gold === predicted;
-    const weight = same ? 0 : Math.sqrt(number / most);
+    const weight = same ? 0 : Math.sqrt(number / highest);
     return make(
       "td",
       { class: `number heat ${same ? "same" : ""}`, "--heat": `${(weight * 60).toFixed(0)}%` },
@@ -61,10 +61,10 @@ function confusionTable(quality) {
     );
   };
   return chart(
-    "What is taken for what",
-    "rows are gold, columns predicted, in the same place",
+    "Confusion matrix",
+    "rows: gold, columns: predicted, with the same span",
     scroll(
-      "Confusion of types",
+      "Confusion matrix",
       make(
         "table",
         { class: "confusion" },
@@ -95,27 +95,27 @@ function confusionTable(quality) {
   );
 }
 
-function kindsOfErrors(quality) {
+function errorClasses(quality) {
   const count = (kind, reason) => quality.kinds.find((one) => one[0] === kind && one[1] === reason)?.[2] ?? 0;
-  const most = Math.max(1, ...quality.kinds.map((one) => one[2]));
-  const rows = REASONS.map(([reason, words]) => [
-    words,
+  const highest = Math.max(1, ...quality.kinds.map((one) => one[2]));
+  const rows = REASONS.map(([reason, label]) => [
+    label,
     ...["false_positive", "false_negative"].map((kind) =>
-      meter(count(kind, reason), most, whole(count(kind, reason)), "is-wrong"),
+      meter(count(kind, reason), highest, whole(count(kind, reason)), "is-wrong"),
     ),
   ]);
   return chart(
-    "Kinds of errors",
-    "by what the other side has there",
-    table("Kinds of errors", ["", "wrong", "missed"], rows, [1, 2]),
+    "Error classes",
+    "by the overlapping mention on the other side",
+    table("Error classes", ["", "wrong", "missed"], rows, [1, 2]),
   );
 }
 
-function recurring(quality, place) {
-  const rows = quality.mistakes.map((one) => {
+function frequentErrors(quality, index) {
+  const rows = quality.frequent_errors.map((one) => {
     const wrong = one.kind === "false_positive";
-    const other = one.other_type === "" ? make("em", null, "nothing") : typeLabel(place(one.other_type));
-    const own = typeLabel(place(one.entity_type));
+    const other = one.other_type === "" ? make("em", null, "none") : typeLabel(index(one.other_type));
+    const own = typeLabel(index(one.entity_type));
     const look = () => showOnly({ search: one.text });
     return [
       make("button", { type: "button", class: "link", onclick: look }, make("bdi", null, one.text)),
@@ -128,20 +128,20 @@ function recurring(quality, place) {
     ];
   });
   return folded(
-    `The ${whole(rows.length)} errors that come back most`,
+    `The ${whole(rows.length)} most frequent errors`,
     rows.length <= 8,
-    quality.nameless > 0
+    quality.without_text > 0
       ? make(
           "p",
           { class: "notes" },
-          `Not counted here: ${plural(quality.nameless, "error")} whose text the gold mentions do not give.`,
+          `Not counted here: ${plural(quality.without_text, "error")} without a text in the gold table.`,
         )
       : null,
-    table("Errors that come back", ["text", "error", "gold", "predicted", "how", "times", "documents"], rows, [5, 6]),
+    table("Most frequent errors", ["text", "error", "gold", "predicted", "class", "count", "documents"], rows, [5, 6]),
   );
 }
 
-/** Precision, recall and F1 of the mentions that have a score or more. */
+/** Precision, recall and F1 of the mentions at or above a score. */
 function thresholds(first, all, right) {
   const gold = summary.quality.all.true_positives + summary.quality.all.false_negatives;
   const points = [];
@@ -158,21 +158,21 @@ function thresholds(first, all, right) {
     });
   }
   const best = points.reduce(
-    (most, point, at) => (point.f1 !== null && point.f1 > (points[most]?.f1 ?? -1) ? at : most),
+    (best, point, at) => (point.f1 !== null && point.f1 > (points[best]?.f1 ?? -1) ? at : best),
     0,
   );
   const of = (key) => points.map((point) => point[key]);
-  const least = (at) => ((at + first) / summary.bins).toFixed(2);
+  const minimum = (at) => ((at + first) / summary.bins).toFixed(2);
   const write = (value) => (value === null ? "–" : percent(value));
   const tip = (at) => [
-    make("p", { class: "tip-head" }, `score ${least(at)} or more`),
+    make("p", { class: "tip-head" }, `score ${minimum(at)} or more`),
     make("p", null, `F1 ${write(points[at].f1)}`),
     make("p", null, `precision ${write(points[at].precision)}, recall ${write(points[at].recall)}`),
   ];
   const lowest = Math.min(...points.flatMap((point) => Object.values(point).filter((value) => value !== null)), 1);
   const floor = Math.max(0, Math.floor(lowest * 10 - 0.5) / 10);
   const curves = lines(
-    "Precision, recall and F1 by the least score",
+    "Precision, recall and F1 by minimum score",
     [
       { class: "precision", values: of("precision") },
       { class: "recall", values: of("recall") },
@@ -183,8 +183,8 @@ function thresholds(first, all, right) {
     tip,
   );
   return chart(
-    "If only higher scores counted",
-    `F1 is best from ${least(best)} on: ${write(points[best].f1)}`,
+    "Scores by threshold",
+    `best F1 ${write(points[best].f1)} at minimum score ${minimum(best)}`,
     make(
       "div",
       { class: "frame" },

@@ -1,6 +1,6 @@
-// The store at a glance: what it is, its largest figures, and a passage that shows what was done to the text.
+// Overview: the store, its main figures, and an example passage with its mentions.
 
-/** The run's figure with this name, or undefined. */
+/** The shown run's figure of this name, or undefined. */
 const ofRun = (figureName, scope = "all") =>
   summary.figures.find((one) => one[0] === scope && one[1] === figureName)?.[2];
 
@@ -50,7 +50,7 @@ function drawHead() {
     "Mentions",
     whole(totals.mentions),
     "",
-    totals.documents > 0 ? `${short(totals.mentions / totals.documents)} a document` : "",
+    totals.documents > 0 ? `${short(totals.mentions / totals.documents)} per document` : "",
   );
   add("Documents", whole(totals.documents), "", `${whole(totals.characters)} characters`);
   const rate = ofRun("documents_per_second");
@@ -66,7 +66,7 @@ function drawHead() {
     "Rejects",
     whole(totals.rejects),
     "",
-    totals.rejects > 0 ? percent(totals.rejects / (totals.all_documents + totals.rejects)) : "every document is done",
+    totals.rejects > 0 ? percent(totals.rejects / (totals.all_documents + totals.rejects)) : "no document rejected",
   );
   byId("head").append(
     make("p", { class: "kicker" }, "Entities in"),
@@ -77,16 +77,16 @@ function drawHead() {
   );
 }
 
-/** `30.6 s` as its number and its unit; longer times stay whole. */
+/** Splits `30.6 s` into number and unit; longer times are not split. */
 function split(time) {
   const parts = time.split(" ");
   return parts.length === 2 ? parts : [time, ""];
 }
 
-/** The most characters of the passage. */
+/** The maximum number of characters of the passage. */
 const PASSAGE = 440;
 
-/** Shows the passage that has most to show: whole sentences with many types, that the model is sure of. */
+/** Shows the best example: complete sentences with many types and high scores. */
 function drawPassage() {
   let best = null;
   for (const row of documents.rows.slice(0, 150)) {
@@ -120,16 +120,16 @@ function drawPassage() {
         "From ",
         make("a", { href: "#documents", onclick: look }, name(row.id)),
         ". ",
-        inside.some((one) => one[STATE] === MISSED) ? "Every box but what was missed" : "Every box",
+        inside.some((one) => one[STATE] === MISSED) ? "Every box, except missed mentions," : "Every box",
         " is a row of the table ",
         make("code", null, "entities"),
-        ": point at one to see its score.",
+        "; point at one to see its score.",
       ),
     ),
   );
 }
 
-/** Where sentences end and the next begin, the beginning and the end of the text included. */
+/** Sentence boundaries, including the beginning and the end of the text. */
 function sentenceEnds(text) {
   const ends = [...text.matchAll(/[\p{L}\p{N}]{3}[.!?][\p{Pe}\p{Pf}"']*\s+|[。！？]|\n\s*/gu)];
   return [...new Set([0, ...ends.map((one) => one.index + one[0].length), text.length])];
@@ -138,7 +138,7 @@ function sentenceEnds(text) {
 /** The mentions of a passage. */
 const within = ({ row, start, end }) => row.mentions.filter((one) => one[START] >= start && one[END] <= end);
 
-/** How well a passage shows what is done: types and mentions count for it; doubt, errors, lists and figures against it. */
+/** Rates a passage as an example: types and mentions raise the rating; low scores, errors, lists and numbers lower it. */
 function worth(passage) {
   const inside = within(passage);
   if (inside.length < 2) return -Infinity;

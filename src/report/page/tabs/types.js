@@ -1,6 +1,6 @@
-// What was found: the types with their questions, how sure the model is, the names that come most.
+// Types with their questions, the distribution of scores, the most frequent names.
 
-/** The types for which that is so, with their places. */
+/** The types that `keep` accepts, with their indices. */
 const typesThat = (keep) => summary.types.map((type, index) => ({ type, index })).filter(({ type }) => keep(type));
 
 function drawTypes() {
@@ -27,7 +27,7 @@ function drawTypes() {
               type: "button",
               class: "type",
               onclick: () => showOnly({ types: [index] }),
-              title: "Show the documents that have some",
+              title: "Show the documents with mentions of this type",
             },
             swatch(index),
             name(type.name),
@@ -47,7 +47,7 @@ function drawTypes() {
   );
 }
 
-/** The first class of scores that has any, at a tenth. */
+/** The first bin with mentions, rounded down to a tenth. */
 function firstBin() {
   const first = Math.min(
     summary.bins - 1,
@@ -60,7 +60,7 @@ const binName = (at) => `${(at / summary.bins).toFixed(2)} to ${((at + 1) / summ
 
 function drawScores() {
   if (summary.totals.mentions === 0) return;
-  const content = open("scores", "σ of the match logit");
+  const content = open("scores", "sigmoid of the match logit");
   const first = firstBin();
   const shown = typesThat((type) => type.mentions > 0);
   const joined = summary.quality?.joined;
@@ -106,7 +106,7 @@ function drawScores() {
   content.append(charts);
 }
 
-/** The scores below a drawing from class `first` on. */
+/** The score axis of a drawing that starts at bin `first`. */
 function ticks(first) {
   const from = first / summary.bins;
   return axis(...[0, 0.25, 0.5, 0.75, 1].map((part) => String(Math.round((from + (1 - from) * part) * 1000) / 1000)));
@@ -124,7 +124,7 @@ const key = (entries) =>
 function drawNames() {
   const types = typesThat((type) => type.names.length > 0);
   if (types.length === 0) return;
-  const content = open("names", "most mentioned");
+  const content = open("names", "most frequent");
   content.append(
     make(
       "div",

@@ -1,9 +1,9 @@
-// How it came about: where the time went, how runs compare, what was refused.
+// Runs: time by stage, trends over runs, settings and figures, rejects.
 
-/** The stages of a run in the order of the work. */
+/** The stages of a run in processing order. */
 const STAGES = ["start", "read", "tokenize", "tensors", "wait", "inference", "decode", "write", "commit"];
-/** Figures whose course is shown: name, label, how it is written. */
-const COURSES = [
+/** Figures shown as trends: name, label, format. */
+const TRENDS = [
   ["f1", "F1", (value) => percent(value)],
   ["documents", "Documents", whole],
   ["mentions", "Mentions", whole],
@@ -23,11 +23,11 @@ function drawRuns() {
   const charts = make("div", { class: "charts" });
   if (stages.length > 0) {
     const rows = stages.map(([label, value, share]) => ({ label, value, text: percent(share), note: seconds(value) }));
-    charts.append(chart("Where the time went", "share of the run’s time; stages overlap", barList(rows)));
+    charts.append(chart("Time by stage", "share of the run’s time; stages overlap", barList(rows)));
   }
   const measured = summary.runs.filter((run) => run.measured);
   if (measured.length > 1) {
-    const courses = COURSES.map(([key, label, write]) => ({
+    const trends = TRENDS.map(([key, label, write]) => ({
       label,
       write,
       runs: measured.filter((run) => run.figures[key] !== undefined),
@@ -35,18 +35,18 @@ function drawRuns() {
     })).filter(({ runs }) => runs.length > 1);
     charts.append(
       chart(
-        "From run to run",
-        `the last ${whole(measured.length)} that extracted something`,
+        "Trends",
+        `the last ${plural(measured.length, "run")} with new documents`,
         make(
           "ul",
           { class: "courses" },
-          courses.map(({ label, write, runs, key }) => {
+          trends.map(({ label, write, runs, key }) => {
             const values = runs.map((run) => run.figures[key]);
             return make(
               "li",
               null,
               make("span", null, label),
-              spark(`${label} from run to run`, values, (at) => [
+              spark(`Trend of ${label}`, values, (at) => [
                 make("p", { class: "tip-head" }, write(values[at])),
                 make("p", null, moment(runs[at].started_at)),
               ]),
@@ -76,25 +76,25 @@ function drawRuns() {
         name(`${modelName(run)}, ${run.precision}, ${run.device}`),
       ];
     });
-  const header = ["begun", "outcome", "documents", "mentions", "rejects", "time", "documents/s", "F1", "model"];
+  const header = ["started", "outcome", "documents", "mentions", "rejects", "time", "documents/s", "F1", "model"];
   const f1 = header.indexOf("F1");
-  const without = summary.runs.some((run) => run.figures.f1 !== undefined)
+  const withoutEmptyF1 = summary.runs.some((run) => run.figures.f1 !== undefined)
     ? (row) => row
     : (row) => row.filter((_, at) => at !== f1);
   content.append(
-    table("The last runs", without(header), rows.map(without), [
+    table("Latest runs", withoutEmptyF1(header), rows.map(withoutEmptyF1), [
       2,
       3,
       4,
       5,
       6,
-      ...(without(header).length === header.length ? [7] : []),
+      ...(withoutEmptyF1(header).length === header.length ? [7] : []),
     ]),
   );
   if (summary.settings.length > 0) {
     const settings = summary.settings.map(([setting, value]) => [name(setting), name(value)]);
     const shown = table("Settings of the run", ["setting", "value"], settings, []);
-    content.append(folded("What the run’s job said", false, shown));
+    content.append(folded("Settings of the run’s job", false, shown));
   }
   if (summary.figures.length > 0) {
     const figures = summary.figures.map(([scope, figureName, value, unit]) => [
@@ -122,6 +122,6 @@ function drawRejects() {
       name(detail),
     ]),
   );
-  const some = rows.length < summary.totals.rejects ? `${whole(rows.length)} of them` : "All of them";
-  content.append(folded(some, false, table("Rejects", ["reason", "file", "row", "id", "detail"], rows, [2])));
+  const line = rows.length < summary.totals.rejects ? `${plural(rows.length, "example")}` : "All rejects";
+  content.append(folded(line, false, table("Rejects", ["reason", "file", "row", "id", "detail"], rows, [2])));
 }

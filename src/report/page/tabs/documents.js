@@ -1,22 +1,22 @@
-// The documents: which of them pass the filters, and a feed that is drawn as it is read.
+// Documents: the filtered list, rendered incrementally while scrolling.
 
-/** Documents drawn at a time. */
+/** Documents rendered at a time. */
 const STEP = 20;
-/** Documents on paper. */
+/** Documents rendered for printing. */
 const PRINTED = 30;
-/** A text longer than this is folded, in UTF-16 units. */
+/** A text longer than this is collapsed, in UTF-16 units. */
 const FOLDED = 2600;
 
-const everything = () => ({
+const defaultView = () => ({
   search: "",
   types: new Set(summary.types.map((_, index) => index)),
-  least: 0,
+  minimum: 0,
   states: new Set([FOUND, RIGHT, WRONG, MISSED]),
   errors: false,
   order: "given",
 });
-let view = everything();
-/** Documents that pass the filters: {row, mentions}; how many of them are drawn. */
+let view = defaultView();
+/** Documents that pass the filters, as {row, mentions}, and the number of rendered ones. */
 let passing = [];
 let drawn = 0;
 let current = null;
@@ -26,11 +26,11 @@ const joined = () => Boolean(summary.quality?.joined);
 const isVisible = (mention) =>
   view.types.has(mention[TYPE]) &&
   view.states.has(mention[STATE]) &&
-  (mention[SCORE] < 0 || mention[SCORE] >= view.least);
+  (mention[SCORE] < 0 || mention[SCORE] >= view.minimum);
 const isError = (mention) => mention[STATE] >= WRONG;
-const narrowed = () => view.types.size < summary.types.length || view.least > 0 || view.states.size < 4;
+const narrowed = () => view.types.size < summary.types.length || view.minimum > 0 || view.states.size < 4;
 
-/** A search as an expression: the words as they stand, whatever their case. */
+/** The search as a regular expression: literal text with flexible white space. */
 const pattern = (flags) =>
   new RegExp(
     view.search
@@ -40,7 +40,7 @@ const pattern = (flags) =>
     flags,
   );
 
-/** Applies the filters and draws the feed anew. */
+/** Applies the filters and renders the list again. */
 function refresh() {
   const search = view.search.trim() === "" ? null : pattern("iu");
   passing = [];
@@ -63,16 +63,16 @@ function refresh() {
   hideTip();
   byId("feed").replaceChildren();
   drawMore();
-  sayFound();
+  describeResult();
 }
 
-/** How the documents were chosen, and how many pass. */
-function sayFound() {
+/** Writes how the documents were sampled and how many pass the filters. */
+function describeResult() {
   const all = documents.rows.length;
   const rules = {
-    all: all === summary.totals.documents ? "all there are" : "as many as fit",
-    errors: `those with most errors of ${whole(summary.totals.documents)}`,
-    even: `evenly chosen from ${whole(summary.totals.documents)}`,
+    all: all === summary.totals.documents ? "all" : "as many as fit",
+    errors: `those with the most errors of ${whole(summary.totals.documents)}`,
+    even: `sampled evenly from ${whole(summary.totals.documents)}`,
   };
   const mentions = passing.reduce((sum, one) => sum + one.mentions.length, 0);
   const some =
@@ -86,7 +86,7 @@ function sayFound() {
           "error",
         )}`
       : "",
-    passing.length === 0 && all > 0 ? ". Nothing passes these filters: press 0 to see everything." : ".",
+    passing.length === 0 && all > 0 ? ". No document matches the filters: press 0 to reset them." : ".",
   );
   const counts = new Map();
   for (const { mentions: own } of passing)
@@ -105,7 +105,7 @@ function drawMore(count = STEP) {
   highlight();
 }
 
-/** A document. */
+/** Renders a document. */
 function article({ row, mentions }, index) {
   const title = `document-${drawn + index}`;
   const errors = row.mentions.filter(isError).length;
@@ -169,7 +169,7 @@ function unfold(element) {
   element.querySelector(".unfold")?.remove();
 }
 
-/** Marks what was searched for, without touching the text, where the browser can. */
+/** Highlights matches of the search without changing the document, if the browser supports it. */
 function highlight() {
   if (!("highlights" in CSS)) return;
   CSS.highlights.delete("search");
@@ -186,8 +186,8 @@ function highlight() {
     for (const found of text.matchAll(pattern("giu"))) {
       if (found[0] === "") break;
       const range = new Range();
-      const place = (at, end) => nodes.findLast(({ start }) => (end ? start < at : start <= at));
-      const [from, to] = [place(found.index, false), place(found.index + found[0].length, true)];
+      const nodeAt = (at, end) => nodes.findLast(({ start }) => (end ? start < at : start <= at));
+      const [from, to] = [nodeAt(found.index, false), nodeAt(found.index + found[0].length, true)];
       range.setStart(from.node, found.index - from.start);
       range.setEnd(to.node, found.index + found[0].length - to.start);
       all.add(range);
@@ -196,7 +196,7 @@ function highlight() {
   CSS.highlights.set("search", all);
 }
 
-/** Makes a document the current one: it has the focus, and its mentions follow in the order of the Tab key. */
+/** Makes a document the current one: its mentions can be reached with the Tab key. */
 function makeCurrent(element, scroll) {
   if (current !== element) {
     current?.classList.remove("current");
@@ -228,16 +228,16 @@ function step(by) {
 function stepError(by) {
   const find = () => [...byId("feed").querySelectorAll("mark.s2[tabindex], mark.s3[tabindex]")];
   const here = document.activeElement?.closest?.("mark, article") ?? current;
-  const behind = (mark) =>
+  const after = (mark) =>
     here === null ||
     here === undefined ||
     Boolean(here.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_FOLLOWING);
   const before = (mark) =>
     Boolean(here?.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_PRECEDING) && !mark.contains(here);
-  let next = by > 0 ? find().find(behind) : find().findLast(before);
+  let next = by > 0 ? find().find(after) : find().findLast(before);
   while (!next && by > 0 && drawn < passing.length) {
     drawMore();
-    next = find().find(behind);
+    next = find().find(after);
   }
   if (!next) return;
   const owner = next.closest("article");
@@ -247,23 +247,23 @@ function stepError(by) {
   next.focus({ preventScroll: true });
 }
 
-/** Shows what `next` lets through, and the filters as it has them. */
+/** Applies the view `next` and updates the filter controls. */
 function setView(next) {
   view = next;
   syncFilters();
   refresh();
 }
 
-/** Shows what matches and nothing else, from anywhere on the page. */
+/** Shows only documents that match, and scrolls to them. */
 function showOnly({ search = "", types = null }) {
-  const all = everything();
-  setView({ ...all, search, types: types ? new Set(types) : all.types });
+  const initial = defaultView();
+  setView({ ...initial, search, types: types ? new Set(types) : initial.types });
   byId("documents").scrollIntoView({ block: "start" });
 }
 
-/** Goes to a document, among all others. */
+/** Resets the filters and goes to a document. */
 function showDocument(row) {
-  setView(everything());
+  setView(defaultView());
   const at = passing.findIndex((one) => one.row === row);
   if (at >= drawn) drawMore(at + 1 - drawn);
   makeCurrent(byId("feed").children[at], true);
