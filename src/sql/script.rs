@@ -61,7 +61,7 @@ fn up_to_command<'text>(text: &'text str, lines_before: usize, pieces: &mut Vec<
                 begun = None;
             }
             (Token::Backslash, None) => {
-                let line = text[place.at..].lines().next().unwrap_or_default();
+                let line = text[place.at..].split('\n').next().unwrap_or_default();
                 pieces.push(Piece::Command(line.trim()));
                 return Some(place.at + line.len());
             }
