@@ -158,6 +158,7 @@ mod tests {
             pieces("SELECT 1; \\timing"),
             [Piece::Statement(Statement { lines_before: 0, ..one }), Piece::Command("timing")]
         );
+        assert_eq!(pieces(";\\"), [Piece::Command("")]);
         let text = "\\o it's.csv /* \r\n-- a\nSELECT 1;";
         assert_eq!(
             pieces(text),
