@@ -78,7 +78,7 @@ class Device:
     def __init__(self, name):
         self.torch = torch.device(name)
         self.dtype = torch.float16 if self.torch.type == "cuda" else torch.float32
-        self.flavour = "fp16" if self.torch.type == "cuda" else "fp32"
+        self.precision = "fp16" if self.torch.type == "cuda" else "fp32"
 
     def name(self):
         if self.torch.type == "cpu":
@@ -273,7 +273,7 @@ class Quarry:
         sections = {
             "input": {"documents": documents, "id": "doc_id", "text": "text"},
             "entities": {"schema": PROJECT / schema},
-            "model": {"path": self.model, "device": self.device.torch, "flavour": self.device.flavour},
+            "model": {"path": self.model, "device": self.device.torch, "precision": self.device.precision},
             "store": {"path": store},
         }
         text = [f"[{name}]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items()) for name, keys in sections.items()]
@@ -301,7 +301,7 @@ class Quarry:
         variable = os.environ.get
         cache = Path(variable("XDG_CACHE_HOME") or Path.home() / ".cache") / "quarry"
         cache = Path(variable("QUARRY_CACHE") or cache)
-        wanted = {"model": run["model_hash"], "longest": longest} | {key: run["said"][key] for key in ("device", "flavour")}
+        wanted = {"model": run["model_hash"], "longest": longest} | {key: run["said"][key] for key in ("device", "precision")}
         for path in sorted(cache.glob("budget-*.json"), key=lambda path: -path.stat().st_mtime):
             found = json.loads(path.read_text())
             if wanted.items() <= found["found_for"].items():
@@ -335,7 +335,7 @@ def measure(types, quarry, rival, texts, documents, peak, scale):
     return {
         "types": types, "mean_length": length, "flop_per_token": flop, "pytorch": ways, "pytorch_from_texts": from_texts,
         "first_seconds": first["all"]["seconds"], "bare_session": bare, "figures": figures, "stages": stages,
-        "flavour": run["said"]["flavour"], "tokens_per_second": real / seconds, "after_start": real / (seconds - stages["start"]),
+        "precision": run["said"]["precision"], "tokens_per_second": real / seconds, "after_start": real / (seconds - stages["start"]),
         "in_session": real / stages["inference"], "busy": stages["inference"] / seconds, "padding": figures["padding"],
         "of_peak": real / seconds * flop / peak, "of_bare": bare and real / seconds / bare["tokens_per_second"],
         "of_pytorch": real / seconds / rate, "pytorch_of_peak": rate * flop / peak,
@@ -360,7 +360,7 @@ def table(found, peak, size, device, config):
     weights = 4 * config["hidden_size"] ** 2 + 2 * config["hidden_size"] * config["intermediate_size"]
     layers, hidden = config["num_hidden_layers"], config["hidden_size"]
     print(f"\n{device.name()}, PyTorch {torch.__version__}")
-    print(f"matrix peak, {device.flavour}: {peak / 1e12:.3g} TFLOP/s ({size} x {size} x {size})")
+    print(f"matrix peak, {device.precision}: {peak / 1e12:.3g} TFLOP/s ({size} x {size} x {size})")
     print(f"operations of a token: {layers} layers x (2 x {weights:,} weights + 4 x L x {hidden}), L the mean length of its query\n")
     row("", lambda one: f"{one['types']} types")
     row("L", lambda one: f"{one['mean_length']:.0f}")

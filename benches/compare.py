@@ -55,13 +55,13 @@ class Quarry:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return out, out / f"model-{form}-portable.onnx"
 
-    def seconds(self, documents, flavour):
+    def seconds(self, documents, precision):
         """Time, real tokens and mentions of a run into an empty store."""
         store, job, profile = self.folder / "store", self.folder / "job.toml", self.folder / "run.prom"
         shutil.rmtree(store, ignore_errors=True)
         job.write_text(
             f'[input]\ndocuments = "{documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{self.given.schema.resolve()}"\n'
-            f'[model]\npath = "{Path(self.given.model).resolve()}"\ndevice = "{self.given.device}"\nflavour = "{flavour}"\n'
+            f'[model]\npath = "{Path(self.given.model).resolve()}"\ndevice = "{self.given.device}"\nprecision = "{precision}"\n'
             f'[extract]\nwindow_tokens = {WINDOW}\noverlap_tokens = {OVERLAP}\n[store]\npath = "{store}"\n'
         )
         started = time.perf_counter()
@@ -72,7 +72,7 @@ class Quarry:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
         tokens = next(line for line in profile.read_text().splitlines() if line.startswith("quarry_run_tokens"))
         said = json.loads(done.stdout)
-        return seconds, float(tokens.rsplit(" ", 1)[1]), said["mentions"], said["flavour"]
+        return seconds, float(tokens.rsplit(" ", 1)[1]), said["mentions"], said["precision"]
 
 
 class OnnxRuntime:
@@ -206,13 +206,13 @@ def turns(quarry, questions, documents, folder, graph, given):
         files[name].write_text("".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(part)))
     ways = [way for way in rivals(folder, graph, given) if given.only in way[0]]
     # Neither the budget of batches, nor the graph, nor the loading of a model is anybody's turn.
-    _, _, _, flavour = quarry.seconds(files["few"], "auto")
-    plain = given.device == "cpu" and flavour != "fp32"
+    _, _, _, precision = quarry.seconds(files["few"], "auto")
+    plain = given.device == "cpu" and precision != "fp32"
     if plain:
         quarry.seconds(files["few"], "fp32")
     for _, answer, size, _ in ways:
         answer(list(itertools.islice(questions.of(documents[0]), size)))
-    name, found = f"`quarry run`, {flavour}", {}
+    name, found = f"`quarry run`, {precision}", {}
     for number in range(1, given.rounds + 1):
         for way, answer, size, look_ahead in ways:
             tenth = size == 1

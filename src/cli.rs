@@ -1,252 +1,247 @@
-//! The command line as it is typed. In: arguments. Out: clap structs, whose doc comments are the help texts. It may not check
-//! what only the commands can know.
+//! The command line. In: arguments. Out: clap structs, whose doc comments are the help texts. It must not check what only the
+//! commands can know.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::device::DeviceChoice;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::WeightForm;
-use crate::mrc::score::counting::Counting;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::runtime::device::DeviceChoice;
+use crate::model::weights::safetensors_file::WeightForm;
+use crate::score::counting::Counting;
 
 mod doctor;
 mod prepare;
 mod report;
 mod sql;
 mod r#try;
+mod values;
 
-pub use doctor::DoctorArgs;
-pub use prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
-pub use report::ReportArgs;
-pub use sql::{RowFormat, SqlArgs};
-pub use r#try::TryArgs;
+use crate::cli::values::{key_value, parsed};
 
-/// Mines a corpus for named entities by asking questions.
+pub use crate::cli::doctor::DoctorArgs;
+pub use crate::cli::prepare::{Format, Labels, OnError, PrepareArgs, Scheme, Unit};
+pub use crate::cli::report::ReportArgs;
+pub use crate::cli::sql::{RowFormat, SqlArgs};
+pub use crate::cli::r#try::TryArgs;
+
+/// Extract named entities from a document corpus by asking a question for each entity type.
 #[derive(Debug, Parser)]
 #[command(name = "quarry", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// How much to say on standard error: error, warn, info, debug or trace.
+    /// Log level on standard error: error, warn, info, debug or trace.
     #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
     pub log: tracing::Level,
-    /// How to say it; `auto` draws a progress bar on a terminal and writes lines elsewhere.
+    /// Log format. `auto` shows a progress bar on a terminal and writes log lines elsewhere.
     #[arg(long, global = true, default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// The form of what goes to standard error.
+/// The format of messages on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A progress bar on a terminal, lines elsewhere.
+    /// A progress bar on a terminal, log lines elsewhere.
     Auto,
-    /// Lines.
+    /// Log lines.
     Plain,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The verbs.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a job: read documents, ask every question, write entity tables.
+    /// Run a job: read documents, extract mentions, write the store's tables.
     Run(RunArgs),
-    /// Turn a corpus into documents and gold entities.
+    /// Convert a corpus to Parquet documents and gold entities.
     Prepare(PrepareArgs),
-    /// Train an extractor on labelled documents.
+    /// Train a model on labelled documents.
     Train(TrainArgs),
-    /// Turn a checkpoint into a model directory.
+    /// Convert a checkpoint to a model directory.
     Export(ExportArgs),
-    /// Score predicted mentions against gold ones, or compare two systems.
+    /// Score predicted mentions against gold mentions, or compare two systems.
     Evaluate(EvaluateArgs),
-    /// Ask a store's tables with SQL; without a query, in a shell.
+    /// Query a store's tables with SQL. Without a query, start an interactive shell.
     Sql(SqlArgs),
-    /// Write a page to look at: a store's figures, and its documents with their mentions marked.
+    /// Write an HTML report: a store's metrics, and its documents with their mentions highlighted.
     Report(ReportArgs),
-    /// Ask about a text at once and show what is found in it.
+    /// Extract mentions from one text and print them.
     Try(TryArgs),
-    /// Say what works here and what does not: machine, ONNX Runtime, model, input, store.
+    /// Check the machine, ONNX Runtime, model, input and store, and report problems.
     Doctor(DoctorArgs),
-    /// Print a script that completes commands and options in a shell.
+    /// Print a shell completion script.
     Completions {
-        /// For which shell.
+        /// The shell to generate the script for.
         shell: clap_complete::Shell,
     },
     /// Write manual pages, one per command.
     Man {
-        /// The folder they are written to, such as /usr/local/share/man/man1.
+        /// The folder to write to, such as /usr/local/share/man/man1.
         out: PathBuf,
     },
-    /// Try ONNX Runtime's library in this process; the program calls this on itself.
-    #[command(name = crate::model::library::PROBE_COMMAND, hide = true)]
+    /// Load ONNX Runtime's library in this process. The program starts itself with this command.
+    #[command(name = crate::model::runtime::library::PROBE_COMMAND, hide = true)]
     Probe {
-        /// The library.
+        /// The library file.
         library: PathBuf,
-        /// Also the CUDA provider, with the device of this number.
+        /// Also start the CUDA provider, on the device with this number.
         #[arg(long)]
         cuda: Option<u32>,
-        /// Also the OpenVINO provider.
+        /// Also start the OpenVINO provider.
         #[arg(long)]
         openvino: bool,
     },
 }
 
-/// Run a job.
+/// Run a job: read documents, extract mentions, write the store's tables.
 #[derive(Debug, Clone, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArgs {
     /// The job file (TOML).
     pub job: PathBuf,
-    /// Fills `${KEY}` in the job file; may be given several times.
+    /// Set `${KEY}` in the job file. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// Where the store has rows of another model, schema or setting: extract everything anew beside them, and drop
-    /// them once all their files are read anew. A replacement that was killed, or that read a part of the files, goes
-    /// on without it until another one is begun.
+    /// Replace rows that were extracted with another model, schema or setting: extract everything again beside the old
+    /// rows, and drop the old rows once all their files have been read again. A replacement that was killed, or that has
+    /// read only a part of the files, continues without this flag until another replacement starts.
     #[arg(long)]
     pub replace: bool,
-    /// At the end of a replacement, drop also old rows of files that were not read anew. Without it they stay, and stay in force, until a
-    /// run has read their files.
+    /// At the end of a replacement, also drop the old rows of files that were not read again. Without this flag the old rows
+    /// stay, and stay current, until a run has read those files.
     #[arg(long)]
     pub drop_missing: bool,
-    /// Say what the run would do (files, documents, windows, queries, about how long), and the plan, instead of running it.
+    /// Print what the run would do (files, documents, windows, queries, estimated time) and its plan, without running it.
     #[arg(long, conflicts_with = "dry_run")]
     pub explain: bool,
-    /// Read only the first N documents that are still to be read, by file and row. The next run goes on behind them.
+    /// Read only the next N unread documents, in file and row order. The next run continues after them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Extract and show the closing table, but write nothing: no store is made or changed.
+    /// Extract and print the run summary, but write nothing: no store is created or changed.
     #[arg(long)]
     pub dry_run: bool,
-    /// Print one JSON object, also where the run fails or is stopped, instead of the closing table (docs/nightly.md names its keys).
+    /// Print the run summary as one JSON object, also when the run fails or is stopped (docs/nightly.md lists the keys).
     #[arg(long)]
     pub json: bool,
-    /// At the end, write the run's figures there for Prometheus (node exporter's textfile collector; the name ends in .prom).
+    /// Write the run's metrics to this file in Prometheus text format, for node exporter's textfile collector (name it *.prom).
     #[arg(long, value_name = "FILE")]
     pub metrics_file: Option<PathBuf>,
-    /// Say at the end where the time went, stage by stage, and write every batch's times there for a trace viewer (Perfetto).
+    /// Print the time spent in each stage, and write a trace of every batch to this file (Chrome trace format; open it in Perfetto).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
 }
 
-/// Train an extractor on labelled documents.
+/// Train a model on labelled documents.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// The training job (TOML).
     pub job: PathBuf,
-    /// Fills `${KEY}` in the training job; may be given several times.
+    /// Set `${KEY}` in the training job. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// Begin anew where an unfinished or finished training is in the output folder.
+    /// Start again from the first step if the output folder holds an unfinished or finished training.
     #[arg(long)]
     pub restart: bool,
 }
 
-/// Turn a checkpoint into a model directory.
+/// Convert a checkpoint to a model directory.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A checkpoint: a folder, or a safetensors, pytorch_model.bin or Lightning .ckpt file.
+    /// The checkpoint: a folder, or a safetensors, pytorch_model.bin or Lightning .ckpt file.
     pub checkpoint: PathBuf,
     /// The model directory to write.
     pub out: PathBuf,
-    /// The folder with config.json and the tokenizer, where they are not beside the checkpoint.
+    /// The folder with config.json and the tokenizer, if they are not beside the checkpoint.
     #[arg(long, value_name = "FOLDER")]
     pub encoder: Option<PathBuf>,
-    /// The entity types and questions it was trained with (a schema file), for quarry.json.
+    /// The entity types and questions the model was trained with (a schema file), to store in quarry.json.
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
-    /// How the matrices are stored: fp32, fp16, or int8 per row.
-    #[arg(long, default_value = "fp32", value_name = "FORM", value_parser = word::<WeightForm>)]
+    /// Storage format of the matrices: fp32, fp16, or int8 with one scale per row.
+    #[arg(long, default_value = "fp32", value_name = "FORMAT", value_parser = parsed::<WeightForm>)]
     pub weights: WeightForm,
-    /// Also write this graph beside the weights, such as `fused-int8`; may be given several times.
-    #[arg(long, value_name = "FORM-FLAVOUR", value_parser = graph)]
-    pub graph: Vec<(Form, Flavour)>,
-    /// Skip the parity report, which runs every flavour on sample text.
+    /// Also write this graph beside the weights, such as `fused-int8`. Can be repeated.
+    #[arg(long, value_name = "VARIANT-PRECISION", value_parser = graph)]
+    pub graph: Vec<(GraphVariant, Precision)>,
+    /// Skip the parity report, which runs every precision on sample text.
     #[arg(long)]
     pub no_parity: bool,
-    /// Where the parity report runs.
-    #[arg(long, default_value = "cpu", value_parser = word::<DeviceChoice>)]
+    /// The device to run the parity report on: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu", value_parser = parsed::<DeviceChoice>)]
     pub device: DeviceChoice,
 }
 
-/// Score predicted mentions against gold ones, or compare two systems.
+/// Score predicted mentions against gold mentions, or compare two systems.
 ///
-/// A prediction is right when document, type, start and end are those of a gold mention (strict). `span` leaves the type out: a
-/// place counts once, and is right where both tables have a mention from its start to its end. `partial` and `overlap` pair what is
-/// left of one document and type, one to one, the largest overlap in characters first; a pair counts one half (partial, as in
-/// MUC-5 and SemEval 2013) or 1 (overlap). A gold mention is nested where it shares characters with another gold mention; a wrong
-/// prediction, where it does with another prediction.
+/// A prediction is correct when its document, type, start and end equal those of a gold mention (strict). `span` ignores the type:
+/// each span counts once, and is correct when both tables have a mention with its start and end. `partial` and `overlap` pair the
+/// remaining mentions of a document and type one to one, the largest overlap in characters first. A pair counts 0.5 (partial, as in
+/// MUC-5 and SemEval 2013) or 1 (overlap). A gold mention is nested if it shares characters with another gold mention; a false
+/// positive is nested if it shares characters with another prediction.
 ///
-/// Ids are compared as text. Rows with a null, rows whose end is not behind their start and rows that repeat another do not count.
-/// Only documents count that every store given has done and that --documents, if given, holds.
+/// Ids are compared as text. Rows with a null, rows whose end is not after their start, and duplicate rows do not count. Only
+/// documents count that every given store has processed and that --documents, if given, contains.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Predicted mentions: Parquet, JSON Lines or CSV (a file, folder, glob or URL), a store, or a job file (.toml) whose store
-    /// and gold are meant.
+    /// Predicted mentions: Parquet, JSON Lines or CSV (a file, folder, glob or URL), a store, or a job file (.toml), which
+    /// names its store and gold mentions.
     pub predicted: String,
-    /// Gold mentions: doc_id, entity_type, start_char and end_char, in code points, half-open. A job names its own.
+    /// Gold mentions: doc_id, entity_type, start_char and end_char (code points, end exclusive). By default the job's.
     pub gold: Option<String>,
-    /// Another system's mentions on the same documents (files, a store or a job): what changed from those to these, and
-    /// whether F1 differs significantly.
+    /// Another system's mentions on the same documents (files, a store or a job). The report then shows what changed from that
+    /// system to this one, and whether F1 differs significantly.
     #[arg(long, value_name = "MENTIONS")]
     pub against: Option<String>,
-    /// The documents that are scored, with their texts, which give the errors their context.
+    /// The documents to score, with their texts, which add context to each error.
     #[arg(long, value_name = "FILES")]
     pub documents: Option<String>,
-    /// The documents' id column.
+    /// The id column of the documents.
     #[arg(long, default_value = "doc_id", value_name = "COLUMN")]
     pub id: String,
-    /// The documents' text column.
+    /// The text column of the documents.
     #[arg(long, default_value = "text", value_name = "COLUMN")]
     pub text: String,
-    /// Write errors.parquet (every false positive and false negative), documents.parquet, scores.parquet and changes.parquet there.
+    /// Write errors.parquet (every false positive and false negative), documents.parquet, scores.parquet and changes.parquet to
+    /// this folder.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Which mentions count: `all`, or `reference:N` for those that the BERT-MRC reference implementation counts at maximum length
-    /// N (wordpieces of question and context); the documents must then be its sentences.
-    #[arg(long, default_value = "all", value_name = "COUNTING", value_parser = word::<Counting>)]
+    /// Which mentions count: `all`, or `reference:N` for those that the BERT-MRC reference implementation counts at maximum
+    /// length N (wordpieces of question and context). With `reference:N` the documents must be its sentences.
+    #[arg(long, default_value = "all", value_name = "COUNTING", value_parser = parsed::<Counting>)]
     pub counting: Counting,
-    /// The model (a folder, or hf://owner/name) whose tokenizer `reference:N` counts with; a job names its own.
+    /// The model (a folder, or hf://owner/name) whose tokenizer `reference:N` uses. By default the job's.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// The types and questions that `reference:N` counts with; the job's, or the model's own, unless given.
+    /// The types and questions that `reference:N` uses. By default the job's, or those in the model directory.
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
-    /// How often documents are resampled for intervals and significance; 0 leaves them out.
+    /// Number of bootstrap resamples for confidence intervals and significance. 0 omits both.
     #[arg(long, default_value_t = 1000, value_name = "NUMBER")]
     pub resamples: usize,
-    /// Where the random numbers begin.
+    /// Random seed of the resampling.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
-    /// How many of the documents with most errors are shown.
+    /// How many of the documents with the most errors to show.
     #[arg(long, default_value_t = 10, value_name = "NUMBER")]
     pub worst: usize,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Do not add the figures to the store's metrics.
+    /// Do not add the scores to the store's metrics table.
     #[arg(long)]
     pub no_metrics: bool,
-    /// Fills `${KEY}` in the job file; may be given several times.
+    /// Set `${KEY}` in the job file. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
 }
 
-fn word<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| error.to_string())
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-fn graph(text: &str) -> Result<(Form, Flavour), String> {
-    let (form, flavour) = text.split_once('-').ok_or("write FORM-FLAVOUR, such as fused-int8")?;
-    Ok((word(form)?, word(flavour)?))
+fn graph(text: &str) -> Result<(GraphVariant, Precision), String> {
+    let (variant, precision) = text.split_once('-').ok_or("write VARIANT-PRECISION, such as fused-int8")?;
+    Ok((parsed(variant)?, parsed(precision)?))
 }
 
 #[cfg(test)]
@@ -255,7 +250,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 }

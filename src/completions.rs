@@ -1,5 +1,5 @@
-//! `quarry completions`: a script that completes commands and options. In: a shell. Out: its script, on standard output. It may not
-//! install it.
+//! `quarry completions`: shell completion scripts. In: a shell. Out: its completion script, on standard output. It must not install
+//! the script.
 
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
@@ -8,7 +8,7 @@ use crate::cli::Cli;
 use crate::console;
 use crate::error::{Error, Result};
 
-/// Prints the script for a shell.
+/// Prints the completion script of a shell.
 pub fn command(shell: Shell) -> Result<u8> {
     let mut script = Vec::new();
     generate(shell, &mut Cli::command(), "quarry", &mut script);

@@ -1,5 +1,5 @@
-//! The only place that prints. In: notes, progress, results, errors. Out: a progress bar on a terminal, lines or JSON elsewhere
-//! (standard error), and results (standard output). It may not decide anything.
+//! The only place that prints. In: log messages, progress, results, errors. Out: a progress bar on a terminal, log lines or JSON
+//! elsewhere (standard error), and results (standard output). It must not decide what the program does.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,7 +10,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use indicatif::ProgressBar;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_chrome::FlushGuard;
@@ -19,57 +18,43 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::console::screen::{STYLE, Screen};
 use crate::error::{Error, Result};
 
 mod amounts;
 mod marks;
 mod profile;
 mod progress;
+mod screen;
 mod traces;
 
-pub use amounts::{bytes, duration, short_time, thousands};
-pub use marks::{Mark, PLAIN, colours, mark, marked};
-pub use progress::{Progress, ProgressDisplay};
+pub use crate::console::amounts::{bytes, duration, short_time, thousands};
+pub use crate::console::marks::{Mark, PLAIN, colours, mark, marked};
+pub use crate::console::progress::{Progress, ProgressDisplay};
+pub use crate::console::screen::Style;
 
-/// The bar that is on the screen, if one is; log lines go above it.
-static BAR: OnceLock<ProgressBar> = OnceLock::new();
-
-/// Where spans go, if somewhere.
+/// The provider that exports spans, if an endpoint is set.
 static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// What completes a profile, if one is written.
+/// Completes the profile when dropped, if one is written.
 static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);
 
-/// How things are said, once that is set up.
-static STYLE: OnceLock<Style> = OnceLock::new();
+/// Set once a write finds standard output closed.
+static OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Set when standard output turned out to be closed.
-static NOBODY_READS: AtomicBool = AtomicBool::new(false);
+/// The first failure to write a result, except that standard output is closed.
+static PRINT_ERROR: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
-/// Why something that was asked for could not be printed, though somebody may read.
-static UNPRINTED: Mutex<Option<std::io::Error>> = Mutex::new(None);
-
-/// How things are said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// A progress bar and short notes.
-    Terminal,
-    /// Log lines.
-    Plain,
-    /// Log lines, each a JSON object.
-    Json,
-}
-
-/// Sets up logging, and a profile where a file for it is named; call it once, first.
+/// Sets up logging, and a profile if a file is given. Call it once, before anything else.
 ///
 /// # Errors
-/// [`Error::Write`] where the file cannot be made.
+/// [`Error::Write`] if the file cannot be created.
 pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Path>) -> Result<Style> {
     let create = |path: &Path| {
         File::create(path).map_err(|source| Error::Write { path: path.to_path_buf(), source: source.into() })
     };
-    // Also that it cannot be made is said in the style that was asked for.
-    let (profile, unwritable) = match profile.map(create).transpose() {
+    // Set up logging even if the file cannot be created, so that the error is reported in the requested format.
+    let (profile, create_error) = match profile.map(create).transpose() {
         Ok(file) => (file, None),
         Err(error) => (None, Some(error)),
     };
@@ -78,7 +63,7 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
         (false, true) => Style::Plain,
         (false, false) => Style::Terminal,
     };
-    // What libraries have to say is for whoever looks for a fault.
+    // Messages of libraries help only in debugging.
     let libraries = if level >= tracing::Level::DEBUG { LevelFilter::WARN } else { LevelFilter::ERROR };
     let lines = fmt::layer().with_writer(|| Screen).with_target(false).with_ansi(style == Style::Terminal);
     let lines = match style {
@@ -86,7 +71,7 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
         Style::Plain => lines.boxed(),
         Style::Terminal => lines.without_time().boxed(),
     };
-    let (provider, refusal) = match traces::provider() {
+    let (provider, trace_error) = match traces::provider() {
         Some(Ok(provider)) => (Some(TRACES.get_or_init(|| provider)), None),
         Some(Err(reason)) => (None, Some(reason)),
         None => (None, None),
@@ -96,101 +81,83 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
         *kept = Some(guard);
     }
     let (spans, details) = (provider.is_some(), profile.is_some());
-    // One filter before all layers: beside a filter of its own, a layer may lose the line that follows a library's question whether
-    // anybody listens.
-    let heard = move |said: &Metadata<'_>| {
-        let own = said.target().starts_with(env!("CARGO_CRATE_NAME"));
-        if said.is_span() {
-            return own && (details || spans && *said.level() <= tracing::Level::INFO);
+    // One filter before all layers: with a filter per layer, a layer can lose the line that follows a library's `enabled!` check.
+    let enabled = move |metadata: &Metadata<'_>| {
+        let own = metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
+        if metadata.is_span() {
+            return own && (details || spans && *metadata.level() <= tracing::Level::INFO);
         }
-        *said.level() <= if own { LevelFilter::from_level(level) } else { libraries }
+        *metadata.level() <= if own { LevelFilter::from_level(level) } else { libraries }
     };
     let registry = tracing_subscriber::registry()
-        .with(filter_fn(heard))
+        .with(filter_fn(enabled))
         .with(provider.map(traces::layer))
         .with(profile)
         .with(lines);
     // A second start (in tests) keeps the first one's settings.
     let _ = registry.try_init();
     let _ = STYLE.set(style);
-    if let Some(reason) = refusal {
-        warn(&format!("no traces are sent: {reason}"));
+    if let Some(reason) = trace_error {
+        warn(&format!("traces are not exported: {reason}"));
     }
-    unwritable.map_or(Ok(style), Err)
+    create_error.map_or(Ok(style), Err)
 }
 
-/// Puts a span under the trace of whoever called the program, where traces are sent.
+/// Makes the caller's trace the parent of a span, if traces are exported.
 pub fn continue_caller(span: &tracing::Span) {
     if TRACES.get().is_some() {
         traces::continue_caller(span);
     }
 }
 
-/// Ends what runs in the background; call it once, last.
+/// Flushes the profile and the traces. Call it once, after everything else.
 pub fn finish() {
-    // What is left of a profile is written as its guard goes.
+    // Dropping the guard writes the rest of the profile.
     drop(PROFILE.lock().map(|mut guard| guard.take()));
     if let Some(Err(reason)) = TRACES.get().map(traces::finish) {
-        warn(&format!("traces could not be sent: {reason}"));
+        warn(&format!("traces could not be exported: {reason}"));
     }
 }
 
-/// Standard error, without cutting through the progress bar.
-struct Screen;
-
-impl std::io::Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let write = || std::io::stderr().write(bytes);
-        match BAR.get() {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
-}
-
-/// Says something in passing.
+/// Logs information.
 pub fn note(text: &str) {
     tracing::info!("{text}");
 }
 
-/// Says something that somebody should look into.
+/// Logs a warning.
 pub fn warn(text: &str) {
     tracing::warn!("{text}");
 }
 
-/// Prints a text that was asked for, to whoever still reads; [`printed`] says whether that went well.
+/// Prints a result to standard output. [`printed`] reports whether all results were written.
 pub fn print(text: &str) {
     let written = Results.write_fmt(format_args!("{}\n", text.trim_end())).and_then(|()| Results.flush());
-    // Behind `| head` nobody may be left, and that is no failure.
+    // A closed pipe, as behind `| head`, is not a failure.
     if let Some(error) = written.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
-        *UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *PRINT_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }
 
-/// Whether all that was to be printed could be.
+/// Whether every result was written.
 ///
 /// # Errors
-/// [`Error::Write`] where standard output takes no more, as on a full disk.
+/// [`Error::Write`] if writing to standard output failed, as on a full disk.
 pub fn printed() -> Result<()> {
-    let failed = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let failed = PRINT_ERROR.lock().unwrap_or_else(PoisonError::into_inner).take();
     failed.map_or(Ok(()), |source| Err(Error::Write { path: "standard output".into(), source: source.into() }))
 }
 
-/// Standard output, for results that are written as they come.
+/// Standard output, for streamed results.
 pub fn results() -> impl std::io::Write + Send {
     std::io::BufWriter::new(Results)
 }
 
-/// Whether nobody reads standard output any more, as behind `| head`.
-pub fn nobody_reads() -> bool {
-    NOBODY_READS.load(Ordering::Relaxed)
+/// Whether standard output is closed, as behind `| head`.
+pub fn output_closed() -> bool {
+    OUTPUT_CLOSED.load(Ordering::Relaxed)
 }
 
-/// How many characters wide the screen is; `None` where standard output is no terminal.
+/// The terminal's width in characters; `None` if standard output is not a terminal.
 pub fn width() -> Option<usize> {
     let size = terminal_size::terminal_size_of(std::io::stdout());
     size.map(|(terminal_size::Width(width), _)| usize::from(width)).filter(|width| *width > 0)
@@ -200,21 +167,21 @@ struct Results;
 
 impl std::io::Write for Results {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        std::io::stdout().write(bytes).inspect_err(note_reader)
+        std::io::stdout().write(bytes).inspect_err(note_closed)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stdout().flush().inspect_err(note_reader)
+        std::io::stdout().flush().inspect_err(note_closed)
     }
 }
 
-fn note_reader(error: &std::io::Error) {
+fn note_closed(error: &std::io::Error) {
     if error.kind() == std::io::ErrorKind::BrokenPipe {
-        NOBODY_READS.store(true, Ordering::Relaxed);
+        OUTPUT_CLOSED.store(true, Ordering::Relaxed);
     }
 }
 
-/// A small table of results: names on the left, figures on the right.
+/// A two-column table: names on the left, right-aligned values on the right.
 pub fn rows(rows: &[(String, String)]) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY);
@@ -227,7 +194,7 @@ pub fn rows(rows: &[(String, String)]) -> String {
     table.to_string()
 }
 
-/// A table of results with a header; all columns but the first are figures.
+/// A table with a header; all columns except the first are right-aligned.
 pub fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY).set_header(header).add_rows(rows);
@@ -239,17 +206,17 @@ pub fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
     table.to_string()
 }
 
-/// Prints an error with its causes and its hint: as one object where lines are JSON.
+/// Prints an error with its causes and its hint: one object if the log format is JSON.
 pub fn error(error: &Error) {
     if STYLE.get() == Some(&Style::Json) {
         tracing::error!(causes = error.causes().join("\n"), hint = error.hint(), "{error}");
         return;
     }
-    // Where nobody listens there is nobody to tell.
+    // A closed standard error cannot receive the message.
     let _ = Screen.write_all(render(error).as_bytes());
 }
 
-/// An error as it is printed: what failed, why, and the way out.
+/// An error as it is printed: the error, its causes and its hint.
 pub fn render(error: &Error) -> String {
     let mut text = format!("error: {error}\n");
     for cause in error.causes() {
@@ -267,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_what_why_and_the_way_out() {
+    fn an_error_is_printed_with_its_causes_and_hint() {
         let error = Error::Model {
             path: "models/genia".into(),
             reason: "span_logits has shape [8, 128], expected [k]".into(),

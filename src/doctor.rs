@@ -1,5 +1,5 @@
-//! `quarry doctor`: what works here. In: a job, a store, a model, or nothing. Out: a line for each thing that a run needs, with the
-//! way out where something is wrong, within three seconds. It may not write, nor wait for what does not answer.
+//! `quarry doctor`: checks the environment. In: a job, a store, a model, or nothing. Out: one line for each thing that a run needs, and
+//! how to fix what is wrong, within three seconds. It must not write, and must not wait for a check that hangs.
 
 mod gpu;
 mod input;
@@ -9,8 +9,8 @@ mod report;
 mod runtime;
 mod space;
 mod store;
+mod subject;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -19,89 +19,81 @@ use tokio::runtime::Handle;
 
 use crate::cli::DoctorArgs;
 use crate::console;
+use crate::doctor::subject::Subject;
 use crate::error::{Error, Result};
-use crate::job::{Job, file::ModelSection};
-use crate::model::choice;
-use crate::model::device::{Device, DeviceChoice};
-use crate::model::library::{self, Build};
+use crate::job::Job;
+use crate::job::file::ModelSection;
+use crate::model::runtime::device::DeviceChoice;
+use crate::model::runtime::library;
 
-use report::{Finding, Report, Said, Status};
+use crate::doctor::report::{Finding, Message, Report, Status};
 
-/// A child process of a check has this share of the time, so that the check can say what it waited for.
-const CHILD_SHARE: f64 = 0.88;
-
-/// What the checks look at.
-struct Subject {
-    job: Option<Job>,
-    model: PathBuf,
-    library: Option<PathBuf>,
-    device: DeviceChoice,
-    store: Option<String>,
-    runtime: Handle,
-    /// How long all checks together may take.
-    limit: Duration,
-}
-
-/// One thing to look at, and what is said where it takes too long.
+/// One check, and what is reported if it exceeds the time limit.
 struct Check {
     name: &'static str,
-    look: fn(&Subject, &mut Report),
-    late: (Status, &'static str),
+    run: fn(&Subject, &mut Report),
+    timeout: (Status, &'static str),
 }
 
-/// In the order in which they are shown.
+/// The checks, in the order of the report.
 const CHECKS: [Check; 7] = [
-    Check { name: "machine", look: machine::look, late: (Status::Warning, "look at the load of this machine") },
+    Check { name: "machine", run: machine::check, timeout: (Status::Warning, "check the load of this machine") },
     Check {
         name: "ONNX Runtime",
-        look: runtime::look,
-        late: (Status::Warning, "a first start may take longer: ask again; if it stays so, fetch the library anew"),
+        run: runtime::check,
+        timeout: (
+            Status::Warning,
+            "the first start can take longer: run the doctor again; if it is still slow, delete the library and fetch it again",
+        ),
     },
     Check {
         name: "GPU",
-        look: gpu::look,
-        late: (Status::Warning, "look at the driver: `nvidia-smi` should answer within a second"),
+        run: gpu::check,
+        timeout: (Status::Warning, "check the driver: `nvidia-smi` should answer within a second"),
     },
     Check {
         name: "model",
-        look: model::look,
-        late: (Status::Warning, "large files on a slow disk take longer to hash; a run checks them again"),
+        run: model::check,
+        timeout: (
+            Status::Warning,
+            "large files on a slow disk take longer to hash: raise --within; a run checks them again",
+        ),
     },
     Check {
         name: "input",
-        look: input::look,
-        late: (Status::Fix, "check the network, the endpoint and the credentials in the environment"),
+        run: input::check,
+        timeout: (Status::Fix, "check the network, the endpoint and the credentials in the environment"),
     },
     Check {
         name: "store",
-        look: store::look,
-        late: (Status::Fix, "check the network, the endpoint and the credentials in the environment"),
+        run: store::check,
+        timeout: (Status::Fix, "check the network, the endpoint and the credentials in the environment"),
     },
     Check {
         name: "disk",
-        look: space::look,
-        late: (Status::Warning, "a file system does not answer: look at its mounts"),
+        run: space::check,
+        timeout: (Status::Warning, "a file system does not respond: check its mounts"),
     },
 ];
 
-/// Looks at everything and prints what was found; 1 where something must be fixed.
+/// Runs all checks and prints the report; 1 if something must be fixed.
 pub fn command(arguments: &DoctorArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let mut findings = vec![report::program()];
     let subject = subject(arguments, runtime.handle().clone(), &mut findings);
     if arguments.fetch {
-        library::locate(subject.library.as_deref(), subject.likely_build(), &console::note)?;
+        library::locate(subject.library.as_deref(), subject.likely_distribution(), &console::note)?;
     }
-    findings.extend(look(subject));
-    // What hangs is left behind: the process ends without it, and nothing that it waits for is taken away before.
+    findings.extend(run_checks(subject));
+    // Leak the runtime: dropping it would wait for checks that hang, and would fail those that still use it.
     std::mem::forget(runtime);
     let code = u8::from(findings.iter().any(|finding| finding.status == Status::Fix));
     console::print(&if arguments.json { report::json(&findings, code)? } else { report::text(&findings) });
     Ok(code)
 }
 
-/// What is to be looked at; a job that cannot be used is the first finding.
+/// What the checks need; a job that cannot be read is the first finding.
 fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>) -> Subject {
     let job = arguments.job.as_deref().and_then(|path| match Job::read(path, &arguments.set) {
         Ok(job) => {
@@ -126,48 +118,31 @@ fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>)
     }
 }
 
-impl Subject {
-    fn likely_device(&self) -> Device {
-        self.device.likely_in(self.job.as_ref().and_then(|job| job.flavour))
-    }
-
-    fn likely_build(&self) -> Build {
-        let device = self.likely_device();
-        let named = self.job.as_ref().and_then(|job| job.flavour);
-        choice::build(device, named.unwrap_or_else(|| choice::best_flavour(device).0))
-    }
-
-    /// How long a child process may take.
-    fn child_limit(&self) -> Duration {
-        self.limit.mul_f64(CHILD_SHARE)
-    }
-}
-
-/// Runs all checks at the same time and takes what they say until they end or time is up.
-fn look(subject: Subject) -> Vec<Finding> {
+/// Runs all checks in parallel and collects their findings until they end or reach the time limit.
+fn run_checks(subject: Subject) -> Vec<Finding> {
     let (started, limit) = (Instant::now(), subject.limit);
     let subject = Arc::new(subject);
-    let (say, heard) = channel();
+    let (sender, messages) = channel();
     for (number, check) in CHECKS.iter().enumerate() {
-        let (subject, mut report) = (Arc::clone(&subject), Report::new(number, say.clone()));
-        // A thread that cannot be started says nothing, and that is found out below.
+        let (subject, mut report) = (Arc::clone(&subject), Report::new(number, sender.clone()));
+        // A check whose thread cannot be started is reported below as one that exceeded the limit.
         let _ = std::thread::Builder::new().name(check.name.into()).spawn(move || {
-            (check.look)(&subject, &mut report);
+            (check.run)(&subject, &mut report);
             report.end();
         });
     }
-    drop(say);
+    drop(sender);
     let mut findings: Vec<Vec<Finding>> = CHECKS.iter().map(|_| Vec::new()).collect();
     let mut ended = [false; CHECKS.len()];
     while !ended.iter().all(|ended| *ended) {
-        match heard.recv_timeout(limit.saturating_sub(started.elapsed())) {
-            Ok((number, Said::Finding(finding))) => findings[number].push(finding),
-            Ok((number, Said::End)) => ended[number] = true,
+        match messages.recv_timeout(limit.saturating_sub(started.elapsed())) {
+            Ok((number, Message::Finding(finding))) => findings[number].push(finding),
+            Ok((number, Message::End)) => ended[number] = true,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
     for (number, check) in CHECKS.iter().enumerate().filter(|(number, _)| !ended[*number]) {
-        let (status, fix) = check.late;
+        let (status, fix) = check.timeout;
         let text = format!("no answer within {:.1} s", limit.as_secs_f64());
         findings[number].push(Finding { status, name: check.name, text, fix: Some(fix.into()) });
     }

@@ -1,21 +1,21 @@
-//! What can go wrong, said once. In: a cause (an I/O error, a library's error, a value that does not fit). Out: one
-//! sentence that names the path or value, the chain of causes, and a hint with the way out. It may not print.
+//! Every error of this crate. In: a cause (an I/O error, a library's error, an invalid value). Out: one sentence that names
+//! the path or value, the chain of causes, and a hint with the way out. It must not print.
 
 use std::path::PathBuf;
 
-/// The cause beneath an [`Error`]; kept so that the whole chain can be shown.
+/// The cause of an [`Error`], kept so that the whole chain can be printed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Every way in which a command can fail. The first sentence says what could not be done and to what, `caused by` lines
-/// come from `source`, and [`Error::hint`] says what to do about it.
+/// Every way in which a command can fail. The message names the failed operation and its object, the `caused by` lines
+/// come from `source`, and [`Error::hint`] gives the way out.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the message of each variant says what its fields hold")]
+#[allow(missing_docs, reason = "the message of each variant shows what its fields hold")]
 pub enum Error {
     /// A setting of the job file (or of the command line) cannot be used.
     #[error("{origin}: `{key}`: {reason}")]
     Setting { origin: String, key: String, reason: String, hint: String },
     /// The job, schema or configuration file cannot be parsed.
-    #[error("cannot understand `{}`", path.display())]
+    #[error("cannot parse `{}`", path.display())]
     Parse { path: PathBuf, source: Cause, hint: String },
     /// A file or folder cannot be read.
     #[error("cannot read `{}`", path.display())]
@@ -23,13 +23,13 @@ pub enum Error {
     /// A file or folder cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write { path: PathBuf, source: Cause },
-    /// The input holds no documents, or not in the form the job names.
+    /// The input has no documents, or not in the format that the job names.
     #[error("cannot use the documents at `{location}`: {reason}")]
     Input { location: String, reason: String, hint: String },
     /// A table that a command reads (mentions, documents) is missing or has other columns.
     #[error("cannot use the {what} at `{location}`: {reason}")]
     Table { what: String, location: String, reason: String, hint: String },
-    /// A corpus is not what its format says.
+    /// A corpus violates its format.
     #[error("cannot prepare `{}`, {place}: {reason}", path.display())]
     Corpus { path: PathBuf, place: String, reason: String, hint: String },
     /// A checkpoint (safetensors, PyTorch, Lightning) cannot be used.
@@ -44,43 +44,43 @@ pub enum Error {
     /// The model's tokenizer cannot be loaded or fails on a text.
     #[error("cannot use tokenizer `{}`", path.display())]
     Tokenizer { path: PathBuf, source: Cause },
-    /// ONNX Runtime's library is missing, damaged or not the right one.
+    /// ONNX Runtime's library is missing, damaged or of the wrong version.
     #[error("cannot use ONNX Runtime: {reason}")]
     Library { reason: String, hint: String },
-    /// The device the job names cannot be had.
+    /// The device that the job names is not available.
     #[error("cannot use device `{device}`: {reason}")]
     Device { device: String, reason: String, hint: String },
-    /// ONNX Runtime refused a graph or failed on a batch.
+    /// ONNX Runtime rejected a graph or failed on a batch.
     #[error("ONNX Runtime failed to {doing}")]
     Inference { doing: String, source: Cause },
     /// The store's tables cannot be read or committed to.
     #[error("cannot {doing} the store `{store}`")]
     Store { doing: String, store: String, source: Cause },
-    /// The store has documents of another specification, ids of another type, or other tables.
+    /// The store has documents of another specification, ids of another type, or unexpected tables.
     #[error("the store `{store}` {reason}")]
     Refused { store: String, reason: String, hint: String },
     /// Another run writes to the store at the same time.
     #[error("the store `{store}` is being written to by {other}")]
     Conflict { store: String, other: String, source: Cause },
-    /// Training cannot go on.
-    #[error("cannot go on training: {reason}")]
+    /// Training cannot continue.
+    #[error("cannot continue training: {reason}")]
     Training { reason: String, hint: String },
     /// The query engine failed.
     #[error("cannot {doing}")]
     Engine { doing: String, source: Cause },
-    /// A user's SQL cannot be understood or answered; the excerpt shows where.
+    /// A user's SQL cannot be parsed or answered; the excerpt shows where.
     #[error("cannot answer the query: {reason}{excerpt}")]
     Sql { reason: String, excerpt: String, hint: String },
-    /// A signal asked the run to stop; what was finished is committed.
+    /// A signal stopped the run; all finished documents are committed.
     #[error("stopped by {signal}")]
     Stopped { signal: &'static str, exit_code: u8 },
 }
 
-/// The result of everything in this crate that can fail.
+/// The result type of all fallible functions in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// What the reader can do about it, where there is something to say.
+    /// What the user can do about the error, if anything.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -111,33 +111,33 @@ impl Error {
             }
             Self::Inference { .. } => Some("run with `--log debug` to see ONNX Runtime's own messages"),
             Self::Store { .. } => {
-                Some("nothing was lost: start the run again once the store can be reached and has room")
+                Some("nothing was lost: start the run again once the store is reachable and has free space")
             }
             Self::Conflict { .. } => {
-                Some("what this run committed is kept: let the other run end, then start this one again")
+                Some("what this run committed is kept: wait for the other run to end, then start this one again")
             }
             Self::Engine { .. } | Self::Stopped { .. } => None,
         }
     }
 
-    /// What its causes say, the nearest first. Those that only repeat what was said before are passed over.
+    /// The messages of the causes, the nearest first. A cause that only repeats the message before it is skipped.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
-        let mut said = self.to_string();
+        let mut previous = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(source) = cause {
             let message = source.to_string();
-            if !said.contains(message.trim()) {
+            if !previous.contains(message.trim()) {
                 causes.push(message.trim().to_owned());
-                said = message;
+                previous = message;
             }
             cause = source.source();
         }
         causes
     }
 
-    /// The process's exit code: 1 the user must fix something, 2 a retry may help, 130/143 stopped by a signal.
+    /// The process's exit code: 1 if the user must fix something, 2 if a retry can help, 130/143 if a signal stopped it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -158,11 +158,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once_and_in_order() {
+    fn causes_are_listed_once_and_in_order() {
         let failed = |doing: &str, source: Cause| Error::Engine { doing: doing.into(), source };
-        let error = failed("go on", failed("read a row", "the row is torn\n".into()).into());
-        assert_eq!(error.causes(), ["cannot read a row", "the row is torn"]);
-        let error = failed("go on", failed("go on", "cannot go on".into()).into());
+        let error = failed("continue", failed("read a row", "the row is truncated\n".into()).into());
+        assert_eq!(error.causes(), ["cannot read a row", "the row is truncated"]);
+        let error = failed("continue", failed("continue", "cannot continue".into()).into());
         assert!(error.causes().is_empty());
         assert!(Error::Stopped { signal: "SIGTERM", exit_code: 143 }.causes().is_empty());
     }

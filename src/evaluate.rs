@@ -1,6 +1,6 @@
-//! `quarry evaluate`: predicted ⋈ gold → scores. In: tables of mentions, stores, or a job with gold. Out: precision, recall and F1
-//! in many cuts, what is wrong and where, and whether two systems differ; on the screen, as JSON, as Parquet and in the store's
-//! metrics. It may not change a mention.
+//! `quarry evaluate`: predicted ⋈ gold → scores. In: tables of mentions, stores, or a job with gold. Out: precision, recall and F1 with
+//! breakdowns, error analysis, and a comparison of two systems; on the screen, as JSON, as Parquet and in the store's metrics. It must
+//! not change a mention.
 
 mod compare;
 mod inputs;
@@ -17,18 +17,18 @@ use datafusion::prelude::SessionContext;
 
 use crate::cli::EvaluateArgs;
 use crate::console;
-use crate::engine::query::keep;
-use crate::engine::scores::{count, match_up};
-use crate::engine::session::{SessionSettings, session};
 use crate::error::{Error, Result};
-use crate::mrc::score::counting::Counting;
-use crate::mrc::score::resample::Resampling;
+use crate::query::scoring::{count, match_up};
+use crate::query::session::{SessionSettings, session};
+use crate::query::statement::keep;
+use crate::score::bootstrap::Resampling;
+use crate::score::counting::Counting;
 
 use inputs::Inputs;
 use load::Loaded;
 use tables::{AGAINST, GOLD, MATCHED, MATCHED_AGAINST, PREDICTED, TEXTS};
 
-/// Scores what the arguments name and says what came of it.
+/// Scores the tables that the arguments name and prints the report.
 pub fn command(arguments: &EvaluateArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
@@ -39,7 +39,7 @@ async fn work(arguments: &EvaluateArgs) -> Result<u8> {
     let context = session(&SessionSettings::default())?;
     let mut inputs = Inputs::resolve(arguments).await?;
     let loaded = inputs.load(&context).await?;
-    remarks::remark(&context, &inputs, &loaded).await?;
+    remarks::print(&context, &inputs, &loaded).await?;
     if let Counting::Reference(tokens) = arguments.counting {
         reference::cut_off(&context, &inputs, tokens).await?;
     }
@@ -49,7 +49,7 @@ async fn work(arguments: &EvaluateArgs) -> Result<u8> {
     if loaded.against.is_some() {
         report.comparison = Some(compare::compare(&context, &report, rule).await?);
     }
-    // First of all: no file and no store that cannot be written to shall cost the scores.
+    // Print the scores first, so that a file or store that cannot be written does not lose them.
     console::print(&if arguments.json { report.json()? } else { screen::text(&report) });
     if let Some(folder) = &arguments.out {
         outputs::write(&context, folder, &loaded, &report).await?;
@@ -58,13 +58,15 @@ async fn work(arguments: &EvaluateArgs) -> Result<u8> {
         && let Some(store) = inputs.predicted.store_mut()
         && let Err(cause) = outputs::record(store, &report).await
     {
-        console::warn("the scores are whole, but not in the store's metrics; --no-metrics leaves the store alone");
+        console::warn(
+            "the scores are complete, but could not be added to the store's metrics; --no-metrics skips this step",
+        );
         return Err(cause);
     }
     Ok(0)
 }
 
-/// Joins predicted and gold mentions, and those of the other system, if there is one.
+/// Joins predicted with gold mentions, and the other system's with gold if there is one.
 async fn match_all(context: &SessionContext, loaded: &Loaded) -> Result<()> {
     match_up(context, MATCHED, PREDICTED, GOLD).await?;
     if loaded.against.is_some() {
@@ -79,7 +81,7 @@ async fn match_all(context: &SessionContext, loaded: &Loaded) -> Result<()> {
     Ok(())
 }
 
-/// Takes a mention's text from its document where no table of mentions has it.
+/// Fills in the text of mentions from their documents where no table of mentions has it.
 async fn fill_texts(context: &SessionContext, matched: &str) -> Result<()> {
     if count(context, &format!("SELECT count(*) FROM {matched} WHERE text IS NULL")).await? == 0 {
         return Ok(());

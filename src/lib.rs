@@ -1,14 +1,14 @@
-//! Quarry mines a corpus for named entities by asking questions.
+//! Quarry extracts named entities from a document corpus by asking a question for each entity type.
 //!
-//! A job reads documents from Parquet, expands each into one machine-reading-comprehension (MRC) query per entity type, answers
-//! the queries in batches with ONNX Runtime, decodes flat and nested spans, and writes entity, document, metric and run tables
-//! that any SQL engine reads. The method is BERT-MRC (Li et al., ACL 2020, arXiv 1910.11476).
+//! A job reads documents from Parquet, expands each into machine-reading-comprehension (MRC) queries, one per window and entity
+//! type, runs the queries in batches with ONNX Runtime, decodes flat and nested spans, and writes entity, document, metric and run
+//! tables that any SQL engine reads. The method is BERT-MRC (Li et al., ACL 2020, arXiv 1910.11476).
 //!
 //! # The chain
 //!
 //! ```text
 //! Parquet → RecordBatch → Document → Tokens → Window → Query → Encoded → QueryBatch → Logits → Span → Mention → row → tables
-//!                             └ bad input → reject row                        └ counters → metric rows
+//!                             └ bad input → reject row                    └ counters → metric rows
 //! prepare   corpus files → Document + Mentions → Parquet documents and gold entities
 //! train     labelled Document → … → QueryBatch + Targets → loss → model directory
 //! export    checkpoint → weights → ONNX graph → model directory (+ parity report)
@@ -17,20 +17,31 @@
 //!
 //! # The modules
 //!
-//! Verbs are commands, nouns are what they use; verbs never import verbs, and a noun imports only the nouns before it:
+//! One subject per module, in the order of the dataflow. Imports go one way:
 //!
-//! `error ← mrc ← model ← graph ← tables ← engine ← job ← cli, console ← {verbs} ← main`
+//! `error ← random, machine, text ← console, task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ← cli ←
+//! {commands} ← main`
 //!
-//! | module | what |
+//! A module imports only modules before it, and no module of its own group. Commands never import each other.
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`error`] | every way to fail, with its cause and the way out |
-//! | [`console`] | the only place that prints |
-//! | [`mrc`] | the pure core: text in, mentions out |
-//! | [`model`] | model directories, ONNX Runtime, devices, sessions |
+//! | [`error`] | every error, with its causes and a hint |
+//! | [`random`] | seeded random numbers, the same on every machine; pure |
+//! | [`machine`] | environment variables, the cache folder, atomic file writes, hashes, stage timers |
+//! | [`text`] | documents, tokens, windows, spans and mentions, with offsets in bytes and code points; pure |
+//! | [`console`] | the only place that prints: logs, progress, results, traces |
+//! | [`task`] | what a model is asked and how its output is read: queries, batches, decoding; pure |
+//! | [`score`] | predicted and gold mentions → precision, recall, F1 and intervals; pure |
+//! | [`model`] | encoder configurations, weights, model directories, ONNX Runtime sessions |
 //! | [`graph`] | the ONNX writer: weights → graphs |
-//! | [`tables`] | the store's tables as Arrow schemas |
-//! | [`engine`] | DataFusion operators and the Delta Lake store |
-//! | [`job`] | the job file, as written and as it runs |
+//! | [`tables`] | Arrow schemas and rows of the store's tables |
+//! | [`source`] | a path, glob or URL → files → chunks of rows → a scan |
+//! | [`extract`] | document rows → mentions: the operators and the pipeline of threads |
+//! | [`store`] | the Delta Lake store: write, commit, ledger, optimize, vacuum |
+//! | [`query`] | DataFusion sessions, views, files as tables, scoring in SQL |
+//! | [`job`] | the job file: as written, validated, and loaded |
+//! | [`cli`] | the command line's arguments and help texts |
 //! | [`run`] | `quarry run` |
 //! | [`prepare`] | `quarry prepare` |
 //! | `train` | `quarry train` (feature `train`) |
@@ -46,20 +57,27 @@ pub mod cli;
 pub mod completions;
 pub mod console;
 pub mod doctor;
-pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod export;
+pub mod extract;
 pub mod graph;
 pub mod job;
+pub mod machine;
 pub mod man;
 pub mod model;
-pub mod mrc;
 pub mod prepare;
+pub mod query;
+pub mod random;
 pub mod report;
 pub mod run;
+pub mod score;
+pub mod source;
 pub mod sql;
+pub mod store;
 pub mod tables;
+pub mod task;
+pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod r#try;

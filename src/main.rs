@@ -1,4 +1,5 @@
-//! The program: parse, dispatch, render errors, exit code.
+//! The program's entry point. In: the command line. Out: the output of one command, rendered errors and the exit code. It must not
+//! hold the logic of a command.
 
 use std::process::ExitCode;
 
@@ -11,9 +12,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            // Where nobody listens there is nobody to tell.
+            // A closed output cannot receive the message.
             let _ = usage.print();
-            // A command that is wrongly put must be mended like any setting: 1, not clap's 2, which asks for a retry.
+            // Usage errors exit 1, not clap's 2: 2 means "retry".
             return ExitCode::from(u8::from(usage.use_stderr()));
         }
     };
@@ -22,9 +23,9 @@ fn main() -> ExitCode {
         _ => None,
     };
     let (json, plain) = (cli.log_format == LogFormat::Json, cli.log_format == LogFormat::Plain);
-    let started = console::start(cli.log, json, plain, profile);
-    let done = started.and_then(|style| dispatch(cli.command, style));
-    let code = done.and_then(|code| console::printed().map(|()| code)).unwrap_or_else(|error| {
+    let style = console::start(cli.log, json, plain, profile);
+    let result = style.and_then(|style| dispatch(cli.command, style));
+    let code = result.and_then(|code| console::printed().map(|()| code)).unwrap_or_else(|error| {
         console::error(&error);
         error.exit_code()
     });
@@ -41,7 +42,7 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         #[cfg(not(feature = "train"))]
         Command::Train(_) => Err(quarry::error::Error::Training {
             reason: "this program was built without training".into(),
-            hint: "python3 tools/libtorch.py, then build with --features train".into(),
+            hint: "run `python3 tools/libtorch.py`, then build with `--features train`".into(),
         }),
         Command::Export(arguments) => quarry::export::command(&arguments),
         Command::Evaluate(arguments) => quarry::evaluate::command(&arguments),
@@ -52,7 +53,7 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Completions { shell } => quarry::completions::command(shell),
         Command::Man { out } => quarry::man::command(&out),
         Command::Probe { library, cuda, openvino } => {
-            console::print(&quarry::model::device::probe(&library, cuda, openvino)?);
+            console::print(&quarry::model::runtime::device::probe(&library, cuda, openvino)?);
             Ok(0)
         }
     }

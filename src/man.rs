@@ -1,4 +1,4 @@
-//! `quarry man`: manual pages. In: a folder. Out: `quarry.1` and a page for each command there. It may not write elsewhere.
+//! `quarry man`: manual pages. In: a folder. Out: `quarry.1` and a page for each command, in that folder. It must not write elsewhere.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::model::files::write_whole;
+use crate::machine::files::write_whole;
 
-/// Writes a page for the program and each of its commands.
+/// Writes one page for the program and one for each of its commands.
 pub fn command(out: &Path) -> Result<u8> {
     std::fs::create_dir_all(out).map_err(|source| Error::Write { path: out.into(), source: source.into() })?;
     let mut program = Cli::command().disable_help_subcommand(true);
@@ -20,7 +20,7 @@ pub fn command(out: &Path) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes the page of a command and those of the commands below it, and says how many.
+/// Writes the pages of a command and its subcommands, and returns their number.
 fn pages(out: &Path, command: &Command) -> Result<usize> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     let manual = Man::new(command.clone()).title(name.to_uppercase());
@@ -28,6 +28,6 @@ fn pages(out: &Path, command: &Command) -> Result<usize> {
     let mut page = Vec::new();
     manual.render(&mut page).map_err(|source| Error::Write { path: path.clone(), source: source.into() })?;
     write_whole(&path, &page)?;
-    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
-    below.map(|below| pages(out, below)).try_fold(1, |sum, more| more.map(|more| sum + more))
+    let subcommands = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    subcommands.map(|subcommand| pages(out, subcommand)).try_fold(1, |sum, more| more.map(|more| sum + more))
 }

@@ -1,256 +1,31 @@
-//! `quarry prepare`: a corpus becomes documents and gold entities. In: files of a format, and how to read them. Out: Parquet that
-//! `quarry run` reads, checked mention by mention, and what was wrong. It may not print.
+//! `quarry prepare`: converts a corpus to documents and gold entities. In: files of one format and the options to read them. Out:
+//! Parquet files that `quarry run` reads, every mention checked, and a list of problems. Below `command` it must not print.
 //!
 //! ```text
 //! files → Document + Mentions → checked → rows → parts → documents.parquet, gold.parquet
-//!           └ a broken line: stop, or left out and counted
+//!           └ an invalid line: stop, or skip and count
 //! ```
 //!
-//! One file a format; what they share: `files` (what there is to read), `corpus` (what they fill), `check` (a mention against its text),
-//! `chars`, `sentences`, `tags`, `spans`, `inline`, `xml`, `json` (pieces of formats), then `units`, `split`, `summary`, `write`. A corpus
-//! is held in memory.
+//! Each format has its own file in `standoff`, `tagged` or `markup`. The readers share `files` (the input's files), `corpus` (the documents
+//! read so far), `check` (validates a mention against its text), `char_index` and `sentences`. `output` converts the documents to rows and
+//! writes them. The whole corpus is held in memory.
 
-mod ace;
-mod bbn;
-mod bmes;
-mod brat;
-mod chars;
+mod char_index;
 mod check;
 mod command;
-mod conll;
-mod conll2012;
+mod convert;
 mod corpus;
 mod files;
-mod genia;
-mod inline;
-mod json;
-mod jsonl;
-mod mrc;
-mod ontonotes;
-mod plain;
-mod positions;
+mod markup;
+mod options;
+mod output;
+mod record;
 mod sentences;
-mod spacy;
-mod spans;
-mod split;
-mod summary;
-mod tags;
-mod token_parquet;
-mod units;
-mod write;
-mod xml;
+mod standoff;
+mod tagged;
 
-use std::path::{Path, PathBuf};
-
-use clap::ValueEnum;
-
-pub use command::command;
-pub use split::Split;
-pub use summary::{Figures, Summary};
-
-use self::corpus::{Corpus, Note};
-use self::files::InputFile;
-use self::units::Row;
-use crate::cli::{Format, Labels, OnError, Scheme, Unit};
-use crate::error::{Error, Result};
-use crate::mrc::query::EntitySchema;
-
-/// How to read files; each format takes what it knows.
-#[derive(Debug, Clone)]
-pub struct ReadOptions {
-    /// The types there may be, where that is known.
-    pub schema: Option<EntitySchema>,
-    /// How tags mark mentions.
-    pub scheme: Scheme,
-    /// The column of tokens.
-    pub tokens: Option<String>,
-    /// The columns of tags, one a layer.
-    pub tags: Vec<String>,
-    /// The key or column of a row's id.
-    pub id: Option<String>,
-    /// The key of a row's text.
-    pub text: Option<String>,
-    /// Types, subtypes or both; `None` is the format's own choice.
-    pub labels: Option<Labels>,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        Self { schema: None, scheme: Scheme::Auto, tokens: None, tags: Vec::new(), id: None, text: None, labels: None }
-    }
-}
-
-/// What to prepare and how.
-#[derive(Debug, Clone)]
-pub struct PrepareOptions {
-    /// What the corpus is written in.
-    pub format: Format,
-    /// A file or folder.
-    pub input: PathBuf,
-    /// The folder to write to; made where it is missing.
-    pub out: PathBuf,
-    /// What becomes a row; `None` is the format's own choice.
-    pub unit: Option<Unit>,
-    /// Parts, each in a folder of its own.
-    pub split: Option<Split>,
-    /// What a broken line does.
-    pub on_error: OnError,
-    /// Whether to write MRC JSON too.
-    pub mrc: bool,
-    /// How to read files.
-    pub read: ReadOptions,
-}
-
-/// What was prepared.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// Each part's figures; one where the corpus was not split.
-    pub summaries: Vec<Summary>,
-    /// What was wrong and left out, each with file, place and what was expected.
-    pub problems: Vec<String>,
-    /// What is worth knowing.
-    pub notes: Vec<String>,
-    /// Files that could not be read, or not to their end.
-    pub refused_files: usize,
-}
-
-type Reader = fn(&InputFile, &ReadOptions, &mut Corpus) -> Result<()>;
-
-/// A format: what a broken file is told, the endings of its files, its reader.
-fn reader(format: Format) -> (&'static str, &'static [&'static str], Reader) {
-    match format {
-        Format::Conll => (conll::EXPECTED, conll::ENDINGS, conll::read),
-        Format::Conll2012 => (conll2012::EXPECTED, conll2012::ENDINGS, conll2012::read),
-        Format::Ontonotes => (ontonotes::EXPECTED, ontonotes::ENDINGS, ontonotes::read),
-        Format::Ace => (ace::EXPECTED, ace::ENDINGS, ace::read),
-        Format::Genia => (genia::EXPECTED, genia::ENDINGS, genia::read),
-        Format::Bbn => (bbn::EXPECTED, bbn::ENDINGS, bbn::read),
-        Format::Mrc => (mrc::EXPECTED, mrc::ENDINGS, mrc::read),
-        Format::Positions => (positions::EXPECTED, positions::ENDINGS, positions::read),
-        Format::Bmes => (bmes::EXPECTED, bmes::ENDINGS, bmes::read),
-        Format::Brat => (brat::EXPECTED, brat::ENDINGS, brat::read),
-        Format::Jsonl => (jsonl::EXPECTED, jsonl::ENDINGS, jsonl::read),
-        Format::Spacy => (spacy::EXPECTED, spacy::ENDINGS, spacy::read),
-        Format::Parquet => (token_parquet::EXPECTED, token_parquet::ENDINGS, token_parquet::read),
-        Format::Text => (plain::EXPECTED, plain::ENDINGS, plain::read),
-    }
-}
-
-/// What becomes a row where nothing is said.
-fn own_unit(format: Format) -> Unit {
-    match format {
-        Format::Conll | Format::Mrc | Format::Positions | Format::Bmes | Format::Parquet => Unit::Sentence,
-        _ => Unit::Document,
-    }
-}
-
-/// An error where an option is given that the format does not look at.
-fn unknown_option(format: Format, read: &ReadOptions) -> Result<()> {
-    let options: [(&str, bool, &[Format]); 6] = [
-        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
-        ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
-        ("--tags", !read.tags.is_empty(), &[Format::Conll, Format::Parquet]),
-        ("--id", read.id.is_some(), &[Format::Jsonl, Format::Parquet]),
-        ("--text", read.text.is_some(), &[Format::Jsonl]),
-        ("--labels", read.labels.is_some(), &[Format::Ace, Format::Bbn, Format::Genia]),
-    ];
-    let name =
-        |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    match options.into_iter().find(|(_, given, formats)| *given && !formats.contains(&format)) {
-        None => Ok(()),
-        Some((option, _, formats)) => Err(Error::Setting {
-            origin: "prepare".into(),
-            key: option.into(),
-            reason: format!("the format `{}` does not have it", name(&format)),
-            hint: format!("leave it out; it is for {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
-        }),
-    }
-}
-
-/// Reads the corpus, checks it and writes the tables.
-pub fn run(options: &PrepareOptions) -> Result<Prepared> {
-    unknown_option(options.format, &options.read)?;
-    let (expected, endings, read) = reader(options.format);
-    let files = files::list(&options.input, endings)?;
-    let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
-    // Elsewhere ids are the corpus's own: a document that two files have is annotated twice, and the user must choose.
-    corpus.qualify = options.read.id.is_none()
-        && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
-    for file in &files {
-        read(file, &options.read, &mut corpus)?;
-    }
-    let mut notes: Vec<String> = corpus.notes.iter().map(|(what, note)| said(what, note)).collect();
-    let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
-    let refused_files = corpus.refused_files;
-    let documents = corpus.into_documents();
-    if documents.is_empty() {
-        return Err(Error::Input {
-            location: options.input.display().to_string(),
-            reason: match problems.first() {
-                Some(first) => format!("nothing is left of it; left out: {}, the first {first}", problems.len()),
-                None => "there is no document in it".into(),
-            },
-            hint: expected.into(),
-        });
-    }
-    let unit = options.unit.unwrap_or(own_unit(options.format));
-    let rows: Vec<Row> = documents.into_iter().flat_map(|document| units::rows(document, unit)).collect();
-    let heads = rows.iter().flat_map(|row| &row.mentions).any(|mention| mention.head.is_some());
-    let split::Parts { parts, unlisted } = split::split(rows, options.split.as_ref())?;
-    if unlisted > 0 {
-        notes.push(format!("documents that no list names, left out: {unlisted}"));
-    }
-    let summaries: Vec<Summary> = parts.iter().map(|(name, rows)| Summary::of(name, rows)).collect();
-    let nested = summaries.iter().any(Summary::needs_nesting);
-    let schema = match &options.read.schema {
-        Some(schema) => {
-            if nested && !schema.nested {
-                notes.push(
-                    "mentions lie in or across others, but the schema says nested = false: it would lose some".into(),
-                );
-            }
-            Some(schema.clone())
-        }
-        None => write::found_schema(parts.iter().flat_map(|(_, rows)| rows), nested),
-    };
-    if options.mrc && schema.is_none() {
-        return Err(Error::Setting {
-            origin: "prepare".into(),
-            key: "--mrc".into(),
-            reason: "the corpus has no mention, so there is nothing to ask for".into(),
-            hint: "name the types and questions with --schema".into(),
-        });
-    }
-    for (name, rows) in &parts {
-        let folder = if name.is_empty() { options.out.clone() } else { options.out.join(name) };
-        write::tables(&folder, rows, heads)?;
-        if let (true, Some(schema)) = (options.mrc, &schema) {
-            mrc_json(&folder, rows, schema, &mut notes)?;
-        }
-    }
-    if let (None, Some(schema)) = (&options.read.schema, &schema) {
-        write::schema(&options.out.join(write::SCHEMA), schema)?;
-    }
-    Ok(Prepared { summaries, problems, notes, refused_files })
-}
-
-fn said(what: &str, note: &Note) -> String {
-    format!("{what}: {} (the first in {})", note.count, note.first)
-}
-
-fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
-    let path = folder.join(write::MRC);
-    let mut changed = (0, 0);
-    write::whole(&path, |file| {
-        changed = mrc::write(file, rows, schema)?;
-        Ok(())
-    })?;
-    let (spaced, parted) = changed;
-    if spaced > 0 {
-        notes.push(format!("texts with other white space than single spaces, which mrc.json does not keep: {spaced}"));
-    }
-    if parted > 0 {
-        notes.push(format!("words parted in mrc.json where a mention begins or ends inside one: {parted}"));
-    }
-    Ok(())
-}
+pub use crate::prepare::command::command;
+pub use crate::prepare::convert::{Prepared, run};
+pub use crate::prepare::options::{PrepareOptions, ReadOptions};
+pub use crate::prepare::output::split::Split;
+pub use crate::prepare::output::summary::{Figures, Summary};

@@ -1,5 +1,5 @@
-//! `quarry report`: a store → one page to look at. In: a store, or a job whose store is meant. Out: an HTML file that holds everything it
-//! shows: figures, quality where there is gold, documents with their mentions marked. It may not write to the store.
+//! `quarry report`: a store → one HTML page. In: a store, or a job that names one. Out: a self-contained HTML file with figures, quality if
+//! there is gold, and documents with their mentions marked. It must not write to the store.
 
 mod documents;
 mod embed;
@@ -7,21 +7,21 @@ mod figures;
 mod page;
 mod quality;
 mod sample;
-mod subject;
+mod scope;
 mod summary;
 mod tables;
 mod texts;
 
 use crate::cli::ReportArgs;
 use crate::console::{self, rows, thousands};
-use crate::engine::session::{SessionSettings, free_memory, register_store, session};
-use crate::engine::store::Store;
 use crate::error::{Error, Result};
+use crate::query::session::{SessionSettings, free_memory, register_store, session};
+use crate::store::delta_store::Store;
 
 use documents::Documents;
-use subject::Subject;
+use scope::Scope;
 
-/// Writes the page and says what is on it.
+/// Writes the page and prints a summary of it.
 pub fn command(arguments: &ReportArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
@@ -31,16 +31,16 @@ pub fn command(arguments: &ReportArgs) -> Result<u8> {
 async fn work(arguments: &ReportArgs) -> Result<u8> {
     let memory_bytes = free_memory().map(|free| free / 4 * 3);
     let context = session(&SessionSettings { memory_bytes, ..SessionSettings::default() })?;
-    let mut subject = Subject::resolve(arguments)?;
-    let store = Store::open_existing(subject.location.clone()).await?;
+    let mut scope = Scope::resolve(arguments)?;
+    let store = Store::open_existing(scope.location.clone()).await?;
     register_store(&context, &store).await?;
-    let runs = subject.choose_run(&context, arguments).await?;
-    subject.make_views(&context).await?;
-    let gold = quality::join(&context, &subject).await?;
-    subject.choose_documents(&context, gold.matched).await?;
-    let mut summary = figures::read(&context, &subject, runs, store.last_commit().unwrap_or(0)).await?;
+    let runs = scope.choose_run(&context, arguments).await?;
+    scope.make_views(&context).await?;
+    let gold = quality::join(&context, &scope).await?;
+    scope.choose_documents(&context, gold.matched).await?;
+    let mut summary = figures::read(&context, &scope, runs, store.last_commit().unwrap_or(0)).await?;
     quality::read(&context, &gold, &mut summary).await?;
-    let documents = Documents::read(&context, &subject, &summary, arguments.limit, gold.matched).await?;
+    let documents = Documents::read(&context, &scope, &summary, arguments.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;
     std::fs::write(&arguments.out, &page)
         .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;
@@ -48,7 +48,7 @@ async fn work(arguments: &ReportArgs) -> Result<u8> {
         console::warn(remark);
     }
     if documents.with_text() < documents.rows.len() && arguments.documents.is_none() {
-        console::note("texts that lie elsewhere now are named with --documents");
+        console::note("if the texts have moved, name their new location with --documents");
     }
     console::print(&rows(&[
         ("documents on the page".into(), thousands(documents.rows.len() as u64)),

@@ -1,142 +1,117 @@
-//! `quarry run`: the main job. In: a job file. Out: new rows in the store's tables, a summary, an exit code. It may not leave
-//! half of anything: what is not in a commit does not exist.
+//! `quarry run`: extracts a job's documents into its store. In: a job file. Out: new rows in the store's tables, a run summary, an exit
+//! code. It must not leave partial results: rows outside a commit are invisible.
 
-mod account;
 mod commit;
-mod dry;
-mod explain;
-mod exposition;
 mod extract;
-mod figures;
+mod failure;
 mod known;
-mod ledger;
-mod outlook;
-mod sample;
-mod spec;
-mod stop;
+mod outcome;
+mod preview;
+mod signals;
+mod state;
+mod summary;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use datafusion::prelude::SessionContext;
 use tracing::{Instrument as _, info_span};
 
 use crate::cli::RunArgs;
-use crate::console::{self, Style};
-use crate::engine::counters::Counters;
-use crate::engine::extract::Marks;
-use crate::engine::input::Documents;
-use crate::engine::listing::Listing;
-use crate::engine::location::StoreLocation;
-use crate::engine::lock::StoreLock;
-use crate::engine::session::{SessionSettings, register_store, session};
-use crate::engine::store::Store;
+use crate::console;
+use crate::console::Style;
 use crate::error::{Error, Result};
-use crate::job::{Job, Ready};
-use crate::tables::{self, Table};
+use crate::extract::extract_exec::Marks;
+use crate::job::Job;
+use crate::query::session::{SessionSettings, register_store, session};
+use crate::source::input::Documents;
+use crate::source::listing::Listing;
+use crate::source::location::StoreLocation;
+use crate::store::delta_store::Store;
+use crate::store::lock::StoreLock;
+use crate::tables;
+use crate::tables::Table;
 
-use account::{Account, Closing, Loaded};
-use exposition::check_folder;
+use crate::run::known::ledger::Ledger;
+use crate::run::known::specification;
+use crate::run::outcome::{Ended, announce, ended};
+use crate::run::preview::dry_run;
+use crate::run::preview::explain::explain;
+use crate::run::preview::preflight::{Preflight, load};
+use crate::run::state::Run;
+use crate::run::summary::prometheus::check_folder;
+use crate::run::summary::run_summary::{Loaded, RunOutcome, RunSummary};
 
-/// Rows in a batch from the scan: small, for texts can be long.
+/// Rows per batch of the scan: few, because texts can be long.
 const SCAN_ROWS: usize = 256;
-/// What sorts and joins over ids may hold in memory before they go to disk.
+/// Memory limit in bytes of sorts and joins over ids before they spill to disk.
 const QUERY_BYTES: usize = 256 << 20;
-/// Files that no log knows are somebody's work under way until they are this old.
+/// Files that no Delta log refers to can belong to a writer that is still active until they are this old.
 const ABANDONED: Duration = Duration::from_hours(24);
-/// The exit code of a run that is done but for files it could not read, or with more rejects than the job allows.
-const DONE_WITH_REJECTS: u8 = 3;
 
-/// How a run came to its end.
-enum Ended {
-    Done(u8),
-    /// `--limit` was reached before the input ended.
-    Limited(u8),
-    Stopped,
-}
-
-/// Reads the job, runs it, and says what came of it.
+/// Runs a job and reports its outcome.
 pub fn run(arguments: &RunArgs, style: Style) -> Result<u8> {
-    let account = Arc::new(Account::new());
-    let span = account.span(arguments);
-    let ended = span.in_scope(|| start(arguments, style, &account));
-    let closing = Closing::of(&ended);
-    account.record(&span, &closing);
+    let summary = Arc::new(RunSummary::new());
+    let span = summary.span(arguments);
+    let ended = span.in_scope(|| start(arguments, style, &summary));
+    let outcome = RunOutcome::of(&ended);
+    summary.record(&span, &outcome);
     drop(span);
     if arguments.json && !arguments.explain {
-        console::print(&format!("{:#}", account.json(&closing, arguments.dry_run)));
+        console::print(&format!("{:#}", summary.json(&outcome, arguments.dry_run)));
     }
     if let Some(path) = arguments.metrics_file.as_deref().filter(|_| !arguments.explain && !arguments.dry_run)
         && check_folder(path).is_ok()
-        && let Err(error) = account.write_metrics(path, &closing)
+        && let Err(error) = summary.write_metrics(path, &outcome)
     {
-        // The run is over, and how it ended is not for this file to say.
+        // A missing metrics file does not change the outcome of the run.
         console::warn(&console::render(&error));
     }
     match ended? {
         Ended::Done(code) | Ended::Limited(code) => Ok(code),
         Ended::Stopped => {
-            Err(Error::Engine { doing: "go on".into(), source: "it was stopped without a signal".into() })
+            Err(Error::Engine { doing: "finish the run".into(), source: "it was stopped without a signal".into() })
         }
     }
 }
 
-fn start(arguments: &RunArgs, style: Style, account: &Arc<Account>) -> Result<Ended> {
+fn start(arguments: &RunArgs, style: Style, summary: &Arc<RunSummary>) -> Result<Ended> {
     let job = Job::read(&arguments.job, &arguments.set)?;
-    // An account has one job.
-    let _ = account.store.set(job.file.store.path.clone());
+    // The store is set once: a summary belongs to one job.
+    let _ = summary.store.set(job.file.store.path.clone());
     arguments.metrics_file.as_deref().map_or(Ok(()), check_folder)?;
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    // A task of its own, so that a signal is heard while it loads a model or waits for a download.
-    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(account)).in_current_span());
-    let ended = runtime.block_on(stop::end(work, account));
-    // Threads that wait for a session end with it; the process does not wait for them.
+    // Its own task, so that signals are handled while it loads a model or waits for a download.
+    let work = runtime.spawn(work(job, arguments.clone(), style, Arc::clone(summary)).in_current_span());
+    let ended = runtime.block_on(signals::end(work, summary));
+    // Do not wait for threads that are blocked on a session.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
-/// One run, as its parts see it.
-struct Run {
-    id: String,
-    started_at: DateTime<Utc>,
-    started: Instant,
-    context: SessionContext,
-    documents: Documents,
-    ready: Ready,
-    /// What is counted of documents, as far as it is committed.
-    marks: Arc<Marks>,
-    store: Store,
-    ledger: ledger::Ledger,
-    /// Whether it extracts under a new specification beside the old.
-    replaces: bool,
-    arguments: RunArgs,
-}
-
-async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>) -> Result<Ended> {
-    let (id, started_at, started) = (account.run_id.clone(), account.started_at, account.started);
+async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummary>) -> Result<Ended> {
+    let (id, started_at, started) = (summary.run_id.clone(), summary.started_at, summary.started);
     let settings =
         SessionSettings { batch_rows: Some(SCAN_ROWS), memory_bytes: Some(QUERY_BYTES), ..SessionSettings::default() };
     let context = session(&settings)?;
     let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
     let location = StoreLocation::parse(&job.file.store.path)?;
     if arguments.explain || arguments.dry_run {
-        let outlook = outlook::Outlook::new(context, &job, listing, location, &id, &arguments).await?;
+        let preflight = Preflight::new(context, &job, listing, location, &id, &arguments).await?;
         return if arguments.explain {
-            explain::explain(outlook, &job, arguments.json).await.map(|()| Ended::Done(0))
+            explain(preflight, &job, arguments.json).await.map(|()| Ended::Done(0))
         } else {
-            dry::run(outlook, &job, style, &account, &arguments).await
+            dry_run::run(preflight, &job, style, &summary, &arguments).await
         };
     }
-    // What is wrong with the input of a new store is said before there is a store.
+    // Errors in the input of a new store are reported before the store is created.
     let (id_type, inspected) = if let Some(id_type) = Store::id_type_at(&location).await? {
         (id_type, None)
     } else {
         let documents = Documents::inspect(&context, job.input.clone(), listing.clone(), 0).await?;
         (documents.id_type.clone(), Some(documents))
     };
-    // A store that is there refuses a second run at once; one that is not is not made for a job that cannot run.
+    // An existing store refuses a second run immediately. A new store is created only for a job that can run.
     let lock = if inspected.is_none() { Some(StoreLock::acquire(&location, &id)?) } else { None };
     job.check_gold(&context).await?;
     let ready = load(&job)?;
@@ -146,12 +121,12 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     };
     let mut store = Store::open(location, id_type).instrument(info_span!("open the store")).await?;
     if let Some(number) = store.half_done() {
-        console::warn(&format!("commit {number} was left half done by a killed run; it is removed"));
+        console::warn(&format!("a killed run left commit {number} incomplete; removing it"));
         store.remove_half_done(&id).await?;
     }
     register_store(&context, &store).await?;
-    let mut ledger = ledger::Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;
-    let replaces = spec::check(&context, &store, &ready, arguments.replace).await?;
+    let mut ledger = Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;
+    let replaces = specification::check(&context, &store, &ready, arguments.replace).await?;
     let (listing, done) = ledger.skip_done(listing);
     let documents = match inspected {
         Some(documents) if done == 0 => documents,
@@ -165,12 +140,12 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
     let interrupted = run.store.mark_interrupted(&run.id).await?;
     if interrupted > 0 {
         console::note(&format!(
-            "{interrupted} earlier run(s) did not come to their end; this one goes on from their last commit"
+            "{interrupted} earlier run(s) did not finish; this run resumes after their last commit"
         ));
     }
-    let begun = run.row(&job, "running")?;
-    run.store.begin_run(&begun).await?;
-    let result = run.go(&job, style, done, &account).await;
+    let started = run.row(&job, "running")?;
+    run.store.begin_run(&started).await?;
+    let result = run.execute(&job, style, done, &summary).await;
     let outcome = match &result {
         Ok(Ended::Done(_)) => "done".to_owned(),
         Ok(Ended::Limited(_)) => "limited".to_owned(),
@@ -181,24 +156,25 @@ async fn work(job: Job, arguments: RunArgs, style: Style, account: Arc<Account>)
         Ok(row) => run.store.end_run(&row).await,
         Err(error) => Err(error),
     };
-    // The failure itself is what the user must see; a store that cannot take the row is part of it.
+    // The failure of the run takes precedence over the failure to record it.
     let ended = result?;
     recorded?;
     Ok(ended)
 }
 
 impl Run {
-    /// Extracts what is new, commits it, measures, cleans up.
-    async fn go(&mut self, job: &Job, style: Style, skipped: usize, account: &Account) -> Result<Ended> {
+    /// Extracts and commits new documents, writes metrics, optimizes the tables.
+    async fn execute(&mut self, job: &Job, style: Style, skipped: usize, summary: &RunSummary) -> Result<Ended> {
+        // Before the first message: a user or supervisor that reads it can already stop the run.
+        summary.begin(Loaded::of(&self.ready));
         announce(job, &self.ready, &self.documents, skipped);
-        account.begin(Loaded::of(&self.ready));
-        account.unreadable(&self.documents);
+        summary.unreadable(&self.documents);
         let before = self.store.last_commit();
-        let reached = self.extract(job, style, account).instrument(info_span!("extract")).await?;
-        let worked = self.store.last_commit() != before;
+        let reached = self.extract(job, style, summary).instrument(info_span!("extract")).await?;
+        let committed = self.store.last_commit() != before;
         self.store.catch_up(&Table::ALL).await?;
         let (figures, scored) = self.figures(job).instrument(info_span!("gather figures")).await;
-        if worked {
+        if committed {
             let rows = tables::metric_rows(&figures.rows(&self.id));
             let rows =
                 rows.map_err(|source| Error::Engine { doing: "write the metrics".into(), source: source.into() })?;
@@ -207,8 +183,8 @@ impl Run {
         if reached == extract::Reached::Stop {
             return Ok(Ended::Stopped);
         }
-        if worked {
-            self.tidy().instrument(info_span!("compact and clean")).await;
+        if committed {
+            self.maintain().instrument(info_span!("optimize and vacuum")).await;
         }
         if !self.arguments.json {
             console::print(&figures.summary(&self.store.location().to_string(), &self.ready));
@@ -216,62 +192,21 @@ impl Run {
         if self.arguments.profile.is_some() && !self.arguments.json {
             console::print(&figures.profile(&self.ready));
         }
-        // What was extracted is safe and counted: only the scores are missing.
+        // The extracted rows are committed: only the scores are missing.
         scored?;
         Ok(ended(job, &self.ready, &self.documents, reached == extract::Reached::Limit))
     }
 
-    /// Compacts tables of many small files and removes what killed runs left. All rows are safe already, so a failure is but a
-    /// warning.
-    async fn tidy(&mut self) {
+    /// Optimizes tables of many small files and vacuums files that killed runs left. All rows are committed already, so a failure is
+    /// only a warning.
+    async fn maintain(&mut self) {
         for table in Table::ALL {
-            if let Err(error) = self.store.compact(table, &self.id).await {
+            if let Err(error) = self.store.optimize(table, &self.id).await {
                 console::warn(&console::render(&error));
             }
         }
-        if let Err(error) = self.store.clean(ABANDONED).await {
+        if let Err(error) = self.store.vacuum(ABANDONED).await {
             console::warn(&console::render(&error));
         }
     }
-}
-
-/// Says where it runs, what is to be read, and what cannot be.
-fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
-    let chosen = &ready.chosen;
-    console::note(&format!(
-        "device {} ({}), flavour {}, ONNX Runtime {}{}",
-        chosen.device,
-        chosen.reason,
-        chosen.flavour,
-        chosen.library.version,
-        chosen.build.beside()
-    ));
-    let files = documents.files.len();
-    let rows = documents
-        .rows()
-        .map_or_else(String::new, |rows| format!(" with {} rows", console::thousands(rows.unsigned_abs())));
-    let done = if skipped > 0 { format!(", {skipped} more are done") } else { String::new() };
-    console::note(&format!(
-        "{files} file(s){rows} to read from `{}`{done}; {} entity types",
-        job.input.documents,
-        job.schema.types.len()
-    ));
-    for (file, reason) in &documents.unreadable {
-        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
-    }
-}
-
-/// The end of a run that was not stopped, and its exit code.
-fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ended {
-    let rejects = Counters::get(&ready.extractor.counters.rejects);
-    let all = rejects + Counters::get(&ready.extractor.counters.documents);
-    let bad = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, all);
-    let code = if bad { DONE_WITH_REJECTS } else { 0 };
-    if limited { Ended::Limited(code) } else { Ended::Done(code) }
-}
-
-/// Loads the model. Its thread is busy with it for a while, so what else the runtime has to do, such as to hear
-/// signals, goes to another: on a machine of one core there is none free.
-fn load(job: &Job) -> Result<Ready> {
-    info_span!("load the model").in_scope(|| tokio::task::block_in_place(|| job.load(&console::note)))
 }

@@ -1,17 +1,17 @@
-//! `quarry sql`: a store's tables, asked with SQL. In: a store and statements, or a terminal. Out: rows as a table, CSV, JSON Lines or
-//! Parquet. It may not write to the store.
+//! `quarry sql`: SQL over a store's tables. In: a store and statements, or a terminal. Out: rows as a table, CSV, JSON Lines or Parquet.
+//! It must not write to the store.
 
-mod asked;
-mod asking;
 mod columns;
 mod command;
 mod complete;
-mod fault;
-mod grid;
+mod error_messages;
+mod execute;
 mod output;
+mod result_table;
 mod script;
+mod session;
 mod shell;
-mod table;
+mod text_table;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -20,16 +20,16 @@ use crate::cli::{RowFormat, SqlArgs};
 use crate::console;
 use crate::error::{Error, Result};
 
-use asked::Asked;
-use asking::Asking;
+use execute::Execution;
 use output::Output;
+use session::SqlSession;
 
-/// Answers what the arguments ask, or what is typed.
+/// Runs the statements of the arguments or of standard input, or an interactive shell.
 pub fn command(arguments: &SqlArgs) -> Result<u8> {
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let shell = arguments.query.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
-    // Before signals are caught: whoever waits for standard input shall be stopped by one.
+    // Before signals are caught, so that a signal ends the wait for standard input.
     let text = match (&arguments.query, &arguments.file) {
         _ if shell => None,
         (Some(query), _) => Some(query.clone()),
@@ -43,19 +43,19 @@ pub fn command(arguments: &SqlArgs) -> Result<u8> {
     let mut output = Output::new(format.unwrap_or(RowFormat::Table), arguments.rows, shell);
     match &arguments.out {
         Some(path) if shell => output.redirect(Some(path))?,
-        Some(path) => output.write_whole_file(path),
+        Some(path) => output.write_atomically(path),
         None => {}
     }
-    let asked = runtime.block_on(Asked::open(arguments))?;
-    let mut asking = Asking::new(asked, output)?;
-    let answered = match text {
-        None => shell::run(&runtime, &mut asking),
-        Some(text) => runtime.block_on(asking.script(&text)).and_then(|_| asking.output.finish()),
+    let session = runtime.block_on(SqlSession::open(arguments))?;
+    let mut execution = Execution::new(session, output)?;
+    let result = match text {
+        None => shell::run(&runtime, &mut execution),
+        Some(text) => runtime.block_on(execution.script(&text)).and_then(|_| execution.output.finish()),
     };
-    match answered {
-        // Whoever reads the first rows only has what they want.
-        Err(_) if console::nobody_reads() => Ok(0),
-        answered => answered.map(|()| 0),
+    match result {
+        // A reader that closes standard output, such as `head`, has the rows it wants.
+        Err(_) if console::output_closed() => Ok(0),
+        result => result.map(|()| 0),
     }
 }
 

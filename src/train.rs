@@ -1,105 +1,66 @@
-//! `quarry train`: an encoder becomes an extractor. In: a training job, prepared documents with gold, a pretrained encoder. Out: a model
-//! directory ready for `quarry run`, with its curves and figures. It may not touch a store.
+//! `quarry train`: fine-tunes an encoder to an extraction model. In: a training job, prepared documents with gold, a pretrained encoder.
+//! Out: a model directory ready for `quarry run`, with its curves and scores. It must not touch a store.
 //!
-//! | file | what |
+//! | module | content |
 //! |---|---|
 //! | [`mod@file`] | the training job |
-//! | [`recipe`] | its recipe, with the reference's names and defaults |
-//! | [`labelled`] | prepared folders → documents with gold |
-//! | `labels` | the labels of a corpus → types of the schema |
-//! | `remarks` | rows that do not count → warnings |
-//! | [`examples`] | documents → queries with the places of their answers |
-//! | [`cut`] | splits → their examples |
-//! | `lineage` | encoder folder → its name and how it was trained |
-//! | `output` | where the model goes, and why it may not |
-//! | [`fingerprint`] | what a saved state belongs to |
-//! | [`pretrained`] | encoder folder → weights with heads |
-//! | [`plan`] | examples → batches, epoch by epoch |
-//! | [`schedule`] | the learning rate of every step |
-//! | [`network`] | BERT and the MRC heads on LibTorch |
-//! | [`loss`] | logits and targets → loss |
-//! | [`optimizer`] | gradients → new weights |
-//! | `replicas`, `share` | the network on every device, and a device's part of a step |
-//! | `failure` | failures of LibTorch, and of numbers → errors |
-//! | [`dev`] | network + documents → scores |
-//! | [`trainer`] | the loop |
-//! | [`state`] | a training on disk |
-//! | [`history`], [`curves`], [`screen`] | what it has been through, drawn and said |
-//! | [`stop`] | signals that ask it to stop |
-//! | [`device`] | CPU or CUDA cards |
+//! | [`recipe`] | its recipe, with the names and defaults of the reference implementation |
+//! | [`data`] | prepared folders → batches of examples with targets |
+//! | [`network`] | BERT and the MRC heads on LibTorch: loss, gradients, optimizer, devices |
+//! | [`training_loop`] | the loop, its checkpoints, scoring of dev |
+//! | [`display`] | metrics, dashboard, log lines, curves |
 
-pub mod curves;
-pub mod cut;
-mod dashboard;
-pub mod dev;
-pub mod device;
-pub mod examples;
-mod failure;
+pub mod data;
+pub mod display;
 pub mod file;
-pub mod fingerprint;
-pub mod history;
-pub mod labelled;
-mod labels;
-mod lineage;
-pub mod loss;
 pub mod network;
-pub mod optimizer;
-mod output;
-pub mod plan;
-pub mod pretrained;
 pub mod recipe;
-mod remarks;
-mod replicas;
-pub mod schedule;
-pub mod screen;
-mod share;
-pub mod state;
-pub mod stop;
-pub mod trainer;
+pub mod training_loop;
 
 use serde_json::{Value, json};
 
 use crate::cli::TrainArgs;
-use crate::console::{self, Style, duration, rows, thousands};
-use crate::engine::session::{SessionSettings, session};
+use crate::console;
+use crate::console::{Style, duration, rows, thousands};
 use crate::error::{Error, Result};
 use crate::job::read_schema;
-use crate::model::config::BertConfig;
-use crate::model::directory::{ModelDirectory, Parts};
-use crate::model::manifest::Manifest;
-use crate::mrc::query::EntitySchema;
-use crate::mrc::score::Counts;
-use crate::mrc::tokens::Tokenizer;
+use crate::model::encoder::config::BertConfig;
+use crate::model::package::directory::{ModelDirectory, Parts};
+use crate::model::package::manifest::Manifest;
+use crate::query::session::{SessionSettings, session};
+use crate::score::counts::Counts;
+use crate::task::entity_schema::EntitySchema;
+use crate::text::tokens::Tokenizer;
 
-use cut::{Cutter, Data};
-use dev::Quality;
-use file::TrainFile;
-use fingerprint::Fingerprint;
-use labelled::Split;
-use pretrained::Pretrained;
-use recipe::RecipeSection;
-use screen::Screen;
-use trainer::Trainer;
+use crate::train::data::dataset::Split;
+use crate::train::data::featurize::{Data, Featurizer};
+use crate::train::display::screen::Screen;
+use crate::train::file::TrainFile;
+use crate::train::network::pretrained::Pretrained;
+use crate::train::recipe::RecipeSection;
+use crate::train::training_loop::dev::Quality;
+use crate::train::training_loop::fingerprint::Fingerprint;
+use crate::train::training_loop::trainer::Trainer;
 
-/// Trains what the job says and prints what came of it.
+/// Runs the training job and prints a summary.
 pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let file = TrainFile::read(&arguments.job, &arguments.set)?;
-    output::refuse_foreign(&file)?;
-    let devices = device::devices(&file.recipe.device)?;
+    training_loop::output::refuse_foreign(&file)?;
+    let devices = network::device::devices(&file.recipe.device)?;
     if let Some(threads) = file.recipe.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    runtime.spawn(stop::listen(style));
+    runtime.spawn(training_loop::signals::listen(style));
     if !arguments.restart {
-        output::refuse_finished(&file.output.path)?;
+        training_loop::output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
-    let cutter = Cutter::new(&file, &schema, &tokenizer, &tokenizer_path)?;
+    let featurizer = Featurizer::new(&file, &schema, &tokenizer, &tokenizer_path)?;
     let context = || session(&SessionSettings::default());
     let read = |location: &str| -> Result<Split> {
         runtime.block_on(async { Split::read(&context()?, location, &file.data, &schema).await })
@@ -108,27 +69,27 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     for extra in &file.data.extra {
         train.extend(runtime.block_on(async { Split::read_extra(&context()?, extra, &file.data, &schema).await })?);
     }
-    let train = cutter.cut(&file.data.train, train)?;
+    let train = featurizer.featurize(&file.data.train, train)?;
     let read = |location: &str| {
-        stop::check()?;
-        cutter.cut(location, read(location)?)
+        training_loop::signals::check()?;
+        featurizer.featurize(location, read(location)?)
     };
     let dev = read(&file.data.dev)?;
     let test = file.data.test.as_deref().map(read).transpose()?;
-    stop::check()?;
+    training_loop::signals::check()?;
     let fingerprint = Fingerprint::new(&file, &schema, (&train, &dev), &pretrained, &devices)?;
     let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
-    let folder = output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
-    let mut trainer = failure::guarded(|| {
+    let folder = training_loop::output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
+    let mut trainer = network::failure::guarded(|| {
         Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))
     })?;
     drop(weights);
     let title = file.output.path.display().to_string();
-    say_what_begins(&trainer, &train, &dev);
+    note_sizes(&trainer, &train, &dev);
     let mut screen = Screen::new(style, trainer.total_steps(), &title);
     let outcome = trainer.run(&mut screen);
     drop(screen);
-    let drawn = curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
+    let drawn = display::curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
     outcome?;
     if let Err(error) = drawn {
         console::warn(&console::render(&error));
@@ -154,8 +115,9 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     Ok(0)
 }
 
-fn say_what_begins(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
-    let said = |data: &Data| {
+/// Notes the sizes of the data and the number of steps.
+fn note_sizes(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
+    let sizes = |data: &Data| {
         format!(
             "{} documents, {} queries, {} mentions",
             thousands(data.split.documents.len() as u64),
@@ -165,13 +127,13 @@ fn say_what_begins(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
     };
     console::note(&format!(
         "train: {}; dev: {}; {} steps",
-        said(train),
-        said(dev),
+        sizes(train),
+        sizes(dev),
         thousands(trainer.total_steps() as u64)
     ));
 }
 
-/// Counts as quarry.json and the summary say them.
+/// Scores as written to quarry.json.
 fn figures(counts: &Counts) -> serde_json::Value {
     json!({"precision": rounded(counts.precision()), "recall": rounded(counts.recall()), "f1": rounded(counts.f1())})
 }
@@ -207,16 +169,16 @@ fn manifest(
     }
 }
 
-/// How the model was trained, and before that the one it went on from.
+/// How the model was trained, and under `before` how the model it started from was trained.
 fn recipe(file: &TrainFile, config: &BertConfig, before: Option<Value>, trainer: &Trainer<'_>, train: &Data) -> Value {
-    let asked = &file.recipe;
-    // Of kept heads, what they are and not what the job says of new ones.
+    let job = &file.recipe;
+    // Kept heads have their own activation and width; the job's values apply only to new heads.
     let settings = RecipeSection {
         classifier_act_func: config.classifier_act_func,
         classifier_intermediate_hidden_size: config
             .classifier_intermediate_hidden_size
-            .unwrap_or(asked.classifier_intermediate_hidden_size),
-        ..asked.clone()
+            .unwrap_or(job.classifier_intermediate_hidden_size),
+        ..job.clone()
     };
     let mut recipe = json!({
         "heads": file.encoder.heads,
@@ -244,18 +206,19 @@ fn summary(file: &TrainFile, schema: &EntitySchema, trainer: &Trainer<'_>, quali
     add("model", file.output.path.display().to_string());
     add("steps", thousands(position.step as u64));
     add("time", duration(std::time::Duration::from_secs_f64(position.seconds)));
-    add("rate", format!("{} tokens/s", thousands((position.tokens as f64 / position.seconds.max(1e-9)) as u64)));
+    add("throughput", format!("{} tokens/s", thousands((position.tokens as f64 / position.seconds.max(1e-9)) as u64)));
     if let Some((f1, step)) = position.best {
         add("best F1 on dev", format!("{f1:.4} at step {}", thousands(step as u64)));
     }
     if position.not_a_number > 0 {
-        add("steps left out", position.not_a_number.to_string());
+        add("skipped steps", position.not_a_number.to_string());
     }
     if let Some(quality) = quality {
-        let said = |counts: &Counts| format!("{:.4} ({:.4} / {:.4})", counts.f1(), counts.precision(), counts.recall());
-        add("F1 on test (precision / recall)", said(&quality.all));
+        let scores =
+            |counts: &Counts| format!("{:.4} ({:.4} / {:.4})", counts.f1(), counts.precision(), counts.recall());
+        add("F1 on test (precision / recall)", scores(&quality.all));
         for (entity_type, counts) in schema.types.iter().zip(&quality.types) {
-            add(&format!("  {}", entity_type.name), said(counts));
+            add(&format!("  {}", entity_type.name), scores(counts));
         }
     }
     rows(&table)

@@ -1,5 +1,5 @@
-//! `quarry try`: one text, at once. In: a text, what to look for, a model. Out: the text with its mentions marked, and a list of them. It
-//! may not touch a store.
+//! `quarry try`: extraction from one text. In: a text, entity types, a model. Out: the text with its mentions marked, and a list of them. It
+//! must not use a store.
 
 mod schema;
 mod screen;
@@ -9,33 +9,33 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::TryArgs;
 use crate::console;
-use crate::engine::pipeline::{Row, SliceRows};
 use crate::error::{Error, Result};
+use crate::extract::slice::{Row, SliceRows};
 use crate::job::file::{ExtractSection, ModelSection};
 use crate::job::{Job, Ready};
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::mrc::mention::Mention;
-use crate::mrc::query::EntitySchema;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::task::entity_schema::EntitySchema;
+use crate::text::mention::Mention;
 
 use schema::{ORIGIN, choose};
 
-/// Padded tokens of a batch.
+/// Maximum padded tokens per batch.
 const BATCH_TOKENS: usize = 2048;
 
-/// Asks about the text and prints what was found.
+/// Extracts mentions from the text and prints them.
 pub fn command(arguments: &TryArgs) -> Result<u8> {
     let text = text(arguments.text.as_deref())?;
-    let model = find::model(&arguments.model, &console::note)?;
+    let model = resolve::model(&arguments.model, &console::note)?;
     let directory = ModelDirectory::open(&model)?;
     let schema = choose(arguments, directory.manifest())?;
     let job = job(arguments, model, schema)?;
     let ready = job.load(&console::note)?;
     console::note(&format!(
-        "device {} ({}), flavour {}",
-        ready.chosen.device, ready.chosen.reason, ready.chosen.flavour
+        "device {} ({}), precision {}",
+        ready.chosen.device, ready.chosen.reason, ready.chosen.precision
     ));
-    let (text, mentions) = ask(&ready, text)?;
+    let (text, mentions) = extract(&ready, text)?;
     let names: Vec<&str> = job.schema.types.iter().map(|one| one.name.as_str()).collect();
     console::print(&if arguments.json {
         json(&text, &mentions, &job.schema, &ready)?
@@ -45,21 +45,21 @@ pub fn command(arguments: &TryArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// The text itself, the content of `@file`, or standard input.
+/// The argument itself, the content of `@file`, or standard input.
 fn text(argument: Option<&str>) -> Result<String> {
     let unreadable = |path: &str| {
         let path = path.into();
         |source: std::io::Error| Error::Read { path, source: source.into() }
     };
     match argument {
-        Some(named) if named.starts_with('@') => {
-            let path = &named[1..];
+        Some(argument) if argument.starts_with('@') => {
+            let path = &argument[1..];
             std::fs::read_to_string(Path::new(path)).map_err(unreadable(path))
         }
         Some(text) if text != "-" => Ok(text.to_owned()),
         _ => {
             if std::io::stdin().is_terminal() {
-                console::note("type a text; Ctrl-D ends it");
+                console::note("reading the text from the terminal; end it with Ctrl-D");
             }
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).map_err(unreadable("standard input"))?;
@@ -70,7 +70,7 @@ fn text(argument: Option<&str>) -> Result<String> {
 
 /// A job over one text.
 fn job(arguments: &TryArgs, path: PathBuf, schema: EntitySchema) -> Result<Job> {
-    // One text is answered before the best size of batches could be found.
+    // Skip batch tuning, which takes longer than one text.
     let extract = ExtractSection {
         threshold: arguments.threshold,
         batch_tokens: Some(BATCH_TOKENS),
@@ -81,7 +81,7 @@ fn job(arguments: &TryArgs, path: PathBuf, schema: EntitySchema) -> Result<Job> 
     Ok(Job { device: arguments.device, ..job })
 }
 
-/// An error about what a job file has under a key, and this command as an option.
+/// Names this command's option instead of the job file's key in an error.
 fn by_option(error: Error) -> Error {
     match error {
         Error::Setting { origin, key, reason, hint } if key == "extract.threshold" => {
@@ -104,20 +104,21 @@ impl SliceRows for OneText {
     }
 }
 
-/// Sends the text through the chain of a run.
-fn ask(ready: &Ready, text: String) -> Result<(String, Vec<Mention>)> {
-    let mut found = None;
+/// Extracts the text's mentions through the same chain as a run.
+fn extract(ready: &Ready, text: String) -> Result<(String, Vec<Mention>)> {
+    let mut output = None;
     ready.extractor.run(std::iter::once(Ok(OneText(text))), |result| {
-        found = Some(result);
+        output = Some(result);
         true
     })?;
-    let lost = || Error::Engine { doing: "ask about the text".into(), source: "no answer came back".into() };
-    let mut result = found.ok_or_else(lost)?;
-    let document = result.documents.pop().ok_or_else(lost)?;
+    let missing =
+        || Error::Engine { doing: "extract the text".into(), source: "the extractor returned no result".into() };
+    let mut result = output.ok_or_else(missing)?;
+    let document = result.documents.pop().ok_or_else(missing)?;
     let mentions = document.outcome.map_err(|reject| Error::Input {
         location: "the text".into(),
         reason: reject.detail,
-        hint: "give a text with words in it".into(),
+        hint: "enter a text with at least one word".into(),
     })?;
     Ok((result.rows.0.clone(), mentions))
 }
@@ -139,7 +140,7 @@ fn json(text: &str, mentions: &[Mention], schema: &EntitySchema, ready: &Ready) 
         "model": ready.spec.model,
         "model_hash": ready.model_hash,
         "device": ready.chosen.device.to_string(),
-        "flavour": ready.chosen.flavour,
+        "precision": ready.chosen.precision,
     });
     serde_json::to_string_pretty(&object)
         .map_err(|source| Error::Engine { doing: "write the mentions as JSON".into(), source: source.into() })

@@ -1,24 +1,75 @@
 //! The rules of the source tree: which module may use which, and generated files that must be fresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::support::project;
 
-/// Modules in the order of the import rule; a module may use those before it. Verbs share the last rank but one and may not
-/// use each other.
-const RANKS: [&[&str]; 10] = [
+/// The rooms in the order of the import rule: a room may use those in the lines before its own. Verbs share a line and must not use each
+/// other. `main` and `lib` may use everything.
+const ROOMS: [&[&str]; 15] = [
     &["error"],
-    &["mrc"],
+    &["random", "machine", "text"],
+    &["console", "task", "score"],
     &["model"],
     &["graph"],
     &["tables"],
-    &["engine"],
+    &["source"],
+    &["extract"],
+    &["store"],
+    &["query"],
     &["job"],
-    &["cli", "console"],
+    &["cli"],
     &["run", "prepare", "train", "export", "evaluate", "sql", "report", "try", "doctor", "completions", "man"],
-    &["main", "lib"],
+    &["lib"],
+    &["main"],
 ];
+
+/// The rooms inside the largest rooms, in the order of the same rule.
+const INNER_ROOMS: [(&str, &[&str]); 5] = [
+    ("model", &["precision", "encoder", "weights", "package", "runtime"]),
+    ("store", &["provider", "write", "maintenance"]),
+    ("prepare", &["output", "standoff", "tagged", "markup"]),
+    ("train", &["data", "network", "display", "training_loop"]),
+    ("run", &["known", "summary", "preview"]),
+];
+
+/// What pure rooms must not name: I/O, threads, Arrow, ONNX Runtime, async code, and every room that is not pure.
+const IMPURE: [&str; 18] = [
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "std::time",
+    "std::sync::mpsc",
+    "arrow",
+    "ort",
+    "tokio",
+    "datafusion",
+    "object_store",
+    "rayon",
+    "crossbeam",
+    "tracing",
+    "crate::model",
+    "crate::machine",
+];
+const PURE: [&str; 4] = ["text", "task", "score", "random.rs"];
+
+/// No folder of the tree has more entries of code than this.
+const FILES_IN_A_FOLDER: usize = 12;
+/// How deep folders lie inside `src`.
+const FOLDERS_DEEP: usize = 3;
+
+/// A file of the tree as the compiler knows it.
+struct Module {
+    /// `["store", "write", "commit"]`; empty for `lib.rs`.
+    path: Vec<String>,
+    file: PathBuf,
+    /// Its text without comments, and without the tests at its end.
+    code: String,
+}
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -34,77 +85,251 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules that a text names behind `crate::`, alone or in braces.
-fn used(text: &str) -> Vec<String> {
-    let first = |path: &str| -> String {
-        let path = path.trim_start();
-        let path = path.strip_prefix("r#").unwrap_or(path);
-        path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
-    };
-    let mut found = Vec::new();
-    for (at, name) in text.match_indices("crate::") {
-        let rest = &text[at + name.len()..];
-        let Some(group) = rest.strip_prefix('{') else {
-            found.push(first(rest));
-            continue;
+/// The code of a file: comments, string contents that look like paths, and the tests at its end are left out.
+fn code_of(text: &str) -> String {
+    let tests = [
+        "#[cfg(test)]\nmod tests {",
+        "#[cfg(test)]\npub(crate) mod tests {",
+        "#[cfg(test)]\npub(in crate::train) mod tests {",
+    ];
+    let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
+    let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn modules() -> Vec<Module> {
+    let source = project().join("src");
+    let files = rust_files(&source).into_iter();
+    // Test modules in files of their own are no part of the house.
+    let files = files.filter(|file| !file.iter().any(|part| part == "tests" || part == "tests.rs"));
+    files
+        .map(|file| {
+            let inside = file.strip_prefix(&source).unwrap().with_extension("");
+            let mut path: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+            path.pop_if(|last| last == "mod" || last == "lib");
+            let code = code_of(&std::fs::read_to_string(&file).unwrap());
+            Module { path, file: inside, code }
+        })
+        .collect()
+}
+
+/// Splits `{a, b::{c, d}}` into its paths; a path without braces is one.
+fn leaves(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some(open) = tree.find('{') else { return vec![tree.to_owned()] };
+    let (start, group) = (&tree[..open], &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())]);
+    let (mut depth, mut from, mut found) = (0, 0, Vec::new());
+    for (place, letter) in group.char_indices().chain([(group.len(), ',')]) {
+        depth += match letter {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
         };
-        let (mut depth, mut start) = (1, 0);
-        for (place, letter) in group.char_indices() {
-            depth += match letter {
-                '{' => 1,
-                '}' => -1,
-                _ => 0,
-            };
-            if depth == 0 || (depth == 1 && letter == ',') {
-                found.push(first(&group[start..place]));
-                start = place + 1;
+        if depth == 0 && letter == ',' {
+            if !group[from..place].trim().is_empty() {
+                found.extend(leaves(&group[from..place]).into_iter().map(|leaf| format!("{start}{leaf}")));
             }
-            if depth == 0 {
-                break;
-            }
+            from = place + 1;
         }
     }
     found
 }
 
-#[test]
-fn every_way_to_name_a_module_is_seen() {
-    let text = "use crate::{job::Job, r#try::{text,\n schema}, run};\nlet found = crate::r#try::text(crate::console::colours());";
-    assert_eq!(used(text), ["job", "try", "run", "try", "console"]);
+/// Every path of `code` that begins with `crate`, `super` or `self`, or with one of `children`.
+fn paths(code: &str, children: &[&str]) -> Vec<Vec<String>> {
+    let begins =
+        |word: &str| ["crate", "super", "self"].contains(&word) || children.contains(&word.trim_start_matches("r#"));
+    let letter = |one: char| one.is_alphanumeric() || one == '_' || one == '#';
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(place) = code[from..].find("::").map(|place| from + place) {
+        let start = code[..place].rfind(|one| !letter(one)).map_or(0, |before| before + 1);
+        from = place + 2;
+        if code[..start].ends_with("::") || !begins(&code[start..place]) {
+            continue;
+        }
+        // A `use` can have braces and runs to its semicolon; elsewhere a path ends with its last letter.
+        let in_use = code[..start].trim_end().ends_with("use");
+        let end = if in_use { code[start..].find(';') } else { code[start..].find(|one| !letter(one) && one != ':') };
+        let text = &code[start..end.map_or(code.len(), |end| start + end)];
+        for leaf in leaves(&text.split_whitespace().collect::<Vec<_>>().join(" ")) {
+            let leaf = leaf.split(" as ").next().unwrap_or_default().to_owned();
+            found.push(leaf.split("::").map(|part| part.trim().trim_start_matches("r#").to_owned()).collect());
+        }
+    }
+    found
+}
+
+/// Which modules each module names, by their places in `modules`. A parent that only declares and re-exports its children does not use
+/// them.
+fn arrows(modules: &[Module]) -> Vec<BTreeSet<usize>> {
+    let places: BTreeMap<&[String], usize> =
+        modules.iter().enumerate().map(|(place, module)| (module.path.as_slice(), place)).collect();
+    let arrow = |(from, module): (usize, &Module)| {
+        let children: Vec<&str> = modules
+            .iter()
+            .filter(|other| other.path.len() == module.path.len() + 1 && other.path.starts_with(&module.path))
+            .map(|other| other.path[other.path.len() - 1].as_str())
+            .collect();
+        let code: String =
+            module.code.split_inclusive(';').filter(|part| !part.trim_start().starts_with("pub use")).collect();
+        let used = paths(&code, if module.path.is_empty() { &[] } else { &children }).into_iter().filter_map(|path| {
+            let mut absolute = module.path.clone();
+            let mut rest = path.as_slice();
+            match rest[0].as_str() {
+                "crate" => {
+                    absolute.clear();
+                    rest = &rest[1..];
+                }
+                "self" => rest = &rest[1..],
+                _ => {}
+            }
+            while rest.first().is_some_and(|part| part == "super") {
+                absolute.pop();
+                rest = &rest[1..];
+            }
+            absolute.extend_from_slice(rest);
+            (1..=absolute.len()).rev().find_map(|length| places.get(&absolute[..length]).copied())
+        });
+        used.filter(|to| *to != from).collect()
+    };
+    modules.iter().enumerate().map(arrow).collect()
 }
 
 #[test]
-fn imports_follow_the_chain() {
-    let ranks: BTreeMap<&str, usize> =
-        RANKS.iter().enumerate().flat_map(|(rank, names)| names.iter().map(move |name| (*name, rank))).collect();
-    let source = project().join("src");
-    let mut wrong = Vec::new();
-    let mut arrows = 0;
-    for file in rust_files(&source) {
-        let inside = file.strip_prefix(&source).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        let rank = *ranks.get(module.as_str()).unwrap_or_else(|| panic!("`{module}` has no rank: add it to RANKS"));
-        for used in used(&std::fs::read_to_string(&file).unwrap()) {
-            let Some(&other) = ranks.get(used.as_str()) else { continue };
-            arrows += 1;
-            let allowed = other < rank || used == module;
-            if !allowed && module != "lib" {
-                wrong.push(format!("{} uses {used}", inside.display()));
+fn every_way_to_name_a_module_is_seen() {
+    let code = "use crate::{job::Job, r#try::{text,\n schema as plan}, run};\nlet x = crate::r#try::text(super::colours());\nledger::read(self::y);";
+    let found: Vec<String> = paths(code, &["ledger"]).into_iter().map(|path| path.join("::")).collect();
+    let expected = [
+        "crate::job::Job",
+        "crate::try::text",
+        "crate::try::schema",
+        "crate::run",
+        "crate::try::text",
+        "super::colours",
+        "ledger::read",
+        "self::y",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn rooms_use_only_rooms_before_them() {
+    let rank = |room: &str| {
+        let rank = ROOMS.iter().position(|names| names.contains(&room));
+        rank.unwrap_or_else(|| panic!("`{room}` has no rank: add it to ROOMS"))
+    };
+    let modules = modules();
+    let arrows = arrows(&modules);
+    let room = |module: &Module| module.path.first().cloned().unwrap_or_else(|| "lib".to_owned());
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (module, used) in modules.iter().zip(&arrows) {
+        for other in used.iter().map(|&place| &modules[place]) {
+            let (from, to) = (room(module), room(other));
+            count += 1;
+            if from != to && rank(&to) >= rank(&from) {
+                wrong.push(format!("{} uses {}", module.file.display(), other.file.display()));
             }
         }
     }
-    assert!(arrows > 50, "the rule looked at only {arrows} imports");
+    assert!(count > 500, "the rule looked at only {count} imports");
     assert!(wrong.is_empty(), "forbidden imports:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_pure_core_is_pure() {
-    for file in rust_files(&project().join("src/mrc")) {
-        let text = std::fs::read_to_string(&file).unwrap();
-        for banned in ["use arrow", "use ort", "use tokio", "std::fs", "std::io", "datafusion"] {
-            assert!(!text.contains(banned), "{} uses {banned}", file.display());
+fn inner_rooms_use_only_inner_rooms_before_them() {
+    let modules = modules();
+    let arrows = arrows(&modules);
+    let mut wrong = Vec::new();
+    for (outer, inner) in INNER_ROOMS {
+        let rank = |module: &Module| {
+            let inside = module.path.first().is_some_and(|room| room == outer).then(|| module.path.get(1)).flatten()?;
+            inner.iter().position(|name| name == inside)
+        };
+        let mut seen = BTreeSet::new();
+        for (module, used) in modules.iter().zip(&arrows) {
+            let Some(from) = rank(module) else { continue };
+            seen.insert(from);
+            for other in used.iter().map(|&place| &modules[place]) {
+                if rank(other).is_some_and(|to| to > from) {
+                    wrong.push(format!("{} uses {}", module.file.display(), other.file.display()));
+                }
+            }
+        }
+        assert_eq!(seen.len(), inner.len(), "`{outer}` has other rooms than INNER_ROOMS says");
+    }
+    assert!(wrong.is_empty(), "forbidden imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let modules = modules();
+    let mut arrows = arrows(&modules);
+    // Whoever uses nothing that is left is in no circle.
+    let mut left: BTreeSet<usize> = (0..modules.len()).collect();
+    loop {
+        let free: Vec<usize> = left.iter().copied().filter(|&place| arrows[place].is_disjoint(&left)).collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|place| !free.contains(place));
+    }
+    for used in &mut arrows {
+        used.retain(|place| left.contains(place));
+    }
+    let name = |place: usize| modules[place].file.display().to_string();
+    let circles: Vec<String> = left
+        .iter()
+        .map(|&place| {
+            format!(
+                "{} uses {}",
+                name(place),
+                arrows[place].iter().map(|&one| name(one)).collect::<Vec<_>>().join(", ")
+            )
+        })
+        .collect();
+    assert!(circles.is_empty(), "circles, and what leads into them:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn folders_are_small_and_not_deep() {
+    let source = project().join("src");
+    let (mut folders, mut wrong) = (vec![source.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).collect();
+        let files = entries.iter().filter(|path| path.is_file()).count();
+        let deep = folder.strip_prefix(&source).unwrap().iter().filter(|part| *part != "tests").count();
+        // The root has a file for each verb, and lib, main and the like.
+        if files > FILES_IN_A_FOLDER && folder != source {
+            wrong.push(format!("{} has {files} files", folder.display()));
+        }
+        if deep > FOLDERS_DEEP {
+            wrong.push(format!("{} lies {deep} folders deep", folder.display()));
+        }
+        folders.extend(entries.into_iter().filter(|path| path.is_dir()));
+    }
+    assert!(wrong.is_empty(), "split them by subject:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_rooms_are_pure() {
+    let pure = modules()
+        .into_iter()
+        .filter(|module| PURE.iter().any(|room| module.file.with_extension("rs").starts_with(room)));
+    let mut seen = 0;
+    for module in pure {
+        seen += 1;
+        for banned in IMPURE {
+            let named = module.code.match_indices(banned).any(|(place, _)| {
+                let before = module.code[..place].chars().next_back();
+                let after = module.code[place + banned.len()..].chars().next();
+                let whole = |one: Option<char>| !one.is_some_and(|one| one.is_alphanumeric() || one == '_');
+                whole(before) && (after == Some(':') || (banned.contains("::") && whole(after)))
+            });
+            assert!(!named, "{} uses {banned}", module.file.display());
         }
     }
+    assert!(seen > 10, "only {seen} files were looked at");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use quarry::model::hash::short_hash;
+use quarry::machine::hash::short_hash;
 use serde_json::Value;
 
 use crate::promises::job;

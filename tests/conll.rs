@@ -45,18 +45,18 @@ fn listed() -> Option<Labelled> {
     Some(text.lines().map(one).filter(|(sentence, ..)| *sentence < limit).collect())
 }
 
-fn job(dir: &Dir, model: &str, flavour: &str) -> String {
+fn job(dir: &Dir, model: &str, precision: &str) -> String {
     let schema = std::fs::read_to_string(crate::support::project().join("schemas/conll03.toml")).unwrap();
     let schema = dir.write("nested.toml", &schema.replace("nested = false", "nested = true"));
     let sections = format!(
-        "[entities]\nschema = '{}'\n[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = '{flavour}'\n[extract]\nwindow_tokens = 400\noverlap_tokens = 0",
+        "[entities]\nschema = '{}'\n[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = '{precision}'\n[extract]\nwindow_tokens = 400\noverlap_tokens = 0",
         schema.display()
     );
-    dir.job("docs.parquet", flavour, &sections).display().to_string()
+    dir.job("docs.parquet", precision, &sections).display().to_string()
 }
 
-fn found(dir: &Dir, flavour: &str) -> Labelled {
-    let rows = dir.rows(flavour, "entities", "doc_id, entity_type, start_char, end_char", "");
+fn found(dir: &Dir, precision: &str) -> Labelled {
+    let rows = dir.rows(precision, "entities", "doc_id, entity_type, start_char, end_char", "");
     let one = |row: String| {
         let parts: Vec<&str> = row.split('|').collect();
         (parts[0].parse().unwrap(), parts[1].to_owned(), parts[2].parse().unwrap(), parts[3].parse().unwrap())

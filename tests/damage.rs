@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use quarry::error::{Error, Result};
-use quarry::model::directory::ModelDirectory;
-use quarry::mrc::documents::Document;
-use quarry::mrc::query::{EntitySchema, EntityType, Questions};
-use quarry::mrc::tokens::{Tokenizer, Words};
-use quarry::mrc::window::{WindowRule, Windows};
+use quarry::model::package::directory::ModelDirectory;
+use quarry::task::entity_schema::{EntitySchema, EntityType};
+use quarry::task::query::Questions;
+use quarry::text::document::Document;
+use quarry::text::tokens::{Tokenizer, Words};
+use quarry::text::window::{WindowRule, Windows};
 use serde_json::{Value, json};
 
 use crate::support::{Dir, Random, project};
@@ -27,7 +28,7 @@ fn load(root: &Path) -> Result<()> {
         let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
         let person = EntityType { name: "PER".into(), question: "Which people are named?".into() };
         let schema = EntitySchema { nested: false, types: vec![person] };
-        let refused = |reject: quarry::mrc::documents::Reject| Error::Tokenizer {
+        let refused = |reject: quarry::text::document::Reject| Error::Tokenizer {
             path: path.clone(),
             source: reject.detail.into(),
         };

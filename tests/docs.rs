@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 use quarry::cli::Cli;
-use quarry::mrc::documents::RejectReason;
+use quarry::text::document::RejectReason;
 
 use crate::support::project;
 
@@ -60,6 +60,7 @@ fn every_kind_of_error_and_every_reason_has_its_way_out() {
 
 #[test]
 fn links_lead_somewhere() {
+    let (mut followed, mut places) = (0, 0);
     for (path, text) in pages() {
         for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
             if target.contains("://") {
@@ -68,6 +69,7 @@ fn links_lead_somewhere() {
             let (file, place) = target.split_once('#').unwrap_or((target, ""));
             let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             assert!(file.exists(), "{}: `{target}`", path.display());
+            followed += 1;
             if !place.is_empty() {
                 let text = fs::read_to_string(&file).unwrap();
                 let mut headings = text.lines().filter(|line| line.starts_with('#'));
@@ -76,9 +78,11 @@ fn links_lead_somewhere() {
                     "{}: `{target}`",
                     path.display()
                 );
+                places += 1;
             }
         }
     }
+    assert!(followed > 40 && places > 10, "{followed} links, {places} of them to a heading");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_missing_job_file() {
 #[test]
 fn an_unknown_key() {
     assert_snapshot!(error(|dir| dir.job("docs.parquet", "store", "[extract]\nwindow_token = 128")), @r##"
-    error: cannot understand `DIR/store.toml`
+    error: cannot parse `DIR/store.toml`
       caused by: TOML parse error at line 6, column 1
                    |
                  6 | window_token = 128
@@ -45,7 +45,7 @@ fn a_missing_column() {
     };
     assert_snapshot!(error(missing), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: it has no column `content` (`[input] text`), only id, body
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
@@ -60,7 +60,7 @@ fn a_column_of_the_wrong_type() {
     };
     assert_snapshot!(error(wrong), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: column `id` (`[input] id`) is Float64, expected a string or an integer
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
@@ -72,7 +72,7 @@ fn an_empty_folder() {
     };
     assert_snapshot!(error(empty), @r##"
     error: cannot use the documents at `DIR/nothing`: there is no Parquet, JSON Lines or CSV file
-    hint: files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv
+    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv
     "##);
 }
 
@@ -92,7 +92,7 @@ fn a_file_that_is_no_parquet() {
     };
     assert_snapshot!(error(broken), @r##"
     error: cannot use the documents at `DIR/docs.parquet`: Parquet error: Invalid Parquet file. Corrupt footer
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
 
@@ -175,8 +175,8 @@ fn an_option_is_named_as_it_is_put() {
     let model = project().join("models/default").display().to_string();
     let said = Dir::new().quarry(&["try", "Berlin", "--model", &model, "--threshold", "1"]).ended(1);
     assert_snapshot!(said.error(), @r"
-    error: quarry try: `--threshold`: 1 is no probability between 0 and 1
-    hint: 0.5 takes what is more likely than not
+    error: quarry try: `--threshold`: 1 is not a probability between 0 and 1
+    hint: 0.5 accepts what is more likely than not
     ");
 }
 
@@ -184,8 +184,8 @@ fn an_option_is_named_as_it_is_put() {
 fn a_window_that_does_not_fit_the_model() {
     let wide = |dir: &Dir| dir.job("docs.parquet", "store", "[extract]\nwindow_tokens = 600");
     assert_snapshot!(error(wide), @r##"
-    error: PROJECT/models/default: `extract.window_tokens`: 600 with the longest question makes 621 tokens, the model takes 512
-    hint: the most is 491
+    error: PROJECT/models/default: `extract.window_tokens`: 600 and the longest question need 621 tokens, and the model takes 512
+    hint: the maximum is 491
     "##);
 }
 
@@ -198,8 +198,8 @@ fn a_question_as_long_as_the_model() {
         dir.job("docs.parquet", "store", &format!("[entities]\nschema = '{}'", schema.display()))
     };
     assert_snapshot!(error(wordy), @r##"
-    error: PROJECT/models/default: `question`: that of type `PER` leaves 4 of the model's 512 tokens to the text
-    hint: ask in fewer words
+    error: PROJECT/models/default: `question`: that of type `PER` leaves 4 of the model's 512 tokens for the text
+    hint: shorten the question
     "##);
 }
 
@@ -208,12 +208,12 @@ fn a_model_that_is_not_there() {
     let none = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'models/none'");
     assert_snapshot!(error(none), @r##"
     error: cannot load model `models/none`: there is no such folder
-    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://models/none
+    hint: name a model directory, as `quarry export` writes it; a model on the Hugging Face hub is written hf://models/none
     "##);
     let bare = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = 'bert-base-uncased'");
     assert_snapshot!(error(bare), @r##"
     error: cannot load model `bert-base-uncased`: there is no such folder
-    hint: name a model directory, as `quarry export` writes it; one on the Hugging Face hub is written hf://google-bert/bert-base-uncased
+    hint: name a model directory, as `quarry export` writes it; a model on the Hugging Face hub is written hf://google-bert/bert-base-uncased
     "##);
     let path = |dir: &Dir| dir.job("docs.parquet", "store", "[model]\npath = './bert-base-uncased'");
     assert_snapshot!(error(path), @r##"
@@ -242,7 +242,7 @@ fn a_model_whose_weights_were_damaged() {
     let hidden = hashes.fold(said.clone(), |text, hash| text.replace(hash, "HASH"));
     assert_snapshot!(hidden, @r##"
     error: cannot load model `model`: `model.safetensors` is not the file quarry.json describes (SHA-256 HASH, expected HASH)
-    hint: copy the model directory again; after a change on purpose, write it anew with `quarry export`
+    hint: copy the model directory again; if you changed the file on purpose, write the directory again with `quarry export`
     "##);
 }
 

@@ -74,7 +74,7 @@ fn example(dir: &Dir) {
 const DOCUMENTS: [&str; 6] = ["--documents", "docs.parquet", "--id", "id", "--text", "body"];
 
 #[test]
-fn the_report_as_a_person_reads_it() {
+fn the_report_on_the_screen() {
     let dir = Dir::new();
     example(&dir);
     let arguments = [&["evaluate", "predicted.parquet", "gold.parquet", "--against", "other.parquet"][..], &DOCUMENTS];
@@ -86,18 +86,18 @@ fn the_report_as_a_person_reads_it() {
     │ documents                                                         3 │
     │ intervals                      1 000 resamples of documents, seed 1 │
     └─────────────────────────────────────────────────────────────────────┘
-    ┌─────────────────────────────────────────────────────────────────────────────────────────────────────┐
-    │                                 F1      95 % interval   precision   recall   right   wrong   missed │
-    ╞═════════════════════════════════════════════════════════════════════════════════════════════════════╡
-    │ strict, micro               0.2500   0.0000 to 0.2857      0.2500   0.2500       1       3        3 │
-    │ strict, macro               0.1333   0.0000 to 0.1667      0.1111   0.1667                          │
-    │   LOC                       0.0000   0.0000 to 0.0000      0.0000   0.0000       0       0        2 │
-    │   ORG                       0.0000   0.0000 to 0.0000      0.0000   0.0000       0       1        0 │
-    │   PER                       0.4000   0.0000 to 0.5000      0.3333   0.5000       1       2        1 │
-    │ span, whatever its type     0.5000                         0.5000   0.5000       2       2        2 │
-    │ partial: overlap counts ½   0.3750                         0.3750   0.3750                          │
-    │ overlap counts 1            0.5000                         0.5000   0.5000                          │
-    └─────────────────────────────────────────────────────────────────────────────────────────────────────┘
+    ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+    │                          F1      95 % interval   precision   recall   right   wrong   missed │
+    ╞══════════════════════════════════════════════════════════════════════════════════════════════╡
+    │ strict, micro        0.2500   0.0000 to 0.2857      0.2500   0.2500       1       3        3 │
+    │ strict, macro        0.1333   0.0000 to 0.1667      0.1111   0.1667                          │
+    │   LOC                0.0000   0.0000 to 0.0000      0.0000   0.0000       0       0        2 │
+    │   ORG                0.0000   0.0000 to 0.0000      0.0000   0.0000       0       1        0 │
+    │   PER                0.4000   0.0000 to 0.5000      0.3333   0.5000       1       2        1 │
+    │ span, any type       0.5000                         0.5000   0.5000       2       2        2 │
+    │ partial (credit ½)   0.3750                         0.3750   0.3750                          │
+    │ overlap (credit 1)   0.5000                         0.5000   0.5000                          │
+    └──────────────────────────────────────────────────────────────────────────────────────────────┘
     ┌────────────────────────────────────────────────────────────────────────────────┐
     │                               F1   precision   recall   right   wrong   missed │
     ╞════════════════════════════════════════════════════════════════════════════════╡
@@ -111,24 +111,24 @@ fn the_report_as_a_person_reads_it() {
     │   5 to 8                  0.0000      0.0000   0.0000       0       2        2 │
     │   9 to 16                 0.6667      1.0000   0.5000       1       0        1 │
     └────────────────────────────────────────────────────────────────────────────────┘
-    ┌────────────────────────────────────────────┐
-    │ what the other table has    wrong   missed │
-    ╞════════════════════════════════════════════╡
-    │ right place, another type       1        1 │
-    │ right type, other ends          1        1 │
-    │ overlaps another type           0        0 │
-    │ nothing there                   1        1 │
-    └────────────────────────────────────────────┘
-    types in the same place (rows are gold, columns predicted)
-    ┌─────────────────────────────────────┐
-    │           LOC   ORG   PER   nothing │
-    ╞═════════════════════════════════════╡
-    │ LOC         0     1     0         1 │
-    │ ORG         0     0     0         0 │
-    │ PER         0     0     1         1 │
-    │ nothing     0     0     2           │
-    └─────────────────────────────────────┘
-    documents with most errors
+    ┌──────────────────────────────────────────────┐
+    │ error class                   wrong   missed │
+    ╞══════════════════════════════════════════════╡
+    │ same span, other type             1        1 │
+    │ same type, other boundaries       1        1 │
+    │ overlaps another type             0        0 │
+    │ no overlapping mention            1        1 │
+    └──────────────────────────────────────────────┘
+    confusion matrix of types (rows: gold, columns: predicted)
+    ┌───────────────────────────────┐
+    │        LOC   ORG   PER   none │
+    ╞═══════════════════════════════╡
+    │ LOC      0     1     0      1 │
+    │ ORG      0     0     0      0 │
+    │ PER      0     0     1      1 │
+    │ none     0     0     2        │
+    └───────────────────────────────┘
+    documents with the most errors
     ┌────────────────────────────────────────────┐
     │ document       F1   right   wrong   missed │
     ╞════════════════════════════════════════════╡
@@ -143,7 +143,7 @@ fn the_report_as_a_person_reads_it() {
     │   ORG                      0            0           1                 0 │
     │   PER                      1            0           1                 0 │
     └─────────────────────────────────────────────────────────────────────────┘
-    F1 0.2500 here, 0.3333 of `other.parquet`: a difference of -0.0833 (95 % interval -0.1143 to +0.0000), not significant at 0.05 (approximate randomization, p = 1.0000, 1 000 resamples, seed 1)
+    F1 0.2500 here, 0.3333 for `other.parquet`: difference -0.0833 (95 % interval -0.1143 to +0.0000), not significant at 0.05 (approximate randomization, p = 1.0000, 1 000 resamples, seed 1)
     "##);
 }
 

@@ -1,7 +1,7 @@
 //! What `--explain` counts and forecasts where the store, the input or the options are not the plain case.
 
-use quarry::engine::location::StoreLocation;
-use quarry::engine::store::Store;
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
 use quarry::tables::{MetricRow, RunRow, Table, metric_rows};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ async fn run_before(dir: &Dir, run_id: &str, model_hash: &str) {
         job: text("{}"),
         model: text("models/default"),
         model_hash: text(model_hash),
-        flavour: text("fp32"),
+        precision: text("fp32"),
         device: text("cpu"),
         versions: text("{}"),
         started_at: chrono::Utc::now(),
@@ -85,7 +85,7 @@ fn ids_that_the_store_cannot_have_are_not_looked_up() {
     corpus(&dir, "docs/a.parquet", 0, 20, &mut Random(3));
     let said = dir.quarry(&["run", &job, "--explain"]).ended(1);
     let (table, error) = (said.stdout(), said.error());
-    assert!(table.contains("│ files to read ") && !table.contains("documents to look at"), "{table}");
+    assert!(table.contains("│ files to read ") && !table.contains("documents to read"), "{table}");
     assert!(error.contains("has document ids of the type Utf8, and these documents have Int64"), "{error}");
     let said = explained(&dir, &job, &[]);
     assert!(said["documents"].is_null() && said["seconds"].is_null() && said["refused_because"].is_string(), "{said}");

@@ -73,7 +73,7 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
     };
     let job = of("hf://some-one/tiny", "store");
     let said = run(&dir, &hub.endpoint, &["doctor", &job]).stdout();
-    assert!(said.contains("`hf://some-one/tiny` is not in the hub's cache: the first run fetches it"), "{said}");
+    assert!(said.contains("`hf://some-one/tiny` is not in the hub's cache: the first run downloads it"), "{said}");
     assert_eq!(hub.asked(), 0, "doctor used the network");
     let said = run(&dir, &hub.endpoint, &["run", &job]).ended(0);
     assert!(said.stderr().contains("fetching hf://some-one/tiny from the hub, once"), "{}", said.stderr());
@@ -104,7 +104,7 @@ fn a_model_with_graphs_comes_with_them() {
     let hub = Hub::start(&dir.path("exported"));
     dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
     let into = |store: &str| {
-        let model = "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'\nflavour = 'fp32'";
+        let model = "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'\nprecision = 'fp32'";
         dir.job("docs.parquet", store, model).display().to_string()
     };
     run(&dir, &hub.endpoint, &["run", &into("first")]).ended(0);

@@ -60,7 +60,7 @@ fn the_cron_script_runs_a_day_and_keeps_its_exit_code() {
         "{}",
         said(&missing)
     );
-    assert!(said(&missing).contains("hint: files are known by their ending"), "{}", said(&missing));
+    assert!(said(&missing).contains("hint: the format is known by the file extension"), "{}", said(&missing));
 
     dir.write("corpus/dt=2026-02-02/a.parquet", "no Parquet");
     dir.documents("corpus/dt=2026-02-02/b.parquet", &[(Some("b"), Some("Berlin"))]);

@@ -11,13 +11,13 @@ use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray,
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use quarry::engine::admit::content_hash;
-use quarry::engine::commit::Commit;
-use quarry::engine::files::TableFiles;
-use quarry::engine::listing::Listing;
-use quarry::engine::location::StoreLocation;
-use quarry::engine::session::{SessionSettings, session};
-use quarry::engine::store::Store;
+use quarry::extract::ledger_hashes::content_hash;
+use quarry::query::session::{SessionSettings, session};
+use quarry::source::listing::Listing;
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
+use quarry::store::table_files::TableFiles;
+use quarry::store::write::commit::Commit;
 use quarry::tables::{SourceRow, Table};
 
 use crate::support::{Dir, Random};
@@ -146,7 +146,7 @@ fn a_ledger_of_ten_million_documents() {
         }
         let dir = Dir::new();
         std::fs::create_dir_all(dir.path("docs")).unwrap();
-        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
         let job = dir.job("docs", "store", &model).display().to_string();
         write(&dir.path("docs/first.parquet"), [("first".to_owned(), text(0))].into_iter());
         dir.quarry(&["run", &job]).ended(0);

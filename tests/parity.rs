@@ -1,5 +1,6 @@
 //! Logits against those of an independent implementation, and against themselves: alone and in a batch, portable and fused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -8,43 +9,57 @@ use quarry::graph::onnx::{
     AttributeProto, Dimension, DimensionProto, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use quarry::model::device::Device;
-use quarry::model::directory::ModelDirectory;
-use quarry::model::flavour::{Flavour, Form};
-use quarry::model::library::{Build, Library};
-use quarry::model::session::{Session, SessionOptions};
-use quarry::mrc::batch::QueryBatch;
-use quarry::mrc::decode::Logits;
-use quarry::mrc::documents::Document;
-use quarry::mrc::query::{Encoded, Questions};
-use quarry::mrc::tokens::Tokenizer;
-use quarry::mrc::window::{WindowRule, Windows};
-use serde_json::Value;
+use quarry::model::package::directory::ModelDirectory;
+use quarry::model::precision::{GraphVariant, Precision};
+use quarry::model::runtime::device::Device;
+use quarry::model::runtime::distribution::Distribution;
+use quarry::model::runtime::library::Library;
+use quarry::model::runtime::session::{Session, SessionOptions};
+use quarry::task::batch::QueryBatch;
+use quarry::task::decode::Logits;
+use quarry::task::query::{Encoded, Questions};
+use quarry::text::document::Document;
+use quarry::text::tokens::Tokenizer;
+use quarry::text::window::{WindowRule, Windows};
+use serde::Deserialize;
 
 use crate::support::{Dir, project, shared};
 
 const BOUNDARY: f32 = -4.0;
+const OPTIONS: SessionOptions = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
 
-/// A model with the questions of CoNLL-2003.
+/// A model with the questions of a schema; of CoNLL-2003 where nothing else is said.
 pub(crate) struct Model {
     pub(crate) directory: ModelDirectory,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) questions: Questions,
+    types: Vec<String>,
 }
 
 impl Model {
     pub(crate) fn open(path: &Path) -> Self {
-        let directory = ModelDirectory::open(path).unwrap();
-        let tokenizer = directory.tokenizer(None).unwrap();
-        let schema = quarry::job::read_schema(&project().join("schemas/conll03.toml")).unwrap();
-        let questions = Questions::new(&schema, &tokenizer).unwrap();
-        Self { directory, tokenizer, questions }
+        Self::asking(path, &project().join("schemas/conll03.toml"))
     }
 
-    pub(crate) fn session(&self, form: Form, flavour: Flavour) -> Session {
-        let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
-        let graph = cache::derive(&self.directory, form, flavour).unwrap();
-        Session::open(&library, &graph, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 2 }).unwrap()
+    /// A model with the questions of a schema file.
+    fn asking(path: &Path, schema: &Path) -> Self {
+        let directory = ModelDirectory::open(path).unwrap();
+        let tokenizer = directory.tokenizer(None).unwrap();
+        let schema = quarry::job::read_schema(schema).unwrap();
+        let questions = Questions::new(&schema, &tokenizer).unwrap();
+        let types = schema.types.into_iter().map(|one| one.name).collect();
+        Self { directory, tokenizer, questions, types }
+    }
+
+    pub(crate) fn session(&self, form: GraphVariant, precision: Precision) -> Session {
+        let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+        let graph = cache::derive(&self.directory, form, precision).unwrap();
+        Session::open(
+            &library,
+            &graph,
+            SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 2 },
+        )
+        .unwrap()
     }
 
     /// The queries of a text that fits one window, in the schema's order.
@@ -77,6 +92,87 @@ fn batches(model: &Model) -> Vec<QueryBatch> {
     texts().iter().map(|text| QueryBatch { queries: model.queries(text) }).collect()
 }
 
+/// A query, and what an independent implementation computes for it.
+#[derive(Deserialize)]
+struct Expected {
+    r#type: String,
+    context: String,
+    input_ids: Vec<i64>,
+    token_type_ids: Vec<i64>,
+    start_mask: Vec<u8>,
+    end_mask: Vec<u8>,
+    boundary_logit: f32,
+    start_logits: Vec<f32>,
+    end_logits: Vec<f32>,
+    span_index: Vec<[usize; 3]>,
+    span_logits: Vec<f32>,
+}
+
+impl Expected {
+    fn read(path: &Path) -> Vec<Self> {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    /// The query as it is made here, which must be the one that was answered elsewhere.
+    fn query(&self, model: &Model) -> Encoded {
+        let number = model.types.iter().position(|name| *name == self.r#type).unwrap();
+        let query = model.queries(&self.context)[number].clone();
+        let inputs = QueryBatch { queries: vec![query.clone()] }.inputs();
+        let mask = |mask: &[bool]| mask.iter().map(|&bit| u8::from(bit)).collect::<Vec<_>>();
+        assert_eq!(inputs.input_ids, self.input_ids);
+        assert_eq!(inputs.token_type_ids, self.token_type_ids);
+        assert_eq!(mask(&inputs.start_mask), self.start_mask);
+        assert_eq!(mask(&inputs.end_mask), self.end_mask);
+        query
+    }
+
+    /// The largest difference between these logits and those of a row of a batch. Only a candidate whose start or end is within
+    /// `tolerance` of the boundary is in one of the two alone.
+    fn difference(&self, logits: &Logits, batch: &QueryBatch, number: usize, tolerance: f32) -> f32 {
+        let [start, end] = row(logits, batch, number);
+        let candidates = |index: &[[usize; 3]], span: &[f32], row: usize| -> BTreeMap<[usize; 2], f32> {
+            let all = index.iter().zip(span).filter(|(index, _)| index[0] == row);
+            all.map(|(&[_, start, end], &logit)| ([start, end], logit)).collect()
+        };
+        let found = candidates(&logits.span_index, &logits.span, number);
+        let expected = candidates(&self.span_index, &self.span_logits, 0);
+        for place @ &[start, end] in found.keys().chain(expected.keys()) {
+            let near = |logit: f32| (logit - self.boundary_logit).abs() < tolerance;
+            let undecided = near(self.start_logits[start]) || near(self.end_logits[end]);
+            assert!(undecided || found.contains_key(place) == expected.contains_key(place), "{place:?}");
+        }
+        let spans = found.iter().filter_map(|(place, logit)| Some((logit - expected.get(place)?).abs()));
+        let boundaries = difference(start, &self.start_logits).max(difference(end, &self.end_logits));
+        spans.fold(boundaries, f32::max)
+    }
+}
+
+/// Answers the queries with a graph, each alone and all in one batch; the largest difference from what is expected.
+fn largest_difference(
+    model: &Model,
+    expected: &[Expected],
+    form: GraphVariant,
+    precision: Precision,
+    tolerance: f32,
+) -> f32 {
+    let mut session = model.session(form, precision);
+    let boundary = expected[0].boundary_logit;
+    let together = QueryBatch { queries: expected.iter().map(|one| one.query(model)).collect() };
+    let all = session.answer(&together, boundary).unwrap();
+    let mut largest: f32 = 0.0;
+    for (number, one) in expected.iter().enumerate() {
+        assert_eq!(one.boundary_logit.to_bits(), boundary.to_bits(), "one batch has one boundary");
+        let alone = QueryBatch { queries: vec![together.queries[number].clone()] };
+        let logits = session.answer(&alone, boundary).unwrap();
+        largest = largest.max(one.difference(&logits, &alone, 0, tolerance));
+        largest = largest.max(one.difference(&all, &together, number, tolerance));
+        if precision == Precision::Fp32 {
+            assert_eq!(logits.span_index, one.span_index, "{form}");
+        }
+    }
+    largest
+}
+
 /// The reference checkpoint as a model directory of ours.
 pub(crate) fn exported(dir: &Dir) -> Option<PathBuf> {
     let checkpoint = shared("checkpoints/conll03-minilm")?;
@@ -90,32 +186,48 @@ fn the_reference_checkpoint_gives_the_logits_an_independent_implementation_compu
     let dir = Dir::new();
     let Some(path) = exported(&dir) else { return };
     let Some(expected) = shared("checkpoints/conll03-minilm/expected.json") else { return };
-    let expected: Vec<Value> = serde_json::from_slice(&std::fs::read(expected).unwrap()).unwrap();
-    let model = Model::open(&path);
+    let (model, expected) = (Model::open(&path), Expected::read(&expected));
     assert_eq!(expected.len(), 6);
-    for form in Form::ALL {
-        let mut session = model.session(form, Flavour::Fp32);
-        for one in &expected {
-            let number = ["ORG", "PER", "LOC", "MISC"].iter().position(|name| one["type"] == *name).unwrap();
-            let batch = QueryBatch { queries: vec![model.queries(one["context"].as_str().unwrap())[number].clone()] };
-            let inputs = batch.inputs();
-            let integers = |name: &str| -> Vec<i64> {
-                one[name].as_array().unwrap().iter().map(|value| value.as_i64().unwrap()).collect()
-            };
-            assert_eq!(inputs.input_ids, integers("input_ids"));
-            assert_eq!(inputs.token_type_ids, integers("token_type_ids"));
-            let mask = |mask: &[bool]| mask.iter().map(|&bit| i64::from(bit)).collect::<Vec<_>>();
-            assert_eq!(mask(&inputs.start_mask), integers("start_mask"));
-            assert_eq!(mask(&inputs.end_mask), integers("end_mask"));
-            let logits = session.answer(&batch, BOUNDARY).unwrap();
-            let floats = |name: &str| -> Vec<f32> {
-                one[name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect()
-            };
-            assert!(difference(&logits.start, &floats("start_logits")) < 1e-3, "{form}");
-            assert!(difference(&logits.end, &floats("end_logits")) < 1e-3, "{form}");
-            let spans: Vec<Vec<usize>> = serde_json::from_value(one["span_index"].clone()).unwrap();
-            assert_eq!(logits.span_index.iter().map(|span| span.to_vec()).collect::<Vec<_>>(), spans, "{form}");
-            assert!(difference(&logits.span, &floats("span_logits")) < 1e-3, "{form}");
+    for form in GraphVariant::ALL {
+        let largest = largest_difference(&model, &expected, form, Precision::Fp32, 1e-3);
+        assert!(largest < 1e-3, "{form}: {largest}");
+    }
+}
+
+#[test]
+fn the_default_model_gives_the_logits_an_independent_implementation_computes() {
+    let model = Model::open(&project().join("models/default"));
+    let expected = Expected::read(&project().join("tests/fixtures/default-model-logits.json"));
+    assert!(expected.iter().any(|one| !one.span_index.is_empty()));
+    for form in GraphVariant::ALL {
+        let largest = largest_difference(&model, &expected, form, Precision::Fp32, 1e-3);
+        assert!(largest < 1e-3, "{form}: {largest}");
+    }
+}
+
+/// The tiny checkpoint needs nothing beside the project.
+#[test]
+fn every_graph_of_the_tiny_checkpoint_gives_the_logits_an_independent_implementation_computes() {
+    let folder = project().join("tests/fixtures/tiny-checkpoint");
+    let (schema, expected) = (folder.join("schema.toml"), Expected::read(&folder.join("expected.json")));
+    assert_eq!(expected.len(), 12);
+    assert!(expected.iter().map(|one| one.span_index.len()).sum::<usize>() > 500);
+    let dir = Dir::new();
+    for file in ["model.safetensors", "lightning.ckpt"] {
+        let (checkpoint, out) = (folder.join(file), dir.path(file));
+        let [checkpoint, model] = [&checkpoint, &out].map(|path| path.display().to_string());
+        dir.quarry(&["export", &checkpoint, &model, "--schema", schema.to_str().unwrap(), "--no-parity"]).ended(0);
+        let model = Model::asking(&out, &schema);
+        for (form, precision, tolerance) in [
+            (GraphVariant::Portable, Precision::Fp32, 1e-4),
+            (GraphVariant::Fused, Precision::Fp32, 1e-4),
+            (GraphVariant::Portable, Precision::Fp16, 0.1),
+            (GraphVariant::Portable, Precision::Int8, 0.1),
+            (GraphVariant::Fused, Precision::Int8, 0.1),
+        ] {
+            let largest = largest_difference(&model, &expected, form, precision, tolerance);
+            eprintln!("{file} {form} {precision}: {largest}");
+            assert!(largest < tolerance, "{file}, {form}-{precision}: {largest}");
         }
     }
 }
@@ -124,7 +236,7 @@ fn the_reference_checkpoint_gives_the_logits_an_independent_implementation_compu
 fn fused_is_portable_within_a_thousandth() {
     let model = Model::open(&project().join("models/default"));
     let (mut portable, mut fused) =
-        (model.session(Form::Portable, Flavour::Fp32), model.session(Form::Fused, Flavour::Fp32));
+        (model.session(GraphVariant::Portable, Precision::Fp32), model.session(GraphVariant::Fused, Precision::Fp32));
     for batch in batches(&model) {
         let (left, right) = (portable.answer(&batch, BOUNDARY).unwrap(), fused.answer(&batch, BOUNDARY).unwrap());
         for number in 0..batch.queries.len() {
@@ -143,8 +255,8 @@ fn a_query_answers_alone_as_in_any_batch() {
     let queries: Vec<Encoded> = texts().iter().flat_map(|text| model.queries(text)).collect();
     let together = QueryBatch { queries };
     assert!(together.queries.iter().any(|query| query.len() * 2 < together.tokens()), "one batch mixes short and long");
-    for (flavour, tolerance) in [(Flavour::Fp32, 1e-3), (Flavour::Int8, 0.1)] {
-        let mut session = model.session(Form::Fused, flavour);
+    for (precision, tolerance) in [(Precision::Fp32, 1e-3), (Precision::Int8, 0.1)] {
+        let mut session = model.session(GraphVariant::Fused, precision);
         let all = session.answer(&together, BOUNDARY).unwrap();
         let mut largest: f32 = 0.0;
         for (number, query) in together.queries.iter().enumerate().step_by(5) {
@@ -154,14 +266,14 @@ fn a_query_answers_alone_as_in_any_batch() {
                 largest = largest.max(difference(left, right));
             }
         }
-        assert!(largest < tolerance, "{flavour}: {largest}");
+        assert!(largest < tolerance, "{precision}: {largest}");
     }
 }
 
 #[test]
 fn every_candidate_is_one_of_the_contract() {
     let model = Model::open(&project().join("models/default"));
-    let mut session = model.session(Form::Fused, Flavour::Fp32);
+    let mut session = model.session(GraphVariant::Fused, Precision::Fp32);
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel of Germany in Kigali .") };
     let (inputs, width) = (batch.inputs(), batch.tokens());
     let logits = session.answer(&batch, BOUNDARY).unwrap();
@@ -181,17 +293,16 @@ fn every_candidate_is_one_of_the_contract() {
 }
 
 #[test]
-fn a_graph_with_a_missing_output_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+fn a_file_that_is_no_graph_is_refused() {
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
-    let error = Session::open(&library, &path, SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 })
-        .unwrap_err();
-    assert!(error.to_string().contains("load the graph"), "{error}");
+    let error = Session::open(&library, &path, OPTIONS).unwrap_err();
+    assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
 }
 
 /// A graph with the contract's outputs and no weights: one candidate, always the same, its place of this type.
-fn weightless(element: ElementType) -> Vec<u8> {
+fn weightless(element: ElementType) -> GraphProto {
     let value = |name: &str, element: ElementType, shape: &[&str]| {
         let size = |size: &&str| DimensionProto {
             value: Some(size.parse().map_or_else(|_| Dimension::Named((*size).to_owned()), Dimension::Fixed)),
@@ -215,7 +326,7 @@ fn weightless(element: ElementType) -> Vec<u8> {
     };
     let float = || vec![AttributeProto::integer("to", ElementType::Float32.number().into())];
     let width = if element == ElementType::Int64 { 8 } else { 4 };
-    let graph = GraphProto {
+    GraphProto {
         name: "weightless".to_owned(),
         node: vec![
             node("Cast", "input_ids", "start_logits", float()),
@@ -234,39 +345,79 @@ fn weightless(element: ElementType) -> Vec<u8> {
             value("span_index", element, &["1", "3"]),
             value("span_logits", ElementType::Float32, &["1"]),
         ],
-    };
+    }
+}
+
+/// Writes a graph of the standard's operators.
+fn write_graph(path: &Path, graph: GraphProto) {
     let model = ModelProto {
         ir_version: Some(8),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
         graph: Some(graph),
         ..ModelProto::default()
     };
-    model.encode_to_vec()
+    std::fs::write(path, model.encode_to_vec()).unwrap();
+}
+
+#[test]
+fn a_graph_with_a_missing_output_is_refused() {
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let dir = Dir::new();
+    let path = dir.path("model.onnx");
+    let refused = |name: &str| {
+        let mut graph = weightless(ElementType::Int64);
+        graph.output.retain(|output| output.name != name);
+        assert_eq!(graph.output.len(), 3, "there is an output {name}");
+        write_graph(&path, graph);
+        Session::open(&library, &path, OPTIONS).unwrap_err().to_string()
+    };
+    let begins = format!("cannot load model `{}`", path.display());
+    for (name, others) in [
+        ("start_logits", "end_logits, span_index, span_logits"),
+        ("end_logits", "start_logits, span_index, span_logits"),
+        ("span_logits", "start_logits, end_logits, span_index"),
+    ] {
+        assert_eq!(refused(name), format!("{begins}: the graph has no output `{name}`, only {others}"));
+    }
+    // Without places the logits must be those of all pairs.
+    let expected = format!("{begins}: span_logits has 1 dimensions, expected [batch, tokens, tokens]");
+    assert_eq!(refused("span_index"), expected);
+}
+
+#[test]
+fn a_graph_that_wants_more_than_a_query_is_refused() {
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let dir = Dir::new();
+    let path = dir.path("model.onnx");
+    let mut graph = weightless(ElementType::Int64);
+    let input = ValueInfoProto { name: "position_ids".to_owned(), ..graph.input[0].clone() };
+    graph.input.push(input);
+    write_graph(&path, graph);
+    let error = Session::open(&library, &path, OPTIONS).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot load model `{}`: the graph has an unknown input `position_ids`", path.display()));
 }
 
 #[test]
 fn a_graph_that_says_places_in_fractions_is_refused() {
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
-    std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
-    Session::open(&library, &path, options).unwrap();
-    std::fs::write(&path, weightless(ElementType::Float32)).unwrap();
-    let error = Session::open(&library, &path, options).unwrap_err();
+    write_graph(&path, weightless(ElementType::Int64));
+    Session::open(&library, &path, OPTIONS).unwrap();
+    write_graph(&path, weightless(ElementType::Float32));
+    let error = Session::open(&library, &path, OPTIONS).unwrap_err();
     assert!(error.to_string().contains("span_index is ") && error.to_string().contains("expected int64"), "{error}");
 }
 
 #[test]
 fn a_profile_without_weights_tells_nothing() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
-    std::fs::write(&path, weightless(ElementType::Int64)).unwrap();
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    write_graph(&path, weightless(ElementType::Int64));
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
-    let error = Session::open_on_its_device(&library, &path, options, &batch).unwrap_err();
+    let error = Session::open_on_its_device(&library, &path, OPTIONS, &batch).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("no operator with weights"), "{error}: {cause}");
 }
@@ -274,18 +425,17 @@ fn a_profile_without_weights_tells_nothing() {
 #[test]
 fn the_profiler_says_where_operators_are_computed() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Build::Cpu, &|_| ()).unwrap();
-    let graph = cache::derive(&model.directory, Form::Fused, Flavour::Fp32).unwrap();
-    let options = SessionOptions { device: Device::Cpu, build: Build::Cpu, threads: 1 };
+    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
-    let placed = Session::placement(&library, &graph, options, &batch).unwrap();
+    let placed = Session::placement(&library, &graph, OPTIONS, &batch).unwrap();
     let weighty: Vec<_> = placed.iter().filter(|one| one.has_weights()).collect();
     // Six layers of at least four products each, and the heads.
     assert!(weighty.len() > 24, "{placed:?}");
     assert!(weighty.iter().all(|one| one.provider == "CPUExecutionProvider"), "{weighty:?}");
     // What was profiled goes on as if it had not been.
-    let mut tried = Session::open_on_its_device(&library, &graph, options, &batch).unwrap();
-    let mut plain = Session::open(&library, &graph, options).unwrap();
+    let mut tried = Session::open_on_its_device(&library, &graph, OPTIONS, &batch).unwrap();
+    let mut plain = Session::open(&library, &graph, OPTIONS).unwrap();
     for _ in 0..2 {
         assert_eq!(tried.answer(&batch, BOUNDARY).unwrap(), plain.answer(&batch, BOUNDARY).unwrap());
     }

@@ -9,7 +9,9 @@ mod wrong;
 use std::path::{Path, PathBuf};
 
 use quarry::cli::{Format, OnError};
-use quarry::prepare::{PrepareOptions, Prepared, ReadOptions, Summary, run};
+use quarry::prepare::Summary;
+use quarry::prepare::{PrepareOptions, ReadOptions};
+use quarry::prepare::{Prepared, run};
 
 use crate::support::{Dir, project};
 

@@ -5,11 +5,10 @@ mod kills;
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
-use crate::support::{Dir, Random, project, same_but_for_scores};
+use crate::support::{Dir, Random, project, same_but_for_scores, until};
 
 pub(crate) use kills::{Stores, documents_to_lose};
 
@@ -53,7 +52,7 @@ pub(crate) fn corpus(dir: &Dir, name: &str, first: i64, count: usize, random: &m
 
 /// A job with the small model; every slice is a commit.
 pub(crate) fn job(dir: &Dir, documents: &str, store: &str, model: &str, more: &str) -> String {
-    let model = format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'\n{more}");
+    let model = format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'\n{more}");
     let job = dir.job(documents, store, &model);
     let text = std::fs::read_to_string(&job).unwrap() + "commit_documents = 256\n";
     dir.write(&format!("{store}.toml"), &text).display().to_string()
@@ -65,23 +64,16 @@ fn a_stopped_run_commits_what_is_done_and_the_next_goes_on() {
     corpus(&dir, "docs.parquet", 0, 8000, &mut Random(5));
     let model = dir.small_model().display().to_string();
     let stopped = job(&dir, "docs.parquet", "stopped", &model, "");
-    let mut left = 20;
-    let mut seen = Vec::new();
-    let documents = loop {
-        left -= 1;
-        let said = dir.stopped_after(Duration::from_millis(2500 + 250 * (20 - left)), &["run", &stopped]);
-        assert!([0, 143].contains(&said.code()), "{}", said.stderr());
-        let documents = dir.rows("stopped", "documents", "count(*)", "").concat();
-        seen.push((said.code(), documents.clone()));
-        if !["", "0"].contains(&documents.as_str()) || left == 0 {
-            break documents;
-        }
-    };
-    assert!(seen.iter().any(|(code, _)| *code == 143), "never stopped: {seen:?}");
-    assert!(documents.parse::<usize>().unwrap() > 0, "{seen:?}");
+    // Two slices are committed, and some thirty are to come.
+    let second = dir.path("stopped/documents/_delta_log/00000000000000000002.json");
+    dir.stopped_when(&["run", &stopped], |_| second.exists()).ended(143);
+    let documents = |store: &str| dir.rows(store, "documents", "count(*)", "").concat().parse::<usize>().unwrap();
+    let done = documents("stopped");
     dir.quarry(&["run", &stopped]).ended(0);
     let undisturbed = job(&dir, "docs.parquet", "undisturbed", &model, "");
     dir.quarry(&["run", &undisturbed]).ended(0);
+    assert!(done > 256 && done < documents("undisturbed"), "{done}");
+    assert_eq!(dir.rows("stopped", "runs", "outcome", ""), ["done", "stopped"]);
     assert!(rows(&dir, "undisturbed") == rows(&dir, "stopped"));
 }
 
@@ -98,8 +90,8 @@ fn a_changed_document_replaces_its_rows_and_a_done_one_is_left_alone() {
     dir.quarry(&["run", &job]).ended(0);
     let before = dir.rows("store", "entities", "doc_id, text, run_id", "WHERE doc_id = 'b'");
     // A file changes: one document is as it was, one has another text, one is new, one came to stay elsewhere.
-    std::thread::sleep(Duration::from_millis(20));
     write("docs/1.parquet", &[("a", "Nobody at all ."), ("b", "Zürich , yesterday ."), ("c", "Mr. Babbage .")]);
+    dir.younger("docs/1.parquet");
     write("docs/2.parquet", &[("d", "one"), ("d", "the last one wins")]);
     dir.quarry(&["run", &job]).ended(0);
     assert_eq!(dir.rows("store", "documents", "doc_id, n_chars", "ORDER BY 1"), ["a|15", "b|20", "c|13", "d|17"]);
@@ -179,10 +171,11 @@ fn two_runs_on_one_store_do_not_mix() {
     let model = dir.small_model().display().to_string();
     let job = job(&dir, "docs.parquet", "store", &model, "");
     let mut first = dir.command(&["run", &job]).stderr(Stdio::null()).spawn().unwrap();
-    while !dir.path("store/.quarry.lock").exists() {
+    // Who holds the lock has written into it who it is.
+    until("the first run holds the lock", || {
         assert!(first.try_wait().unwrap().is_none(), "the first run took no lock");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        std::fs::read(dir.path("store/.quarry.lock")).is_ok_and(|holder| !holder.is_empty())
+    });
     let error = dir.quarry(&["run", &job]).ended(2).error();
     assert!(error.contains("is being written to by the run "), "{error}");
     assert!(first.wait().unwrap().success());

@@ -1,22 +1,23 @@
 //! The main job by way of other execution providers than the plain CPU; each test skips, and says so, where its provider is not.
 
-use quarry::model::library::{self, Build};
+use quarry::model::runtime::distribution::Distribution;
+use quarry::model::runtime::library;
 
 use crate::support::{Dir, project};
 
-/// The mentions that the project's model finds on a device in a flavour, and that the run's row says so.
-fn found(dir: &Dir, device: &str, flavour: &str) -> Vec<String> {
+/// The mentions that the project's model finds on a device in a precision, and that the run's row says so.
+fn found(dir: &Dir, device: &str, precision: &str) -> Vec<String> {
     let texts =
         ["Angela Merkel met Emmanuel Macron in Berlin on Monday .", "Rosa Parks was born in Tuskegee , Alabama ."];
     dir.documents("docs.parquet", &[(Some("a"), Some(texts[0])), (Some("b"), Some(texts[1]))]);
     let model = project().join("models/default").display().to_string();
-    let section = format!("[model]\npath = '{model}'\ndevice = '{device}'\nflavour = '{flavour}'");
-    let job = dir.job("docs.parquet", flavour, &section);
+    let section = format!("[model]\npath = '{model}'\ndevice = '{device}'\nprecision = '{precision}'");
+    let job = dir.job("docs.parquet", precision, &section);
     // On CUDA, loading checks that every operator with weights is on the device.
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
-    let ran = dir.rows(flavour, "runs", "device, flavour", "");
-    assert!(ran[0].starts_with(device) && ran[0].ends_with(flavour), "{ran:?}");
-    let found = dir.rows(flavour, "entities", "doc_id, entity_type, start_char, end_char", "ORDER BY 1, 3");
+    let ran = dir.rows(precision, "runs", "device, precision", "");
+    assert!(ran[0].starts_with(device) && ran[0].ends_with(precision), "{ran:?}");
+    let found = dir.rows(precision, "entities", "doc_id, entity_type, start_char, end_char", "ORDER BY 1, 3");
     assert!(found.len() >= 4, "{found:?}");
     found
 }
@@ -37,9 +38,9 @@ fn bytes_are_computed_on_the_cpu_unless_a_card_is_named() {
     dir.documents("docs.parquet", &[(Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin ."))]);
     let model = dir.small_model().display().to_string();
     let job =
-        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'auto'\nflavour = 'int8'"));
+        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'auto'\nprecision = 'int8'"));
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
-    assert_eq!(dir.rows("store", "runs", "device, flavour", ""), ["cpu|int8"]);
+    assert_eq!(dir.rows("store", "runs", "device, precision", ""), ["cpu|int8"]);
 }
 
 #[test]
@@ -73,10 +74,10 @@ fn the_same_mentions_with_openvino() {
     }
     let dir = Dir::new();
     assert_eq!(found(&dir, "cpu", "fp32"), found(&dir, "cpu", "bf16"));
-    let plain = library::find(None, Build::Cpu).unwrap().unwrap().path;
+    let plain = library::find(None, Distribution::Cpu).unwrap().unwrap().path;
     let model = project().join("models/default").display().to_string();
     let section =
-        format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'bf16'\nlibrary = '{}'", plain.display());
+        format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'bf16'\nlibrary = '{}'", plain.display());
     let job = dir.job("docs.parquet", "plain", &section);
     let said = dir.quarry(&["run", &job.display().to_string()]).ended(1).stderr();
     assert!(said.contains("without the OpenVINO provider"), "{said}");

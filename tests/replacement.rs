@@ -56,7 +56,7 @@ fn rows_of_a_file_that_cannot_be_read_anew_stay() {
     assert!(said.contains("2 document(s) of 1 file(s)") && said.contains("docs/b.parquet`"), "{said}");
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|8".into(), "1|5".into()));
     let said = dir.quarry(&["doctor", "--within", "60", &new]).stdout();
-    assert!(said.contains(" is being replaced by ") && said.contains("run the job to its end"), "{said}");
+    assert!(said.contains(" is being replaced by ") && said.contains("run the job to completion"), "{said}");
     // Mended, it is read anew, and then the old rows go.
     fs::write(&torn, sound).unwrap();
     dir.quarry(&["run", &new]).ended(0);

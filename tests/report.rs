@@ -74,7 +74,7 @@ impl Page {
 fn store(dir: &Dir, texts: &[(Option<&str>, Option<&str>)], sections: &str) -> String {
     dir.documents("docs.parquet", texts);
     let model = project().join("models/default");
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", model.display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());
     let job = dir.job("docs.parquet", "store", &format!("{sections}\n{model}"));
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
     job.display().to_string()

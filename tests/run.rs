@@ -36,7 +36,7 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
     }
     // The decomposed diaeresis belongs to the name, and code points after the emoji family are counted one by one.
     assert!(mentions.iter().any(|mention| mention.ends_with("|Zoe\u{308} Kravitz")), "{mentions:?}");
-    let runs = dir.rows("store", "runs", "outcome, device, flavour", "");
+    let runs = dir.rows("store", "runs", "outcome, device, precision", "");
     assert_eq!(runs.len(), 1);
     assert!(runs[0].starts_with("done|cpu|"), "{runs:?}");
 }
@@ -51,7 +51,7 @@ fn the_program_alone_is_enough() {
     let mut command = dir.command(&["run", &job]);
     command.env("XDG_DATA_HOME", dir.path("none"));
     let said = dir.finish(command).ended(0).stderr();
-    assert!(said.contains("model `models/default` is taken from the program"), "{said}");
+    assert!(said.contains("model `models/default` is loaded from the program"), "{said}");
     assert!(dir.rows("store", "entities", MENTIONS, "").contains(&"a|LOC|37|43|Berlin".to_owned()));
 }
 
@@ -68,7 +68,7 @@ fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
     let job = dir.write("demo.toml", &text);
 
     // A signal stops it in a few seconds; at most whole documents are in the tables.
-    let stopped = dir.stopped_at_work("store", &["run", &job.display().to_string()]).ended(143);
+    let stopped = dir.stopped_at_work(&["run", &job.display().to_string()]).ended(143);
     assert_eq!(stopped.error(), "error: stopped by SIGTERM");
     assert_eq!(dir.rows("store", "runs", "outcome", ""), ["stopped"]);
 
@@ -120,7 +120,7 @@ fn run_trained(dir: &Dir, model: &Path, (key, value): (&str, Value), store: &str
     manifest[key] = value;
     fs::write(&path, manifest.to_string()).unwrap();
     let sections = format!(
-        "[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'\n[extract]\nbatch_tokens = 1024\n{extract}",
+        "[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n[extract]\nbatch_tokens = 1024\n{extract}",
         model.display()
     );
     dir.quarry(&["run", &dir.job("docs.parquet", store, &sections).display().to_string()])
@@ -264,7 +264,7 @@ fn of_one_id_the_last_row_wins_in_every_format() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
     dir.parquet("docs.parquet", &RecordBatch::try_from_iter([("id", numbers), ("body", texts)]).unwrap());
     for (format, store) in [("docs.parquet", "parquet"), ("docs.jsonl", "jsonl"), ("docs.csv", "csv")] {
-        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+        let job = dir.job(format, store, &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'"));
         dir.quarry(&["run", &job.display().to_string()]).ended(0);
         assert_eq!(dir.rows(store, "rejects", "\"row\", doc_id, reason", ""), ["100|100|duplicate_id"], "{format}");
         assert_eq!(dir.rows(store, "documents", "count(*), count(DISTINCT doc_id)", ""), ["899|899"], "{format}");

@@ -1,14 +1,15 @@
 //! What the program says on which stream, what it hears, and which exit code it ends with.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::http::{Response, serve};
-use crate::support::Dir;
+use crate::support::{Dir, terminate};
 
 #[test]
 fn a_command_that_is_wrongly_put_is_for_somebody_to_mend() {
@@ -75,9 +76,12 @@ fn a_signal_is_heard_while_a_model_loads() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
     let job = dir.job("docs.parquet", "store", "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'");
-    // A hub that takes its time.
-    let port = serve(|_| {
-        std::thread::sleep(Duration::from_secs(50));
+    // A hub that does not answer while the test goes on.
+    let (_end, ended) = mpsc::channel::<()>();
+    let ended = Arc::new(Mutex::new(ended));
+    let port = serve(move |_| {
+        // It ends when the test drops the other half.
+        let _ = ended.lock().unwrap().recv();
         Response::empty("404 Not Found")
     });
     let mut command = dir.command(&["run", &job.display().to_string()]);
@@ -89,7 +93,7 @@ fn a_signal_is_heard_while_a_model_loads() {
     let mut child = command.env("TOKIO_WORKER_THREADS", "1").stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap().contains("from the hub, once")));
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    terminate(child.id());
     let started = Instant::now();
     let ended = loop {
         let status = child.try_wait().unwrap();

@@ -2,9 +2,10 @@
 
 mod models;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -13,9 +14,9 @@ use datafusion::prelude::ParquetReadOptions;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use quarry::engine::location::StoreLocation;
-use quarry::engine::session::{SessionSettings, register_store, session};
-use quarry::engine::store::Store;
+use quarry::query::session::{SessionSettings, register_store, session};
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
 
 /// Rows of a row group in files that tests write: not a multiple of a slice.
 const ROW_GROUP: usize = 600;
@@ -33,6 +34,25 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
         return None;
     }
     Some(found)
+}
+
+/// Between two looks at what another process does.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until something holds that another process brings about, looking again and again; fails where it does not within two minutes,
+/// which is long even on a machine that has much else to do.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_mins(2), "waited in vain until {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Sends SIGTERM to a process.
+pub(crate) fn terminate(process: u32) {
+    assert!(Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap().success());
 }
 
 /// A temporary folder that jobs run in.
@@ -127,34 +147,61 @@ impl Dir {
         Finished { output, folder: self.0.path().display().to_string() }
     }
 
-    /// Starts the program here, sends it SIGTERM after a while, and waits at most ten seconds for its end.
-    pub(crate) fn stopped_after(&self, time: Duration, arguments: &[&str]) -> Finished {
-        self.stopped(arguments, |_| std::thread::sleep(time))
+    /// Starts a run here and sends it SIGTERM as soon as it says that it extracts.
+    pub(crate) fn stopped_at_work(&self, arguments: &[&str]) -> Finished {
+        self.stopped_when(arguments, |said| said.contains(" to read from `"))
     }
 
-    /// The same when the program has just begun to extract into a store that is not there yet, however fast the machine is.
-    pub(crate) fn stopped_at_work(&self, store: &str, arguments: &[&str]) -> Finished {
-        // The second version of the table: a run writes its row when all is loaded.
-        let begun = self.path(store).join("runs/_delta_log/00000000000000000001.json");
-        self.stopped(arguments, |child| {
-            while !begun.exists() && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        })
-    }
-
-    fn stopped(&self, arguments: &[&str], wait: impl FnOnce(&mut Child)) -> Finished {
+    /// Starts the program here and sends it SIGTERM as soon as `ready` holds of what it has said on standard error; it must end within
+    /// the half minute that it promises.
+    pub(crate) fn stopped_when(&self, arguments: &[&str], mut ready: impl FnMut(&str) -> bool) -> Finished {
         let mut command = self.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        wait(&mut child);
-        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let printed = std::thread::spawn(move || {
+            let mut printed = Vec::new();
+            stdout.read_to_end(&mut printed).unwrap();
+            printed
+        });
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let listener = std::thread::spawn({
+            let said = Arc::clone(&said);
+            move || {
+                let mut part = [0; 4096];
+                while let size @ 1.. = stderr.read(&mut part).unwrap() {
+                    said.lock().unwrap().extend_from_slice(&part[..size]);
+                }
+            }
+        });
+        let text = || String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
+        until("it is at the place where it is to stop", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended before it was stopped: {ended:?}\n{}", text());
+            ready(&text())
+        });
+        terminate(child.id());
         let started = Instant::now();
-        while child.try_wait().unwrap().is_none() {
-            assert!(started.elapsed().as_secs() < 10, "it did not stop");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Finished { output: child.wait_with_output().unwrap(), folder: self.0.path().display().to_string() }
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > Duration::from_secs(30) {
+                child.kill().unwrap();
+                panic!("it did not stop: {}", text());
+            }
+            std::thread::sleep(PAUSE);
+        };
+        let stdout = printed.join().unwrap();
+        listener.join().unwrap();
+        let stderr = std::mem::take(&mut *said.lock().unwrap());
+        Finished { output: Output { status, stdout, stderr }, folder: self.0.path().display().to_string() }
+    }
+
+    /// Makes a file that was written again a second younger than it was: the clock of a file system may not have gone on since.
+    pub(crate) fn younger(&self, name: &str) {
+        let file = std::fs::File::options().write(true).open(self.path(name)).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified + Duration::from_secs(1)).unwrap();
     }
 
     /// The rows of a store's table or view as it was committed: the columns, then the rest of the query; each row as its values

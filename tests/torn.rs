@@ -92,8 +92,8 @@ fn parquet_files_are_read_up_to_what_cannot_be_read() {
     let before = counted(&dir);
     dir.quarry(&["run", &job]).ended(3);
     assert_eq!(counted(&dir), before);
-    std::thread::sleep(std::time::Duration::from_millis(20));
     std::fs::write(dir.path("docs/b.parquet"), sound).unwrap();
+    dir.younger("docs/b.parquet");
     dir.quarry(&["run", &job]).ended(0);
     for (table, columns) in [
         ("documents", "doc_id, content_hash, n_entities"),
@@ -111,14 +111,14 @@ fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
         corpus(&dir, name, first, 2000, &mut Random(8));
     }
     dir.tear("docs/b.parquet", "body", 1300);
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
     // All documents are one commit, so where one cannot be read others are read again.
     let job = dir.job("docs", "store", &model).display().to_string();
     let file = dir.path("quarry.prom").display().to_string();
     let explained = object(&dir.quarry(&["run", &job, "--explain", "--json"]).ended(0));
     assert_eq!(explained["unreadable_files"], 1);
     let dry = dir.quarry(&["run", &job, "--dry-run", "--profile", "profile.json"]).ended(3).stdout();
-    assert!(dry.contains("│ unreadable files ") && dry.contains("stage (they overlap)"), "{dry}");
+    assert!(dry.contains("│ unreadable files ") && dry.contains("stage (stages overlap)"), "{dry}");
     let dry = object(&dir.quarry(&["run", &job, "--dry-run", "--json"]).ended(3));
     let real = object(&dir.quarry(&["run", &job, "--json", "--metrics-file", &file]).ended(3));
     let count = |table: &str, rest: &str| dir.rows("store", table, "count(*)", rest).concat();

@@ -27,7 +27,7 @@ fn has(body: &[u8], part: &[u8]) -> bool {
 fn a_run_is_a_trace_under_its_caller_s() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
     let job = dir.job("docs.parquet", "store", &model).display().to_string();
     let (endpoint, taken) = collector();
     let mut command = dir.command(&["run", &job]);
@@ -49,7 +49,7 @@ fn a_run_is_a_trace_under_its_caller_s() {
 fn a_collector_that_is_not_there_stops_nothing() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
     let job = dir.job("docs.parquet", "store", &model).display().to_string();
     let mut command = dir.command(&["run", &job]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
@@ -58,17 +58,17 @@ fn a_collector_that_is_not_there_stops_nothing() {
     let mut command = dir.command(&["run", &job]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let said = dir.finish(command).ended(0).stderr();
-    assert!(said.contains("no traces are sent: the protocol `grpc`"), "{said}");
+    assert!(said.contains("traces are not exported: the protocol `grpc`"), "{said}");
 }
 
 #[test]
 fn a_profile_is_a_file_for_a_trace_viewer_and_a_table_of_stages() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
-    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
     let job = dir.job("docs.parquet", "store", &model).display().to_string();
     let said = dir.quarry(&["run", &job, "--profile", "profile.json"]).ended(0).stdout();
-    let table = said.rsplit_once("stage (they overlap)").map(|(_, table)| table.to_owned()).unwrap_or_default();
+    let table = said.rsplit_once("stage (stages overlap)").map(|(_, table)| table.to_owned()).unwrap_or_default();
     let stages = ["start", "read", "tokenize", "tensors", "wait", "inference", "decode", "write", "commit"];
     let places: Vec<Option<usize>> = stages.iter().map(|stage| table.find(&format!(" {stage} "))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {said}");

@@ -9,12 +9,12 @@ mod wrong;
 
 use std::fmt::Write;
 
-use quarry::model::config::BertConfig;
-use quarry::model::flavour::{Flavour, Form};
-use quarry::model::hash::sha256_of;
-use quarry::mrc::batch::QueryBatch;
-use quarry::train::dev::logits;
-use quarry::train::network::Network;
+use quarry::machine::hash::sha256_of;
+use quarry::model::encoder::config::BertConfig;
+use quarry::model::precision::{GraphVariant, Precision};
+use quarry::task::batch::QueryBatch;
+use quarry::train::network::bert::Network;
+use quarry::train::training_loop::dev::logits;
 
 use crate::hub::{self, Hub};
 use crate::parity::Model;
@@ -77,7 +77,7 @@ fn encoder(dir: &Dir) {
     dir.write("encoder/config.json", config);
     let config: BertConfig = serde_json::from_str(config).unwrap();
     let mut random = Random(5);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = quarry::model::weights::expected_shapes(&config, false)
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = quarry::model::weights::tensors::expected_shapes(&config, false)
         .into_iter()
         .filter(|(name, _)| name.starts_with("bert."))
         .map(|(name, shape)| {
@@ -147,11 +147,17 @@ fn losses(dir: &Dir, name: &str) -> Vec<f64> {
     steps.map(|line| line["loss"].as_f64().unwrap_or(f64::NAN)).collect()
 }
 
+/// How many steps its metrics have, also while it is trained.
+fn steps(dir: &Dir, name: &str) -> usize {
+    let text = std::fs::read_to_string(dir.path(&format!("{name}/training/metrics.jsonl"))).unwrap_or_default();
+    text.matches("\"kind\":\"step\"").count()
+}
+
 /// Runs the model `model` over a split into the store `store`; the F1 it has there.
 fn run(dir: &Dir, split: &str) -> f64 {
     let text = format!(
         "[input]\ndocuments = '{split}/documents.jsonl'\nid = 'doc_id'\ntext = 'text'\ngold = '{split}/gold.jsonl'\n[entities]\n\
-         schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nflavour = 'fp32'\n[store]\npath = 'store'\n"
+         schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nprecision = 'fp32'\n[store]\npath = 'store'\n"
     );
     dir.write("run.toml", &text);
     dir.quarry(&["run", "run.toml"]).ended(0);
@@ -255,8 +261,8 @@ fn the_network_answers_as_the_graph_does() {
         let (weights, config) = model.directory.weights().unwrap();
         let network = Network::new(&weights, &config, tch::Kind::Float, tch::Device::Cpu);
         let trained = logits(&network, &batch).unwrap();
-        for form in [Form::Portable, Form::Fused] {
-            let served = model.session(form, Flavour::Fp32).answer(&batch, 0.0).unwrap();
+        for form in [GraphVariant::Portable, GraphVariant::Fused] {
+            let served = model.session(form, Precision::Fp32).answer(&batch, 0.0).unwrap();
             assert_eq!(trained.span_index, served.span_index, "{activation} {form}");
             assert!(trained.span_index.len() > 3, "{}", trained.span_index.len());
             let pairs = [(&trained.start, &served.start), (&trained.end, &served.end), (&trained.span, &served.span)];

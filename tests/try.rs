@@ -84,7 +84,7 @@ fn types_are_words() {
     assert_snapshot!(object["types"].to_string(), @r#"[{"name":"LOC","question":"Which places are named? Countries, cities, regions, rivers, mountains and other locations."},{"name":"city","question":"Which cities are named?"}]"#);
     assert_eq!(
         dir.quarry(&["try", TEXT, "--types", "a,,b", "--model", &model()]).ended(1).error(),
-        "error: quarry try: `--types`: type 2 has no name\nhint: separate words by single commas"
+        "error: quarry try: `--types`: type 2 has no name\nhint: separate the types with single commas"
     );
 }
 
@@ -93,14 +93,14 @@ fn a_model_that_does_not_know_its_types_must_be_told() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();
     assert_snapshot!(dir.quarry(&["try", TEXT, "--model", &model]).ended(1).error(), @r"
-    error: quarry try: `--types`: the model does not say what it was trained on
-    hint: say what to look for, as --types person,ship, or name a --schema
+    error: quarry try: `--types`: the model directory does not list the types it was trained on
+    hint: name the types, such as --types person,ship, or a --schema file
     ");
     let schema = project().join("schemas/genia.toml").display().to_string();
     dir.quarry(&["try", TEXT, "--model", &model, "--schema", &schema, "--device", "cpu"]).ended(0);
     assert_snapshot!(dir.quarry(&["try", "  ", "--model", &model, "--types", "ship", "--device", "cpu"]).ended(1).error(), @r"
     error: cannot use the documents at `the text`: the text has 2 bytes, all white space
-    hint: give a text with words in it
+    hint: enter a text with at least one word
     ");
 }
 
@@ -118,5 +118,5 @@ fn a_model_is_found_in_the_data_folder() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("model `models/default` is taken from the per-user data folder"), "{said}");
+    assert!(said.contains("model `models/default` is loaded from the per-user data folder"), "{said}");
 }

@@ -13,7 +13,7 @@ use crate::support::Dir;
 
 /// A file's format, and the type of its ids.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+enum GraphVariant {
     Parquet,
     ParquetNumbers,
     ParquetNarrow,
@@ -25,7 +25,7 @@ enum Form {
 
 type Row = (Option<u8>, Option<String>);
 
-impl Form {
+impl GraphVariant {
     fn ending(self) -> &'static str {
         match self {
             Self::Parquet | Self::ParquetNumbers | Self::ParquetNarrow => "parquet",
@@ -109,8 +109,8 @@ fn text() -> impl Strategy<Value = Option<String>> {
     ]
 }
 
-fn form() -> impl Strategy<Value = Form> {
-    use Form::{Csv, CsvNumbers, Json, JsonNumbers, Parquet, ParquetNarrow, ParquetNumbers};
+fn form() -> impl Strategy<Value = GraphVariant> {
+    use GraphVariant::{Csv, CsvNumbers, Json, JsonNumbers, Parquet, ParquetNarrow, ParquetNumbers};
     prop::sample::select(vec![Parquet, ParquetNumbers, ParquetNarrow, Json, JsonNumbers, Csv, CsvNumbers])
 }
 
@@ -121,7 +121,7 @@ fn of_a_document_that_comes_again_the_last_is_kept_in_every_format() {
     let rows: Vec<Row> = [(1, "Ada ."), (2, "London ."), (1, "Babbage ."), (1, "Mr. Babbage .")]
         .map(|(id, text)| (Some(id), Some(text.to_owned())))
         .to_vec();
-    for form in [Form::Parquet, Form::JsonNumbers, Form::Csv] {
+    for form in [GraphVariant::Parquet, GraphVariant::JsonNumbers, GraphVariant::Csv] {
         let (name, store) = (format!("docs.{}", form.ending()), form.ending());
         form.write(&dir, &name, &rows);
         dir.quarry(&["run", &job(&dir, &name, store, &model, "")]).ended(0);
@@ -136,7 +136,7 @@ fn a_large_csv_file_with_lines_in_its_texts_is_read() {
     let model = dir.small_model().display().to_string();
     let text = |row: u8| Some(format!("Ada said :\n\n\"{}\",\nand no more .\n", "word ".repeat(usize::from(row) * 9)));
     let rows: Vec<Row> = (0..60).map(|row| (Some(row), text(row))).collect();
-    Form::Csv.write(&dir, "docs.csv", &rows);
+    GraphVariant::Csv.write(&dir, "docs.csv", &rows);
     dir.quarry(&["run", &job(&dir, "docs.csv", "store", &model, "")]).ended(0);
     let found = dir.rows("store", "documents", "n_chars", "ORDER BY n_chars");
     let expected: Vec<String> =

@@ -43,7 +43,7 @@ impl Web {
 
     /// A job over one of its files.
     fn job(&self, dir: &Dir, path: &str, store: &str) -> String {
-        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'", dir.small_model().display());
+        let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
         let job = dir.job("docs", store, &model);
         let local = format!("'{}'", dir.path("docs").display());
         let text = std::fs::read_to_string(&job).unwrap();
@@ -85,7 +85,7 @@ fn a_single_file_is_read_over_http() {
         let said = dir.quarry(&["run", &job]).ended(0).stderr();
         assert!(said.contains("0 file(s)"), "{said}");
     }
-    assert!(found.iter().all(|one| one == &found[0]));
+    assert!(!found[0].is_empty() && found.iter().all(|one| one == &found[0]), "{found:?}");
     let source = dir.rows("parquet", "documents", "DISTINCT source", "").concat();
     assert_eq!(source, format!("http://127.0.0.1:{}/news/of the day.parquet", web.port));
 }
@@ -124,7 +124,7 @@ fn what_http_cannot_do_is_said() {
     };
     insta::assert_snapshot!(said("/whole.parquet"), @"
     error: cannot use the documents at `http://SERVER/whole.parquet`: its server does not send parts of a file, which Parquet needs: download it first
-    hint: correct `[input] id` and `text`, or mend the file
+    hint: correct `[input] id` and `text`, or repair the file
     ");
     insta::assert_snapshot!(said("/news.jsonl?part=1"), @"
     error: cannot use the documents at `http://SERVER/news.jsonl?part=1`: `?part=1` cannot be sent to the server

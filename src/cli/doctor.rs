@@ -1,32 +1,33 @@
-//! The arguments of `quarry doctor`.
+//! The arguments of `quarry doctor`. In: arguments. Out: a clap struct, whose doc comments are the help texts. It must not check
+//! anything.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Say what works here and what does not: machine, ONNX Runtime, model, input, store.
+/// Check the machine, ONNX Runtime, model, input and store, and report problems.
 ///
-/// Every line is `ok`, `warning` (it works, but) or `fix` (a run would fail), each with a sentence on what to do. It takes three
-/// seconds at the most (see --within): what does not answer by then is said to. Nothing is fetched, and nothing written but the program's own cache. The exit code is 1 where something
-/// must be fixed.
+/// Every line is `ok`, `warning` (a run works, but not as well as it could) or `fix` (a run would fail). Warnings and fixes say what to
+/// do. The checks take at most three seconds together (see --within); a check that has not finished by then is reported. Nothing is
+/// downloaded without --fetch, and nothing is written except the program's own cache. The exit code is 1 if something must be fixed.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
-    /// A job file, whose model, input and store are looked at.
+    /// A job file, whose model, input and store are checked.
     pub job: Option<PathBuf>,
-    /// Fills `${KEY}` in the job file; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = super::key_value, requires = "job")]
+    /// Set `${KEY}` in the job file. Can be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::cli::values::key_value, requires = "job")]
     pub set: Vec<(String, String)>,
-    /// A store to look at, instead of the job's.
+    /// The store to check, instead of the job's.
     #[arg(long)]
     pub store: Option<String>,
-    /// A model directory to look at, instead of the job's.
+    /// The model directory to check, instead of the job's.
     #[arg(long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
-    /// How long the checks may take together; longer on a slow disk, network or busy machine.
+    /// Time limit of all checks together. Raise it on a slow disk, a slow network or a busy machine.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.5, value_parser = seconds)]
     pub within: f64,
-    /// Fetch ONNX Runtime first where it is not on this machine.
+    /// Download ONNX Runtime first if it is not on this machine.
     #[arg(long)]
     pub fetch: bool,
     /// Print one JSON object.

@@ -1,62 +1,62 @@
-//! `quarry prepare` as it is typed. In: arguments. Out: clap structs, whose doc comments are the help texts. It may not look at
-//! a corpus.
+//! The arguments of `quarry prepare`. In: arguments. Out: clap structs, whose doc comments are the help texts. It must not read a
+//! corpus.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// Turn a corpus into documents and gold entities.
+/// Convert a corpus to Parquet documents and gold entities.
 #[derive(Debug, Clone, Args)]
 pub struct PrepareArgs {
-    /// What the corpus is written in.
+    /// The format of the corpus.
     pub format: Format,
-    /// A file, or a folder that is searched for files of the format.
+    /// A file, or a folder to search for files of the format.
     pub input: PathBuf,
     /// The folder to write documents.parquet and gold.parquet to.
     pub out: PathBuf,
-    /// What becomes a row: by default the sentence in formats made of sentences (conll, mrc, positions, bmes, parquet), else
-    /// the document.
+    /// What becomes a row. By default the sentence in formats of sentences (conll, mrc, positions, bmes, parquet), else the
+    /// document.
     #[arg(long, value_name = "UNIT")]
     pub unit: Option<Unit>,
-    /// Parts, each in a folder of its own: shares such as `train=8,dev=1,test=1`, or lists such as `train=train.txt,dev=dev.txt`
-    /// with a document's id a line; a sentence's, where the corpus marks no documents.
+    /// Split into parts, each in its own folder: by shares such as `train=8,dev=1,test=1`, or by lists such as
+    /// `train=train.txt,dev=dev.txt` with one document id per line (one sentence id, if the corpus marks no documents).
     #[arg(long, value_name = "PARTS")]
     pub split: Option<String>,
-    /// What a broken line does: `stop` names it and writes nothing, `skip` counts it and goes on.
-    #[arg(long, default_value = "stop", value_name = "WHAT")]
+    /// What to do at a malformed line: `stop` reports it and writes nothing, `skip` counts it and continues.
+    #[arg(long, default_value = "stop", value_name = "ACTION")]
     pub on_error: OnError,
-    /// The entity types there may be, and their questions for `--mrc` (a schema file).
+    /// The allowed entity types, and their questions for `--mrc` (a schema file).
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
-    /// Also write mrc.json, an item per row and type with whitespace tokens.
+    /// Also write mrc.json, with one item per row and type, tokenized at whitespace.
     #[arg(long)]
     pub mrc: bool,
-    /// How mentions are tagged (conll, bmes, parquet).
+    /// The tagging scheme (conll, bmes, parquet).
     #[arg(long, default_value = "auto", value_name = "SCHEME")]
     pub scheme: Scheme,
-    /// The column with the tokens: a number from 1 (conll), a name (parquet).
+    /// The column of the tokens: a number from 1 (conll) or a name (parquet).
     #[arg(long, value_name = "COLUMN")]
     pub tokens: Option<String>,
-    /// The columns with the tags, one a layer: numbers from 1 (conll), names (parquet).
+    /// The columns of the tags, one per layer, separated by commas: numbers from 1 (conll) or names (parquet).
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub tags: Vec<String>,
-    /// The key of a row's id (jsonl, parquet).
+    /// The key of the id (jsonl, parquet).
     #[arg(long, value_name = "KEY")]
     pub id: Option<String>,
-    /// The key of a row's text (jsonl).
+    /// The key of the text (jsonl).
     #[arg(long, value_name = "KEY")]
     pub text: Option<String>,
-    /// Which labels to take where types have subtypes (ace, bbn, genia): coarse, fine or both; by default coarse, for bbn fine.
+    /// Which labels to use if types have subtypes (ace, bbn, genia): coarse, fine or both. By default fine for bbn, else coarse.
     #[arg(long, value_name = "WHICH")]
     pub labels: Option<Labels>,
 }
 
-/// The formats that can be read.
+/// The supported corpus formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Columns, a token a line, an empty line between sentences: CoNLL-2002/2003, GermEval 2014, WNUT, LitBank.
+    /// One token per line in columns, an empty line between sentences: CoNLL-2002/2003, GermEval 2014, WNUT, LitBank.
     Conll,
-    /// CoNLL-2012 (`_gold_conll`), names in brackets in the eleventh column.
+    /// CoNLL-2012 (`_gold_conll`), with bracketed names in the eleventh column.
     Conll2012,
     /// OntoNotes 5 `.name` files.
     Ontonotes,
@@ -66,11 +66,11 @@ pub enum Format {
     Genia,
     /// BBN's inline XML (ENAMEX, NUMEX, TIMEX).
     Bbn,
-    /// JSON of BERT-MRC: an item per sentence and type.
+    /// BERT-MRC's JSON: one item per sentence and type.
     Mrc,
-    /// JSON of BERT-MRC's GENIA: a sentence with "start;end" positions by label.
+    /// The JSON of BERT-MRC's GENIA: one item per sentence, with "start;end" positions by label.
     Positions,
-    /// A sentence a line: tokens, a tab, BMES tags.
+    /// One sentence per line: tokens, a tab, BMES tags.
     Bmes,
     /// brat standoff: `.ann` beside `.txt`.
     Brat,
@@ -78,36 +78,36 @@ pub enum Format {
     Jsonl,
     /// spaCy's JSON: training documents, or pairs of text and entities.
     Spacy,
-    /// Parquet with lists of tokens and tags, as Hugging Face keeps them.
+    /// Parquet with lists of tokens and tags, as in Hugging Face datasets.
     Parquet,
-    /// Plain text, a document a file.
+    /// Plain text, one document per file.
     Text,
 }
 
 /// What becomes a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Unit {
-    /// Sentences.
+    /// One row per sentence.
     Sentence,
-    /// Documents.
+    /// One row per document.
     Document,
 }
 
-/// What a broken line does.
+/// What to do at a malformed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnError {
-    /// It is the end; nothing is written.
+    /// Stop; nothing is written.
     Stop,
-    /// It is left out and counted.
+    /// Skip and count it.
     Skip,
 }
 
-/// How tags mark mentions.
+/// The tagging scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scheme {
-    /// As the tags look.
+    /// Detected from the tags.
     Auto,
-    /// I inside, B only where a mention follows another of its type.
+    /// I inside; B only where a mention directly follows another of its type.
     Iob1,
     /// B on every first token.
     Iob2,
@@ -117,13 +117,13 @@ pub enum Scheme {
     Bmes,
 }
 
-/// Which labels to take where types have subtypes.
+/// Which labels to use if types have subtypes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Labels {
     /// The types.
     Coarse,
     /// The subtypes.
     Fine,
-    /// Each mention under both.
+    /// Both: each mention once under its type and once under its subtype.
     Both,
 }

@@ -1,22 +1,21 @@
-//! `quarry sql` as it is typed. In: arguments. Out: clap structs, whose doc comments are the help texts. It may not look at a
-//! store.
+//! The arguments of `quarry sql`. In: arguments. Out: clap structs, whose doc comments are the help texts. It must not open a store.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::key_value;
+use crate::cli::values::key_value;
 
-/// Ask a store's tables with SQL; without a query, in a shell.
+/// Query a store's tables with SQL. Without a query, start an interactive shell.
 ///
 /// Tables: entities, documents, rejects, sources, metrics, runs.
-/// Views: current_entities and current_documents (what counts), entities_by_type, top_mentions,
-/// co_occurrence, documents_by_source, rejects_by_reason, metrics_by_run, last_run.
-/// Where STORE is a job file, the table input_documents is what the job reads.
-/// A quoted path, glob or URL of Parquet, JSON Lines or CSV files is a table too.
-/// The SQL is DataFusion's; none of it writes to the store.
+/// Views: current_entities and current_documents (the rows in effect), entities_by_type,
+/// top_mentions, co_occurrence, documents_by_source, rejects_by_reason, metrics_by_run, last_run.
+/// If STORE is a job file, the table input_documents holds the documents that the job reads.
+/// A quoted path, glob or URL of Parquet, JSON Lines or CSV files is a table, too.
+/// The SQL dialect is DataFusion's. No statement can write to the store.
 ///
-/// Does every mention stand where its offsets say?
+/// Example: check that every mention's offsets point at its text.
 ///
 ///   quarry sql STORE "SELECT count(*) AS mentions, count(*) FILTER (WHERE
 ///       substr(body, start_char + 1, end_char - start_char) = text) AS in_place
@@ -24,49 +23,49 @@ use super::key_value;
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub struct SqlArgs {
-    /// The store: a folder, a URL (s3://, gs://, az://), or a job file (.toml) whose store is meant.
+    /// The store: a folder, a URL (s3://, gs://, az://), or a job file (.toml), which names its store.
     pub store: String,
-    /// One or several statements, separated by `;`. Without them: a shell on a terminal, elsewhere what standard input has.
+    /// One or more statements, separated by `;`. Without it: an interactive shell on a terminal, else the statements on standard input.
     pub query: Option<String>,
-    /// Take the statements from a file; `-` is standard input.
+    /// Read the statements from a file; `-` is standard input.
     #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "query")]
     pub file: Option<PathBuf>,
-    /// How rows are written; by default as the ending of `--out` says (csv, json, jsonl, parquet), else as a table.
+    /// Output format. By default the format of the `--out` file's extension (csv, json, jsonl, ndjson, parquet), else a table.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<RowFormat>,
-    /// Write the rows of the one query to a file.
+    /// Write the rows to a file. Only one statement can return rows.
     #[arg(long, short = 'o', value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// How many rows a table on the screen shows; 0 shows all. Files and the other formats always have all.
+    /// Maximum number of rows of a table on the screen; 0 for all. Files and the other formats always contain all rows.
     #[arg(long, default_value_t = 40, value_name = "NUMBER")]
     pub rows: usize,
-    /// What sorts, joins and aggregations may hold in memory before they spill to disk, such as `4GB`; by default three quarters
-    /// of what is free.
+    /// Memory limit of sorts, joins and aggregations before they spill to disk, such as `4GB`. By default three quarters of the
+    /// free memory.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory: Option<usize>,
-    /// Fills `${KEY}` in the job file; may be given several times.
+    /// Set `${KEY}` in the job file. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
 }
 
-/// How rows are written.
+/// The format in which rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RowFormat {
-    /// A table for people, which fits the terminal.
+    /// A table that fits the terminal.
     Table,
     /// Comma-separated values with a header.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Parquet, into a file.
+    /// Parquet, only to a file.
     Parquet,
 }
 
 impl RowFormat {
-    /// What the ending of a file's name says; a table where it says nothing.
+    /// The format of a file extension; a table for any other extension.
     pub fn of(path: &Path) -> Self {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-        match ending.as_deref() {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
             Some("csv") => Self::Csv,
             Some("json" | "jsonl" | "ndjson") => Self::Json,
             Some("parquet") => Self::Parquet,
@@ -82,7 +81,7 @@ fn bytes(text: &str) -> Result<usize, String> {
         "K" | "KB" => 1_000,
         "M" | "MB" => 1_000_000,
         "G" | "GB" => 1_000_000_000,
-        unit => return Err(format!("`{unit}` is no unit: write B, KB, MB or GB")),
+        unit => return Err(format!("`{unit}` is not a unit: write B, KB, MB or GB")),
     };
     let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
     number.filter(|bytes| *bytes > 0).ok_or_else(|| "write a number and a unit, such as 4GB".to_owned())
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_have_a_unit() {
+    fn bytes_are_a_number_and_a_unit() {
         assert_eq!(bytes("4GB"), Ok(4_000_000_000));
         assert_eq!(bytes("512 mb"), Ok(512_000_000));
         assert_eq!(bytes("7"), Ok(7));

@@ -1,35 +1,35 @@
-//! The arguments of `quarry try`.
+//! The arguments of `quarry try`. In: arguments. Out: a clap struct, whose doc comments are the help texts. It must not read a text or a
+//! model.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::word;
-use crate::model::device::DeviceChoice;
+use crate::cli::values::parsed;
+use crate::model::runtime::device::DeviceChoice;
 
-/// Ask about a text at once and show what is found in it.
+/// Extract mentions from one text and print them.
 ///
-/// Without --types or --schema, the model is asked what it was trained to answer. A word of --types that is the name of one of its types is
-/// asked for with that type's question; any other becomes a question of our own making, which a model trained on few types answers less
-/// well.
+/// Without --types or --schema, the model extracts the types it was trained on. A word of --types that names one of those types uses
+/// that type's question. Any other word gets a generated question, which a model trained on few types answers less accurately.
 #[derive(Debug, Args)]
 pub struct TryArgs {
-    /// The text, or @FILE; without it, standard input.
+    /// The text, or @FILE. By default standard input.
     pub text: Option<String>,
-    /// What to ask for, in words: person,ship.
+    /// The entity types to extract, separated by commas, such as person,ship.
     #[arg(long, value_name = "WORDS", value_delimiter = ',', conflicts_with = "schema")]
     pub types: Vec<String>,
-    /// A schema with types and questions.
+    /// A schema file with entity types and questions.
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
-    /// The model directory, or hf://owner/name.
+    /// The model: a directory, or hf://owner/name.
     #[arg(long, value_name = "MODEL", default_value = "models/default")]
     pub model: PathBuf,
-    /// Where to run: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto", value_parser = word::<DeviceChoice>)]
+    /// The device to run on: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto", value_parser = parsed::<DeviceChoice>)]
     pub device: DeviceChoice,
-    /// A mention's score must be above this.
+    /// Minimum score: only mentions that score above it are printed.
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.5)]
     pub threshold: f32,
     /// Print one JSON object.

@@ -1,8 +1,8 @@
-//! Amounts for people. In: bytes, counts, times. Out: a few characters with their unit. It may not count or measure.
+//! Human-readable amounts. In: bytes, counts, times. Out: short texts with a unit. It must not count or measure.
 
 use std::time::Duration;
 
-/// A number of bytes for people: 512 B, 23.4 MiB, 1.5 GiB.
+/// A human-readable number of bytes: 512 B, 23.4 MiB, 1.5 GiB.
 pub fn bytes(count: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
@@ -17,7 +17,7 @@ pub fn bytes(count: u64) -> String {
     shown
 }
 
-/// A number with its thousands set apart: 1 234 567.
+/// A number with separated thousands: 1 234 567.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -30,7 +30,7 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A time for people: 3.2 s, 4 min 5 s, 2 h 10 min.
+/// A human-readable duration: 3.2 s, 4 min 5 s, 2 h 10 min.
 pub fn duration(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{:.1} s", time.as_secs_f64()),
@@ -39,7 +39,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// A short time for people: 3 ms, 0.42 s, and what is longer as [`duration`] has it.
+/// A human-readable short duration: 3 ms, 0.42 s; from one second on as [`duration`].
 pub fn short_time(time: Duration) -> String {
     match time.as_millis() {
         milliseconds @ 0..100 => format!("{milliseconds} ms"),
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_for_people() {
+    fn amounts_are_readable() {
         assert_eq!([0, 1023, 1024, 24 << 20, 3 << 39].map(bytes), ["0 B", "1023 B", "1.0 KiB", "24.0 MiB", "1.5 TiB"]);
         assert_eq!(thousands(7), "7");
         assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");

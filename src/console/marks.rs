@@ -1,28 +1,28 @@
-//! Words that stand out. In: a word and what it says of something. Out: the codes around it, where results are read on a terminal that
-//! shows colours. It may not change the word itself.
+//! Highlighted words. In: a word and its meaning. Out: the word in escape codes, if standard output is a terminal that shows colours.
+//! It must not change the word itself.
 
 use std::io::IsTerminal;
 
-/// How a word stands out on a terminal.
+/// How a word is highlighted on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// As it should be.
+    /// No problem.
     Good,
-    /// Worth a look.
+    /// A warning.
     Doubtful,
-    /// Wrong.
+    /// A failure.
     Bad,
     /// One of several kinds, each in its own colour, underlined.
     Kind(usize),
 }
 
-/// Whether results are read on a terminal that shows colours (the convention of `NO_COLOR`).
+/// Whether standard output is a terminal that shows colours (respects the `NO_COLOR` convention).
 pub fn colours() -> bool {
     let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
     std::io::stdout().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The codes that begin a mark on a terminal (ECMA-48, select graphic rendition); [`PLAIN`] ends it.
+/// The escape code that starts a mark (ECMA-48, select graphic rendition); [`PLAIN`] ends it.
 pub fn mark(mark: Mark) -> String {
     const KINDS: [u8; 6] = [36, 35, 33, 32, 34, 31];
     match mark {
@@ -36,7 +36,7 @@ pub fn mark(mark: Mark) -> String {
 /// Ends every mark.
 pub const PLAIN: &str = "\u{1b}[0m";
 
-/// A word in a column of `width`, marked where results are read on a terminal.
+/// A word padded to `width`, highlighted if [`colours`] are shown.
 pub fn marked(word: &str, width: usize, kind: Mark) -> String {
     if colours() { format!("{}{word:width$}{PLAIN}", mark(kind)) } else { format!("{word:width$}") }
 }

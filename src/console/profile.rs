@@ -1,5 +1,5 @@
 //! A profile for a trace viewer. In: spans of this program, down to single batches. Out: a file in Chrome's trace event format, which
-//! Perfetto and `chrome://tracing` open. It may not be slow where no profile is asked for: then no span of it is made.
+//! Perfetto and `chrome://tracing` open. It must not cost time when no profile is written: then none of its spans are created.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,7 +10,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The layer that writes spans as they begin and end; what is left is written when the guard goes.
+/// The layer that writes spans as they start and end. Dropping the guard flushes the file.
 pub(super) fn layer<S>(file: File) -> (impl Layer<S> + use<S>, FlushGuard)
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,

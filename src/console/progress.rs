@@ -1,24 +1,25 @@
-//! How far a run is. In: counts as they grow. Out: a bar on a terminal, a line every ten seconds elsewhere. It may not count anything
-//! itself.
+//! Progress of a run. In: current counts. Out: a progress bar on a terminal, a log line every ten seconds elsewhere. It must not count
+//! anything itself.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{BAR, Style, duration, thousands};
+use crate::console::amounts::{duration, thousands};
+use crate::console::screen::{BAR, Style};
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Documents done or refused.
+    /// Documents extracted or rejected.
     pub documents: u64,
-    /// Documents there are, where that is known.
+    /// Total number of documents, if known.
     pub total: Option<u64>,
     /// Mentions found.
     pub mentions: u64,
-    /// Tokens answered, padding not counted.
+    /// Tokens the model processed, without padding.
     pub tokens: u64,
-    /// Since the run began.
+    /// Time since the run started.
     pub elapsed: Duration,
 }
 
@@ -27,14 +28,14 @@ impl Progress {
         count as f64 / self.elapsed.as_secs_f64().max(1e-3)
     }
 
-    fn left(&self) -> Option<Duration> {
+    fn remaining(&self) -> Option<Duration> {
         let (total, rate) = (self.total?, self.rate(self.documents));
-        let rest = total.saturating_sub(self.documents) as f64;
-        (rate > 0.0).then(|| Duration::from_secs_f64((rest / rate).min(1e9)))
+        let remaining = total.saturating_sub(self.documents) as f64;
+        (rate > 0.0).then(|| Duration::from_secs_f64((remaining / rate).min(1e9)))
     }
 }
 
-/// Shows how far a run is; one per run.
+/// Shows the progress of a run; one per run.
 pub struct ProgressDisplay {
     style: Style,
     last_line: Duration,
@@ -53,12 +54,12 @@ impl ProgressDisplay {
         Self { style, last_line: Duration::ZERO }
     }
 
-    /// Redraws the bar, or says a line every ten seconds.
+    /// Redraws the bar, or logs a line every ten seconds.
     pub fn show(&mut self, progress: &Progress) {
         let Progress { documents, mentions, tokens, elapsed, .. } = *progress;
         if self.style == Style::Terminal {
             if let Some(bar) = BAR.get() {
-                let left = progress.left().map_or_else(String::new, |left| format!(", {} left", duration(left)));
+                let left = progress.remaining().map_or_else(String::new, |left| format!(", {} left", duration(left)));
                 bar.set_position(documents);
                 bar.set_message(format!(
                     "{} documents, {} mentions, {:.0} documents/s, {:.0} tokens/s{left}",
@@ -71,19 +72,19 @@ impl ProgressDisplay {
             }
         } else if elapsed >= self.last_line + Duration::from_secs(10) {
             self.last_line = elapsed;
-            let left = progress.left().map(|left| left.as_secs());
+            let seconds_left = progress.remaining().map(|remaining| remaining.as_secs());
             tracing::info!(
                 documents,
                 total = progress.total,
                 mentions,
                 tokens_per_second = progress.rate(tokens) as u64,
-                seconds_left = left,
+                seconds_left,
                 "extracting"
             );
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub fn finish(&self) {
         if let (Style::Terminal, Some(bar)) = (self.style, BAR.get()) {
             bar.finish_and_clear();

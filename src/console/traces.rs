@@ -1,5 +1,5 @@
-//! Spans for OpenTelemetry. In: the standard environment variables, spans of this program. Out: the spans over OTLP (HTTP, protobuf)
-//! where an endpoint is set; nothing elsewhere. It may not hold up or fail what it tells of.
+//! OpenTelemetry traces. In: the standard environment variables, spans of this program. Out: the spans over OTLP (HTTP, protobuf) if
+//! an endpoint is set. It must not delay or fail the run that it traces.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,24 +16,24 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long the end of the program waits for spans to be taken.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the end of the program waits for spans to be exported.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sends spans from now on (OpenTelemetry specification, "OpenTelemetry Protocol Exporter", environment variables): to
-/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or to `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces`. None where neither is set or
-/// `OTEL_SDK_DISABLED` is true; the reason where spans are wanted and cannot be sent.
+/// The provider that exports spans (OpenTelemetry specification, "OpenTelemetry Protocol Exporter", environment variables) to
+/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or to `/v1/traces` below `OTEL_EXPORTER_OTLP_ENDPOINT`. None if neither is set,
+/// `OTEL_SDK_DISABLED` is true or `OTEL_TRACES_EXPORTER` is `none`; the reason if an endpoint is set but spans cannot be exported.
 pub(super) fn provider() -> Option<Result<SdkTracerProvider, String>> {
-    let value = |name: &str| crate::model::variable(name)?.into_string().ok();
-    let wanted =
+    let value = |name: &str| crate::machine::environment::variable(name)?.into_string().ok();
+    let enabled =
         value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some() || value("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
-    let refused = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    let disabled = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    if !wanted || refused {
+    if !enabled || disabled {
         return None;
     }
     let protocol = value("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| value("OTEL_EXPORTER_OTLP_PROTOCOL"));
     if let Some(protocol) = protocol.filter(|protocol| protocol != "http/protobuf") {
-        return Some(Err(format!("the protocol `{protocol}` is not spoken here: set http/protobuf, port 4318")));
+        return Some(Err(format!("the protocol `{protocol}` is not supported: set http/protobuf (port 4318)")));
     }
     let exporter = match SpanExporter::builder().with_http().build() {
         Ok(exporter) => exporter,
@@ -47,7 +47,7 @@ pub(super) fn provider() -> Option<Result<SdkTracerProvider, String>> {
     Some(Ok(provider))
 }
 
-/// The layer that hands this program's spans, and what it says within them, to a provider.
+/// The layer that passes this program's spans, and the log messages within them, to a provider.
 pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S> {
     let own = |metadata: &Metadata<'_>| {
         *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
@@ -60,8 +60,8 @@ pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracer
         .with_filter(filter_fn(own))
 }
 
-/// Puts a span under the trace that the caller of the program is in, where it says so in `TRACEPARENT` (W3C Trace Context; OpenTelemetry
-/// specification, "Environment Variables as Context Propagation Carriers").
+/// Makes the caller's trace, if `TRACEPARENT` names one, the parent of a span (W3C Trace Context; OpenTelemetry specification,
+/// "Environment Variables as Context Propagation Carriers").
 pub(super) fn continue_caller(span: &Span) {
     let carrier: HashMap<String, String> = ["traceparent", "tracestate"]
         .into_iter()
@@ -73,7 +73,7 @@ pub(super) fn continue_caller(span: &Span) {
     }
 }
 
-/// Sends what is left; the reason where that fails.
+/// Exports the remaining spans; the reason if that fails.
 pub(super) fn finish(provider: &SdkTracerProvider) -> Result<(), String> {
-    provider.shutdown_with_timeout(PATIENCE).map_err(|error| error.to_string())
+    provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT).map_err(|error| error.to_string())
 }

@@ -1,37 +1,37 @@
-//! NVIDIA cards. In: the driver's files and its own tool. Out: name, memory and driver of each card. It may not use CUDA.
+//! NVIDIA GPUs. In: the driver's files and `nvidia-smi`. Out: name, memory and driver version of each GPU. It must not use CUDA.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Subject;
-use super::report::Report;
-use crate::model::device::{Device, nvidia_driver};
-use crate::model::hardware::cards;
-use crate::model::library::ended_within;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::{Device, nvidia_driver};
+use crate::model::runtime::hardware::cards;
+use crate::model::runtime::library::ended_within;
 
-pub(super) fn look(subject: &Subject, report: &mut Report) {
+pub(super) fn check(subject: &Subject, report: &mut Report) {
     if !nvidia_driver() {
-        // A job that names a card hears of it from the check of the provider.
-        return report.ok("GPU", "none: there is no NVIDIA driver");
+        // For a job that names a GPU, the check of the execution provider reports the missing driver.
+        return report.ok("GPU", "none: no NVIDIA driver is installed");
     }
-    match ask(subject.child_limit()) {
-        Ok(cards) if cards.is_empty() => {
-            report.warning("GPU", "the driver is there but sees no card", "look at `nvidia-smi` and the kernel's log");
+    match query(subject.child_limit()) {
+        Ok(gpus) if gpus.is_empty() => {
+            report.warning("GPU", "the driver is installed but finds no GPU", "check `nvidia-smi` and the kernel log");
         }
-        Ok(cards) => {
+        Ok(gpus) => {
             let wanted = match subject.likely_device() {
                 Device::Cuda(number) => number as usize,
                 Device::Cpu => 0,
             };
-            for (number, card) in cards.iter().enumerate() {
-                report.ok("GPU", format!("cuda:{number} {card}"));
+            for (number, gpu) in gpus.iter().enumerate() {
+                report.ok("GPU", format!("cuda:{number} {gpu}"));
             }
-            if wanted >= cards.len() {
+            if wanted >= gpus.len() {
                 report.fix(
                     "GPU",
-                    format!("the job names `cuda:{wanted}`, and there are {} cards", cards.len()),
-                    format!("name a device from cuda:0 to cuda:{}", cards.len() - 1),
+                    format!("the job names `cuda:{wanted}`, and this machine has {} GPU(s)", gpus.len()),
+                    format!("name a device from cuda:0 to cuda:{}", gpus.len() - 1),
                 );
             }
         }
@@ -40,15 +40,15 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             let names = if names.is_empty() { String::new() } else { format!("{}; ", names.join(", ")) };
             report.warning(
                 "GPU",
-                format!("{names}its memory is not known: {reason}"),
+                format!("{names}memory unknown: {reason}"),
                 "install the driver's tool `nvidia-smi`; extraction does not need it",
             );
         }
     }
 }
 
-/// One line for each card: name, memory, driver.
-fn ask(limit: Duration) -> Result<Vec<String>, String> {
+/// One line for each GPU: name, memory, driver version.
+fn query(limit: Duration) -> Result<Vec<String>, String> {
     let mut command = Command::new("nvidia-smi");
     command.args(["--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader"]);
     let mut child = command
@@ -62,17 +62,17 @@ fn ask(limit: Duration) -> Result<Vec<String>, String> {
     if !status.success() {
         return Err(format!("`nvidia-smi` ended with {status}"));
     }
-    let mut said = String::new();
+    let mut output = String::new();
     if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut said).map_err(|error| error.to_string())?;
+        stdout.read_to_string(&mut output).map_err(|error| error.to_string())?;
     }
-    Ok(said.lines().filter_map(card).collect())
+    Ok(output.lines().filter_map(gpu).collect())
 }
 
-fn card(line: &str) -> Option<String> {
+fn gpu(line: &str) -> Option<String> {
     let mut parts = line.split(',').map(str::trim);
-    let (name, all, free, driver) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(format!("{name}, {free} free of {all}, driver {driver}"))
+    let (name, total, free, driver) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some(format!("{name}, {free} free of {total}, driver {driver}"))
 }
 
 #[cfg(test)]
@@ -80,9 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_is_a_line() {
-        let line = card("NVIDIA H200, 143771 MiB, 143000 MiB, 580.65.06");
+    fn a_line_of_nvidia_smi_becomes_a_description() {
+        let line = gpu("NVIDIA H200, 143771 MiB, 143000 MiB, 580.65.06");
         assert_eq!(line.as_deref(), Some("NVIDIA H200, 143000 MiB free of 143771 MiB, driver 580.65.06"));
-        assert_eq!(card("No devices were found"), None);
+        assert_eq!(gpu("No devices were found"), None);
     }
 }

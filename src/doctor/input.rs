@@ -1,18 +1,18 @@
-//! The job's documents. In: a job. Out: which files are there and which cannot be read. It may not read a document.
+//! The job's documents. In: a job. Out: the files found, and those that cannot be read. It must not read a document.
 
-use super::Subject;
-use super::report::Report;
 use crate::console::{bytes, thousands};
-use crate::engine::input::Documents;
-use crate::engine::listing::Listing;
-use crate::engine::session::{SessionSettings, session};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
 use crate::error::Result;
 use crate::job::Job;
+use crate::query::session::{SessionSettings, session};
+use crate::source::input::Documents;
+use crate::source::listing::Listing;
 
-/// Files that cannot be read are named up to this many.
+/// Maximum number of unreadable files that are named.
 const NAMED: usize = 3;
 
-pub(super) fn look(subject: &Subject, report: &mut Report) {
+pub(super) fn check(subject: &Subject, report: &mut Report) {
     let Some(job) = &subject.job else { return };
     if let Err(error) = subject.runtime.block_on(documents(job, report)) {
         report.error("input", &error);
@@ -46,11 +46,11 @@ async fn documents(job: &Job, report: &mut Report) -> Result<()> {
         report.warning(
             "input",
             format!("`{}` cannot be read: {reason}", file.path),
-            "mend or remove the file: the rest is extracted, and the exit code is 3",
+            "repair or remove the file; a run extracts the other files and exits with code 3",
         );
     }
     if let Some(more) = documents.unreadable.len().checked_sub(NAMED + 1) {
-        report.warning("input", format!("{} more files cannot be read", more + 1), "`quarry run` names them all");
+        report.warning("input", format!("{} more files cannot be read", more + 1), "`quarry run` names all of them");
     }
     Ok(())
 }

@@ -1,29 +1,31 @@
-//! Processor and memory. In: what the kernel says of them. Out: cores, vector instructions, and the number format that `auto` takes
-//! because of them. It may not measure.
+//! Processor and memory. In: what the kernel reports. Out: cores, vector instructions, free memory, and the precision that `auto`
+//! selects. It must not run a benchmark.
 
 use std::num::NonZeroUsize;
 
 use sysinfo::{MemoryRefreshKind, System};
 
-use super::Subject;
-use super::report::Report;
 use crate::console::bytes;
-use crate::model::choice::best_flavour;
-use crate::model::device::Device;
-use crate::model::hardware::{field, processor};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::Device;
+use crate::model::runtime::hardware::{field, processor};
+use crate::model::runtime::selection::best_precision;
 
-/// Less free memory than this is little for a model and its batches.
+/// With less free memory than this, a model and its batches may not fit.
 const LITTLE_MEMORY: u64 = 1 << 30;
 
-pub(super) fn look(subject: &Subject, report: &mut Report) {
+pub(super) fn check(subject: &Subject, report: &mut Report) {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let known = instructions(&information);
-    let shown: Vec<String> =
-        known.iter().map(|(name, there)| if *there { (*name).to_owned() } else { format!("no {name}") }).collect();
+    let features = instructions(&information);
+    let shown: Vec<String> = features
+        .iter()
+        .map(|(name, present)| if *present { (*name).to_owned() } else { format!("no {name}") })
+        .collect();
     let text = format!("{}, {cores} cores, {}", processor(), shown.join(", "));
-    let vectors = known.iter().any(|(_, there)| *there);
-    if known.is_empty() || vectors || subject.likely_device() != Device::Cpu {
+    let vectors = features.iter().any(|(_, present)| *present);
+    if features.is_empty() || vectors || subject.likely_device() != Device::Cpu {
         report.ok("processor", text);
     } else {
         report.warning(
@@ -32,41 +34,43 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             "inference is several times slower without vector instructions: use another machine or a GPU",
         );
     }
-    flavour(subject, report);
+    precision(subject, report);
     memory(report);
 }
 
-fn flavour(subject: &Subject, report: &mut Report) {
+fn precision(subject: &Subject, report: &mut Report) {
     let device = subject.likely_device();
-    let (best, reason) = best_flavour(device);
+    let (best, reason) = best_precision(device);
     let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
-    let text = match subject.job.as_ref().and_then(|job| job.flavour) {
-        Some(named) if named != best => format!("the job names {named}; `auto` would take {best} on {kind}: {reason}"),
-        _ => format!("`auto` takes {best} on {kind}: {reason}"),
+    let text = match subject.job.as_ref().and_then(|job| job.precision) {
+        Some(named) if named != best => {
+            format!("the job names {named}; `auto` would select {best} on {kind}: {reason}")
+        }
+        _ => format!("`auto` selects {best} on {kind}: {reason}"),
     };
-    report.ok("flavour", text);
+    report.ok("precision", text);
 }
 
 fn memory(report: &mut Report) {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    let (free, all) = (system.available_memory(), system.total_memory());
-    if all == 0 {
+    let (free, total) = (system.available_memory(), system.total_memory());
+    if total == 0 {
         return;
     }
-    let text = format!("{} free of {}", bytes(free), bytes(all));
+    let text = format!("{} free of {}", bytes(free), bytes(total));
     if free < LITTLE_MEMORY {
         report.warning(
             "memory",
             text,
-            "end other programs: the default model takes about 0.4 GiB, a larger one several",
+            "stop other programs: the default model needs about 0.4 GiB, larger models several GiB",
         );
     } else {
         report.ok("memory", text);
     }
 }
 
-/// The vector instructions that matter to inference, and whether the processor has them.
+/// The vector instructions that matter for inference, and whether the processor has them.
 #[cfg(target_arch = "x86_64")]
 fn instructions(information: &str) -> Vec<(&'static str, bool)> {
     let vnni = std::is_x86_feature_detected!("avx512vnni") || std::is_x86_feature_detected!("avxvnni");

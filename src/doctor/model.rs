@@ -1,19 +1,19 @@
-//! The model directory. In: its path. Out: whether its files are those that its quarry.json describes, its tokenizer works, and the
-//! job's questions fit it. It may not open a session.
+//! The model directory. In: its path. Out: whether its files match its quarry.json, its tokenizer works, and the job's questions fit
+//! its maximum length. It must not open a session.
 
-use super::Subject;
-use super::report::Report;
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
 use crate::error::Error;
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::mrc::documents::Reject;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::text::document::Reject;
 
-pub(super) fn look(subject: &Subject, report: &mut Report) {
-    let place = match find::here(&subject.model) {
+pub(super) fn check(subject: &Subject, report: &mut Report) {
+    let place = match resolve::here(&subject.model) {
         Ok(Some(place)) => place,
         Ok(None) => {
-            let text = format!("`{}` is not in the hub's cache: the first run fetches it", subject.model.display());
-            return report.warning("model", text, "start a run once where there is a network");
+            let text = format!("`{}` is not in the hub's cache: the first run downloads it", subject.model.display());
+            return report.warning("model", text, "start one run with network access");
         }
         Err(error) => return report.error("model", &error),
     };
@@ -24,20 +24,21 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
     let manifest = model.manifest();
     let types: Vec<&str> = manifest.types.iter().map(|one| one.name.as_str()).collect();
     let trained = if types.is_empty() { "unknown types".to_owned() } else { types.join(", ") };
-    let found = place.origin.map_or_else(String::new, |origin| format!(", from {origin}"));
+    let origin = place.origin.map_or_else(String::new, |origin| format!(", from {origin}"));
     report.ok(
         "model",
-        format!("{}{found}: trained on {trained}; {} tokens at the most", place.path.display(), manifest.max_length),
+        format!("{}{origin}: trained on {trained}; at most {} tokens", place.path.display(), manifest.max_length),
     );
     let hash = model.model_hash();
     if manifest.files.is_empty() {
-        let text = format!("hash {hash}; nothing says whether the files are whole: quarry.json lists none");
-        report.warning("model files", text, "`quarry export` writes a directory with the hashes of its files");
-    } else {
-        report.ok(
+        let text = format!("hash {hash}; the files cannot be verified: quarry.json lists no hashes");
+        report.warning(
             "model files",
-            format!("hash {hash}; {} files are those that quarry.json describes", manifest.files.len()),
+            text,
+            "write the directory with `quarry export`, which records the hash of each file",
         );
+    } else {
+        report.ok("model files", format!("hash {hash}; {} files match quarry.json", manifest.files.len()));
     }
     match tokenizer(subject, &model) {
         Ok(text) => report.ok("tokenizer", text),
@@ -50,14 +51,18 @@ fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error>
         let (tokenizer, questions, windows) = job.questions(model)?;
         let longest = questions.longest_query(windows.tokens);
         return Ok(format!(
-            "{} wordpieces; windows of {}, the longest query of the job has {longest} tokens",
+            "{} wordpieces; windows of {} tokens, longest query of the job {longest} tokens",
             tokenizer.vocabulary_size(),
             windows.tokens
         ));
     }
     let tokenizer = model.tokenizer(None)?;
-    let tried = tokenizer.ids("Which people are named?");
+    let encoded = tokenizer.ids("Which people are named?");
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
-    let tried = tried.map_err(failed)?;
-    Ok(format!("{} wordpieces; a question of four words has {} of them", tokenizer.vocabulary_size(), tried.len()))
+    let encoded = encoded.map_err(failed)?;
+    Ok(format!(
+        "{} wordpieces; a test question of four words has {} tokens",
+        tokenizer.vocabulary_size(),
+        encoded.len()
+    ))
 }

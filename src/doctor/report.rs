@@ -1,18 +1,19 @@
-//! What the checks say. In: findings, one by one. Out: lines for people, an object for programs. It may not judge.
+//! The doctor's report. In: findings, one by one. Out: lines of text, or one JSON object. It must not judge a finding.
 
 use std::fmt::Write as _;
 use std::sync::mpsc::Sender;
 
 use serde::Serialize;
 
-use crate::console::{self, Mark};
+use crate::console;
+use crate::console::Mark;
 use crate::error::{Error, Result};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
-    /// As it should be.
+    /// No problem.
     Ok,
     /// A run works, but not as well as it could.
     Warning,
@@ -35,11 +36,11 @@ impl Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) status: Status,
-    /// What was looked at.
+    /// What was checked.
     pub(super) name: &'static str,
     /// What was found.
     pub(super) text: String,
-    /// What to do about it.
+    /// How to fix it.
     pub(super) fix: Option<String>,
 }
 
@@ -58,51 +59,51 @@ impl Finding {
                 let _ = write!(text, ": {line}");
             }
         }
-        let fix = error.hint().unwrap_or("a run would end with this error: mend its cause");
+        let fix = error.hint().unwrap_or("a run would fail with this error: fix its cause");
         Self { status: Status::Fix, name, text, fix: Some(fix.into()) }
     }
 }
 
-/// What a check says while it looks.
-pub(super) enum Said {
+/// A message from a check that runs.
+pub(super) enum Message {
     Finding(Finding),
     End,
 }
 
-/// Where a check says it.
+/// Where a check reports its findings.
 pub(super) struct Report {
     check: usize,
-    say: Sender<(usize, Said)>,
+    sender: Sender<(usize, Message)>,
 }
 
 impl Report {
-    pub(super) fn new(check: usize, say: Sender<(usize, Said)>) -> Self {
-        Self { check, say }
+    pub(super) fn new(check: usize, sender: Sender<(usize, Message)>) -> Self {
+        Self { check, sender }
     }
 
     pub(super) fn ok(&mut self, name: &'static str, text: impl Into<String>) {
-        self.say(Finding::ok(name, text));
+        self.send(Finding::ok(name, text));
     }
 
     pub(super) fn warning(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
-        self.say(Finding { status: Status::Warning, name, text: text.into(), fix: Some(fix.into()) });
+        self.send(Finding { status: Status::Warning, name, text: text.into(), fix: Some(fix.into()) });
     }
 
     pub(super) fn fix(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
-        self.say(Finding { status: Status::Fix, name, text: text.into(), fix: Some(fix.into()) });
+        self.send(Finding { status: Status::Fix, name, text: text.into(), fix: Some(fix.into()) });
     }
 
     pub(super) fn error(&mut self, name: &'static str, error: &Error) {
-        self.say(Finding::error(name, error));
+        self.send(Finding::error(name, error));
     }
 
-    pub(super) fn say(&mut self, finding: Finding) {
-        // Nobody listens any more: time is up.
-        let _ = self.say.send((self.check, Said::Finding(finding)));
+    pub(super) fn send(&mut self, finding: Finding) {
+        // The receiver is gone once the time limit is reached.
+        let _ = self.sender.send((self.check, Message::Finding(finding)));
     }
 
     pub(super) fn end(self) {
-        let _ = self.say.send((self.check, Said::End));
+        let _ = self.sender.send((self.check, Message::End));
     }
 }
 
@@ -112,21 +113,21 @@ pub(super) fn program() -> Finding {
     Finding::ok("quarry", format!("{} for {os} on {architecture}", env!("CARGO_PKG_VERSION")))
 }
 
-/// Lines for people: status, name, what was found; below it what to do.
+/// Lines of text: status, name and finding; below it how to fix it.
 pub(super) fn text(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for Finding { status, name, text: found, fix } in findings {
+    for Finding { status, name, text: finding, fix } in findings {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}  {name:width$}  {found}", status.word());
+        let _ = writeln!(text, "{}  {name:width$}  {finding}", status.word());
         if let Some(fix) = fix {
             let _ = writeln!(text, "{:9}{:width$}  → {fix}", "", "");
         }
     }
     let count = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
     let _ = match (count(Status::Fix), count(Status::Warning)) {
-        (0, 0) => writeln!(text, "everything is as it should be"),
-        (0, warnings) => writeln!(text, "it runs; warnings: {warnings}"),
+        (0, 0) => writeln!(text, "no problems found"),
+        (0, warnings) => writeln!(text, "a run would work; warnings: {warnings}"),
         (fixes, warnings) => writeln!(text, "to fix: {fixes}; warnings: {warnings}"),
     };
     text
@@ -144,7 +145,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_that_repeat_their_wrapper_are_said_once() {
+    fn the_last_line_counts_warnings_and_fixes() {
+        let finding = |status| Finding { status, ..Finding::ok("disk", "something") };
+        for (statuses, last) in [
+            (&[Status::Ok][..], "no problems found"),
+            (&[Status::Ok, Status::Warning, Status::Warning][..], "a run would work; warnings: 2"),
+            (&[Status::Fix, Status::Ok][..], "to fix: 1; warnings: 0"),
+            (&[Status::Warning, Status::Fix, Status::Fix][..], "to fix: 2; warnings: 1"),
+        ] {
+            let findings: Vec<_> = statuses.iter().map(|status| finding(*status)).collect();
+            assert_eq!(text(&findings).lines().last(), Some(last));
+        }
+    }
+
+    #[test]
+    fn a_cause_that_repeats_its_wrapper_is_printed_once() {
         let error = Error::Read { path: "a.toml".into(), source: "first line\nno such file".into() };
         let finding = Finding::error("job", &error);
         assert_eq!(finding.text, "cannot read `a.toml`: no such file");

@@ -1,14 +1,15 @@
-//! ONNX Runtime and its execution providers. In: the job's library and device. Out: which library would be loaded, what it says in a
-//! child process, and what keeps a provider from starting. It may not load a library into this process nor fetch one.
+//! ONNX Runtime and its execution providers. In: the job's library and device. Out: the library that would be loaded, its version as a
+//! child process reports it, and why a provider does not start. It must not load a library into this process or download one.
 
 use std::path::{Path, PathBuf};
 
-use super::Subject;
-use super::report::Report;
-use crate::model::device::{Device, DeviceChoice, nvidia_driver};
-use crate::model::library::{self, Build, LIBRARY_VARIABLE, VERSION};
+use crate::doctor::report::Report;
+use crate::doctor::subject::Subject;
+use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver};
+use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
+use crate::model::runtime::library;
 
-/// What the CUDA provider loads beside itself: the file and what it belongs to.
+/// The libraries that the CUDA provider loads: the file and its product.
 const CUDA_LIBRARIES: [(&str, &str); 6] = [
     ("libcudart.so.13", "CUDA 13 runtime"),
     ("libcublas.so.13", "cuBLAS"),
@@ -18,26 +19,26 @@ const CUDA_LIBRARIES: [(&str, &str); 6] = [
     ("libcudnn.so.9", "cuDNN 9"),
 ];
 
-pub(super) fn look(subject: &Subject, report: &mut Report) {
+pub(super) fn check(subject: &Subject, report: &mut Report) {
     let device = subject.likely_device();
     if let (DeviceChoice::Named(Device::Cuda(_)), false) = (subject.device, nvidia_driver()) {
         report.fix(
             "CUDA",
-            format!("the job names device `{device}`, and no NVIDIA driver answers on this machine"),
-            "install the driver, or say device = \"cpu\"",
+            format!("the job names device `{device}`, but this machine has no NVIDIA driver"),
+            "install the driver, or set device = \"cpu\"",
         );
         return;
     }
-    let build = subject.likely_build();
-    let found = match library::find(subject.library.as_deref(), build) {
+    let distribution = subject.likely_distribution();
+    let found = match library::find(subject.library.as_deref(), distribution) {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let (release, kind) = (library::release(build), build.beside());
+            let (release, kind) = (library::release(distribution), distribution.beside());
             report.warning(
                 "ONNX Runtime",
-                format!("{release}{kind} is not on this machine yet: the first run fetches it from PyPI"),
+                format!("{release}{kind} is not on this machine yet: the first run downloads it from PyPI"),
                 format!(
-                    "`quarry doctor --fetch` fetches it now; without a network, name a library in {LIBRARY_VARIABLE}"
+                    "`quarry doctor --fetch` downloads it now; without network access, name a library in {LIBRARY_VARIABLE}"
                 ),
             );
             return;
@@ -48,7 +49,7 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
     match library::try_library(&found.path, &[], subject.child_limit()) {
         Ok(version) if found.pinned => report.ok("ONNX Runtime", format!("{} {place}", version.trim())),
         Ok(version) => {
-            let text = format!("{} {place}; it is not the release this program was measured with", short(&version));
+            let text = format!("{} {place}; not the release that this program was benchmarked with", short(&version));
             report.ok("ONNX Runtime", text);
         }
         Err(reason) => {
@@ -58,15 +59,15 @@ pub(super) fn look(subject: &Subject, report: &mut Report) {
             return report.fix("ONNX Runtime", reason, fix);
         }
     }
-    match build {
-        Build::OpenVino => openvino(&found.path, subject, report),
-        Build::Cpu | Build::Cuda => providers(&found.path, device, subject, report),
+    match distribution {
+        Distribution::OpenVino => openvino(&found.path, subject, report),
+        Distribution::Cpu | Distribution::Cuda => providers(&found.path, device, subject, report),
     }
 }
 
 fn providers(library: &Path, device: Device, subject: &Subject, report: &mut Report) {
     let Device::Cuda(number) = device else {
-        let why = if nvidia_driver() { "the job names the CPU" } else { "there is no NVIDIA driver" };
+        let why = if nvidia_driver() { "the job names the CPU" } else { "no NVIDIA driver is installed" };
         return report.ok("providers", format!("CPU; CUDA is not used: {why}"));
     };
     let number = number.to_string();
@@ -75,9 +76,9 @@ fn providers(library: &Path, device: Device, subject: &Subject, report: &mut Rep
         Err(reason) => {
             let missing = missing(&loader_folders(library));
             let fix = if missing.is_empty() {
-                "run with `--log debug` to see ONNX Runtime's own messages, or say device = \"cpu\"".to_owned()
+                "run with `--log debug` to see ONNX Runtime's own messages, or set device = \"cpu\"".to_owned()
             } else {
-                format!("put these on the loader's path (LD_LIBRARY_PATH): {}", missing.join(", "))
+                format!("install these libraries, or add their folder to LD_LIBRARY_PATH: {}", missing.join(", "))
             };
             report.fix("providers", format!("CUDA does not start: {reason}"), fix);
         }
@@ -90,7 +91,7 @@ fn openvino(library: &Path, subject: &Subject, report: &mut Report) {
         Err(reason) => report.warning(
             "providers",
             format!("OpenVINO does not start: {reason}"),
-            "`auto` does without it, slower; remove the library's folder from the cache to have it fetched again",
+            "`auto` runs without it, more slowly; to download it again, delete the library's folder in the cache",
         ),
     }
 }
@@ -100,13 +101,17 @@ fn short(version: &str) -> &str {
     version.trim().split(',').next().unwrap_or_default()
 }
 
-/// Libraries of the CUDA provider that are in none of the folders.
+/// The libraries of the CUDA provider that none of the folders contains.
 fn missing(folders: &[PathBuf]) -> Vec<String> {
-    let there = |file: &str| folders.iter().any(|folder| folder.join(file).exists());
-    CUDA_LIBRARIES.iter().filter(|(file, _)| !there(file)).map(|(file, whose)| format!("{file} ({whose})")).collect()
+    let present = |file: &str| folders.iter().any(|folder| folder.join(file).exists());
+    CUDA_LIBRARIES
+        .iter()
+        .filter(|(file, _)| !present(file))
+        .map(|(file, product)| format!("{file} ({product})"))
+        .collect()
 }
 
-/// Where the loader looks for libraries: beside the library, the environment, the system's configuration, the usual folders.
+/// The loader's search path: the library's folder, `LD_LIBRARY_PATH`, the system's configuration, the standard folders.
 fn loader_folders(library: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = library.parent().map(Path::to_path_buf).into_iter().collect();
     if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
@@ -117,8 +122,8 @@ fn loader_folders(library: &Path) -> Vec<PathBuf> {
         folders.extend(text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(PathBuf::from));
     }
     let architecture = std::env::consts::ARCH;
-    let usual = ["/lib", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda/lib64"];
-    folders.extend(usual.map(PathBuf::from));
+    let standard = ["/lib", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda/lib64"];
+    folders.extend(standard.map(PathBuf::from));
     folders.push(format!("/usr/lib/{architecture}-linux-gnu").into());
     folders
 }
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_with_its_owner() {
+    fn a_missing_library_is_named_with_its_product() {
         let folder = tempfile::tempdir().unwrap();
         for (file, _) in &CUDA_LIBRARIES[..5] {
             std::fs::write(folder.path().join(file), "").unwrap();
@@ -139,8 +144,8 @@ mod tests {
     #[test]
     fn a_description_is_cut_at_its_first_comma() {
         assert_eq!(
-            short("ORT Build Info: git-branch=rel-1.31.0, git-commit-id=1\n"),
-            "ORT Build Info: git-branch=rel-1.31.0"
+            short("ORT Distribution Info: git-branch=rel-1.31.0, git-commit-id=1\n"),
+            "ORT Distribution Info: git-branch=rel-1.31.0"
         );
     }
 }

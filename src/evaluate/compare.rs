@@ -1,17 +1,17 @@
-//! Two systems on the same gold. In: two matched tables. Out: which mentions changed, and whether the difference of F1 is more than
-//! chance. It may not score either system anew.
+//! Compares two systems on the same gold. In: two matched tables. Out: the changed mentions, and whether the difference of F1 is
+//! significant. It must not score the first system again.
 
 use datafusion::prelude::SessionContext;
 
 use super::report::{Changes, Comparison, Report, Row};
 use super::tables::{CHANGES, MATCHED, MATCHED_AGAINST};
-use crate::engine::query::{keep, query, whole, words};
-use crate::engine::scores::{counts_by, paired_counts};
 use crate::error::Result;
-use crate::mrc::score::Counts;
-use crate::mrc::score::resample::{Resampling, compare as resampled};
+use crate::query::scoring::{counts_by, paired_counts};
+use crate::query::statement::{count_at, keep, query, string_column};
+use crate::score::bootstrap::{Resampling, compare as resampled};
+use crate::score::counts::Counts;
 
-/// Compares; the matched tables of both are in the session.
+/// Compares the two systems, whose matched tables must be in the session.
 pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Resampling) -> Result<Comparison> {
     let sql = format!(
         "SELECT CASE WHEN gold AND here THEN 'found' WHEN gold THEN 'lost' WHEN here THEN 'new_error' ELSE 'error_gone' END AS change,
@@ -35,14 +35,14 @@ pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Res
     );
     let mut changes = Vec::new();
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.into_iter().enumerate() {
-            let count = |column| whole(batch, column, row);
+        for (row, name) in string_column(batch, 0)?.into_iter().enumerate() {
+            let count = |column| count_at(batch, column, row);
             changes.push(Changes {
                 name,
-                found: count(1),
-                lost: count(2),
-                new_errors: count(3),
-                errors_gone: count(4),
+                found: count(1)?,
+                lost: count(2)?,
+                new_errors: count(3)?,
+                errors_gone: count(4)?,
             });
         }
     }

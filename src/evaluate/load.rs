@@ -1,20 +1,20 @@
-//! Inputs → views in the session. In: tables of mentions, stores, documents with their texts. Out: views of the mentions that count, and
-//! how many rows of each table do not. It may not score.
+//! Inputs → views in the session. In: tables of mentions, stores, documents with their texts. Out: views of the valid mentions in scope,
+//! and the number of ignored rows of each table. It must not score.
 
 use datafusion::prelude::SessionContext;
 
 use super::inputs::{Documents, Inputs, Side};
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::console;
-use crate::engine::attach::{Attachment, Kind};
-use crate::engine::mentions::{Columns, SCOPE, Tally, check, normalize, tally};
-use crate::engine::query::{keep, register};
-use crate::engine::scores::count;
-use crate::engine::session::register_store_as;
 use crate::error::{Error, Result};
+use crate::query::external_table::{ExternalTable, Kind};
+use crate::query::mention_table::{Columns, SCOPE, Tally, check, normalize, tally};
+use crate::query::scoring::count;
+use crate::query::session::register_store_as;
+use crate::query::statement::{keep, register};
 use crate::tables::Table;
 
-/// A side as it is in the session.
+/// A table of mentions loaded into the session.
 #[derive(Debug, Clone)]
 pub(super) struct LoadedSide {
     pub(super) location: String,
@@ -22,20 +22,20 @@ pub(super) struct LoadedSide {
     pub(super) columns: Columns,
 }
 
-/// Everything as it is in the session.
+/// All inputs loaded into the session.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) predicted: LoadedSide,
     pub(super) gold: LoadedSide,
     pub(super) against: Option<LoadedSide>,
-    /// Whether there are texts.
+    /// Whether the texts of documents are available.
     pub(super) documents: bool,
-    /// How many documents are scored.
+    /// The number of scored documents.
     pub(super) scored: usize,
 }
 
 impl Loaded {
-    /// The tables of mentions: predicted, gold, and perhaps the other system's.
+    /// The tables of mentions: predicted, gold, and the other system's if there is one.
     pub(super) fn sides(&self) -> impl Iterator<Item = &LoadedSide> {
         [Some(&self.predicted), Some(&self.gold), self.against.as_ref()].into_iter().flatten()
     }
@@ -47,33 +47,33 @@ impl Loaded {
 }
 
 impl Inputs {
-    /// Makes the views of mentions that count.
+    /// Creates the views of valid mentions in scope.
     pub(super) async fn load(&self, context: &SessionContext) -> Result<Loaded> {
-        let mut lists = Vec::new();
+        let mut scopes = Vec::new();
         let mut sides = Vec::new();
         let all = [(Some(&self.predicted), PREDICTED), (Some(&self.gold), GOLD), (self.against.as_ref(), AGAINST)];
         for (side, view) in all {
             if let Some(side) = side {
-                sides.push((side, view, side.attach(context, view, &mut lists).await?));
+                sides.push((side, view, side.register(context, view, &mut scopes).await?));
             }
         }
         let mut documents = false;
         if let Some(named) = &self.documents {
-            match named.attach(context, &mut lists).await {
+            match named.register(context, &mut scopes).await {
                 Ok(()) => documents = true,
-                // A job's documents only give context; they may be gone.
-                Err(cause) if !named.only && self.asked.is_none() => {
-                    console::note(&format!("errors are shown without their context: {cause}"));
+                // A job's documents only provide context for errors; they can be missing.
+                Err(cause) if !named.only && self.reference_model.is_none() => {
+                    console::note(&format!("errors are written without context: {cause}"));
                 }
                 Err(cause) => return Err(cause),
             }
         }
-        if !lists.is_empty() {
-            let each: Vec<String> = lists.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
+        if !scopes.is_empty() {
+            let each: Vec<String> = scopes.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
             keep(context, SCOPE, &format!("SELECT DISTINCT doc_id AS scored_id FROM ({})", each.join(" INTERSECT ")))
                 .await?;
         }
-        let limited = !lists.is_empty();
+        let limited = !scopes.is_empty();
         let mut loaded = Vec::new();
         for (side, view, columns) in sides {
             normalize(context, &raw(view), view, columns, limited).await?;
@@ -96,10 +96,10 @@ impl Inputs {
 }
 
 impl Side {
-    /// Registers the mentions as they are, and a store's documents as a part of the scope.
-    async fn attach(&self, context: &SessionContext, view: &str, lists: &mut Vec<String>) -> Result<Columns> {
+    /// Registers the raw mentions, and a store's documents as one of the scopes.
+    async fn register(&self, context: &SessionContext, view: &str, scopes: &mut Vec<String>) -> Result<Columns> {
         let raw = raw(view);
-        let files = Attachment { table: &raw, what: self.what, location: &self.location };
+        let files = ExternalTable { table: &raw, what: self.what, location: &self.location };
         let Some(store) = &self.store else {
             let schema = files.register(context).await?;
             return check(&files, &schema);
@@ -110,15 +110,15 @@ impl Side {
         let scope = format!("documents_of_{view}");
         let ids = format!("SELECT CAST(doc_id AS varchar) AS doc_id FROM {prefix}current_documents");
         register(context, &scope, &ids).await?;
-        lists.push(scope);
+        scopes.push(scope);
         check(&files, &store.schema(Table::Entities))
     }
 }
 
 impl Documents {
-    /// Makes the view of texts, and of the documents as a part of the scope where only they are scored.
-    async fn attach(&self, context: &SessionContext, lists: &mut Vec<String>) -> Result<()> {
-        let files = Attachment { table: "raw_documents", what: "documents", location: &self.location };
+    /// Creates the view of texts, and registers the documents as one of the scopes if only they are scored.
+    async fn register(&self, context: &SessionContext, scopes: &mut Vec<String>) -> Result<()> {
+        let files = ExternalTable { table: "raw_documents", what: "documents", location: &self.location };
         let schema = files.register(context).await?;
         let hint = "name the columns with --id and --text";
         files.expect(&schema, &self.id, Kind::Id, hint)?;
@@ -133,7 +133,7 @@ impl Documents {
         let repeated = count(context, &format!("SELECT count(*) - count(DISTINCT doc_id) FROM ({rows})")).await?;
         if repeated > 0 {
             console::warn(&format!(
-                "`{}`: {repeated} row(s) repeat the id of another; the first text by its letters is shown",
+                "`{}`: {repeated} row(s) have the id of another row; the alphabetically first text is used",
                 self.location
             ));
             register(context, TEXTS, &format!("SELECT doc_id, min(text) AS text FROM ({rows}) GROUP BY doc_id"))
@@ -143,7 +143,7 @@ impl Documents {
         }
         if self.only {
             register(context, "documents_named", &format!("SELECT doc_id FROM ({rows})")).await?;
-            lists.push("documents_named".to_owned());
+            scopes.push("documents_named".to_owned());
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! A matched table → the report. In: predicted ⋈ gold in the session. Out: every count asked for, with its scores and intervals. It
-//! may not print.
+//! A matched table → the report. In: predicted ⋈ gold in the session. Out: all counts with their scores and intervals. It must not
+//! print.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use datafusion::prelude::SessionContext;
 use super::load::{Loaded, LoadedSide};
 use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableReport, Worst};
 use super::tables::{ERRORS, MATCHED};
-use crate::engine::mistakes;
-use crate::engine::query::{query, whole, words};
-use crate::engine::scores::{confusion, count, counts_by, counts_by_document, overlaps, span_counts};
 use crate::error::Result;
-use crate::mrc::score::counting::Counting;
-use crate::mrc::score::overlap::{Overlap, pair};
-use crate::mrc::score::resample::{DocumentCounts, Intervals, Resampling, bootstrap};
-use crate::mrc::score::{Counts, Scores};
+use crate::query::error_analysis;
+use crate::query::scoring::{confusion, count, counts, counts_by, counts_by_document, overlaps, span_counts};
+use crate::query::statement::{query, string_column};
+use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
+use crate::score::counting::Counting;
+use crate::score::counts::{Counts, Scores};
+use crate::score::overlap::{Overlap, pair};
 
-/// Classes of length: the last number inside, and what they are called.
+/// Length classes: the largest length and the label.
 const WORDS: [(usize, &str); 5] = [(1, "1"), (2, "2"), (3, "3"), (5, "4 to 5"), (usize::MAX, "6 and more")];
 const CHARACTERS: [(usize, &str); 5] =
     [(4, "1 to 4"), (8, "5 to 8"), (16, "9 to 16"), (32, "17 to 32"), (usize::MAX, "33 and more")];
@@ -34,11 +34,12 @@ pub(super) async fn report(
     let all: Counts = types.iter().map(|(_, counts)| *counts).sum();
     let intervals = intervals(context, &types, loaded.scored, rule).await?;
     let each: Vec<Scores> = types.iter().map(|(_, counts)| counts.scores()).collect();
-    let interval = |of: fn(&Intervals) -> crate::mrc::score::resample::Interval| intervals.as_ref().map(of);
+    let interval = |of: fn(&Intervals) -> crate::score::bootstrap::Interval| intervals.as_ref().map(of);
     let pairs = pair(overlaps(context, MATCHED).await?);
-    let met = Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
+    let overlap =
+        Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
     let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
-    mistakes::find(context, ERRORS, MATCHED).await?;
+    error_analysis::find(context, ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
         predicted: table(&loaded.predicted),
@@ -56,8 +57,8 @@ pub(super) async fn report(
             })
             .collect(),
         span: Row::new("span", span_counts(context, MATCHED).await?, None),
-        partial: Measure::new(met, 0.5),
-        overlap: Measure::new(met, 1.0),
+        partial: Measure::new(overlap, 0.5),
+        overlap: Measure::new(overlap, 1.0),
         nesting: nesting.into_iter().map(|(name, counts)| Row::new(name, counts, None)).collect(),
         words: lengths(context, "regexp_count(text, '\\S+')", &WORDS).await?,
         characters: lengths(context, "end_char - start_char", &CHARACTERS).await?,
@@ -76,7 +77,7 @@ fn table(side: &LoadedSide) -> TableReport {
     TableReport { location: side.location.clone(), tally: side.tally }
 }
 
-/// Bootstrap intervals over documents, those without mentions included.
+/// Bootstrap intervals over documents, including documents without mentions.
 async fn intervals(
     context: &SessionContext,
     types: &[(String, Counts)],
@@ -86,17 +87,17 @@ async fn intervals(
     if rule.resamples == 0 {
         return Ok(None);
     }
-    let numbers: BTreeMap<&str, usize> =
-        types.iter().enumerate().map(|(number, (name, _))| (name.as_str(), number)).collect();
+    let indices: BTreeMap<&str, usize> =
+        types.iter().enumerate().map(|(index, (name, _))| (name.as_str(), index)).collect();
     let rows = counts_by_document(context, MATCHED).await?;
     let mut drawn = DocumentCounts::new(types.len());
     for document in rows.chunk_by(|one, next| one.0 == next.0) {
-        drawn.push(document.iter().filter_map(|(_, name, counts)| Some((*numbers.get(name.as_str())?, *counts))));
+        drawn.push(document.iter().filter_map(|(_, name, counts)| Some((*indices.get(name.as_str())?, *counts))));
     }
     Ok(bootstrap(&drawn.of(documents), rule))
 }
 
-/// Strict scores by a length; none where the length of some mention is not known.
+/// Strict scores by length class; empty if the length of a mention is unknown.
 async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str)]) -> Result<Vec<Row>> {
     if count(context, &format!("SELECT count(*) FROM {MATCHED} WHERE {length} IS NULL")).await? > 0 {
         return Ok(Vec::new());
@@ -106,7 +107,7 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
         .enumerate()
         .map(|(number, (last, _))| format!("WHEN {length} <= {last} THEN {number}"))
         .collect();
-    // The last class has no end.
+    // The last class has no upper bound.
     let whens = whens[..classes.len() - 1].join(" ");
     let key = format!("CASE {whens} ELSE {} END", classes.len() - 1);
     let named = |(key, counts): (String, Counts)| {
@@ -117,20 +118,16 @@ async fn lengths(context: &SessionContext, length: &str, classes: &[(usize, &str
 }
 
 async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
-    let found = mistakes::kinds(context, ERRORS).await?.into_iter();
+    let found = error_analysis::kinds(context, ERRORS).await?.into_iter();
     Ok(found.map(|(kind, reason, mentions)| ErrorClass { kind, reason, mentions }).collect())
 }
 
 async fn worst(context: &SessionContext, documents: usize) -> Result<Vec<Worst>> {
-    let sql = format!("{} LIMIT {documents}", mistakes::by_document(MATCHED, "doc_id"));
+    let sql = format!("{} LIMIT {documents}", error_analysis::by_document(MATCHED, "doc_id"));
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        for (row, doc_id) in words(batch, 0)?.into_iter().enumerate() {
-            let counts = Counts {
-                true_positives: whole(batch, 1, row),
-                false_positives: whole(batch, 2, row),
-                false_negatives: whole(batch, 3, row),
-            };
+        for (row, doc_id) in string_column(batch, 0)?.into_iter().enumerate() {
+            let counts = counts(batch, 1, row)?;
             if counts.errors() > 0 {
                 found.push(Worst { doc_id, f1: counts.f1(), counts });
             }

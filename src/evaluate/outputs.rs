@@ -1,5 +1,5 @@
-//! What is wrong, and where it is written down. In: a matched table, the documents' texts. Out: the errors as a table, Parquet
-//! files, rows of the store's metrics. It may not count.
+//! The output files of an evaluation. In: a matched table, the documents' texts, the report. Out: Parquet files of errors, documents and
+//! scores, and rows of the store's metrics. It must not compute scores.
 
 use std::path::Path;
 
@@ -10,20 +10,20 @@ use super::load::Loaded;
 use super::report::Report;
 use super::tables::{CHANGES, ERRORS, MATCHED, TEXTS};
 use crate::console;
-use crate::engine::mistakes;
-use crate::engine::query::plan;
-use crate::engine::scores::count;
-use crate::engine::store::Store;
 use crate::error::{Cause, Error, Result};
+use crate::query::error_analysis;
+use crate::query::scoring::count;
+use crate::query::statement::plan;
+use crate::store::delta_store::Store;
 use crate::tables::{Table, metric_rows};
 
-/// Characters of context to each side of an error.
+/// Characters of context on each side of an error.
 const CONTEXT: usize = 60;
 
-/// Writes `errors.parquet`, `documents.parquet`, `scores.parquet` and, of two systems, `changes.parquet` into `folder`.
+/// Writes `errors.parquet`, `documents.parquet`, `scores.parquet` and, for two systems, `changes.parquet` into `folder`.
 pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Loaded, report: &Report) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.into(), source: source.into() })?;
-    // Ids leave as they came where all tables agree on integers.
+    // If the ids of all tables are integers, they are written as integers.
     let id = if loaded.integer_ids() { "CAST(doc_id AS bigint)" } else { "doc_id" };
     let own = if loaded.integer_ids() { "CAST(e.doc_id AS bigint)" } else { "e.doc_id" };
     let (before, after, text, join) = if loaded.documents {
@@ -44,7 +44,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
          FROM {ERRORS} e {join} ORDER BY e.doc_id, e.start_char, e.end_char, e.entity_type"
     );
     write_table(context, folder, "errors", &errors).await?;
-    write_table(context, folder, "documents", &mistakes::by_document(MATCHED, id)).await?;
+    write_table(context, folder, "documents", &error_analysis::by_document(MATCHED, id)).await?;
     if report.comparison.is_some() {
         let sql = format!(
             "SELECT change, {id} AS doc_id, entity_type, start_char, end_char, text, score, against_score
@@ -52,7 +52,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
         );
         write_table(context, folder, "changes", &sql).await?;
     } else {
-        // One that an earlier evaluation left there would be taken for this one's.
+        // A file of an earlier evaluation would be mistaken for a result of this one.
         let path = folder.join("changes.parquet");
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -73,7 +73,7 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
         let moved = count(context, &moved).await?;
         if moved > 0 {
             console::warn(&format!(
-                "the text of {moved} error(s) is not what the document has at their offsets: offsets count code points, not bytes, and are half-open"
+                "the text of {moved} error(s) differs from the document at their offsets: offsets count code points, not bytes, and are half-open"
             ));
         }
     }
@@ -85,13 +85,13 @@ async fn write_table(context: &SessionContext, folder: &Path, name: &str, sql: &
     let path = folder.join(format!("{name}.parquet"));
     let failed =
         |source: datafusion::error::DataFusionError| Error::Write { path: path.clone(), source: source.into() };
-    // A file of the same name would otherwise be one of several.
+    // Otherwise an existing file of this name would become one of several.
     let _ = std::fs::remove_file(&path);
     let options = DataFrameWriteOptions::new().with_single_file_output(true);
-    // Readers that do not know Arrow's string views shall find plain strings.
+    // For readers without support for Arrow's string views, write plain strings.
     let mut format = context.state().default_table_options().parquet;
     format.global.skip_arrow_metadata = true;
-    // A URL: in a path the engine would take brackets and stars for a pattern.
+    // Use a URL, since the engine would interpret brackets and stars in a path as a pattern.
     let url = std::path::absolute(&path).ok().and_then(|path| url::Url::from_file_path(path).ok());
     let target = url.map_or_else(|| path.to_string_lossy().into_owned(), String::from);
     let frame = plan(context, sql).await?;
@@ -99,7 +99,7 @@ async fn write_table(context: &SessionContext, folder: &Path, name: &str, sql: &
     Ok(())
 }
 
-/// Adds the figures to the store's metrics, under an id of their own.
+/// Adds the figures to the store's metrics, under their own run id.
 pub(super) async fn record(store: &mut Store, report: &Report) -> Result<()> {
     let id = format!("evaluate-{}", uuid::Uuid::now_v7());
     let failed = |source: Cause| Error::Engine { doing: "write the metrics".into(), source };

@@ -1,5 +1,5 @@
-//! The reference implementation's way of counting. In: documents, the model's tokenizer, the questions. Out: the views of mentions
-//! without those that it would not have counted. It may not touch what is right or wrong.
+//! The reference implementation's counting method. In: documents, the model's tokenizer, the questions. Out: the views of mentions
+//! without those past its maximum length, which it does not count. It must not change which mentions are correct.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use futures::StreamExt;
 
 use super::inputs::Inputs;
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
-use crate::engine::query::{plan, query, register, words};
 use crate::error::{Error, Result};
-use crate::model::directory::ModelDirectory;
-use crate::mrc::query::EntityType;
-use crate::mrc::score::counting::cut;
-use crate::mrc::tokens::{Tokenizer, segments};
+use crate::model::package::directory::ModelDirectory;
+use crate::query::statement::{plan, query, register, string_column};
+use crate::score::counting::cut;
+use crate::task::entity_schema::EntityType;
+use crate::text::tokens::{Tokenizer, segments};
 
-/// Where each document's queries are cut.
+/// The table of the truncation point of each document and type.
 const CUTS: &str = "cuts";
 
-/// Takes from every view of mentions what lies behind the cut of its document and type at `tokens` wordpieces.
+/// Removes from every view the mentions past the truncation point of their document and type at `tokens` wordpieces.
 pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: usize) -> Result<()> {
-    let Some((model, types)) = &inputs.asked else { return Ok(()) };
+    let Some((model, types)) = &inputs.reference_model else { return Ok(()) };
     let model = ModelDirectory::open(model)?;
     let tokenizer = model.tokenizer(None)?;
-    let refused = |reject: crate::mrc::documents::Reject| Error::Tokenizer {
+    let refused = |reject: crate::text::document::Reject| Error::Tokenizer {
         path: model.tokenizer_path(),
         source: reject.detail.into(),
     };
@@ -36,7 +36,7 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     }
     let views: Vec<&str> =
         [PREDICTED, GOLD, AGAINST].into_iter().filter(|view| context.table_exist(*view).unwrap_or(false)).collect();
-    known_types(context, &views, &questions).await?;
+    refuse_unknown_types(context, &views, &questions).await?;
 
     let failed = |source: crate::error::Cause| Error::Engine { doing: "read the documents' texts".into(), source };
     let mut stream =
@@ -48,7 +48,7 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     let mut cuts = Cuts::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|source| failed(source.into()))?;
-        for (document, text) in words(&batch, 0)?.into_iter().zip(words(&batch, 1)?) {
+        for (document, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
             let ends = ends(&tokenizer, &text, tokens).map_err(refused)?;
             for &(name, question) in &questions {
                 if let Some(cut) = cut(&ends, question, tokens) {
@@ -74,27 +74,27 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     Ok(())
 }
 
-/// Fails where a mention has a type that no question asks for.
-async fn known_types(context: &SessionContext, views: &[&str], questions: &[(&str, usize)]) -> Result<()> {
+/// Fails if a mention has a type without a question.
+async fn refuse_unknown_types(context: &SessionContext, views: &[&str], questions: &[(&str, usize)]) -> Result<()> {
     let each: Vec<String> = views.iter().map(|view| format!("SELECT entity_type FROM {view}")).collect();
     let batches =
         query(context, &format!("SELECT DISTINCT entity_type FROM ({}) ORDER BY 1", each.join(" UNION ALL "))).await?;
-    let asked: BTreeMap<&str, usize> = questions.iter().copied().collect();
+    let known: BTreeMap<&str, usize> = questions.iter().copied().collect();
     for batch in &batches {
-        if let Some(unknown) = words(batch, 0)?.iter().find(|name| !asked.contains_key(name.as_str())) {
+        if let Some(unknown) = string_column(batch, 0)?.iter().find(|name| !known.contains_key(name.as_str())) {
             return Err(Error::Setting {
                 origin: "evaluate".into(),
                 key: "schema".into(),
-                reason: format!("there are mentions of the type `{unknown}`, and no question asks for it"),
-                hint: "name the schema that the model was asked with: --schema FILE".into(),
+                reason: format!("mentions have the type `{unknown}`, but no question asks for it"),
+                hint: "name the schema that the model was run with: --schema FILE".into(),
             });
         }
     }
     Ok(())
 }
 
-/// The ends of the text's first wordpieces, in code points: no fewer than `tokens` + 1 where there are so many.
-fn ends(tokenizer: &Tokenizer, text: &str, tokens: usize) -> Result<Vec<usize>, crate::mrc::documents::Reject> {
+/// The ends of the text's first wordpieces, in code points: at least `tokens` + 1 of them if the text has that many.
+fn ends(tokenizer: &Tokenizer, text: &str, tokens: usize) -> Result<Vec<usize>, crate::text::document::Reject> {
     let (mut ends, mut byte, mut chars) = (Vec::new(), 0, 0);
     for segment in segments(text) {
         for token in tokenizer.tokenize(text, segment)?.tokens {
@@ -111,7 +111,7 @@ fn ends(tokenizer: &Tokenizer, text: &str, tokens: usize) -> Result<Vec<usize>, 
     Ok(ends)
 }
 
-/// The rows of the table of cuts.
+/// The rows of the table [`CUTS`].
 #[derive(Default)]
 struct Cuts {
     documents: Vec<String>,

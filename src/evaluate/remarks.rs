@@ -1,5 +1,5 @@
-//! What a reader of the scores may want to look into. In: the tables as they were loaded. Out: warnings about rows that do not count,
-//! ids of two kinds, documents without gold. It may not stop anything.
+//! Warnings about the inputs of an evaluation. In: the loaded tables. Out: warnings about ignored rows, ids of different types and
+//! documents without gold. It must not stop the evaluation.
 
 use datafusion::prelude::SessionContext;
 
@@ -7,14 +7,14 @@ use super::inputs::Inputs;
 use super::load::Loaded;
 use super::tables::{GOLD, PREDICTED};
 use crate::console::{self, thousands};
-use crate::engine::scores::count;
 use crate::error::Result;
+use crate::query::scoring::count;
 
-/// Says what a reader of the scores may want to look into.
-pub(super) async fn remark(context: &SessionContext, inputs: &Inputs, loaded: &Loaded) -> Result<()> {
+/// Prints the warnings.
+pub(super) async fn print(context: &SessionContext, inputs: &Inputs, loaded: &Loaded) -> Result<()> {
     for side in loaded.sides() {
-        for (rows, why) in side.tally.left_out() {
-            console::warn(&format!("`{}`: {} row(s) {why} do not count", side.location, thousands(rows as u64)));
+        for (rows, reason) in side.tally.left_out() {
+            console::warn(&format!("`{}`: {} row(s) {reason} are ignored", side.location, thousands(rows as u64)));
         }
     }
     for side in std::iter::once(&loaded.predicted).chain(&loaded.against) {
@@ -39,7 +39,7 @@ pub(super) async fn remark(context: &SessionContext, inputs: &Inputs, loaded: &L
         let without = count(context, &without).await?;
         if without > 0 {
             console::note(&format!(
-                "{} document(s) have predicted and no gold mentions; to score only the documents that were annotated, name them with --documents",
+                "{} document(s) have predicted but no gold mentions; to score only the annotated documents, name them with --documents",
                 thousands(without as u64)
             ));
         }

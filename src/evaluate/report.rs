@@ -1,38 +1,37 @@
-//! What an evaluation found, as one value. In: counts and scores. Out: JSON, and rows of the store's metrics. It may not query or
-//! print.
+//! The report of an evaluation. In: counts and scores. Out: JSON, and rows of the store's metrics. It must not query or print.
 
 use serde::Serialize;
 
-use crate::engine::mentions::Tally;
 use crate::error::{Error, Result};
-use crate::mrc::score::overlap::Overlap;
-use crate::mrc::score::resample::{Difference, Interval, Resampling};
-use crate::mrc::score::{Counts, Scores};
+use crate::query::mention_table::Tally;
+use crate::score::bootstrap::{Difference, Interval, Resampling};
+use crate::score::counts::{Counts, Scores};
+use crate::score::overlap::Overlap;
 use crate::tables::MetricRow;
 
-/// Everything that was found.
+/// All results.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
-    /// Which mentions count.
+    /// The counting method.
     pub(super) counting: String,
     pub(super) predicted: TableReport,
     pub(super) gold: TableReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) against: Option<TableReport>,
-    /// How many documents were scored.
+    /// The number of scored documents.
     pub(super) documents: usize,
     #[serde(flatten)]
     pub(super) resampling: Resampling,
-    /// All mentions together, strict: the headline.
+    /// Strict scores over all mentions.
     pub(super) micro: Row,
     /// The mean over types.
     pub(super) macro_average: Average,
     pub(super) types: Vec<Row>,
-    /// Kinder ways to compare.
+    /// Lenient scores.
     pub(super) span: Row,
     pub(super) partial: Measure,
     pub(super) overlap: Measure,
-    /// Strict again, by what a mention is like.
+    /// Strict scores by properties of mentions.
     pub(super) nesting: Vec<Row>,
     pub(super) words: Vec<Row>,
     pub(super) characters: Vec<Row>,
@@ -78,10 +77,10 @@ pub(super) struct Average {
     pub(super) interval: Option<Interval>,
 }
 
-/// Scores with credit for overlaps.
+/// Scores with partial credit for overlaps.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Measure {
-    /// What a pair that overlaps without being equal counts.
+    /// The credit for a pair that overlaps without being equal.
     pub(super) credit: f64,
     #[serde(flatten)]
     pub(super) scores: Scores,
@@ -95,7 +94,7 @@ impl Measure {
     }
 }
 
-/// How often one type stands where the other table has another; an empty name is none.
+/// A cell of the confusion matrix; an empty name means no mention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Confused {
     pub(super) gold: String,
@@ -103,12 +102,13 @@ pub(super) struct Confused {
     pub(super) mentions: usize,
 }
 
-/// How many errors are of a kind.
+/// The number of errors of one class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ErrorClass {
     /// `false_positive` or `false_negative`.
     pub(super) kind: String,
-    /// What stands there in the other table: `type`, `boundary`, `type_and_boundary`, or nothing.
+    /// The overlapping mention of the other table differs in `type`, `boundary` or `type_and_boundary`, or there is none
+    /// (`nothing_there`).
     pub(super) reason: String,
     pub(super) mentions: usize,
 }
@@ -132,22 +132,22 @@ pub(super) struct Comparison {
     pub(super) difference: Option<Difference>,
 }
 
-/// What changed from the other system to this one, by type.
+/// The changes from the other system to this one, by type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Changes {
     pub(super) name: String,
-    /// Right here, missed there.
+    /// Right in this system, missed by the other.
     pub(super) found: usize,
-    /// Missed here, right there.
+    /// Missed by this system, right in the other.
     pub(super) lost: usize,
-    /// Wrong here only.
+    /// Wrong only in this system.
     pub(super) new_errors: usize,
-    /// Wrong there only.
+    /// Wrong only in the other system.
     pub(super) errors_gone: usize,
 }
 
 impl Report {
-    /// One JSON object.
+    /// The report as one JSON object.
     pub(super) fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self)
             .map_err(|source| Error::Engine { doing: "write the scores as JSON".into(), source: source.into() })
@@ -156,9 +156,9 @@ impl Report {
     /// Every figure: scope, name, value, unit. Scopes are `all`, a type, or a class such as `nesting:nested`.
     pub(super) fn figures(&self) -> Vec<(String, String, f64, &'static str)> {
         let mut figures = Vec::new();
-        let mut scores = |scope: &str, before: &str, scores: &Scores, interval: Option<Interval>| {
+        let mut scores = |scope: &str, prefix: &str, scores: &Scores, interval: Option<Interval>| {
             let mut add =
-                |name: &str, value| figures.push((scope.to_owned(), format!("{before}{name}"), value, "share"));
+                |name: &str, value| figures.push((scope.to_owned(), format!("{prefix}{name}"), value, "share"));
             add("precision", scores.precision);
             add("recall", scores.recall);
             add("f1", scores.f1);
@@ -181,7 +181,7 @@ impl Report {
         let rows = || {
             classes
                 .into_iter()
-                .flat_map(|(before, rows)| rows.iter().map(move |row| (format!("{before}{}", row.name), row)))
+                .flat_map(|(prefix, rows)| rows.iter().map(move |row| (format!("{prefix}{}", row.name), row)))
         };
         for (scope, row) in rows() {
             scores(&scope, "", &row.scores, row.interval);

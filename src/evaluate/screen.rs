@@ -1,12 +1,12 @@
-//! The report as a person reads it. In: a report. Out: text with tables. It may not compute a score.
+//! The report on the screen. In: a report. Out: text with tables. It must not compute a score.
 
 use super::report::{Changes, Comparison, Confused, Measure, Report, Row, TableReport};
 use crate::console::{columns, rows, thousands};
-use crate::mrc::score::Scores;
-use crate::mrc::score::resample::Interval;
+use crate::score::bootstrap::Interval;
+use crate::score::counts::Scores;
 
-/// At and below this p-value a difference is called significant.
-const SIGNIFICANT: f64 = 0.05;
+/// The significance level.
+const SIGNIFICANCE: f64 = 0.05;
 
 /// The whole report.
 pub(super) fn text(report: &Report) -> String {
@@ -21,21 +21,21 @@ pub(super) fn text(report: &Report) -> String {
         lines.push(vec![title.to_owned()]);
         lines.extend(class.iter().map(|row| line(&format!("  {}", row.name), &row.scores, None, Some(row))));
     }
-    // Classes have no intervals.
-    let without = |mut cells: Vec<String>| {
+    // The breakdowns have no intervals.
+    let without_interval = |mut cells: Vec<String>| {
         if cells.len() > INTERVAL {
             cells.remove(INTERVAL);
         }
         cells
     };
     let header = [&HEADER[..INTERVAL], &HEADER[INTERVAL + 1..]].concat();
-    parts.push(columns(&header, lines.into_iter().map(without)));
+    parts.push(columns(&header, lines.into_iter().map(without_interval)));
     if !report.errors.is_empty() {
         parts.push(errors(report));
     }
     if !report.confusion.is_empty() {
         parts.push(format!(
-            "types in the same place (rows are gold, columns predicted)\n{}",
+            "confusion matrix of types (rows: gold, columns: predicted)\n{}",
             confusion(&report.confusion)
         ));
     }
@@ -48,7 +48,7 @@ pub(super) fn text(report: &Report) -> String {
             row.extend(numbers.map(|number| thousands(number as u64)));
             row
         };
-        parts.push(format!("documents with most errors\n{}", columns(&header, report.worst.iter().map(row))));
+        parts.push(format!("documents with the most errors\n{}", columns(&header, report.worst.iter().map(row))));
     }
     if let (Some(comparison), Some(against)) = (&report.comparison, &report.against) {
         parts.push(compared(report, comparison, against));
@@ -57,12 +57,12 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 const HEADER: [&str; 8] = ["", "F1", "95 % interval", "precision", "recall", "right", "wrong", "missed"];
-/// The place of the interval in it.
+/// The index of the interval in it.
 const INTERVAL: usize = 2;
 
 fn head(report: &Report) -> String {
-    let table = |what: &str, table: &TableReport| {
-        (format!("{what}: {}", table.location), format!("{} mentions", thousands(table.tally.mentions as u64)))
+    let table = |name: &str, table: &TableReport| {
+        (format!("{name}: {}", table.location), format!("{} mentions", thousands(table.tally.mentions as u64)))
     };
     let mut lines = vec![table("predicted", &report.predicted), table("gold", &report.gold)];
     lines.extend(report.against.as_ref().map(|against| table("against", against)));
@@ -89,9 +89,9 @@ fn scores(report: &Report) -> String {
         line("strict, macro", &average.scores, average.interval, None),
     ];
     lines.extend(report.types.iter().map(|row| line(&format!("  {}", row.name), &row.scores, row.interval, Some(row))));
-    lines.push(line("span, whatever its type", &report.span.scores, None, Some(&report.span)));
-    lines.push(measure("partial: overlap counts ½", &report.partial));
-    lines.push(measure("overlap counts 1", &report.overlap));
+    lines.push(line("span, any type", &report.span.scores, None, Some(&report.span)));
+    lines.push(measure("partial (credit ½)", &report.partial));
+    lines.push(measure("overlap (credit 1)", &report.overlap));
     columns(&HEADER, lines.into_iter())
 }
 
@@ -115,11 +115,11 @@ fn share(value: f64) -> String {
 }
 
 fn errors(report: &Report) -> String {
-    let words = |reason: &str| match reason {
-        "type" => "right place, another type",
-        "boundary" => "right type, other ends",
+    let label = |reason: &str| match reason {
+        "type" => "same span, other type",
+        "boundary" => "same type, other boundaries",
         "type_and_boundary" => "overlaps another type",
-        _ => "nothing there",
+        _ => "no overlapping mention",
     };
     let count = |kind: &str, reason: &str| {
         let found = report.errors.iter().find(|one| one.kind == kind && one.reason == reason);
@@ -127,8 +127,8 @@ fn errors(report: &Report) -> String {
     };
     let lines = ["type", "boundary", "type_and_boundary", "nothing_there"];
     let lines = lines
-        .map(|reason| vec![words(reason).to_owned(), count("false_positive", reason), count("false_negative", reason)]);
-    columns(&["what the other table has", "wrong", "missed"], lines.into_iter())
+        .map(|reason| vec![label(reason).to_owned(), count("false_positive", reason), count("false_negative", reason)]);
+    columns(&["error class", "wrong", "missed"], lines.into_iter())
 }
 
 fn confusion(cells: &[Confused]) -> String {
@@ -137,7 +137,7 @@ fn confusion(cells: &[Confused]) -> String {
     names.dedup();
     names.retain(|name| !name.is_empty());
     names.push("");
-    let shown = |name: &str| if name.is_empty() { "nothing".to_owned() } else { name.to_owned() };
+    let shown = |name: &str| if name.is_empty() { "none".to_owned() } else { name.to_owned() };
     let header: Vec<String> = std::iter::once(String::new()).chain(names.iter().map(|name| shown(name))).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let line = |gold: &&str| {
@@ -171,11 +171,11 @@ fn compared(report: &Report, comparison: &Comparison, against: &TableReport) -> 
     let table = columns(&header, std::iter::once(first).chain(comparison.changes.iter().map(line)));
     let theirs = comparison.against.scores.f1;
     let verdict = match comparison.difference {
-        None => format!("F1 {} here, {} of `{}`", share(report.micro.scores.f1), share(theirs), against.location),
+        None => format!("F1 {} here, {} for `{}`", share(report.micro.scores.f1), share(theirs), against.location),
         Some(difference) => {
-            let significant = if difference.p_value <= SIGNIFICANT { "significant" } else { "not significant" };
+            let significant = if difference.p_value <= SIGNIFICANCE { "significant" } else { "not significant" };
             format!(
-                "F1 {} here, {} of `{}`: a difference of {:+.4} (95 % interval {:+.4} to {:+.4}), {significant} at {SIGNIFICANT} (approximate randomization, p = {:.4}, {} resamples, seed {})",
+                "F1 {} here, {} for `{}`: difference {:+.4} (95 % interval {:+.4} to {:+.4}), {significant} at {SIGNIFICANCE} (approximate randomization, p = {:.4}, {} resamples, seed {})",
                 share(report.micro.scores.f1),
                 share(theirs),
                 against.location,

@@ -1,18 +1,20 @@
-//! `quarry export` as it is typed. In: arguments. Out: a model directory, and on the screen what is in it and how its graphs
-//! compare. It may not write files itself.
+//! The command `quarry export`. In: its arguments. Out: a model directory, and on the screen its files and the parity of its graphs. It
+//! must not write files itself.
 
-use super::parity::{self, Parity};
-use super::{ExportOptions, ExportReport, run};
 use crate::cli::ExportArgs;
-use crate::console::{self, duration, thousands};
+use crate::console;
+use crate::console::{duration, thousands};
 use crate::error::Result;
+use crate::export::convert::{ExportOptions, ExportReport, run};
+use crate::export::parity;
+use crate::export::parity::Parity;
 use crate::job::read_schema;
-use crate::model::choice::Chosen;
-use crate::model::device::Device;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::session::SessionOptions;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::runtime::device::Device;
+use crate::model::runtime::selection::RuntimeSelection;
+use crate::model::runtime::session::SessionOptions;
 
-/// The most a query's logits may depend on its batch mates.
+/// The largest accepted difference between a query's logits in a batch and alone.
 const BATCH_LIMIT: f32 = 0.1;
 
 /// Exports a checkpoint and prints the report.
@@ -28,8 +30,8 @@ pub fn command(arguments: &ExportArgs) -> Result<u8> {
     })?;
     console::print(&summary(&report));
     if !arguments.no_parity {
-        let chosen = arguments.device.resolve(Some(Flavour::Fp32), None, &console::note)?;
-        console::print(&compare(&report, &chosen)?);
+        let selection = arguments.device.resolve(Some(Precision::Fp32), None, &console::note)?;
+        console::print(&compare(&report, &selection)?);
     }
     Ok(0)
 }
@@ -45,32 +47,34 @@ fn summary(report: &ExportReport) -> String {
     console::rows(&rows)
 }
 
-/// The parity report: every graph the device computes, each against fp32 portable.
-fn compare(report: &ExportReport, chosen: &Chosen) -> Result<String> {
+/// The parity report: every graph that the device supports, compared with portable fp32.
+fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: chosen.device, build: chosen.build, threads };
-    let graphs: &[(Form, Flavour)] = match chosen.device {
+    let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads };
+    let graphs: &[(GraphVariant, Precision)] = match selection.device {
         Device::Cpu => &[
-            (Form::Fused, Flavour::Fp32),
-            (Form::Portable, Flavour::Fp16),
-            (Form::Portable, Flavour::Int8),
-            (Form::Fused, Flavour::Int8),
+            (GraphVariant::Fused, Precision::Fp32),
+            (GraphVariant::Portable, Precision::Fp16),
+            (GraphVariant::Portable, Precision::Int8),
+            (GraphVariant::Fused, Precision::Int8),
         ],
-        Device::Cuda(_) => {
-            &[(Form::Fused, Flavour::Fp32), (Form::Portable, Flavour::Fp16), (Form::Fused, Flavour::Fp16)]
-        }
+        Device::Cuda(_) => &[
+            (GraphVariant::Fused, Precision::Fp32),
+            (GraphVariant::Portable, Precision::Fp16),
+            (GraphVariant::Fused, Precision::Fp16),
+        ],
     };
-    let found = parity::measure(&report.model, graphs, &chosen.library, options)?;
+    let found = parity::measure(&report.model, graphs, &selection.library, options)?;
     for one in found.iter().filter(|one| one.batched > BATCH_LIMIT) {
         console::warn(&format!(
-            "{}-{}: a query's logits move by {:.3} with its batch",
-            one.form, one.flavour, one.batched
+            "{}-{}: a query's logits change by {:.3} with its batch",
+            one.form, one.precision, one.batched
         ));
     }
-    let header = ["graph", "largest logit difference", "mean", "mentions", "gained", "lost", "alone against batched"];
+    let header = ["graph", "max logit difference", "mean", "mentions", "gained", "lost", "batched vs. single"];
     let row = |one: &Parity| {
         vec![
-            format!("{}-{}", one.form, one.flavour),
+            format!("{}-{}", one.form, one.precision),
             format!("{:.5}", one.largest),
             format!("{:.6}", one.mean),
             one.mentions.to_string(),
@@ -80,6 +84,6 @@ fn compare(report: &ExportReport, chosen: &Chosen) -> Result<String> {
         ]
     };
     let queries = found.first().map_or(0, |one| one.queries);
-    let title = format!("parity with portable-fp32 on {queries} sample queries, {}", chosen.device);
+    let title = format!("parity with portable-fp32 on {queries} sample queries, {}", selection.device);
     Ok(format!("{title}\n{}", console::columns(&header, found.iter().map(row))))
 }

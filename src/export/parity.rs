@@ -1,87 +1,89 @@
-//! The parity report: what a flavour changes. In: a model, its graphs, sample text. Out: for each graph how far its logits and
-//! its mentions are from fp32 portable, and a query's logits in a batch from those alone. It may not print or judge.
+//! The parity report: how graph variant and precision change the results. In: a model, its graphs, sample text. Out: for each graph the
+//! differences of logits and mentions from portable fp32, and of a query's logits in a batch from the same query alone. It must not print
+//! or set limits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::cache;
-use crate::model::directory::ModelDirectory;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::library::Library;
-use crate::model::session::{Session, SessionOptions};
-use crate::mrc::batch::{QueryBatch, batches};
-use crate::mrc::decode::Logits;
-use crate::mrc::documents::{Document, Reject};
-use crate::mrc::query::{EntitySchema, EntityType, Questions};
-use crate::mrc::window::{WindowRule, Windows};
+use crate::model::package::directory::ModelDirectory;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::runtime::library::Library;
+use crate::model::runtime::session::{Session, SessionOptions};
+use crate::task::batch::{QueryBatch, batches};
+use crate::task::decode::Logits;
+use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::query::Questions;
+use crate::text::document::{Document, Reject};
+use crate::text::window::{WindowRule, Windows};
 
-/// Sample documents, one a line, written for this report: names of many kinds, none at all, short and long.
+/// Sample documents, one per line, written for this report: with names of many kinds, without names, short and long.
 const SAMPLE: &str = include_str!("sample.txt");
-/// Candidates are compared a little below the decision, so that those near it are seen.
+/// Candidates are compared from a logit below the decision boundary, so that those close to it are included.
 const BOUNDARY: f32 = -2.0;
 /// Padded tokens of a batch.
-const BUDGET: usize = 4096;
-/// The most tokens of a text that are asked at once, and the fewest.
-const ROOM: [usize; 2] = [128, 2];
+const BATCH_TOKENS: usize = 4096;
+/// The longest and the shortest window, in tokens.
+const WINDOW_TOKENS: [usize; 2] = [128, 2];
 
-/// How one graph compares with fp32 portable on the sample text.
+/// The comparison of one graph with portable fp32 on the sample text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parity {
-    /// Which operators.
-    pub form: Form,
-    /// Which number format.
-    pub flavour: Flavour,
-    /// Queries compared.
+    /// The graph variant.
+    pub form: GraphVariant,
+    /// The precision.
+    pub precision: Precision,
+    /// The number of queries.
     pub queries: usize,
-    /// Logits compared: start and end of every token, and the match of every candidate both found.
+    /// The number of compared logits: start and end of every token, and the match of every candidate that both graphs found.
     pub logits: usize,
     /// The largest difference of a logit.
     pub largest: f32,
     /// The mean difference of a logit.
     pub mean: f32,
-    /// Mentions fp32 portable finds (every logit above 0).
+    /// Mentions that portable fp32 finds (all three logits above 0).
     pub mentions: usize,
-    /// Mentions only this graph finds.
+    /// Mentions that only this graph finds.
     pub gained: usize,
-    /// Mentions only fp32 portable finds.
+    /// Mentions that only portable fp32 finds.
     pub lost: usize,
     /// The largest difference of a logit between a query in its batch and the same query alone, in this graph.
     pub batched: f32,
 }
 
-/// Runs every graph on the sample text under the model's own questions (four usual ones where it names none) and compares it
-/// with fp32 portable on the same device.
+/// Runs every graph on the sample text with the model's own questions (four common ones if it has none) and compares it with portable
+/// fp32 on the same device.
 pub fn measure(
     model: &ModelDirectory,
-    graphs: &[(Form, Flavour)],
+    graphs: &[(GraphVariant, Precision)],
     library: &Library,
     options: SessionOptions,
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
-    let answers = |form: Form, flavour: Flavour| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session = cache::load(model, form, flavour, |graph| Session::open(library, graph, options))?;
+    let answers = |form: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
+        let mut session = cache::load(model, form, precision, |graph| Session::open(library, graph, options))?;
         let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
-        let together: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
+        let batched: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single =
             batches.iter().flat_map(|batch| &batch.queries).map(|query| QueryBatch { queries: vec![query.clone()] });
         let alone: Vec<Logits> = single.map(|batch| answer(&batch)).collect::<Result<_>>()?;
-        Ok((together, alone))
+        Ok((batched, alone))
     };
-    let (reference, _) = answers(Form::Portable, Flavour::Fp32)?;
+    let (reference, _) = answers(GraphVariant::Portable, Precision::Fp32)?;
     let reference = rows(&batches, &reference);
     let mut report = Vec::new();
-    for (form, flavour) in graphs {
-        let (together, alone) = answers(*form, *flavour)?;
-        let together = rows(&batches, &together);
+    for (form, precision) in graphs {
+        let (batched, alone) = answers(*form, *precision)?;
+        let batched = rows(&batches, &batched);
         let alone: Vec<Row> =
             alone.iter().map(|logits| Row::of(logits, 0, logits.start.len(), logits.start.len())).collect();
-        let difference = Difference::between(&reference, &together);
+        let difference = Difference::between(&reference, &batched);
         let expected: BTreeSet<_> = mentions(&reference);
-        let found = mentions(&together);
+        let found = mentions(&batched);
         report.push(Parity {
             form: *form,
-            flavour: *flavour,
+            precision: *precision,
             queries: reference.len(),
             logits: difference.count,
             largest: difference.largest,
@@ -89,7 +91,7 @@ pub fn measure(
             mentions: expected.len(),
             gained: found.difference(&expected).count(),
             lost: expected.difference(&found).count(),
-            batched: Difference::between(&together, &alone).largest,
+            batched: Difference::between(&batched, &alone).largest,
         });
     }
     Ok(report)
@@ -100,24 +102,26 @@ fn sample(model: &ModelDirectory) -> Result<Vec<QueryBatch>> {
     let tokenizer = model.tokenizer(None)?;
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
     let questions = Questions::new(&schema(model), &tokenizer).map_err(failed)?;
-    let (longest, asked) = (model.manifest().max_length, questions.longest_query(0));
-    let [most, fewest] = ROOM;
-    let room = longest.saturating_sub(asked).min(most);
-    if room < fewest {
+    let (max_length, question_tokens) = (model.manifest().max_length, questions.longest_query(0));
+    let [longest, shortest] = WINDOW_TOKENS;
+    let tokens = max_length.saturating_sub(question_tokens).min(longest);
+    if tokens < shortest {
         return Err(Error::Model {
             path: model.root().to_owned(),
-            reason: format!("its longest question takes {asked} of {longest} tokens, which leaves no room for a text"),
+            reason: format!(
+                "its longest question takes {question_tokens} of {max_length} tokens, which leaves no space for a text"
+            ),
             hint: "shorten the questions (--schema), or correct `max_length` in quarry.json".to_owned(),
         });
     }
     let mut queries = Vec::new();
     for (document, text) in SAMPLE.lines().enumerate() {
-        for window in Windows::new(&tokenizer, WindowRule { tokens: room, overlap: room / 4 }, Document { text }) {
+        for window in Windows::new(&tokenizer, WindowRule { tokens, overlap: tokens / 4 }, Document { text }) {
             let window: Arc<_> = window.map_err(failed)?;
             queries.extend(questions.ask(document, &window));
         }
     }
-    Ok(batches(queries, BUDGET))
+    Ok(batches(queries, BATCH_TOKENS))
 }
 
 fn schema(model: &ModelDirectory) -> EntitySchema {
@@ -138,7 +142,7 @@ fn schema(model: &ModelDirectory) -> EntitySchema {
 /// One query's logits, without padding.
 struct Row {
     boundaries: Vec<[f32; 2]>,
-    /// Start and end (inclusive) of a candidate, and its match logit; in the order of places.
+    /// Start and end (inclusive) of a candidate, and its match logit; sorted by position.
     spans: Vec<([usize; 2], f32)>,
 }
 
@@ -162,7 +166,7 @@ fn rows(batches: &[QueryBatch], answers: &[Logits]) -> Vec<Row> {
     rows
 }
 
-/// Query, start and end of what passes every threshold.
+/// Query, start and end of every mention, which is a candidate with all three logits above 0.
 fn mentions(rows: &[Row]) -> BTreeSet<(usize, [usize; 2])> {
     let passes = |row: &Row, place: [usize; 2], logit: f32| {
         logit > 0.0 && row.boundaries[place[0]][0] > 0.0 && row.boundaries[place[1]][1] > 0.0
@@ -208,20 +212,20 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::checkpoint::tokenizer_from_vocabulary;
-    use crate::model::config::tests::tiny;
-    use crate::model::directory::Parts;
-    use crate::model::manifest::Manifest;
-    use crate::model::stored::WeightForm;
-    use crate::model::weights::Weights;
-    use crate::model::weights::tests::made_up;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::package::directory::Parts;
+    use crate::model::package::manifest::Manifest;
+    use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
+    use crate::model::weights::safetensors_file::WeightForm;
+    use crate::model::weights::tensors::Weights;
+    use crate::model::weights::tensors::tests::made_up;
 
     fn row(boundary: f32, spans: &[([usize; 2], f32)]) -> Row {
         Row { boundaries: vec![[boundary, boundary]; 3], spans: spans.to_vec() }
     }
 
     #[test]
-    fn only_candidates_of_both_are_compared() {
+    fn only_common_candidates_are_compared() {
         let one = [row(1.0, &[([0, 1], 2.0), ([1, 1], 1.0)])];
         let other = [row(1.5, &[([0, 0], 9.0), ([1, 1], -1.0)])];
         let difference = Difference::between(&one, &other);
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_leaves_padding_and_other_rows_out() {
+    fn a_row_excludes_padding_and_other_rows() {
         let logits = Logits {
             start: vec![1.0, 2.0, 3.0, 4.0],
             end: vec![5.0, 6.0, 7.0, 8.0],
@@ -245,13 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn questions_that_leave_no_room_for_a_text_are_an_error() {
+    fn questions_that_leave_no_space_for_a_text_are_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vocab.txt");
         std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n").unwrap();
         let tokenizer = tokenizer_from_vocabulary(&path, None).unwrap().to_string(false).unwrap();
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
-        // The longest usual question is four words and a question mark, in a frame of three.
+        // The longest default question is four words and a question mark, plus three special tokens.
         for (max_length, fits) in [(8, false), (9, false), (10, true), (24, true)] {
             let parts = Parts {
                 weights: &weights,
@@ -263,8 +267,11 @@ mod tests {
             };
             let model = ModelDirectory::write(&folder.path().join("model"), &parts).unwrap();
             match sample(&model) {
-                Ok(batches) => assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length)),
-                Err(error) => assert!(!fits && error.to_string().contains("leaves no room"), "{error}"),
+                Ok(batches) => {
+                    assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length));
+                    assert!(batches.iter().map(|batch| batch.queries.len()).sum::<usize>() > SAMPLE.lines().count());
+                }
+                Err(error) => assert!(!fits && error.to_string().contains("leaves no space"), "{error}"),
             }
         }
     }

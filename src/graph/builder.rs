@@ -1,5 +1,5 @@
-//! Builds a graph node by node. In: operators with the names of their inputs, and constants. Out: the names of the results,
-//! then the finished graph. It may not know what the graph computes.
+//! Builds an ONNX graph node by node. In: operators with the names of their inputs, and constants. Out: the names of the
+//! results, then the finished graph. It must not know what the graph computes.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::graph::onnx::{
 /// Domain of ONNX Runtime's own operators.
 pub(crate) const RUNTIME_DOMAIN: &str = "com.microsoft";
 
-/// A graph in the making.
+/// A graph under construction.
 #[derive(Debug)]
 pub(crate) struct Builder {
     graph: GraphProto,
@@ -22,7 +22,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// An empty graph that computes in `element`; results of a subgraph are told apart by the graph's name.
+    /// An empty graph that computes in `element`; values of a subgraph get the graph's name as a prefix.
     pub(crate) fn new(name: &str, element: ElementType) -> Self {
         Self {
             graph: GraphProto { name: name.to_owned(), ..GraphProto::default() },
@@ -31,7 +31,7 @@ impl Builder {
         }
     }
 
-    /// The type activations are computed in.
+    /// The element type of activations.
     pub(crate) fn element(&self) -> ElementType {
         self.element
     }
@@ -41,7 +41,7 @@ impl Builder {
         self.graph.input.push(value_info(name, element, shape));
     }
 
-    /// Makes a value an output of the graph under a name of its own.
+    /// Makes a value an output of the graph, named `name`.
     pub(crate) fn output(&mut self, value: &str, name: &str, element: ElementType, shape: &[&str]) {
         self.push("", "Identity", &[value], vec![], vec![name.to_owned()]);
         self.graph.output.push(value_info(name, element, shape));
@@ -59,7 +59,7 @@ impl Builder {
         result
     }
 
-    /// Cuts a value along an axis into parts of `size`.
+    /// Splits a value along an axis into parts of `size`.
     pub(crate) fn split<const N: usize>(&mut self, value: &str, axis: i64, size: usize) -> [String; N] {
         let sizes = self.integers(&[size as i64; N]);
         let results = std::array::from_fn(|index| format!("{}_{index}", self.result("Split")));
@@ -74,12 +74,12 @@ impl Builder {
         result
     }
 
-    /// Converts a value.
+    /// Casts a value to another element type.
     pub(crate) fn cast(&mut self, value: &str, to: ElementType) -> String {
         self.op_with("Cast", &[value], vec![AttributeProto::integer("to", to.number().into())])
     }
 
-    /// A constant in the type the graph computes in.
+    /// A constant in the graph's element type.
     pub(crate) fn weights(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         let bytes = match self.element {
             ElementType::Float16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
@@ -89,7 +89,7 @@ impl Builder {
         self.constant(name, self.element, shape, bytes)
     }
 
-    /// A scalar in the type the graph computes in.
+    /// A scalar in the graph's element type.
     pub(crate) fn number(&mut self, value: f32) -> String {
         self.weights(&format!("number {value}"), &[], &[value])
     }
@@ -105,7 +105,7 @@ impl Builder {
         self.constant(&format!("integers {values:?}"), ElementType::Int64, &[values.len()], bytes)
     }
 
-    /// A constant of any type; a second one of the same name is the first.
+    /// A constant of any type; a second call with the same name returns the first constant.
     pub(crate) fn constant(&mut self, name: &str, element: ElementType, shape: &[usize], bytes: Vec<u8>) -> String {
         let name = format!("{}{name}", self.prefix());
         if self.constants.insert(name.clone()) {
@@ -157,7 +157,7 @@ pub(crate) fn tensor(element: ElementType, shape: &[usize], bytes: Vec<u8>) -> T
     }
 }
 
-/// A value's declaration; sizes that are not numbers are named.
+/// The declaration of a value; sizes that are not numbers become named dimensions.
 fn value_info(name: &str, element: ElementType, shape: &[&str]) -> ValueInfoProto {
     let size = |size: &&str| DimensionProto {
         value: Some(size.parse().map_or_else(|_| Dimension::Named((*size).to_owned()), Dimension::Fixed)),

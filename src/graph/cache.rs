@@ -1,136 +1,151 @@
-//! Derived graphs, kept per user. In: a model directory, a form and a flavour. Out: the path of an ONNX file that is whole
-//! and belongs to exactly these weights. It may not keep anything in memory.
+//! The per-user cache of derived graphs. In: a model directory, a graph variant and a precision. Out: the path of a complete
+//! ONNX file for exactly these weights. It must not keep anything in memory.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::graph::{WRITER_VERSION, write};
-use crate::model::cache_folder;
-use crate::model::directory::{ModelDirectory, graph_name};
-use crate::model::files::write_whole;
-use crate::model::flavour::{Flavour, Form};
+use crate::machine::environment::cache_folder;
+use crate::machine::files::write_whole;
+use crate::model::package::directory::{ModelDirectory, graph_name};
+use crate::model::precision::{GraphVariant, Precision};
 
-/// The graph of a model in this form and flavour: the directory's own where it has one, otherwise from the cache, where it
-/// is written the first time (a second or two). Fails for a directory without weights and where the cache cannot be written.
-pub fn derive(model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<PathBuf> {
-    if let Some(path) = model.written_graph(form, flavour) {
+/// The graph of a model in this variant and precision: the directory's own graph if it has one, otherwise the graph in the cache.
+/// The first call writes it to the cache, which takes a second or two. Fails for a directory without weights, and if the cache
+/// cannot be written.
+pub fn derive(model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<PathBuf> {
+    if let Some(path) = model.written_graph(variant, precision) {
         return Ok(path);
     }
-    derive_into(&cache_folder()?, model, form, flavour)
+    derive_into(&cache_folder()?, model, variant, precision)
 }
 
-/// Has a graph loaded by `open`, which is given its path. One of the cache that ONNX Runtime refuses is written anew
-/// and tried once more: disks damage files.
+/// Loads a graph with `open`, which gets its path. If ONNX Runtime rejects a graph of the cache, the graph is written again and
+/// loaded once more: disks damage files.
 pub fn load<T>(
     model: &ModelDirectory,
-    form: Form,
-    flavour: Flavour,
+    variant: GraphVariant,
+    precision: Precision,
     mut open: impl FnMut(&Path) -> Result<T>,
 ) -> Result<T> {
-    match model.written_graph(form, flavour) {
+    match model.written_graph(variant, precision) {
         Some(path) => open(&path),
-        None => load_from(&cache_folder()?, model, form, flavour, open),
+        None => load_from(&cache_folder()?, model, variant, precision, open),
     }
 }
 
-/// The same by way of a cache folder of one's own, and never the directory's own graph.
+/// [`load`] with a given cache folder, and never the directory's own graph.
 fn load_from<T>(
     folder: &Path,
     model: &ModelDirectory,
-    form: Form,
-    flavour: Flavour,
+    variant: GraphVariant,
+    precision: Precision,
     mut open: impl FnMut(&Path) -> Result<T>,
 ) -> Result<T> {
-    let path = place(folder, model, form, flavour);
-    let kept = path.exists();
-    derive_into(folder, model, form, flavour)?;
+    let path = graph_path(folder, model, variant, precision);
+    let cached = path.exists();
+    derive_into(folder, model, variant, precision)?;
     match open(&path) {
-        Err(error @ Error::Inference { .. }) if kept => {
-            tracing::warn!(%error, graph = %path.display(), "the graph in the cache is written anew");
-            write_into(&path, model, form, flavour)?;
+        Err(error @ Error::Inference { .. }) if cached => {
+            tracing::warn!(%error, graph = %path.display(), "the graph in the cache cannot be loaded: writing it again");
+            write_into(&path, model, variant, precision)?;
             open(&path)
         }
         opened => opened,
     }
 }
 
-/// A graph's path in a cache folder of one's own, where it is written unless it is there, in place of what earlier versions of the writer
-/// made of the same model; never the directory's own graph.
-pub fn derive_into(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<PathBuf> {
-    let path = place(folder, model, form, flavour);
+/// [`derive`] with a given cache folder, and never the directory's own graph. Writing a graph removes those that earlier versions of
+/// the writer made of the same model.
+pub fn derive_into(
+    folder: &Path,
+    model: &ModelDirectory,
+    variant: GraphVariant,
+    precision: Precision,
+) -> Result<PathBuf> {
+    let path = graph_path(folder, model, variant, precision);
     if !path.exists() {
         std::fs::create_dir_all(folder)
             .map_err(|source| Error::Write { path: folder.to_owned(), source: source.into() })?;
-        write_into(&path, model, form, flavour)?;
+        write_into(&path, model, variant, precision)?;
         for version in 1..WRITER_VERSION {
-            // It is there no more, or takes room for a while longer.
-            let _ = std::fs::remove_file(of_version(folder, model, form, flavour, version));
+            // If an old graph cannot be removed, it only takes disk space.
+            let _ = std::fs::remove_file(versioned_path(folder, model, variant, precision, version));
         }
     }
     Ok(path)
 }
 
-fn place(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> PathBuf {
-    of_version(folder, model, form, flavour, WRITER_VERSION)
+fn graph_path(folder: &Path, model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> PathBuf {
+    versioned_path(folder, model, variant, precision, WRITER_VERSION)
 }
 
-fn of_version(folder: &Path, model: &ModelDirectory, form: Form, flavour: Flavour, version: u32) -> PathBuf {
+fn versioned_path(
+    folder: &Path,
+    model: &ModelDirectory,
+    variant: GraphVariant,
+    precision: Precision,
+    version: u32,
+) -> PathBuf {
     let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
-    folder.join(format!("{key}-v{version}-{}", graph_name(form, flavour)))
+    folder.join(format!("{key}-v{version}-{}", graph_name(variant, precision)))
 }
 
-fn write_into(path: &Path, model: &ModelDirectory, form: Form, flavour: Flavour) -> Result<()> {
+fn write_into(path: &Path, model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<()> {
     let (weights, config) = model.weights()?;
-    write_whole(path, &write(&weights, &config, form, flavour)?)
+    write_whole(path, &write(&weights, &config, variant, precision)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::directory::tests::write_tiny;
-    use crate::model::stored::WeightForm;
+    use crate::model::package::directory::tests::write_tiny;
+    use crate::model::weights::safetensors_file::WeightForm;
 
     #[test]
-    fn a_graph_is_written_once_and_by_its_hash() {
+    fn a_graph_is_written_once_and_named_by_its_hash() {
         let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let directory = write_tiny(model.path(), WeightForm::Fp32);
-        let earlier = |form| of_version(cache.path(), &directory, form, Flavour::Fp32, WRITER_VERSION - 1);
-        for form in [Form::Fused, Form::Portable] {
-            std::fs::write(earlier(form), b"old").expect("written");
+        let earlier = |variant| versioned_path(cache.path(), &directory, variant, Precision::Fp32, WRITER_VERSION - 1);
+        for variant in [GraphVariant::Fused, GraphVariant::Portable] {
+            std::fs::write(earlier(variant), b"old").expect("written");
         }
-        let path = derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("a graph");
-        assert!(!earlier(Form::Fused).exists(), "the earlier one is in its place");
-        std::fs::remove_file(earlier(Form::Portable)).expect("another form stays");
+        let path = derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("a graph");
+        assert!(!earlier(GraphVariant::Fused).exists(), "the new graph replaces the earlier one");
+        std::fs::remove_file(earlier(GraphVariant::Portable)).expect("another variant stays");
         std::fs::write(&path, b"kept").expect("written");
-        assert_eq!(derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("the same"), path);
+        assert_eq!(
+            derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("the same"),
+            path
+        );
         assert_eq!(std::fs::read(&path).expect("read"), b"kept");
         let other = write_tiny(model.path(), WeightForm::Int8);
-        assert_ne!(derive_into(cache.path(), &other, Form::Fused, Flavour::Fp32).expect("another"), path);
+        assert_ne!(derive_into(cache.path(), &other, GraphVariant::Fused, Precision::Fp32).expect("another"), path);
         assert_eq!(std::fs::read_dir(cache.path()).expect("a listing").count(), 2);
     }
 
     #[test]
-    fn a_graph_that_does_not_load_is_written_anew_once() {
+    fn a_graph_that_does_not_load_is_written_again_once() {
         let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let directory = write_tiny(model.path(), WeightForm::Fp32);
         let load = |open: &dyn Fn(&[u8]) -> bool| {
             let mut tries = 0;
-            let loaded = load_from(cache.path(), &directory, Form::Fused, Flavour::Fp32, |path| {
+            let loaded = load_from(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32, |path| {
                 tries += 1;
                 let graph = std::fs::read(path).expect("a graph");
-                let refused = || Error::Inference { doing: "load a graph".into(), source: "it is torn".into() };
+                let refused = || Error::Inference { doing: "load a graph".into(), source: "it is truncated".into() };
                 open(&graph).then_some(graph).ok_or_else(refused)
             });
             (loaded.ok(), tries)
         };
-        let (whole, tries) = load(&|_| true);
-        let whole = whole.expect("loaded");
+        let (complete, tries) = load(&|_| true);
+        let complete = complete.expect("loaded");
         assert_eq!(tries, 1);
-        let path = derive_into(cache.path(), &directory, Form::Fused, Flavour::Fp32).expect("a graph");
-        std::fs::write(&path, &whole[..whole.len() / 2]).expect("torn");
-        let sound = |graph: &[u8]| graph.len() == whole.len();
-        assert_eq!(load(&sound), (Some(whole.clone()), 2));
-        // What is whole and refused all the same stays refused; what was just written is not written again.
+        let path = derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("a graph");
+        std::fs::write(&path, &complete[..complete.len() / 2]).expect("truncated");
+        let is_complete = |graph: &[u8]| graph.len() == complete.len();
+        assert_eq!(load(&is_complete), (Some(complete.clone()), 2));
+        // A complete graph that is rejected stays rejected; a graph that was just written is not written again.
         assert_eq!(load(&|_| false), (None, 2));
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(load(&|_| false), (None, 1));

@@ -1,20 +1,20 @@
 //! The BERT encoder. In: the graph's inputs and the encoder's weights. Out: the last layer's token vectors,
-//! `[batch × tokens, hidden]`. It may not know the heads.
+//! `[batch × tokens, hidden]`. It must not know the heads.
 
-use crate::graph::layers::{GELU_LEAST, Writer, stacked, transpose};
+use crate::graph::layers::{GELU_MINIMUM, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::quantize_rows;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::safetensors_file::quantize_rows;
 
-/// Added to the attention scores of padding; its exponential is exactly zero, and half floats can hold it.
+/// Added to the attention scores of padding; its exponential is exactly zero, and fp16 can represent it.
 const MASKED: f32 = -10_000.0;
 
 /// Values that every layer uses.
 struct Shared {
-    /// Portable: float `[batch, 1, 1, tokens]`, added to the scores. Fused int8: int32 `[batch, tokens]`. Fused
-    /// otherwise: int32 `[batch]`, each row's tokens before the padding; and where CUDA computes by memory-efficient
-    /// attention (see [`Writer::memory_efficient`]) int32 `[3 × batch + 2]`, after these twice where the rows begin and
-    /// the last ends.
+    /// Portable: float `[batch, 1, 1, tokens]`, added to the scores. Fused int8: int32 `[batch, tokens]`. Other fused
+    /// graphs: int32 `[batch]`, the number of tokens of each row before the padding. If CUDA uses memory-efficient attention
+    /// (see [`Writer::memory_efficient`]): int32 `[3 × batch + 2]`, these lengths followed by two copies of the row
+    /// offsets, including the end of the last row.
     mask: String,
     /// `[batch, tokens, -1]`.
     tokens_shape: String,
@@ -49,7 +49,7 @@ impl Writer<'_> {
             let product = self.product(&attended, std::slice::from_ref(&linear), None);
             let inner = self.bias_gelu(&product, &linear);
             let linear = format!("{name}.output.dense");
-            let product = self.product(&inner, std::slice::from_ref(&linear), Some(GELU_LEAST));
+            let product = self.product(&inner, std::slice::from_ref(&linear), Some(GELU_MINIMUM));
             tokens = self.add_and_norm(&product, &linear, &attended, &format!("{name}.output.LayerNorm"));
         }
         tokens
@@ -73,11 +73,11 @@ impl Writer<'_> {
         self.layer_norm(&sum, "bert.embeddings.LayerNorm")
     }
 
-    /// The vocabulary is the largest matrix: int8 graphs keep it so and scale only the rows a batch needs.
+    /// The word vectors. Their table is the largest matrix, so int8 graphs keep it in int8 and scale only the rows of a batch.
     fn word_vectors(&mut self) -> String {
         let name = "bert.embeddings.word_embeddings.weight";
         let table = self.weights.tensor(name);
-        if self.flavour != Flavour::Int8 {
+        if self.precision != Precision::Int8 {
             let table = self.graph.weights(name, &table.shape, &table.values);
             return self.graph.op("Gather", &[&table, "input_ids"]);
         }
@@ -91,19 +91,18 @@ impl Writer<'_> {
         self.graph.op("Mul", &[&rows, &scales])
     }
 
-    /// Whether CUDA's `Attention` computes by the memory-efficient kernel at every length: that one takes padding only
-    /// in the long form of the mask, of which its other kernels would read the second part as where each row begins.
-    /// (`attention.cc` and `memory_efficient_attention.h` of ONNX Runtime. Floats of four bytes come to that kernel
-    /// only from 256 tokens on.)
+    /// Whether CUDA's `Attention` uses the memory-efficient kernel at every length. This kernel accepts padding only as the
+    /// long mask; the other kernels would read the second part of that mask as the start of each row. (See `attention.cc`
+    /// and `memory_efficient_attention.h` of ONNX Runtime. In fp32 that kernel is used only from 256 tokens on.)
     fn memory_efficient(&self) -> bool {
-        self.flavour == Flavour::Fp16 && self.config.head_size().is_multiple_of(8)
+        self.precision == Precision::Fp16 && self.config.head_size().is_multiple_of(8)
     }
 
     fn mask(&mut self, shape: &str) -> String {
         let efficient = self.memory_efficient();
         let graph = &mut self.graph;
-        match (self.form, self.flavour) {
-            (Form::Portable, _) => {
+        match (self.variant, self.precision) {
+            (GraphVariant::Portable, _) => {
                 let axes = graph.integers(&[1, 2]);
                 let mask = graph.cast("attention_mask", graph.element());
                 let mask = graph.op("Unsqueeze", &[&mask, &axes]);
@@ -111,8 +110,8 @@ impl Writer<'_> {
                 let padding = graph.op("Sub", &[&one, &mask]);
                 graph.op("Mul", &[&padding, &masked])
             }
-            (Form::Fused, Flavour::Int8) => graph.cast("attention_mask", ElementType::Int32),
-            (Form::Fused, _) => {
+            (GraphVariant::Fused, Precision::Int8) => graph.cast("attention_mask", ElementType::Int32),
+            (GraphVariant::Fused, _) => {
                 let axis = graph.integers(&[1]);
                 let no_axis = vec![AttributeProto::integer("keepdims", 0)];
                 let lengths = graph.op_with("ReduceSum", &["attention_mask", &axis], no_axis);
@@ -136,14 +135,14 @@ impl Writer<'_> {
         }
     }
 
-    /// Multi-head self-attention without its output layer: `[batch × tokens, hidden]` in and out.
+    /// Multi-head self-attention without its output layer; input and output are `[batch × tokens, hidden]`.
     fn attention(&mut self, tokens: &str, name: &str, shared: &Shared) -> String {
         let names = ["query", "key", "value"].map(|part| format!("{name}.{part}"));
         let hidden = self.config.hidden_size;
         let heads = || vec![AttributeProto::integer("num_heads", self.config.num_attention_heads as i64)];
-        let context = match (self.form, self.flavour) {
-            (Form::Portable, _) => return self.portable_attention(tokens, &names, shared),
-            (Form::Fused, Flavour::Int8) => {
+        let context = match (self.variant, self.precision) {
+            (GraphVariant::Portable, _) => return self.portable_attention(tokens, &names, shared),
+            (GraphVariant::Fused, Precision::Int8) => {
                 let attributes = heads();
                 let product = self.product(tokens, &names, None);
                 let bias = self.bias(&names);
@@ -152,7 +151,7 @@ impl Writer<'_> {
                 let inputs = [&query, &key, &value, &bias, &shared.mask].map(String::as_str);
                 self.graph.runtime("MultiHeadAttention", &inputs, attributes)
             }
-            (Form::Fused, _) => {
+            (GraphVariant::Fused, _) => {
                 let attributes = heads();
                 let matrix = stacked(self.weights, &names, "weight");
                 let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
@@ -171,7 +170,7 @@ impl Writer<'_> {
         let bias = self.bias(names);
         let biased = self.graph.op("Add", &[&product, &bias]);
         let parts: [String; 3] = self.graph.split(&biased, 1, self.config.hidden_size);
-        // The query is scaled before the product, so that half floats hold the scores.
+        // The query is scaled before the product, so that the scores fit into fp16.
         let scale = self.graph.number(1.0 / (self.config.head_size() as f32).sqrt());
         let query = self.graph.op("Mul", &[&parts[0], &scale]);
         let [query, key, value] = [(&query, [0, 2, 1, 3]), (&parts[1], [0, 2, 3, 1]), (&parts[2], [0, 2, 1, 3])].map(

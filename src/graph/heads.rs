@@ -1,33 +1,33 @@
-//! The MRC heads. In: token vectors `[batch × tokens, hidden]` and the masks. Out: the graph's four outputs. It may not
-//! build anything of size tokens × tokens × width: pairs exist as truth values until they are candidates.
+//! The MRC heads. In: token vectors `[batch × tokens, hidden]` and the masks. Out: the graph's four outputs. It must not
+//! build a tensor of size tokens × tokens × width: pairs are booleans until they are candidates.
 
 use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::config::Activation;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::weights::Tensor;
+use crate::model::encoder::config::Activation;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::tensors::Tensor;
 
-/// Candidates that go through the match head at a time in the fused form. An untrained model makes millions of them; this bounds the
-/// memory at this many rows of the head's width, and a trained model's batch needs only one round.
+/// The number of candidates per round of the match head in the fused variant. An untrained model makes millions of candidates; this
+/// limits memory to this many rows of the head's width. A batch of a trained model needs only one round.
 const ROUND: i64 = 8192;
 
 /// The candidates of one side (starts or ends).
 struct Side {
-    /// Projection of every token that is a start (or end) of anything: `[tokens taken, width]`.
+    /// Projections of all tokens that are the start (or end) of a candidate: `[selected tokens, width]`.
     projection: String,
-    /// For every candidate its row in `projection`: int64 `[k]`.
+    /// The row of each candidate in `projection`: int64 `[k]`.
     rows: String,
 }
 
-/// The match head's layers, as the checkpoint has them.
+/// The layers of the match head in the checkpoint.
 struct MatchHead<'a> {
-    form: Form,
+    variant: GraphVariant,
     activation: Activation,
     /// `[width, 2h]`.
     hidden: &'a Tensor,
     bias: &'a Tensor,
-    /// What comes after it; none for the paper's single layer.
+    /// The output layer; `None` for the paper's single layer.
     logit: Option<(&'a Tensor, &'a Tensor)>,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn heads(&mut self, tokens: &str, shape: &str) {
         let [starts, ends] = self.boundaries(tokens, shape);
         let graph = &mut self.graph;
-        // One truth value a pair: start ≤ end, both above the boundary and allowed.
+        // One boolean per pair: start ≤ end, both logits above the boundary, both allowed by the masks.
         let length = {
             let (last, scalar) = (graph.integers(&[1]), graph.integers(&[]));
             let length = graph.op("Gather", &[shape, &last]);
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         self.graph.output(&logits, "span_logits", ElementType::Float32, &["candidates"]);
     }
 
-    /// Start and end logits, and which tokens pass: bool `[batch, tokens]` each.
+    /// Writes start and end logits, and returns which tokens pass: bool `[batch, tokens]` each.
     fn boundaries(&mut self, tokens: &str, shape: &str) -> [String; 2] {
         ["start", "end"].map(|side| {
             let weight = self.weights.tensor(&format!("{side}_outputs.weight"));
@@ -95,12 +95,12 @@ impl<'a> Writer<'a> {
     fn match_head(&self) -> MatchHead<'a> {
         let weights = self.weights;
         let tensor = |name: &str| weights.tensor(&format!("span_embedding.{name}"));
-        let (form, activation) = (self.form, self.config.classifier_act_func);
+        let (variant, activation) = (self.variant, self.config.classifier_act_func);
         if weights.linear_match() {
-            return MatchHead { form, activation, hidden: tensor("weight"), bias: tensor("bias"), logit: None };
+            return MatchHead { variant, activation, hidden: tensor("weight"), bias: tensor("bias"), logit: None };
         }
         MatchHead {
-            form,
+            variant,
             activation,
             hidden: tensor("classifier1.weight"),
             bias: tensor("classifier1.bias"),
@@ -108,8 +108,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Projects the tokens that are a boundary by their half of W (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ): each once, however many
-    /// candidates it is part of.
+    /// Projects the boundary tokens with their half of W (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ): each token once, regardless of the number
+    /// of its candidates.
     fn side(
         &mut self,
         tokens: &str,
@@ -128,12 +128,12 @@ impl<'a> Writer<'a> {
         let vectors = graph.op("Gather", &[tokens, &taken]);
         let projection = graph.op("MatMul", &[&vectors, &weight]);
         let counts = graph.cast(&passing, ElementType::Int64);
-        // Where each token that was taken stands among those. What stands at the others is never looked at.
-        let ranks = if (self.form, self.flavour) == (Form::Portable, Flavour::Fp32) {
-            // OpenVINO reads this graph; with the other way it is cut into parts that wait for one another (1.24.1).
+        // The index of each selected token among the selected tokens. The values at other tokens are never read.
+        let ranks = if (self.variant, self.precision) == (GraphVariant::Portable, Precision::Fp32) {
+            // OpenVINO runs this graph; with ScatterElements it splits it into subgraphs that run one after another (1.24.1).
             graph.op_with("CumSum", &[&counts, &zero], vec![AttributeProto::integer("exclusive", 1)])
         } else {
-            // They are in order, so that is their index. CUDA's sum takes the square of the batch's tokens.
+            // The selected tokens are in order, so a range gives their indices. CUDA's CumSum takes time quadratic in the tokens of a batch.
             let (scalar, one) = (graph.integers(&[]), graph.integer(1));
             let number = graph.op("Shape", &[&taken]);
             let number = graph.op("Reshape", &[&number, &scalar]);
@@ -147,12 +147,12 @@ impl<'a> Writer<'a> {
 }
 
 impl MatchHead<'_> {
-    /// The match logit of every candidate: in the portable form all at once, in the fused form [`ROUND`] at a time. (OpenVINO does
-    /// not compute a loop with what is around it.)
+    /// The match logit of every candidate: in the portable variant all at once, in the fused variant [`ROUND`] at a time. (OpenVINO
+    /// does not compile a loop into one subgraph with the nodes around it.)
     fn logits(&self, graph: &mut Builder, starts: &Side, ends: &Side) -> String {
-        match self.form {
-            Form::Portable => self.at_once(graph, starts, ends, [&starts.rows, &ends.rows]),
-            Form::Fused => self.in_rounds(graph, starts, ends),
+        match self.variant {
+            GraphVariant::Portable => self.at_once(graph, starts, ends, [&starts.rows, &ends.rows]),
+            GraphVariant::Fused => self.in_rounds(graph, starts, ends),
         }
     }
 
@@ -164,7 +164,7 @@ impl MatchHead<'_> {
         let rounds = graph.op("Add", &[&count, &before]);
         let rounds = graph.op("Div", &[&rounds, &round]);
         let rounds = graph.op("Max", &[&rounds, &one]);
-        // The last round is filled up with the first row; those logits are cut off again below.
+        // The last round is padded with row 0; the logits of this padding are sliced off below.
         let filled = graph.op("Mul", &[&rounds, &size]);
         let missing = graph.op("Sub", &[&filled, &count]);
         let zero = AttributeProto::tensor("value", tensor(ElementType::Int64, &[1], 0_i64.to_le_bytes().to_vec()));
@@ -195,7 +195,7 @@ impl MatchHead<'_> {
         graph.op("Slice", &[&logits, &first, &count])
     }
 
-    /// The head on the projections in these rows: float `[rows]`.
+    /// Applies the head to the projections in these rows: float `[rows]`.
     fn at_once(&self, graph: &mut Builder, starts: &Side, ends: &Side, rows: [&str; 2]) -> String {
         let start_part = graph.op("Gather", &[&starts.projection, rows[0]]);
         let end_part = graph.op("Gather", &[&ends.projection, rows[1]]);
@@ -204,7 +204,7 @@ impl MatchHead<'_> {
         let mut logits = graph.op("Add", &[&start_part, &end_part]);
         if let Some((weight, bias)) = self.logit {
             logits = match self.activation {
-                Activation::Gelu => gelu(graph, self.form, &logits),
+                Activation::Gelu => gelu(graph, self.variant, &logits),
                 Activation::Relu => graph.op("Relu", &[&logits]),
                 Activation::Tanh => graph.op("Tanh", &[&logits]),
             };

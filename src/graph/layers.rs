@@ -1,46 +1,46 @@
-//! The building blocks of the graph, in every form and flavour. In: the name of an activation `[rows, width]` and weights.
-//! Out: the name of the result. It may not know which block follows which.
+//! The layers of the graph, in every variant and precision. In: the name of an activation `[rows, width]` and weights.
+//! Out: the name of the result. It must not know the order of the layers.
 
 use crate::graph::builder::Builder;
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::config::BertConfig;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::stored::quantize_rows;
-use crate::model::weights::{Tensor, Weights};
+use crate::model::encoder::config::BertConfig;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::safetensors_file::quantize_rows;
+use crate::model::weights::tensors::{Tensor, Weights};
 
-/// The middle of unsigned 8-bit integers: activations are symmetric around it.
-const MIDDLE: u8 = 128;
-/// Below this an activation row is zero for all that its scale is concerned.
+/// The zero point of quantized activations: they are unsigned 8-bit integers, symmetric around it.
+const ZERO_POINT: u8 = 128;
+/// The smallest magnitude that sets the scale of an activation row; smaller rows are treated as zero.
 const SMALLEST: f32 = 1e-6;
 
-/// No gelu is below it; the least is -0.169971.
-pub(crate) const GELU_LEAST: f32 = -0.17;
+/// A lower bound of gelu, whose minimum is -0.169971.
+pub(crate) const GELU_MINIMUM: f32 = -0.17;
 
-/// What a graph is written from and how.
+/// The state of writing a graph: its builder, its model and its format.
 pub(crate) struct Writer<'a> {
     /// The graph so far.
     pub(crate) graph: Builder,
-    /// The model.
+    /// The model's weights.
     pub(crate) weights: &'a Weights,
-    /// Its shape.
+    /// The model's configuration.
     pub(crate) config: &'a BertConfig,
-    /// Which operators.
-    pub(crate) form: Form,
-    /// Which number format.
-    pub(crate) flavour: Flavour,
+    /// The operators to use.
+    pub(crate) variant: GraphVariant,
+    /// The number format.
+    pub(crate) precision: Precision,
 }
 
 impl Writer<'_> {
     /// The product x Wᵀ of `[rows, inputs]` with one or several matrices `[outputs, inputs]` side by side, without a bias.
-    /// `least` is what no value of x is below, where that is known.
+    /// `minimum` is a lower bound of x, if one is known.
     ///
-    /// In int8 every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
-    /// integer sums are scaled back: no row depends on another, so no query depends on its batch mates.
-    pub(crate) fn product(&mut self, input: &str, names: &[String], least: Option<f32>) -> String {
+    /// In int8, every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
+    /// integer sums are scaled back. No row depends on another, so no query depends on the other queries of its batch.
+    pub(crate) fn product(&mut self, input: &str, names: &[String], minimum: Option<f32>) -> String {
         let matrix = stacked(self.weights, names, "weight");
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
         let name = &names[0];
-        if self.flavour != Flavour::Int8 {
+        if self.precision != Precision::Int8 {
             let transposed = transpose(&matrix.values, outputs, inputs);
             let weight = self.graph.weights(&format!("{name}.weight"), &[inputs, outputs], &transposed);
             return self.graph.op("MatMul", &[input, &weight]);
@@ -50,29 +50,29 @@ impl Writer<'_> {
         let graph = &mut self.graph;
         let weight = graph.constant(&format!("{name}.weight"), ElementType::Int8, &[inputs, outputs], integers);
         let column_scales = graph.weights(&format!("{name}.weight.scale"), &[outputs], &quantized.scales);
-        let middle = graph.constant("middle", ElementType::Uint8, &[], vec![MIDDLE]);
-        let row_scales = self.row_scales(input, least);
-        match self.form {
-            Form::Fused => {
-                // One block a row: several threads share the rows, where with one scale along an axis one thread has them all.
+        let zero_point = graph.constant("middle", ElementType::Uint8, &[], vec![ZERO_POINT]);
+        let row_scales = self.row_scales(input, minimum);
+        match self.variant {
+            GraphVariant::Fused => {
+                // One block per row, so that ONNX Runtime quantizes rows on several threads. Per-axis quantization would use one thread.
                 let graph = &mut self.graph;
-                let middles = repeated_middle(graph, &row_scales);
+                let zero_points = repeated_zero_point(graph, &row_scales);
                 let block =
                     vec![AttributeProto::integer("axis", 1), AttributeProto::integer("block_size", inputs as i64)];
-                let activation = graph.op_with("QuantizeLinear", &[input, &row_scales, &middles], block);
+                let activation = graph.op_with("QuantizeLinear", &[input, &row_scales, &zero_points], block);
                 let one = graph.number(1.0);
-                let factors = [&activation, &weight, &one, &column_scales, &middle].map(String::as_str);
+                let factors = [&activation, &weight, &one, &column_scales, &zero_point].map(String::as_str);
                 let scaled = graph.runtime("MatMulIntegerToFloat", &factors, vec![]);
                 graph.op("Mul", &[&scaled, &row_scales])
             }
-            Form::Portable => {
+            GraphVariant::Portable => {
                 let graph = &mut self.graph;
                 let along_axis = graph.integers(&[-1]);
                 let flat = graph.op("Reshape", &[&row_scales, &along_axis]);
-                let middles = repeated_middle(graph, &flat);
+                let zero_points = repeated_zero_point(graph, &flat);
                 let first_axis = vec![AttributeProto::integer("axis", 0)];
-                let activation = graph.op_with("QuantizeLinear", &[input, &flat, &middles], first_axis);
-                let sums = graph.op("MatMulInteger", &[&activation, &weight, &middle]);
+                let activation = graph.op_with("QuantizeLinear", &[input, &flat, &zero_points], first_axis);
+                let sums = graph.op("MatMulInteger", &[&activation, &weight, &zero_point]);
                 let sums = graph.cast(&sums, ElementType::Float32);
                 let scaled = graph.op("Mul", &[&sums, &column_scales]);
                 graph.op("Mul", &[&scaled, &row_scales])
@@ -80,11 +80,11 @@ impl Writer<'_> {
         }
     }
 
-    /// What one step of the 8-bit integers is worth in every row of x: `[rows, 1]`.
-    fn row_scales(&mut self, input: &str, least: Option<f32>) -> String {
+    /// The quantization scale of every row of x: `[rows, 1]`.
+    fn row_scales(&mut self, input: &str, minimum: Option<f32>) -> String {
         let largest = self.along_rows("ReduceMax", input);
-        let magnitude = if let Some(least) = least {
-            let floor = self.graph.number(least.abs().max(SMALLEST));
+        let magnitude = if let Some(minimum) = minimum {
+            let floor = self.graph.number(minimum.abs().max(SMALLEST));
             self.graph.op("Max", &[&largest, &floor])
         } else {
             let smallest = self.along_rows("ReduceMin", input);
@@ -96,15 +96,15 @@ impl Writer<'_> {
         self.graph.op("Mul", &[&magnitude, &step])
     }
 
-    /// A reduction of every row to one value, `[rows, 1]`. Since operator set 18 the axis is an input.
+    /// Reduces every row to one value, `[rows, 1]`. Since operator set 18 the axis is an input.
     fn along_rows(&mut self, operator: &str, input: &str) -> String {
         let keep = AttributeProto::integer("keepdims", 1);
-        match self.form {
-            Form::Fused => {
+        match self.variant {
+            GraphVariant::Fused => {
                 let axis = self.graph.integers(&[-1]);
                 self.graph.op_with(operator, &[input, &axis], vec![keep])
             }
-            Form::Portable => {
+            GraphVariant::Portable => {
                 let axes = AttributeProto::integers("axes", &[-1]);
                 self.graph.op_with(operator, &[input], vec![axes, keep])
             }
@@ -126,10 +126,10 @@ impl Writer<'_> {
     }
 
     /// Layer normalization of `product + bias + residual`. On the CPU, where int8 runs, ONNX Runtime's fused operator is slower
-    /// than its parts.
+    /// than separate operators.
     pub(crate) fn add_and_norm(&mut self, product: &str, linear: &str, residual: &str, norm: &str) -> String {
         let bias = self.bias(&[linear.to_owned()]);
-        if self.form == Form::Fused && self.flavour != Flavour::Int8 {
+        if self.variant == GraphVariant::Fused && self.precision != Precision::Int8 {
             let (scale, shift) = self.norm_parameters(norm);
             let epsilon = vec![AttributeProto::float("epsilon", self.config.layer_norm_eps)];
             return self.graph.runtime("SkipLayerNormalization", &[product, residual, &scale, &shift, &bias], epsilon);
@@ -142,11 +142,11 @@ impl Writer<'_> {
     /// `gelu(product + bias)`, exact: x Φ(x).
     pub(crate) fn bias_gelu(&mut self, product: &str, linear: &str) -> String {
         let bias = self.bias(&[linear.to_owned()]);
-        if self.form == Form::Fused {
+        if self.variant == GraphVariant::Fused {
             return self.graph.runtime("BiasGelu", &[product, &bias], vec![]);
         }
         let biased = self.graph.op("Add", &[product, &bias]);
-        gelu(&mut self.graph, self.form, &biased)
+        gelu(&mut self.graph, self.variant, &biased)
     }
 
     fn norm_parameters(&mut self, name: &str) -> (String, String) {
@@ -159,16 +159,16 @@ impl Writer<'_> {
     }
 }
 
-/// The middle of the integers, as often as `scales` has values.
-fn repeated_middle(graph: &mut Builder, scales: &str) -> String {
+/// The zero point, repeated for each value of `scales`.
+fn repeated_zero_point(graph: &mut Builder, scales: &str) -> String {
     let shape = graph.op("Shape", &[scales]);
-    let middle = graph.constant("one middle", ElementType::Uint8, &[1], vec![MIDDLE]);
-    graph.op("Expand", &[&middle, &shape])
+    let zero_point = graph.constant("one middle", ElementType::Uint8, &[1], vec![ZERO_POINT]);
+    graph.op("Expand", &[&zero_point, &shape])
 }
 
-/// The exact gelu. Portable, in the order of operations that runtimes recognize and fuse.
-pub(crate) fn gelu(graph: &mut Builder, form: Form, value: &str) -> String {
-    if form == Form::Fused {
+/// The exact gelu. The portable variant uses the order of operations that runtimes recognize and fuse.
+pub(crate) fn gelu(graph: &mut Builder, variant: GraphVariant, value: &str) -> String {
+    if variant == GraphVariant::Fused {
         return graph.runtime("Gelu", &[value], vec![]);
     }
     let root = graph.number(std::f32::consts::SQRT_2);
@@ -180,7 +180,7 @@ pub(crate) fn gelu(graph: &mut Builder, form: Form, value: &str) -> String {
     graph.op("Mul", &[&product, &half])
 }
 
-/// Rows of several linear layers one below the other: `[sum of outputs, inputs]`, or their biases one after the other.
+/// The weights of several linear layers, stacked by rows: `[sum of outputs, inputs]`; or their biases, concatenated.
 pub(crate) fn stacked(weights: &Weights, names: &[String], part: &str) -> Tensor {
     let tensors: Vec<&Tensor> = names.iter().map(|name| weights.tensor(&format!("{name}.{part}"))).collect();
     let mut shape = tensors[0].shape.clone();
@@ -188,7 +188,7 @@ pub(crate) fn stacked(weights: &Weights, names: &[String], part: &str) -> Tensor
     Tensor { shape, values: tensors.iter().flat_map(|tensor| &tensor.values).copied().collect() }
 }
 
-/// A matrix's transpose; ONNX multiplies from the right, PyTorch stores `[outputs, inputs]`.
+/// Transposes a matrix: PyTorch stores `[outputs, inputs]`, and ONNX multiplies from the right.
 pub(crate) fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     let mut transposed = Vec::with_capacity(values.len());
     for column in 0..columns {

@@ -1,19 +1,19 @@
-//! The ONNX writer. In: checked weights, their configuration, a form and a flavour. Out: the bytes of an ONNX file that
-//! computes the MRC graph, or its place in the cache. It may not load ONNX Runtime or read documents.
+//! The ONNX writer. In: checked weights, their configuration, a graph variant and a precision. Out: the bytes of an ONNX file
+//! that computes the MRC graph, or its path in the cache. It must not load ONNX Runtime or read documents.
 //!
 //! The contract of every graph written here:
 //!
 //! | | name | type | shape | |
 //! |---|---|---|---|---|
 //! | in | `input_ids`, `attention_mask`, `token_type_ids` | int64 | `[batch, tokens]` | mask: ones, then zeros for padding |
-//! | in | `start_mask`, `end_mask` | bool | `[batch, tokens]` | tokens that may begin or end a mention |
-//! | in | `boundary_logit` | float32 | scalar | a boundary's logit must be greater |
+//! | in | `start_mask`, `end_mask` | bool | `[batch, tokens]` | tokens that can start or end a mention |
+//! | in | `boundary_logit` | float32 | scalar | start and end logits must be greater |
 //! | out | `start_logits`, `end_logits` | float32 | `[batch, tokens]` | |
 //! | out | `span_index` | int64 | `[k, 3]` | row, start, end (inclusive) of every candidate, in this order |
-//! | out | `span_logits` | float32 | `[k]` | the match logit of each |
+//! | out | `span_logits` | float32 | `[k]` | the match logit of each candidate |
 //!
-//! The head's arithmetic is that of Li et al. 2020, section 3.3, and of the reference's code. At least one row and one token
-//! are expected.
+//! The heads compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least one row
+//! and one token.
 
 mod builder;
 pub mod cache;
@@ -28,30 +28,32 @@ use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
-use crate::model::config::BertConfig;
-use crate::model::flavour::{Flavour, Form};
-use crate::model::weights::Weights;
+use crate::model::encoder::config::BertConfig;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::tensors::Weights;
 
-/// Changes whenever the same model would give other bytes; part of the cache's key.
+/// The version of this writer: it changes whenever the same model would give other bytes. It is part of the cache key.
 pub const WRITER_VERSION: u32 = 4;
 
-/// The ONNX operator set and the version of the format that belongs to it. 17 is of 2022: every runtime in use knows it, and
-/// layer normalization is part of it. The fused int8 graph, for ONNX Runtime on the CPU alone, needs the blocks of 21.
-const fn versions(form: Form, flavour: Flavour) -> (i64, i64) {
-    match (form, flavour) {
-        (Form::Fused, Flavour::Int8) => (21, 10),
+/// The ONNX operator set and the matching version of the format. Set 17 is from 2022: every current runtime supports it, and it
+/// has layer normalization. The fused int8 graph, which only ONNX Runtime on the CPU runs, needs the block quantization of 21.
+const fn versions(variant: GraphVariant, precision: Precision) -> (i64, i64) {
+    match (variant, precision) {
+        (GraphVariant::Fused, Precision::Int8) => (21, 10),
         _ => (17, 8),
     }
 }
 
-/// Writes the MRC graph of a model. The same model gives the same bytes. Fails where a form lacks a flavour (bf16 is
-/// portable only) or the file would pass protobuf's limit of 2 GiB.
-pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavour) -> Result<Vec<u8>> {
-    let element = match flavour {
-        Flavour::Fp32 | Flavour::Int8 => ElementType::Float32,
-        Flavour::Fp16 => ElementType::Float16,
-        Flavour::Bf16 if form == Form::Portable => ElementType::Bfloat16,
-        Flavour::Bf16 => return Err(refuse("bf16 has no fused form".to_owned(), "use its portable form, or fp16")),
+/// Writes the MRC graph of a model. The same model gives the same bytes. Fails if the variant does not support the precision
+/// (bf16 is portable only), or if the file would exceed protobuf's limit of 2 GiB.
+pub fn write(weights: &Weights, config: &BertConfig, variant: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
+    let element = match precision {
+        Precision::Fp32 | Precision::Int8 => ElementType::Float32,
+        Precision::Fp16 => ElementType::Float16,
+        Precision::Bf16 if variant == GraphVariant::Portable => ElementType::Bfloat16,
+        Precision::Bf16 => {
+            return Err(refuse("bf16 has no fused variant".to_owned(), "use the portable variant, or fp16"));
+        }
     };
     let mut graph = Builder::new("mrc", element);
     for name in ["input_ids", "attention_mask", "token_type_ids"] {
@@ -62,12 +64,12 @@ pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavou
     }
     graph.input("boundary_logit", ElementType::Float32, &[]);
     let shape = graph.op("Shape", &["input_ids"]);
-    let mut writer = Writer { graph, weights, config, form, flavour };
+    let mut writer = Writer { graph, weights, config, variant, precision };
     let tokens = writer.encoder(&shape);
     writer.heads(&tokens, &shape);
-    let (operator_set, format) = versions(form, flavour);
+    let (operator_set, format) = versions(variant, precision);
     let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(operator_set) }];
-    if form == Form::Fused {
+    if variant == GraphVariant::Fused {
         opset_import.push(OperatorSetIdProto { domain: RUNTIME_DOMAIN.to_owned(), version: Some(1) });
     }
     let model = ModelProto {
@@ -79,13 +81,13 @@ pub fn write(weights: &Weights, config: &BertConfig, form: Form, flavour: Flavou
     };
     let length = model.encoded_len();
     if i32::try_from(length).is_err() {
-        return Err(refuse(format!("its graph has {length} bytes, more than ONNX allows"), "use fp16 or int8"));
+        return Err(refuse(format!("the graph has {length} bytes, more than ONNX allows"), "use fp16 or int8"));
     }
     Ok(model.encode_to_vec())
 }
 
 fn refuse(reason: String, hint: &str) -> Error {
-    Error::Setting { origin: "model".to_owned(), key: "flavour".to_owned(), reason, hint: hint.to_owned() }
+    Error::Setting { origin: "model".to_owned(), key: "precision".to_owned(), reason, hint: hint.to_owned() }
 }
 
 #[cfg(test)]
@@ -94,25 +96,25 @@ mod tests {
 
     use super::*;
     use crate::graph::onnx::{GraphProto, NodeProto};
-    use crate::model::config::tests::tiny;
-    use crate::model::weights::tests::made_up;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::weights::tensors::tests::made_up;
 
-    const KINDS: [(Form, Flavour); 7] = [
-        (Form::Portable, Flavour::Fp32),
-        (Form::Portable, Flavour::Bf16),
-        (Form::Portable, Flavour::Fp16),
-        (Form::Portable, Flavour::Int8),
-        (Form::Fused, Flavour::Fp32),
-        (Form::Fused, Flavour::Fp16),
-        (Form::Fused, Flavour::Int8),
+    const KINDS: [(GraphVariant, Precision); 7] = [
+        (GraphVariant::Portable, Precision::Fp32),
+        (GraphVariant::Portable, Precision::Bf16),
+        (GraphVariant::Portable, Precision::Fp16),
+        (GraphVariant::Portable, Precision::Int8),
+        (GraphVariant::Fused, Precision::Fp32),
+        (GraphVariant::Fused, Precision::Fp16),
+        (GraphVariant::Fused, Precision::Int8),
     ];
 
     fn weights(linear_match: bool) -> Weights {
         Weights::check(made_up(&tiny(), linear_match), &mut tiny()).expect("they fit")
     }
 
-    fn model(form: Form, flavour: Flavour) -> ModelProto {
-        let bytes = write(&weights(false), &tiny(), form, flavour).expect("a graph");
+    fn model(variant: GraphVariant, precision: Precision) -> ModelProto {
+        let bytes = write(&weights(false), &tiny(), variant, precision).expect("a graph");
         ModelProto::decode(bytes.as_slice()).expect("it is protobuf")
     }
 
@@ -120,36 +122,36 @@ mod tests {
         node.attribute.iter().filter_map(|attribute| attribute.g.as_deref())
     }
 
-    /// Every value is made once and before it is used; subgraphs see what is around them.
-    fn check_order(graph: &GraphProto, around: &BTreeSet<String>) {
-        let mut known = around.clone();
+    /// Every value is defined once and before it is used; subgraphs can use the values of the enclosing graph.
+    fn check_order(graph: &GraphProto, outer: &BTreeSet<String>) {
+        let mut known = outer.clone();
         let inputs = graph.input.iter().map(|input| input.name.clone());
         for name in inputs.chain(graph.initializer.iter().map(|tensor| tensor.name.clone())) {
-            assert!(known.insert(name.clone()), "`{name}` is made twice");
+            assert!(known.insert(name.clone()), "`{name}` is defined twice");
         }
         for node in &graph.node {
             for input in node.input.iter().filter(|input| !input.is_empty()) {
-                assert!(known.contains(input), "`{}` uses `{input}` before it is made", node.name);
+                assert!(known.contains(input), "`{}` uses `{input}` before it is defined", node.name);
             }
             bodies(node).for_each(|body| check_order(body, &known));
             for output in &node.output {
-                assert!(known.insert(output.clone()), "`{output}` is made twice");
+                assert!(known.insert(output.clone()), "`{output}` is defined twice");
             }
         }
         assert!(graph.output.iter().all(|output| known.contains(&output.name)));
     }
 
     #[test]
-    fn values_are_made_before_they_are_used() {
-        for (form, flavour) in KINDS {
-            check_order(&model(form, flavour).graph.expect("a graph"), &BTreeSet::new());
+    fn values_are_defined_before_they_are_used() {
+        for (variant, precision) in KINDS {
+            check_order(&model(variant, precision).graph.expect("a graph"), &BTreeSet::new());
         }
     }
 
     #[test]
     fn every_kind_keeps_the_contract() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+        for (variant, precision) in KINDS {
+            let graph = model(variant, precision).graph.expect("a graph");
             let declared = |values: &[onnx::ValueInfoProto]| -> Vec<String> {
                 let describe = |value: &onnx::ValueInfoProto| {
                     let tensor =
@@ -172,21 +174,21 @@ mod tests {
 
     #[test]
     fn portable_graphs_use_only_standard_operators() {
-        for (form, flavour) in KINDS {
-            let model = model(form, flavour);
+        for (variant, precision) in KINDS {
+            let model = model(variant, precision);
             let graph = model.graph.expect("a graph");
             let inner = graph.node.iter().flat_map(bodies).flat_map(|body| &body.node);
             let domains: BTreeSet<_> = graph.node.iter().chain(inner).map(|node| node.domain.as_str()).collect();
             let imported: BTreeSet<_> = model.opset_import.iter().map(|set| set.domain.as_str()).collect();
-            assert_eq!(domains, imported, "{flavour} {form}");
-            assert_eq!(domains.contains(RUNTIME_DOMAIN), form == Form::Fused);
+            assert_eq!(domains, imported, "{precision} {variant}");
+            assert_eq!(domains.contains(RUNTIME_DOMAIN), variant == GraphVariant::Fused);
         }
     }
 
     #[test]
-    fn constants_have_the_bytes_their_shape_says() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+    fn constants_have_as_many_bytes_as_their_shape_requires() {
+        for (variant, precision) in KINDS {
+            let graph = model(variant, precision).graph.expect("a graph");
             for tensor in &graph.initializer {
                 let size = match tensor.data_type {
                     Some(2 | 3 | 9) => 1,
@@ -201,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn attention_gets_the_mask_that_its_kernel_on_cuda_reads() {
-        let made_by = |config: &BertConfig, flavour: Flavour| {
+    fn attention_gets_the_mask_that_its_cuda_kernel_reads() {
+        let made_by = |config: &BertConfig, precision: Precision| {
             let mut config = config.clone();
             let weights = Weights::check(made_up(&config, false), &mut config).expect("they fit");
-            let bytes = write(&weights, &config, Form::Fused, flavour).expect("a graph");
+            let bytes = write(&weights, &config, GraphVariant::Fused, precision).expect("a graph");
             let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
             let maker = |value: &str| {
                 graph.node.iter().find(|node| node.output.iter().any(|output| output == value)).expect("a node").clone()
@@ -215,32 +217,36 @@ mod tests {
             assert_eq!(cast.op_type, "Cast");
             maker(&cast.input[0]).op_type
         };
-        // Heads of four, and of eight, which the memory-efficient kernel takes.
+        // Heads of size 4, and of size 8, which the memory-efficient kernel supports.
         let (narrow, wide) = (tiny(), BertConfig { hidden_size: 16, ..tiny() });
-        assert_eq!(made_by(&wide, Flavour::Fp16), "Concat");
-        for (config, flavour) in [(&narrow, Flavour::Fp16), (&narrow, Flavour::Fp32), (&wide, Flavour::Fp32)] {
-            assert_eq!(made_by(config, flavour), "ReduceSum", "{flavour}, heads of {}", config.head_size());
+        assert_eq!(made_by(&wide, Precision::Fp16), "Concat");
+        for (config, precision) in [(&narrow, Precision::Fp16), (&narrow, Precision::Fp32), (&wide, Precision::Fp32)] {
+            assert_eq!(made_by(config, precision), "ReduceSum", "{precision}, heads of {}", config.head_size());
         }
     }
 
     #[test]
-    fn only_what_openvino_reads_sums_over_the_batch() {
-        for (form, flavour) in KINDS {
-            let graph = model(form, flavour).graph.expect("a graph");
+    fn only_the_graph_for_openvino_uses_cumsum() {
+        for (variant, precision) in KINDS {
+            let graph = model(variant, precision).graph.expect("a graph");
             let summed = graph.node.iter().any(|node| node.op_type == "CumSum");
-            assert_eq!(summed, (form, flavour) == (Form::Portable, Flavour::Fp32), "{flavour} {form}");
+            assert_eq!(
+                summed,
+                (variant, precision) == (GraphVariant::Portable, Precision::Fp32),
+                "{precision} {variant}"
+            );
         }
     }
 
     #[test]
     fn the_same_model_gives_the_same_bytes() {
-        let bytes = || write(&weights(false), &tiny(), Form::Fused, Flavour::Int8).expect("a graph");
+        let bytes = || write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Int8).expect("a graph");
         assert_eq!(bytes(), bytes());
     }
 
     #[test]
     fn the_single_layer_match_head_has_no_hidden_layer() {
-        let bytes = write(&weights(true), &tiny(), Form::Fused, Flavour::Fp32).expect("a graph");
+        let bytes = write(&weights(true), &tiny(), GraphVariant::Fused, Precision::Fp32).expect("a graph");
         let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
         check_order(&graph, &BTreeSet::new());
         let start = graph.initializer.iter().find(|tensor| tensor.name == "match.start").expect("there");
@@ -251,7 +257,7 @@ mod tests {
 
     #[test]
     fn bf16_is_portable_only() {
-        let error = write(&weights(false), &tiny(), Form::Fused, Flavour::Bf16).expect_err("no such form");
-        assert_eq!(error.to_string(), "model: `flavour`: bf16 has no fused form");
+        let error = write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Bf16).expect_err("no such variant");
+        assert_eq!(error.to_string(), "model: `precision`: bf16 has no fused variant");
     }
 }

@@ -1,13 +1,13 @@
 //! The part of the ONNX format that our graphs use. In: nothing. Out: protobuf messages with the field numbers of
-//! `onnx.proto` (ONNX IR version 8). It may not know models.
+//! `onnx.proto` (ONNX IR version 8). It must not know models.
 
-/// A whole file: one graph and the operator sets it is written in.
+/// A complete file: one graph and its operator sets.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ModelProto {
     /// Version of the format.
     #[prost(int64, optional, tag = "1")]
     pub ir_version: Option<i64>,
-    /// Who wrote the file.
+    /// The program that wrote the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
     /// Version of the writer.
@@ -32,7 +32,7 @@ pub struct OperatorSetIdProto {
     pub version: Option<i64>,
 }
 
-/// Nodes in an order in which they can be computed, with constants, inputs and outputs.
+/// Nodes in topological order, with constants, inputs and outputs.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct GraphProto {
     /// The operations.
@@ -52,13 +52,13 @@ pub struct GraphProto {
     pub output: Vec<ValueInfoProto>,
 }
 
-/// One operation. An empty input name is an optional input that is not given.
+/// One operation. An empty input name stands for an omitted optional input.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct NodeProto {
     /// Names of the values it reads.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values it makes.
+    /// Names of the values it produces.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Name of the node.
@@ -75,7 +75,7 @@ pub struct NodeProto {
     pub domain: String,
 }
 
-/// A named constant of a node; which field counts is told by `kind` (field `type` of the format).
+/// A named constant of a node; `kind` (field `type` of the format) selects the field that holds its value.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AttributeProto {
     /// Name of the attribute.
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_are_those_of_the_format() {
+    fn a_node_is_encoded_as_the_format_requires() {
         let node = NodeProto {
             input: vec!["a".into(), String::new()],
             output: vec!["b".into()],
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_that_tries_providers_is_of_the_format() {
+    fn the_trial_graph_of_providers_is_valid_onnx() {
         let one_float = |name: &str| {
             let dim = vec![DimensionProto { value: Some(Dimension::Fixed(1)) }];
             let shape = Some(TensorShapeProto { dim });
@@ -276,6 +276,6 @@ mod tests {
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
             ..ModelProto::default()
         };
-        assert_eq!(model.encode_to_vec(), crate::model::device::TRIAL);
+        assert_eq!(model.encode_to_vec(), crate::model::runtime::device::TRIAL);
     }
 }

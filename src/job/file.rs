@@ -1,6 +1,6 @@
-//! The job file as a person writes it. In: TOML and `--set` values. Out: a [`JobFile`], or an error that names the key and the
-//! nearest right one. It may not check values: that takes what they mean.
-#![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
+//! The job file as a user writes it. In: TOML and `--set` values. Out: a [`JobFile`], or an error that names the unknown key and the
+//! nearest valid one. It must not check values; [`crate::job::Job`] does.
+#![allow(clippy::doc_markdown, reason = "the sections' doc comments are the descriptions in the JSON Schema")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 use strsim::levenshtein;
 
 use crate::error::{Error, Result};
-use crate::mrc::tokens::Words;
+use crate::text::tokens::Words;
 
-/// A job file: what to read, what to ask, with which model, and where the answers go.
+/// A job file: the documents, the entity types, the model and the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
     /// The documents.
     pub input: InputSection,
-    /// What to look for.
+    /// The entity types.
     pub entities: EntitiesSection,
-    /// What answers.
+    /// The model and its device.
     #[serde(default)]
     pub model: ModelSection,
-    /// How documents are cut and answers are decided.
+    /// Windows, thresholds and batches.
     #[serde(default)]
     pub extract: ExtractSection,
-    /// Where the tables are.
+    /// The store of the tables.
     pub store: StoreSection,
 }
 
@@ -44,10 +44,10 @@ pub struct InputSection {
     /// A SQL condition on the files' columns, pushed into the scan.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats: scores go into the metrics.
+    /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats. The run then writes scores to the metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<String>,
-    /// How many documents may be refused before the exit code says so: a count, or a share such as "1%".
+    /// The maximum of refused documents, a count or a share such as "1%". More of them set the exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_rejects: Option<MaxRejects>,
 }
@@ -56,13 +56,13 @@ pub struct InputSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a count, such as 100, or a share, such as \"1%\"")]
 pub enum MaxRejects {
-    /// So many documents.
+    /// A number of documents.
     Count(u64),
     /// A percentage, such as "1%".
     Share(String),
 }
 
-/// What to look for.
+/// The entity types.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitiesSection {
@@ -70,48 +70,48 @@ pub struct EntitiesSection {
     pub schema: PathBuf,
 }
 
-/// What answers.
+/// The model and its device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSection {
     /// A model directory, or hf://owner/name.
     pub path: PathBuf,
-    /// auto, cpu, cuda or cuda:N; a named device is never silently replaced.
+    /// auto, cpu, cuda or cuda:N. If a named device is not available, the run fails.
     pub device: String,
     /// auto, fp32, bf16, fp16 or int8.
-    pub flavour: String,
-    /// ONNX Runtime's shared library, instead of the pinned one.
+    pub precision: String,
+    /// A shared library of ONNX Runtime to use instead of the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<PathBuf>,
 }
 
-/// How documents are cut and answers are decided.
+/// Windows, thresholds and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractSection {
-    /// Context wordpieces in one window; question and special tokens are not counted. Left out, as many as the model was trained on,
-    /// or 256 where it does not say.
+    /// Context wordpieces in one window, without question and special tokens. By default as in the model's training,
+    /// or 256 if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_tokens: Option<usize>,
-    /// About how many of them the next window sees again; left out, an eighth.
+    /// About how many of them overlap with the next window. By default an eighth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
-    /// What counts as a word: the tokenizer's own pre-tokens, or what stands between white space. Left out, what did when the model
-    /// was trained, or the tokenizer's pre-tokens where it does not say.
+    /// The unit of words: the tokenizer's pre-tokens, or text between white space. By default as in the model's training,
+    /// or the tokenizer's pre-tokens if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
     /// A mention's score, σ(match logit), must be above this.
     pub threshold: f32,
     /// σ(start logit) and σ(end logit) must be above this.
     pub boundary_threshold: f32,
-    /// The most candidates of one query; beyond it the best by start + end logit.
+    /// The maximum of candidates per query. If there are more, the best by start + end logit are kept.
     pub max_candidates: usize,
-    /// Padded tokens in one batch; left out, what is fastest here, found once and remembered.
+    /// Padded tokens in one batch. By default the fastest value on this machine, measured once and cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
 }
 
-/// Where the tables are.
+/// The store of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
@@ -128,7 +128,7 @@ const fn default_commit_documents() -> u64 {
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { path: "models/default".into(), device: "auto".into(), flavour: "auto".into(), library: None }
+        Self { path: "models/default".into(), device: "auto".into(), precision: "auto".into(), library: None }
     }
 }
 
@@ -146,14 +146,14 @@ impl Default for ExtractSection {
     }
 }
 
-/// Fills in a job file's `${key}` from `set` and parses it; `path` is for messages.
+/// Fills in a job file's `${key}` from `set` and parses it. `path` is for error messages.
 pub(super) fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<JobFile> {
     let hint = "schemas/job.schema.json describes every key; a job with [data] and [recipe] is for `quarry train`";
     parse_toml(path, text, set, hint)
 }
 
-/// Fills in the `${key}` of a TOML file from `set` and parses it. Where it fails, the hint is the key that is much like an unknown
-/// one, or `otherwise`; `path` is for messages.
+/// Fills in the `${key}` of a TOML file from `set` and parses it. On failure, the hint is the valid key nearest to an unknown one, or
+/// else `otherwise`. `path` is for error messages.
 pub fn parse_toml<T: DeserializeOwned>(
     path: &Path,
     text: &str,
@@ -167,7 +167,7 @@ pub fn parse_toml<T: DeserializeOwned>(
     })
 }
 
-/// Replaces every `${key}`; a key without a value and a value without a key are errors.
+/// Replaces every `${key}`. A key without a value and a value without a key are errors.
 fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     let values: BTreeMap<&str, &str> = set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let refuse = |key: &str, reason: &str, hint: String| Error::Setting {
@@ -202,15 +202,15 @@ fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     Ok(filled)
 }
 
-/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`, unless more than half of `x` is other letters.
+/// For "unknown field `x`, expected one of `a`, `b`": the expected key nearest to `x`, if the edit distance is at most half of its length.
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
-    let (far, nearest) = quoted.map(|key| (levenshtein(unknown, key), key)).min()?;
-    (2 * far <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
+    let (distance, nearest) = quoted.map(|key| (levenshtein(unknown, key), key)).min()?;
+    (2 * distance <= unknown.chars().count()).then(|| format!("did you mean `{nearest}`?"))
 }
 
-/// The JSON Schema of the job file, as `schemas/job.schema.json` holds it.
+/// The JSON Schema of the job file, which is also in `schemas/job.schema.json`.
 pub fn json_schema() -> Result<String> {
     let failed = |source: serde_json::Error| Error::Engine {
         doing: "write the JSON Schema of the job file".into(),
@@ -262,34 +262,42 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_training_job_is_told_whose_it_is() {
+    fn a_training_job_gets_a_hint_to_train() {
         let error = job("[data]\ntrain = 'train'\n[recipe]\nlr = 1e-5", &[]).unwrap_err();
         assert!(message(&error).ends_with("is for `quarry train`"), "{}", message(&error));
     }
 
     #[test]
-    fn a_share_that_is_no_text_is_told_how_to_be_one() {
+    fn a_share_that_is_not_a_string_is_an_error_with_the_expected_form() {
         let text = JOB.replace("[entities]", "max_rejects = 0.01\n[entities]");
         let error = job(&text, &[("date", "x")]).unwrap_err();
-        let said = error.causes().concat();
-        assert!(said.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{said}");
+        let causes = error.causes().concat();
+        assert!(causes.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{causes}");
+    }
+
+    /// A job that survives a round trip through TOML, or an error that names the file and has a hint.
+    fn is_job_or_error(text: &str) -> std::result::Result<(), TestCaseError> {
+        match job(text, &[("date", "x")]) {
+            Ok(file) => {
+                let written = toml::to_string(&file).unwrap();
+                prop_assert_eq!(parse(Path::new("job.toml"), &written, &[]).unwrap(), file);
+            }
+            Err(error) => prop_assert!(error.to_string().contains("job.toml") && error.hint().is_some(), "{:?}", error),
+        }
+        Ok(())
     }
 
     proptest! {
         #[test]
         fn any_text_is_a_job_or_an_error(text in "(?s).{0,80}") {
-            if let Err(error) = job(&text, &[]) {
-                prop_assert!(!message(&error).is_empty() && error.hint().is_some());
-            }
+            is_job_or_error(&text)?;
         }
 
         #[test]
         fn a_damaged_job_is_a_job_or_an_error(at in 0..JOB.len(), length in 0_usize..12, junk in "[\\[\\]={}$\"'\n a-z0-9]{0,6}") {
             let (start, end) = (JOB.floor_char_boundary(at), JOB.floor_char_boundary(JOB.len().min(at + length)));
             let text = format!("{}{junk}{}", &JOB[..start], &JOB[end..]);
-            if let Err(error) = job(&text, &[("date", "x")]) {
-                prop_assert!(!message(&error).is_empty() && error.hint().is_some());
-            }
+            is_job_or_error(&text)?;
         }
     }
 }

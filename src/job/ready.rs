@@ -1,95 +1,97 @@
-//! A job's model, loaded: everything between a validated job and the first batch. In: a [`Job`]. Out: an [`Extractor`] whose
-//! sessions wait, and what to say about it in tables and plans. It may not read documents or touch the store.
+//! Loads a job's model. In: a [`Job`]. Out: an [`Extractor`] with open sessions, and its description for tables and plans. It must not
+//! read documents or touch the store.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::file::ExtractSection;
-use super::{Job, spec_id};
-use crate::engine::counters::Counters;
-use crate::engine::extract::ExtractSpec;
-use crate::engine::pipeline::Extractor;
-use crate::engine::slices::SliceRule;
 use crate::error::{Error, Result};
+use crate::extract::counters::Counters;
+use crate::extract::extract_exec::ExtractSpec;
+use crate::extract::pipeline::Extractor;
+use crate::extract::slices::SliceRule;
 use crate::graph::{WRITER_VERSION, cache};
-use crate::model::budget::{self, Circumstances};
-use crate::model::choice::Chosen;
-use crate::model::device::Device;
-use crate::model::directory::ModelDirectory;
-use crate::model::find;
-use crate::model::flavour::Flavour;
-use crate::model::hardware;
-use crate::model::library::Build;
-use crate::model::manifest::Manifest;
-use crate::model::pool::SessionPool;
-use crate::model::session::SessionOptions;
-use crate::mrc::batch::QueryBatch;
-use crate::mrc::decode::{DecodeRule, logit};
-use crate::mrc::documents::Document;
-use crate::mrc::query::Questions;
-use crate::mrc::tokens::Tokenizer;
-use crate::mrc::window::{SHORTEST_WINDOW, WindowRule, Windows};
+use crate::job::resolved::{Job, windows};
+use crate::job::spec::spec_id;
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::manifest::Manifest;
+use crate::model::package::resolve;
+use crate::model::precision::Precision;
+use crate::model::runtime::batch_tuning;
+use crate::model::runtime::batch_tuning::TuningKey;
+use crate::model::runtime::device::Device;
+use crate::model::runtime::distribution::Distribution;
+use crate::model::runtime::hardware;
+use crate::model::runtime::pool::SessionPool;
+use crate::model::runtime::selection::RuntimeSelection;
+use crate::model::runtime::session::SessionOptions;
+use crate::task::batch::QueryBatch;
+use crate::task::decode::{DecodeRule, logit};
+use crate::task::query::Questions;
+use crate::text::document::Document;
+use crate::text::tokens::Tokenizer;
+use crate::text::window::{SHORTEST_WINDOW, WindowRule, Windows};
 
-/// Context wordpieces in one window, where neither the job nor the model says how many.
-const USUAL_WINDOW: usize = 256;
+/// Context wordpieces in one window, if neither the job nor the model sets it.
+const DEFAULT_WINDOW: usize = 256;
 
 /// A loaded model with the job's questions.
 #[derive(Debug)]
 pub struct Ready {
-    /// What turns texts into mentions.
+    /// Extracts mentions from texts.
     pub extractor: Arc<Extractor>,
-    /// What the plan shows of it.
+    /// Its settings, as the plan shows them.
     pub spec: ExtractSpec,
-    /// All that changes the rows.
+    /// The parts of the specification: everything that changes the rows.
     pub spec_parts: serde_json::Value,
-    /// Its hash.
+    /// The specification's hash.
     pub spec_id: String,
-    /// The device, why it was taken, and the library.
-    pub chosen: Chosen,
+    /// The device, the reason for its choice, and the library.
+    pub chosen: RuntimeSelection,
     /// The model directory's hash.
     pub model_hash: String,
-    /// Cores the work is spread over.
+    /// How many cores the work uses.
     pub cores: usize,
 }
 
 impl Job {
-    /// Loads the model on its device and checks that the longest query fits it. `note` is told what takes time.
+    /// Loads the model on its device and checks that the longest query fits it. Calls `note` before slow steps.
     pub fn load(&self, note: &dyn Fn(&str)) -> Result<Ready> {
-        let model = ModelDirectory::open(&find::model(&self.file.model.path, note)?)?;
+        let model = ModelDirectory::open(&resolve::model(&self.file.model.path, note)?)?;
         let (tokenizer, questions, windows) = self.questions(&model)?;
 
         let foreign = model.foreign_graph();
-        // A graph that was brought along computes as it is written, and by ONNX Runtime itself.
-        let named = self.flavour.or_else(|| foreign.is_some().then_some(Flavour::Fp32));
+        // A foreign graph runs as it is, in fp32 unless the job names a precision.
+        let named = self.precision.or_else(|| foreign.is_some().then_some(Precision::Fp32));
         let chosen = self.device.resolve(named, self.file.model.library.as_deref(), note)?;
-        let (form, graph_flavour) = chosen.graph();
+        let (variant, graph_precision) = chosen.graph();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let extract = &self.file.extract;
         let boundary = logit(extract.boundary_threshold);
-        let options = SessionOptions { device: chosen.device, build: chosen.build, threads: cores };
-        let trial = (chosen.build != Build::Cpu).then(|| sample(&questions, &tokenizer, 16));
+        let options = SessionOptions { device: chosen.device, distribution: chosen.distribution, threads: cores };
+        let trial = (chosen.distribution != Distribution::Cpu).then(|| sample(&questions, &tokenizer, 16));
         let open = |graph: &Path| SessionPool::open(&chosen.library, graph, options, 1, boundary, trial.as_ref());
         let pool = match foreign {
             Some(graph) => open(&graph)?,
-            None => cache::load(&model, form, graph_flavour, open)?,
+            None => cache::load(&model, variant, graph_precision, open)?,
         };
-        let circumstances = Circumstances {
+        let tuning_key = TuningKey {
             model: model.model_hash().to_owned(),
             writer: WRITER_VERSION,
             device: chosen.device.to_string(),
             hardware: hardware::name(chosen.device),
-            flavour: chosen.flavour.to_string(),
+            precision: chosen.precision.to_string(),
             library: chosen.library.version.clone(),
             cores,
             longest: questions.longest_query(windows.tokens),
         };
-        let search = || budget::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
-        let batch_tokens = budget::settle(extract.batch_tokens, &circumstances, note, search)?;
+        let search =
+            || batch_tuning::search(&pool, chosen.device, &sample(&questions, &tokenizer, windows.tokens), note);
+        let batch_tokens = batch_tuning::settle(extract.batch_tokens, &tuning_key, note, search)?;
         let spec = ExtractSpec {
             model: self.file.model.path.display().to_string(),
-            flavour: chosen.flavour.to_string(),
+            precision: chosen.precision.to_string(),
             device: chosen.device.to_string(),
             types: self.schema.types.iter().map(|one| one.name.clone()).collect(),
             window_tokens: windows.tokens,
@@ -101,7 +103,7 @@ impl Job {
             boundary,
             nested: self.schema.nested,
             max_candidates: extract.max_candidates,
-            tolerance: tolerance(chosen.flavour),
+            tolerance: tolerance(chosen.precision),
         };
         let extractor = Extractor {
             counters: Counters::new(self.schema.types.len()),
@@ -128,7 +130,7 @@ impl Job {
         })
     }
 
-    /// The model's tokenizer, the job's questions, and windows that fit the model together with them.
+    /// The model's tokenizer, the job's questions, and windows that fit the model together with the questions.
     pub fn questions(&self, model: &ModelDirectory) -> Result<(Tokenizer, Questions, WindowRule)> {
         let tokenizer = model.tokenizer(self.file.extract.words)?;
         let questions = Questions::new(&self.schema, &tokenizer)
@@ -137,20 +139,23 @@ impl Job {
         Ok((tokenizer, questions, windows))
     }
 
-    /// How documents are cut: as the job says, else as suits the model.
+    /// The window rule: from the job, or else from the model.
     fn windows(&self, questions: &Questions, model: &Manifest) -> Result<WindowRule> {
         let (extract, longest) = (&self.file.extract, model.max_length);
         let origin = self.file.model.path.display().to_string();
-        let room = longest.saturating_sub(questions.longest_query(0));
-        let tokens = extract.window_tokens.unwrap_or_else(|| model.window_tokens.unwrap_or(USUAL_WINDOW).min(room));
-        if room < SHORTEST_WINDOW {
-            let wordiest = questions.questions.iter().max_by_key(|question| question.ids.len());
-            let name = wordiest.map_or("", |question| &self.schema.types[question.entity_type].name);
+        let available = longest.saturating_sub(questions.longest_query(0));
+        let tokens =
+            extract.window_tokens.unwrap_or_else(|| model.window_tokens.unwrap_or(DEFAULT_WINDOW).min(available));
+        if available < SHORTEST_WINDOW {
+            let longest_question = questions.questions.iter().max_by_key(|question| question.ids.len());
+            let name = longest_question.map_or("", |question| &self.schema.types[question.entity_type].name);
             return Err(Error::Setting {
                 origin,
                 key: "question".into(),
-                reason: format!("that of type `{name}` leaves {room} of the model's {longest} tokens to the text"),
-                hint: "ask in fewer words".into(),
+                reason: format!(
+                    "that of type `{name}` leaves {available} of the model's {longest} tokens for the text"
+                ),
+                hint: "shorten the question".into(),
             });
         }
         let needed = questions.longest_query(tokens);
@@ -158,15 +163,17 @@ impl Job {
             return Err(Error::Setting {
                 origin,
                 key: "extract.window_tokens".into(),
-                reason: format!("{tokens} with the longest question makes {needed} tokens, the model takes {longest}"),
-                hint: format!("the most is {room}"),
+                reason: format!(
+                    "{tokens} and the longest question need {needed} tokens, and the model takes {longest}"
+                ),
+                hint: format!("the maximum is {available}"),
             });
         }
         windows(&origin, extract, tokens)
     }
 
-    /// What changes the rows: weights and tokenizer, types and questions, words, windows (as [`Job::questions`] has them),
-    /// thresholds, and the flavour where the job names one.
+    /// The parts of the specification, which change the rows: weights and tokenizer, types and questions, words, windows (from
+    /// [`Job::questions`]), thresholds, and the precision if the job names one.
     pub fn spec_parts(&self, model: &ModelDirectory, windows: WindowRule) -> serde_json::Value {
         let extract = &self.file.extract;
         serde_json::json!({
@@ -179,27 +186,12 @@ impl Job {
             "threshold": extract.threshold,
             "boundary_threshold": extract.boundary_threshold,
             "max_candidates": extract.max_candidates,
-            "flavour": self.flavour,
+            "precision": self.precision,
         })
     }
 }
 
-/// Windows of so many tokens, which overlap as `extract` says. What is wrong is said of `origin`.
-pub(super) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
-    let refuse = |key: &str, reason: String, hint: &str| {
-        Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
-    };
-    if tokens < SHORTEST_WINDOW {
-        let hint = format!("the least is {SHORTEST_WINDOW}; left out, it is what suits the model");
-        return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
-    }
-    WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
-        let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
-        refuse("extract.overlap_tokens", reason, "left out, it is an eighth of the window")
-    })
-}
-
-/// The queries of one window of so many tokens, to try a graph with.
+/// The queries of one window with about `tokens` tokens, for a trial run of a graph.
 fn sample(questions: &Questions, tokenizer: &Tokenizer, tokens: usize) -> QueryBatch {
     let text = "Ada Lovelace met Charles Babbage in London . ".repeat(tokens / 8 + 1);
     let windows = Windows::new(tokenizer, WindowRule { tokens, overlap: 0 }, Document { text: &text });
@@ -208,7 +200,7 @@ fn sample(questions: &Questions, tokenizer: &Tokenizer, tokens: usize) -> QueryB
     }
 }
 
-/// Threads that tokenize: beside a GPU all cores but one are free for it, on the CPU they are busy with inference.
+/// The number of tokenizer threads: with a GPU all cores except one; on the CPU one, because inference uses the cores.
 const fn workers(device: Device, cores: usize) -> usize {
     match device {
         Device::Cuda(_) if cores > 2 => cores - 1,
@@ -216,10 +208,10 @@ const fn workers(device: Device, cores: usize) -> usize {
     }
 }
 
-/// How far a flavour's logits may lie from the exact ones: decisions closer to a threshold are counted as undecided.
-const fn tolerance(flavour: Flavour) -> f32 {
-    match flavour {
-        Flavour::Fp32 => 1e-3,
-        Flavour::Bf16 | Flavour::Fp16 | Flavour::Int8 => 0.1,
+/// How far a precision's logits can differ from the exact ones. Decisions closer to a threshold are counted as undecided.
+const fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::Fp32 => 1e-3,
+        Precision::Bf16 | Precision::Fp16 | Precision::Int8 => 0.1,
     }
 }

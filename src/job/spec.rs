@@ -1,23 +1,23 @@
-//! A specification: all that changes the rows. In: its parts. Out: its hash, and what differs from another. It may not know what a store
-//! holds.
+//! Specifications: all settings that change the rows. In: a specification's parts. Out: its hash, and its differences from another. It must
+//! not know the contents of a store.
 
 use serde_json::Value;
 
-use crate::model::hash::short_hash;
+use crate::machine::hash::short_hash;
 
 /// The hash of a specification's parts: the `spec_id` column.
 pub fn spec_id(parts: &Value) -> String {
     short_hash(parts.to_string().as_bytes(), 8)
 }
 
-/// Which parts of a specification differ, as `window_tokens 256 → 128`.
+/// The differences between two specifications, such as `window_tokens 256 → 128`.
 pub fn spec_changes(before: &Value, now: &Value) -> Vec<String> {
     let Some(parts) = now.as_object() else { return Vec::new() };
     let shown = |value: &Value| match value {
         Value::String(text) if text.len() > 16 => format!("{}…", &text[..text.floor_char_boundary(12)]),
         Value::String(text) => text.clone(),
         Value::Null => "auto".to_owned(),
-        // Thresholds are read with the precision of an f32: what that lacks of an f64 is nobody's setting.
+        // Thresholds are f32, so the extra digits of their f64 form are not part of the setting.
         Value::Number(number) if number.is_f64() => {
             number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
         }
@@ -36,7 +36,7 @@ pub fn spec_changes(before: &Value, now: &Value) -> Vec<String> {
     changes
 }
 
-/// Which types came, went or are asked for in other words.
+/// Which types were added, were removed, or have another question.
 fn type_changes(before: &Value, now: &Value) -> String {
     let types = |value: &Value| -> Vec<(String, String)> {
         let of = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
@@ -71,17 +71,17 @@ mod tests {
     fn a_change_is_named() {
         let of = |name: &str, question: &str| json!({"name": name, "question": question});
         let before = json!({
-            "window_tokens": 256, "flavour": null, "threshold": 0.5_f32,
+            "window_tokens": 256, "precision": null, "threshold": 0.5_f32,
             "types": [of("PER", "Who?"), of("LOC", "Where?")]
         });
         let now = json!({
-            "window_tokens": 64, "flavour": "int8", "threshold": 0.6_f32,
+            "window_tokens": 64, "precision": "int8", "threshold": 0.6_f32,
             "types": [of("PER", "Which people?"), of("ORG", "What?")]
         });
         assert_eq!(
             spec_changes(&before, &now),
             [
-                "flavour auto → int8",
+                "precision auto → int8",
                 "threshold 0.5 → 0.6",
                 "types added: ORG; left out: LOC; asked in other words: PER",
                 "window_tokens 256 → 64"

@@ -1,14 +1,14 @@
-//! A mention against its text. In: a text, a mention as its corpus says it, the types there may be. Out: nothing, or what is wrong and
-//! what was expected. It may not mend a mention.
+//! Validates a mention against its text. In: a text, a mention as the corpus gives it, the allowed types. Out: `Ok`, or the problem
+//! and what was expected. It must not repair a mention.
 
 use std::collections::BTreeSet;
 
-use super::chars::CharIndex;
-use super::corpus::{Mention, short};
-use crate::mrc::span::{CharSpan, same_words};
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::record::{Mention, short};
+use crate::text::span::{CharSpan, same_words};
 
-/// Says what is wrong with a mention; where `types` are given, its type must be one of them.
-pub(super) fn check(
+/// Returns what is wrong with a mention. If `types` are given, its type must be one of them.
+pub(crate) fn check(
     text: &str,
     index: &CharIndex,
     mention: &Mention,
@@ -53,7 +53,7 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepare::corpus::Place;
+    use crate::prepare::record::Place;
 
     fn mention(start: usize, end: usize, surface: &str) -> Mention {
         let span = CharSpan::new(start, end);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mention_must_stand_where_it_says() {
+    fn a_mention_must_match_its_text() {
         assert_eq!(reason("Élodie met Ada", &mention(11, 14, "Ada")), "");
         assert_eq!(
             reason("Élodie met Ada", &mention(12, 15, "Ada")),
@@ -77,11 +77,11 @@ mod tests {
         );
         assert!(reason("Ada", &mention(2, 2, "")).contains("is empty"));
         let split = reason("Ada\n Byron", &mention(0, 10, "Ada Byron"));
-        assert_eq!(split, "", "a line break is white space like any other");
+        assert_eq!(split, "", "a line break counts as white space");
     }
 
     #[test]
-    fn a_head_outside_the_text_is_a_problem() {
+    fn a_head_outside_the_text_is_an_error() {
         let one = Mention { head: Some(CharSpan::new(3, 9)), ..mention(0, 3, "Ada") };
         assert!(reason("Ada", &one).contains("the head of a mention of type PER is not in the text (3..9)"));
     }

@@ -1,16 +1,18 @@
-//! `quarry prepare` as it is typed. In: arguments. Out: the files, and on the screen what is in them and what was wrong. It may not
-//! read a corpus itself.
+//! The command `quarry prepare`. In: its arguments. Out: the files, and on the screen a summary and the problems. It must not read a
+//! corpus itself.
 
-use super::split::Split;
-use super::summary::{Figures, Summary};
-use super::{PrepareOptions, Prepared, ReadOptions, run};
 use crate::cli::PrepareArgs;
-use crate::console::{self, thousands};
+use crate::console;
+use crate::console::thousands;
 use crate::error::Result;
 use crate::job::read_schema;
+use crate::prepare::convert::{Prepared, run};
+use crate::prepare::options::{PrepareOptions, ReadOptions};
+use crate::prepare::output::split::Split;
+use crate::prepare::output::summary::{Figures, Summary};
 
-/// Problems that are named one by one; the rest is counted.
-const NAMED: usize = 20;
+/// The number of problems printed one by one; the rest is only counted.
+const PRINTED_PROBLEMS: usize = 20;
 
 /// Prepares a corpus and prints the summary.
 pub fn command(arguments: &PrepareArgs) -> Result<u8> {
@@ -35,11 +37,11 @@ pub fn command(arguments: &PrepareArgs) -> Result<u8> {
     for note in &prepared.notes {
         console::note(note);
     }
-    for problem in prepared.problems.iter().take(NAMED) {
+    for problem in prepared.problems.iter().take(PRINTED_PROBLEMS) {
         console::warn(problem);
     }
-    if prepared.problems.len() > NAMED {
-        console::warn(&format!("{} more of the kind", thousands((prepared.problems.len() - NAMED) as u64)));
+    if prepared.problems.len() > PRINTED_PROBLEMS {
+        console::warn(&format!("{} more problems", thousands((prepared.problems.len() - PRINTED_PROBLEMS) as u64)));
     }
     console::print(&totals(&prepared));
     let types = types(&prepared.summaries);
@@ -64,20 +66,20 @@ fn totals(prepared: &Prepared) -> String {
         row("sentences", &|summary| number(summary.sentences)),
         row("rows", &|summary| number(summary.rows)),
         row("mentions", &|summary| number(summary.all.mentions)),
-        row("inside another", &|summary| share(summary.all)),
-        row("across another", &|summary| number(summary.crossing)),
-        row("place of two types", &|summary| number(summary.shared)),
-        row("longest, words", &|summary| number(summary.all.longest)),
+        row("nested", &|summary| share(summary.all)),
+        row("partly overlapping", &|summary| number(summary.crossing)),
+        row("several types", &|summary| number(summary.shared)),
+        row("longest (words)", &|summary| number(summary.all.longest)),
         row("decoding", &|summary| if summary.needs_nesting() { "nested" } else { "flat" }.to_owned()),
     ];
-    let mut last = vec!["left out".to_owned(), number(prepared.problems.len())];
+    let mut last = vec!["skipped problems".to_owned(), number(prepared.problems.len())];
     last.resize(prepared.summaries.len() + 1, String::new());
     rows.push(last);
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     console::columns(&header, rows.into_iter())
 }
 
-/// Each type's mentions by part, then how many lie inside others and the longest, over all parts.
+/// The mentions of each type by part, then the nested share and the longest mention over all parts.
 fn types(summaries: &[Summary]) -> String {
     let mut names: Vec<&String> = summaries.iter().flat_map(|summary| summary.types.keys()).collect();
     names.sort();
@@ -89,17 +91,17 @@ fn types(summaries: &[Summary]) -> String {
     header.extend(
         summaries.iter().map(|summary| if summary.part.is_empty() { "mentions" } else { summary.part.as_str() }),
     );
-    header.extend(["inside another", "longest, words"]);
+    header.extend(["nested", "longest (words)"]);
     let row = |name: &String| {
-        let found: Vec<Figures> =
+        let by_part: Vec<Figures> =
             summaries.iter().map(|summary| summary.types.get(name).copied().unwrap_or_default()).collect();
-        let sum = found.iter().fold(Figures::default(), |sum, one| Figures {
+        let sum = by_part.iter().fold(Figures::default(), |sum, one| Figures {
             mentions: sum.mentions + one.mentions,
             nested: sum.nested + one.nested,
             longest: sum.longest.max(one.longest),
         });
         let mut cells = vec![name.clone()];
-        cells.extend(found.iter().map(|figures| thousands(figures.mentions as u64)));
+        cells.extend(by_part.iter().map(|figures| thousands(figures.mentions as u64)));
         cells.extend([share(sum), thousands(sum.longest as u64)]);
         cells
     };

@@ -1,119 +1,27 @@
-//! What every reader fills. In: documents with mentions as a format says them. Out: the same, each offset checked against its
-//! text, and what was wrong, with file and line. It may not read files.
+//! Collects what the readers produce. In: documents with mentions as the format gives them. Out: the same documents, every offset
+//! checked against its text, and the problems with file and line. Only `InputFile::text` reads a file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::chars::CharIndex;
-use super::check::check;
-use super::files::InputFile;
 use crate::cli::OnError;
 use crate::error::{Error, Result};
-use crate::mrc::query::EntitySchema;
-use crate::mrc::span::CharSpan;
+use crate::prepare::char_index::CharIndex;
+use crate::prepare::check::check;
+use crate::prepare::files::InputFile;
+use crate::prepare::record::{Document, Mention, Place};
+use crate::task::entity_schema::EntitySchema;
 
-/// Where in a file something is, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A line of text.
-    Line(usize),
-    /// Lines of a token each, from this one on.
-    Lines(usize),
-    /// A row of a table.
-    Row(usize),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(number) | Self::Lines(number) => write!(formatter, "line {number}"),
-            Self::Row(number) => write!(formatter, "row {number}"),
-        }
-    }
-}
-
-impl Place {
-    /// The number alone, as it stands in the `line` column.
-    pub(super) fn number(self) -> usize {
-        match self {
-            Self::Line(number) | Self::Lines(number) | Self::Row(number) => number,
-        }
-    }
-
-    /// Where the token numbered `index` of a sentence that begins here is.
-    pub(super) fn token(self, index: usize) -> Self {
-        match self {
-            Self::Lines(number) => Self::Line(number + index),
-            other => other,
-        }
-    }
-}
-
-/// A gold mention: character coordinates in its document.
+/// An error in the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mention {
-    /// The label.
-    pub(super) entity_type: String,
-    /// Its full extent.
-    pub(super) span: CharSpan,
-    /// Its head, where the corpus marks heads.
-    pub(super) head: Option<CharSpan>,
-    /// What the corpus says it covers, where it says so.
-    pub(super) surface: Option<String>,
-    /// Where it was read.
-    pub(super) place: Place,
-}
-
-impl Mention {
-    /// A mention without a head whose words the corpus does not repeat.
-    pub(super) fn new(entity_type: impl Into<String>, span: CharSpan, place: Place) -> Self {
-        Self { entity_type: entity_type.into(), span, head: None, surface: None, place }
-    }
-}
-
-/// What a document is in its corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A document.
-    Document,
-    /// A sentence with an id of its own.
-    Sentence,
-    /// All sentences of a file that marks no documents.
-    File,
-}
-
-/// A document with its gold mentions.
-#[derive(Debug, Clone)]
-pub(super) struct Document {
-    /// Its id, unique in the corpus.
-    pub(super) id: String,
-    /// The file it comes from, relative to the input.
-    pub(super) source: String,
-    /// Where it begins in the file.
-    pub(super) place: Place,
-    /// The text all coordinates count in.
-    pub(super) text: String,
-    /// Its sentences, where the corpus marks them.
-    pub(super) sentences: Vec<CharSpan>,
-    /// What the corpus makes of it.
-    pub(super) kind: Kind,
-    /// Its mentions.
-    pub(super) mentions: Vec<Mention>,
-}
-
-/// What is wrong with a file, and in which line.
-pub(super) type Broken = (usize, String);
-
-/// Something that is wrong with the corpus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The file.
-    pub(super) path: PathBuf,
-    /// Where in it.
-    pub(super) place: String,
-    /// What is wrong and what was expected.
-    pub(super) reason: String,
+    pub(crate) path: PathBuf,
+    /// The line or row.
+    pub(crate) place: String,
+    /// The error and what was expected.
+    pub(crate) reason: String,
 }
 
 impl fmt::Display for Problem {
@@ -122,39 +30,39 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Something worth knowing that is not wrong.
+/// Counts an observation that is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Note {
-    /// How often.
-    pub(super) count: usize,
-    /// The first time, as file and place.
-    pub(super) first: String,
+pub(crate) struct Note {
+    /// The number of occurrences.
+    pub(crate) count: usize,
+    /// File and place of the first occurrence.
+    pub(crate) first: String,
 }
 
-/// The corpus as far as it is read.
-pub(super) struct Corpus {
+/// The corpus as read so far.
+pub(crate) struct Corpus {
     documents: Vec<Option<Document>>,
-    /// Where the last document of each id is.
+    /// The index of the last document of each id.
     places: HashMap<String, usize>,
-    /// Files that share ids with others.
+    /// Files that share ids with other files.
     shared: BTreeSet<String>,
-    /// Whether ids that files share are told apart by the files' names, as where each file counts its rows; otherwise
-    /// they are problems.
-    pub(super) qualify: bool,
-    /// What was wrong and left out.
-    pub(super) problems: Vec<Problem>,
-    /// Files that could not be read, or not to their end.
-    pub(super) refused_files: usize,
-    /// What was not wrong, by what it was.
-    pub(super) notes: BTreeMap<String, Note>,
+    /// Whether ids shared by several files are prefixed with the file name (each file numbers its own rows). Otherwise shared ids
+    /// are problems.
+    pub(crate) qualify: bool,
+    /// Errors that were skipped.
+    pub(crate) problems: Vec<Problem>,
+    /// Files that could not be read, or only partly.
+    pub(crate) refused_files: usize,
+    /// Notes by their text.
+    pub(crate) notes: BTreeMap<String, Note>,
     types: Option<BTreeSet<String>>,
     on_error: OnError,
     expected: &'static str,
 }
 
 impl Corpus {
-    /// An empty corpus of a format that looks like `expected`; types outside `schema` are refused.
-    pub(super) fn new(on_error: OnError, expected: &'static str, schema: Option<&EntitySchema>) -> Self {
+    /// An empty corpus. `expected` describes the format in hints; types outside `schema` are refused.
+    pub(crate) fn new(on_error: OnError, expected: &'static str, schema: Option<&EntitySchema>) -> Self {
         Self {
             documents: Vec::new(),
             places: HashMap::new(),
@@ -169,57 +77,56 @@ impl Corpus {
         }
     }
 
-    /// The documents in the order in which they were read; where files share ids, all of theirs begin with the file's
-    /// name.
-    pub(super) fn into_documents(self) -> Vec<Document> {
+    /// The documents in the order they were read. If files share ids, all ids of these files are prefixed with the file's name.
+    pub(crate) fn into_documents(self) -> Vec<Document> {
         let Self { documents, shared, .. } = self;
         let stems: BTreeSet<&str> = shared.iter().map(|source| stem(source)).collect();
-        let telling = stems.len() == shared.len();
+        let stems_differ = stems.len() == shared.len();
         let mut documents: Vec<Document> = documents.into_iter().flatten().collect();
-        // Ids that a reader makes itself begin with the file's name already.
-        let common = |document: &&mut Document| {
+        // Ids that a reader generates already begin with the file's name.
+        let ambiguous = |document: &&mut Document| {
             shared.contains(&document.source) && !document.id.starts_with(document.source.as_str())
         };
-        for document in documents.iter_mut().filter(common) {
-            let file = if telling { stem(&document.source) } else { document.source.as_str() };
+        for document in documents.iter_mut().filter(ambiguous) {
+            let file = if stems_differ { stem(&document.source) } else { document.source.as_str() };
             document.id = format!("{file}/{}", document.id);
         }
         documents
     }
 
-    /// Takes down that something is wrong; an error where that ends the work.
-    pub(super) fn problem(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
+    /// Records a problem; returns an error unless problems are skipped.
+    pub(crate) fn problem(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
         let (path, place, reason) = (file.path.clone(), place.to_string(), reason.into());
         if self.on_error == OnError::Skip {
             self.problems.push(Problem { path, place, reason });
             return Ok(());
         }
-        let hint = format!("{}; `--on-error skip` leaves out what is broken", self.expected);
+        let hint = format!("{}; `--on-error skip` skips invalid items", self.expected);
         Err(Error::Corpus { path, place, reason, hint })
     }
 
-    /// Takes down that a file cannot be read, or no further than `place`: its documents before that are kept.
-    pub(super) fn unreadable(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
+    /// Records that a file cannot be read at all or past `place`; its documents before that are kept.
+    pub(crate) fn unreadable(&mut self, file: &InputFile, place: Place, reason: impl Into<String>) -> Result<()> {
         self.refused_files += 1;
         let mut reason: String = reason.into();
         let kept = self.documents.iter().flatten().filter(|document| document.source == file.name).count();
         if kept > 0 && self.on_error == OnError::Skip {
-            reason = format!("{reason}; what follows is not read, the documents before it are kept: {kept}");
+            reason = format!("{reason}; the rest of the file is not read, documents kept: {kept}");
         }
         self.problem(file, place, reason)
     }
 
-    /// Takes down something that is worth knowing.
-    pub(super) fn note(&mut self, file: &InputFile, place: Place, what: impl Into<String>) {
+    /// Counts a note.
+    pub(crate) fn note(&mut self, file: &InputFile, place: Place, text: impl Into<String>) {
         self.notes
-            .entry(what.into())
+            .entry(text.into())
             .and_modify(|note| note.count += 1)
             .or_insert_with(|| Note { count: 1, first: format!("{}, {place}", file.path.display()) });
     }
 
-    /// Adds a document; mentions that are not in its text are problems. In a file a later document of the same id
-    /// replaces the earlier; `qualify` says what one of another file does.
-    pub(super) fn push(&mut self, file: &InputFile, mut document: Document) -> Result<()> {
+    /// Adds a document. A mention that does not match the text is a problem. Within a file, a later document replaces an earlier one
+    /// with the same id; across files, `qualify` decides.
+    pub(crate) fn push(&mut self, file: &InputFile, mut document: Document) -> Result<()> {
         let earlier = self.places.get(&document.id).copied();
         let other = earlier.and_then(|earlier| self.documents[earlier].as_ref()).map(|other| other.source.clone());
         let other = other.filter(|other| *other != document.source);
@@ -228,21 +135,20 @@ impl Corpus {
                 self.note(
                     file,
                     document.place,
-                    "documents whose id another file has too, told apart by the file's name",
+                    "documents whose id also occurs in another file, prefixed with the file name",
                 );
                 self.shared.extend([other, document.source.clone()]);
             }
             (Some(other), Some(earlier)) => {
                 let id = &document.id;
-                let left = if self.on_error == OnError::Skip { "; that one is left out" } else { "" };
-                let reason = format!(
-                    "the id `{id}` is that of a document in `{other}` too, expected another in each file{left}"
-                );
+                let skipped = if self.on_error == OnError::Skip { "; that document is skipped" } else { "" };
+                let reason =
+                    format!("the id `{id}` also occurs in `{other}`, expected a unique id in each file{skipped}");
                 self.problem(file, document.place, reason)?;
                 self.documents[earlier] = None;
             }
             (None, Some(earlier)) => {
-                self.note(file, document.place, "documents whose id was there before, the later kept");
+                self.note(file, document.place, "documents with a repeated id, the last one kept");
                 self.documents[earlier] = None;
             }
             (_, None) => {}
@@ -257,12 +163,12 @@ impl Corpus {
                 continue;
             }
             if !seen.insert((mention.span, mention.entity_type.clone())) {
-                self.note(file, mention.place, "mentions that are there twice, counted once");
+                self.note(file, mention.place, "duplicate mentions, counted once");
                 continue;
             }
             let covered = index.slice(&document.text, mention.span).unwrap_or_default();
             if covered.starts_with(char::is_whitespace) || covered.ends_with(char::is_whitespace) {
-                self.note(file, mention.place, "mentions that begin or end with white space, kept as they are");
+                self.note(file, mention.place, "mentions that begin or end with white space, kept unchanged");
             }
             document.mentions.push(mention);
         }
@@ -276,7 +182,29 @@ impl Corpus {
     }
 }
 
-/// A file's name without its ending.
+impl InputFile {
+    /// The file's text without a byte order mark; `None`, and a problem, if it is not UTF-8.
+    pub(crate) fn text(&self, corpus: &mut Corpus) -> Result<Option<String>> {
+        let bytes = std::fs::read(&self.path)
+            .map_err(|source| Error::Read { path: self.path.clone(), source: source.into() })?;
+        match String::from_utf8(bytes) {
+            Ok(mut text) => {
+                if text.starts_with('\u{feff}') {
+                    text.drain(..'\u{feff}'.len_utf8());
+                }
+                Ok(Some(text))
+            }
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
+                corpus.unreadable(self, Place::Line(line), "the bytes are not UTF-8 text")?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A file's name without its extension.
 fn stem(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((stem, ending)) if !ending.contains('/') && !stem.is_empty() => stem,
@@ -284,18 +212,11 @@ fn stem(name: &str) -> &str {
     }
 }
 
-/// At most the first words of a text, for a message.
-pub(super) fn short(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-    .replace('\n', "⏎")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::record::Kind;
+    use crate::text::span::CharSpan;
 
     fn document(text: &str, mentions: Vec<Mention>) -> Document {
         Document {
@@ -310,13 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mention_that_is_wrong_is_left_out_and_told() {
+    fn an_invalid_mention_is_skipped_and_reported() {
         let file = InputFile { path: "a.txt".into(), name: "a.txt".into() };
         let mention = |start, end| Mention::new("PER", CharSpan::new(start, end), Place::Line(7));
         let mut corpus = Corpus::new(OnError::Skip, "", None);
         corpus.push(&file, document("met Ada", vec![mention(5, 8), mention(4, 7)])).unwrap();
-        let told = "a.txt, line 7: a mention of type PER covers characters 5..8, but the text has 7";
-        assert_eq!(corpus.problems[0].to_string(), told);
+        let expected = "a.txt, line 7: a mention of type PER covers characters 5..8, but the text has 7";
+        assert_eq!(corpus.problems[0].to_string(), expected);
         assert_eq!(corpus.into_documents()[0].mentions, [mention(4, 7)]);
     }
 
@@ -331,8 +252,8 @@ mod tests {
         assert_eq!(texts, ["second"]);
     }
 
-    /// Files whose documents are counted from 0 each; the last has no id of its own.
-    fn counted(corpus: &mut Corpus) -> Result<()> {
+    /// Pushes documents of three files that each number theirs from 0; one id is already generated from the file name.
+    fn push_numbered(corpus: &mut Corpus) -> Result<()> {
         for (name, ids) in
             [("a/test.json", &["0", "1"][..]), ("a/train.json", &["0", "a/train.json/1"][..]), ("b.json", &["2"][..])]
         {
@@ -349,34 +270,34 @@ mod tests {
     fn documents_of_different_files_with_one_id_are_all_kept() {
         let mut corpus = Corpus::new(OnError::Stop, "", None);
         corpus.qualify = true;
-        counted(&mut corpus).unwrap();
+        push_numbered(&mut corpus).unwrap();
         assert_eq!(corpus.notes.values().map(|note| note.count).sum::<usize>(), 1);
         let ids: Vec<String> = corpus.into_documents().into_iter().map(|document| document.id).collect();
         assert_eq!(ids, ["a/test/0", "a/test/1", "a/train/0", "a/train.json/1", "2"]);
     }
 
     #[test]
-    fn one_id_in_different_files_is_a_problem_where_ids_mean_something() {
-        let error = counted(&mut Corpus::new(OnError::Stop, "", None)).unwrap_err().to_string();
+    fn an_id_shared_by_files_is_a_problem_without_qualify() {
+        let error = push_numbered(&mut Corpus::new(OnError::Stop, "", None)).unwrap_err().to_string();
         assert!(
-            error.ends_with("the id `0` is that of a document in `a/test.json` too, expected another in each file"),
+            error.ends_with("the id `0` also occurs in `a/test.json`, expected a unique id in each file"),
             "{error}"
         );
         let mut corpus = Corpus::new(OnError::Skip, "", None);
-        counted(&mut corpus).unwrap();
-        assert!(corpus.problems[0].reason.ends_with("; that one is left out"), "{:?}", corpus.problems);
+        push_numbered(&mut corpus).unwrap();
+        assert!(corpus.problems[0].reason.ends_with("; that document is skipped"), "{:?}", corpus.problems);
         let texts: Vec<String> = corpus.into_documents().into_iter().map(|document| document.text).collect();
         assert_eq!(texts[..2], ["1 of a/test.json", "0 of a/train.json"]);
         assert_eq!(texts.len(), 4);
     }
 
     #[test]
-    fn a_file_that_breaks_off_says_what_is_kept_of_it() {
+    fn an_unreadable_rest_reports_how_many_documents_are_kept() {
         let file = InputFile { path: "a.txt".into(), name: "a.txt".into() };
         let mut corpus = Corpus::new(OnError::Skip, "", None);
         corpus.push(&file, document("whole", vec![])).unwrap();
         corpus.unreadable(&file, Place::Line(9), "`<b>` is never closed").unwrap();
-        let said = "`<b>` is never closed; what follows is not read, the documents before it are kept: 1";
-        assert_eq!((corpus.problems[0].reason.as_str(), corpus.refused_files), (said, 1));
+        let expected = "`<b>` is never closed; the rest of the file is not read, documents kept: 1";
+        assert_eq!((corpus.problems[0].reason.as_str(), corpus.refused_files), (expected, 1));
     }
 }

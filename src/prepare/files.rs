@@ -1,22 +1,21 @@
-//! The input → its files. In: a file or folder and the endings of a format. Out: the files in order, and their text. It may
-//! not know what is in them.
+//! The input → its files. In: a file or folder and the suffixes of a format. Out: the files in order, and line numbers in their text.
+//! It must not know the formats.
 
 use std::path::{Path, PathBuf};
 
-use super::corpus::{Corpus, Place};
 use crate::error::{Error, Result};
 
 /// A file of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InputFile {
-    /// Where it is.
-    pub(super) path: PathBuf,
+pub(crate) struct InputFile {
+    /// Its path.
+    pub(crate) path: PathBuf,
     /// Its name in the input: relative to the folder, with `/` between folders.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
-/// The file that `input` is, or the files with one of the `endings` below the folder that it is, sorted by name.
-pub(super) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec<InputFile>> {
+/// Lists `input` if it is a file, else the files below it that have one of the suffixes `endings`, sorted by name.
+pub(crate) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec<InputFile>> {
     let unreadable = |path: &Path, source: std::io::Error| Error::Read { path: path.into(), source: source.into() };
     let about = std::fs::metadata(input).map_err(|source| unreadable(input, source))?;
     if !about.is_dir() {
@@ -44,8 +43,8 @@ pub(super) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec
     if files.is_empty() {
         return Err(Error::Input {
             location: input.display().to_string(),
-            reason: "there is no file of this format".into(),
-            hint: format!("in a folder the files are known by their endings: {}; or name one file", endings.join(", ")),
+            reason: "it contains no file of this format".into(),
+            hint: format!("files in a folder are selected by suffix: {}; or name one file", endings.join(", ")),
         });
     }
     files.sort_by(|one, other| one.name.cmp(&other.name));
@@ -53,50 +52,30 @@ pub(super) fn list(input: &Path, endings: &'static [&'static str]) -> Result<Vec
 }
 
 impl InputFile {
-    /// Its text without a byte order mark; none, and a problem, where it is not UTF-8.
-    pub(super) fn text(&self, corpus: &mut Corpus) -> Result<Option<String>> {
-        let bytes = std::fs::read(&self.path)
-            .map_err(|source| Error::Read { path: self.path.clone(), source: source.into() })?;
-        match String::from_utf8(bytes) {
-            Ok(mut text) => {
-                if text.starts_with('\u{feff}') {
-                    text.drain(..'\u{feff}'.len_utf8());
-                }
-                Ok(Some(text))
-            }
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
-                corpus.unreadable(self, Place::Line(line), "the bytes are not UTF-8 text")?;
-                Ok(None)
-            }
-        }
-    }
-
     /// Its name without `ending`.
-    pub(super) fn stem(&self, ending: &str) -> &str {
+    pub(crate) fn stem(&self, ending: &str) -> &str {
         self.name.strip_suffix(ending).unwrap_or(&self.name)
     }
 
-    /// The file beside it whose name ends with `to` where its own ends with `from`.
-    pub(super) fn beside(&self, from: &str, to: &str) -> Self {
+    /// The sibling file whose name has the suffix `to` instead of `from`.
+    pub(crate) fn beside(&self, from: &str, to: &str) -> Self {
         let swap = |name: &str| format!("{}{to}", name.strip_suffix(from).unwrap_or(name));
         let file_name = self.path.file_name().map(|name| swap(&name.to_string_lossy())).unwrap_or_default();
         Self { path: self.path.with_file_name(file_name), name: swap(&self.name) }
     }
 }
 
-/// Positions in a text → line numbers, asked in any order.
-pub(super) struct Lines(Vec<usize>);
+/// Maps byte positions in a text to line numbers, in any order.
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    /// The lines of `text`.
-    pub(super) fn new(text: &str) -> Self {
+    /// Indexes the lines of `text`.
+    pub(crate) fn new(text: &str) -> Self {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(position, _)| position).collect())
     }
 
-    /// The number, from 1, of the line that byte `position` is in.
-    pub(super) fn of(&self, position: usize) -> usize {
+    /// The number, from 1, of the line that contains byte `position`.
+    pub(crate) fn of(&self, position: usize) -> usize {
         self.0.partition_point(|&end| end < position) + 1
     }
 }
@@ -106,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_ends_with_its_break() {
+    fn a_line_break_belongs_to_its_line() {
         let lines = Lines::new("ab\nc\n\nd");
         assert_eq!([0, 2, 3, 4, 5, 6].map(|position| lines.of(position)), [1, 1, 2, 2, 3, 4]);
     }
 
     #[test]
-    fn the_file_beside_has_the_same_stem() {
+    fn a_sibling_file_has_the_same_stem() {
         let file = InputFile { path: "/corpus/bn/a.apf.xml".into(), name: "bn/a.apf.xml".into() };
         let other = file.beside(".apf.xml", ".sgm");
         assert_eq!((other.path.to_str(), other.name.as_str()), (Some("/corpus/bn/a.sgm"), "bn/a.sgm"));

@@ -1,31 +1,32 @@
-//! Sentences → a document. In: sentences as tokens or as text, with mentions inside them. Out: one text, tokens a space apart
-//! and sentences a line apart, with the mentions moved to it. It may not drop a token.
+//! Sentences → a document. In: sentences as tokens or as text, with mentions relative to them. Out: one text, with tokens separated by
+//! spaces and sentences by line breaks, and the mentions shifted to it. It must not drop a token.
 
-use super::corpus::{Corpus, Document, Kind, Mention, Place};
-use super::files::InputFile;
 use crate::error::Result;
-use crate::mrc::span::{CharSpan, TokenSpan};
+use crate::prepare::corpus::Corpus;
+use crate::prepare::files::InputFile;
+use crate::prepare::record::{Document, Kind, Mention, Place, outside_tokens};
+use crate::text::span::{CharSpan, TokenSpan};
 
-/// A sentence that comes as tokens.
+/// A sentence given as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TokenSentence<'text> {
+pub(crate) struct TokenSentence<'text> {
     /// Its tokens, in order.
-    pub(super) tokens: Vec<&'text str>,
+    pub(crate) tokens: Vec<&'text str>,
     /// Labels and the tokens they cover.
-    pub(super) mentions: Vec<(TokenSpan, String)>,
-    /// Where it begins.
-    pub(super) place: Place,
+    pub(crate) mentions: Vec<(TokenSpan, String)>,
+    /// The place where it begins.
+    pub(crate) place: Place,
 }
 
-/// Puts a document together from its sentences.
-pub(super) struct Assembler {
+/// Builds a document from its sentences.
+pub(crate) struct Assembler {
     document: Document,
     chars: usize,
 }
 
 impl Assembler {
     /// An empty document.
-    pub(super) fn new(id: String, file: &InputFile, place: Place, kind: Kind) -> Self {
+    pub(crate) fn new(id: String, file: &InputFile, place: Place, kind: Kind) -> Self {
         let document = Document {
             id,
             source: file.name.clone(),
@@ -38,8 +39,8 @@ impl Assembler {
         Self { document, chars: 0 }
     }
 
-    /// Adds a sentence of tokens; a mention of tokens it does not have is a problem.
-    pub(super) fn tokens(&mut self, sentence: &TokenSentence<'_>, file: &InputFile, corpus: &mut Corpus) -> Result<()> {
+    /// Adds a sentence of tokens. A mention that reaches past its last token is a problem.
+    pub(crate) fn tokens(&mut self, sentence: &TokenSentence<'_>, file: &InputFile, corpus: &mut Corpus) -> Result<()> {
         let start = self.open();
         let mut places = Vec::with_capacity(sentence.tokens.len());
         for (number, token) in sentence.tokens.iter().enumerate() {
@@ -53,8 +54,8 @@ impl Assembler {
         for (token_span, entity_type) in &sentence.mentions {
             let covered = places.get(token_span.start..token_span.end).unwrap_or_default();
             let (Some(first), Some(last)) = (covered.first(), covered.last()) else {
-                let (from, to, most) = (token_span.start, token_span.end, places.len());
-                let reason = format!("a mention of type {entity_type} covers tokens {from}..{to} of {most}");
+                let (from, to, count) = (token_span.start, token_span.end, places.len());
+                let reason = outside_tokens(entity_type, from..to, count);
                 corpus.problem(file, sentence.place, reason)?;
                 continue;
             };
@@ -66,8 +67,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// Adds a sentence of text; the mentions count from its beginning, and one that reaches behind it is a problem.
-    pub(super) fn text(
+    /// Adds a sentence of text. Mentions count from its beginning, and one that reaches past its end is a problem.
+    pub(crate) fn text(
         &mut self,
         text: &str,
         mentions: impl IntoIterator<Item = Mention>,
@@ -94,13 +95,13 @@ impl Assembler {
         Ok(())
     }
 
-    /// The document; none where no sentence came.
-    pub(super) fn finish(self) -> Option<Document> {
+    /// The document; `None` if no sentence was added.
+    pub(crate) fn finish(self) -> Option<Document> {
         (!self.document.sentences.is_empty()).then_some(self.document)
     }
 
-    /// The document, where the parts that came are texts and not sentences.
-    pub(super) fn finish_texts(self) -> Option<Document> {
+    /// The document without sentence boundaries, if the parts added are texts and not sentences.
+    pub(crate) fn finish_texts(self) -> Option<Document> {
         self.finish().map(|document| Document { sentences: Vec::new(), ..document })
     }
 
@@ -127,7 +128,7 @@ mod tests {
     use crate::cli::OnError;
 
     #[test]
-    fn sentences_lie_a_line_apart() {
+    fn sentences_are_separated_by_line_breaks() {
         let file = InputFile { path: "a".into(), name: "a".into() };
         let mut document = Assembler::new("a".into(), &file, Place::Line(1), Kind::Document);
         let mut corpus = Corpus::new(OnError::Skip, "", None);
@@ -139,13 +140,16 @@ mod tests {
         let reasons: Vec<_> = corpus.problems.iter().map(|problem| problem.reason.as_str()).collect();
         assert_eq!(
             reasons,
-            ["a mention of type LOC covers tokens 1..3 of 2", "a mention of type LOC covers tokens 1..1 of 2"]
+            [
+                "a mention of type LOC covers tokens 1..3, but the sentence has 2",
+                "a mention of type LOC covers tokens 1..1, but the sentence has 2"
+            ]
         );
         let mentions =
             [(2, 5), (2, 6)].map(|(start, end)| Mention::new("LOC", CharSpan::new(start, end), Place::Line(9)));
         document.text("O Rio", mentions, &file, &mut corpus).unwrap();
-        let said = "a mention of type LOC covers characters 2..6, but the text has 5";
-        assert_eq!(corpus.problems.last().unwrap().reason, said, "also where another sentence follows");
+        let expected = "a mention of type LOC covers characters 2..6, but the text has 5";
+        assert_eq!(corpus.problems.last().unwrap().reason, expected, "even if another sentence follows");
         document.text("e Zoë", [], &file, &mut corpus).unwrap();
         let document = document.finish().unwrap();
         assert_eq!(document.text, "Zoë left .\nSão Paulo\nO Rio\ne Zoë");

@@ -1,5 +1,5 @@
-//! The documents of the page. In: the chosen documents, their mentions, their texts. Out: rows for the page's script, with offsets in
-//! UTF-16 as it counts them. It may not grow beyond what a browser opens at once.
+//! The documents of the page. In: the sampled documents, their mentions, their texts. Out: rows for the page's script, with offsets in
+//! UTF-16 units as JavaScript counts. It must not exceed a size that a browser opens without delay.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use serde::Serialize;
 
 use super::embed::embed;
 use super::sample::{Chosen, Rule, choose};
-use super::subject::Subject;
+use super::scope::Scope;
 use super::summary::Summary;
 use super::tables::{MATCHED, MENTIONS};
 use super::texts;
 use crate::console::thousands;
-use crate::engine::query::{query, reals, whole, words};
 use crate::error::{Error, Result};
+use crate::query::statement::{count_at, f64_column, query, string_column};
 
-/// Bytes of documents on a page; a browser opens so many without a pause.
+/// The maximum bytes of documents on a page; a browser opens a page of this size without delay.
 const PAGE_BYTES: usize = 16 << 20;
-/// Code points of one document on a page.
-const LONGEST: usize = 50_000;
-/// The table of the chosen documents' ids.
+/// The maximum code points of one document on a page.
+const MAX_CHARACTERS: usize = 50_000;
+/// The table with the ids of the sampled documents.
 const CHOSEN: &str = "report_chosen";
 
-/// The documents and what there is to say about them.
+/// The documents of the page, and remarks about them.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Documents {
     pub(super) rule: Rule,
     pub(super) rows: Vec<Row>,
-    /// What is not shown, and why.
+    /// Notes about texts and documents that are not shown.
     pub(super) remarks: Vec<String>,
 }
 
@@ -38,12 +38,12 @@ pub(super) struct Documents {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Row {
     pub(super) id: String,
-    /// The file it came from, without its folder.
+    /// The name of its file.
     pub(super) source: String,
     pub(super) characters: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
-    /// Why there is none.
+    /// Why the text is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<String>,
     /// Code points of the text that are not shown.
@@ -51,38 +51,38 @@ pub(super) struct Row {
     pub(super) cut: usize,
     /// Type, start, end, score, state; start and end in UTF-16 units of the text, in code points where there is none.
     pub(super) mentions: Vec<(usize, usize, usize, Score, u8)>,
-    /// The mentions' texts, where the document has none.
+    /// The mentions' texts, if the document has no text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<String>,
 }
 
-/// A score in thousandths; -1 for a missed mention, which has none.
+/// A score in thousandths; -1 for a missed mention, which has no score.
 type Score = i32;
 
-/// A mention as the tables have it.
+/// A mention as in the tables.
 #[derive(Debug, Clone, PartialEq)]
 struct Mention {
     entity_type: usize,
     start: usize,
     end: usize,
     score: Score,
-    /// 0 where there is no gold, 1 right, 2 wrong, 3 missed.
+    /// 0 without gold, 1 right, 2 wrong, 3 missed.
     state: u8,
     text: String,
 }
 
 impl Documents {
-    /// Chooses at most `limit` documents and gathers what the page shows of them.
+    /// Samples at most `limit` documents and reads their texts and mentions.
     pub(super) async fn read(
         context: &SessionContext,
-        subject: &Subject,
+        scope: &Scope,
         summary: &Summary,
         limit: usize,
         matched: bool,
     ) -> Result<Self> {
         let (rule, chosen) = choose(context, summary.totals.documents, limit, matched).await?;
         let mut mentions = mentions(context, summary, &chosen, matched).await?;
-        let mut texts = texts::read(context, subject, &chosen).await?;
+        let mut texts = texts::read(context, scope, &chosen).await?;
         let mut made = Vec::new();
         let mut sizes = Vec::new();
         for document in &chosen {
@@ -95,7 +95,7 @@ impl Documents {
             sizes.push(embed(&row)?.len() + 1);
             made.push((row, outside));
         }
-        // Documents with errors come in an order of their own.
+        // Documents with errors keep their order, so they are not thinned out evenly.
         let small = sizes.iter().filter(|size| **size <= PAGE_BYTES);
         let even = !matched && small.sum::<usize>() > PAGE_BYTES;
         let shown = fitting(&sizes, PAGE_BYTES, even);
@@ -118,17 +118,17 @@ impl Documents {
         let left = chosen.len() - found.rows.len();
         if left > 0 {
             let reason = "the page would be too large for a browser";
-            found.remarks.push(format!("{} left out: {reason}", counted(left, "document")));
+            found.remarks.push(format!("{} omitted: {reason}", counted(left, "document")));
         }
         Ok(found)
     }
 
-    /// How many have their text.
+    /// The number of documents with text.
     pub(super) fn with_text(&self) -> usize {
         self.rows.iter().filter(|row| row.text.is_some()).count()
     }
 
-    /// How many mentions are on the page.
+    /// The number of mentions on the page.
     pub(super) fn mentions(&self) -> usize {
         self.rows.iter().map(|row| row.mentions.len()).sum()
     }
@@ -140,14 +140,14 @@ impl Row {
         Self { id: document.id.clone(), source, characters: document.characters, ..Self::default() }
     }
 
-    /// The mentions in a table of their own.
+    /// A row without text; the page shows its mentions as a table.
     fn without_text(document: &Chosen, mentions: Vec<Mention>, reason: String) -> Self {
         let placed = mentions.iter().map(|one| (one.entity_type, one.start, one.end, one.score, one.state)).collect();
         let names = mentions.into_iter().map(|one| one.text).collect();
         Self { mentions: placed, names, missing: Some(reason), ..Self::new(document) }
     }
 
-    /// The mentions at their places; `outside` counts those that have none in this text.
+    /// A row with text; `outside` counts mentions past the end of the text.
     fn with_text(document: &Chosen, text: &str, mentions: &[Mention], outside: &mut usize) -> Self {
         // UTF-16 units before each code point, and before the end.
         let mut units = vec![0];
@@ -156,7 +156,7 @@ impl Row {
             Some(*at)
         }));
         let characters = units.len() - 1;
-        let shown = characters.min(LONGEST);
+        let shown = characters.min(MAX_CHARACTERS);
         let end = text.char_indices().nth(shown).map_or(text.len(), |(at, _)| at);
         *outside += mentions.iter().filter(|one| one.end > characters).count();
         let placed = mentions.iter().filter(|one| one.end <= shown);
@@ -167,41 +167,40 @@ impl Row {
     }
 }
 
-/// Which of the rows with these sizes a page of `most` bytes shows: as many as there is room for, the first first or, `even`, at equal
-/// distances. A row that would fill the page by itself is left out.
-fn fitting(sizes: &[usize], most: usize, even: bool) -> Vec<bool> {
-    let small: Vec<usize> = (0..sizes.len()).filter(|place| sizes[*place] <= most).collect();
+/// Selects rows of the given sizes for a page of `limit` bytes: as many as fit, in order or, with `even`, at equal distances. A row larger
+/// than the page is never selected.
+fn fitting(sizes: &[usize], limit: usize, even: bool) -> Vec<bool> {
+    let small: Vec<usize> = (0..sizes.len()).filter(|index| sizes[*index] <= limit).collect();
     let mut kept = small.clone();
-    let total = |places: &[usize]| places.iter().map(|place| sizes[*place]).sum::<usize>();
-    while even && total(&kept) > most {
-        let count = (kept.len() * most / total(&kept)).min(kept.len() - 1);
+    let total = |indices: &[usize]| indices.iter().map(|index| sizes[*index]).sum::<usize>();
+    while even && total(&kept) > limit {
+        let count = (kept.len() * limit / total(&kept)).min(kept.len() - 1);
         kept = small
             .iter()
             .enumerate()
             .filter(|(at, _)| at * count % small.len() < count)
-            .map(|(_, place)| *place)
+            .map(|(_, index)| *index)
             .collect();
     }
     let mut shown = vec![false; sizes.len()];
     let mut bytes = 0;
-    for place in kept {
-        if bytes + sizes[place] <= most {
-            bytes += sizes[place];
-            shown[place] = true;
+    for index in kept {
+        if bytes + sizes[index] <= limit {
+            bytes += sizes[index];
+            shown[index] = true;
         }
     }
     shown
 }
 
-/// The chosen documents' mentions in the order of the text, by id.
+/// The mentions of the sampled documents by document id, in text order.
 async fn mentions(
     context: &SessionContext,
     summary: &Summary,
     chosen: &[Chosen],
     matched: bool,
 ) -> Result<HashMap<String, Vec<Mention>>> {
-    let failed =
-        |source: crate::error::Cause| Error::Engine { doing: "look up the documents' mentions".into(), source };
+    let failed = |source: crate::error::Cause| Error::Engine { doing: "read the documents' mentions".into(), source };
     let ids: ArrayRef = Arc::new(StringArray::from_iter_values(chosen.iter().map(|one| &one.id)));
     let ids = RecordBatch::try_from_iter([("chosen_id", ids)]).map_err(|source| failed(source.into()))?;
     context.register_batch(CHOSEN, ids).map_err(|source| failed(source.into()))?;
@@ -218,12 +217,13 @@ async fn mentions(
         summary.types.iter().enumerate().map(|(index, one)| (one.name.as_str(), index)).collect();
     let mut found: HashMap<String, Vec<Mention>> = HashMap::new();
     for batch in &query(context, &sql).await? {
-        let (ids, names, scores, texts) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 4)?, words(batch, 6)?);
+        let (ids, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
+        let (scores, texts) = (f64_column(batch, 4)?, string_column(batch, 6)?);
         for (row, ((id, name), text)) in ids.into_iter().zip(names).zip(texts).enumerate() {
             let Some(&entity_type) = types.get(name.as_str()) else { continue };
             let score = scores[row].map_or(-1, |score| (score.clamp(0.0, 1.0) * 1000.0).round() as Score);
-            let (start, end) = (whole(batch, 2, row), whole(batch, 3, row));
-            let state = whole(batch, 5, row) as u8;
+            let (start, end) = (count_at(batch, 2, row)?, count_at(batch, 3, row)?);
+            let state = count_at(batch, 5, row)? as u8;
             found.entry(id).or_default().push(Mention { entity_type, start, end, score, state, text });
         }
     }
@@ -231,8 +231,8 @@ async fn mentions(
 }
 
 /// `1 document`, `2 documents`.
-fn counted(number: usize, what: &str) -> String {
-    format!("{} {what}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
+fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -255,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_become_those_of_a_script(text in "\\PC{0,60}", start in 0_usize..70, length in 1_usize..9) {
+        fn offsets_are_converted_to_utf16(text in "\\PC{0,60}", start in 0_usize..70, length in 1_usize..9) {
             let mut outside = 0;
             let row = Row::with_text(&document(), &text, &[at(start, start + length)], &mut outside);
             let expected: Vec<u16> = text.chars().skip(start).take(length).collect::<String>().encode_utf16().collect();
@@ -268,23 +268,23 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_full_shows_documents_from_everywhere() {
-        let places = |sizes: &[usize], even| -> Vec<usize> {
+    fn a_full_page_samples_documents_evenly() {
+        let selected = |sizes: &[usize], even| -> Vec<usize> {
             let shown = fitting(sizes, 100, even);
-            (0..sizes.len()).filter(|place| shown[*place]).collect()
+            (0..sizes.len()).filter(|index| shown[*index]).collect()
         };
-        assert_eq!(places(&[25; 8], true), [0, 2, 4, 6]);
-        assert_eq!(places(&[25; 8], false), [0, 1, 2, 3]);
-        // What is too large makes room for what comes behind it.
-        assert_eq!(places(&[40, 101, 70, 60], false), [0, 3]);
-        assert_eq!(places(&[101, 50, 50, 2000], true), [1, 2]);
-        assert_eq!(places(&[101, 99], true), [1]);
-        assert!(places(&[], true).is_empty());
+        assert_eq!(selected(&[25; 8], true), [0, 2, 4, 6]);
+        assert_eq!(selected(&[25; 8], false), [0, 1, 2, 3]);
+        // Rows that are too large are skipped for later ones.
+        assert_eq!(selected(&[40, 101, 70, 60], false), [0, 3]);
+        assert_eq!(selected(&[101, 50, 50, 2000], true), [1, 2]);
+        assert_eq!(selected(&[101, 99], true), [1]);
+        assert!(selected(&[], true).is_empty());
     }
 
     proptest! {
         #[test]
-        fn no_page_is_larger_than_a_browser_opens(sizes in prop::collection::vec(0_usize..150, 0..40), even in any::<bool>()) {
+        fn no_page_exceeds_the_limit(sizes in prop::collection::vec(0_usize..150, 0..40), even in any::<bool>()) {
             let shown = fitting(&sizes, 100, even);
             let bytes: usize = sizes.iter().zip(&shown).filter(|(_, shown)| **shown).map(|(size, _)| size).sum();
             prop_assert!(bytes <= 100);
@@ -293,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_document_is_cut() {
-        let text = "é".repeat(LONGEST + 7);
+    fn a_long_document_is_truncated() {
+        let text = "é".repeat(MAX_CHARACTERS + 7);
         let mut outside = 0;
-        let row = Row::with_text(&document(), &text, &[at(0, 1), at(LONGEST, LONGEST + 2)], &mut outside);
+        let row = Row::with_text(&document(), &text, &[at(0, 1), at(MAX_CHARACTERS, MAX_CHARACTERS + 2)], &mut outside);
         assert_eq!((row.cut, row.mentions.len(), outside), (7, 1, 0));
-        assert_eq!(row.text.unwrap().chars().count(), LONGEST);
+        assert_eq!(row.text.unwrap().chars().count(), MAX_CHARACTERS);
         assert_eq!(row.source, "b.parquet");
     }
 }

@@ -1,4 +1,4 @@
-//! Values → JSON that may stand in a script element of the page. In: any value. Out: JSON with every character escaped that could end the
+//! Values → JSON for a script element of the page. In: any value. Out: JSON in which every character is escaped that could end the
 //! element. It must not drop a character.
 
 use std::io;
@@ -8,14 +8,14 @@ use serde_json::ser::{Formatter, Serializer};
 
 use crate::error::{Cause, Error, Result};
 
-/// JSON that may stand in a script element.
+/// JSON that is safe inside a script element.
 pub(super) fn embed(value: &impl Serialize) -> Result<String> {
     let mut json = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut json, ForScript)).map_err(|source| failed(source.into()))?;
     String::from_utf8(json).map_err(|source| failed(source.into()))
 }
 
-/// Compact JSON without `<`, `>`, `&` and the two line ends that JSON has and scripts had not.
+/// Compact JSON without `<`, `>`, `&`, and the line separators U+2028 and U+2029, which older JavaScript does not allow in strings.
 struct ForScript;
 
 impl Formatter for ForScript {
@@ -46,7 +46,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_and_ends_no_element(text in any::<String>(), key in any::<String>()) {
+        fn any_text_round_trips_and_cannot_end_the_element(text in any::<String>(), key in any::<String>()) {
             let value = serde_json::json!({ key: [text, "</script><!--<script>\u{2028}\u{2029}]]>"] });
             let json = embed(&value).unwrap();
             prop_assert!(!json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{}", json);

@@ -1,45 +1,40 @@
-//! The store in figures. In: the views of what the page is about, `metrics`, `runs`, `rejects`. Out: the page's summary. It may not read
-//! a document's text.
+//! The figures of a store. In: the views of the page's mentions and documents, `metrics`, `runs`, `rejects`. Out: the page's summary. It
+//! must not read a document's text.
 
 use std::collections::BTreeMap;
 
 use chrono::Utc;
 use datafusion::prelude::SessionContext;
 
-use super::subject::{Run, Subject, literal, without_login};
-use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, place};
+use super::scope::{Run, Scope, literal, without_login};
+use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, index_of};
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
-use crate::engine::query::{query, reals, register, whole, words};
-use crate::engine::scores::count;
-use crate::engine::views::LAST_REJECTS;
 use crate::error::Result;
+use crate::query::scoring::count;
+use crate::query::statement::{count_at, f64_column, query, register, string_column};
+use crate::query::views::LAST_REJECTS;
 
-/// The most frequent names shown of each type.
+/// The number of most frequent names shown per type.
 const NAMES: usize = 12;
-/// Rejects shown of each reason.
+/// The number of rejects shown per reason.
 const REJECTS: usize = 20;
-/// Runs shown, the last ones.
+/// The number of latest runs shown.
 const RUNS: usize = 60;
-/// A name longer than this is cut, in characters.
-const LONG: usize = 160;
+/// Names are truncated to this number of characters.
+const MAX_NAME: usize = 160;
 
-/// The figures whose course over the runs is shown.
+/// The figures shown as trends over the runs.
 const TREND: [&str; 6] = ["documents", "mentions", "rejects", "seconds", "documents_per_second", "f1"];
 
-/// Gathers everything that needs no gold.
-pub(super) async fn read(
-    context: &SessionContext,
-    subject: &Subject,
-    runs: Vec<Run>,
-    last_commit: i64,
-) -> Result<Summary> {
-    let store = without_login(&subject.location.to_string());
+/// Reads everything that does not need gold.
+pub(super) async fn read(context: &SessionContext, scope: &Scope, runs: Vec<Run>, last_commit: i64) -> Result<Summary> {
+    let store = without_login(&scope.location.to_string());
     let last = store.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     let name = if last.is_empty() { store.clone() } else { last.to_owned() };
-    let rejects = rejects(context, subject, last_commit).await?;
+    let rejects = rejects(context, scope, last_commit).await?;
     let mut totals = totals(context).await?;
     totals.rejects = rejects.iter().map(|one| one.count).sum();
-    let figures = match &subject.run {
+    let figures = match &scope.run {
         Some(run) => figures(context, &run.id).await?,
         None => Vec::new(),
     };
@@ -48,13 +43,13 @@ pub(super) async fn read(
         quarry: env!("CARGO_PKG_VERSION"),
         made_at: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         name,
-        run: subject.run.as_ref().map(|run| run.id.clone()),
-        only_run: subject.only_run,
-        only_types: !subject.only_types.is_empty(),
+        run: scope.run.as_ref().map(|run| run.id.clone()),
+        only_run: scope.only_run,
+        only_types: !scope.only_types.is_empty(),
         totals,
-        types: types(context, subject).await?,
+        types: types(context, scope).await?,
         bins: BINS,
-        settings: subject.settings(),
+        settings: scope.settings(),
         figures,
         runs: trend(context, runs.into_iter().skip(earlier_runs)).await?,
         earlier_runs,
@@ -76,43 +71,43 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
     })
 }
 
-/// The types in the order in which the run asked for them, then those that only other runs have found.
-async fn types(context: &SessionContext, subject: &Subject) -> Result<Vec<TypeFigures>> {
-    let asked = subject.types();
+/// The types in the order of the run's schema, then types that only other runs have found.
+async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigures>> {
+    let asked = scope.types();
     let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
     let sql =
         format!("SELECT entity_type, count(*), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1");
     for batch in &query(context, &sql).await? {
-        let means = reals(batch, 3)?;
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
-            let index = place(&mut types, name);
+        let means = f64_column(batch, 3)?;
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
+            let index = index_of(&mut types, name);
             let one = &mut types[index];
-            (one.mentions, one.distinct) = (whole(batch, 1, row), whole(batch, 2, row));
+            (one.mentions, one.distinct) = (count_at(batch, 1, row)?, count_at(batch, 2, row)?);
             one.mean_score = means[row].unwrap_or_default();
         }
     }
     let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
-            let index = place(&mut types, name);
-            types[index].scores[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
+            let index = index_of(&mut types, name);
+            types[index].scores[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
         }
     }
     let sql = format!(
-        "SELECT entity_type, substr(text, 1, {LONG}), n, documents FROM (
+        "SELECT entity_type, substr(text, 1, {MAX_NAME}), n, documents FROM (
             SELECT entity_type, text, count(*) AS n, count(DISTINCT doc_id) AS documents,
                 row_number() OVER (PARTITION BY entity_type ORDER BY count(*) DESC, text) AS place
             FROM {MENTIONS} GROUP BY entity_type, text)
          WHERE place <= {NAMES} ORDER BY entity_type, place"
     );
     for batch in &query(context, &sql).await? {
-        for (row, (name, text)) in words(batch, 0)?.iter().zip(words(batch, 1)?).enumerate() {
-            let index = place(&mut types, name);
-            types[index].names.push((text, whole(batch, 2, row), whole(batch, 3, row)));
+        for (row, (name, text)) in string_column(batch, 0)?.iter().zip(string_column(batch, 1)?).enumerate() {
+            let index = index_of(&mut types, name);
+            types[index].names.push((text, count_at(batch, 2, row)?, count_at(batch, 3, row)?));
         }
     }
-    if !subject.only_types.is_empty() {
-        types.retain(|one| subject.only_types.contains(&one.name));
+    if !scope.only_types.is_empty() {
+        types.retain(|one| scope.only_types.contains(&one.name));
     }
     Ok(types)
 }
@@ -121,20 +116,21 @@ async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, Str
     let sql = format!("SELECT scope, name, value, unit FROM metrics WHERE run_id = {}", literal(run));
     let mut figures = Vec::new();
     for batch in &query(context, &sql).await? {
-        let (scopes, names, values, units) = (words(batch, 0)?, words(batch, 1)?, reals(batch, 2)?, words(batch, 3)?);
+        let (scopes, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
+        let (values, units) = (f64_column(batch, 2)?, string_column(batch, 3)?);
         let rows = scopes.into_iter().zip(names).zip(values).zip(units);
         figures.extend(rows.map(|(((scope, name), value), unit)| (scope, name, value.unwrap_or_default(), unit)));
     }
     Ok(figures)
 }
 
-/// Every run with the figures that have a course.
+/// Every run with the figures shown as trends.
 async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Result<Vec<RunFigures>> {
     let names: Vec<String> = TREND.iter().map(|name| literal(name)).collect();
     let sql = format!("SELECT run_id, name, value FROM metrics WHERE scope = 'all' AND name IN ({})", names.join(", "));
     let mut found: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
     for batch in &query(context, &sql).await? {
-        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(reals(batch, 2)?);
+        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(f64_column(batch, 2)?);
         for ((run, name), value) in rows {
             found.entry(run).or_default().insert(name, value.unwrap_or_default());
         }
@@ -142,14 +138,14 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
     Ok(runs.map(|run| RunFigures { figures: found.remove(&run.id).unwrap_or_default(), run }).collect())
 }
 
-/// What was refused, as the view `rejects_by_reason` counts it. A commit may hold nothing but rejects, so `documents` does not know which is
-/// the last.
-async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) -> Result<Vec<Rejects>> {
-    let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", subject.of_run());
+/// The rejects, counted like in the view `rejects_by_reason`. `last_commit` cannot be derived from `documents`, since a commit can hold
+/// only rejects.
+async fn rejects(context: &SessionContext, scope: &Scope, last_commit: i64) -> Result<Vec<Rejects>> {
+    let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", scope.of_run());
     register(context, "rejects", &sql).await?;
     let sql = format!(
         "SELECT reason, CAST(total AS bigint), source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END,
-            CAST(doc_id AS varchar), substr(detail, 1, {LONG})
+            CAST(doc_id AS varchar), substr(detail, 1, {MAX_NAME})
          FROM (SELECT *, count(*) OVER (PARTITION BY reason) AS total,
                 row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place FROM ({LAST_REJECTS}) l)
          WHERE place <= {REJECTS} ORDER BY total DESC, reason, place"
@@ -157,12 +153,12 @@ async fn rejects(context: &SessionContext, subject: &Subject, last_commit: i64) 
     let mut found: Vec<Rejects> = Vec::new();
     for batch in &query(context, &sql).await? {
         let texts: Vec<Vec<String>> =
-            [2, 3, 4, 5].into_iter().map(|column| words(batch, column)).collect::<Result<_>>()?;
-        for (row, reason) in words(batch, 0)?.into_iter().enumerate() {
+            [2, 3, 4, 5].into_iter().map(|column| string_column(batch, column)).collect::<Result<_>>()?;
+        for (row, reason) in string_column(batch, 0)?.into_iter().enumerate() {
             let example = std::array::from_fn(|column| without_login(&texts[column][row]));
             match found.last_mut().filter(|last| last.reason == reason) {
                 Some(last) => last.examples.push(example),
-                None => found.push(Rejects { reason, count: whole(batch, 1, row), examples: vec![example] }),
+                None => found.push(Rejects { reason, count: count_at(batch, 1, row)?, examples: vec![example] }),
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Figures and documents → one HTML file. In: values that can be written as JSON. Out: a page that carries its style, its script and its
-//! data, and that lets nothing else in. It may not put a value anywhere but into the JSON and, escaped, the title.
+//! Figures and documents → one HTML file. In: values that serialize to JSON. Out: a page that embeds its style, its script and its data,
+//! and loads nothing else. It must not insert a value anywhere except into the JSON and, escaped, the title.
 //!
-//! Whoever writes a document, a type's name or a setting writes on this page: so data stands in script elements of a type that is not
-//! run, with every character escaped that could end one; the page's script makes text of it and never markup; and the policy in the
-//! page's head runs this one script, by its hash, and forbids it to turn strings into markup or to speak to anybody.
+//! Documents, type names and settings are untrusted input. Therefore the data is in script elements of a non-executable type, with every
+//! character escaped that could end one. The page's script turns it into text nodes, never into markup. The content security policy in
+//! the page's head allows only this script, by its hash, and forbids strings as markup and network access.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,7 +16,7 @@ use crate::error::Result;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// One script, in the order in which its parts need each other.
+/// The parts of the script, in the order of their dependencies.
 const SCRIPT: &str = concat!(
     "(() => {\n\"use strict\";\n",
     include_str!("page/data.js"),
@@ -24,24 +24,24 @@ const SCRIPT: &str = concat!(
     include_str!("page/charts.js"),
     include_str!("page/tips.js"),
     include_str!("page/marks.js"),
-    include_str!("page/overview.js"),
-    include_str!("page/types.js"),
-    include_str!("page/quality.js"),
-    include_str!("page/runs.js"),
-    include_str!("page/documents.js"),
+    include_str!("page/tabs/overview.js"),
+    include_str!("page/tabs/types.js"),
+    include_str!("page/tabs/quality.js"),
+    include_str!("page/tabs/runs.js"),
+    include_str!("page/tabs/documents.js"),
     include_str!("page/filters.js"),
     include_str!("page/page.js"),
     "})();\n"
 );
 
-/// The whole page.
+/// Renders the page.
 pub(super) fn render(summary: &Summary, documents: &Documents) -> Result<String> {
     let (facts, rows) = (embed(summary)?, embed(documents)?);
     let mut page = String::with_capacity(TEMPLATE.len() + STYLE.len() + SCRIPT.len() + facts.len() + rows.len());
     let mut rest = TEMPLATE;
-    // One walk over the template: what a value holds is never looked at again.
+    // One pass over the template: placeholders inside values are not expanded.
     while let Some((before, after)) = rest.split_once("{{") {
-        let Some((name, behind)) = after.split_once("}}") else { break };
+        let Some((name, tail)) = after.split_once("}}") else { break };
         page.push_str(before);
         match name {
             "title" => page.push_str(&escape(&summary.name)),
@@ -52,13 +52,13 @@ pub(super) fn render(summary: &Summary, documents: &Documents) -> Result<String>
             "script" => page.push_str(SCRIPT),
             unknown => return Err(failed(format!("the page's template names `{unknown}`").into())),
         }
-        rest = behind;
+        rest = tail;
     }
     page.push_str(rest);
     Ok(page)
 }
 
-/// What the page may do: show its own style and run its own script.
+/// The content security policy: it allows only the page's own style and script.
 fn policy() -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     format!(
@@ -69,7 +69,7 @@ fn policy() -> String {
     )
 }
 
-/// Text for HTML, where no markup is meant.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_title_is_text(title in any::<String>()) {
+        fn any_title_is_escaped(title in any::<String>()) {
             let escaped = escape(&title);
             prop_assert!(!escaped.contains(['<', '>', '"', '\'']));
             let back = escaped.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
@@ -90,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_can_stand_in_a_page() {
+    fn style_and_script_are_safe_to_embed() {
         assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
-        // A browser hashes what it has parsed, and it parses line ends as line feeds.
+        // A browser normalizes line ends to line feeds before it hashes, so there must be no carriage returns.
         assert!(!SCRIPT.contains('\r') && !STYLE.contains('\r') && !TEMPLATE.contains('\r'));
         // Nothing is fetched and no string becomes markup.
         for word in [
@@ -105,7 +105,7 @@ mod tests {
             "import(",
             "XMLHttpRequest",
         ] {
-            assert!(!SCRIPT.contains(word), "the script says {word}");
+            assert!(!SCRIPT.contains(word), "the script contains {word}");
         }
         for text in [STYLE, TEMPLATE] {
             assert!(!text.contains("://") && !text.contains("url(") && !text.contains("@import"));
@@ -121,7 +121,7 @@ mod tests {
         0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
     }
 
-    /// The light and the dark colour of a variable in the style.
+    /// The light and the dark colour of a CSS variable.
     fn colours(name: &str) -> [&'static str; 2] {
         let (_, rest) = STYLE.split_once(&format!("--{name}: light-dark(")).unwrap_or_else(|| panic!("no --{name}"));
         let (light, rest) = rest.split_once(", ").unwrap();
@@ -129,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn colours_can_be_read() {
-        let papers = [colours("paper"), colours("card")];
+    fn colours_have_enough_contrast() {
+        let backgrounds = [colours("paper"), colours("card")];
         let names =
             (0..8).map(|number| format!("c{number}")).chain(["ink", "soft", "accent", "bad"].map(str::to_owned));
         for name in names {
             for theme in 0..2 {
-                for paper in papers {
-                    let (one, other) = (luminance(colours(&name)[theme]), luminance(paper[theme]));
+                for background in backgrounds {
+                    let (one, other) = (luminance(colours(&name)[theme]), luminance(background[theme]));
                     let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
-                    assert!(contrast >= 4.5, "--{name} on {}: {contrast:.2}", paper[theme]);
+                    assert!(contrast >= 4.5, "--{name} on {}: {contrast:.2}", background[theme]);
                 }
             }
         }

@@ -1,41 +1,41 @@
-//! How right the mentions are. In: gold mentions, where they can be found, and the views of what the page is about. Out: scores, a
-//! confusion table, kinds of errors and the errors that come back most, all from the join; or, without gold, what a run measured. It may
-//! not score by a rule of its own.
+//! Extraction quality. In: gold mentions if available, and the views of the page's mentions and documents. Out: scores, a confusion
+//! matrix, error classes and the most frequent errors, all from the join with gold; without gold, the scores that the run measured. It
+//! must not define its own scoring rules.
 
 use datafusion::prelude::SessionContext;
 
-use super::subject::{Named, Subject, without_login};
-use super::summary::{BINS, Mistake, Quality, Scored, Summary, bin};
-use super::tables::{ALL_DOCUMENTS, MATCHED, MENTIONS, MISTAKES};
+use super::scope::{Named, Scope, without_login};
+use super::summary::{BINS, FrequentError, Quality, Scored, Summary, bin};
+use super::tables::{ALL_DOCUMENTS, ERRORS, MATCHED, MENTIONS};
 use crate::console;
-use crate::engine::attach::Attachment;
-use crate::engine::mentions::{Columns, SCOPE, check, normalize};
-use crate::engine::mistakes;
-use crate::engine::query::{query, register, whole, words};
-use crate::engine::scores::{confusion, count, counts_by, match_up};
 use crate::error::Result;
-use crate::mrc::score::{Counts, Scores};
+use crate::query::error_analysis;
+use crate::query::external_table::ExternalTable;
+use crate::query::mention_table::{Columns, SCOPE, check, normalize};
+use crate::query::scoring::{confusion, count, counts_by, match_up};
+use crate::query::statement::{count_at, query, register, string_column};
+use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
 
-/// The errors shown, those that come back most.
-const SHOWN: usize = 60;
+/// The number of most frequent errors shown.
+const MOST_FREQUENT: usize = 60;
 
-/// What came of looking for gold.
+/// The result of the join with gold.
 #[derive(Debug, Default)]
 pub(super) struct Gold {
     /// Whether there is a matched table.
     pub(super) matched: bool,
-    /// Why there is none, though the run's job names gold.
+    /// Why there is none, although the run's job names gold.
     remark: Option<String>,
 }
 
-/// Joins the mentions with gold. Gold that the user named must be there; of gold that only the run's job names, the page says that it is
-/// not.
-pub(super) async fn join(context: &SessionContext, subject: &Subject) -> Result<Gold> {
-    let Some(gold) = &subject.gold else { return Ok(Gold::default()) };
-    match match_gold(context, subject, gold).await {
+/// Joins the mentions with gold. If gold that the user named is missing, that is an error; if only the run's job names it, a remark on the
+/// page.
+pub(super) async fn join(context: &SessionContext, scope: &Scope) -> Result<Gold> {
+    let Some(gold) = &scope.gold else { return Ok(Gold::default()) };
+    match match_gold(context, scope, gold).await {
         Err(error) if !gold.by_user => {
-            let remark = without_login(&format!("The gold mentions are no longer to be had: {error}."));
+            let remark = without_login(&format!("The gold mentions are no longer available: {error}."));
             console::warn(&remark);
             Ok(Gold { matched: false, remark: Some(remark) })
         }
@@ -43,28 +43,28 @@ pub(super) async fn join(context: &SessionContext, subject: &Subject) -> Result<
     }
 }
 
-/// Adds to `summary` what the join tells; without one, what the run itself measured.
+/// Adds the scores to `summary`: from the join, or without one, those that the run measured.
 pub(super) async fn read(context: &SessionContext, gold: &Gold, summary: &mut Summary) -> Result<()> {
     summary.quality = if gold.matched { Some(measure(context, summary).await?) } else { measured(summary) };
     summary.quality_remark.clone_from(&gold.remark);
     Ok(())
 }
 
-/// Makes the matched table and the table of errors. All documents are scored: one whose every mention was missed is among them.
-async fn match_gold(context: &SessionContext, subject: &Subject, gold: &Named) -> Result<()> {
-    let files = Attachment { table: "gold_rows", what: "gold mentions", location: &gold.location };
+/// Creates the matched table and the table of errors. All documents are scored, including those without predicted mentions.
+async fn match_gold(context: &SessionContext, scope: &Scope, gold: &Named) -> Result<()> {
+    let files = ExternalTable { table: "gold_rows", what: "gold mentions", location: &gold.location };
     let gold_columns = check(&files, &files.register(context).await?)?;
-    let own = Attachment { table: MENTIONS, what: "mentions", location: "store" };
+    let own = ExternalTable { table: MENTIONS, what: "mentions", location: "store" };
     let own_columns: Columns = check(&own, &Table::Entities.schema(&arrow::datatypes::DataType::Utf8))?;
-    register(context, "gold_rows", &format!("SELECT * FROM gold_rows WHERE {}", subject.of_types())).await?;
+    register(context, "gold_rows", &format!("SELECT * FROM gold_rows WHERE {}", scope.of_types())).await?;
     register(context, SCOPE, &format!("SELECT doc_id AS scored_id FROM {ALL_DOCUMENTS}")).await?;
     normalize(context, MENTIONS, "predicted_mentions", own_columns, true).await?;
     normalize(context, "gold_rows", "gold_mentions", gold_columns, true).await?;
     match_up(context, MATCHED, "predicted_mentions", "gold_mentions").await?;
-    mistakes::find(context, MISTAKES, MATCHED).await
+    error_analysis::find(context, ERRORS, MATCHED).await
 }
 
-/// Scores what was joined.
+/// Scores the matched table.
 async fn measure(context: &SessionContext, summary: &mut Summary) -> Result<Quality> {
     let types = counts_by(context, MATCHED, "entity_type").await?;
     for (name, _) in &types {
@@ -76,13 +76,13 @@ async fn measure(context: &SessionContext, summary: &mut Summary) -> Result<Qual
         all: Scored::new("all", types.iter().map(|(_, counts)| *counts).sum()),
         types: types.iter().map(|(name, counts)| Scored::new(name, *counts)).collect(),
         confusion: confusion(context, MATCHED).await?,
-        kinds: mistakes::kinds(context, MISTAKES).await?,
-        mistakes: recurring(context).await?,
-        nameless: count(context, &format!("SELECT count(*) FROM {MISTAKES} WHERE text IS NULL")).await?,
+        kinds: error_analysis::kinds(context, ERRORS).await?,
+        frequent_errors: most_frequent(context).await?,
+        without_text: count(context, &format!("SELECT count(*) FROM {ERRORS} WHERE text IS NULL")).await?,
     })
 }
 
-/// Right mentions by type and score.
+/// Counts right mentions by type and score.
 async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
     for one in &mut summary.types {
         one.right = vec![0; BINS];
@@ -92,38 +92,41 @@ async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
         bin("score")
     );
     for batch in &query(context, &sql).await? {
-        for (row, name) in words(batch, 0)?.iter().enumerate() {
+        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
             let index = summary.type_index(name);
             summary.types[index].right.resize(BINS, 0);
-            summary.types[index].right[whole(batch, 1, row).min(BINS - 1)] = whole(batch, 2, row);
+            summary.types[index].right[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
         }
     }
     Ok(())
 }
 
-/// The errors that come back most, by what stands there.
-async fn recurring(context: &SessionContext) -> Result<Vec<Mistake>> {
+/// The most frequent errors, grouped by class, types and text.
+async fn most_frequent(context: &SessionContext) -> Result<Vec<FrequentError>> {
     let sql = format!(
         "SELECT kind, reason, entity_type, other_type, substr(text, 1, 160), count(*), count(DISTINCT doc_id)
-         FROM {MISTAKES} WHERE text IS NOT NULL GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 5, 1, 3, 4 LIMIT {SHOWN}"
+         FROM {ERRORS} WHERE text IS NOT NULL GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 5, 1, 3, 4 LIMIT {MOST_FREQUENT}"
     );
     let mut found = Vec::new();
     for batch in &query(context, &sql).await? {
-        let texts: Vec<Vec<String>> = (0..5).map(|column| words(batch, column)).collect::<Result<_>>()?;
-        found.extend((0..batch.num_rows()).map(|row| Mistake {
-            kind: texts[0][row].clone(),
-            reason: texts[1][row].clone(),
-            entity_type: texts[2][row].clone(),
-            other_type: texts[3][row].clone(),
-            text: texts[4][row].clone(),
-            mentions: whole(batch, 5, row),
-            documents: whole(batch, 6, row),
-        }));
+        let texts: Vec<Vec<String>> = (0..5).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
+        let frequent_error = |row: usize| {
+            Ok(FrequentError {
+                kind: texts[0][row].clone(),
+                reason: texts[1][row].clone(),
+                entity_type: texts[2][row].clone(),
+                other_type: texts[3][row].clone(),
+                text: texts[4][row].clone(),
+                mentions: count_at(batch, 5, row)?,
+                documents: count_at(batch, 6, row)?,
+            })
+        };
+        found.extend((0..batch.num_rows()).map(frequent_error).collect::<Result<Vec<_>>>()?);
     }
     Ok(found)
 }
 
-/// The scores that the run itself measured, as its figures have them; where only some types are shown, of these.
+/// The scores that the run measured, from its figures; if only some types are shown, those of these types.
 fn measured(summary: &Summary) -> Option<Quality> {
     let value = |scope: &str, name: &str| {
         let mut figures = summary.figures.iter();
@@ -152,7 +155,7 @@ fn measured(summary: &Summary) -> Option<Quality> {
         types,
         confusion: Vec::new(),
         kinds: Vec::new(),
-        mistakes: Vec::new(),
-        nameless: 0,
+        frequent_errors: Vec::new(),
+        without_text: 0,
     })
 }

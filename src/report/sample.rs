@@ -1,14 +1,14 @@
-//! Which documents the page shows. In: the view of documents, the matched table if there is gold, how many. Out: those with most errors,
-//! or evenly chosen ones, in the order in which they are shown. It may not look at a text.
+//! Samples the documents of the page. In: the view of documents, the matched table if there is gold, a limit. Out: the documents with the
+//! most errors, or evenly sampled ones, in display order. It must not read a text.
 
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::tables::{DOCUMENTS, MATCHED};
-use crate::engine::query::{query, whole, words};
 use crate::error::Result;
+use crate::query::statement::{count_at, query, string_column};
 
-/// A document of the page.
+/// A sampled document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) id: String,
@@ -18,19 +18,19 @@ pub(super) struct Chosen {
     pub(super) characters: usize,
 }
 
-/// By which rule they were chosen.
+/// The sampling rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Rule {
-    /// There is room for all.
+    /// All documents.
     All,
-    /// Those with most errors.
+    /// The documents with the most errors.
     Errors,
-    /// The same distance apart, in the order of their files and ids.
+    /// Equally spaced documents in the order of their files and ids.
     Even,
 }
 
-/// Chooses at most `limit` of `all` documents.
+/// Samples at most `limit` of `all` documents.
 pub(super) async fn choose(
     context: &SessionContext,
     all: usize,
@@ -59,13 +59,10 @@ pub(super) async fn choose(
     };
     let mut chosen = Vec::new();
     for batch in &query(context, &sql).await? {
-        let rows = words(batch, 0)?.into_iter().zip(words(batch, 1)?).zip(words(batch, 2)?);
-        chosen.extend(rows.enumerate().map(|(row, ((id, source), content_hash))| Chosen {
-            id,
-            source,
-            content_hash,
-            characters: whole(batch, 3, row),
-        }));
+        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(string_column(batch, 2)?);
+        for (row, ((id, source), content_hash)) in rows.enumerate() {
+            chosen.push(Chosen { id, source, content_hash, characters: count_at(batch, 3, row)? });
+        }
     }
     Ok((rule, chosen))
 }

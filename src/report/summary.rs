@@ -1,17 +1,17 @@
-//! What the page says beside its documents. In: nothing. Out: the values that figures and quality fill and the page writes as JSON. It must
-//! not read anything.
+//! The summary of the page: everything except its documents. In: values from `figures` and `quality`. Out: a structure that the page embeds
+//! as JSON. It must not read anything.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::subject::Run;
-use crate::mrc::score::{Counts, Scores};
+use super::scope::Run;
+use crate::score::counts::{Counts, Scores};
 
-/// Classes of scores, from 0 to 1.
+/// The number of score bins, from 0 to 1.
 pub(super) const BINS: usize = 50;
 
-/// Everything but the documents.
+/// Everything except the documents.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Summary {
     /// The version of this program.
@@ -20,33 +20,33 @@ pub(super) struct Summary {
     pub(super) store: String,
     /// The last part of the store's path.
     pub(super) name: String,
-    /// The id of the run whose figures these are.
+    /// The id of the run whose figures are shown.
     pub(super) run: Option<String>,
-    /// Whether the page shows this run's documents only.
+    /// Whether the page shows only this run's documents.
     pub(super) only_run: bool,
-    /// Whether the page shows some types only.
+    /// Whether the page shows only some types.
     pub(super) only_types: bool,
     pub(super) totals: Totals,
     pub(super) types: Vec<TypeFigures>,
     pub(super) bins: usize,
-    /// What the run's job said: key and value.
+    /// The settings of the run's job: key and value.
     pub(super) settings: Vec<(String, String)>,
     /// Every figure of the run: scope, name, value, unit.
     pub(super) figures: Vec<(String, String, f64, String)>,
     pub(super) runs: Vec<RunFigures>,
-    /// How many runs came before those.
+    /// The number of earlier runs, which are not shown.
     pub(super) earlier_runs: usize,
     pub(super) rejects: Vec<Rejects>,
     pub(super) quality: Option<Quality>,
-    /// Why there is less about quality than the run's job promises.
+    /// Why quality figures are missing although the run's job names gold.
     pub(super) quality_remark: Option<String>,
 }
 
-/// What the page is about, counted.
+/// Totals of the page's scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Totals {
     pub(super) documents: usize,
-    /// Documents whatever their types: those that rejects stand beside.
+    /// Documents with mentions of any type or none: the base of the share of rejects.
     pub(super) all_documents: usize,
     pub(super) characters: usize,
     pub(super) mentions: usize,
@@ -57,21 +57,21 @@ pub(super) struct Totals {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct TypeFigures {
     pub(super) name: String,
-    /// What the model was asked; empty where the run does not say.
+    /// The question; empty if the run does not have it.
     pub(super) question: String,
     pub(super) mentions: usize,
     /// Different texts among its mentions.
     pub(super) distinct: usize,
     pub(super) mean_score: f64,
-    /// Mentions by score, in [`BINS`] classes.
+    /// Mentions by score, in [`BINS`] bins.
     pub(super) scores: Vec<usize>,
-    /// Those that are right, where there is gold.
+    /// Right mentions by score, if there is gold.
     pub(super) right: Vec<usize>,
     /// The most frequent texts: text, mentions, documents.
     pub(super) names: Vec<(String, usize, usize)>,
 }
 
-/// A run and its course.
+/// A run and its figures.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct RunFigures {
     #[serde(flatten)]
@@ -79,7 +79,7 @@ pub(super) struct RunFigures {
     pub(super) figures: BTreeMap<String, f64>,
 }
 
-/// What was refused for one reason.
+/// The rejects with one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Rejects {
     pub(super) reason: String,
@@ -91,17 +91,17 @@ pub(super) struct Rejects {
 /// Scores and errors.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Quality {
-    /// Whether predicted and gold mentions were joined for this page; if not, the scores are those that a run measured.
+    /// Whether predicted and gold mentions were joined for this page; if not, the scores are those that the run measured.
     pub(super) joined: bool,
     pub(super) all: Scored,
     pub(super) types: Vec<Scored>,
-    /// Gold type, predicted type, mentions; an empty name is none.
+    /// Gold type, predicted type, mentions; an empty name means no mention.
     pub(super) confusion: Vec<(String, String, usize)>,
     /// Kind, reason, mentions.
     pub(super) kinds: Vec<(String, String, usize)>,
-    pub(super) mistakes: Vec<Mistake>,
-    /// Errors whose text no table gives: gold mentions may come without.
-    pub(super) nameless: usize,
+    pub(super) frequent_errors: Vec<FrequentError>,
+    /// Errors without a text: a gold table does not need to have texts.
+    pub(super) without_text: usize,
 }
 
 /// Strict scores of some mentions.
@@ -114,13 +114,13 @@ pub(super) struct Scored {
     pub(super) counts: Counts,
 }
 
-/// An error, and how often it comes back.
+/// An error and its frequency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Mistake {
+pub(super) struct FrequentError {
     pub(super) kind: String,
     pub(super) reason: String,
     pub(super) entity_type: String,
-    /// What the other side has there; empty where it has nothing.
+    /// The type of the overlapping mention on the other side; empty if there is none.
     pub(super) other_type: String,
     pub(super) text: String,
     pub(super) mentions: usize,
@@ -134,14 +134,14 @@ impl Scored {
 }
 
 impl Summary {
-    /// The place of a type among [`Summary::types`]; one that is not there is added.
+    /// The index of a type in [`Summary::types`]; a missing type is added.
     pub(super) fn type_index(&mut self, name: &str) -> usize {
-        place(&mut self.types, name)
+        index_of(&mut self.types, name)
     }
 }
 
-/// The place of a type; one that is not there is added.
-pub(super) fn place(types: &mut Vec<TypeFigures>, name: &str) -> usize {
+/// The index of a type; a missing type is added.
+pub(super) fn index_of(types: &mut Vec<TypeFigures>, name: &str) -> usize {
     types.iter().position(|one| one.name == name).unwrap_or_else(|| {
         types.push(TypeFigures::named(name, ""));
         types.len() - 1
@@ -154,7 +154,7 @@ impl TypeFigures {
     }
 }
 
-/// SQL: the class of a score.
+/// SQL expression: the bin of a score.
 pub(super) fn bin(score: &str) -> String {
     format!("CAST(least(greatest(floor({score} * {BINS}), 0), {}) AS bigint)", BINS - 1)
 }

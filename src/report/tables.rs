@@ -1,13 +1,13 @@
-//! The names of the tables and views in the session, by which the steps of a report hand mentions on. Ids in them are text. It must not hold
+//! Names of the tables and views in the session, through which the steps of a report pass mentions. Their ids are text. It must not hold
 //! anything else.
 
-/// The mentions of the runs and types that were asked for.
+/// The mentions of the requested runs and types.
 pub(super) const MENTIONS: &str = "report_entities";
-/// The documents that have some.
+/// The documents to show.
 pub(super) const DOCUMENTS: &str = "report_documents";
 /// All documents of the runs.
 pub(super) const ALL_DOCUMENTS: &str = "report_all_documents";
 /// Predicted ⋈ gold.
 pub(super) const MATCHED: &str = "matched";
-/// The errors in it.
-pub(super) const MISTAKES: &str = "mistakes";
+/// False positives and false negatives.
+pub(super) const ERRORS: &str = "mention_errors";

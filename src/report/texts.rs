@@ -1,5 +1,5 @@
-//! The texts of documents, which a store does not keep. In: the chosen documents, where their files are or were. Out: every text that is
-//! still the one that was extracted, and why there is none of the others. It may not show another text than that: its offsets would lie.
+//! Reads the texts of documents, which a store does not keep. In: the sampled documents, the locations of their files. Out: every text that
+//! is unchanged since extraction, and why the others are missing. It must not return a changed text, since the offsets would not match.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,25 +10,25 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::sample::Chosen;
-use super::subject::{Subject, literal, without_login};
-use crate::engine::admit::content_hash;
-use crate::engine::input::{Documents, InputSpec};
-use crate::engine::listing::Listing;
-use crate::engine::query::words;
+use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
+use crate::extract::ledger_hashes::content_hash;
+use crate::query::statement::id_column;
+use crate::source::input::{Documents, InputSpec};
+use crate::source::listing::Listing;
 
-/// What was found.
+/// The texts that were found.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     found: HashMap<String, String>,
-    /// Documents whose text is another now.
+    /// Documents whose text has changed.
     changed: HashSet<String>,
     /// Files that could not be read, and why.
     unreadable: BTreeMap<String, String>,
 }
 
 impl Texts {
-    /// Takes a document's text, or says why there is none.
+    /// Takes a document's text, or returns why it is missing.
     pub(super) fn take(&mut self, document: &Chosen) -> Result<String, String> {
         if let Some(text) = self.found.remove(&document.id) {
             return Ok(text);
@@ -37,13 +37,13 @@ impl Texts {
             return Err(without_login(reason));
         }
         Err(if self.changed.contains(&document.id) {
-            "the document has another text now".into()
+            "the document's text has changed".into()
         } else {
-            "the document is not where it was found".into()
+            "the document is no longer in its source file".into()
         })
     }
 
-    /// Keeps a text if it is the document's.
+    /// Keeps a text if its hash is the document's.
     fn offer(&mut self, wanted: &HashMap<&str, &Chosen>, id: &str, text: &str) {
         let Some(document) = wanted.get(id) else { return };
         if content_hash(text) == document.content_hash {
@@ -54,16 +54,16 @@ impl Texts {
     }
 }
 
-/// Looks for the texts. Files that the user named must be readable; of others the page says that they are not.
-pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[Chosen]) -> Result<Texts> {
+/// Reads the texts. An unreadable file is an error if the user named it, otherwise a remark on the page.
+pub(super) async fn read(context: &SessionContext, scope: &Scope, chosen: &[Chosen]) -> Result<Texts> {
     let mut texts = Texts::default();
     if chosen.is_empty() {
         return Ok(texts);
     }
     let wanted: HashMap<&str, &Chosen> = chosen.iter().map(|one| (one.id.as_str(), one)).collect();
-    if let Some(documents) = &subject.documents {
+    if let Some(documents) = &scope.documents {
         let listing = Listing::find(context, documents).await?;
-        return match read_listing(context, subject, listing, true, &wanted, &mut texts).await {
+        return match read_listing(context, scope, listing, true, &wanted, &mut texts).await {
             Err(Error::Input { location, reason, .. }) => {
                 Err(Error::Input { location, reason, hint: "name the columns with --id and --text".into() })
             }
@@ -87,28 +87,28 @@ pub(super) async fn read(context: &SessionContext, subject: &Subject, chosen: &[
     }
     for listing in listings {
         let files: Vec<String> = listing.files.iter().map(|file| file.path.clone()).collect();
-        if let Err(error) = read_listing(context, subject, listing, false, &wanted, &mut texts).await {
+        if let Err(error) = read_listing(context, scope, listing, false, &wanted, &mut texts).await {
             texts.unreadable.extend(files.into_iter().map(|file| (file, reason(&error))));
         }
     }
     Ok(texts)
 }
 
-/// Reads the wanted texts of files of one format.
+/// Reads the wanted texts from files of one format.
 async fn read_listing(
     context: &SessionContext,
-    subject: &Subject,
+    scope: &Scope,
     listing: Listing,
     by_user: bool,
     wanted: &HashMap<&str, &Chosen>,
     texts: &mut Texts,
 ) -> Result<()> {
-    let (id, text) = subject.columns.clone();
+    let (id, text) = scope.columns.clone();
     let mut ids: Vec<String> = wanted.keys().map(|id| literal(id)).collect();
     ids.sort_unstable();
     let filter = format!("CAST(\"{}\" AS varchar) IN ({})", id.replace('"', "\"\""), ids.join(", "));
     let spec = InputSpec { documents: listing.documents.clone(), id, text, filter: Some(filter) };
-    // Where the user named no file, one that cannot be read is only a remark.
+    // Unless the user named the files, an unreadable one is only a remark.
     let documents = Documents::inspect(context, spec, listing, usize::from(!by_user)).await?;
     for (file, reason) in &documents.unreadable {
         texts.unreadable.insert(file.path.clone(), reason.clone());
@@ -123,7 +123,7 @@ async fn read_listing(
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
         let cells = batch.column(3).as_string_view();
-        for (id, text) in words(&batch, 2)?.iter().zip(cells) {
+        for (id, text) in id_column(&batch, 2)?.iter().zip(cells) {
             if let Some(text) = text {
                 texts.offer(wanted, id, text);
             }
@@ -132,7 +132,7 @@ async fn read_listing(
     Ok(())
 }
 
-/// What an error says, with its cause, in one line.
+/// An error and its cause in one line.
 fn reason(error: &Error) -> String {
     let text = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_text_that_was_extracted_is_shown() {
+    fn only_an_unchanged_text_is_shown() {
         let document = |id: &str, text: &str| Chosen {
             id: id.to_owned(),
             source: "/docs.parquet".to_owned(),
@@ -157,12 +157,12 @@ mod tests {
         let wanted = HashMap::from([("1", &same), ("2", &other)]);
         let mut texts = Texts::default();
         texts.offer(&wanted, "2", "as it is now");
-        // Of several rows with one id the one that was extracted counts.
+        // Of several rows with one id, the one with the extracted text is used.
         texts.offer(&wanted, "1", "an earlier version");
         texts.offer(&wanted, "1", "as it was");
-        texts.offer(&wanted, "3", "nobody asked");
+        texts.offer(&wanted, "3", "not wanted");
         assert_eq!(texts.take(&same).unwrap(), "as it was");
-        assert_eq!(texts.take(&other).unwrap_err(), "the document has another text now");
-        assert_eq!(texts.take(&document("3", "")).unwrap_err(), "the document is not where it was found");
+        assert_eq!(texts.take(&other).unwrap_err(), "the document's text has changed");
+        assert_eq!(texts.take(&document("3", "")).unwrap_err(), "the document is no longer in its source file");
     }
 }

@@ -1,5 +1,5 @@
-//! Commits of a run. In: cuts of the extraction, in file order, and files that cannot be read. Out: one commit after the other,
-//! each with the rows of `sources` that say how far it comes. It may not read documents.
+//! Commits of a run. In: commit batches of the extraction, in file order, and unreadable files. Out: one commit after the other, each
+//! with the rows of `sources` that record the input offset it covers. It must not read documents.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,41 +9,44 @@ use arrow::compute::cast;
 use chrono::Utc;
 use tracing::{Instrument as _, info_span};
 
-use super::extract::failed;
-use super::{Run, known};
 use crate::console;
-use crate::engine::admit::{Admission, Changed};
-use crate::engine::chunk::Chunk;
-use crate::engine::commit::Commit;
-use crate::engine::cut::Cut;
-use crate::engine::files::{TableFiles, WrittenFile};
 use crate::error::Result;
-use crate::tables::{self, SourceRow, Stamp, Table};
+use crate::extract::ledger_hashes::{Changed, KnownDocuments};
+use crate::run::failure::failed;
+use crate::run::known::documents;
+use crate::run::state::Run;
+use crate::source::chunk::Chunk;
+use crate::store::table_files::{TableFiles, WrittenFile};
+use crate::store::write::commit::Commit;
+use crate::store::write::commit_batch::CommitBatch;
+use crate::tables;
+use crate::tables::{SourceRow, Stamp, Table};
 
-/// Everything before a row of a file is done: the place where a commit ends.
+/// An input offset: every row before it is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// The files before this one are done.
-    pub(super) file: usize,
-    /// And of this one the rows before this.
-    pub(super) row: i64,
+    pub(crate) file: usize,
+    /// The rows of this file before this one are done.
+    pub(crate) row: i64,
 }
 
 impl Run {
-    pub(super) fn next_commit(&self) -> i64 {
+    pub(crate) fn next_commit(&self) -> i64 {
         self.store.last_commit().unwrap_or(0) + 1
     }
 
-    /// Where a cut of a chunk ends: at a slice's border, or with the chunk in the midst of a slice.
-    pub(super) fn position(&self, cut: &Cut, chunk: &Chunk) -> Position {
-        let file = self.documents.files.iter().position(|file| file.path == cut.source).unwrap_or(0);
-        let whole = self.documents.files[file].readable().is_some_and(|rows| cut.row >= rows);
-        let position = if whole { Position { file: file + 1, row: 0 } } else { Position { file, row: cut.row } };
+    /// The input offset at which a commit batch of a chunk ends: the end of a slice, or the end of the chunk within a slice.
+    pub(crate) fn position(&self, commit_batch: &CommitBatch, chunk: &Chunk) -> Position {
+        let file = self.documents.files.iter().position(|file| file.path == commit_batch.source).unwrap_or(0);
+        let complete = self.documents.files[file].readable().is_some_and(|rows| commit_batch.row >= rows);
+        let position =
+            if complete { Position { file: file + 1, row: 0 } } else { Position { file, row: commit_batch.row } };
         position.min(self.end(chunk))
     }
 
-    /// Where a chunk ends.
-    pub(super) fn end(&self, chunk: &Chunk) -> Position {
+    /// The input offset at which a chunk ends.
+    pub(crate) fn end(&self, chunk: &Chunk) -> Position {
         let Some(last) = chunk.ranges.last() else { return Position { file: 0, row: 0 } };
         let rows = self.documents.files[last.file].readable().unwrap_or(i64::MAX);
         if last.rows.end >= rows {
@@ -53,11 +56,11 @@ impl Run {
         }
     }
 
-    /// Commits a cut, and with it all files before `position`.
-    pub(super) async fn commit(
+    /// Commits a commit batch, and with it all files before `position`.
+    pub(crate) async fn commit(
         &mut self,
-        admission: &Admission,
-        cut: Option<Cut>,
+        known_documents: &KnownDocuments,
+        commit_batch: Option<CommitBatch>,
         reached: &mut Position,
         position: Position,
     ) -> Result<()> {
@@ -69,21 +72,21 @@ impl Run {
                 continue;
             };
             let row = self.ledger.refused(file, *rows, reason);
-            // A file that was refused is tried again by every run: only what is new is said.
+            // Every run retries a refused file: record only what has changed.
             if !self.ledger.has(&row, file) {
                 broken.push((file.path.as_str(), reason.as_str()));
                 sources.push(row);
             }
         }
-        let end = cut.as_ref().map(|cut| (cut.source.clone(), cut.row));
-        let (number, mut cut_files) = match cut {
-            Some(cut) => (cut.commit, cut.files),
-            // Nothing was new up to here; without a finished file there is nothing to say either.
-            // But where the limit is, the next run must not look at the same documents again.
+        let end = commit_batch.as_ref().map(|batch| (batch.source.clone(), batch.row));
+        let (number, mut written) = match commit_batch {
+            Some(batch) => (batch.commit, batch.files),
+            // No document was new and no file is finished, so there is nothing to commit. With `--limit` commit anyway, so that the
+            // next run does not read the same documents again.
             None if sources.is_empty() && self.arguments.limit.is_none() => return Ok(()),
             None => (self.next_commit(), Vec::new()),
         };
-        cut_files.extend(self.refusals(&broken, number).await?);
+        written.extend(self.refusals(&broken, number).await?);
         if position.row > 0 {
             sources.push(self.ledger.partial(&files[position.file], position.row));
         }
@@ -91,16 +94,16 @@ impl Run {
             let file = files.iter().position(|file| file.path == changed.source).unwrap_or(usize::MAX);
             Position { file, row: changed.row } < position
         };
-        let changed = admission.take_changed(before);
+        let changed = known_documents.take_changed(before);
         let started = Instant::now();
-        let mut commit = Commit { number, run_id: self.id.clone(), files: cut_files, sources, ..Commit::default() };
+        let mut commit = Commit { number, run_id: self.id.clone(), files: written, sources, ..Commit::default() };
         if !changed.is_empty() {
             let ids: ArrayRef = Arc::new(changed.iter().map(|one| Some(one.id.as_str())).collect::<StringArray>());
             let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
             self.store.catch_up(&[Table::Entities, Table::Documents]).await?;
             commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
         }
-        self.bring(commit).await?;
+        self.commit_sources(commit).await?;
         if let Some((source, row)) = end {
             self.marks.committed(&source, row);
         }
@@ -109,8 +112,8 @@ impl Run {
         Ok(())
     }
 
-    /// Commits, taking out the rows that earlier visits to the same files left in `sources`.
-    async fn bring(&mut self, mut commit: Commit) -> Result<()> {
+    /// Commits, and removes the rows of earlier visits to the same files from `sources` and `rejects`.
+    async fn commit_sources(&mut self, mut commit: Commit) -> Result<()> {
         let stale = self.ledger.stale(&commit.sources);
         if !stale.is_empty() {
             self.store.catch_up(&[Table::Sources]).await?;
@@ -128,8 +131,8 @@ impl Run {
         Ok(())
     }
 
-    /// Commits rows of `rejects` for files that cannot be read and are not on record as such.
-    pub(super) async fn refuse_files(&mut self) -> Result<()> {
+    /// Commits rows of `rejects` for unreadable files that no earlier run has recorded.
+    pub(crate) async fn refuse_files(&mut self) -> Result<()> {
         let new = self.ledger.new_unreadable(&self.documents.unreadable);
         if new.is_empty() {
             return Ok(());
@@ -139,10 +142,10 @@ impl Run {
             new.iter().map(|(file, reason)| (file.path.as_str(), reason.as_str())).collect();
         let files = self.refusals(&refused, number).await?;
         let sources = new.iter().map(|(file, reason)| self.ledger.refused(file, 0, reason)).collect();
-        self.bring(Commit { number, run_id: self.id.clone(), files, sources, ..Commit::default() }).await
+        self.commit_sources(Commit { number, run_id: self.id.clone(), files, sources, ..Commit::default() }).await
     }
 
-    /// Writes rows of `rejects` for files that cannot be read, as (path, reason).
+    /// Writes rows of `rejects` for unreadable files, given as (path, reason).
     async fn refusals(&self, files: &[(&str, &str)], commit: i64) -> Result<Vec<WrittenFile>> {
         let stamp = self.stamp(commit);
         let rows = tables::refused_files(files, self.store.id_type()).and_then(|batch| tables::split(&batch, &stamp));
@@ -154,20 +157,20 @@ impl Run {
         Ok(written)
     }
 
-    pub(super) fn stamp(&self, commit: i64) -> Stamp {
+    pub(crate) fn stamp(&self, commit: i64) -> Stamp {
         Stamp { run_id: self.id.clone(), commit, spec_id: self.ready.spec_id.clone(), finished_at: Utc::now() }
     }
 
-    /// The last commit of a replacement: rows of other specifications go.
-    pub(super) async fn drop_others(&mut self) -> Result<()> {
+    /// The last commit of a replacement: drops the rows of other specifications.
+    pub(crate) async fn drop_others(&mut self) -> Result<()> {
         self.store.catch_up(&Table::ALL).await?;
         if !self.arguments.drop_missing
             && let Some((documents, files, example)) =
-                known::not_read_anew(&self.context, &self.store, &self.ready.spec_id).await?
+                documents::not_replaced_yet(&self.context, &self.store, &self.ready.spec_id).await?
         {
             console::warn(&format!(
-                "the old rows stay, and stay in force: {} document(s) of {} file(s), such as `{example}`, are not read anew yet; run the job over \
-                 them too, or say --drop-missing to let them go",
+                "the old rows stay current: {} document(s) of {} file(s), such as `{example}`, are not extracted again yet; run the job \
+                 over these files too, or use --drop-missing to drop them",
                 console::thousands(documents),
                 console::thousands(files)
             ));

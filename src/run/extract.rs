@@ -1,87 +1,89 @@
-//! Chunk by chunk, commit by commit. In: the documents that are still to be done. Out: commits, each of whole slices in file
-//! order, so that how far the store is can be said as one row of one file. It may not commit out of that order.
+//! Extraction, chunk by chunk. In: the documents still to be extracted. Out: commits of whole slices in file order, so that one row of
+//! one file describes how far the store is. It must not commit out of order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::error::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::Run;
-use super::account::Account;
-use super::commit::Position;
-use super::known::{self, find_broken, known};
 use crate::console::{Progress, ProgressDisplay, Style};
-use crate::engine::admit::{Admission, AdmitExec, Known, Replaced, SpareExec};
-use crate::engine::chunk::{Chunk, Chunks};
-use crate::engine::counters::Counters;
-use crate::engine::cut::cut;
-use crate::engine::extract::{ExtractExec, Marks, own_error};
-use crate::engine::input::Documents;
-use crate::engine::write::{WriteExec, WriteSpec};
-use crate::error::{Cause, Error, Result};
+use crate::error::Result;
+use crate::extract::counters::Counters;
+use crate::extract::extract_exec::{ExtractExec, Marks};
+use crate::extract::ledger_hashes::{KnownDocuments, LedgerHashes, Replaced};
+use crate::extract::skip_known::SkipKnownExec;
+use crate::extract::spare::SpareExec;
 use crate::job::{Job, Ready};
+use crate::run::commit::Position;
+use crate::run::failure::{failed, run_error};
+use crate::run::known::documents;
+use crate::run::known::documents::{find_corrupt, known};
+use crate::run::state::Run;
+use crate::run::summary::run_summary::RunSummary;
+use crate::source::chunk::{Chunk, Chunks};
+use crate::source::input::Documents;
+use crate::store::write::commit_batch::commit_batch;
+use crate::store::write::write_exec::{WriteExec, WriteSpec};
 use crate::tables::Table;
 
-/// Seconds after which a commit is made, however little it brings: no more than this is lost with a killed run.
+/// Maximum seconds between two commits: a killed run loses no more work than this.
 const COMMIT_SECONDS: u64 = 120;
 
-/// How far extraction came.
+/// Why extraction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(crate) enum Reached {
     /// The end of the input.
     End,
-    /// The limit.
+    /// The limit of `--limit`.
     Limit,
-    /// The place where it was stopped.
+    /// A signal stopped it.
     Stop,
 }
 
-/// The first half of the plan: scan, leave out what is done, extract. What is counted on the way is taken down in
-/// `marks`.
-pub(super) async fn reading_plan(
+/// The first half of the plan: scan, skip known documents, extract. `marks` records the counters at each slice.
+pub(crate) async fn reading_plan(
     context: &SessionContext,
     documents: &Documents,
     ready: &Ready,
     chunk: &Chunk,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
     marks: Option<Arc<Marks>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let scan = documents.plan(context, chunk).await?;
-    let admit = Arc::new(AdmitExec::new(scan, admission));
-    let extract = ExtractExec::try_new(admit, ready.spec.clone(), Arc::clone(&ready.extractor));
+    let new_documents = Arc::new(SkipKnownExec::new(scan, known_documents));
+    let extract = ExtractExec::try_new(new_documents, ready.spec.clone(), Arc::clone(&ready.extractor));
     Ok(Arc::new(extract.map_err(|source| failed("plan the extraction", source))?.with_marks(marks)))
 }
 
-/// The whole plan: scan, leave out what is done, extract, spare the old rows of what is refused, write.
-pub(super) async fn plan(
+/// The whole plan: scan, skip known documents, extract, keep the old rows of refused documents, write.
+pub(crate) async fn plan(
     context: &SessionContext,
     documents: &Documents,
     ready: &Ready,
     chunk: &Chunk,
-    admission: Arc<Admission>,
+    known_documents: Arc<KnownDocuments>,
     marks: Option<Arc<Marks>>,
     write: WriteSpec,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let extract = reading_plan(context, documents, ready, chunk, Arc::clone(&admission), marks).await?;
-    let spare = Arc::new(SpareExec::new(extract, admission));
+    let extract = reading_plan(context, documents, ready, chunk, Arc::clone(&known_documents), marks).await?;
+    let spare = Arc::new(SpareExec::new(extract, known_documents));
     Ok(Arc::new(WriteExec::try_new(spare, write).map_err(|source| failed("plan the extraction", source))?))
 }
 
-/// The chunks of a run, which end before the place that `--limit` gives.
-pub(super) fn chunks(
+/// The chunks of a run, up to the offset of `--limit`.
+pub(crate) fn chunks(
     documents: &Documents,
     ready: &Ready,
-    begun: &BTreeMap<String, i64>,
+    finished_rows: &BTreeMap<String, i64>,
     commit_documents: u64,
     limit: Option<(usize, i64)>,
     from: Position,
 ) -> impl Iterator<Item = Chunk> + use<> {
     let border = ready.extractor.slices.border;
-    let chunks = Chunks::new(&documents.files, begun, commit_documents, border).from(from.file, from.row);
+    let chunks = Chunks::new(&documents.files, finished_rows, commit_documents, border).from(from.file, from.row);
     chunks.map_while(move |chunk| match limit {
         Some((file, row)) => chunk.before(file, row),
         None => Some(chunk),
@@ -89,18 +91,18 @@ pub(super) fn chunks(
 }
 
 impl Run {
-    /// Extracts and commits chunk after chunk, and says how far it came.
-    pub(super) async fn extract(&mut self, job: &Job, style: Style, account: &Account) -> Result<Reached> {
+    /// Extracts and commits chunk after chunk, and returns why it ended.
+    pub(crate) async fn extract(&mut self, job: &Job, style: Style, summary: &RunSummary) -> Result<Reached> {
         self.refuse_files().await?;
-        let begun = self.ledger.begun().clone();
-        let mut replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
-        account.unreadable(&self.documents);
+        let finished_rows = self.ledger.finished_rows().clone();
+        let mut replaced = documents::replaced(&self.context, &mut self.documents, &finished_rows).await?;
+        summary.unreadable(&self.documents);
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
-        let total = total.map(|rows| rows.saturating_sub(begun.values().sum()).unsigned_abs());
+        let total = total.map(|rows| rows.saturating_sub(finished_rows.values().sum()).unsigned_abs());
         let limit = match self.arguments.limit {
             Some(count) => {
-                let whole = self.documents.whole(|path| begun.get(path).copied().unwrap_or(0));
-                self.documents.place_behind(&self.context, &whole, count).await?
+                let all_rows = self.documents.whole(|path| finished_rows.get(path).copied().unwrap_or(0));
+                self.documents.place_behind(&self.context, &all_rows, count).await?
             }
             None => None,
         };
@@ -109,10 +111,10 @@ impl Run {
         let mut reached = Position::default();
         let commit_documents = job.file.store.commit_documents;
         let from = |run: &Self, reached: &Position| {
-            chunks(&run.documents, &run.ready, &begun, commit_documents, limit, *reached)
+            chunks(&run.documents, &run.ready, &finished_rows, commit_documents, limit, *reached)
         };
-        let mut left = from(self, &reached);
-        while let Some(chunk) = left.next() {
+        let mut remaining = from(self, &reached);
+        while let Some(chunk) = remaining.next() {
             match self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await {
                 Ok(false) => {}
                 Ok(true) => {
@@ -120,13 +122,13 @@ impl Run {
                     return Ok(Reached::Stop);
                 }
                 Err(error) => {
-                    // What is read again is counted again.
+                    // Rows that are read again are counted again.
                     self.marks.take_back(&self.ready.extractor.counters);
-                    find_broken(&self.context, &mut self.documents, error, &chunk).await?;
-                    // Rows that cannot be read replace no others.
-                    replaced = known::replaced(&self.context, &mut self.documents, &begun).await?;
-                    account.unreadable(&self.documents);
-                    left = from(self, &reached);
+                    find_corrupt(&self.context, &mut self.documents, error, &chunk).await?;
+                    // Unreadable rows replace no others.
+                    replaced = documents::replaced(&self.context, &mut self.documents, &finished_rows).await?;
+                    summary.unreadable(&self.documents);
+                    remaining = from(self, &reached);
                 }
             }
         }
@@ -144,7 +146,7 @@ impl Run {
         self.ready.extractor.stop.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// One plan over one chunk; true where it was stopped.
+    /// Runs one plan over one chunk; true if a signal stopped it.
     async fn chunk(
         &mut self,
         chunk: &Chunk,
@@ -158,35 +160,35 @@ impl Run {
             self.store.catch_up(&[Table::Documents]).await?;
             known(&self.context, &self.documents, chunk, &self.store, &self.ready.spec_id).await?
         } else {
-            Known::new()
+            LedgerHashes::new()
         };
-        let admission = Arc::new(Admission::new(known, Arc::clone(replaced)));
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(replaced)));
         let stamp = self.stamp(self.next_commit());
         let write = WriteSpec {
             cut_rows: commit_documents,
             cut_seconds: COMMIT_SECONDS,
             ..WriteSpec::new(self.store.location(), stamp)
         };
-        let (admitted, marks) = (Arc::clone(&admission), Some(Arc::clone(&self.marks)));
-        let plan = plan(&self.context, &self.documents, &self.ready, chunk, admitted, marks, write).await?;
-        let mut cuts = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
+        let (known, marks) = (Arc::clone(&known_documents), Some(Arc::clone(&self.marks)));
+        let plan = plan(&self.context, &self.documents, &self.ready, chunk, known, marks, write).await?;
+        let mut commit_batches = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let mut last = None;
         loop {
             let next = tokio::select! {
-                next = cuts.next() => next,
+                next = commit_batches.next() => next,
                 _ = tick.tick() => {
                     display.show(&self.progress(total));
                     continue;
                 }
             };
             let Some(batch) = next else { break };
-            let cut = cut(&batch.map_err(run_error)?).map_err(run_error)?;
-            if cut.last {
-                last = Some(cut);
+            let batch = commit_batch(&batch.map_err(run_error)?).map_err(run_error)?;
+            if batch.last {
+                last = Some(batch);
             } else {
-                let position = self.position(&cut, chunk);
-                self.commit(&admission, Some(cut), reached, position).await?;
+                let position = self.position(&batch, chunk);
+                self.commit(&known_documents, Some(batch), reached, position).await?;
             }
         }
         let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
@@ -194,12 +196,12 @@ impl Run {
         self.ready.extractor.counters.write.add(Duration::from_nanos(written));
         let stopped = self.stopped();
         let position = match (&last, stopped) {
-            (Some(cut), true) => self.position(cut, chunk),
+            (Some(batch), true) => self.position(batch, chunk),
             (None, true) => return Ok(true),
-            // With the last row of the chunk everything to its end is done, also rows that were left out.
+            // The whole chunk is done, including rows that were skipped.
             (_, false) => self.end(chunk),
         };
-        self.commit(&admission, last, reached, position).await?;
+        self.commit(&known_documents, last, reached, position).await?;
         Ok(stopped)
     }
 
@@ -208,8 +210,8 @@ impl Run {
     }
 }
 
-/// Where a run stands.
-pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
+/// The progress of a run.
+pub(crate) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> Progress {
     let counters = &ready.extractor.counters;
     Progress {
         documents: counters.documents_done(),
@@ -218,13 +220,4 @@ pub(super) fn progress(ready: &Ready, total: Option<u64>, elapsed: Duration) -> 
         tokens: Counters::get(&ready.extractor.pool.counters().real_tokens),
         elapsed,
     }
-}
-
-pub(super) fn failed(doing: &str, source: impl Into<Cause>) -> Error {
-    Error::Engine { doing: doing.into(), source: source.into() }
-}
-
-/// An error of a plan that runs.
-pub(super) fn run_error(error: DataFusionError) -> Error {
-    own_error(error, "extract the documents")
 }

@@ -1,5 +1,5 @@
-//! Columns as a format can take them. In: a result's schema and batches. Out: the same rows with other names or types of columns. It may not
-//! write.
+//! Columns in the types and names that a format supports. In: a result's schema and batches. Out: the same rows with other column names or
+//! types. It must not write.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// The columns with those that CSV has no form for as text.
-pub(super) fn as_text(schema: &SchemaRef) -> SchemaRef {
+/// The schema for CSV: nested and binary columns become text.
+pub(super) fn text_schema(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let plain = !field.data_type().is_nested() && !is_bytes(field.data_type());
         if plain { field.as_ref().clone().with_nullable(true) } else { Field::new(field.name(), DataType::Utf8, true) }
@@ -21,7 +21,7 @@ fn is_bytes(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_))
 }
 
-/// A batch in the columns of [`as_text`].
+/// A batch in the columns of [`text_schema`].
 pub(super) fn text_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let text = |(column, field): (&ArrayRef, &Arc<Field>)| -> Result<ArrayRef, ArrowError> {
         if column.data_type() == field.data_type() {
@@ -36,8 +36,8 @@ pub(super) fn text_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<Re
     RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
-/// The columns with names of their own: of two of one name the second gets a number, as JSON and Parquet need it.
-pub(super) fn unlike(schema: &SchemaRef) -> SchemaRef {
+/// The schema with unique column names, as JSON and Parquet need them: a repeated name gets a number.
+pub(super) fn unique_names(schema: &SchemaRef) -> SchemaRef {
     let mut names: Vec<String> = Vec::new();
     for field in schema.fields() {
         let mut name = field.name().clone();
@@ -48,13 +48,13 @@ pub(super) fn unlike(schema: &SchemaRef) -> SchemaRef {
         }
         names.push(name);
     }
-    // Any may be null: what the planner promises of an expression is not always so.
+    // Every column is nullable: the planner's nullability of an expression is not always right.
     let nullable = |(field, name): (&Arc<Field>, String)| field.as_ref().clone().with_name(name).with_nullable(true);
     let fields = schema.fields().iter().zip(names).map(nullable);
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// A batch under the names of [`unlike`].
+/// A batch in the columns of [`unique_names`].
 pub(super) fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())
 }

@@ -1,56 +1,56 @@
-//! The commands that begin with a backslash. In: a command's text. Out: what it shows or changes. It may not answer SQL of the user's.
+//! The shell's backslash commands. In: a command's text. Out: its output, or a changed setting. It must not run the user's SQL.
 
 use std::path::Path;
 
 use arrow::datatypes::DataType;
 use clap::ValueEnum;
 
-use super::asking::{Asking, Flow};
-use super::fault::explain;
+use super::error_messages::explain;
+use super::execute::{Execution, Flow};
 use super::script::Statement;
 use crate::cli::RowFormat;
 use crate::console;
-use crate::engine::query::{numbers, query};
-use crate::engine::views;
 use crate::error::{Error, Result};
+use crate::query::statement::{i64_row, query};
+use crate::query::views;
 use crate::tables::Table;
 
-/// The commands with what they take and do, as the help shows them.
+/// The commands: name, arguments, description, as the help shows them.
 pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
-    ("d", "[NAME]", "tables and views, or the columns of one (or of a file: \\d docs.parquet)"),
-    ("dt", "", "the tables"),
-    ("dv", "", "the views"),
-    ("df", "[PART]", "the functions whose names have PART"),
-    ("format", "[FORMAT]", "how rows are written: table, csv, json, parquet"),
-    ("rows", "[NUMBER]", "how many rows a table shows; 0 for all"),
-    ("x", "[on|off]", "a line for every column of a row"),
-    ("timing", "[on|off]", "how long a query took"),
-    ("o", "[FILE]", "write what follows to a file; without one to the screen again"),
-    ("i", "FILE", "do what a file says"),
-    ("?", "", "this help"),
-    ("q", "", "leave (Ctrl-D)"),
+    ("d", "[NAME]", "list tables and views, or describe one (or a file: \\d docs.parquet)"),
+    ("dt", "", "list tables"),
+    ("dv", "", "list views"),
+    ("df", "[PART]", "list functions whose names contain PART"),
+    ("format", "[FORMAT]", "set the output format: table, csv, json, parquet"),
+    ("rows", "[NUMBER]", "set the maximum number of rows of a table; 0 for all"),
+    ("x", "[on|off]", "expanded display: one line per column"),
+    ("timing", "[on|off]", "show the duration of each query"),
+    ("o", "[FILE]", "write the following results to a file; without FILE to the screen"),
+    ("i", "FILE", "run the statements of a file"),
+    ("?", "", "show this help"),
+    ("q", "", "quit (Ctrl-D)"),
 ];
 
-/// Words that people type without a backslash, alone on their line, and the commands they stand for.
-const WORDS: [(&str, &str); 4] = [("help", "?"), ("quit", "q"), ("exit", "q"), ("?", "?")];
+/// Words that work as commands without a backslash when alone on their line.
+const ALIASES: [(&str, &str); 4] = [("help", "?"), ("quit", "q"), ("exit", "q"), ("?", "?")];
 
-/// An example that every reader of offsets needs once.
-const EXAMPLE: &str = "A quoted path is a table. Whether every mention stands where its offsets say:
+/// An example with offsets, for the help.
+const EXAMPLE: &str = "A quoted path is a table. Check that every mention's offsets point at its text:
 
   SELECT count(*) AS mentions,
     count(*) FILTER (WHERE substr(d.body, start_char + 1, end_char - start_char) = e.text) AS in_place
   FROM current_entities e JOIN 'docs/*.parquet' d USING (doc_id);";
 
-/// The command that a line stands for, though it has no backslash.
+/// The command of a line without a backslash, if it is one.
 pub(super) fn without_backslash(line: &str) -> Option<&'static str> {
     let word = line.trim().trim_end_matches(';');
-    WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, command)| *command)
+    ALIASES.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, command)| *command)
 }
 
-impl Asking {
-    /// Does what a command says.
+impl Execution {
+    /// Runs a command.
     pub(super) async fn command(&mut self, command: &str) -> Result<Flow> {
-        // Whoever ends statements with a semicolon ends commands with one.
+        // Accept a semicolon after a command.
         let command = command.trim_end_matches(|letter: char| letter == ';' || letter.is_whitespace());
         let (word, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let argument = argument.trim().trim_matches(['\'', '"']);
@@ -62,61 +62,60 @@ impl Asking {
             "dv" => self.list(|name| Table::from_name(name).is_none()).await?,
             "d" | "d+" => self.describe(argument).await?,
             "df" => {
-                let mut functions = self.asked.known().await.functions;
+                let mut functions = self.session.vocabulary().await.functions;
                 functions.retain(|name| name.contains(&argument.to_lowercase()));
                 console::print(&functions.join(", "));
             }
             "format" => {
                 if !argument.is_empty() {
-                    self.output.format = RowFormat::from_str(argument, true).map_err(|_| {
-                        refuse(command, "there is no such format", "there are table, csv, json and parquet")
-                    })?;
+                    self.output.format = RowFormat::from_str(argument, true)
+                        .map_err(|_| refuse(command, "there is no such format", "use table, csv, json or parquet"))?;
                 }
                 let name = self.output.format.to_possible_value();
-                self.say(&format!("format is {}", name.map_or(String::new(), |name| name.get_name().to_owned())));
+                self.confirm(&format!("format is {}", name.map_or(String::new(), |name| name.get_name().to_owned())));
             }
             "rows" => {
                 if !argument.is_empty() {
                     self.output.rows =
-                        argument.parse().map_err(|_| refuse(command, "that is no number", "0 shows all rows"))?;
+                        argument.parse().map_err(|_| refuse(command, "expected a number", "0 shows all rows"))?;
                 }
-                self.say(&match self.output.rows {
+                self.confirm(&match self.output.rows {
                     0 => "a table shows all rows".to_owned(),
                     rows => format!("a table shows {rows} rows"),
                 });
             }
             "x" => {
-                self.output.records = switched(command, argument, self.output.records)?;
-                self.say(&format!("a line for every column: {}", on_off(self.output.records)));
+                self.output.records = toggled(command, argument, self.output.records)?;
+                self.confirm(&format!("expanded display is {}", on_off(self.output.records)));
             }
             "timing" => {
-                self.output.timing = switched(command, argument, self.output.timing)?;
-                self.say(&format!("timing is {}", on_off(self.output.timing)));
+                self.output.timing = toggled(command, argument, self.output.timing)?;
+                self.confirm(&format!("timing is {}", on_off(self.output.timing)));
             }
             "o" => self.output.redirect(Some(argument).filter(|path| !path.is_empty()).map(Path::new))?,
-            "i" if argument.is_empty() => return Err(refuse(command, "it needs a file", "write \\i FILE")),
+            "i" if argument.is_empty() => return Err(refuse(command, "a file is missing", "write \\i FILE")),
             "i" => return self.read(argument).await,
             _ => return Err(refuse(command, "there is no such command", "\\? lists them")),
         }
-        Ok(Flow::On)
+        Ok(Flow::Continue)
     }
 
-    /// Confirms a change to who sees it.
-    fn say(&self, text: &str) {
+    /// Confirms a changed setting in a shell.
+    fn confirm(&self, text: &str) {
         if self.output.shell {
             console::print(text);
         }
     }
 
-    /// Lists tables and views: what a row of each is, and how many rows the tables have.
+    /// Lists tables and views: what a row of each is, and the number of rows of the tables.
     async fn list(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let mut lines = vec![["name", "rows", "a row is"].map(str::to_owned)];
-        for name in self.asked.names().into_iter().filter(|name| wanted(name)) {
+        for name in self.session.names().into_iter().filter(|name| wanted(name)) {
             let mut rows = String::new();
             if Table::from_name(&name).is_some() {
-                // The log knows it: no file is read.
-                let counted = query(&self.asked.context, &format!("SELECT count(*) FROM {name}")).await?;
-                rows = numbers(&counted).first().map_or(String::new(), ToString::to_string);
+                // The Delta log has the count: no file is read.
+                let counted = query(&self.session.context, &format!("SELECT count(*) FROM {name}")).await?;
+                rows = i64_row(&counted)?.first().map_or(String::new(), ToString::to_string);
             }
             let what = views::what(&name).unwrap_or_default().to_owned();
             lines.push([name, rows, what]);
@@ -130,8 +129,8 @@ impl Asking {
 
     /// Shows the columns of a table, view or file, and a view's SQL.
     async fn describe(&self, name: &str) -> Result<()> {
-        let columns = self.asked.columns(name).await.map_err(|cause| {
-            explain(&cause, &Statement { text: "", lines_before: 0, ended: true }, &self.asked.names())
+        let columns = self.session.columns(name).await.map_err(|cause| {
+            explain(&cause, &Statement { text: "", lines_before: 0, ended: true }, &self.session.names())
         })?;
         let width = columns.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or(0);
         let mut lines = Vec::new();
@@ -147,7 +146,7 @@ impl Asking {
     }
 }
 
-/// A column's type as SQL calls it, where it has a common name.
+/// The SQL name of a column's type, if it has a common one.
 fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar".to_owned(),
@@ -164,19 +163,19 @@ fn type_name(data_type: &DataType) -> String {
 
 fn help() -> String {
     let first =
-        "A statement ends with a semicolon and may take several lines; Tab completes, Ctrl-C cancels a query.\n";
+        "A statement ends with a semicolon and can span several lines. Tab completes; Ctrl-C cancels a query.\n";
     let commands =
         COMMANDS.iter().map(|(name, argument, what)| format!("  \\{:18} {what}", format!("{name} {argument}")));
     let commands: Vec<String> = commands.collect();
     format!("{first}\n{}\n\n{EXAMPLE}", commands.join("\n"))
 }
 
-fn switched(command: &str, argument: &str, now: bool) -> Result<bool> {
+fn toggled(command: &str, argument: &str, now: bool) -> Result<bool> {
     match argument {
         "" => Ok(!now),
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(refuse(command, "it takes on or off", "without either it changes from one to the other")),
+        _ => Err(refuse(command, "expected on or off", "without an argument it toggles")),
     }
 }
 

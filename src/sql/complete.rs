@@ -1,5 +1,5 @@
-//! What the line editor knows of SQL. In: what has been typed so far. Out: how it may go on, its colours, and whether Enter ends it. It may
-//! not run anything.
+//! Completion and highlighting in the line editor. In: the text typed so far. Out: completions, colours, and whether Enter ends the input.
+//! It must not run anything.
 
 use std::borrow::Cow;
 
@@ -9,35 +9,35 @@ use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
-use super::asked::Known;
 use super::command::{COMMANDS, without_backslash};
 use super::script::{Piece, is_unfinished, pieces};
+use super::session::Vocabulary;
 
-/// The words of SQL that are completed and coloured.
+/// The SQL keywords that are completed and coloured.
 const KEYWORDS: &str = "
     ALL ANALYZE AND ANY AS ASC BETWEEN BIGINT BOOLEAN BY CASE CAST COPY CREATE CROSS DATE DESC DESCRIBE DISTINCT
     DOUBLE DROP ELSE END EXCEPT EXCLUDE EXISTS EXPLAIN EXTERNAL FALSE FILTER FOLLOWING FROM FULL GROUP HAVING IF
     ILIKE IN INNER INSERT INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOCATION NATURAL NOT NULL NULLS
     OFFSET ON OR ORDER OUTER OVER PARTITION PRECEDING QUALIFY RECURSIVE REPLACE RIGHT ROWS SELECT SET SHOW STORED
     TABLE TABLES THEN TIMESTAMP TRUE UNBOUNDED UNION USING VALUES VARCHAR VIEW WHEN WHERE WITH";
-/// Words behind which a table is named.
+/// Keywords that a table name follows.
 const BEFORE_TABLE: [&str; 6] = ["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "VIEW"];
-/// Columns whose names SQL takes for something else unless they are quoted.
+/// Column names that are SQL keywords unless they are quoted.
 const QUOTED: [&str; 3] = ["window", "precision", "row"];
 
-/// Completion, colours, hints and the end of input.
-pub(super) struct Typing {
-    pub(super) known: Known,
+/// Completes, colours and hints, and decides whether the input is complete.
+pub(super) struct SqlHelper {
+    pub(super) vocabulary: Vocabulary,
     files: FilenameCompleter,
     hints: HistoryHinter,
 }
 
-impl Typing {
+impl SqlHelper {
     pub(super) fn new() -> Self {
-        Self { known: Known::default(), files: FilenameCompleter::new(), hints: HistoryHinter::new() }
+        Self { vocabulary: Vocabulary::default(), files: FilenameCompleter::new(), hints: HistoryHinter::new() }
     }
 
-    /// How what stands before the cursor may go on: where the replaced part begins, and what may stand there.
+    /// The completions at the cursor: where the replaced part begins, and its replacements.
     fn candidates(&self, line: &str, position: usize) -> Candidates {
         let before = &line[..position];
         if let Some(Piece::Command(_)) = pieces(before).last()
@@ -58,33 +58,33 @@ impl Typing {
             .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let prefix = &before[start..];
         let rest = line[statement..].split(';').next().unwrap_or_default();
-        let named = self.named(rest);
+        let tables = self.tables(rest);
         if let Some(qualifier) = before[..start].strip_suffix('.') {
             let qualifier = words(qualifier).last().copied().unwrap_or_default();
-            let columns = named
+            let columns = tables
                 .iter()
                 .filter(|(name, _)| name.eq_ignore_ascii_case(qualifier))
                 .flat_map(|(_, columns)| columns.iter());
             return matching(start, prefix, columns.map(|column| quoted(column)));
         }
         let last = words(&before[..start]).last().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
-        // Only blanks between: `count(*) FROM (` does not name a table.
+        // Only white space in between: `count(*) FROM (` does not name a table.
         let bare = before[..start].trim_end().ends_with(is_word);
         if bare && BEFORE_TABLE.contains(&last.as_str()) {
-            return matching(start, prefix, self.known.tables.iter().map(|(name, _)| name.clone()));
+            return matching(start, prefix, self.vocabulary.tables.iter().map(|(name, _)| name.clone()));
         }
-        let mut found: Vec<String> = if named.is_empty() {
-            self.known.tables.iter().flat_map(|(_, columns)| columns.iter().map(|column| quoted(column))).collect()
+        let mut found: Vec<String> = if tables.is_empty() {
+            self.vocabulary.tables.iter().flat_map(|(_, columns)| columns.iter().map(|column| quoted(column))).collect()
         } else {
-            named.iter().flat_map(|(_, columns)| columns.iter().map(|column| quoted(column))).collect()
+            tables.iter().flat_map(|(_, columns)| columns.iter().map(|column| quoted(column))).collect()
         };
-        found.extend(named.iter().map(|(name, _)| name.clone()));
+        found.extend(tables.iter().map(|(name, _)| name.clone()));
         if !prefix.is_empty() {
             let lower = prefix.starts_with(|first: char| first.is_ascii_lowercase());
             let keywords = KEYWORDS.split_ascii_whitespace();
             found.extend(keywords.map(|word| if lower { word.to_ascii_lowercase() } else { word.to_owned() }));
-            found.extend(self.known.functions.iter().map(|name| format!("{name}(")));
-            found.extend(self.known.tables.iter().map(|(name, _)| name.clone()));
+            found.extend(self.vocabulary.functions.iter().map(|name| format!("{name}(")));
+            found.extend(self.vocabulary.tables.iter().map(|(name, _)| name.clone()));
         }
         matching(start, prefix, found.into_iter())
     }
@@ -96,8 +96,8 @@ impl Typing {
         };
         let argument = argument.trim_start();
         let options: Vec<String> = match word {
-            "d" | "d+" => self.known.tables.iter().map(|(name, _)| name.clone()).collect(),
-            "df" => self.known.functions.clone(),
+            "d" | "d+" => self.vocabulary.tables.iter().map(|(name, _)| name.clone()).collect(),
+            "df" => self.vocabulary.functions.clone(),
             "format" => ["table", "csv", "json", "parquet"].map(str::to_owned).into(),
             "x" | "timing" => ["on", "off"].map(str::to_owned).into(),
             "o" | "i" => return Candidates::Files,
@@ -106,15 +106,16 @@ impl Typing {
         matching(position - argument.len(), argument, options.into_iter())
     }
 
-    /// The tables that a statement names behind FROM or JOIN, under their own names and their aliases, with their columns.
-    fn named(&self, statement: &str) -> Vec<(String, &Vec<String>)> {
+    /// The tables after FROM or JOIN in a statement, under their names and aliases, with their columns.
+    fn tables(&self, statement: &str) -> Vec<(String, &Vec<String>)> {
         let words = words(statement);
         let mut found = Vec::new();
         for (index, pair) in words.windows(2).enumerate() {
             if !["FROM", "JOIN"].contains(&pair[0].to_ascii_uppercase().as_str()) {
                 continue;
             }
-            let Some((name, columns)) = self.known.tables.iter().find(|(name, _)| name.eq_ignore_ascii_case(pair[1]))
+            let Some((name, columns)) =
+                self.vocabulary.tables.iter().find(|(name, _)| name.eq_ignore_ascii_case(pair[1]))
             else {
                 continue;
             };
@@ -128,11 +129,11 @@ impl Typing {
     }
 }
 
-/// What may stand at the cursor.
+/// Completions at the cursor.
 enum Candidates {
-    /// Texts, each in the place of what begins at the first field.
+    /// Texts that replace the input from this position on.
     Words(usize, Vec<String>),
-    /// Paths.
+    /// File paths.
     Files,
 }
 
@@ -165,9 +166,9 @@ fn quoted(column: &str) -> String {
     if plain && !QUOTED.contains(&column) { column.to_owned() } else { format!("\"{}\"", column.replace('"', "\"\"")) }
 }
 
-impl Helper for Typing {}
+impl Helper for SqlHelper {}
 
-impl Completer for Typing {
+impl Completer for SqlHelper {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
@@ -181,16 +182,16 @@ impl Completer for Typing {
     }
 }
 
-impl Hinter for Typing {
+impl Hinter for SqlHelper {
     type Hint = String;
 
-    /// The end of an earlier line that began like this one.
+    /// The rest of an earlier line with the same beginning.
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
         self.hints.hint(line, position, context).filter(|hint| !hint.contains('\n'))
     }
 }
 
-impl Validator for Typing {
+impl Validator for SqlHelper {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
         let unfinished = is_unfinished(text) && without_backslash(text).is_none();
@@ -198,7 +199,7 @@ impl Validator for Typing {
     }
 }
 
-impl Highlighter for Typing {
+impl Highlighter for SqlHelper {
     fn highlight<'line>(&self, line: &'line str, _: usize) -> Cow<'line, str> {
         Cow::Owned(coloured(line))
     }
@@ -212,7 +213,7 @@ impl Highlighter for Typing {
     }
 }
 
-/// SQL with its keywords, strings and comments in colours.
+/// SQL with coloured keywords, strings and comments.
 fn coloured(line: &str) -> String {
     let mut text = String::with_capacity(line.len() + 32);
     let mut rest = line;
@@ -227,13 +228,13 @@ fn coloured(line: &str) -> String {
         } else {
             (first.len_utf8(), "")
         };
-        let (part, behind) = rest.split_at(length);
+        let (part, after) = rest.split_at(length);
         if colour.is_empty() {
             text += part;
         } else {
             text.extend(["\u{1b}[", colour, "m", part, "\u{1b}[0m"]);
         }
-        rest = behind;
+        rest = after;
     }
     text
 }
@@ -242,23 +243,23 @@ fn coloured(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn typing() -> Typing {
+    fn helper() -> SqlHelper {
         let table =
             |name: &str, columns: &[&str]| (name.to_owned(), columns.iter().map(|&column| column.to_owned()).collect());
-        let known = Known {
+        let vocabulary = Vocabulary {
             tables: vec![
                 table("entities", &["doc_id", "entity_type", "end_char", "window"]),
                 table("documents", &["doc_id", "n_chars"]),
             ],
             functions: vec!["count".to_owned(), "encode".to_owned()],
         };
-        Typing { known, ..Typing::new() }
+        SqlHelper { vocabulary, ..SqlHelper::new() }
     }
 
-    /// What Tab offers where the bar stands.
-    fn offered(text: &str) -> Vec<String> {
+    /// The completions at the position of the bar.
+    fn completions(text: &str) -> Vec<String> {
         let position = text.find('|').unwrap();
-        match typing().candidates(&text.replace('|', ""), position) {
+        match helper().candidates(&text.replace('|', ""), position) {
             Candidates::Words(start, words) => {
                 assert!(start <= position);
                 words
@@ -269,10 +270,10 @@ mod tests {
 
     #[test]
     fn tables_columns_functions_and_keywords() {
-        assert_eq!(offered("SELECT * FROM e|"), ["entities"]);
-        assert_eq!(offered("SELECT * FROM |"), ["entities", "documents"]);
+        assert_eq!(completions("SELECT * FROM e|"), ["entities"]);
+        assert_eq!(completions("SELECT * FROM |"), ["entities", "documents"]);
         assert_eq!(
-            offered("SELECT e| FROM entities"),
+            completions("SELECT e| FROM entities"),
             [
                 "entity_type",
                 "end_char",
@@ -287,22 +288,22 @@ mod tests {
                 "encode("
             ]
         );
-        assert_eq!(offered("SELECT n_| FROM documents"), ["n_chars"]);
-        assert_eq!(offered("SELECT w| FROM entities")[0], "\"window\"");
-        assert_eq!(offered("SEL|"), ["SELECT"]);
-        assert_eq!(offered("SELECT 1; sel|"), ["select"]);
-        assert_eq!(offered("SELECT d.| FROM entities e JOIN documents AS d USING (doc_id)"), ["doc_id", "n_chars"]);
-        assert_eq!(offered("SELECT e.end| FROM entities e"), ["end_char"]);
+        assert_eq!(completions("SELECT n_| FROM documents"), ["n_chars"]);
+        assert_eq!(completions("SELECT w| FROM entities")[0], "\"window\"");
+        assert_eq!(completions("SEL|"), ["SELECT"]);
+        assert_eq!(completions("SELECT 1; sel|"), ["select"]);
+        assert_eq!(completions("SELECT d.| FROM entities e JOIN documents AS d USING (doc_id)"), ["doc_id", "n_chars"]);
+        assert_eq!(completions("SELECT e.end| FROM entities e"), ["end_char"]);
     }
 
     #[test]
     fn commands_and_files() {
-        assert_eq!(offered("\\d|"), ["d", "dt", "dv", "df"]);
-        assert_eq!(offered("\\d ent|"), ["entities"]);
-        assert_eq!(offered("\\format p|"), ["parquet"]);
-        assert_eq!(offered("\\timing o|"), ["on", "off"]);
-        assert_eq!(offered("\\o |"), ["(files)"]);
-        assert_eq!(offered("SELECT * FROM 'docs/|"), ["(files)"]);
+        assert_eq!(completions("\\d|"), ["d", "dt", "dv", "df"]);
+        assert_eq!(completions("\\d ent|"), ["entities"]);
+        assert_eq!(completions("\\format p|"), ["parquet"]);
+        assert_eq!(completions("\\timing o|"), ["on", "off"]);
+        assert_eq!(completions("\\o |"), ["(files)"]);
+        assert_eq!(completions("SELECT * FROM 'docs/|"), ["(files)"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Rows → the screen or a file. In: batches of one result at a time, and how they shall look. Out: a table, CSV, JSON Lines or Parquet. It
-//! may hold no more rows than it shows in one piece.
+//! Rows → the screen or a file. In: batches of one result at a time, and the output settings. Out: a table, CSV, JSON Lines or Parquet. It
+//! must not hold more rows than it writes at a time.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,64 +17,64 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
-use super::columns::{as_text, renamed, text_columns, unlike};
-use super::table::{Look, Sink, Table};
+use super::columns::{renamed, text_columns, text_schema, unique_names};
+use super::result_table::{Sink, Table, TableOptions};
 use crate::cli::RowFormat;
 use crate::console::{self, thousands};
 use crate::error::{Cause, Error, Result};
-use crate::model::files::unfinished;
+use crate::machine::files::unfinished;
 
-/// Encoded bytes at which a Parquet row group ends.
+/// Maximum encoded bytes of a Parquet row group.
 const ROW_GROUP: usize = 64 << 20;
 
-/// How results are written, from one to the next.
+/// The output settings, and the current output file.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) format: RowFormat,
-    /// How many rows a table on the screen shows; 0 for all.
+    /// Maximum number of rows of a table on the screen; 0 for all.
     pub(super) rows: usize,
-    /// Whether a table has a line for every column of a row.
+    /// Whether a table shows one line per column of a row.
     pub(super) records: bool,
-    /// Whether a shell says how long a query took.
+    /// Whether a shell shows the duration of each query.
     pub(super) timing: bool,
-    /// Whether it is a shell's.
+    /// Whether a shell uses it.
     pub(super) shell: bool,
     file: Option<OutFile>,
 }
 
-/// A file that rows go to.
+/// A file that rows are written to.
 #[derive(Debug)]
 struct OutFile {
     path: PathBuf,
-    /// Whether it is there when it is whole; a shell writes in place.
-    whole: bool,
-    /// Where it is written until it is whole, once there is a result.
+    /// Whether it appears only once it is complete; a shell writes in place.
+    atomic: bool,
+    /// The temporary file of an atomic write, once there is a result.
     unfinished: Option<NamedTempFile>,
     results: usize,
 }
 
 impl Output {
-    /// Results on the screen.
+    /// Writes results to the screen.
     pub(super) fn new(format: RowFormat, rows: usize, shell: bool) -> Self {
         Self { format, rows, records: false, timing: shell, shell, file: None }
     }
 
-    /// The one result goes to a file, which is there when it is whole.
-    pub(super) fn write_whole_file(&mut self, path: &Path) {
-        self.file = Some(OutFile { path: path.to_owned(), whole: true, unfinished: None, results: 0 });
+    /// Writes the only result to a file, which appears once it is complete.
+    pub(super) fn write_atomically(&mut self, path: &Path) {
+        self.file = Some(OutFile { path: path.to_owned(), atomic: true, unfinished: None, results: 0 });
     }
 
-    /// From now on results go to a file, or to the screen again.
+    /// Writes the following results to a file, or to the screen again.
     pub(super) fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
         self.finish()?;
         if let Some(path) = path {
             File::create(path).map_err(|cause| unwritable(path, cause))?;
-            self.file = Some(OutFile { path: path.to_owned(), whole: false, unfinished: None, results: 0 });
+            self.file = Some(OutFile { path: path.to_owned(), atomic: false, unfinished: None, results: 0 });
         }
         Ok(())
     }
 
-    /// Begins a result of these columns; `started` is when it was asked for.
+    /// Begins a result with these columns; `started` is when its statement was started.
     pub(super) fn begin(&mut self, schema: &SchemaRef, started: Instant) -> Result<ResultWriter> {
         let refuse = |reason: &str, hint: &str| {
             Err(Error::Setting { origin: "sql".into(), key: "out".into(), reason: reason.into(), hint: hint.into() })
@@ -82,15 +82,15 @@ impl Output {
         let repeated = self.file.as_ref().is_some_and(|file| file.results > 0);
         let mut sink: Sink = match &mut self.file {
             None if self.format == RowFormat::Parquet => {
-                return refuse("Parquet goes into a file", "name it with --out FILE, or \\o FILE in the shell");
+                return refuse("Parquet output needs a file", "use --out FILE, or \\o FILE in the shell");
             }
             None => Box::new(console::results()),
-            Some(file) if repeated && file.whole => {
-                return refuse("a file takes the rows of one query", "ask for one result, or write several files");
+            Some(file) if repeated && file.atomic => {
+                return refuse("a file takes the rows of one query", "run one query, or write several files");
             }
             Some(file) if repeated && self.format == RowFormat::Parquet => {
-                let reason = format!("`{}` has a result already, and Parquet takes one", file.path.display());
-                return refuse(&reason, "name another file with \\o FILE");
+                let reason = format!("`{}` already has a result, and a Parquet file takes one", file.path.display());
+                return refuse(&reason, "choose another file with \\o FILE");
             }
             Some(file) => {
                 file.results += 1;
@@ -99,39 +99,39 @@ impl Output {
             }
         };
         let failed = |cause: Cause| Error::Engine { doing: "write the rows".into(), source: cause };
-        let form = match self.format {
+        let format = match self.format {
             RowFormat::Table => {
                 let (rows, records, in_file, shell) = (self.rows, self.records, self.file.is_some(), self.shell);
-                Form::Table(Table::new(Look { rows, records, in_file, shell }, schema, sink))
+                FormatWriter::Table(Table::new(TableOptions { rows, records, in_file, shell }, schema, sink))
             }
             RowFormat::Csv => {
                 if repeated {
                     sink.write_all(b"\n").map_err(|cause| failed(cause.into()))?;
                 }
-                let schema = as_text(schema);
+                let schema = text_schema(schema);
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(sink);
-                // A result without rows has a header too.
+                // A result without rows has a header, too.
                 writer.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(|cause| failed(cause.into()))?;
-                Form::Csv(writer, schema)
+                FormatWriter::Csv(writer, schema)
             }
             RowFormat::Json => {
                 let writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(sink);
-                Form::Json(writer, unlike(schema))
+                FormatWriter::Json(writer, unique_names(schema))
             }
             RowFormat::Parquet => {
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-                // Readers that do not know Arrow's string views shall find plain strings.
+                // Readers that do not support Arrow's string views must find plain strings.
                 let options =
                     ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-                let schema = unlike(schema);
+                let schema = unique_names(schema);
                 let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options);
-                Form::Parquet(writer.map_err(|cause| failed(cause.into()))?, schema)
+                FormatWriter::Parquet(writer.map_err(|cause| failed(cause.into()))?, schema)
             }
         };
-        Ok(ResultWriter { form, rows: 0, started, file: self.file.as_ref().map(|file| file.path.clone()) })
+        Ok(ResultWriter { format, rows: 0, started, file: self.file.as_ref().map(|file| file.path.clone()) })
     }
 
-    /// Says that a statement without rows is done, to who sees it.
+    /// Reports in a shell that a statement without rows is done.
     pub(super) fn done(&self, started: Instant) {
         if self.shell {
             let time =
@@ -140,7 +140,7 @@ impl Output {
         }
     }
 
-    /// The file is whole: it takes its name.
+    /// Completes the file: an atomic write gets its name.
     pub(super) fn finish(&mut self) -> Result<()> {
         if let Some(OutFile { path, unfinished: Some(file), .. }) = self.file.take() {
             file.persist(&path).map_err(|cause| unwritable(&path, cause.error))?;
@@ -150,9 +150,9 @@ impl Output {
 }
 
 impl OutFile {
-    /// Opens it for a result, behind earlier ones where there are some.
+    /// Opens the file for a result, after earlier results if there are some.
     fn open(&mut self, repeated: bool) -> std::io::Result<File> {
-        if self.whole {
+        if self.atomic {
             return self.unfinished.insert(unfinished(&self.path)?).as_file().try_clone();
         }
         if repeated { File::options().append(true).open(&self.path) } else { File::create(&self.path) }
@@ -161,13 +161,13 @@ impl OutFile {
 
 /// Writes one result.
 pub(super) struct ResultWriter {
-    form: Form,
+    format: FormatWriter,
     rows: usize,
     started: Instant,
     file: Option<PathBuf>,
 }
 
-enum Form {
+enum FormatWriter {
     Table(Table),
     Csv(csv::Writer<Sink>, SchemaRef),
     Json(arrow::json::writer::Writer<Sink, LineDelimited>, SchemaRef),
@@ -175,27 +175,27 @@ enum Form {
 }
 
 impl ResultWriter {
-    /// Writes a batch; says whether more is wanted.
+    /// Writes a batch, and returns whether more rows are needed.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         self.rows += batch.num_rows();
         let file = self.file.clone();
-        self.form.write(batch).map_err(|cause| failed(file.as_deref(), cause))
+        self.format.write(batch).map_err(|cause| failed(file.as_deref(), cause))
     }
 
-    /// Ends the result; `settings` are those it was begun with.
+    /// Completes the result; `settings` are those it was begun with.
     pub(super) fn finish(self, settings: &Output) -> Result<()> {
-        let Self { form, rows, started, file } = self;
-        let table = matches!(form, Form::Table(_));
+        let Self { format, rows, started, file } = self;
+        let table = matches!(format, FormatWriter::Table(_));
         let time = (settings.shell && settings.timing).then(|| started.elapsed());
-        form.finish(time).map_err(|cause| failed(file.as_deref(), cause))?;
+        format.finish(time).map_err(|cause| failed(file.as_deref(), cause))?;
         if let Some(path) = file.filter(|_| !table || settings.shell) {
-            console::note(&format!("{} row(s) in `{}`", thousands(rows as u64), path.display()));
+            console::note(&format!("{} row(s) written to `{}`", thousands(rows as u64), path.display()));
         }
         Ok(())
     }
 }
 
-impl Form {
+impl FormatWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool, Cause> {
         match self {
             Self::Table(table) => return table.write(batch),

@@ -1,8 +1,8 @@
-//! Text → statements and commands. In: what was typed, or a file. Out: pieces, each with the line it begins on, and whether the last of
-//! them is finished. It may not know what they mean.
+//! Text → statements and commands. In: typed text, or a file. Out: pieces, each with the line it begins on, and whether the last one is
+//! complete. It must not interpret them.
 //!
-//! A statement ends with a `;` outside of strings, quoted names and comments; a command begins with a backslash where a statement
-//! could begin, and ends with its line. What is a string, a name or a comment, the engine's own tokenizer says.
+//! A statement ends with a `;` outside of strings, quoted names and comments. A command begins with a backslash where a statement could
+//! begin, and ends with its line. The engine's own tokenizer decides what is a string, a name or a comment.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
@@ -16,21 +16,21 @@ pub(super) enum Piece<'text> {
     Command(&'text str),
 }
 
-/// A statement and where it stands.
+/// A statement and its position in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Statement<'text> {
     /// The SQL, from its first word on.
     pub(super) text: &'text str,
-    /// How many lines of the script come before it.
+    /// Number of lines of the script before it.
     pub(super) lines_before: usize,
-    /// Whether its `;` is there.
+    /// Whether it ends with a `;`.
     pub(super) ended: bool,
 }
 
-/// The pieces of `text`, in their order.
+/// The pieces of `text`, in order.
 pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut at, mut lines_before) = (Vec::new(), 0, 0);
-    // Behind a command the text is tokenized again: what a command takes is no SQL.
+    // After a command the text is tokenized again, because a command's argument is not SQL.
     while let Some(length) = up_to_command(&text[at..], lines_before, &mut pieces) {
         lines_before += text[at..at + length].matches('\n').count();
         at += length;
@@ -38,49 +38,50 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Whether `text` ends inside a statement: a shell waits for more of it.
+/// Whether `text` ends inside a statement, so that a shell waits for the rest.
 pub(super) fn is_unfinished(text: &str) -> bool {
     matches!(pieces(text).last(), Some(Piece::Statement(Statement { ended: false, .. })))
 }
 
-/// Adds the pieces of `text` up to its first command, and how many bytes that command ends at; `None` where there is no command.
+/// Adds the pieces of `text` up to and including its first command. Returns the byte at which that command ends; `None` if there is
+/// no command.
 fn up_to_command<'text>(text: &'text str, lines_before: usize, pieces: &mut Vec<Piece<'text>>) -> Option<usize> {
     let (tokens, error) = tokens(text);
-    let mut place = Place { text, at: 0, location: Location { line: 1, column: 1 } };
-    // Where the statement begins that is not ended yet, and the lines before it.
-    let mut begun: Option<(usize, usize)> = None;
+    let mut position = Position { text, at: 0, location: Location { line: 1, column: 1 } };
+    // The start of the current statement, and the number of lines before it.
+    let mut start: Option<(usize, usize)> = None;
     let statement = |(from, lines): (usize, usize), to: usize, ended| {
         Piece::Statement(Statement { text: text[from..to].trim_end(), lines_before: lines_before + lines, ended })
     };
     for TokenWithSpan { token, span } in tokens {
-        let at = place.at;
-        place.advance(span.end);
-        match (token, begun) {
+        let at = position.at;
+        position.advance(span.end);
+        match (token, start) {
             (Token::SemiColon, Some(from)) => {
                 pieces.push(statement(from, at, true));
-                begun = None;
+                start = None;
             }
             (Token::Backslash, None) => {
-                let line = text[place.at..].split('\n').next().unwrap_or_default();
+                let line = text[position.at..].split('\n').next().unwrap_or_default();
                 pieces.push(Piece::Command(line.trim()));
-                return Some(place.at + line.len());
+                return Some(position.at + line.len());
             }
             (Token::SemiColon | Token::Whitespace(_), None) | (_, Some(_)) => {}
-            (_, None) => begun = Some((at, span.start.line as usize - 1)),
+            (_, None) => start = Some((at, span.start.line as usize - 1)),
         }
     }
-    let unread = error.is_some().then(|| (place.at, place.location.line as usize - 1));
-    if let Some(from) = begun.or(unread) {
-        // The engine refuses what is malformed, whatever comes behind it; what is only cut short may still become a statement.
+    let unread = error.is_some().then(|| (position.at, position.location.line as usize - 1));
+    if let Some(from) = start.or(unread) {
+        // The engine refuses malformed text, whatever follows it. Text that is only cut short can still become a statement.
         let malformed = error.is_some_and(|error| !is_cut_short(text, &error));
         pieces.push(statement(from, text.len(), malformed && text.trim_end().ends_with(';')));
     }
     None
 }
 
-/// The engine's tokens of `text`, and the error that ends them before its end.
+/// The engine's tokens of `text`, and the error that stopped the tokenizer, if any.
 fn tokens(text: &str) -> (Vec<TokenWithSpan>, Option<TokenizerError>) {
-    // As long, and a plain comment: of one that begins with an exclamation mark the tokenizer gives the inside, at wrong places.
+    // Turn `/*!` into a plain comment of equal length: the tokenizer emits the content of such comments, at wrong positions.
     let text = text.replace("/*!", "/* ");
     let mut tokens = Vec::new();
     let mut tokenizer = Tokenizer::new(&GenericDialect, &text).with_unescape(false);
@@ -88,19 +89,19 @@ fn tokens(text: &str) -> (Vec<TokenWithSpan>, Option<TokenizerError>) {
     (tokens, error)
 }
 
-/// Whether `error` is that `text` ends inside a string, a quoted name or a comment: then the error changes with what comes behind the text.
+/// Whether `error` means that `text` ends inside a string, a quoted name or a comment: then the error changes with text that follows.
 fn is_cut_short(text: &str, error: &TokenizerError) -> bool {
     tokens(&format!("{text}\"'`")).1.as_ref() != Some(error)
 }
 
-/// A place in a text, in bytes and as the tokenizer counts it: lines, and characters of a line, both from 1.
-struct Place<'text> {
+/// A position in a text, in bytes and as the tokenizer counts: lines, and characters of a line, both from 1.
+struct Position<'text> {
     text: &'text str,
     at: usize,
     location: Location,
 }
 
-impl Place<'_> {
+impl Position<'_> {
     fn advance(&mut self, to: Location) {
         for letter in self.text[self.at..].chars() {
             if self.location == to {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_no_comment() {
+    fn an_operator_is_not_a_comment() {
         assert_eq!(statements("SELECT |/*2; x"), ["SELECT |/*2", "x"]);
         assert_eq!(statements("SELECT a #--1; x"), ["SELECT a #--1", "x"]);
         assert_eq!(statements("SELECT a @--1; x"), ["SELECT a @--1", "x"]);
@@ -173,15 +174,15 @@ mod tests {
         for text in cut_short.into_iter().chain(["SELECT", "SELECT 1; SELECT", "SELECT U&'a;", "SELECT E'\\xff'"]) {
             assert!(is_unfinished(text), "{text}");
         }
-        // The engine shall say what is wrong with the last three: no more text makes them right.
+        // Malformed text is complete, so that the engine reports the error: no further text makes it valid.
         let malformed = ["SELECT E'\\xff';", "SELECT U&'\\x';\n", "SELECT ._a; SELECT 3;"];
-        let whole = ["", "  \n", "SELECT 1;", "\\d", "\\d entities", "SELECT 1; -- and", "-- only"];
-        for text in whole.into_iter().chain(malformed) {
+        let complete = ["", "  \n", "SELECT 1;", "\\d", "\\d entities", "SELECT 1; -- and", "-- only"];
+        for text in complete.into_iter().chain(malformed) {
             assert!(!is_unfinished(text), "{text}");
         }
     }
 
-    /// Parts of a script, each with the piece that it is, if it is one.
+    /// Parts of a script, each with its piece, if it is one.
     fn parts() -> impl Strategy<Value = Vec<(&'static str, Option<Piece<'static>>)>> {
         const STATEMENTS: [&str; 9] = [
             "SELECT 1",
@@ -208,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_script_is_split_into_what_it_was_put_together_from(parts in parts()) {
+        fn a_script_is_split_into_its_parts(parts in parts()) {
             let (mut text, mut expected) = (String::new(), Vec::new());
             for (part, piece) in &parts {
                 let lines_before = text.matches('\n').count();
@@ -221,7 +222,7 @@ mod tests {
             prop_assert_eq!(pieces(&text), expected);
         }
 
-        /// The pieces with what is between them are the text, and between them is only what says nothing.
+        /// The pieces and the text between them make up the whole text, and only blanks are between them.
         #[test]
         fn no_text_is_lost(text in prop_oneof![r#"[;'"`\-/*!$eEu&|#@. \n\r\\ax1é\u{3000}]{0,40}"#, "(?s).{0,60}"]) {
             let mut rebuilt = String::new();
@@ -241,17 +242,17 @@ mod tests {
                         prop_assert_eq!(statement.lines_before, text[..at].matches('\n').count());
                     }
                 }
-                prop_assert!(says_nothing(between), "{:?} is lost", between);
+                prop_assert!(is_blank(between), "{:?} is lost", between);
                 rebuilt = format!("{}{part}", &text[..at]);
             }
             let rest = &text[rebuilt.len()..];
-            prop_assert!(says_nothing(rest), "{:?} is lost", rest);
+            prop_assert!(is_blank(rest), "{:?} is lost", rest);
             prop_assert_eq!(rebuilt + rest, text);
         }
     }
 
     /// Whether a text has only white space, comments and semicolons.
-    fn says_nothing(text: &str) -> bool {
+    fn is_blank(text: &str) -> bool {
         let (tokens, error) = tokens(text);
         error.is_none() && tokens.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::SemiColon))
     }

@@ -1,5 +1,5 @@
-//! The interactive shell. In: what is typed, with a history that is kept. Out: answers, one after the other, until the user leaves. It may
-//! not end because a query failed.
+//! The interactive shell. In: typed lines, kept in a history. Out: results, one after the other, until the user quits. It must not end
+//! because a query failed.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -10,36 +10,36 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
-use super::asking::{Asking, Flow};
 use super::command::without_backslash;
-use super::complete::Typing;
+use super::complete::SqlHelper;
+use super::execute::{Execution, Flow};
 use crate::console::{self, thousands};
-use crate::engine::query::{numbers, query};
 use crate::error::{Error, Result};
-use crate::model::cache_folder;
+use crate::machine::environment::cache_folder;
+use crate::query::statement::{i64_row, query};
 
-/// How many lines the history keeps.
+/// Maximum number of lines in the history.
 const HISTORY: usize = 5000;
 
-/// Reads and answers until the user leaves.
-pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
+/// Reads and runs lines until the user quits.
+pub(super) fn run(runtime: &Runtime, execution: &mut Execution) -> Result<()> {
     let mut editor = editor()?;
     let history = history_file();
     if let Some(path) = &history {
-        // The first time there is none.
+        // The first session has no history file.
         let _ = editor.load_history(path);
     }
-    console::print(&runtime.block_on(greeting(asking))?);
-    let prompt = prompt(asking);
+    console::print(&runtime.block_on(greeting(execution))?);
+    let prompt = prompt(execution);
     loop {
-        let known = runtime.block_on(asking.asked.known());
-        if let Some(typing) = editor.helper_mut() {
-            typing.known = known;
+        let vocabulary = runtime.block_on(execution.session.vocabulary());
+        if let Some(helper) = editor.helper_mut() {
+            helper.vocabulary = vocabulary;
         }
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => {
-                console::print("(\\q or Ctrl-D leaves)");
+                console::print("(\\q or Ctrl-D quits)");
                 continue;
             }
             Err(ReadlineError::Eof) => break,
@@ -48,13 +48,13 @@ pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        // A history that cannot be kept is no reason to stop.
+        // A history that cannot be saved must not end the shell.
         let _ = editor.add_history_entry(line.trim_end());
         if let Some(path) = &history {
             let _ = editor.append_history(path);
         }
-        match runtime.block_on(answer(asking, &line)) {
-            Ok(Flow::On) => {}
+        match runtime.block_on(run_line(execution, &line)) {
+            Ok(Flow::Continue) => {}
             Ok(Flow::Quit) => break,
             Err(Error::Stopped { exit_code: 130, .. }) => console::print("(cancelled)"),
             Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
@@ -64,22 +64,24 @@ pub(super) fn run(runtime: &Runtime, asking: &mut Asking) -> Result<()> {
     Ok(())
 }
 
-async fn answer(asking: &mut Asking, line: &str) -> Result<Flow> {
+async fn run_line(execution: &mut Execution, line: &str) -> Result<Flow> {
     if let Some(command) = without_backslash(line) {
-        return asking.command(command).await;
+        return execution.command(command).await;
     }
-    // Runs may have committed meanwhile; where the store cannot be reached, what is known of it may do.
-    match asking.refresh().await {
+    // Runs can have committed in the meantime. If the store cannot be reached, its last known state is used.
+    match execution.refresh().await {
         Ok(()) => {}
         Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
-        Err(cause) => console::warn(&format!("the store is shown as it was: {cause}")),
+        Err(cause) => {
+            console::warn(&format!("the store cannot be refreshed, so its last known state is used: {cause}"))
+        }
     }
-    asking.script(line).await
+    execution.script(line).await
 }
 
-fn editor() -> Result<Editor<Typing, DefaultHistory>> {
+fn editor() -> Result<Editor<SqlHelper, DefaultHistory>> {
     let behavior = if std::io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
-    let made = || -> rustyline::Result<_> {
+    let build = || -> rustyline::Result<_> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .history_ignore_space(true)
@@ -88,34 +90,34 @@ fn editor() -> Result<Editor<Typing, DefaultHistory>> {
             .behavior(behavior)
             .build();
         let mut editor = Editor::with_config(config)?;
-        editor.set_helper(Some(Typing::new()));
+        editor.set_helper(Some(SqlHelper::new()));
         Ok(editor)
     };
-    made().map_err(|cause| Error::Read { path: "terminal".into(), source: cause.into() })
+    build().map_err(|cause| Error::Read { path: "terminal".into(), source: cause.into() })
 }
 
-/// The file that keeps the history, in the per-user cache.
+/// The history file, in the per-user cache.
 fn history_file() -> Option<PathBuf> {
     let folder = cache_folder().ok()?;
     std::fs::create_dir_all(&folder).ok()?;
     Some(folder.join("sql_history"))
 }
 
-/// The last part of the store's path.
-fn prompt(asking: &Asking) -> (String, String) {
-    let location = asking.asked.location();
+/// The prompt: the last part of the store's path.
+fn prompt(execution: &Execution) -> (String, String) {
+    let location = execution.session.location();
     let name = location.url().path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let name = if name.is_empty() { "quarry" } else { name };
     (format!("{name}> "), format!("\u{1b}[1m{name}>\u{1b}[0m "))
 }
 
-async fn greeting(asking: &Asking) -> Result<String> {
+async fn greeting(execution: &Execution) -> Result<String> {
     let sql = "SELECT (SELECT count(*) FROM documents) AS documents, (SELECT count(*) FROM entities) AS entities";
-    let counts = numbers(&query(&asking.asked.context, sql).await?);
+    let counts = i64_row(&query(&execution.session.context, sql).await?)?;
     let counts: Vec<String> = counts.into_iter().map(|count| thousands(count as u64)).collect();
     Ok(format!(
-        "{}: {} documents, {} mentions. A statement ends with a semicolon; \\d lists the tables, \\? helps, \\q leaves.",
-        asking.asked.location(),
+        "{}: {} documents, {} mentions. End statements with a semicolon. \\d lists the tables, \\? shows help, \\q quits.",
+        execution.session.location(),
         counts.first().map_or("", String::as_str),
         counts.get(1).map_or("", String::as_str),
     ))

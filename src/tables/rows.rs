@@ -1,5 +1,5 @@
-//! Rows that the driver writes itself. In: structs of a finished source file, a figure, a run. Out: record batches of
-//! `sources`, `metrics` and `runs`. It may not know where they are written.
+//! Rows of the ledger and of metrics. In: structs of a source file, a metric, a run. Out: record batches of `sources`, `metrics`
+//! and `runs`. It must not know where they are written.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
-use super::Table;
+use crate::tables::Table;
 
-/// One input file done: a row of [`Table::Sources`].
+/// One processed input file: a row of [`Table::Sources`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRow {
-    /// The file's URL or path, as it stands in `documents.source`.
+    /// The file's URL or path, as in `documents.source`.
     pub path: String,
     /// Its size in bytes.
     pub size: i64,
-    /// The object store's tag of this version of the file, where it gives one.
+    /// The object store's tag of this version of the file, if it gives one.
     pub etag: Option<String>,
-    /// When the file was last modified, where the store says so.
+    /// When the file was last modified, if the store gives it.
     pub modified_at: Option<DateTime<Utc>>,
-    /// A hash of the job's `where`, `id` and `text`: the same file asked differently is another source.
+    /// A hash of the job's `where`, `id` and `text`: the same file with another query is another source.
     pub input_hash: String,
-    /// How many rows were read, refused ones included; of a file that is not done, the first ones.
+    /// The number of rows read, rejects included; in an unfinished file, the first rows.
     pub rows: i64,
-    /// `done`, `partial` where a commit ended in its midst, or why it could not be read.
+    /// `done`, `partial` if the last commit covers only its first rows, or why the file could not be read.
     pub outcome: String,
     /// The run that finished the file.
     pub run_id: String,
@@ -33,18 +33,18 @@ pub struct SourceRow {
     pub spec_id: String,
 }
 
-/// One figure: a row of [`Table::Metrics`].
+/// One metric: a row of [`Table::Metrics`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricRow {
     /// The run that measured it.
     pub run_id: String,
-    /// `all`, the entity type it is about, or the stage of the work, as `stage:read`.
+    /// `all`, the entity type, or the stage, such as `stage:read`.
     pub scope: String,
-    /// What was measured, as `documents` or `f1`.
+    /// The metric's name, such as `documents` or `f1`.
     pub name: String,
-    /// The figure.
+    /// The metric's value.
     pub value: f64,
-    /// Its unit, as `documents`, `seconds`, `share`.
+    /// Its unit, such as `documents`, `seconds`, `share`.
     pub unit: String,
 }
 
@@ -61,27 +61,27 @@ pub struct RunRow {
     pub model: String,
     /// SHA-256 of the model's weights.
     pub model_hash: String,
-    /// The flavour of the graph that ran.
-    pub flavour: String,
+    /// The precision of the graph that ran.
+    pub precision: String,
     /// The device that it ran on.
     pub device: String,
     /// Versions of this program and its libraries: a JSON object of strings.
     pub versions: String,
     /// When the run began.
     pub started_at: DateTime<Utc>,
-    /// When it ended; `None` where it could not write its end.
+    /// When it ended; `None` if it was killed before it could write this.
     pub finished_at: Option<DateTime<Utc>>,
-    /// `running` until it ends; then `done`, `limited` (by `--limit`), `stopped`, or `failed: ` and why. `interrupted` where it
-    /// could not write its end.
+    /// `running` until it ends; then `done`, `limited` (by `--limit`), `stopped`, or `failed: ` and the reason. `interrupted` if it
+    /// was killed before it could write its outcome.
     pub outcome: String,
-    /// How many documents met which end: a JSON object of integers.
+    /// The number of documents with each outcome: a JSON object of integers.
     pub counts: String,
 }
 
 /// The batch of [`Table::Sources`] that holds `rows`, in their order.
 ///
 /// # Errors
-/// An [`ArrowError`] only where the schema and this function disagree.
+/// An [`ArrowError`] only if the schema and this function disagree.
 pub fn source_rows(rows: &[SourceRow]) -> Result<RecordBatch, ArrowError> {
     batch(
         Table::Sources,
@@ -89,7 +89,7 @@ pub fn source_rows(rows: &[SourceRow]) -> Result<RecordBatch, ArrowError> {
             strings(rows, |row| &row.path),
             Arc::new(rows.iter().map(|row| Some(row.size)).collect::<Int64Array>()),
             Arc::new(rows.iter().map(|row| row.etag.as_deref()).collect::<StringArray>()),
-            moments(rows, |row| row.modified_at),
+            timestamps(rows, |row| row.modified_at),
             strings(rows, |row| &row.input_hash),
             Arc::new(rows.iter().map(|row| Some(row.rows)).collect::<Int64Array>()),
             strings(rows, |row| &row.outcome),
@@ -102,7 +102,7 @@ pub fn source_rows(rows: &[SourceRow]) -> Result<RecordBatch, ArrowError> {
 /// The batch of [`Table::Metrics`] that holds `rows`, in their order.
 ///
 /// # Errors
-/// An [`ArrowError`] only where the schema and this function disagree.
+/// An [`ArrowError`] only if the schema and this function disagree.
 pub fn metric_rows(rows: &[MetricRow]) -> Result<RecordBatch, ArrowError> {
     batch(
         Table::Metrics,
@@ -119,7 +119,7 @@ pub fn metric_rows(rows: &[MetricRow]) -> Result<RecordBatch, ArrowError> {
 /// The batch of [`Table::Runs`] that holds `rows`, in their order.
 ///
 /// # Errors
-/// An [`ArrowError`] only where the schema and this function disagree.
+/// An [`ArrowError`] only if the schema and this function disagree.
 pub fn run_rows(rows: &[RunRow]) -> Result<RecordBatch, ArrowError> {
     batch(
         Table::Runs,
@@ -129,11 +129,11 @@ pub fn run_rows(rows: &[RunRow]) -> Result<RecordBatch, ArrowError> {
             strings(rows, |row| &row.job),
             strings(rows, |row| &row.model),
             strings(rows, |row| &row.model_hash),
-            strings(rows, |row| &row.flavour),
+            strings(rows, |row| &row.precision),
             strings(rows, |row| &row.device),
             strings(rows, |row| &row.versions),
-            moments(rows, |row| Some(row.started_at)),
-            moments(rows, |row| row.finished_at),
+            timestamps(rows, |row| Some(row.started_at)),
+            timestamps(rows, |row| row.finished_at),
             strings(rows, |row| &row.outcome),
             strings(rows, |row| &row.counts),
         ],
@@ -141,7 +141,7 @@ pub fn run_rows(rows: &[RunRow]) -> Result<RecordBatch, ArrowError> {
 }
 
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    // None of these tables has a document id, so its type is of no account.
+    // None of these tables has a document id, so its type does not matter.
     RecordBatch::try_new(table.schema(&DataType::Utf8), columns)
 }
 
@@ -149,7 +149,7 @@ fn strings<Row>(rows: &[Row], value: impl Fn(&Row) -> &String) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(rows.iter().map(value)))
 }
 
-fn moments<Row>(rows: &[Row], value: impl Fn(&Row) -> Option<DateTime<Utc>>) -> ArrayRef {
-    let micros = rows.iter().map(|row| value(row).map(|moment| moment.timestamp_micros()));
+fn timestamps<Row>(rows: &[Row], value: impl Fn(&Row) -> Option<DateTime<Utc>>) -> ArrayRef {
+    let micros = rows.iter().map(|row| value(row).map(|time| time.timestamp_micros()));
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }

@@ -1,4 +1,4 @@
-//! Extracted rows for tests. In: documents as plain tuples. Out: batches as `ExtractExec` makes them. Only tests use it.
+//! Extracted rows for tests. In: documents as tuples. Out: batches with the schema of `ExtractExec`. Only tests must use it.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, Re
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
-use super::{extracted_schema, mention_fields};
+use crate::tables::{extracted_schema, mention_fields};
 
-/// One document: its id, the reason it was refused for, and its mentions as type, start, end and text.
+/// One document: its id, the reason of its reject, and its mentions as type, start, end and text.
 pub(crate) type Document<'text> = (Option<i64>, Option<&'text str>, Vec<(&'text str, i64, i64, &'text str)>);
 
-/// The batch of `documents` of one source file; ids of the type `id_type` (as text `doc-7`).
+/// The batch of `documents` of one source file; ids have the type `id_type` (as text: `doc-7`).
 pub(crate) fn extracted(id_type: &DataType, source: &str, documents: &[Document<'_>]) -> RecordBatch {
     let mentions: Vec<_> = documents.iter().flat_map(|(_, _, mentions)| mentions.iter().copied()).collect();
     let integers = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
@@ -58,7 +58,7 @@ pub(crate) fn extracted(id_type: &DataType, source: &str, documents: &[Document<
     RecordBatch::try_new(extracted_schema(id_type), columns).unwrap()
 }
 
-/// Three documents of which one is refused, with three mentions.
+/// Three documents with three mentions; one of the documents is a reject.
 pub(crate) fn three(id_type: &DataType, source: &str, first: i64) -> RecordBatch {
     extracted(
         id_type,

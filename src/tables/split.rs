@@ -1,5 +1,5 @@
 //! Extracted rows → table rows. In: a batch of `extracted_schema` and the commit's stamp. Out: the rows of `entities`,
-//! `documents` and `rejects`. It works on whole columns and may not look at values one by one.
+//! `documents` and `rejects`. It works on whole columns and must not process values one by one.
 
 use std::sync::Arc;
 
@@ -14,36 +14,36 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Table, extracted_schema, mention_fields};
+use crate::tables::{Table, extracted_schema, mention_fields};
 
-/// What a commit stamps on every row it brings.
+/// The columns that a commit adds to every row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The run that made the rows.
+    /// The run that extracted the rows.
     pub run_id: String,
-    /// The number of the commit that brings the rows, from 1.
+    /// The number of the commit that adds the rows, from 1.
     pub commit: i64,
-    /// The specification that the rows are made under.
+    /// The specification of the rows.
     pub spec_id: String,
-    /// When the documents were done.
+    /// When the documents were finished.
     pub finished_at: DateTime<Utc>,
 }
 
-/// The rows of one extracted batch, by table. Schemas are [`Table::file_schema`]; a batch may have no rows.
+/// The rows of one extracted batch, by table. Schemas are [`Table::file_schema`]; a batch can be empty.
 #[derive(Debug, Clone)]
 pub struct SplitBatch {
     /// Rows for [`Table::Entities`]: one per mention, in the order of the documents.
     pub entities: RecordBatch,
     /// Rows for [`Table::Documents`]: one per extracted document.
     pub documents: RecordBatch,
-    /// Rows for [`Table::Rejects`]: one per refused document.
+    /// Rows for [`Table::Rejects`]: one per rejected document.
     pub rejects: RecordBatch,
 }
 
 /// Splits a batch of [`extracted_schema`] into the rows of the three tables.
 ///
 /// # Errors
-/// An [`ArrowError`] where a column is missing or of another type, or where an extracted document has a null id or hash.
+/// An [`ArrowError`] if a column is missing or of another type, or if an extracted document has a null id or hash.
 pub fn split(extracted: &RecordBatch, stamp: &Stamp) -> Result<SplitBatch, ArrowError> {
     let reason = column(extracted, "reason")?;
     let done = filter_record_batch(extracted, &is_null(reason)?)?;
@@ -55,10 +55,10 @@ pub fn split(extracted: &RecordBatch, stamp: &Stamp) -> Result<SplitBatch, Arrow
     })
 }
 
-/// Files that could not be read, as (path, reason), in the form of [`extracted_schema`]: their row is -1, their id null.
+/// Unreadable files, as (path, reason), as rows of [`extracted_schema`]: their row is -1, their id null.
 ///
 /// # Errors
-/// An [`ArrowError`] only where the schema and this function disagree.
+/// An [`ArrowError`] only if the schema and this function disagree.
 pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<RecordBatch, ArrowError> {
     let schema = extracted_schema(id_type);
     let count = files.len();
@@ -87,7 +87,7 @@ pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<Recor
 
 fn entity_rows(done: &RecordBatch, stamp: &Stamp) -> Result<RecordBatch, ArrowError> {
     let lists = entity_lists(done)?;
-    // A sliced list array keeps its values whole: take what the offsets cover, row by row of the parent.
+    // A slice of a list array keeps all values: take only those in the range of its offsets.
     let offsets = lists.value_offsets();
     let (first, last) = (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
     let mentions = lists.values().slice(first, last - first);

@@ -1,5 +1,5 @@
-//! The training job as a person writes it. In: TOML and `--set` values. Out: a checked job, or an error that names the key. It may not
-//! start anything.
+//! The training job file. In: TOML and `--set` values. Out: a validated job, or an error that names the key. It must not start
+//! anything.
 #![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
 
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{OnProblem, RecipeSection};
 use crate::error::{Error, Result};
 use crate::job::file::{EntitiesSection, parse_toml};
-use crate::model::stored::WeightForm;
-use crate::mrc::window::SHORTEST_WINDOW;
+use crate::model::weights::safetensors_file::WeightForm;
+use crate::text::window::SHORTEST_WINDOW;
+use crate::train::recipe::{OnProblem, RecipeSection};
 
-/// A training job: labelled documents in, a model directory out.
+/// A training job: it reads labelled documents and writes a model directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainFile {
@@ -24,10 +24,10 @@ pub struct TrainFile {
     pub entities: EntitiesSection,
     /// The pretrained encoder.
     pub encoder: EncoderSection,
-    /// How it is trained; the names of the BERT-MRC reference.
+    /// The hyperparameters, with the names of the BERT-MRC reference implementation.
     #[serde(default)]
     pub recipe: RecipeSection,
-    /// Where the model goes.
+    /// The output.
     pub output: OutputSection,
 }
 
@@ -35,11 +35,11 @@ pub struct TrainFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// What is learned from.
+    /// The training split.
     pub train: String,
-    /// What chooses the best weights.
+    /// The development split, which selects the best weights.
     pub dev: String,
-    /// What the best weights are scored on at the end.
+    /// The test split, on which the best weights are scored at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
     /// The id column of the documents.
@@ -48,29 +48,29 @@ pub struct DataSection {
     /// The text column of the documents.
     #[serde(default = "text")]
     pub text: String,
-    /// Gold mentions that begin or end inside a word, or that no window holds: `skip` leaves them out and counts them, `stop` ends
+    /// Gold mentions that begin or end inside a word, or that fit into no window: `skip` ignores and counts them, `stop` ends
     /// the training before it begins.
     #[serde(default)]
     pub misaligned: OnProblem,
-    /// Gold mentions of a type that the schema does not name.
+    /// Gold mentions of a type that is not in the schema.
     #[serde(default = "stop")]
     pub unknown_types: OnProblem,
-    /// More to learn from, perhaps with other labels.
+    /// Additional training corpora, which can have other labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<ExtraSection>,
 }
 
-/// More labelled documents to learn from: a folder like `train`, with the same columns.
+/// An additional training corpus: a folder like `train`, with the same columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraSection {
     /// The folder.
     pub path: String,
-    /// The schema's types that are labelled there, each at least once; all when left out. Others are not asked of its documents, and what
-    /// else is labelled is left out.
+    /// The schema's types that are labelled there, each at least once; all if omitted. Its documents are asked only about these types, and
+    /// its other labels are ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<String>>,
-    /// What a type is called there, and what the schema calls it: rename = { person = "PER" }. What no mention there has is refused.
+    /// Its label and the schema's type for it: rename = { person = "PER" }. A label that no mention there has is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
 }
@@ -79,44 +79,45 @@ pub struct ExtraSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderSection {
-    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer, a Hugging Face BERT or a model directory; or one on
-    /// the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
+    /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer: a Hugging Face BERT or a model directory. Or a model
+    /// on the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
     pub path: PathBuf,
-    /// `new` draws the start, end and match heads anew; `keep` goes on with those of a model directory, or of a checkpoint of the BERT-MRC code.
+    /// `new` initializes the start, end and match heads at random; `keep` continues with those of a model directory, or of a checkpoint of
+    /// the BERT-MRC code.
     #[serde(default)]
     pub heads: Heads,
 }
 
-/// Where the heads come from.
+/// The origin of the heads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Heads {
-    /// Drawn from a normal distribution (standard deviation 0.02), biases zero, as BERT's own.
+    /// Drawn from a normal distribution (standard deviation 0.02) with zero biases, like BERT's own initialization.
     #[default]
     New,
-    /// Those in the file.
+    /// Those of the checkpoint.
     Keep,
 }
 
-/// Where the model goes and what it says of itself.
+/// The model directory and its metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSection {
-    /// The model directory. Its folder `training` holds metrics, curves and, until the end, what a killed training needs to go on.
+    /// The model directory. Its folder `training` holds metrics, curves and, until the end, the checkpoint from which a killed training resumes.
     pub path: PathBuf,
-    /// fp32, fp16 or int8 per row.
+    /// The weight format: fp32, fp16 or int8 per row.
     #[serde(default = "fp32")]
     pub weights: String,
-    /// The context wordpieces in one window that suit the model, for quarry.json, where they were measured; left out, so many as 99 of
-    /// 100 contexts it learned from do not exceed.
+    /// The best number of context wordpieces in a window for quarry.json, if it was measured; if omitted, the 99th percentile of the
+    /// training contexts.
     pub window_tokens: Option<usize>,
-    /// Where the weights come from, for quarry.json.
+    /// The origin of the weights, for quarry.json.
     #[serde(default)]
     pub origin: String,
     /// Their licence, for quarry.json.
     #[serde(default)]
     pub licence: String,
-    /// The state is saved at every scoring of dev, and at the latest after so many minutes.
+    /// A checkpoint is saved at every scoring of dev, and at least every this many minutes.
     #[serde(default = "ten")]
     pub save_minutes: f64,
 }
@@ -149,7 +150,7 @@ impl TrainFile {
         Self::parse(path, &text, set)
     }
 
-    /// The same from a text; `path` is for messages.
+    /// Parses a training job from `text`; `path` is for messages.
     pub fn parse(path: &Path, text: &str, set: &[(String, String)]) -> Result<Self> {
         let hint = "schemas/train.schema.json describes every key; a job with [input] and [store] is for `quarry run`";
         let file: Self = parse_toml(path, text, set, hint)?;
@@ -162,7 +163,7 @@ impl TrainFile {
         Ok(file)
     }
 
-    /// The form in which the matrices are stored.
+    /// The format in which the matrices are stored.
     pub fn weight_form(&self) -> WeightForm {
         self.output.weights.parse().unwrap_or(WeightForm::Fp32)
     }
@@ -180,7 +181,7 @@ impl TrainFile {
         ];
         for (key, value) in counts {
             if value == 0 {
-                return Err((key, "0 leaves nothing to do".into(), "say 1 or more, or leave it out"));
+                return Err((key, "0 is too small".into(), "use 1 or more, or omit the key"));
             }
         }
         let positive = [
@@ -196,7 +197,7 @@ impl TrainFile {
         ];
         for (key, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
-                return Err((key, format!("{value} is not above 0"), "say a number above 0"));
+                return Err((key, format!("{value} is not above 0"), "use a number above 0"));
             }
         }
         let not_negative = [
@@ -209,24 +210,24 @@ impl TrainFile {
         ];
         for (key, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
-                return Err((key, format!("{value} is negative or no number"), "say 0 or more"));
+                return Err((key, format!("{value} is negative or not a number"), "use 0 or more"));
             }
         }
         for (key, value) in [("recipe.bert_dropout", recipe.bert_dropout), ("recipe.mrc_dropout", recipe.mrc_dropout)] {
             if !(0.0..1.0).contains(&value) {
-                return Err((key, format!("{value} is no share below 1"), "0.1 is usual"));
+                return Err((key, format!("{value} is not at least 0 and below 1"), "0.1 is usual"));
             }
         }
         if let Some(tokens) = self.output.window_tokens.filter(|&tokens| tokens < SHORTEST_WINDOW) {
             return Err((
                 "output.window_tokens",
                 format!("{tokens} is too short a context"),
-                "leave it out, or say more",
+                "omit the key, or use a larger number",
             ));
         }
         if self.output.weights.parse::<WeightForm>().is_err() {
-            let reason = format!("`{}` is no form of weights", self.output.weights);
-            return Err(("output.weights", reason, "say fp32, fp16 or int8"));
+            let reason = format!("`{}` is not a weight format", self.output.weights);
+            return Err(("output.weights", reason, "use fp32, fp16 or int8"));
         }
         Ok(())
     }
@@ -251,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_the_reference_s_default() {
+    fn omitted_keys_have_the_defaults_of_the_reference() {
         let file = TrainFile::parse(Path::new("train.toml"), JOB, &[]).unwrap();
-        // What is not here has no value of its own: overlap_tokens, batch_tokens, lr_mini, patience, threads.
+        // Keys without a default are missing here: overlap_tokens, batch_tokens, lr_mini, patience, threads.
         let expected = serde_json::json!({
             "max_length": 128,
             "words": "tokenizer",

@@ -1,34 +1,34 @@
-//! How a model is trained, in the words of the BERT-MRC reference. In: the section `[recipe]` of a training job. Out: its settings, with
-//! the reference's defaults but for a few. It may not check them: `file` does that for the whole job.
+//! The hyperparameters of a training, with the names of the BERT-MRC reference implementation. In: the section `[recipe]` of a training
+//! job. Out: its settings, most defaults being those of the reference. It must not validate them: `file` does that for the whole job.
 #![allow(clippy::doc_markdown, reason = "doc comments of the sections are texts of the JSON Schema")]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::config::Activation;
-use crate::mrc::tokens::Words;
+use crate::model::encoder::config::Activation;
+use crate::text::tokens::Words;
 
-/// What to do about something that is wrong.
+/// How to handle a problem.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnProblem {
-    /// Leave it out, count it, go on.
+    /// Skip it, count it and continue.
     #[default]
     Skip,
     /// End with an error that names it.
     Stop,
 }
 
-/// How the model is trained.
+/// The hyperparameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecipeSection {
-    /// The longest query in tokens: question, context and three special tokens.
+    /// The maximum length of a query in tokens: question, context and three special tokens.
     pub max_length: usize,
-    /// About how many context wordpieces of a long document the next window sees again: at most half of the window, an eighth when left out.
+    /// The approximate overlap of consecutive windows of a long document, in context wordpieces: at most half of the window, an eighth if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
-    /// What counts as a word.
+    /// How words are found.
     pub words: Words,
     /// Queries in a batch.
     pub batch_size: usize,
@@ -39,62 +39,62 @@ pub struct RecipeSection {
     pub accumulate_grad_batches: usize,
     /// The highest learning rate.
     pub lr: f64,
-    /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9). Under onecycle the first beta, or the momentum, goes from 0.95 to 0.85 and back.
+    /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9). Under onecycle the first beta, or the momentum, moves from 0.95 to 0.85 and back.
     pub optimizer: OptimizerName,
-    /// Weight decay, decoupled but for sgd; none on biases and layer normalizations.
+    /// Weight decay, decoupled except for sgd; biases and layer normalizations do not decay.
     pub weight_decay: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub adam_epsilon: f64,
     /// onecycle (linear), linear, polydecay.
     pub lr_scheduler: SchedulerName,
-    /// Steps in which the learning rate rises; no more than there are.
+    /// Warm-up steps, in which the learning rate rises; at most the total number of steps.
     pub warmup_steps: usize,
     /// onecycle ends at the first learning rate (lr / 25) divided by this.
     pub final_div_factor: f64,
-    /// Where polydecay ends; lr / 5 when left out.
+    /// The final learning rate of polydecay; lr / 5 if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_mini: Option<f64>,
     /// Dropout in the encoder.
     pub bert_dropout: f64,
     /// Dropout in the match head.
     pub mrc_dropout: f64,
-    /// The match head's activation; one that is kept (encoder.heads) has its own.
+    /// The match head's activation; a kept head (encoder.heads) has its own.
     pub classifier_act_func: Activation,
-    /// The match head's width; one that is kept has its own.
+    /// The match head's width; a kept head has its own.
     pub classifier_intermediate_hidden_size: usize,
-    /// The start loss's weight.
+    /// The weight of the start loss.
     pub weight_start: f64,
-    /// The end loss's weight.
+    /// The weight of the end loss.
     pub weight_end: f64,
-    /// The match loss's weight.
+    /// The weight of the match loss.
     pub weight_span: f64,
-    /// The pairs of start and end that the match loss looks at.
+    /// The pairs of start and end that enter the match loss.
     pub span_loss_candidates: Candidates,
-    /// The largest norm of a step's gradient; 0 is no limit.
+    /// The maximum norm of a step's gradient; 0 disables clipping.
     pub gradient_clip_val: f64,
     /// fp32, or bf16 over fp32 master weights.
     pub precision: Precision,
-    /// How often the training documents are gone through.
+    /// The maximum number of epochs.
     pub max_epochs: usize,
-    /// How often dev is scored: a share of an epoch (0.25) or, above 1, a number of steps.
+    /// How often dev is scored: a fraction of an epoch (0.25) or, above 1, a number of steps.
     pub val_check_interval: f64,
-    /// Scorings without a better F1 after which training ends; never when left out.
+    /// The number of scorings without a better F1 after which training ends early; never if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Where all random numbers begin.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// auto, cpu, cuda, cuda:1, or several cards (cuda:0,cuda:1), each once, which share each step's batches. cpu,cpu shares them between
-    /// two copies on the CPU: it is no faster, but tries out what cards would do.
+    /// auto, cpu, cuda, cuda:1, or several GPUs (cuda:0,cuda:1), each once, which share each step's batches. cpu,cpu shares them between
+    /// two replicas on the CPU: it is not faster, but tests what several GPUs would compute.
     pub device: String,
-    /// Threads on the CPU; all cores when left out.
+    /// Threads on the CPU; all cores if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// A loss that is not a number: `stop` ends the training and keeps the state that was saved last, `skip` leaves the step out, and ends
-    /// the training after 100 of them in a row.
+    /// A loss that is not a number: `stop` ends the training and keeps the last checkpoint, `skip` skips the step, and ends the training
+    /// after 100 skipped steps in a row.
     pub not_a_number: OnProblem,
 }
 
-/// Optimizers, under the reference's names.
+/// Optimizers, with the names of the reference implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OptimizerName {
     /// AdamW with the betas of RoBERTa, 0.9 and 0.98.
@@ -108,11 +108,11 @@ pub enum OptimizerName {
     Sgd,
 }
 
-/// Courses of the learning rate.
+/// Learning rate schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulerName {
-    /// Up from lr / 25, down to lr / 25 / final_div_factor, both linear; the momentum goes the other way.
+    /// Up from lr / 25, down to lr / 25 / final_div_factor, both linear; the momentum moves the opposite way.
     OneCycle,
     /// Up from 0, down to 0.
     Linear,
@@ -120,7 +120,7 @@ pub enum SchedulerName {
     PolyDecay,
 }
 
-/// Which pairs of start and end the match loss looks at; all of them start ≤ end, on words' first and last wordpieces.
+/// The pairs of start and end that enter the match loss; always start ≤ end, on words' first and last wordpieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Candidates {
@@ -134,13 +134,13 @@ pub enum Candidates {
     PredGoldRandom,
 }
 
-/// Number formats of training.
+/// Floating-point precision of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     Fp32,
-    /// bfloat16 products over 32-bit weights, sums and normalizations, as PyTorch's autocast has them.
+    /// bfloat16 products over 32-bit weights, sums and normalizations, like PyTorch's autocast.
     Bf16,
 }
 

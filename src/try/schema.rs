@@ -1,16 +1,16 @@
-//! What to ask for. In: words, a schema file, or what the model was trained on. Out: entity types with their questions. It may not
-//! promise that a model answers a question it was never asked.
+//! The entity types of `quarry try`. In: words, a schema file, or the types the model was trained on. Out: entity types with their
+//! questions. It must not load the model.
 
 use crate::cli::TryArgs;
 use crate::error::{Error, Result};
 use crate::job::read_schema;
-use crate::model::manifest::Manifest;
-use crate::mrc::query::{EntitySchema, EntityType};
+use crate::model::package::manifest::Manifest;
+use crate::task::entity_schema::{EntitySchema, EntityType};
 
-/// What errors about the arguments begin with.
+/// The origin of errors about the arguments.
 pub(super) const ORIGIN: &str = "quarry try";
 
-/// The types that the arguments name, or those of the model.
+/// The types that the arguments name, or the model's own.
 pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySchema> {
     if let Some(path) = &arguments.schema {
         return read_schema(path);
@@ -24,21 +24,21 @@ pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySche
     if arguments.types.is_empty() {
         if model.types.is_empty() {
             return Err(refuse(
-                "the model does not say what it was trained on",
-                "say what to look for, as --types person,ship, or name a --schema",
+                "the model directory does not list the types it was trained on",
+                "name the types, such as --types person,ship, or a --schema file",
             ));
         }
         return Ok(EntitySchema { nested: model.nested, types: model.types.clone() });
     }
-    let types = arguments.types.iter().map(|word| asked(word.trim(), &model.types)).collect();
-    // Words for types may well name parts of one another, so all mentions are shown.
+    let types = arguments.types.iter().map(|word| entity_type(word.trim(), &model.types)).collect();
+    // The mentions of such types often nest, so all are kept.
     let schema = EntitySchema { nested: true, types };
-    schema.validate().map_err(|reason| refuse(&reason, "separate words by single commas"))?;
+    schema.validate().map_err(|reason| refuse(&reason, "separate the types with single commas"))?;
     Ok(schema)
 }
 
-/// A type for a word: the model's own of that name, else one with a question made of the word.
-fn asked(word: &str, known: &[EntityType]) -> EntityType {
+/// The entity type of a word: the model's own type of that name, else a type with a generated question.
+fn entity_type(word: &str, known: &[EntityType]) -> EntityType {
     if let Some(own) = known.iter().find(|one| one.name.eq_ignore_ascii_case(word)) {
         return own.clone();
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_asked_for_in_the_plural() {
+    fn a_generated_question_has_the_plural() {
         let words = ["person", "ship", "city", "Key", "business", "sports team", "languages", "y"];
         let plurals = ["people", "ships", "cities", "Keys", "businesses", "sports teams", "languages", "ys"];
         assert_eq!(words.map(plural), plurals);
@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn a_type_of_the_model_keeps_its_question() {
         let own = EntityType { name: "PER".into(), question: "Which people are named? Family names too.".into() };
-        assert_eq!(asked("per", std::slice::from_ref(&own)), own);
-        let made = asked("ship", &[own]);
-        assert_eq!((made.name.as_str(), made.question.as_str()), ("ship", "Which ships are named?"));
+        assert_eq!(entity_type("per", std::slice::from_ref(&own)), own);
+        let generated = entity_type("ship", &[own]);
+        assert_eq!((generated.name.as_str(), generated.question.as_str()), ("ship", "Which ships are named?"));
     }
 }

@@ -1,23 +1,23 @@
-//! Mentions in their text. In: a text and its mentions. Out: the text with marks, and a table. It may not print.
+//! Mentions in their text. In: a text and its mentions. Out: the text with its mentions marked, and a table. It must not print.
 //!
-//! Without colours a mention is `[TYPE …]`, one within another too. With colours each type has its own and mentions are underlined; one
-//! within another stands in brackets of its colour.
+//! Without colours a mention is `[TYPE …]`, also when nested. With colours each type has its own colour and mentions are underlined; a
+//! nested mention has brackets in its colour.
 
 use std::fmt::Write as _;
 
 use crate::console::{Mark, PLAIN, columns, mark};
-use crate::mrc::mention::Mention;
+use crate::text::mention::Mention;
 
-/// The marked text, and below it a row for each mention.
+/// The marked text, and below it a table with one row per mention.
 pub(super) fn text(text: &str, mentions: &[Mention], names: &[&str], colours: bool) -> String {
     let marked = if colours { coloured(text, mentions) } else { bracketed(text, mentions, names) };
     if mentions.is_empty() {
-        return format!("{}\n\nnothing was found ({})", marked.trim_end(), names.join(", "));
+        return format!("{}\n\nno mentions found ({})", marked.trim_end(), names.join(", "));
     }
     let row = |mention: &Mention| {
-        let shown = mention.bytes.of(text).split_whitespace().collect::<Vec<_>>().join(" ");
-        let place = format!("{}–{}", mention.chars.start, mention.chars.end);
-        vec![shown, names[mention.entity_type].to_owned(), place, format!("{:.2}", mention.score)]
+        let one_line = mention.bytes.of(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let offsets = format!("{}–{}", mention.chars.start, mention.chars.end);
+        vec![one_line, names[mention.entity_type].to_owned(), offsets, format!("{:.2}", mention.score)]
     };
     let table = columns(&["mention", "type", "characters", "score"], mentions.iter().map(row));
     let legend: Vec<String> =
@@ -26,33 +26,33 @@ pub(super) fn text(text: &str, mentions: &[Mention], names: &[&str], colours: bo
     format!("{}\n{legend}\n{table}", marked.trim_end())
 }
 
-/// Where mentions begin and end, in order; at one place ends come before beginnings, and the longer begins first.
-fn borders(mentions: &[Mention]) -> Vec<(usize, Vec<&Mention>, Vec<&Mention>)> {
-    let mut places: Vec<usize> = mentions.iter().flat_map(|one| [one.bytes.start, one.bytes.end]).collect();
-    places.sort_unstable();
-    places.dedup();
-    let at = |place: usize| {
-        // What began last ends first.
-        let mut ends: Vec<&Mention> = mentions.iter().rev().filter(|one| one.bytes.end == place).collect();
+/// Positions where mentions begin or end, in order. At one position, ends come before beginnings, and the longer mention begins first.
+fn boundaries(mentions: &[Mention]) -> Vec<(usize, Vec<&Mention>, Vec<&Mention>)> {
+    let mut offsets: Vec<usize> = mentions.iter().flat_map(|one| [one.bytes.start, one.bytes.end]).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    let at = |offset: usize| {
+        // The mention that began last ends first.
+        let mut ends: Vec<&Mention> = mentions.iter().rev().filter(|one| one.bytes.end == offset).collect();
         ends.sort_by_key(|one| std::cmp::Reverse(one.bytes.start));
-        let mut begins: Vec<&Mention> = mentions.iter().filter(|one| one.bytes.start == place).collect();
+        let mut begins: Vec<&Mention> = mentions.iter().filter(|one| one.bytes.start == offset).collect();
         begins.sort_by_key(|one| std::cmp::Reverse(one.bytes.end));
-        (place, ends, begins)
+        (offset, ends, begins)
     };
-    places.into_iter().map(at).collect()
+    offsets.into_iter().map(at).collect()
 }
 
 fn bracketed(text: &str, mentions: &[Mention], names: &[&str]) -> String {
     let crosses = |a: &Mention, b: &Mention| {
         a.bytes.start < b.bytes.start && b.bytes.start < a.bytes.end && a.bytes.end < b.bytes.end
     };
-    // Where mentions cross, a bracket alone does not say whose end it is.
+    // If mentions cross, a closing bracket is ambiguous without its type.
     let crossing = mentions.iter().any(|a| mentions.iter().any(|b| crosses(a, b)));
     let mut marked = String::with_capacity(text.len() * 2);
     let mut done = 0;
-    for (place, ends, begins) in borders(mentions) {
-        marked.push_str(&text[done..place]);
-        done = place;
+    for (offset, ends, begins) in boundaries(mentions) {
+        marked.push_str(&text[done..offset]);
+        done = offset;
         for one in ends {
             marked.push(']');
             if crossing {
@@ -73,13 +73,13 @@ fn coloured(text: &str, mentions: &[Mention]) -> String {
     let mut open: Vec<&Mention> = Vec::new();
     let mut done = 0;
     let kind = |one: &Mention| mark(Mark::Kind(one.entity_type));
-    for (place, ends, begins) in borders(mentions) {
+    for (offset, ends, begins) in boundaries(mentions) {
         // Writing to a String cannot fail.
         let _ = match open.last() {
-            Some(inner) => write!(marked, "{}{}{PLAIN}", kind(inner), &text[done..place]),
-            None => write!(marked, "{}", &text[done..place]),
+            Some(inner) => write!(marked, "{}{}{PLAIN}", kind(inner), &text[done..offset]),
+            None => write!(marked, "{}", &text[done..offset]),
         };
-        done = place;
+        done = offset;
         for one in ends {
             let depth = open.iter().position(|other| std::ptr::eq(*other, one));
             if let Some(depth) = depth {
@@ -102,7 +102,7 @@ fn coloured(text: &str, mentions: &[Mention]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mrc::span::{ByteSpan, CharSpan};
+    use crate::text::span::{ByteSpan, CharSpan};
 
     fn mention(text: &str, part: &str, entity_type: usize) -> Mention {
         let start = text.find(part).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn mentions_in_mentions_are_brackets_in_brackets() {
+    fn nested_mentions_are_nested_brackets() {
         let text = "Zoë studied at the University of Oslo, Norway.";
         let found = [
             mention(text, "Zoë", 0),
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn crossing_mentions_say_whose_end_it_is() {
+    fn crossing_mentions_have_their_type_at_the_end() {
         let text = "Bank of New York City";
         let found = [mention(text, "Bank of New York", 0), mention(text, "New York City", 1)];
         assert_eq!(bracketed(text, &found, &["ORG", "LOC"]), "[ORG Bank of [LOC New York]ORG City]LOC");
     }
 
     #[test]
-    fn one_place_may_be_of_two_types() {
+    fn one_span_can_have_two_types() {
         let text = "In Oslo.";
         let found = [mention(text, "Oslo", 0), mention(text, "Oslo", 1)];
         assert_eq!(bracketed(text, &found, &["LOC", "city"]), "In [LOC [city Oslo]].");
@@ -155,7 +155,7 @@ mod tests {
         let (first, second) = (mark(Mark::Kind(0)), mark(Mark::Kind(1)));
         let shown = shown.replace(&first, "{0:").replace(&second, "{1:");
         assert_eq!(shown, "{0:Bank of }{1:[}{1:Oslo}{1:]}, {1:Norway}");
-        // Without the marks it is the text again.
+        // Without the marks it equals the text.
         let plain = shown.replace("{0:", "").replace("{1:", "").replace('}', "").replace(['[', ']'], "");
         assert_eq!(plain, text);
     }

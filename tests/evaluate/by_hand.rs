@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quarry::mrc::random::Random;
+use quarry::random::Random;
 use serde_json::Value;
 
 use super::{Counted, Mention, counted, evaluate, mention, write};

@@ -60,7 +60,7 @@ fn tables_that_cannot_be_used() {
     "##);
     assert_snapshot!(error(&["gold.parquet", "nothing"]), @r##"
     error: cannot use the gold mentions at `nothing`: there is no Parquet, JSON Lines or CSV file
-    hint: files are known by their ending: .parquet, .jsonl, .ndjson, .json or .csv
+    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv
     "##);
     assert_snapshot!(error(&["gold.parquet", "empty.parquet"]), @r##"
     error: cannot use the gold mentions at `empty.parquet`: the file `empty.parquet` is empty
@@ -72,10 +72,10 @@ fn tables_that_cannot_be_used() {
     );
     assert_snapshot!(error(&["gold.parquet"]), @r##"
     error: evaluate: `gold`: no gold mentions are named
-    hint: say quarry evaluate PREDICTED GOLD
+    hint: run quarry evaluate PREDICTED GOLD
     "##);
     assert_snapshot!(error(&["gold.parquet", "gold.parquet", "--counting", "reference:128"]), @r##"
-    error: evaluate: `model`: this way of counting needs the model's tokenizer
+    error: evaluate: `model`: this counting method needs the model's tokenizer
     hint: add --model FOLDER
     "##);
     assert_snapshot!(error(&["gold.parquet", "gold.parquet", "--documents", "gold.parquet"]), @r##"

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use quarry::cli::{Format, Unit};
-use quarry::prepare::{PrepareOptions, Split};
+use quarry::prepare::PrepareOptions;
+use quarry::prepare::Split;
 
 use super::{counts, mentions, options, prepared, sql, types};
 use crate::support::{Dir, shared};
@@ -167,7 +168,7 @@ fn genias_xml_gives_the_mentions_of_its_json_lines() {
     let found = prepared(&dir, &whole);
     assert_eq!(counts(&found.summaries[0]), [1_999, 18_535, 18_535, 56_036]);
     assert!(
-        found.notes.iter().any(|note| note.starts_with("documents whose id was there before, the later kept: 1 ")),
+        found.notes.iter().any(|note| note.starts_with("documents with a repeated id, the last one kept: 1 ")),
         "{:?}",
         found.notes
     );

@@ -1,7 +1,8 @@
 //! What is easily taken for something else: ids of several files, columns of chunks, options of other formats, an empty result.
 
 use quarry::cli::Format;
-use quarry::prepare::{PrepareOptions, ReadOptions, run};
+use quarry::prepare::run;
+use quarry::prepare::{PrepareOptions, ReadOptions};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::Dir;
@@ -18,12 +19,12 @@ fn files_that_each_count_their_rows_lose_none() {
     assert_eq!(counts(&found.summaries[0]), [4, 4, 4, 4]);
     let ids = sql(&dir, &dir.path("out"), "SELECT doc_id FROM documents ORDER BY 1");
     assert_eq!(ids, ["test/0", "test/1", "train/0", "train/1"]);
-    let told = found.notes.iter().any(|note| note.starts_with("documents whose id another file has too"));
-    assert!(told, "{:?}", found.notes);
-    // Whoever names the key says that the ids mean something.
+    let noted = found.notes.iter().any(|note| note.starts_with("documents whose id also occurs in another file"));
+    assert!(noted, "{:?}", found.notes);
+    // Naming the key means that the ids identify documents.
     let read = ReadOptions { id: Some("id".into()), ..ReadOptions::default() };
     let error = run(&PrepareOptions { read, ..whole }).unwrap_err().to_string();
-    assert!(error.contains("the id `0` is that of a document in `test.jsonl` too"), "{error}");
+    assert!(error.contains("the id `0` also occurs in `test.jsonl`"), "{error}");
 }
 
 #[test]
@@ -46,17 +47,17 @@ fn german_chunks_are_no_entities() {
 }
 
 #[test]
-fn several_columns_of_tags_are_told() {
+fn several_columns_of_tags_are_noted() {
     let dir = Dir::new();
     let input = dir.write("two.tsv", "Ada\tB-PER\tO\nRom\tO\tB-LOC\n");
     let notes = |tags: &[&str]| {
         let read = ReadOptions { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..ReadOptions::default() };
         run(&PrepareOptions { read, ..options(Format::Conll, &input, &dir.path("out")) }).unwrap().notes
     };
-    let told = notes(&[]);
+    let found = notes(&[]);
     assert!(
-        told[0].starts_with("files whose tag columns 2, 3 are all read (`--tags` chooses): 1 (the first in "),
-        "{told:?}"
+        found[0].starts_with("files with several tag columns (2, 3), all read; select with `--tags`: 1 (the first in "),
+        "{found:?}"
     );
     assert_eq!(notes(&["2", "3"]), [""; 0]);
 }
@@ -67,8 +68,8 @@ fn an_option_of_another_format_is_refused() {
     let input = dir.write("a.json", "[]").display().to_string();
     let error =
         |option: &str, value: &str| dir.quarry(&["prepare", "spacy", &input, "out", option, value]).ended(1).error();
-    let said = "error: prepare: `--scheme`: the format `spacy` does not have it\nhint: leave it out; it is for conll, bmes, parquet";
-    assert_eq!(error("--scheme", "iob2"), said);
+    let expected = "error: prepare: `--scheme`: the format `spacy` does not support it\nhint: remove it; it applies to conll, bmes, parquet";
+    assert_eq!(error("--scheme", "iob2"), expected);
     for (option, value) in
         [("--tokens", "1"), ("--tags", "2"), ("--id", "id"), ("--text", "text"), ("--labels", "fine")]
     {
@@ -77,10 +78,10 @@ fn an_option_of_another_format_is_refused() {
 }
 
 #[test]
-fn where_nothing_is_left_the_first_reason_is_told() {
+fn if_no_document_remains_the_first_reason_is_reported() {
     let dir = Dir::new();
     dir.write("a.conll", "no tags here\n");
     let error = dir.quarry(&["prepare", "conll", "a.conll", "out", "--on-error", "skip"]).ended(1).error();
-    let said = "error: cannot use the documents at `a.conll`: nothing is left of it; left out: 1, the first a.conll, line 1: no column";
-    assert!(error.starts_with(said), "{error}");
+    let expected = "error: cannot use the documents at `a.conll`: no document remains; problems: 1, the first: a.conll, line 1: no column";
+    assert!(error.starts_with(expected), "{error}");
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Builder, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::Schema;
 use quarry::cli::{Format, Scheme, Unit};
-use quarry::prepare::{PrepareOptions, ReadOptions, Split};
+use quarry::prepare::Split;
+use quarry::prepare::{PrepareOptions, ReadOptions};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::{Dir, project};
@@ -91,7 +92,7 @@ fn brat_counts_code_points() {
     assert_eq!(mentions(&dir, &dir.path("out")), ["a/one|PER|0|3|Zoë", "a/one|PER|10|18|Ada Lind"]);
     assert_eq!(counts(&found.summaries[0]), [2, 3, 2, 2]);
     assert!(
-        found.notes.iter().any(|note| note.starts_with("mentions in several pieces, left out: 1 ")),
+        found.notes.iter().any(|note| note.starts_with("discontinuous mentions, skipped: 1 ")),
         "{:?}",
         found.notes
     );
@@ -159,7 +160,7 @@ fn parquet_with_class_names() {
     assert_eq!(mentions(&dir, &dir.path("out")), ["t.parquet/0|PER|0|8|Ada Lind", "t.parquet/1|PER|0|3|Zoë"]);
     let input = token_parquet(&dir, None);
     let error = quarry::prepare::run(&options(Format::Parquet, &input, &dir.path("out"))).unwrap_err().to_string();
-    assert!(error.contains("`huggingface` metadata does not say what they mean"), "{error}");
+    assert!(error.contains("`huggingface` metadata has no class names for them"), "{error}");
 }
 
 #[test]
@@ -175,7 +176,7 @@ fn parquet_with_ids_and_tags_as_words() {
     prepared(&dir, &PrepareOptions { read, ..options(Format::Parquet, &input, &dir.path("out")) });
     assert_eq!(mentions(&dir, &dir.path("out")), ["42|PER|0|3|Zoë"]);
     let error = quarry::prepare::run(&options(Format::Parquet, &input, &dir.path("out"))).unwrap_err().to_string();
-    assert!(error.ends_with("row 1: there is no list column with tags (ner_tags, tags, ner, labels, fine_ner_tags), only id, words, names"), "{error}");
+    assert!(error.ends_with("row 1: no list column with tags (ner_tags, tags, ner, labels, fine_ner_tags), the columns are id, words, names"), "{error}");
 }
 
 #[test]

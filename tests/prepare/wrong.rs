@@ -19,7 +19,7 @@ fn a_line_with_too_few_columns() {
     let text = "Ada NNP B-NP B-PER\nleft VBD O\n";
     assert_snapshot!(error("conll", "a.conll", text), @r#"
     error: cannot prepare `a.conll`, line 2: 3 columns, expected 4 as above: `left VBD O`
-    hint: CoNLL has a token a line with its tags in the last columns and an empty line between sentences; `--on-error skip` leaves out what is broken
+    hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -27,8 +27,8 @@ fn a_line_with_too_few_columns() {
 fn an_unknown_tag() {
     let text = format!("{}Ada X-PER\n", "left O\n".repeat(20));
     assert_snapshot!(error("conll", "a.conll", &text), @r#"
-    error: cannot prepare `a.conll`, line 21: unknown tag `X-PER`, expected O or a label behind B-, I-, M-, E-, L-, S- or U-
-    hint: CoNLL has a token a line with its tags in the last columns and an empty line between sentences; `--on-error skip` leaves out what is broken
+    error: cannot prepare `a.conll`, line 21: unknown tag `X-PER`, expected O or a label after B-, I-, M-, E-, L-, S- or U-
+    hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -40,7 +40,7 @@ fn a_type_the_schema_does_not_have() {
     let said = dir.quarry(&["prepare", "conll", "a.conll", "out", "--schema", &schema]).ended(1).error();
     assert_snapshot!(said, @r#"
     error: cannot prepare `a.conll`, line 4: unknown type `PERS`, expected one of LOC, MISC, ORG, PER
-    hint: CoNLL has a token a line with its tags in the last columns and an empty line between sentences; `--on-error skip` leaves out what is broken
+    hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -49,40 +49,40 @@ fn a_file_of_another_format() {
     let json = r#"[{"context": "Ada"}]"#;
     assert_snapshot!(error("conll", "a.json", json), @r#"
     error: cannot prepare `a.json`, line 1: no column holds tags, expected O, or B-, I- … and a label, found `"Ada"}]`
-    hint: CoNLL has a token a line with its tags in the last columns and an empty line between sentences; `--on-error skip` leaves out what is broken
+    hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
     let columns = "Ada B-PER\n\nleft O\n";
     assert_snapshot!(error("mrc", "a.conll", columns), @r#"
     error: cannot prepare `a.conll`, line 1: expected a JSON list, `[` …
-    hint: MRC JSON is a list of items with context, entity_label, qas_id, start_position and end_position (or span_position); `--on-error skip` leaves out what is broken
+    hint: MRC JSON is a list of items with context, entity_label, qas_id, start_position and end_position (or span_position); `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("jsonl", "b.conll", columns), @r#"
     error: cannot prepare `b.conll`, line 1: not JSON: expected value
-    hint: each line is an object with text (or tokens) and entities, such as {"id": "1", "text": "…", "entities": [{"start": 0, "end": 3, "type": "PER"}]}; `--on-error skip` leaves out what is broken
+    hint: each line is an object with text (or tokens) and entities, such as {"id": "1", "text": "…", "entities": [{"start": 0, "end": 3, "type": "PER"}]}; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("genia", "c.conll", columns), @r#"
-    error: cannot prepare `c.conll`, line 1: there is no `article`
-    hint: GENIA is XML: `set`, in it `article` with `bibliomisc`, `title` and `abstract` of `sentence`s, in them `cons` with `sem="G#…"`; `--on-error skip` leaves out what is broken
+    error: cannot prepare `c.conll`, line 1: no `article` found
+    hint: GENIA is XML: `set`, in it `article` with `bibliomisc`, `title` and `abstract` of `sentence`s, in them `cons` with `sem="G#…"`; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("bmes", "d.conll", columns), @r#"
     error: cannot prepare `d.conll`, line 1: no tab between tokens and tags
-    hint: each line is a sentence: tokens a space apart, a tab, and a BMES tag for each token; `--on-error skip` leaves out what is broken
+    hint: each line is a sentence: tokens separated by spaces, a tab, and one BMES tag per token; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("conll2012", "e.conll", columns), @r#"
     error: cannot prepare `e.conll`, line 1: expected `#begin document`, found `Ada B-PER`
-    hint: CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns a token: the fourth is the word, the eleventh the names; `--on-error skip` leaves out what is broken
+    hint: CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns per token: the fourth is the word, the eleventh the names; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("ontonotes", "f.conll", columns), @r#"
     error: cannot prepare `f.conll`, line 1: text outside `<DOC>`
-    hint: a .name file is `<DOC DOCNO="…">` with a sentence a line and names as `<ENAMEX TYPE="ORG">…</ENAMEX>`; `--on-error skip` leaves out what is broken
+    hint: a .name file is `<DOC DOCNO="…">` with one sentence per line and names as `<ENAMEX TYPE="ORG">…</ENAMEX>`; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("parquet", "g.conll", columns), @r#"
     error: cannot prepare `g.conll`, row 1: Parquet error: Invalid Parquet file. Corrupt footer
-    hint: the Parquet file needs a list of tokens and a list of tags, named with --tokens and --tags where they are not `tokens` and `ner_tags`; `--on-error skip` leaves out what is broken
+    hint: the Parquet file needs a list of tokens and a list of tags, name them with --tokens and --tags if they are not `tokens` and `ner_tags`; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("spacy", "h.conll", columns), @r#"
     error: cannot prepare `h.conll`, line 1: expected a JSON list, `[` …
-    hint: spaCy's JSON is a list of documents with paragraphs, sentences and tokens, or of pairs [text, {"entities": [[0, 3, "PER"]]}]; `--on-error skip` leaves out what is broken
+    hint: spaCy's JSON is a list of documents with paragraphs, sentences and tokens, or of pairs [text, {"entities": [[0, 3, "PER"]]}]; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -93,11 +93,11 @@ fn files_that_lack_their_other_half_or_their_shape() {
     let apf = std::fs::read_to_string(fixture("ace/made-up-2004.apf.xml")).unwrap();
     assert_eq!(
         first("ace", "a.apf.xml", &apf),
-        "error: cannot prepare `a.apf.xml`, line 1: there is no `a.sgm` beside it"
+        "error: cannot prepare `a.apf.xml`, line 1: its text file `a.sgm` does not exist"
     );
     assert_eq!(
         first("ace", "b.apf.xml", "<set>\n<article/>\n</set>"),
-        "error: cannot prepare `b.apf.xml`, line 1: there is no `document` with a DOCID"
+        "error: cannot prepare `b.apf.xml`, line 1: no `document` with a DOCID found"
     );
     assert_eq!(first("bbn", "c.qa", "Ada B-PER\n"), "error: cannot prepare `c.qa`, line 1: text before `<DOCNO>`");
     assert_eq!(
@@ -110,7 +110,7 @@ fn files_that_lack_their_other_half_or_their_shape() {
             "e.json",
             "[{\"context\": \"Ada\", \"entity_label\": \"PER\", \"start_position\": [0], \"end_position\": [1]}]"
         ),
-        "error: cannot prepare `e.json`, line 1: a mention of type PER covers tokens 0..2 of 1"
+        "error: cannot prepare `e.json`, line 1: a mention of type PER covers tokens 0..2, but the sentence has 1"
     );
     let json = "[\n  {\n    \"context\": \"EU rejects German call\"\n  }\n]\n";
     assert!(first("conll", "f.json", json).contains("line 1: no column holds tags"));
@@ -121,7 +121,8 @@ fn files_that_lack_their_other_half_or_their_shape() {
 fn nothing_makes_a_reader_panic() {
     use clap::ValueEnum;
     use quarry::cli::{Format, OnError, Unit};
-    use quarry::prepare::{PrepareOptions, run};
+    use quarry::prepare::PrepareOptions;
+    use quarry::prepare::run;
     let dir = Dir::new();
     let names =
         ["conll.txt", "genia.xml", "ontonotes.name", "made.v4_gold_conll", "bbn.qa", "ace/made-up-2004.apf.xml"];
@@ -162,7 +163,7 @@ fn a_span_outside_the_text() {
     let text = "{\"text\": \"Ada left\", \"entities\": [[0, 3, \"PER\"]]}\n{\"text\": \"Ada\", \"entities\": [[0, 4, \"PER\"]]}\n";
     assert_snapshot!(error("jsonl", "a.jsonl", text), @r#"
     error: cannot prepare `a.jsonl`, line 2: a mention of type PER covers characters 0..4, but the text has 3
-    hint: each line is an object with text (or tokens) and entities, such as {"id": "1", "text": "…", "entities": [{"start": 0, "end": 3, "type": "PER"}]}; `--on-error skip` leaves out what is broken
+    hint: each line is an object with text (or tokens) and entities, such as {"id": "1", "text": "…", "entities": [{"start": 0, "end": 3, "type": "PER"}]}; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -170,7 +171,7 @@ fn a_span_outside_the_text() {
 fn brackets_that_do_not_match() {
     assert_snapshot!(error("ontonotes", "a.name", "<DOC DOCNO=\"1\">\nthe <ENAMEX TYPE=\"ORG\">Fed\n</DOC>\n"), @r#"
     error: cannot prepare `a.name`, line 3: ill-formed document: expected `</ENAMEX>`, but `</DOC>` was found
-    hint: a .name file is `<DOC DOCNO="…">` with a sentence a line and names as `<ENAMEX TYPE="ORG">…</ENAMEX>`; `--on-error skip` leaves out what is broken
+    hint: a .name file is `<DOC DOCNO="…">` with one sentence per line and names as `<ENAMEX TYPE="ORG">…</ENAMEX>`; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -180,7 +181,7 @@ fn bytes_that_are_no_text() {
     std::fs::write(dir.path("a.conll"), b"Ada B-PER\n\xff O\n").unwrap();
     assert_snapshot!(dir.quarry(&["prepare", "conll", "a.conll", "out"]).ended(1).error(), @r#"
     error: cannot prepare `a.conll`, line 2: the bytes are not UTF-8 text
-    hint: CoNLL has a token a line with its tags in the last columns and an empty line between sentences; `--on-error skip` leaves out what is broken
+    hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
 }
 
@@ -189,8 +190,8 @@ fn a_folder_without_files_of_the_format() {
     let dir = Dir::new();
     dir.write("in/readme.md", "nothing");
     assert_snapshot!(dir.quarry(&["prepare", "ace", "in", "out"]).ended(1).error(), @r#"
-    error: cannot use the documents at `in`: there is no file of this format
-    hint: in a folder the files are known by their endings: .apf.xml; or name one file
+    error: cannot use the documents at `in`: it contains no file of this format
+    hint: files in a folder are selected by suffix: .apf.xml; or name one file
     "#);
 }
 
@@ -200,7 +201,7 @@ fn a_column_that_is_not_there() {
     dir.write("a.conll", "Ada B-PER\n");
     let said = dir.quarry(&["prepare", "conll", "a.conll", "out", "--tags", "3"]).ended(1).error();
     assert_snapshot!(said, @r#"
-    error: prepare: `--tags`: `3` is no column of a file with 2
+    error: prepare: `--tags`: `3` is not a column: the file has 2
     hint: use numbers from 1 to 2
     "#);
 }
@@ -219,23 +220,23 @@ fn what_is_broken_is_left_out_and_counted() {
     │ sentences                1 │
     │ rows                     1 │
     │ mentions                 1 │
-    │ inside another       0.0 % │
-    │ across another           0 │
-    │ place of two types       0 │
-    │ longest, words           1 │
+    │ nested               0.0 % │
+    │ partly overlapping       0 │
+    │ several types            0 │
+    │ longest (words)          1 │
     │ decoding              flat │
-    │ left out                 3 │
+    │ skipped problems         3 │
     └────────────────────────────┘
-    ┌───────────────────────────────────────────────────┐
-    │ type   mentions   inside another   longest, words │
-    ╞═══════════════════════════════════════════════════╡
-    │ PER           1            0.0 %                1 │
-    └───────────────────────────────────────────────────┘
+    ┌────────────────────────────────────────────┐
+    │ type   mentions   nested   longest (words) │
+    ╞════════════════════════════════════════════╡
+    │ PER           1    0.0 %                 1 │
+    └────────────────────────────────────────────┘
     "#);
     let said = found.stderr();
     for part in [
         "in/a.conll, line 2: 1 columns, expected 2",
-        "in/a.conll, line 7: `I-LOC` continues no mention",
+        "in/a.conll, line 7: `I-LOC` does not continue a mention",
         "in/b.conll, line 1: no column holds tags",
     ] {
         assert!(said.contains(part), "{part} is not in\n{said}");
@@ -273,20 +274,20 @@ fn the_summary_of_conll_2003() {
     │ sentences              853   2 600 │
     │ rows                   853   2 600 │
     │ mentions             1 362   4 286 │
-    │ inside another       0.0 %   0.0 % │
-    │ across another           0       0 │
-    │ place of two types       0       0 │
-    │ longest, words           5       6 │
+    │ nested               0.0 %   0.0 % │
+    │ partly overlapping       0       0 │
+    │ several types            0       0 │
+    │ longest (words)          5       6 │
     │ decoding              flat    flat │
-    │ left out                 0         │
+    │ skipped problems         0         │
     └────────────────────────────────────┘
-    ┌──────────────────────────────────────────────────────┐
-    │ type   dev    test   inside another   longest, words │
-    ╞══════════════════════════════════════════════════════╡
-    │ LOC    403   1 265            0.0 %                3 │
-    │ MISC   178     524            0.0 %                6 │
-    │ ORG    406   1 255            0.0 %                6 │
-    │ PER    375   1 242            0.0 %                4 │
-    └──────────────────────────────────────────────────────┘
+    ┌───────────────────────────────────────────────┐
+    │ type   dev    test   nested   longest (words) │
+    ╞═══════════════════════════════════════════════╡
+    │ LOC    403   1 265    0.0 %                 3 │
+    │ MISC   178     524    0.0 %                 6 │
+    │ ORG    406   1 255    0.0 %                 6 │
+    │ PER    375   1 242    0.0 %                 4 │
+    └───────────────────────────────────────────────┘
     "#);
 }

@@ -1,7 +1,7 @@
 """Drives a headless Chromium over its DevTools pipe: python3 browse.py CHROMIUM PAGE < steps.json > results.json
 
 A step is one of {"eval": expression}, {"key": name}, {"type": text}, {"hover": selector}, {"click": selector}, {"size": [width, height]},
-{"media": {"scheme": "dark", "type": "print"}}, {"screenshot": path, "full": true}, {"pdf": path}, {"wait": milliseconds}, {"reload": true}.
+{"media": {"scheme": "dark", "type": "print"}}, {"screenshot": path, "full": true}, {"pdf": path}, {"until": expression}, {"reload": true}.
 The results are the values of the steps, in order, and what the page said: console messages, exceptions, requests.
 Nothing but Python's own library is needed.
 """
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 
+# Seconds until something that the page does by itself must have been done.
+PATIENCE = 60
 KEYS = {"Escape": 27, "Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
 
 
@@ -141,8 +143,12 @@ class Browser:
             paper = self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True, paperWidth=8.27, paperHeight=11.69)
             with open(step["pdf"], "wb") as file:
                 file.write(base64.b64decode(paper["data"]))
-        if "wait" in step:
-            time.sleep(step["wait"] / 1000)
+        if "until" in step:
+            deadline = time.monotonic() + PATIENCE
+            while not self.evaluate(step["until"]):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"waited in vain until {step['until']}")
+                time.sleep(0.01)
         if "reload" in step:
             before = self.loaded
             self.call("Page.reload")

@@ -72,6 +72,7 @@ fn with_gold_the_page_counts_as_evaluate_does() {
         let page = report(&dir, &[operand, "page.html"]);
         let quality = &page.summary["quality"];
         for name in ["precision", "recall", "f1", "true_positives", "false_positives", "false_negatives"] {
+            assert!(evaluated["micro"][name].is_number(), "{name}");
             assert_eq!(quality["all"][name], evaluated["micro"][name], "{name}");
         }
         let confusion = evaluated["confusion"].as_array().unwrap().iter();
@@ -101,7 +102,7 @@ fn with_gold_the_page_counts_as_evaluate_does() {
     let page = report(&dir, &["store", "page.html"]);
     let quality = &page.summary["quality"];
     assert_eq!((&quality["joined"], &quality["all"]["f1"]), (&json!(false), &evaluated["micro"]["f1"]));
-    assert!(page.summary["quality_remark"].as_str().unwrap().contains("no longer to be had"));
+    assert!(page.summary["quality_remark"].as_str().unwrap().contains("no longer available"));
     assert_snapshot!(dir.quarry(&["report", &job, "page.html"]).ended(1).error(), @r##"
     error: cannot use the gold mentions at `DIR/gold.parquet`: there is no such file or folder
     hint: name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://
@@ -132,6 +133,7 @@ fn a_part_of_the_store() {
     let page = report(&dir, &["store", "page.html", "--limit", "8"]);
     assert_eq!(ids(&page), ["00", "05", "10", "15", "20", "25", "30", "35"]);
     assert_eq!((&page.documents["rule"], page.summary["runs"].as_array().unwrap().len()), (&json!("even"), 3));
+    assert!(page.summary["run"].is_string());
     assert_eq!(page.summary["run"], page.summary["runs"][1]["id"]);
     let page = report(&dir, &["store", "page.html", "--limit", "0"]);
     assert_eq!(ids(&page).len(), 0);
@@ -142,11 +144,11 @@ fn a_part_of_the_store() {
     let page = report(&dir, &["store", "page.html", "--run", beginning]);
     assert_eq!((page.summary["totals"]["documents"].as_u64(), &page.documents["rule"]), (Some(30), &json!("all")));
     let page = report(&dir, &["store", "page.html", "--type", "LOC"]);
-    assert!(page.mentions().iter().all(|one| one.1 == "LOC"));
+    assert!(page.mentions().len() > 5 && page.mentions().iter().all(|one| one.1 == "LOC"), "{:?}", page.mentions());
     assert_eq!(page.summary["types"].as_array().unwrap().len(), 1);
     let error = |arguments: &[&str]| dir.quarry(&[&["report"], arguments].concat()).ended(1).error();
     let unknown = error(&["store", "page.html", "--run", "none"]);
-    assert!(unknown.starts_with("error: DIR/store/: `run`: no run has the id `none`\nhint: the last: "), "{unknown}");
+    assert!(unknown.starts_with("error: DIR/store/: `run`: no run has the id `none`\nhint: the latest: "), "{unknown}");
     let several = error(&["store", "page.html", "--run", &beginning[..1]]);
     assert!(several.contains("`run`: 3 runs have ids that begin with `"), "{several}");
     assert_snapshot!(error(&["nothing", "page.html"]), @r##"
@@ -193,6 +195,7 @@ fn a_type_has_the_same_scores_alone_as_among_others() {
     for (name, documents) in [("ORG", 1), ("MISC", 1), ("PER", 5)] {
         let page = report(&dir, &[&job, "page.html", "--type", name]);
         for count in counts {
+            assert!(of_type(&whole, name)[count].is_number(), "{name}: {count}");
             assert_eq!(page.summary["quality"]["all"][count], of_type(&whole, name)[count], "{name}: {count}");
         }
         let expected: Vec<_> = whole.mentions().into_iter().filter(|one| one.1 == name).collect();
@@ -227,7 +230,7 @@ fn a_replacement_under_way_changes_neither_documents_nor_figures() {
     let page = report(&dir, &["store", "page.html"]);
     assert_eq!(page.summary["runs"].as_array().unwrap().len(), 2);
     for key in ["run", "totals", "figures", "settings"] {
-        assert_eq!(page.summary[key], before.summary[key], "{key}");
+        assert!(!before.summary[key].is_null() && page.summary[key] == before.summary[key], "{key}");
     }
 }
 

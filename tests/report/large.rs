@@ -36,7 +36,7 @@ fn five_thousand_documents_open_at_once() {
     dir.write("types.toml", "nested = true\n[[type]]\nname = 'ORG'\nquestion = 'Which organizations are named?'\n");
     let (model, schema) = (dir.small_model(), dir.path("types.toml"));
     let sections = format!(
-        "[model]\npath = '{}'\ndevice = 'cpu'\nflavour = 'fp32'\n[entities]\nschema = '{}'",
+        "[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n[entities]\nschema = '{}'",
         model.display(),
         schema.display()
     );
@@ -52,7 +52,7 @@ fn five_thousand_documents_open_at_once() {
         return new Promise((done) => setTimeout(() => done(performance.now() - begun - 120), 121));
     })()";
     let steps = [
-        json!({"wait": 300}),
+        json!({"until": "performance.getEntriesByName('first-contentful-paint').length > 0 && performance.getEntriesByType('navigation')[0].loadEventEnd > 0"}),
         json!({"eval": "performance.getEntriesByName('first-contentful-paint')[0].startTime"}),
         json!({"eval": "document.querySelectorAll('#feed article').length"}),
         json!({"eval": search}),

@@ -23,7 +23,7 @@ fn texts_are_shown_only_where_they_are_what_was_extracted() {
         |page: &Page| page.documents["rows"].as_array().unwrap().iter().filter(|row| !row["text"].is_null()).count();
     let page = report(&dir, &["store", "page.html"]);
     assert_eq!((with_text(&page), remarks(&page).len()), (5, 0));
-    // Another text under the same id: its offsets would lie.
+    // Another text under the same id: the offsets would not match.
     let mut changed = TEXTS;
     changed[0].1 = Some("Now another text stands here , about Angela Merkel .");
     dir.documents("docs.parquet", &changed[..3]);
@@ -32,8 +32,8 @@ fn texts_are_shown_only_where_they_are_what_was_extracted() {
     assert_eq!(
         remarks(&page),
         [
-            "1 document without text: the document has another text now",
-            "3 documents without text: the document is not where it was found"
+            "1 document without text: the document's text has changed",
+            "3 documents without text: the document is no longer in its source file"
         ]
     );
     let changed = page.documents["rows"].as_array().unwrap().iter().find(|row| row["id"] == "a").unwrap();
@@ -62,7 +62,8 @@ fn ids_that_are_numbers_and_ids_that_come_twice() {
     let dir = Dir::new();
     corpus(&dir, "docs.parquet", 0, 600, &mut Random(3));
     let model = dir.small_model().display().to_string();
-    let job = dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nflavour = 'fp32'"));
+    let job =
+        dir.job("docs.parquet", "store", &format!("[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'"));
     dir.quarry(&["run", &job.display().to_string()]).ended(0);
     let page = report(&dir, &["store", "page.html", "--limit", "1000"]);
     // Of the rows with one id the text is shown that was extracted, and every mention stands in it.

@@ -1,11 +1,12 @@
 //! Signals, files whose ending says their format, and commands among statements.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ask, made, unfinished};
+use crate::support::{terminate, until};
 
 #[test]
 fn the_ending_of_a_file_says_its_format() {
@@ -40,30 +41,39 @@ fn a_command_may_end_with_a_semicolon() {
     assert_eq!(ask(&["\\q;\nSELECT 1"]).ended(0).stdout(), "");
 }
 
-fn terminate(child: &Child) {
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-}
-
-/// How a program ended; one that does not end is killed.
+/// How a program ended; one that does not end within a minute is killed.
 fn end(mut child: Child) -> ExitStatus {
-    for _ in 0..500 {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_mins(1) {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     panic!("it did not stop");
 }
 
+/// Whether SIGTERM was sent to a process and has not reached it yet. Only Linux tells.
+fn signal_is_pending(child: &Child) -> bool {
+    let told = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let pending = |name: &str| {
+        let mask = told.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
+        u64::from_str_radix(mask, 16).unwrap() & (1 << (15 - 1)) != 0
+    };
+    pending("SigPnd:") || pending("ShdPnd:")
+}
+
 #[test]
 fn a_signal_ends_the_wait_for_standard_input() {
     let store = made().path("store").display().to_string();
-    let child = made().command(&["sql", &store]).stdin(Stdio::piped()).spawn().unwrap();
-    // Until it waits.
-    std::thread::sleep(Duration::from_secs(2));
-    terminate(&child);
+    let mut child = made().command(&["sql", &store]).stdin(Stdio::piped()).spawn().unwrap();
+    // It reads to the end, which does not come: once it has taken what is there, it waits.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"SELECT 1;").unwrap();
+    until("the statement is read", || rustix::io::ioctl_fionread(&stdin).unwrap() == 0);
+    terminate(child.id());
     assert_eq!(end(child).signal(), Some(15));
 }
 
@@ -77,9 +87,10 @@ fn a_signal_before_a_statement_is_not_forgotten() {
         dir.command(&["sql", &store, &script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // It has answered once, so it listens to signals; now it waits for the other statement.
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 16]).unwrap();
-    terminate(&child);
-    std::thread::sleep(Duration::from_millis(500));
-    // A thread of its own, for it waits for a reader.
-    std::thread::spawn(move || std::fs::write(file, "SELECT 2"));
+    terminate(child.id());
+    until("the signal has reached it", || !signal_is_pending(&child));
+    // What comes after the signal does not end by itself. A thread of its own, for it waits for a reader.
+    let endless = "SELECT count(*) FROM range(0, 10000000) a, range(0, 10000000) b";
+    std::thread::spawn(move || std::fs::write(file, endless));
     assert_eq!(end(child).code(), Some(143));
 }

@@ -67,18 +67,18 @@ fn errors_show_where_and_the_way_out() {
     hint: name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://
     "##);
     assert_snapshot!(error("DROP TABLE entities"), @r##"
-    error: cannot answer the query: `entities` belongs to the store, which is only read here
+    error: cannot answer the query: `entities` belongs to the store, which is read-only here
     "##);
     assert_snapshot!(error("INSERT INTO metrics VALUES ('a', 'b', 'c', 1.0, 'd')"), @r##"
-    error: cannot answer the query: `metrics` belongs to the store, which is only read here
+    error: cannot answer the query: `metrics` belongs to the store, which is read-only here
     "##);
     assert_snapshot!(error("\\dx"), @r##"
     error: sql: `\dx`: there is no such command
     hint: \? lists them
     "##);
     assert_snapshot!(ask(&["SELECT 1", "--format", "parquet"]).ended(1).error(), @r##"
-    error: sql: `out`: Parquet goes into a file
-    hint: name it with --out FILE, or \o FILE in the shell
+    error: sql: `out`: Parquet output needs a file
+    hint: use --out FILE, or \o FILE in the shell
     "##);
 }
 
@@ -86,8 +86,8 @@ fn errors_show_where_and_the_way_out() {
 fn a_store_that_is_not_there() {
     let dir = Dir::new();
     assert_snapshot!(dir.quarry(&["sql", "none", "SELECT 1"]).ended(1).error(), @r##"
-    error: the store `DIR/none/` is not there
-    hint: check the path; `quarry run` makes a store where there is none
+    error: the store `DIR/none/` does not exist
+    hint: check the path; `quarry run` creates a store
     "##);
     dir.write("other/file.txt", "no store");
     assert_snapshot!(dir.quarry(&["sql", "other", "SELECT 1"]).ended(1).error(), @r##"
@@ -97,7 +97,7 @@ fn a_store_that_is_not_there() {
     dir.documents("docs.parquet", &TEXTS);
     let job = dir.job("docs.parquet", "store", "").display().to_string();
     assert_snapshot!(dir.quarry(&["sql", &job, "SELECT 1"]).ended(1).error(), @r##"
-    error: the store `DIR/store/` is not there
-    hint: start the job with `quarry run` first
+    error: the store `DIR/store/` does not exist
+    hint: run the job with `quarry run` first
     "##);
 }

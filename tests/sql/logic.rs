@@ -7,11 +7,11 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
-use quarry::engine::by_path::with_files;
-use quarry::engine::location::StoreLocation;
-use quarry::engine::session::{SessionSettings, register_store, session};
-use quarry::engine::store::Store;
-use quarry::engine::views;
+use quarry::query::file_catalog::with_files;
+use quarry::query::session::{SessionSettings, register_store, session};
+use quarry::query::views;
+use quarry::source::location::StoreLocation;
+use quarry::store::delta_store::Store;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Normalizer, Record, Runner, default_normalizer};
 
 use super::{answer, made};

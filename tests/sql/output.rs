@@ -92,7 +92,7 @@ fn a_failed_query_leaves_no_file() {
     let error = ask(&["SELECT 1; SELECT 2", "--format", "csv", "--out", &out]).ended(1).error();
     assert_snapshot!(error, @r##"
     error: sql: `out`: a file takes the rows of one query
-    hint: ask for one result, or write several files
+    hint: run one query, or write several files
     "##);
     assert!(!Path::new(&out).exists());
 }
@@ -137,7 +137,7 @@ fn many_rows_pass_through_little_memory() {
         }
         assert!(child.wait().unwrap().success());
         assert_eq!(count, lines);
-        // The rows are 400 MB.
-        assert!(peak < 300_000, "{format}: {peak} kB");
+        // The rows are 400 MB. Only Linux tells how much memory was held.
+        assert!(peak < 300_000 && (peak > 0 || !cfg!(target_os = "linux")), "{format}: {peak} kB");
     }
 }

@@ -34,7 +34,7 @@ SELECT 'a;b' AS text, 1 AS one";
     assert_eq!(ask(&["--file", &file]).ended(0).stdout(), piped);
     assert_eq!(ask(&[&format!("\\i {file}")]).ended(0).stdout(), piped);
     let looped = dir.write("loop.sql", &format!("\\i {}", dir.path("loop.sql").display())).display().to_string();
-    assert!(ask(&["--file", &looped]).ended(1).error().contains("the files read each other"));
+    assert!(ask(&["--file", &looped]).ended(1).error().contains("the files include each other"));
 }
 
 #[test]

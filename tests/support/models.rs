@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use quarry::model::config::BertConfig;
-use quarry::model::directory::{ModelDirectory, Parts};
-use quarry::model::manifest::Manifest;
-use quarry::model::stored::WeightForm;
-use quarry::model::weights::{Tensor, Weights, expected_shapes};
+use quarry::model::encoder::config::BertConfig;
+use quarry::model::package::directory::{ModelDirectory, Parts};
+use quarry::model::package::manifest::Manifest;
+use quarry::model::weights::safetensors_file::WeightForm;
+use quarry::model::weights::tensors::{Tensor, Weights, expected_shapes};
 
 use super::{Dir, Random, project};
 

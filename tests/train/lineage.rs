@@ -39,7 +39,7 @@ fn training_ends_where_nothing_gets_better_and_gives_the_best() {
     replace(&dir, &path, "warmup_steps = 20", "warmup_steps = 100");
     replace(&dir, &path, "test = 'test'", "test = 'dev'");
     let said = train(&dir, &path).ended(0).stderr();
-    assert!(said.contains("no better F1 in 4 scorings: training ends"), "{said}");
+    assert!(said.contains("no better F1 in 4 scorings: early stopping"), "{said}");
     let (model, lines) = (manifest(&dir, "model"), metrics(&dir, "model"));
     let scorings: Vec<_> = lines.iter().filter(|line| line["kind"] == "scoring").collect();
     let best = scorings.iter().rposition(|scoring| scoring["best"] == true).unwrap();

@@ -1,10 +1,8 @@
-//! The folder a model goes to: what may not be lost there, and how a training begins anew.
+//! The output folder of a training: what it must not overwrite, and how a training starts over.
 
-use std::time::Duration;
+use quarry::machine::hash::sha256_of;
 
-use quarry::model::hash::sha256_of;
-
-use super::{job, losses, task, train};
+use super::{job, losses, steps, task, train};
 
 #[test]
 fn what_others_wrote_is_not_overwritten() {
@@ -28,14 +26,14 @@ fn what_others_wrote_is_not_overwritten() {
 }
 
 #[test]
-fn a_restart_begins_anew() {
+fn a_restart_starts_over() {
     let dir = task();
     let long = job(&dir, "model", "max_epochs = 2000");
-    dir.stopped_after(Duration::from_secs(3), &["train", &long]).ended(143);
+    dir.stopped_when(&["train", &long], |_| steps(&dir, "model") > 2).ended(143);
     assert!(dir.path("model/training/position.json").exists());
     let short = job(&dir, "model", "max_epochs = 1");
     let restarted = dir.quarry(&["train", &short, "--restart"]).ended(0);
-    assert!(!restarted.stderr().contains("going on after step"), "{}", restarted.stderr());
+    assert!(!restarted.stderr().contains("resuming after step"), "{}", restarted.stderr());
     train(&dir, &job(&dir, "fresh", "max_epochs = 1")).ended(0);
     let [model, fresh] =
         ["model", "fresh"].map(|name| sha256_of(&dir.path(&format!("{name}/model.safetensors"))).unwrap());

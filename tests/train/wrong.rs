@@ -18,7 +18,7 @@ fn bad_input_is_named() {
     assert!(text.contains("a mention of `dev0` ends at 3000, but its text has"), "{text}");
     dir.write("dev/gold.jsonl", r#"{"doc_id": "nowhere", "entity_type": "PER", "start_char": 0, "end_char": 3}"#);
     let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("1 of its doc_ids are no documents with a text, such as `nowhere`"), "{text}");
+    assert!(text.contains("1 of its doc_ids have no document with a text, such as `nowhere`"), "{text}");
     dir.write("dev/gold.jsonl", r#"{"doc_id": "dev0", "entity_type": "PER", "start_char": 0, "end_char": 1}"#);
     let path = job(&dir, "model", "max_epochs = 1");
     replace(&dir, &path, "[entities]", "misaligned = 'stop'\n[entities]");
@@ -26,7 +26,7 @@ fn bad_input_is_named() {
     assert!(text.contains("1 of 1 gold mentions begin or end inside a word"), "{text}");
     dir.write("dev/documents.jsonl", "{\"doc_id\": \"dev0\", \"text\": null}\n");
     let text = error(&dir, "max_epochs = 1");
-    assert!(text.contains("there is no document with a text"), "{text}");
+    assert!(text.contains("it contains no document with a text"), "{text}");
 }
 
 fn append(dir: &Dir, name: &str, lines: &str) {
@@ -35,7 +35,7 @@ fn append(dir: &Dir, name: &str, lines: &str) {
 }
 
 #[test]
-fn rows_that_do_not_count_are_told() {
+fn ignored_rows_are_reported() {
     let dir = task();
     corpus(&dir, "more", 20, 4);
     let splits = ["train", "dev", "test", "more"];
@@ -51,9 +51,9 @@ fn rows_that_do_not_count_are_told() {
     let path = job(&dir, "model", "max_epochs = 1\n[[data.extra]]\npath = 'more'");
     let said = train(&dir, &path).ended(0).stderr();
     for split in splits {
-        let documents = "1 row(s) without an id or a text are left out, such as";
+        let documents = "1 row(s) without an id or a text are skipped, such as";
         let gold = "1 row(s) with a null in doc_id, entity_type, start_char or end_char, \
-            2 row(s) whose end is not behind the start or whose start is negative do not count, such as PER from -2 to 3 of";
+            2 row(s) whose end is not behind the start or whose start is negative are ignored, such as PER from -2 to 3 of";
         for sentence in [
             format!("`{split}/documents.jsonl`: {documents} `{split}-blank`"),
             format!("`{split}/gold.jsonl`: {gold} `{split}0`"),
@@ -94,16 +94,16 @@ fn names_that_no_mention_has_are_refused() {
         train(&dir, &job(&dir, "model", &recipe))
     };
     let text = with("types = ['PER']\nrename = { humna = 'PER' }").ended(1).error();
-    let reason = "`data.extra.rename`: no mention at `people/gold.jsonl` has the type `humna`";
+    let reason = "`data.extra.rename`: no mention in `people/gold.jsonl` has the type `humna`";
     assert!(text.contains(reason) && text.contains("the types there are ORG, human, place"), "{text}");
     let text = with("types = ['PER', 'LOC']\nrename = { human = 'PER' }").ended(1).error();
-    assert!(text.contains("`data.extra.types`: no mention at `people/gold.jsonl` has the type `LOC`"), "{text}");
-    // What else is labelled there is left out, and named.
+    assert!(text.contains("`data.extra.types`: no mention in `people/gold.jsonl` has the type `LOC`"), "{text}");
+    // Other labels are skipped, and named.
     let said = with("types = ['PER']\nrename = { human = 'PER' }").ended(0).stderr();
     let gold = std::fs::read_to_string(dir.path("people/gold.jsonl")).unwrap();
     let [organizations, places] = ["\"ORG\"", "\"place\""].map(|label| gold.matches(label).count());
     let left = format!(
-        "{} mention(s) of types that are not asked for are left out: ORG × {organizations}, place × {places}",
+        "{} mention(s) of types outside the job's are skipped: ORG × {organizations}, place × {places}",
         organizations + places
     );
     assert!(said.contains(&left), "{left} is not in\n{said}");

@@ -1,15 +1,15 @@
-// Figures → small drawings. Drawings stretch with the page, so words stand beside them as text.
+// Figures → small charts. The drawings stretch with the page, so labels are separate text.
 
-/** A horizontal bar: a part of the longest. */
+/** A horizontal bar, relative to the longest one. */
 function bar(value, longest, colour) {
   const width = longest > 0 ? Math.max((value / longest) * 100, value > 0 ? 0.5 : 0) : 0;
   return make("span", { class: `meter ${colour ?? ""}`, "--part": `${width.toFixed(2)}%`, "aria-hidden": "true" });
 }
 
 /** A bar with its figure. */
-const meter = (value, most, text, colour) => make("span", { class: "score" }, bar(value, most, colour), text);
+const meter = (value, highest, text, colour) => make("span", { class: "score" }, bar(value, highest, colour), text);
 
-/** Bars below one another: {label, value, text, note}. */
+/** A list of bars: {label, value, text, note}. */
 function barList(rows) {
   const longest = Math.max(...rows.map((row) => row.value));
   return make(
@@ -28,11 +28,11 @@ function barList(rows) {
   );
 }
 
-/** Something with a title, and a note beside it. */
+/** A figure with a title and a note. */
 const chart = (title, note, ...content) =>
   make("figure", null, make("figcaption", null, make("strong", null, title), ` ${note}`), ...content);
 
-/** A drawing of `count` columns, 100 high. */
+/** A drawing of `count` columns with height 100. */
 function plot(label, kind, count, ...content) {
   const shape = {
     viewBox: `0 0 ${count} 100`,
@@ -44,7 +44,7 @@ function plot(label, kind, count, ...content) {
   return draw("svg", shape, ...content);
 }
 
-/** A column of a drawing, with what it says under the pointer. */
+/** A column of a drawing, with its tooltip. */
 function column(at, tip, ...content) {
   const own = draw(
     "g",
@@ -57,8 +57,8 @@ function column(at, tip, ...content) {
 }
 
 /**
- * Columns stacked from layers {class, values}; `from` is the first class drawn, `tip` says what a column is. Heights are square roots, for
- * scores crowd at 1 and the few doubtful ones are what one looks for.
+ * Columns stacked from layers {class, values}; `from` is the first bin drawn, `tip` gives the tooltip of a column. Heights are square
+ * roots, since most scores are close to 1 and the few low ones must stay visible.
  */
 function histogram(label, layers, from, tip) {
   const count = layers[0]?.values.length ?? 0;
@@ -80,7 +80,7 @@ function histogram(label, layers, from, tip) {
   return { drawing: plot(label, "histogram", count - from, columns), highest };
 }
 
-/** Lines over classes: {class, values}, each value in low..1 or null. */
+/** Lines over bins: {class, values}, each value in low..1 or null. */
 function lines(label, series, count, low, tip) {
   const path = (values) => {
     let pen = "M";
@@ -98,7 +98,7 @@ function lines(label, series, count, low, tip) {
   return plot(label, "curves", count, paths, hits);
 }
 
-/** The course of a figure: a line, a dot for each value and a larger one for the last. */
+/** The trend of a figure: a line with a dot for each value and a larger one for the last. */
 function spark(label, values, tip) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const y = (value) => (high > low ? 92 - ((value - low) / (high - low)) * 84 : 50);
@@ -110,7 +110,7 @@ function spark(label, values, tip) {
   return plot(label, "spark", values.length, draw("path", { class: "line", d: path }), hits);
 }
 
-/** Numbers below a drawing, at equal distances. */
+/** Axis labels below a drawing, at equal distances. */
 const axis = (...labels) =>
   make(
     "div",

@@ -1,4 +1,4 @@
-// What the page shows, as the program wrote it: all of it is text from elsewhere.
+// The embedded data. All of it is untrusted text.
 
 const summary = JSON.parse(document.getElementById("summary-data").textContent);
 const documents = JSON.parse(document.getElementById("documents-data").textContent);

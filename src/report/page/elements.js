@@ -1,15 +1,15 @@
-// The page's vocabulary: elements, numbers, dates. Strings become text nodes and attribute values, never markup.
+// Creates elements and formats numbers and dates. Strings become text nodes and attribute values, never markup.
 
 const byId = (id) => document.getElementById(id);
 
-/** An element with attributes; `on…` functions listen. Children are nodes or strings; nothing is left out but null and false. */
+/** Creates an element. Attributes `on…` are event listeners. Children are nodes or strings; null, undefined and false are ignored. */
 function make(name, attributes, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The same for drawings. */
+/** Creates an SVG element. */
 function draw(name, attributes, ...children) {
   return fill(document.createElementNS(SVG, name), attributes, children);
 }
@@ -25,23 +25,23 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** A name from the data, kept apart from the direction of what stands around it. */
+/** A name from the data, isolated from the text direction around it. */
 const name = (text, attributes) => make("bdi", attributes, text);
 
 /** 1234567 as 1 234 567. */
 const whole = (number) => Math.round(number).toLocaleString("en").replaceAll(",", "\u202f");
 
-/** Few digits: 3.14, 31.4, 314, 3 140. */
+/** Three significant digits: 3.14, 31.4, 314, 3 140. */
 function short(number) {
   const size = Math.abs(number);
   return size >= 100 || Number.isInteger(number) ? whole(number) : number.toFixed(size >= 10 ? 1 : 2);
 }
 
 const percent = (share, digits = 1) => `${(share * 100).toFixed(digits)}\u202f%`;
-const plural = (number, what) => `${whole(number)} ${what}${number === 1 ? "" : "s"}`;
+const plural = (number, noun) => `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 function seconds(time) {
-  // Rounded before it is divided: 59.97 are a minute, and no minute has 60 seconds.
+  // Round before dividing: 59.97 is a minute, and seconds must stay below 60.
   if (time < 59.95) return `${time.toFixed(time < 9.995 ? 2 : 1)} s`;
   const minutes = Math.floor(Math.round(time) / 60);
   if (minutes < 60) return `${minutes} min ${Math.round(time) % 60} s`;
@@ -51,7 +51,7 @@ function seconds(time) {
 function bytes(number) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
-  // What three digits would write as 1000 is one of the next unit.
+  // A value that rounds to 1000 is written in the next unit.
   while (number >= 999.5 && unit < units.length - 1) {
     number /= 1000;
     unit += 1;
@@ -59,7 +59,7 @@ function bytes(number) {
   return `${unit === 0 || number >= 999.5 ? whole(number) : number.toPrecision(3)} ${units[unit]}`;
 }
 
-/** A moment, the same for every reader. */
+/** A date and time in UTC. */
 function moment(text) {
   const time = new Date(text);
   if (text === "" || Number.isNaN(time.getTime())) return "";
@@ -74,7 +74,7 @@ function moment(text) {
   return `${time.toLocaleString("en-GB", options)} UTC`;
 }
 
-/** A figure in its unit. */
+/** A figure with its unit. */
 function figure(value, unit) {
   if (unit === "share" || unit === "probability") return value.toFixed(4);
   if (unit === "seconds") return seconds(value);
@@ -82,18 +82,18 @@ function figure(value, unit) {
   return `${short(value)} ${unit}`;
 }
 
-/** A word as people write it: `false_positive` as false positive. */
+/** Replaces underscores: `false_positive` becomes "false positive". */
 const spaced = (word) => word.replaceAll("_", " ");
 
-/** What may be wider than the page. */
+/** A scrollable region for content that can be wider than the page. */
 const scroll = (label, content) =>
   make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, content);
 
-/** What opens below a line. */
+/** Content that a summary line expands. */
 const folded = (line, isOpen, ...content) =>
   make("details", { open: isOpen }, make("summary", null, line), ...content);
 
-/** A table; columns that hold figures are named in `figures` by their place. */
+/** A table; `figures` holds the indices of numeric columns. */
 function table(caption, header, rows, figures) {
   const kind = (place) => (figures.includes(place) ? "number" : null);
   return scroll(
@@ -125,7 +125,7 @@ function table(caption, header, rows, figures) {
   );
 }
 
-/** Makes a section visible and gives back where its content goes. */
+/** Makes a section visible and returns its content element. */
 function open(id, note) {
   const section = byId(id);
   section.hidden = false;

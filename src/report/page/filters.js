@@ -1,6 +1,6 @@
-// The filters at the side of the documents, and what they say.
+// The filter controls next to the documents.
 
-/** Builds the filters; they work at once. */
+/** Builds the filter controls; changes apply immediately. */
 function buildFilters() {
   const form = byId("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -56,18 +56,18 @@ function buildFilters() {
     form.append(
       make(
         "label",
-        { class: "least" },
-        make("span", null, "Least score ", make("output", { id: "least-value" })),
+        { class: "minimum" },
+        make("span", null, "Minimum score ", make("output", { id: "minimum-value" })),
         make("input", {
           type: "range",
-          id: "least",
+          id: "minimum",
           min: lowestScore(),
           max: "1000",
           step: "5",
           oninput: change((slider) => {
-            const least = Number(slider.value);
-            view.least = least > lowestScore() ? least : 0;
-            sayLeast();
+            const minimum = Number(slider.value);
+            view.minimum = minimum > lowestScore() ? minimum : 0;
+            showMinimum();
           }),
         }),
       ),
@@ -76,7 +76,7 @@ function buildFilters() {
   if (joined()) {
     form.append(
       toggles(
-        "Against gold",
+        "Compared with gold",
         [RIGHT, WRONG, MISSED]
           .map((state) =>
             toggle(
@@ -98,7 +98,7 @@ function buildFilters() {
     );
   }
   const orders = [
-    ["given", documents.rule === "errors" ? "most errors of all types" : "as chosen"],
+    ["given", documents.rule === "errors" ? "most errors of all types" : "as sampled"],
     ["mentions", "most mentions"],
     ["doubtful", "lowest score"],
     ...(joined() ? [["errors", "most errors shown"]] : []),
@@ -126,25 +126,25 @@ function buildFilters() {
       {
         type: "button",
         class: "reset",
-        onclick: () => setView(everything()),
+        onclick: () => setView(defaultView()),
       },
-      "Show everything",
+      "Reset filters",
     ),
   );
 }
 
-/** Where the slider begins: below it there is nothing to leave out. */
+/** The minimum of the slider: no mention has a lower score. */
 const lowestScore = () => (firstBin() / summary.bins) * 1000;
 
-function sayLeast() {
-  const text = view.least > lowestScore() ? (view.least / 1000).toFixed(3) : "any";
-  const value = byId("least-value");
+function showMinimum() {
+  const text = view.minimum > lowestScore() ? (view.minimum / 1000).toFixed(3) : "any";
+  const value = byId("minimum-value");
   if (!value) return;
   value.textContent = text;
-  byId("least").setAttribute("aria-valuetext", text);
+  byId("minimum").setAttribute("aria-valuetext", text);
 }
 
-/** Makes the filters show what the view is. */
+/** Updates the filter controls to the current view. */
 function syncFilters() {
   byId("search").value = view.search;
   byId("order").value = view.order;
@@ -155,6 +155,6 @@ function syncFilters() {
     box.checked = view.states.has(Number(box.dataset.state));
   });
   if (byId("only-errors")) byId("only-errors").checked = view.errors;
-  if (byId("least")) byId("least").value = String(Math.max(view.least, lowestScore()));
-  sayLeast();
+  if (byId("minimum")) byId("minimum").value = String(Math.max(view.minimum, lowestScore()));
+  showMinimum();
 }

@@ -1,20 +1,20 @@
-// A text and its mentions → boxes in boxes. Mentions may lie in each other and may cross; the text itself stays whole.
+// A text and its mentions → nested boxes. Mentions can nest and cross; the text itself is not changed.
 
-/** The places in a mention's row. */
+/** The indices of a mention's fields. */
 const TYPE = 0,
   START = 1,
   END = 2,
   SCORE = 3,
   STATE = 4;
-/** Its states. */
+/** The states of a mention. */
 const FOUND = 0,
   RIGHT = 1,
   WRONG = 2,
   MISSED = 3;
 
 /**
- * Mentions as a tree of pieces {row, start, end, first, last, height, children}. A mention that crosses the end of another is cut
- * there and goes on behind it, so that boxes only ever lie in boxes.
+ * Mentions as a tree of pieces {row, start, end, first, last, height, children}. A mention that crosses the end of another one is split
+ * there, so that boxes always nest.
  */
 function pieces(rows, length) {
   const order = (a, b) =>
@@ -27,22 +27,22 @@ function pieces(rows, length) {
   const open = [root];
   const close = () => {
     const piece = open.pop();
-    const around = open[open.length - 1];
-    around.height = Math.max(around.height, piece.height + 1);
+    const parent = open[open.length - 1];
+    parent.height = Math.max(parent.height, piece.height + 1);
   };
   for (let at = 0; at < waiting.length; at += 1) {
     const piece = waiting[at];
     while (open.length > 1 && open[open.length - 1].end <= piece.start) close();
-    const around = open[open.length - 1];
-    if (piece.end > around.end) {
-      const rest = { ...piece, start: around.end, first: false, children: [] };
-      piece.end = around.end;
+    const parent = open[open.length - 1];
+    if (piece.end > parent.end) {
+      const rest = { ...piece, start: parent.end, first: false, children: [] };
+      piece.end = parent.end;
       piece.last = false;
-      let place = at + 1;
-      while (place < waiting.length && order(waiting[place], rest) < 0) place += 1;
-      waiting.splice(place, 0, rest);
+      let index = at + 1;
+      while (index < waiting.length && order(waiting[index], rest) < 0) index += 1;
+      waiting.splice(index, 0, rest);
     }
-    around.children.push(piece);
+    parent.children.push(piece);
     open.push(piece);
   }
   while (open.length > 1) close();
@@ -57,8 +57,8 @@ function renderPieces(parent, children, start, end, text, describe) {
     const { row } = piece;
     const classes = ["mark", colourOf(row[TYPE]), `s${row[STATE]}`, `h${Math.min(piece.height, 6)}`];
     if (row[TYPE] >= COLOURS) classes.push("again");
-    if (!piece.first) classes.push("goes-on");
-    if (!piece.last) classes.push("to-be-continued");
+    if (!piece.first) classes.push("continues-before");
+    if (!piece.last) classes.push("continues-after");
     const box = make("mark", {
       class: classes.join(" "),
       tabindex: piece.first ? "-1" : null,
@@ -72,13 +72,13 @@ function renderPieces(parent, children, start, end, text, describe) {
   parent.append(text.slice(at, end));
 }
 
-/** What stands at the end of a box. */
+/** The tag at the end of a box: its type, with a sign for errors. */
 function tagOf(row) {
   const sign = { [WRONG]: "✕ ", [MISSED]: "○ " }[row[STATE]] ?? "";
   return sign + summary.types[row[TYPE]].name;
 }
 
-/** A text with its boxes, as a paragraph in the text's own direction. */
+/** A text with its boxes, in the text's own direction. */
 function marked(text, rows, from, to, describe) {
   const body = make("div", { class: "text", dir: "auto" });
   const tree = pieces(rows, text.length);
@@ -88,13 +88,13 @@ function marked(text, rows, from, to, describe) {
 
 const STATES = ["found", "right", "wrong", "missed"];
 
-/** Where a mention stands, in code points as in the tables. */
-function placeOf(text, mention) {
-  const [start, end] = [START, END].map((place) => [...text.slice(0, mention[place])].length);
+/** The offsets of a mention in code points, as in the tables. */
+function offsetsOf(text, mention) {
+  const [start, end] = [START, END].map((field) => [...text.slice(0, mention[field])].length);
   return `characters ${whole(start)} to ${whole(end)}`;
 }
 
-/** What the tip of a document's mention says. */
+/** The tooltip of a document's mention. */
 function describeMention(owner) {
   const all = owner.mentions;
   return (row) => {
@@ -119,37 +119,37 @@ function describeMention(owner) {
       );
     }
     if (row[STATE] === WRONG || row[STATE] === MISSED) {
-      // What is right is on the other side too, whichever side that is.
-      const there = all.filter(
+      // Mentions of the other side: gold for a wrong mention, predicted for a missed one. Right mentions are on both sides.
+      const overlapping = all.filter(
         (other) => other[START] < row[END] && row[START] < other[END] && other[STATE] !== row[STATE],
       );
-      const same = there.filter((other) => sameSpan(row, other));
-      const shown = same.length > 0 ? same : there;
-      const side = row[STATE] === WRONG ? "gold has" : "found was";
-      const what =
-        there.length === 0
-          ? [`${side} nothing here`]
+      const same = overlapping.filter((other) => sameSpan(row, other));
+      const shown = same.length > 0 ? same : overlapping;
+      const side = row[STATE] === WRONG ? "gold:" : "predicted:";
+      const note =
+        overlapping.length === 0
+          ? [`${side} no overlapping mention`]
           : [
               `${side} `,
               ...shown.slice(0, 3).flatMap((other, at) => [at > 0 ? ", " : "", name(summary.types[other[TYPE]].name)]),
-              same.length > 0 ? " in this place" : " in part of it",
+              same.length > 0 ? " (same span)" : " (overlapping)",
             ];
-      lines.push(make("p", { class: "tip-note" }, ...what));
+      lines.push(make("p", { class: "tip-note" }, ...note));
     }
-    lines.push(make("p", { class: "tip-note" }, placeOf(owner.text, row)));
+    lines.push(make("p", { class: "tip-note" }, offsetsOf(owner.text, row)));
     return lines;
   };
 }
 
 const sameSpan = (one, other) => one[START] === other[START] && one[END] === other[END];
 
-/** Colours there are; types beyond them take them again with a double line. */
+/** The number of colours; further types reuse them with a double line. */
 const COLOURS = 8;
 
 /** The class of a type's colour. */
 const colourOf = (type) => `t${type % COLOURS}`;
 
-/** The colour of a type, with its sign of repetition where there are more types than colours. */
+/** The colour swatch of a type, marked if the colour is reused. */
 const swatch = (type) =>
   make("span", { class: `swatch ${colourOf(type)}${type >= COLOURS ? " again" : ""}`, "aria-hidden": "true" });
 

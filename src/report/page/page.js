@@ -1,6 +1,6 @@
-// The page: its parts in order, the theme and the keys.
+// Starts the page: sections in order, theme, keyboard shortcuts.
 
-/** Light, dark, or as the system has it; kept where the browser allows it. */
+/** Light, dark, or that of the system; stored if the browser allows it. */
 const THEMES = ["auto", "light", "dark"];
 
 function setTheme(theme) {
@@ -11,7 +11,7 @@ function setTheme(theme) {
   try {
     localStorage.setItem("quarry-theme", theme);
   } catch {
-    // A page from a file may not be allowed to remember anything.
+    // A browser can forbid storage to a page opened from a file.
   }
 }
 
@@ -20,7 +20,7 @@ function nextTheme() {
   setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 }
 
-function rememberedTheme() {
+function storedTheme() {
   try {
     const theme = localStorage.getItem("quarry-theme");
     return THEMES.includes(theme) ? theme : "auto";
@@ -29,7 +29,7 @@ function rememberedTheme() {
   }
 }
 
-/** Turns a type on or off. */
+/** Shows or hides a type. */
 function toggleType(index) {
   if (index >= summary.types.length) return;
   if (!view.types.delete(index)) view.types.add(index);
@@ -45,7 +45,7 @@ const KEYS = {
   "?": () => byId("help").showModal(),
   o: () => current && unfold(current),
   t: nextTheme,
-  0: () => setView(everything()),
+  0: () => setView(defaultView()),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -54,8 +54,8 @@ document.addEventListener("keydown", (event) => {
     if (event.target === byId("search")) event.target.blur();
     return;
   }
-  const writes = event.target.matches?.("input:not([type=checkbox], [type=range]), select, textarea");
-  if (writes || event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
+  const isTyping = event.target.matches?.("input:not([type=checkbox], [type=range]), select, textarea");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
   const action = KEYS[event.key] ?? (/^[1-9]$/.test(event.key) ? () => toggleType(Number(event.key) - 1) : null);
   if (!action) return;
   event.preventDefault();
@@ -63,7 +63,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 function start() {
-  setTheme(rememberedTheme());
+  setTheme(storedTheme());
   byId("theme").addEventListener("click", nextTheme);
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   document.body.classList.toggle("gold", joined());

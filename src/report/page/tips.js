@@ -1,6 +1,6 @@
-// What something means, said beside it: under the pointer, and for what has the keyboard's focus.
+// Tooltips for the element under the pointer or with the keyboard focus.
 
-/** Element → a function that gives the tip's nodes. */
+/** Element → a function that returns the tooltip's nodes. */
 const tips = new WeakMap();
 const tipBox = byId("tip");
 let tipOwner = null;
@@ -20,7 +20,7 @@ function showTip(owner, x) {
     owner.setAttribute("aria-describedby", "tip");
     tipBox.hidden = false;
   }
-  // A mention may run over several lines: the tip belongs to the one under the pointer, or the first.
+  // A mention can span several lines: place the tooltip at the line under the pointer, or at the first.
   const lines = [...owner.getClientRects()];
   const line = lines.find((one) => x !== null && one.left <= x && x <= one.right) ?? lines[0];
   if (!line) return;

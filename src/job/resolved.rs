@@ -1,0 +1,237 @@
+//! The job as it runs. In: a [`JobFile`]. Out: a validated [`Job`], or an error that names the key and the value. It must not load a model
+//! or open a store.
+
+use std::path::{Path, PathBuf};
+
+use datafusion::prelude::SessionContext;
+
+use crate::error::{Error, Result};
+use crate::model::precision::Precision;
+use crate::model::runtime::device::DeviceChoice;
+use crate::query::external_table::ExternalTable;
+use crate::query::mention_table;
+use crate::source::input::InputSpec;
+use crate::task::entity_schema::EntitySchema;
+
+use crate::job::file::{
+    EntitiesSection, ExtractSection, InputSection, JobFile, MaxRejects, ModelSection, StoreSection, parse,
+};
+use crate::job::schemas::read_schema;
+use crate::text::window::{SHORTEST_WINDOW, WindowRule};
+
+/// A validated job: all settings are parsed, and its entity schema is read.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The job file, with its `${…}` filled in.
+    pub file: JobFile,
+    /// The documents.
+    pub input: InputSpec,
+    /// The entity types and their questions.
+    pub schema: EntitySchema,
+    /// The device to run on.
+    pub device: DeviceChoice,
+    /// The precision, or `None` for the device's best.
+    pub precision: Option<Precision>,
+    /// The maximum of rejects; more set the exit code.
+    pub max_rejects: Limit,
+}
+
+/// A limit on a part of a total.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// No limit.
+    None,
+    /// At most this many.
+    Count(u64),
+    /// At most this share, in 0..=1.
+    Share(f64),
+}
+
+impl Limit {
+    /// Whether `part` of `total` exceeds the limit.
+    pub fn exceeded(self, part: u64, total: u64) -> bool {
+        match self {
+            Self::None => false,
+            Self::Count(most) => part > most,
+            Self::Share(most) => part as f64 > most * total as f64,
+        }
+    }
+}
+
+impl Job {
+    /// Reads a job file, fills in `${key}` from `set`, and checks everything that can be checked without a model or a store.
+    pub fn read(path: &Path, set: &[(String, String)]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
+        let file = parse(path, &text, set)?;
+        Self::resolve(path, file)
+    }
+
+    /// A job without documents or a store, for a single text. Errors name `origin`.
+    pub fn over_text(origin: &str, model: ModelSection, extract: ExtractSection, schema: EntitySchema) -> Result<Self> {
+        let file = JobFile {
+            input: InputSection {
+                documents: String::new(),
+                id: String::new(),
+                text: String::new(),
+                filter: None,
+                gold: None,
+                max_rejects: None,
+            },
+            entities: EntitiesSection { schema: PathBuf::new() },
+            model,
+            extract,
+            store: StoreSection { path: String::new(), commit_documents: 1 },
+        };
+        Self::checked(Path::new(origin), file, schema)
+    }
+
+    /// Checks that the gold entities, if the job names some, are a table of mentions.
+    ///
+    /// # Errors
+    /// [`Error::Table`] if they are not.
+    pub async fn check_gold(&self, context: &SessionContext) -> Result<()> {
+        let Some(location) = &self.file.input.gold else { return Ok(()) };
+        let files = ExternalTable { table: "gold_entities", what: "gold mentions", location };
+        let (columns, _) = files.table(context).await?;
+        mention_table::check(&files, &columns).map(|_| ())
+    }
+
+    fn resolve(path: &Path, file: JobFile) -> Result<Self> {
+        // Report errors of the job file itself before errors of files it names.
+        let schema = file.entities.schema.clone();
+        let job = Self::checked(path, file, EntitySchema { nested: false, types: Vec::new() })?;
+        Ok(Self { schema: read_schema(&schema)?, ..job })
+    }
+
+    fn checked(path: &Path, file: JobFile, schema: EntitySchema) -> Result<Self> {
+        let origin = path.display().to_string();
+        let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
+            origin: origin.clone(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        };
+        let device = file
+            .model
+            .device
+            .parse()
+            .map_err(|reason| refuse("model.device", reason, "say auto, cpu, cuda or cuda:1"))?;
+        let precision = match file.model.precision.as_str() {
+            "auto" => None,
+            name => Some(name.parse().map_err(|unknown: crate::model::precision::UnknownName| {
+                refuse("model.precision", unknown.to_string(), "say auto, fp32, bf16, fp16 or int8")
+            })?),
+        };
+        let extract = &file.extract;
+        for (key, value) in
+            [("extract.threshold", extract.threshold), ("extract.boundary_threshold", extract.boundary_threshold)]
+        {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(refuse(
+                    key,
+                    format!("{value} is not a probability between 0 and 1"),
+                    "0.5 accepts what is more likely than not",
+                ));
+            }
+        }
+        // If the job sets no window, it uses the model's, which is not loaded yet.
+        if let Some(tokens) = extract.window_tokens {
+            windows(&origin, extract, tokens)?;
+        }
+        for (key, value) in [
+            ("extract.batch_tokens", extract.batch_tokens.unwrap_or(1)),
+            ("extract.max_candidates", extract.max_candidates),
+        ] {
+            if value == 0 {
+                return Err(refuse(key, "it must be at least 1, not 0".into(), "leave it out for the default"));
+            }
+        }
+        let max_rejects = match &file.input.max_rejects {
+            None => Limit::None,
+            Some(MaxRejects::Count(count)) => Limit::Count(*count),
+            Some(MaxRejects::Share(text)) => {
+                let percent = text
+                    .strip_suffix('%')
+                    .and_then(|digits| digits.trim().parse::<f64>().ok())
+                    .filter(|share| (0.0..=100.0).contains(share));
+                Limit::Share(
+                    percent.ok_or_else(|| {
+                        refuse(
+                            "input.max_rejects",
+                            format!("`{text}` is not a share"),
+                            "say a count, such as 100, or a share, such as \"1%\"",
+                        )
+                    })? / 100.0,
+                )
+            }
+        };
+        Ok(Self {
+            schema,
+            input: InputSpec {
+                documents: file.input.documents.clone(),
+                id: file.input.id.clone(),
+                text: file.input.text.clone(),
+                filter: file.input.filter.clone(),
+            },
+            device,
+            precision,
+            max_rejects,
+            file,
+        })
+    }
+}
+
+/// Windows of `tokens` tokens with the overlap of `extract`. Errors name `origin`.
+pub(crate) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
+    let refuse = |key: &str, reason: String, hint: &str| {
+        Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
+    };
+    if tokens < SHORTEST_WINDOW {
+        let hint = format!("the minimum is {SHORTEST_WINDOW}; if it is left out, the model decides");
+        return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
+    }
+    WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
+        let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
+        refuse("extract.overlap_tokens", reason, "if it is left out, it is an eighth of the window")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::file::tests::{JOB, job};
+
+    #[test]
+    fn values_out_of_range_name_their_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = folder.path().join("types.toml");
+        std::fs::write(&schema, "nested = false\n[[type]]\nname = 'PER'\nquestion = 'Who?'\n").unwrap();
+        let resolve = |section: &str| {
+            let text = JOB
+                .replace("schemas/conll03.toml", &schema.display().to_string())
+                .replace("[store]", &format!("{section}\n[store]"));
+            Job::resolve(Path::new("job.toml"), job(&text, &[("date", "x")]).unwrap())
+        };
+        assert!(resolve("").is_ok());
+        for (section, key) in [
+            ("[extract]\nwindow_tokens = 256\noverlap_tokens = 200", "extract.overlap_tokens"),
+            ("[extract]\nthreshold = 1.5", "extract.threshold"),
+            ("[extract]\nbatch_tokens = 0", "extract.batch_tokens"),
+            ("[extract]\nwindow_tokens = 1", "extract.window_tokens"),
+            ("[model]\ndevice = 'gpu'", "model.device"),
+            ("[model]\nprecision = 'fp8'", "model.precision"),
+        ] {
+            let error = resolve(section).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
+            assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn limits_count_or_share() {
+        assert!(!Limit::None.exceeded(9, 10));
+        assert!(Limit::Count(1).exceeded(2, 10) && !Limit::Count(2).exceeded(2, 10));
+        assert!(Limit::Share(0.1).exceeded(2, 10) && !Limit::Share(0.2).exceeded(2, 10));
+    }
+}

@@ -1,0 +1,339 @@
+//! Model directories: one folder with all files of a model. In: a path, or the parts of a new model. Out: a [`ModelDirectory`]
+//! with weights, tokenizer, types and questions, whose files match their SHA-256. It must not know ONNX.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::machine::files::write_whole;
+use crate::machine::hash::{hexadecimal, sha256_of};
+use crate::model::encoder::config::BertConfig;
+use crate::model::package::manifest::{MANIFEST, Manifest};
+use crate::model::package::resolve;
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::checkpoint::{read_tensors, refused};
+use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
+use crate::model::weights::tensors::Weights;
+use crate::text::tokens::{Tokenizer, Words};
+
+// The names of a model directory's files.
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const WEIGHTS: &str = "model.safetensors";
+const FOREIGN_GRAPH: &str = "model.onnx";
+
+/// A verified model directory.
+#[derive(Debug, Clone)]
+pub struct ModelDirectory {
+    root: PathBuf,
+    manifest: Manifest,
+    config: Option<BertConfig>,
+    hash: String,
+    foreign: bool,
+}
+
+impl ModelDirectory {
+    /// Opens and verifies a model directory. Without `quarry.json`, nothing is verified and the types are unknown. Without
+    /// `model.safetensors`, there must be a `model.onnx`. Errors name the file that is missing or differs.
+    pub fn open(root: &Path) -> Result<Self> {
+        let refuse = |reason: String, hint: &str| Error::Model { path: root.to_owned(), reason, hint: hint.to_owned() };
+        if !root.is_dir() {
+            let mut hint = "name a model directory, as `quarry export` writes it".to_owned();
+            if let Some(other) = resolve::on_the_hub(root) {
+                hint = format!("{hint}; {other}");
+            }
+            return Err(refuse("there is no such folder".to_owned(), &hint));
+        }
+        let written = Manifest::of(root)?;
+        let files = written.as_ref().map(|manifest| manifest.files.clone()).unwrap_or_default();
+        for (name, expected) in &files {
+            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+                return Err(refuse(
+                    format!("{MANIFEST} lists `{name}`, which is not a file name"),
+                    "write the directory again with `quarry export`",
+                ));
+            }
+            let found = sha256_of(&root.join(name))?;
+            if &found != expected {
+                return Err(refuse(
+                    format!("`{name}` is not the file {MANIFEST} describes (SHA-256 {found}, expected {expected})"),
+                    "copy the model directory again; if you changed the file on purpose, write the directory again with `quarry export`",
+                ));
+            }
+        }
+        let foreign = !root.join(WEIGHTS).exists();
+        if foreign && !root.join(FOREIGN_GRAPH).exists() {
+            return Err(refuse(
+                format!("there is neither {WEIGHTS} nor {FOREIGN_GRAPH}"),
+                "a checkpoint becomes a model directory with `quarry export CHECKPOINT OUT`",
+            ));
+        }
+        if !root.join(TOKENIZER).exists() {
+            return Err(refuse(
+                format!("there is no {TOKENIZER}"),
+                "copy the encoder's tokenizer.json into the folder",
+            ));
+        }
+        let config =
+            if !foreign || root.join(CONFIG).exists() { Some(BertConfig::read(&root.join(CONFIG))?) } else { None };
+        let default = Manifest::default();
+        let longest = config.as_ref().map_or(default.max_length, |config| config.max_position_embeddings);
+        let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
+        if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
+            return Err(refuse(
+                format!("`max_length` is {} but the encoder has {longest} positions", manifest.max_length),
+                "correct `max_length` in quarry.json",
+            ));
+        }
+        let mut hasher = Sha256::new();
+        for name in [CONFIG, TOKENIZER, if foreign { FOREIGN_GRAPH } else { WEIGHTS }] {
+            let hash = match files.get(name) {
+                Some(hash) => hash.clone(),
+                None if name == CONFIG && config.is_none() => String::new(),
+                None => sha256_of(&root.join(name))?,
+            };
+            hasher.update(format!("{name} {hash}\n"));
+        }
+        let hash = hexadecimal(&hasher.finalize());
+        Ok(Self { root: root.to_owned(), manifest, config, hash, foreign })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The manifest; default values if there is no `quarry.json`.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The encoder's configuration; `None` if there is only a foreign graph without `config.json`.
+    pub fn config(&self) -> Option<&BertConfig> {
+        self.config.as_ref()
+    }
+
+    /// The `tokenizer.json`.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.root.join(TOKENIZER)
+    }
+
+    /// What counts as a word: the `requested` setting, else the one of training, else the tokenizer's own pre-tokens.
+    pub fn words(&self, requested: Option<Words>) -> Words {
+        requested.or(self.manifest.words).unwrap_or_default()
+    }
+
+    /// The tokenizer for a run, with [`ModelDirectory::words`] of `requested`. The weights have a vector for every id that it produces.
+    pub fn tokenizer(&self, requested: Option<Words>) -> Result<Tokenizer> {
+        let path = self.tokenizer_path();
+        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
+        let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(requested))?;
+        let known = self.config.as_ref().filter(|_| !self.foreign).map_or(usize::MAX, |config| config.vocab_size);
+        let largest = tokenizer.largest_id();
+        if largest as usize >= known {
+            return Err(Error::Model {
+                path: self.root.clone(),
+                reason: format!("its tokenizer has id {largest}, but its weights have only {known} word vectors"),
+                hint: "tokenizer and weights must belong together: copy both from one model".to_owned(),
+            });
+        }
+        Ok(tokenizer)
+    }
+
+    /// Hash of everything that determines the logits: configuration, tokenizer and weights. Lower-case hexadecimal SHA-256.
+    pub fn model_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The graph of a directory without weights.
+    pub fn foreign_graph(&self) -> Option<PathBuf> {
+        self.foreign.then(|| self.root.join(FOREIGN_GRAPH))
+    }
+
+    /// A graph that `quarry export` wrote beside the weights. Only a graph that `quarry.json` lists is used, so a stale one is ignored.
+    pub fn written_graph(&self, variant: GraphVariant, precision: Precision) -> Option<PathBuf> {
+        let name = graph_name(variant, precision);
+        self.manifest.files.contains_key(&name).then(|| self.root.join(name))
+    }
+
+    /// Reads the weights, dequantized to float32, with their configuration.
+    pub fn weights(&self) -> Result<(Weights, BertConfig)> {
+        let path = self.root.join(WEIGHTS);
+        let Some(mut config) = self.config.clone().filter(|_| !self.foreign) else {
+            return Err(Error::Model {
+                path: self.root.clone(),
+                reason: "it has an ONNX graph but no weights".to_owned(),
+                hint: "only a directory with model.safetensors can be exported to other graphs".to_owned(),
+            });
+        };
+        let tensors = read_tensors(&path)?;
+        let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&path, misfit))?;
+        Ok((weights, config))
+    }
+
+    /// Writes a model directory and opens it. It fills in `manifest.files`. It writes `quarry.json` last, so an incomplete
+    /// directory is rejected.
+    pub fn write(root: &Path, parts: &Parts<'_>) -> Result<Self> {
+        let failed = |path: &Path, source| Error::Write { path: path.to_owned(), source };
+        std::fs::create_dir_all(root).map_err(|source| failed(root, source.into()))?;
+        let weights_path = root.join(WEIGHTS);
+        let weights =
+            write_tensors(parts.weights, parts.form).map_err(|reason| failed(&weights_path, reason.into()))?;
+        let config =
+            serde_json::to_vec_pretty(parts.config).map_err(|source| failed(&root.join(CONFIG), source.into()))?;
+        let mut manifest = parts.manifest.clone();
+        manifest.files.clear();
+        let own: [(&str, &[u8]); 3] = [(CONFIG, &config), (TOKENIZER, parts.tokenizer), (WEIGHTS, &weights)];
+        let extra = parts.extra.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        for (name, bytes) in own.into_iter().chain(extra) {
+            write_whole(&root.join(name), bytes)?;
+            manifest.files.insert(name.to_owned(), hexadecimal(&Sha256::digest(bytes)));
+        }
+        let path = root.join(MANIFEST);
+        let bytes = serde_json::to_vec_pretty(&manifest).map_err(|source| failed(&path, source.into()))?;
+        write_whole(&path, &bytes)?;
+        Self::open(root)
+    }
+}
+
+/// The parts of a new model directory.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// All tensors.
+    pub weights: &'a Weights,
+    /// The storage format of the matrices.
+    pub form: WeightForm,
+    /// The encoder's configuration.
+    pub config: &'a BertConfig,
+    /// The content of `tokenizer.json`.
+    pub tokenizer: &'a [u8],
+    /// The manifest; its `files` are ignored.
+    pub manifest: &'a Manifest,
+    /// Additional files (graphs): names and contents.
+    pub extra: &'a [(String, Vec<u8>)],
+}
+
+/// The name of a graph file, such as `model-fp16-fused.onnx`.
+pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
+    format!("model-{precision}-{variant}.onnx")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
+    use crate::model::weights::tensors::tests::made_up;
+
+    /// Writes a tiny model into a folder.
+    pub(crate) fn write_tiny(root: &Path, form: WeightForm) -> ModelDirectory {
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let manifest = Manifest { max_length: 24, encoder: "tiny".into(), ..Manifest::default() };
+        let parts =
+            Parts { weights: &weights, form, config: &tiny(), tokenizer: b"{}", manifest: &manifest, extra: &[] };
+        ModelDirectory::write(root, &parts).expect("it is written")
+    }
+
+    #[test]
+    fn written_directories_open_with_the_same_content() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let written = write_tiny(folder.path(), WeightForm::Fp32);
+        let opened = ModelDirectory::open(folder.path()).expect("it opens");
+        assert_eq!((opened.model_hash(), opened.manifest()), (written.model_hash(), written.manifest()));
+        let (weights, config) = opened.weights().expect("weights");
+        assert_eq!(config, tiny());
+        assert_eq!(weights, Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit"));
+        assert_eq!(opened.manifest().files.len(), 3);
+    }
+
+    #[test]
+    fn a_changed_file_is_named_and_changes_the_hash() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = write_tiny(folder.path(), WeightForm::Int8);
+        std::fs::write(folder.path().join(TOKENIZER), b"{ }").expect("written");
+        let error = ModelDirectory::open(folder.path()).expect_err("it differs");
+        assert!(error.to_string().contains("`tokenizer.json` is not the file quarry.json describes"), "{error}");
+        std::fs::remove_file(folder.path().join(MANIFEST)).expect("removed");
+        let after = ModelDirectory::open(folder.path()).expect("nothing to verify against");
+        assert_ne!(before.model_hash(), after.model_hash());
+        assert_eq!(after.manifest().max_length, 24);
+    }
+
+    #[test]
+    fn words_are_as_requested_or_as_in_training() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut model = write_tiny(folder.path(), WeightForm::Fp32);
+        assert_eq!(model.words(None), Words::Tokenizer);
+        model.manifest.words = Some(Words::Whitespace);
+        assert_eq!(model.words(None), Words::Whitespace);
+        assert_eq!(model.words(Some(Words::Tokenizer)), Words::Tokenizer);
+    }
+
+    #[test]
+    fn a_tokenizer_with_more_words_than_the_weights_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let manifest = Manifest { max_length: 24, ..Manifest::default() };
+        let opened = |words: usize| {
+            let more: Vec<String> = (5..words).map(|number| format!("word{number}")).collect();
+            let path = folder.path().join("vocab.txt");
+            let text = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n".to_owned() + &more.join("\n");
+            std::fs::write(&path, text).expect("written");
+            let tokenizer = tokenizer_from_vocabulary(&path, None).expect("a tokenizer");
+            let json = tokenizer.to_string(false).expect("json").into_bytes();
+            let parts = Parts {
+                weights: &weights,
+                form: WeightForm::Fp32,
+                config: &tiny(),
+                tokenizer: &json,
+                manifest: &manifest,
+                extra: &[],
+            };
+            ModelDirectory::write(&folder.path().join("model"), &parts).expect("written").tokenizer(None)
+        };
+        assert_eq!(opened(32).expect("as many").vocabulary_size(), 32);
+        let error = opened(33).expect_err("one more");
+        assert!(
+            error.to_string().ends_with("its tokenizer has id 32, but its weights have only 32 word vectors"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_foreign_graph_needs_only_a_tokenizer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || ModelDirectory::open(folder.path());
+        assert!(open().expect_err("empty").to_string().contains("neither model.safetensors nor model.onnx"));
+        std::fs::write(folder.path().join(FOREIGN_GRAPH), b"graph").expect("written");
+        assert!(open().expect_err("no tokenizer").to_string().contains("no tokenizer.json"));
+        std::fs::write(folder.path().join(TOKENIZER), b"{}").expect("written");
+        let opened = open().expect("it opens");
+        assert!(opened.config().is_none() && opened.foreign_graph().is_some() && opened.weights().is_err());
+    }
+
+    #[test]
+    fn a_manifest_cannot_point_outside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_tiny(folder.path(), WeightForm::Fp32);
+        let path = folder.path().join(MANIFEST);
+        let text = std::fs::read_to_string(&path).expect("read").replace("\"config.json\"", "\"../config.json\"");
+        std::fs::write(&path, text).expect("written");
+        assert!(ModelDirectory::open(folder.path()).expect_err("outside").to_string().contains("not a file name"));
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test prints why")]
+    fn the_default_model_is_complete() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
+        if !root.exists() {
+            eprintln!("skipped: there is no models/default beside Cargo.toml");
+            return;
+        }
+        let model = ModelDirectory::open(&root).expect("it opens");
+        assert_eq!(model.manifest().files.len(), 3);
+        let names: Vec<_> = model.manifest().types.iter().map(|entity_type| entity_type.name.as_str()).collect();
+        assert_eq!(names, ["ORG", "PER", "LOC", "MISC"]);
+        model.weights().expect("its weights fit its configuration");
+    }
+}

@@ -1,0 +1,301 @@
+//! Models on the Hugging Face hub. In: `hf://owner/name`, with `@revision` if wanted. Out: the folder of one commit in
+//! the hub's own cache. It may not ask the network for what the cache has.
+//!
+//! The cache is where the hub's other clients have it (`$HF_HUB_CACHE`, else `hub` in `$HF_HOME`, in
+//! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`
+//! holds `refs/REVISION`, a file with a commit, and `snapshots/COMMIT`, a folder with the files.
+//!
+//! The crate hf-hub 1.0.0 is not used: where the GET request for a file is answered with an error status it stores the error page in the
+//! cache as that file, and it waits without end for a hub that accepts a HEAD request and does not answer it.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+
+use crate::error::{Cause, Error, Result};
+use crate::machine::environment::variable;
+use crate::machine::files::{sweep, write_whole};
+use crate::model::package::manifest::{MANIFEST, Manifest};
+
+/// What begins the name of a model on the hub.
+pub(crate) const SCHEME: &str = "hf://";
+/// The branch that a name without a revision means.
+const USUAL: &str = "main";
+/// Where the hub is, unless `HF_ENDPOINT` says otherwise.
+const ENDPOINT: &str = "https://huggingface.co";
+/// A hub that does not say a word for so long is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What ends the name of a file that is not whole yet.
+const PARTIAL: &str = ".partial";
+
+/// What a repository is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A model directory.
+    Model,
+    /// A pretrained encoder.
+    Encoder,
+}
+
+impl Part {
+    /// The files that are fetched, where the hub has them.
+    const fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Model => &[MANIFEST, "config.json", "tokenizer.json"],
+            Self::Encoder => &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"],
+        }
+    }
+
+    /// The forms of weights; the first that the hub has is fetched. (Someone else's graph is only used where there are no weights.)
+    const fn weights(self) -> [&'static str; 2] {
+        match self {
+            Self::Model => ["model.safetensors", "model.onnx"],
+            Self::Encoder => ["model.safetensors", "pytorch_model.bin"],
+        }
+    }
+
+    /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
+    /// not open.
+    fn listed(self, folder: &Path) -> Vec<String> {
+        // One that cannot be understood is reported when the directory is opened.
+        let manifest = if self == Self::Model { Manifest::of(folder).ok().flatten() } else { None }.unwrap_or_default();
+        manifest.files.into_keys().filter(|name| plain(name)).collect()
+    }
+
+    /// Whether what is there is enough.
+    fn whole(self, there: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Model => {
+                there("tokenizer.json") && (there("model.onnx") || there("model.safetensors") && there("config.json"))
+            }
+            Self::Encoder => {
+                there("config.json")
+                    && (there("tokenizer.json") || there("vocab.txt"))
+                    && self.weights().into_iter().any(there)
+            }
+        }
+    }
+}
+
+/// A model on the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    owner_and_name: String,
+    revision: String,
+}
+
+impl Name {
+    /// Reads `hf://owner/name[@revision]` (some old names have no owner); none for a path, an error for a name the hub cannot have.
+    pub fn parse(named: &Path) -> Result<Option<Self>> {
+        let Some(rest) = named.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
+        let (name, revision) = rest.split_once('@').unwrap_or((rest, USUAL));
+        let parts: Vec<&str> = name.split('/').collect();
+        if parts.len() > 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
+            return Err(Error::Model {
+                path: named.into(),
+                reason: "this is no name of a model on the hub".into(),
+                hint: "write hf://owner/name, or hf://owner/name@revision".into(),
+            });
+        }
+        Ok(Some(Self { owner_and_name: name.to_owned(), revision: revision.to_owned() }))
+    }
+
+    /// The model's folder in the cache, if the part is there as a whole.
+    pub fn cached(&self, part: Part) -> Result<Option<PathBuf>> {
+        let root = self.cache()?;
+        let noted = std::fs::read_to_string(root.join("refs").join(&self.revision)).ok();
+        // Other clients note no commit for what is one.
+        let Some(commit) = noted.or_else(|| is_commit(&self.revision).then(|| self.revision.clone())) else {
+            return Ok(None);
+        };
+        let folder = root.join("snapshots").join(commit.trim());
+        let there = |name: &str| folder.join(name).is_file();
+        let whole = part.whole(there) && part.listed(&folder).iter().all(|name| there(name));
+        Ok(whole.then_some(folder))
+    }
+
+    /// The model's folder; what is not in the cache is fetched, all files from the same commit.
+    pub fn fetch(&self, part: Part, note: &dyn Fn(&str)) -> Result<PathBuf> {
+        if let Some(folder) = self.cached(part)? {
+            return Ok(folder);
+        }
+        note(&format!("fetching {self} from the hub, once"));
+        let root = self.cache()?;
+        // A runtime of its own on a thread of its own: whoever asks may be on a thread of another runtime.
+        std::thread::scope(|scope| {
+            let fetching = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|source| self.unreachable(source))?;
+                runtime.block_on(self.download(part, &root))
+            });
+            fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    async fn download(&self, part: Part, root: &Path) -> Result<PathBuf> {
+        let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build();
+        let client = client.map_err(|source| self.unreachable(source))?;
+        let endpoint = word("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        let endpoint = endpoint.trim_end_matches('/');
+        let revision = self.revision.replace('/', "%2F");
+        let url = format!("{endpoint}/api/models/{}/revision/{revision}", self.owner_and_name);
+        let answer = self.get(&client, &url).await?.bytes().await.map_err(|source| self.unreachable(source))?;
+        let info: Info = serde_json::from_slice(&answer).map_err(|source| self.unreachable(source))?;
+        let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
+        let hash = !info.sha.is_empty() && info.sha.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !hash || !part.whole(has) {
+            let (reason, hint) = match part {
+                Part::Model => (
+                    "its repository has no tokenizer.json with model.safetensors or model.onnx",
+                    "name a model that `quarry export` wrote; a checkpoint becomes one with `quarry export`",
+                ),
+                Part::Encoder => (
+                    "its repository has no config.json with a tokenizer and weights of PyTorch",
+                    "name a BERT: tokenizer.json or vocab.txt, and model.safetensors or pytorch_model.bin",
+                ),
+            };
+            return Err(Error::Model { path: self.to_string().into(), reason: reason.into(), hint: hint.into() });
+        }
+        let folder = root.join("snapshots").join(&info.sha);
+        let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
+        std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        sweep(&folder, |name| name.ends_with(PARTIAL), 2 * PATIENCE);
+        let weights = part.weights().into_iter().find(|name| has(name));
+        let own = part.files().iter().copied().filter(|name| has(name)).chain(weights);
+        let mut names: VecDeque<String> = own.map(str::to_owned).collect();
+        while let Some(name) = names.pop_front() {
+            let path = folder.join(&name);
+            if !path.is_file() {
+                let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
+                self.save(self.get(&client, &url).await?, &path).await?;
+            }
+            if name == MANIFEST {
+                names.extend(part.listed(&folder).into_iter().filter(|name| has(name)));
+            }
+        }
+        if self.revision == info.sha {
+            return Ok(folder);
+        }
+        let noted = root.join("refs").join(&self.revision);
+        let refs = noted.parent().unwrap_or(root);
+        std::fs::create_dir_all(refs).map_err(|source| failed(refs, source))?;
+        write_whole(&noted, info.sha.as_bytes())?;
+        Ok(folder)
+    }
+
+    async fn get(&self, client: &Client, url: &str) -> Result<Response> {
+        let mut request = client.get(url);
+        if let Some(token) = word("HF_TOKEN") {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|source| self.unreachable(source.without_url()))?;
+        let status = response.status();
+        // The hub says 401 for a name it does not have as well as for one that may not be read.
+        let missing = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&status);
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(Error::Hub { model: self.to_string(), missing, source: format!("it answers {status}").into() })
+    }
+
+    /// Writes what comes to a file beside `path`, which takes its place once it is whole; what broke off is removed.
+    async fn save(&self, response: Response, path: &Path) -> Result<()> {
+        let partial = path.with_extension(format!("{}{PARTIAL}", std::process::id()));
+        let saved = self.receive(response, &partial).await.and_then(|()| {
+            std::fs::rename(&partial, path).map_err(|source| Error::Write { path: path.into(), source: source.into() })
+        });
+        if saved.is_err() {
+            // It may not even have been begun.
+            let _ = std::fs::remove_file(&partial);
+        }
+        saved
+    }
+
+    async fn receive(&self, mut response: Response, path: &Path) -> Result<()> {
+        let failed = |source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
+        let mut file = std::fs::File::create(path).map_err(failed)?;
+        while let Some(piece) = response.chunk().await.map_err(|source| self.unreachable(source.without_url()))? {
+            file.write_all(&piece).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)
+    }
+
+    /// The model's folder in the cache that the hub's other clients use too.
+    fn cache(&self) -> Result<PathBuf> {
+        let folder = |name: &str, inside: &str| variable(name).map(|folder| Path::new(&folder).join(inside));
+        let cache = folder("HF_HUB_CACHE", "")
+            .or_else(|| folder("HF_HOME", "hub"))
+            .or_else(|| folder("XDG_CACHE_HOME", "huggingface/hub"))
+            .or_else(|| folder("HOME", ".cache/huggingface/hub"));
+        let name = format!("models--{}", self.owner_and_name.replace('/', "--"));
+        cache.map(|cache| cache.join(name)).ok_or_else(|| Error::Setting {
+            origin: "environment".into(),
+            key: "HF_HOME".into(),
+            reason: "there is no cache for models of the hub: neither HF_HUB_CACHE, HF_HOME nor HOME is set".into(),
+            hint: "set HF_HOME to a folder that may be written".into(),
+        })
+    }
+
+    fn unreachable(&self, source: impl Into<Cause>) -> Error {
+        Error::Hub { model: self.to_string(), missing: false, source: source.into() }
+    }
+}
+
+/// What the hub says of a model at a revision.
+#[derive(Debug, Deserialize)]
+struct Info {
+    /// The commit.
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+/// A file of it.
+#[derive(Debug, Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{SCHEME}{}", self.owner_and_name)?;
+        if self.revision == USUAL { Ok(()) } else { write!(formatter, "@{}", self.revision) }
+    }
+}
+
+/// Whether a name can stand in a path and in a URL as it is, and hides nothing.
+fn plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+}
+
+/// Whether a revision is a commit's whole hash.
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn word(name: &str) -> Option<String> {
+    variable(name)?.into_string().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_hub_are_told_from_paths() {
+        let parse = |text: &str| Name::parse(Path::new(text));
+        assert_eq!(parse("models/default").unwrap(), None);
+        let name = parse("hf://some-one/a_model.v2").unwrap().unwrap();
+        assert_eq!((name.to_string().as_str(), name.revision.as_str()), ("hf://some-one/a_model.v2", "main"));
+        assert_eq!(parse("hf://bert-base-uncased").unwrap().unwrap().owner_and_name, "bert-base-uncased");
+        assert_eq!(parse("hf://a/b@refs/pr/1").unwrap().unwrap().to_string(), "hf://a/b@refs/pr/1");
+        for wrong in ["hf://", "hf://a/b/c", "hf://a/../b", "hf://../b", "hf://a/b@", "hf://a/b@../x", "hf://a b/c"] {
+            assert!(parse(wrong).unwrap_err().hint().unwrap().contains("hf://owner/name"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Model directories: local, embedded or on the hub. In: a model's name in a job. Out: a folder with verified files. It must not
+//! load ONNX Runtime.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`resolve`] | a model's name → its folder |
+//! | [`directory`] | a model directory with verified files |
+//! | [`manifest`] | `quarry.json`: a model's properties and origin |
+//! | [`embedded`] | the model inside the program |
+//! | [`hub`] | models on the Hugging Face hub, through its own cache |
+
+pub mod directory;
+pub mod embedded;
+pub mod hub;
+pub mod manifest;
+pub mod resolve;

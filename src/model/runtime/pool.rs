@@ -1,0 +1,354 @@
+//! A pool of sessions, each on its own thread. In: batches from any number of callers through one bounded channel. Out: each batch
+//! with its logits, sent to its caller; in parts if the device's memory is too small for the whole batch. It must not drop or merge
+//! batches, or queue more than one batch per session.
+//!
+//! The caller's thread makes a batch's tensors while the session computes the previous batch. Making tensors, waiting for a session
+//! and inference are separate stages.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::trace_span;
+
+use crate::error::{Error, Result};
+use crate::machine::stage_timer::StageTimer;
+use crate::model::runtime::library::Library;
+use crate::model::runtime::session::{Session, SessionOptions};
+use crate::task::batch::{BatchInputs, QueryBatch};
+use crate::task::decode::Logits;
+use crate::text::tokens::panic_message;
+
+/// A batch on its way to a session.
+struct Request {
+    batch: QueryBatch,
+    inputs: BatchInputs,
+    reply: Sender<Result<Answered>>,
+}
+
+/// A batch with its logits.
+#[derive(Debug)]
+pub struct Answered {
+    /// The batch that was sent, or a part of it; all parts together are the batch.
+    pub batch: QueryBatch,
+    /// The graph's outputs.
+    pub logits: Logits,
+}
+
+/// Counters of all sessions; they can be read at any time.
+#[derive(Debug, Default)]
+pub struct PoolCounters {
+    /// Computed batches; each part of a split batch counts.
+    pub batches: AtomicU64,
+    /// Computed tokens without padding.
+    pub real_tokens: AtomicU64,
+    /// Computed tokens with padding.
+    pub padded_tokens: AtomicU64,
+    /// How often a batch was split in half because the device ran out of memory.
+    pub halved: AtomicU64,
+    /// How often a batch was split in half in advance, because it exceeds the limit learned from an earlier failure.
+    pub cut: AtomicU64,
+    /// Time to make tensors.
+    pub tensors: StageTimer,
+    /// Time to wait for a free session.
+    pub wait: StageTimer,
+    /// Time of inference, summed over all sessions.
+    pub inference: StageTimer,
+}
+
+impl PoolCounters {
+    /// Resets all counters to zero.
+    pub fn clear(&self) {
+        let Self { batches, real_tokens, padded_tokens, halved, cut, tensors, wait, inference } = self;
+        for counter in [batches, real_tokens, padded_tokens, halved, cut] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        for stage in [tensors, wait, inference] {
+            stage.clear();
+        }
+    }
+
+    fn tensors_of(&self, batch: &QueryBatch) -> BatchInputs {
+        self.tensors.work(&trace_span!("make tensors"), || batch.inputs())
+    }
+}
+
+/// Session threads and the channel to them. Clones share the sessions; the threads end when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct SessionPool {
+    requests: Sender<Request>,
+    counters: Arc<PoolCounters>,
+}
+
+impl SessionPool {
+    /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. With a `trial` batch, each
+    /// session computes it first, to check that the graph runs on its device.
+    pub fn open(
+        library: &Library,
+        graph: &Path,
+        options: SessionOptions,
+        sessions: usize,
+        boundary: f32,
+        trial: Option<&QueryBatch>,
+    ) -> Result<Self> {
+        let (requests, incoming) = bounded::<Request>(sessions);
+        let counters = Arc::new(PoolCounters::default());
+        for number in 0..sessions {
+            let (ready, opened) = bounded(1);
+            let (library, graph, incoming) = (library.clone(), graph.to_path_buf(), incoming.clone());
+            let (counted, trial) = (Arc::clone(&counters), trial.cloned());
+            let open = move || match trial {
+                Some(trial) => Session::open_on_its_device(&library, &graph, options, &trial),
+                None => Session::open(&library, &graph, options),
+            };
+            let serve = move || match open() {
+                Ok(session) => {
+                    // `open` waits for this message; if the receiver is gone, there are no callers.
+                    let _ = ready.send(Ok(()));
+                    serve(session, boundary, &incoming, &counted);
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("session-{number}")).spawn(serve);
+            thread
+                .map_err(|source| Error::Inference { doing: "start a session thread".into(), source: source.into() })?;
+            opened.recv().unwrap_or_else(|_| Err(gone()))?;
+        }
+        Ok(Self { requests, counters })
+    }
+
+    /// Sends a batch to the next free session. It blocks while all sessions are busy and the queue has one batch per session. The
+    /// answer goes to `reply`.
+    pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
+        let inputs = self.counters.tensors_of(&batch);
+        let request = Request { batch, inputs, reply: reply.clone() };
+        let sent = || self.requests.send(request).map_err(|_| gone());
+        self.counters.wait.work(&trace_span!("wait for a session"), sent)
+    }
+
+    /// Computes a batch, waits for the answer and returns the time it took.
+    pub fn answer(&self, batch: QueryBatch) -> Result<Duration> {
+        let queries = batch.queries.len();
+        let (reply, answers) = bounded(queries);
+        let started = Instant::now();
+        self.ask(batch, &reply)?;
+        drop(reply);
+        let mut answered = 0;
+        while answered < queries {
+            answered += answers.recv().map_err(|_| gone())??.batch.queries.len();
+        }
+        Ok(started.elapsed())
+    }
+
+    /// The counters of the sessions.
+    pub fn counters(&self) -> &PoolCounters {
+        &self.counters
+    }
+}
+
+fn gone() -> Error {
+    Error::Inference { doing: "keep its session thread alive".into(), source: "the thread ended".into() }
+}
+
+/// Computes batches: a session, or in tests a fake that fails like a device without free memory.
+trait Answer {
+    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits>;
+}
+
+impl Answer for Session {
+    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits> {
+        self.answer_inputs(inputs, boundary)
+    }
+}
+
+fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, counters: &PoolCounters) {
+    // The number of padded tokens that fit into the device's memory, as far as known.
+    let mut fits = usize::MAX;
+    for Request { batch, inputs, reply } in incoming {
+        let mut parts = vec![(batch, Some(inputs))];
+        while let Some((batch, inputs)) = parts.pop() {
+            let (divisible, padded) = (batch.queries.len() > 1, batch.padded_tokens());
+            if divisible && padded > fits {
+                counters.cut.fetch_add(1, Ordering::Relaxed);
+                parts.extend(batch.halves().map(|half| (half, None)));
+                continue;
+            }
+            let inputs = inputs.unwrap_or_else(|| counters.tensors_of(&batch));
+            let span = trace_span!("infer", queries = batch.queries.len(), tokens = padded);
+            let result = counters.inference.work(&span, || guarded(|| session.answer(&inputs, boundary)));
+            drop(inputs);
+            match result {
+                Err(error) if divisible && out_of_memory(&error) => {
+                    fits = padded.div_ceil(2);
+                    counters.halved.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(
+                        padded_tokens = padded,
+                        "the device is out of memory: large batches are split in half from now on"
+                    );
+                    parts.extend(batch.halves().map(|half| (half, None)));
+                }
+                result => {
+                    if result.is_ok() {
+                        counters.batches.fetch_add(1, Ordering::Relaxed);
+                        counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
+                        counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
+                    }
+                    // If the caller is gone (its query was cancelled), nobody needs the answer.
+                    let _ = reply.send(result.map(|logits| Answered { batch, logits }));
+                }
+            }
+        }
+    }
+}
+
+/// Calls a session and turns a panic into an error. Otherwise the thread would end, and its caller would take the answers so far for
+/// all answers.
+fn guarded(call: impl FnOnce() -> Result<Logits>) -> Result<Logits> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        Err(Error::Inference { doing: "answer a batch".into(), source: panic_message(&*panic).to_owned().into() })
+    })
+}
+
+/// Whether an error of ONNX Runtime, CUDA, cuBLAS or cuDNN is a failed allocation.
+fn out_of_memory(error: &Error) -> bool {
+    let text = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let text: String = text.map(|error| error.to_string().to_lowercase()).collect();
+    ["out of memory", "failed to allocate", "bfcarena", "bad_alloc", "alloc_failed", "allocation_failed"]
+        .iter()
+        .any(|phrase| text.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Subscriber;
+    use tracing::span::Id;
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::registry::LookupSpan;
+
+    use super::*;
+    use crate::task::batch::tests::queries;
+
+    /// A device with memory for eight queries.
+    struct Small;
+
+    impl Answer for Small {
+        fn answer(&mut self, inputs: &BatchInputs, _: f32) -> Result<Logits> {
+            if inputs.rows > 8 {
+                let source = "BFCArena: Failed to allocate memory for requested buffer of size 7".into();
+                return Err(Error::Inference { doing: "answer a batch".into(), source });
+            }
+            Ok(Logits::default())
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_split_and_its_size_remembered() {
+        let counters = PoolCounters::default();
+        let (requests, incoming) = bounded(4);
+        let (reply, answers) = bounded(64);
+        let texts = vec!["new york".to_owned(); 30];
+        for document in [0, 1] {
+            let batch = QueryBatch { queries: queries(&texts)[document * 30..][..30].to_vec() };
+            let inputs = batch.inputs();
+            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
+        }
+        drop((requests, reply));
+        serve(Small, 0.0, &incoming, &counters);
+        let mut documents: Vec<usize> =
+            answers.iter().flat_map(|answer| answer.unwrap().batch.queries).map(|query| query.document).collect();
+        documents.sort_unstable();
+        assert_eq!(documents, (0..60).map(|query| query / 2).collect::<Vec<_>>());
+        // 30 → 15 → 8: two failures in the first batch, none in the second.
+        assert_eq!(counters.halved.load(Ordering::Relaxed), 2);
+        assert!(counters.cut.load(Ordering::Relaxed) > 1);
+    }
+
+    /// Tells the name of each span that is entered.
+    struct Entered(Sender<&'static str>);
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Entered {
+        fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+            let name = context.span(id).expect("the span is there").name();
+            // Nobody listens any more once the session has its batch.
+            let _ = self.0.send(name);
+        }
+    }
+
+    #[test]
+    fn making_tensors_and_waiting_for_a_session_are_separate_stages() {
+        let (requests, incoming) = bounded(0);
+        let pool = SessionPool { requests, counters: Arc::default() };
+        let (reply, _answers) = bounded(1);
+        let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
+        let (entered, spans) = bounded(2);
+        let counters = Arc::clone(&pool.counters);
+        // Takes the batch when the asker waits, and not before.
+        let session = std::thread::spawn(move || {
+            assert_eq!((spans.recv(), spans.recv()), (Ok("make tensors"), Ok("wait for a session")));
+            let (made, waited) = (counters.tensors.seconds(), counters.wait.seconds());
+            let seen = Instant::now();
+            while seen.elapsed().is_zero() {}
+            let busy = seen.elapsed();
+            incoming.recv().expect("a batch");
+            (made, waited, busy.as_secs_f64())
+        });
+        let told = tracing_subscriber::registry().with(Entered(entered));
+        tracing::subscriber::with_default(told, || pool.ask(batch, &reply)).unwrap();
+        let (made, waited, busy) = session.join().expect("the session got its batch");
+        let PoolCounters { tensors, wait, inference, .. } = pool.counters();
+        assert!(made > 0.0 && waited == 0.0, "{made} s, {waited} s");
+        assert!(wait.seconds() >= busy, "{} s of {busy} s", wait.seconds());
+        assert_eq!((tensors.seconds(), inference.seconds()), (made, 0.0), "waiting is counted twice");
+        pool.counters().clear();
+        assert!(pool.counters().wait.seconds() == 0.0 && pool.counters().tensors.seconds() == 0.0);
+    }
+
+    /// A session that panics once.
+    struct Panicking(bool);
+
+    impl Answer for Panicking {
+        fn answer(&mut self, _: &BatchInputs, _: f32) -> Result<Logits> {
+            assert!(!std::mem::take(&mut self.0), "no shape at all");
+            Ok(Logits::default())
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_and_the_thread_continues() {
+        let counters = PoolCounters::default();
+        let (requests, incoming) = bounded(2);
+        let (reply, answers) = bounded(2);
+        for _ in 0..2 {
+            let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
+            let inputs = batch.inputs();
+            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
+        }
+        drop((requests, reply));
+        serve(Panicking(true), 0.0, &incoming, &counters);
+        let error = answers.recv().unwrap().unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("no shape at all"), "{error}");
+        assert!(answers.recv().unwrap().is_ok());
+        assert_eq!(counters.batches.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn all_out_of_memory_errors_of_cuda_are_recognized() {
+        let recognized =
+            |text: &str| out_of_memory(&Error::Inference { doing: "answer a batch".into(), source: text.into() });
+        for text in [
+            "CUDA failure 2: out of memory ; GPU=0",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+            "CUDNN failure 2: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
+            "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0",
+        ] {
+            assert!(recognized(text), "{text}");
+        }
+        assert!(!recognized("CUDA failure 700: an illegal memory access was encountered"));
+    }
+}

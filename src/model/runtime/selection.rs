@@ -1,0 +1,283 @@
+//! Selects device, precision and library. In: the job's settings. Out: the selection and its reason. It must not replace an explicit
+//! setting: only `auto` selects, and it reports every fallback.
+
+use std::path::Path;
+
+use ort::ep::ExecutionProvider;
+
+use crate::error::{Error, Result};
+use crate::model::precision::{GraphVariant, Precision};
+use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use crate::model::runtime::distribution::Distribution;
+use crate::model::runtime::hardware::Processor;
+use crate::model::runtime::library::Library;
+
+/// A device, a precision, and the library that computes in it.
+#[derive(Debug, Clone)]
+pub struct RuntimeSelection {
+    /// The device of the sessions.
+    pub device: Device,
+    /// The reason for the device, as one clause for people.
+    pub reason: String,
+    /// The precision of the sessions.
+    pub precision: Precision,
+    /// The build of ONNX Runtime, which determines the execution provider.
+    pub distribution: Distribution,
+    /// The loaded library.
+    pub library: Library,
+}
+
+impl RuntimeSelection {
+    /// The variant and precision of the graph to load.
+    pub fn graph(&self) -> (GraphVariant, Precision) {
+        graph(self.device, self.precision)
+    }
+}
+
+/// The fused variant in every precision that has one. OpenVINO runs the portable fp32 graph and rounds to bf16 itself.
+const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision) {
+    match (device, precision) {
+        (Device::Cpu, Precision::Bf16) => (GraphVariant::Portable, Precision::Fp32),
+        (Device::Cuda(_), Precision::Bf16) => (GraphVariant::Portable, Precision::Bf16),
+        (_, Precision::Fp32 | Precision::Fp16 | Precision::Int8) => (GraphVariant::Fused, precision),
+    }
+}
+
+/// The build of ONNX Runtime that supports this precision on this device.
+pub const fn distribution(device: Device, precision: Precision) -> Distribution {
+    match (device, precision) {
+        (Device::Cuda(_), _) => Distribution::Cuda,
+        (Device::Cpu, Precision::Bf16) => Distribution::OpenVino,
+        (Device::Cpu, _) => Distribution::Cpu,
+    }
+}
+
+impl DeviceChoice {
+    /// Loads the library for the device and checks that device and provider are available. `precision` and `library` are the explicit
+    /// settings, if any; `note` reports downloads and fallbacks of `auto`.
+    pub fn resolve(
+        self,
+        precision: Option<Precision>,
+        library: Option<&Path>,
+        note: &dyn Fn(&str),
+    ) -> Result<RuntimeSelection> {
+        let cuda = |device: Device, reason: &str, library: Library| {
+            let precision = precision.unwrap_or_else(|| best_precision(device).0);
+            RuntimeSelection { device, reason: reason.into(), precision, distribution: Distribution::Cuda, library }
+        };
+        match self {
+            Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library, note),
+            Self::Named(device @ Device::Cuda(_)) => {
+                if !nvidia_driver() {
+                    return Err(Error::Device {
+                        device: device.to_string(),
+                        reason: "no NVIDIA driver answers on this machine".into(),
+                        hint: "install the driver, or say device = \"cpu\"".into(),
+                    });
+                }
+                Ok(cuda(device, "the job names it", on_the_gpu(device, library, note)?))
+            }
+            Self::Auto if precision == Some(Precision::Int8) => {
+                on_the_cpu("int8 runs on the CPU", precision, library, note)
+            }
+            Self::Auto if nvidia_driver() => match on_the_gpu(Device::Cuda(0), library, note) {
+                Ok(loaded) => Ok(cuda(Device::Cuda(0), "there is an NVIDIA driver", loaded)),
+                Err(error) => {
+                    note(&format!("the GPU cannot be used, so this run uses the CPU: {error}"));
+                    on_the_cpu("the GPU cannot be used", precision, library, note)
+                }
+            },
+            Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library, note),
+        }
+    }
+
+    /// The device that a run would probably use, determined without loading a library.
+    pub fn likely(self) -> Device {
+        self.likely_in(None)
+    }
+
+    /// [`Self::likely`] for a run with an explicit precision, if any.
+    pub fn likely_in(self, precision: Option<Precision>) -> Device {
+        match self {
+            Self::Named(device) => device,
+            Self::Auto if precision != Some(Precision::Int8) && nvidia_driver() => Device::Cuda(0),
+            Self::Auto => Device::Cpu,
+        }
+    }
+}
+
+/// Loads the library with the CUDA provider, and checks that the provider starts on this GPU.
+fn on_the_gpu(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
+    let library = Library::load(path, Distribution::Cuda, note)?;
+    if !ort::ep::CUDA::is_available().unwrap_or(false) {
+        return Err(Error::Device {
+            device: device.to_string(),
+            reason: format!("`{}` was built without the CUDA provider", library.path.display()),
+            hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
+        });
+    }
+    try_provider(&library, device, Distribution::Cuda)?;
+    Ok(library)
+}
+
+/// Selects the CPU, with the configured precision or the best one for this processor.
+fn on_the_cpu(
+    reason: &str,
+    configured: Option<Precision>,
+    path: Option<&Path>,
+    note: &dyn Fn(&str),
+) -> Result<RuntimeSelection> {
+    let load = |distribution: Distribution| match distribution {
+        Distribution::OpenVino => openvino(path, note),
+        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu, note),
+    };
+    let (precision, distribution, library) = precision_on(Processor::own(), configured, load, note)?;
+    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, distribution, library })
+}
+
+/// The configured precision or the best one for a processor, the distribution that supports it, and the result of `load` for this distribution. If the
+/// best precision needs OpenVINO and it is not available, the next best precision is used, and `note` reports it.
+fn precision_on<Loaded>(
+    processor: Processor,
+    configured: Option<Precision>,
+    load: impl Fn(Distribution) -> Result<Loaded>,
+    note: &dyn Fn(&str),
+) -> Result<(Precision, Distribution, Loaded)> {
+    let precision = configured.unwrap_or_else(|| best_on(processor).0);
+    let wanted = distribution(Device::Cpu, precision);
+    match load(wanted) {
+        Ok(loaded) => {
+            if wanted == Distribution::OpenVino && !processor.tiles {
+                note(
+                    "this processor has no bfloat16 tiles (AMX), so OpenVINO computes in a wider format, which is slower than int8",
+                );
+            }
+            Ok((precision, wanted, loaded))
+        }
+        Err(error) if wanted == Distribution::OpenVino && configured.is_none() => {
+            note(&format!(
+                "OpenVINO, which is faster on this processor, cannot be used; this run does without it: {error}"
+            ));
+            Ok((plain_on(processor).0, Distribution::Cpu, load(Distribution::Cpu)?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Loads the library with the OpenVINO provider, and checks that the provider starts.
+fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
+    let library = Library::load(path, Distribution::OpenVino, note)?;
+    if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
+        return Err(Error::Device {
+            device: Device::Cpu.to_string(),
+            reason: format!("`{}` was built without the OpenVINO provider", library.path.display()),
+            hint: "name the library of the `onnxruntime-openvino` package, or none to have it fetched".into(),
+        });
+    }
+    try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
+    Ok(library)
+}
+
+/// The precision that `auto` selects: fp16 on CUDA; on the CPU bf16 if the processor has bfloat16 tiles, int8 if it has vector products
+/// of 8-bit integers, else fp32. (Without VNNI, x86 saturates sums of two products; this costs no measurable F1.) The second value is
+/// the reason, as a clause.
+pub fn best_precision(device: Device) -> (Precision, &'static str) {
+    match device {
+        Device::Cuda(_) => (Precision::Fp16, "it computes in half precision"),
+        Device::Cpu => best_on(Processor::own()),
+    }
+}
+
+fn best_on(processor: Processor) -> (Precision, &'static str) {
+    if processor.tiles {
+        (Precision::Bf16, "it multiplies tiles of bfloat16, with OpenVINO")
+    } else {
+        plain_on(processor)
+    }
+}
+
+/// The best precision on a CPU without OpenVINO.
+fn plain_on(processor: Processor) -> (Precision, &'static str) {
+    if processor.bytes {
+        (Precision::Int8, "it multiplies 8-bit integers in vectors")
+    } else {
+        (Precision::Fp32, "it does not multiply 8-bit integers in vectors")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const AMX: Processor = Processor { tiles: true, bytes: true };
+    const AVX2: Processor = Processor { tiles: false, bytes: true };
+    const OLD: Processor = Processor { tiles: false, bytes: false };
+
+    /// The selection with or without OpenVINO, and its notes.
+    fn selected(
+        processor: Processor,
+        configured: Option<Precision>,
+        openvino: bool,
+    ) -> (Result<(Precision, Distribution)>, String) {
+        let notes = RefCell::new(String::new());
+        let load = |distribution: Distribution| {
+            let missing = || Error::Device {
+                device: "cpu".into(),
+                reason: "its library has no such provider".into(),
+                hint: String::new(),
+            };
+            if distribution == Distribution::OpenVino && !openvino { Err(missing()) } else { Ok(distribution) }
+        };
+        let note = |text: &str| notes.borrow_mut().push_str(text);
+        let found = precision_on(processor, configured, load, &note);
+        let found = found.map(|(precision, distribution, loaded)| {
+            assert_eq!(distribution, loaded, "the loaded library is not the one of the selected distribution");
+            (precision, distribution)
+        });
+        (found, notes.take())
+    }
+
+    #[test]
+    fn a_processor_with_tiles_uses_them_if_openvino_is_available() {
+        let (found, notes) = selected(AMX, None, true);
+        assert_eq!((found.unwrap(), notes.as_str()), ((Precision::Bf16, Distribution::OpenVino), ""));
+        let (found, notes) = selected(AMX, None, false);
+        assert_eq!(found.unwrap(), (Precision::Int8, Distribution::Cpu));
+        assert!(notes.starts_with("OpenVINO, ") && notes.contains("has no such provider"), "{notes}");
+    }
+
+    #[test]
+    fn a_processor_without_tiles_does_not_use_openvino() {
+        for openvino in [true, false] {
+            for (processor, precision) in [(AVX2, Precision::Int8), (OLD, Precision::Fp32)] {
+                let (found, notes) = selected(processor, None, openvino);
+                assert_eq!((found.unwrap(), notes.as_str()), ((precision, Distribution::Cpu), ""));
+            }
+        }
+    }
+
+    #[test]
+    fn a_configured_precision_is_never_replaced() {
+        for processor in [AMX, AVX2, OLD] {
+            for precision in [Precision::Fp32, Precision::Int8] {
+                let (found, notes) = selected(processor, Some(precision), false);
+                assert_eq!((found.unwrap(), notes.as_str()), ((precision, Distribution::Cpu), ""));
+            }
+            let (found, notes) = selected(processor, Some(Precision::Bf16), true);
+            assert_eq!(found.unwrap(), (Precision::Bf16, Distribution::OpenVino));
+            assert_eq!(notes.contains("no bfloat16 tiles"), !processor.tiles, "{notes}");
+            let (found, notes) = selected(processor, Some(Precision::Bf16), false);
+            assert!(found.unwrap_err().to_string().contains("has no such provider") && notes.is_empty(), "{notes}");
+        }
+    }
+
+    #[test]
+    fn int8_runs_on_the_cpu_unless_a_gpu_is_named() {
+        assert_eq!(DeviceChoice::Auto.likely_in(Some(Precision::Int8)), Device::Cpu);
+        let configured = DeviceChoice::Named(Device::Cuda(1));
+        assert_eq!(configured.likely_in(Some(Precision::Int8)), Device::Cuda(1));
+        assert_eq!(DeviceChoice::Auto.likely_in(None), DeviceChoice::Auto.likely());
+    }
+}

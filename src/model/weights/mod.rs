@@ -1,0 +1,17 @@
+//! Checkpoints and their tensors. In: files of PyTorch, Lightning and Hugging Face. Out: named tensors, complete and of the right
+//! shapes. It must not execute code in a file, or allocate memory that only a file's header claims.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`checkpoint`] | checkpoint folder or file → named tensors |
+//! | [`pytorch`] | PyTorch's file format → named tensors |
+//! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
+//! | [`safetensors_file`] | safetensors in fp32, fp16 or int8 per row |
+//! | [`tensors`] | the tensors of an MRC model |
+
+pub mod checkpoint;
+pub mod pickle;
+pub mod pytorch;
+pub mod safetensors_file;
+pub mod tensors;
+pub mod unpickle;

@@ -1,0 +1,173 @@
+//! A corpus → files. In: [`PrepareOptions`]. Out: documents and gold entities as Parquet, a summary of them and the problems. It must
+//! not print.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::cli::{Format, Scheme, Unit};
+use crate::error::{Error, Result};
+use crate::prepare::corpus::{Corpus, Note};
+use crate::prepare::files::InputFile;
+use crate::prepare::options::{PrepareOptions, ReadOptions};
+use crate::prepare::output::granularity::Row;
+use crate::prepare::output::summary::Summary;
+use crate::prepare::output::{granularity, split, write};
+use crate::prepare::{files, markup, standoff, tagged};
+use crate::task::entity_schema::EntitySchema;
+
+/// The result of a conversion.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The figures of each part; one entry if the corpus was not split.
+    pub summaries: Vec<Summary>,
+    /// Skipped items, each with its file, its place and what was expected.
+    pub problems: Vec<String>,
+    /// Notes for the user that are not problems.
+    pub notes: Vec<String>,
+    /// Files that could not be read, or only partly.
+    pub refused_files: usize,
+}
+
+type Reader = fn(&InputFile, &ReadOptions, &mut Corpus) -> Result<()>;
+
+/// Returns a format's description for hints, the suffixes of its files, and its reader.
+fn reader(format: Format) -> (&'static str, &'static [&'static str], Reader) {
+    match format {
+        Format::Conll => (tagged::conll::EXPECTED, tagged::conll::ENDINGS, tagged::conll::read),
+        Format::Conll2012 => (tagged::conll2012::EXPECTED, tagged::conll2012::ENDINGS, tagged::conll2012::read),
+        Format::Ontonotes => (markup::ontonotes::EXPECTED, markup::ontonotes::ENDINGS, markup::ontonotes::read),
+        Format::Ace => (markup::ace::EXPECTED, markup::ace::ENDINGS, markup::ace::read),
+        Format::Genia => (markup::genia::EXPECTED, markup::genia::ENDINGS, markup::genia::read),
+        Format::Bbn => (markup::bbn::EXPECTED, markup::bbn::ENDINGS, markup::bbn::read),
+        Format::Mrc => (standoff::mrc::EXPECTED, standoff::mrc::ENDINGS, standoff::mrc::read),
+        Format::Positions => (standoff::positions::EXPECTED, standoff::positions::ENDINGS, standoff::positions::read),
+        Format::Bmes => (tagged::bmes::EXPECTED, tagged::bmes::ENDINGS, tagged::bmes::read),
+        Format::Brat => (standoff::brat::EXPECTED, standoff::brat::ENDINGS, standoff::brat::read),
+        Format::Jsonl => (standoff::jsonl::EXPECTED, standoff::jsonl::ENDINGS, standoff::jsonl::read),
+        Format::Spacy => (standoff::spacy::EXPECTED, standoff::spacy::ENDINGS, standoff::spacy::read),
+        Format::Parquet => {
+            (tagged::token_parquet::EXPECTED, tagged::token_parquet::ENDINGS, tagged::token_parquet::read)
+        }
+        Format::Text => (standoff::plain::EXPECTED, standoff::plain::ENDINGS, standoff::plain::read),
+    }
+}
+
+/// The unit of a row if `--unit` is not given.
+fn default_unit(format: Format) -> Unit {
+    match format {
+        Format::Conll | Format::Mrc | Format::Positions | Format::Bmes | Format::Parquet => Unit::Sentence,
+        _ => Unit::Document,
+    }
+}
+
+/// Fails if an option is given that the format does not support.
+fn refuse_unsupported_option(format: Format, read: &ReadOptions) -> Result<()> {
+    let options: [(&str, bool, &[Format]); 6] = [
+        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
+        ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
+        ("--tags", !read.tags.is_empty(), &[Format::Conll, Format::Parquet]),
+        ("--id", read.id.is_some(), &[Format::Jsonl, Format::Parquet]),
+        ("--text", read.text.is_some(), &[Format::Jsonl]),
+        ("--labels", read.labels.is_some(), &[Format::Ace, Format::Bbn, Format::Genia]),
+    ];
+    let name =
+        |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    match options.into_iter().find(|(_, given, formats)| *given && !formats.contains(&format)) {
+        None => Ok(()),
+        Some((option, _, formats)) => Err(Error::Setting {
+            origin: "prepare".into(),
+            key: option.into(),
+            reason: format!("the format `{}` does not support it", name(&format)),
+            hint: format!("remove it; it applies to {}", formats.iter().map(name).collect::<Vec<_>>().join(", ")),
+        }),
+    }
+}
+
+/// Reads and checks the corpus, then writes the tables.
+pub fn run(options: &PrepareOptions) -> Result<Prepared> {
+    refuse_unsupported_option(options.format, &options.read)?;
+    let (expected, endings, read) = reader(options.format);
+    let files = files::list(&options.input, endings)?;
+    let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
+    // In the other formats ids are the corpus's own: an id in two files means a document annotated twice, and the user must choose.
+    corpus.qualify = options.read.id.is_none()
+        && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
+    for file in &files {
+        read(file, &options.read, &mut corpus)?;
+    }
+    let mut notes: Vec<String> = corpus.notes.iter().map(|(text, note)| note_line(text, note)).collect();
+    let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
+    let refused_files = corpus.refused_files;
+    let documents = corpus.into_documents();
+    if documents.is_empty() {
+        return Err(Error::Input {
+            location: options.input.display().to_string(),
+            reason: match problems.first() {
+                Some(first) => format!("no document remains; problems: {}, the first: {first}", problems.len()),
+                None => "it contains no document".into(),
+            },
+            hint: expected.into(),
+        });
+    }
+    let unit = options.unit.unwrap_or(default_unit(options.format));
+    let rows: Vec<Row> = documents.into_iter().flat_map(|document| granularity::rows(document, unit)).collect();
+    let heads = rows.iter().flat_map(|row| &row.mentions).any(|mention| mention.head.is_some());
+    let split::Parts { parts, unlisted } = split::split(rows, options.split.as_ref())?;
+    if unlisted > 0 {
+        notes.push(format!("documents in no list, skipped: {unlisted}"));
+    }
+    let summaries: Vec<Summary> = parts.iter().map(|(name, rows)| Summary::of(name, rows)).collect();
+    let nested = summaries.iter().any(Summary::needs_nesting);
+    let schema = match &options.read.schema {
+        Some(schema) => {
+            if nested && !schema.nested {
+                notes.push(
+                    "some mentions are nested or overlap, but the schema has nested = false, which loses them".into(),
+                );
+            }
+            Some(schema.clone())
+        }
+        None => write::found_schema(parts.iter().flat_map(|(_, rows)| rows), nested),
+    };
+    if options.mrc && schema.is_none() {
+        return Err(Error::Setting {
+            origin: "prepare".into(),
+            key: "--mrc".into(),
+            reason: "the corpus has no mentions, so there are no types to ask for".into(),
+            hint: "name the types and questions with --schema".into(),
+        });
+    }
+    for (name, rows) in &parts {
+        let folder = if name.is_empty() { options.out.clone() } else { options.out.join(name) };
+        write::tables(&folder, rows, heads)?;
+        if let (true, Some(schema)) = (options.mrc, &schema) {
+            mrc_json(&folder, rows, schema, &mut notes)?;
+        }
+    }
+    if let (None, Some(schema)) = (&options.read.schema, &schema) {
+        write::schema(&options.out.join(write::SCHEMA), schema)?;
+    }
+    Ok(Prepared { summaries, problems, notes, refused_files })
+}
+
+fn note_line(text: &str, note: &Note) -> String {
+    format!("{text}: {} (the first in {})", note.count, note.first)
+}
+
+fn mrc_json(folder: &Path, rows: &[Row], schema: &EntitySchema, notes: &mut Vec<String>) -> Result<()> {
+    let path = folder.join(write::MRC);
+    let mut changed = (0, 0);
+    write::write_atomically(&path, |file| {
+        changed = standoff::mrc::write(file, rows, schema)?;
+        Ok(())
+    })?;
+    let (spaced, split) = changed;
+    if spaced > 0 {
+        notes.push(format!("texts whose white space mrc.json reduces to single spaces: {spaced}"));
+    }
+    if split > 0 {
+        notes.push(format!("words split in mrc.json because a mention begins or ends inside them: {split}"));
+    }
+    Ok(())
+}

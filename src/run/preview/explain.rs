@@ -1,0 +1,271 @@
+//! `--explain`: what a run would do. In: the preflight of a run. Out: files, documents, windows, queries, the estimated time, the state
+//! of the specification, and the plan. It must not extract.
+
+use datafusion::physical_plan::displayable;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::console;
+use crate::console::{duration, thousands};
+use crate::error::Result;
+use crate::job::Job;
+use crate::query::statement::{i64_row, query_store, string_column};
+use crate::run::commit::Position;
+use crate::run::extract::{chunks, plan};
+use crate::run::known::documents::{count_replaced, input};
+use crate::run::preview::preflight::Preflight;
+use crate::run::preview::sample::Sample;
+use crate::source::input::Documents;
+use crate::store::delta_store::Store;
+use crate::store::write::write_exec::WriteSpec;
+use crate::tables::Stamp;
+
+/// Minimum duration of a run whose rate is used: in shorter runs, loading the model distorts it.
+const MIN_RUN_SECONDS: f64 = 20.0;
+
+/// Prints what a run would do. If the run would be refused, returns that error after printing.
+pub(crate) async fn explain(mut preflight: Preflight, job: &Job, as_json: bool) -> Result<()> {
+    // Ids of another type than the store's are not looked up: the run would be refused.
+    let figures = if preflight.other_ids { None } else { Some(figures(&mut preflight).await?) };
+    let plan = first_plan(&preflight, job).await?;
+    console::print(&if as_json {
+        format!("{:#}", object(&preflight, figures.as_ref(), plan.as_deref()))
+    } else {
+        let table = console::rows(&rows(&preflight, figures.as_ref(), job));
+        plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
+    });
+    preflight.refusal.take().map_or(Ok(()), Err)
+}
+
+/// The counts of a run and its estimated time.
+async fn figures(preflight: &mut Preflight) -> Result<(Counts, Forecast)> {
+    // Take the sample first: reading it finds corrupt files.
+    let mut sample = Sample::take(preflight).await?;
+    let counts = Counts::of(preflight).await?;
+    let rate = rate(preflight, &mut sample).await?;
+    let forecast = Forecast::new(&counts, &sample, rate);
+    Ok((counts, forecast))
+}
+
+/// Counts that need no text.
+struct Counts {
+    /// Documents to read.
+    documents: u64,
+    /// Of these, those whose id the store has.
+    known: u64,
+    /// Of these, rows that a later row with the same id replaces.
+    duplicates: u64,
+}
+
+impl Counts {
+    async fn of(preflight: &Preflight) -> Result<Self> {
+        let Preflight { context, documents, location, ready, .. } = preflight;
+        let all_rows = preflight.all_rows();
+        if all_rows.ranges.is_empty() {
+            return Ok(Self { documents: 0, known: 0, duplicates: 0 });
+        }
+        // Rows after the limit are replaced only by rows after the limit.
+        let after_limit = count_replaced(context, documents, &preflight.after_limit()).await?;
+        let duplicates = preflight.replaced.rows().saturating_sub(after_limit) as u64;
+        input(context, documents, &all_rows).await?;
+        let count = |sql: String| async move {
+            let batches = query_store(context, location, &sql).await?;
+            Ok::<_, crate::error::Error>(i64_row(&batches)?.first().copied().unwrap_or(0) as u64)
+        };
+        let total = count("SELECT count(*) FROM input".to_owned()).await?;
+        let known = if preflight.store.is_some() && preflight.ledger.has_documents() {
+            let spec_id = &ready.spec_id;
+            count(format!(
+                "SELECT count(*) FROM input WHERE doc_id IN (SELECT doc_id FROM documents WHERE spec_id = '{spec_id}')"
+            ))
+            .await?
+        } else {
+            0
+        };
+        Ok(Self { documents: total, known, duplicates })
+    }
+}
+
+/// Tokens per second, and the source of that figure.
+async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64, String)>> {
+    let ready = &preflight.ready;
+    if preflight.store.is_some() {
+        let sql = format!(
+            "SELECT CAST(r.run_id AS varchar), CAST(rate.value AS varchar) FROM runs AS r
+             JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
+             JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
+             WHERE r.model_hash = '{}' AND r.device = '{}' AND r.precision = '{}'
+                AND took.value >= {MIN_RUN_SECONDS} AND rate.value > 0
+             ORDER BY r.started_at DESC LIMIT 1",
+            ready.model_hash, ready.spec.device, ready.spec.precision
+        );
+        let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
+        if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
+            && let [run_id, rate] = [string_column(batch, 0)?.remove(0), string_column(batch, 1)?.remove(0)]
+            && let Ok(rate) = rate.parse()
+        {
+            return Ok(Some((rate, format!("the rate of run {run_id}"))));
+        }
+    }
+    // Waiting for the session's thread must not block the runtime.
+    let measured = tokio::task::block_in_place(|| sample.measure(&ready.extractor))?;
+    Ok(measured.map(|rate| (rate, "measured on a few batches".to_owned())))
+}
+
+/// The sample, extrapolated to all documents.
+struct Forecast {
+    /// Whether the sample covers all documents.
+    exact: bool,
+    new: u64,
+    changed: u64,
+    done: u64,
+    refused: u64,
+    windows: u64,
+    queries: u64,
+    tokens: u64,
+    time: Option<Duration>,
+    rate: Option<(f64, String)>,
+}
+
+impl Forecast {
+    fn new(counts: &Counts, sample: &Sample, rate: Option<(f64, String)>) -> Self {
+        let factor = if sample.documents == 0 { 0.0 } else { counts.documents as f64 / sample.documents as f64 };
+        let scaled = |part: u64| (part as f64 * factor).round() as u64;
+        let tokens = scaled(sample.tokens);
+        let time = rate.as_ref().map(|(rate, _)| Duration::from_secs_f64((tokens as f64 / rate).min(1e9)));
+        let admitted = scaled(sample.admitted).min(counts.documents);
+        Self {
+            exact: sample.complete,
+            new: admitted.saturating_sub(scaled(sample.changed)).saturating_sub(scaled(sample.refused)),
+            changed: scaled(sample.changed),
+            done: counts.documents - admitted,
+            refused: scaled(sample.refused),
+            windows: scaled(sample.windows),
+            queries: scaled(sample.queries),
+            tokens,
+            time,
+            rate,
+        }
+    }
+}
+
+fn specification(preflight: &Preflight) -> String {
+    let id = &preflight.ready.spec_id;
+    match (&preflight.refusal, &preflight.store) {
+        (Some(_), _) => format!("{id}: differs from the store's"),
+        (None, None) => format!("{id}: new"),
+        (None, Some(_)) if preflight.replaces => format!("{id}: replaces the old rows, which are dropped at the end"),
+        (None, Some(_)) if preflight.ledger.has_documents() => format!("{id}: same as the store's"),
+        (None, Some(_)) => format!("{id}: the store has no documents yet"),
+    }
+}
+
+fn store(preflight: &Preflight) -> String {
+    let state = match (&preflight.store, preflight.incomplete_commit(), &preflight.writer) {
+        (None, ..) => "does not exist yet".to_owned(),
+        (Some(_), _, Some(writer)) => format!("run {writer} is writing to it: this run would be refused"),
+        (Some(_), Some(commit), _) => format!("{commit}; a run removes it first"),
+        (Some(store), None, None) => {
+            Store::last_commit(store).map_or_else(|| "no commit yet".to_owned(), |number| format!("commit {number}"))
+        }
+    };
+    format!("{}, {state}", preflight.location)
+}
+
+fn rows(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
+    let Documents { files, unreadable, .. } = &preflight.documents;
+    let mut rows = vec![("files to read".to_owned(), thousands(files.len() as u64))];
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    if preflight.files_done > 0 {
+        add("files done", thousands(preflight.files_done as u64));
+    }
+    if !unreadable.is_empty() {
+        add("unreadable files", thousands(unreadable.len() as u64));
+    }
+    if let Some((counts, forecast)) = figures {
+        rows.extend(figure_rows(preflight, counts, forecast, job));
+    }
+    let ready = &preflight.ready;
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.precision));
+    add("specification", specification(preflight));
+    add("store", store(preflight));
+    rows
+}
+
+fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+    let about = if forecast.exact { "" } else { "about " };
+    let count = |number: u64| format!("{about}{}", thousands(number));
+    let mut rows = Vec::new();
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    let limited = if preflight.limit.is_some() { " (--limit)" } else { "" };
+    add("documents to read", format!("{}{limited}", thousands(counts.documents)));
+    add("  new", count(forecast.new));
+    if counts.known > 0 {
+        add("  changed", count(forecast.changed));
+        add("  done", count(forecast.done));
+    }
+    if forecast.refused > 0 || counts.duplicates > 0 {
+        add("  rejected", count(forecast.refused));
+        add("    of these, duplicate ids", thousands(counts.duplicates));
+    }
+    add("windows", count(forecast.windows));
+    add("queries", format!("{} ({} types)", count(forecast.queries), job.schema.types.len()));
+    add("tokens", count(forecast.tokens));
+    match (&forecast.time, &forecast.rate) {
+        (Some(time), Some((rate, origin))) => {
+            add("time", format!("about {}", duration(*time)));
+            add("  at", format!("{} tokens/s, {origin}", thousands(*rate as u64)));
+        }
+        _ => add("time", "nothing to extract".to_owned()),
+    }
+    rows
+}
+
+/// The object that `--json` prints. Counts are null if nothing was counted.
+fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+    let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
+    let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
+    let rate = figures.and_then(|(_, forecast)| forecast.rate.as_ref());
+    json!({
+        "files": preflight.documents.files.len(),
+        "files_done": preflight.files_done,
+        "unreadable_files": preflight.documents.unreadable.len(),
+        "documents": counted(|counts| counts.documents),
+        "limited": preflight.limit.is_some(),
+        "known_ids": counted(|counts| counts.known),
+        "duplicates": counted(|counts| counts.duplicates),
+        "estimated": figures.map(|(_, forecast)| !forecast.exact),
+        "new": forecast(|forecast| forecast.new),
+        "changed": forecast(|forecast| forecast.changed),
+        "done": forecast(|forecast| forecast.done),
+        "refused": forecast(|forecast| forecast.refused),
+        "windows": forecast(|forecast| forecast.windows),
+        "queries": forecast(|forecast| forecast.queries),
+        "tokens": forecast(|forecast| forecast.tokens),
+        "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
+        "tokens_per_second": rate.map(|(rate, _)| rate),
+        "rate_from": rate.map(|(_, origin)| origin),
+        "device": preflight.ready.chosen.device.to_string(),
+        "precision": preflight.ready.chosen.precision,
+        "spec_id": preflight.ready.spec_id,
+        "refused_because": preflight.refusal.as_ref().map(ToString::to_string),
+        "replaces": preflight.replaces,
+        "store": preflight.location.to_string(),
+        "plan": plan,
+    })
+}
+
+/// The plan of the first chunk; none if there is nothing to read.
+async fn first_plan(preflight: &Preflight, job: &Job) -> Result<Option<String>> {
+    let Preflight { context, documents, ready, location, .. } = preflight;
+    let commit = preflight.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
+    let stamp =
+        Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
+    let rows = job.file.store.commit_documents;
+    let first = chunks(documents, ready, preflight.finished_rows(), rows, preflight.limit, Position::default()).next();
+    let Some(chunk) = first else { return Ok(None) };
+    let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
+    Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))
+}

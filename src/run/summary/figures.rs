@@ -1,0 +1,228 @@
+//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs`, and the summary table. It
+//! must not measure anything itself.
+
+use std::time::Duration;
+
+use chrono::Utc;
+
+use crate::console::{duration, rows, short_time, thousands};
+use crate::error::{Error, Result};
+use crate::extract::counters::Counters;
+use crate::job::{Job, Ready};
+use crate::query::external_table::ExternalTable;
+use crate::query::mention_table;
+use crate::query::scoring::{counts_by, match_once};
+use crate::query::session::register_store;
+use crate::query::statement::register;
+use crate::run::state::Run;
+use crate::score::counts::Counts;
+use crate::tables::{MetricRow, RunRow, Table};
+
+/// One metric: scope, name, value, unit.
+type Figure = (String, &'static str, f64, &'static str);
+
+/// All metrics of a run.
+pub(crate) struct Figures {
+    all: Vec<Figure>,
+    by_type: Vec<(String, u64, f64)>,
+    quality: Vec<(String, Counts)>,
+    elapsed: Duration,
+}
+
+impl Run {
+    /// Gathers the metrics after the last commit. The second value is the error if the scores could not be computed.
+    pub(crate) async fn figures(&mut self, job: &Job) -> (Figures, Result<()>) {
+        let elapsed = self.started.elapsed();
+        let mut figures = Figures::gather(&self.ready, self.documents.unreadable.len(), elapsed);
+        let Some(gold) = &job.file.input.gold else { return (figures, Ok(())) };
+        let scored = self.quality(gold).await.map(|quality| figures.score(quality));
+        (figures, scored)
+    }
+
+    /// Strict scores against gold entities, over the store's documents of the run's specification: all types together, then each
+    /// type.
+    async fn quality(&mut self, gold: &str) -> Result<Vec<(String, Counts)>> {
+        register_store(&self.context, &self.store).await?;
+        let (context, spec_id) = (&self.context, &self.ready.spec_id);
+        let files = ExternalTable { table: "gold_entities", what: "gold mentions", location: gold };
+        let columns = mention_table::check(&files, &files.register(context).await?)?;
+        // Not the views: during a replacement they show the rows of the old specification.
+        let store = ExternalTable { table: "own_entities", what: "mentions", location: "store" };
+        let own = mention_table::check(&store, &self.store.schema(Table::Entities))?;
+        register(context, store.table, &format!("SELECT * FROM entities WHERE spec_id = '{spec_id}'")).await?;
+        let scope = format!("SELECT CAST(doc_id AS varchar) AS scored_id FROM documents WHERE spec_id = '{spec_id}'");
+        register(context, mention_table::SCOPE, &scope).await?;
+        mention_table::normalize(context, store.table, "predicted_mentions", own, true).await?;
+        mention_table::normalize(context, files.table, "gold_mentions", columns, true).await?;
+        match_once(context, "matched", "predicted_mentions", "gold_mentions").await?;
+        let mut scores = counts_by(context, "matched", "entity_type").await?;
+        let all = scores.iter().map(|(_, counts)| *counts).sum();
+        scores.insert(0, ("all".into(), all));
+        Ok(scores)
+    }
+
+    /// The run's row of `runs`, as it is now.
+    pub(crate) fn row(&self, job: &Job, outcome: &str) -> Result<RunRow> {
+        let failed = |source: crate::error::Cause| Error::Engine { doing: "write the run's row".into(), source };
+        let counters = &self.ready.extractor.counters;
+        let counts = serde_json::json!({
+            "documents": Counters::get(&counters.documents),
+            "rejects": Counters::get(&counters.rejects),
+            "unreadable_files": self.documents.unreadable.len(),
+            "mentions": counters.mentions(),
+        });
+        let versions = serde_json::json!({
+            "quarry": env!("CARGO_PKG_VERSION"),
+            "onnxruntime": self.ready.chosen.library.version,
+            "datafusion": datafusion::DATAFUSION_VERSION,
+        });
+        let mut job_file = serde_json::to_value(&job.file).map_err(|source| failed(source.into()))?;
+        job_file["spec"] = self.ready.spec_parts.clone();
+        job_file["replace"] = self.replaces.into();
+        Ok(RunRow {
+            run_id: self.id.clone(),
+            spec_id: self.ready.spec_id.clone(),
+            job: job_file.to_string(),
+            model: self.ready.spec.model.clone(),
+            model_hash: self.ready.model_hash.clone(),
+            precision: self.ready.spec.precision.clone(),
+            device: self.ready.spec.device.clone(),
+            versions: versions.to_string(),
+            started_at: self.started_at,
+            finished_at: Some(Utc::now()),
+            outcome: outcome.to_owned(),
+            counts: counts.to_string(),
+        })
+    }
+}
+
+impl Figures {
+    /// Reads the counters and the clock.
+    pub(crate) fn gather(ready: &Ready, unreadable_files: usize, elapsed: Duration) -> Self {
+        let extractor = &ready.extractor;
+        let (counters, pool) = (&extractor.counters, extractor.pool.counters());
+        let get = |counter| Counters::get(counter) as f64;
+        let mut figures: Vec<Figure> = Vec::new();
+        let mut add =
+            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
+        let seconds = elapsed.as_secs_f64();
+        let (real, padded) = (get(&pool.real_tokens), get(&pool.padded_tokens));
+        add("documents", get(&counters.documents), "documents");
+        add("rejects", get(&counters.rejects), "documents");
+        add("unreadable_files", unreadable_files as f64, "files");
+        add("mentions", counters.mentions() as f64, "mentions");
+        add("windows", get(&counters.windows), "windows");
+        add("queries", get(&counters.queries), "queries");
+        add("batches", get(&pool.batches), "batches");
+        add("batches_halved", get(&pool.halved), "batches");
+        add("document_tokens", get(&counters.tokens), "tokens");
+        add("real_tokens", real, "tokens");
+        add("padded_tokens", padded, "tokens");
+        add("padding", if padded > 0.0 { 1.0 - real / padded } else { 0.0 }, "share");
+        add("unknown_tokens", get(&counters.unknown), "tokens");
+        add("words_cut", get(&counters.words_cut), "words");
+        add("candidates_capped", get(&counters.capped), "candidates");
+        add("undecided", get(&counters.undecided), "decisions");
+        for (name, spent) in extractor.stages() {
+            figures.push((format!("stage:{name}"), "seconds", spent, "seconds"));
+            figures.push((format!("stage:{name}"), "share", spent / seconds, "share"));
+        }
+        let mut add =
+            |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
+        add("seconds", seconds, "seconds");
+        add("documents_per_second", get(&counters.documents) / seconds, "documents/s");
+        add("tokens_per_second", real / seconds, "tokens/s");
+        if let Some(bytes) = peak_memory() {
+            add("peak_memory", bytes, "bytes");
+        }
+        let mut by_type = Vec::new();
+        for (one, (mentions, score)) in extractor.schema.types.iter().zip(&counters.by_type) {
+            let (count, mean) = (Counters::get(mentions), get(score) / 1e6 / get(mentions).max(1.0));
+            figures.push((one.name.clone(), "mentions", count as f64, "mentions"));
+            figures.push((one.name.clone(), "mean_score", mean, "probability"));
+            by_type.push((one.name.clone(), count, mean));
+        }
+        Self { all: figures, by_type, quality: Vec::new(), elapsed }
+    }
+
+    /// Adds the scores against gold entities, by scope.
+    fn score(&mut self, quality: Vec<(String, Counts)>) {
+        for (scope, counts) in &quality {
+            let scores = [("precision", counts.precision()), ("recall", counts.recall()), ("f1", counts.f1())];
+            self.all.extend(scores.map(|(name, value)| (scope.clone(), name, value, "share")));
+            let numbers = [
+                ("true_positives", counts.true_positives),
+                ("false_positives", counts.false_positives),
+                ("false_negatives", counts.false_negatives),
+            ];
+            self.all.extend(numbers.map(|(name, value)| (scope.clone(), name, value as f64, "mentions")));
+        }
+        self.quality = quality;
+    }
+
+    /// The rows of `metrics`.
+    pub(crate) fn rows(&self, run_id: &str) -> Vec<MetricRow> {
+        let row = |(scope, name, value, unit): &Figure| MetricRow {
+            run_id: run_id.to_owned(),
+            scope: scope.clone(),
+            name: (*name).to_owned(),
+            value: *value,
+            unit: (*unit).to_owned(),
+        };
+        self.all.iter().map(row).collect()
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        self.all
+            .iter()
+            .find(|(scope, figure, ..)| scope == "all" && *figure == name)
+            .map_or(0.0, |(_, _, value, _)| *value)
+    }
+
+    /// A table of the time spent in each stage.
+    pub(crate) fn profile(&self, ready: &Ready) -> String {
+        let seconds = self.elapsed.as_secs_f64();
+        let stage = |(name, spent): (&str, f64)| {
+            let share = format!("{:.1} %", spent / seconds * 100.0);
+            (name.to_owned(), format!("{:>9}   {share:>7}", short_time(Duration::from_secs_f64(spent))))
+        };
+        let stages = ready.extractor.stages().map(stage).into_iter();
+        let head = ("stage (stages overlap)".to_owned(), "     time   of run".to_owned());
+        rows(&std::iter::once(head).chain(stages).collect::<Vec<_>>())
+    }
+
+    /// The run summary as a table.
+    pub(crate) fn summary(&self, tables: &str, ready: &Ready) -> String {
+        let count = |name| thousands(self.value(name) as u64);
+        let mut table = vec![("documents".to_owned(), count("documents")), ("mentions".to_owned(), count("mentions"))];
+        for (name, mentions, mean) in &self.by_type {
+            table.push((format!("  {name}"), format!("{} (mean score {mean:.2})", thousands(*mentions))));
+        }
+        table.push(("rejects".into(), count("rejects")));
+        if self.value("unreadable_files") > 0.0 {
+            table.push(("unreadable files".into(), count("unreadable_files")));
+        }
+        table.push(("time".into(), duration(self.elapsed)));
+        table.push((
+            "rate".into(),
+            format!("{:.1} documents/s, {} tokens/s", self.value("documents_per_second"), count("tokens_per_second")),
+        ));
+        table.push(("padding".into(), format!("{:.1} %", self.value("padding") * 100.0)));
+        for (scope, counts) in &self.quality {
+            let scores =
+                format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
+            table.push((format!("F1 {scope}"), scores));
+        }
+        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.chosen.precision)));
+        table.push(("tables".into(), tables.to_owned()));
+        rows(&table)
+    }
+}
+
+/// Peak memory of this process in bytes, if the kernel reports it; `sysinfo` reports only current memory.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024.0)
+}

@@ -1,0 +1,25 @@
+//! The Delta Lake store. In: extracted rows. Out: six tables, committed together or not at all. It must not know the source of the rows.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`delta_store`] | the six Delta tables of a store |
+//! | [`provider`] | a Delta table → a DataFusion table provider |
+//! | [`table_files`] | writes the Parquet files of one table |
+//! | `data_files` | a table's log → its data files and their rows |
+//! | [`lock`] | allows one run at a time in a local store |
+//! | [`runs`] | the `runs` table: the start and end of each run |
+//! | [`ledger`] | document ids → their content hashes in the store |
+//! | `ids` | sets of document ids for lookups |
+//! | [`mod@write`] | rows → data files → commits |
+//! | [`maintenance`] | optimize and vacuum |
+
+pub(crate) mod data_files;
+pub mod delta_store;
+pub(crate) mod ids;
+pub mod ledger;
+pub mod lock;
+pub mod maintenance;
+pub mod provider;
+pub mod runs;
+pub mod table_files;
+pub mod write;

@@ -1,0 +1,290 @@
+//! `WriteExec`: writes the store's data files, on the machine where it runs. In: extracted rows (`tables::extracted_schema`). Out:
+//! Parquet files in the store, and one row per finished file with its Add action. It must not touch the transaction log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use chrono::Utc;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{internal_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
+};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Duration, Instant, timeout_at};
+use tracing::{Instrument as _, trace_span};
+
+use crate::source::input::SLICE_ROWS;
+use crate::source::location::StoreLocation;
+use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
+use crate::store::write::commit_batch::{CommitBatch, commit_record_batch, written_schema};
+use crate::tables;
+use crate::tables::{Stamp, Table};
+
+/// An upper limit for timeouts in seconds: the clock overflows on much longer ones.
+const YEAR: u64 = 365 * 24 * 3600;
+
+/// The settings of a [`WriteExec`]. They can be sent to another machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteSpec {
+    /// The store's URL, as [`StoreLocation::url`] gives it. Credentials come from the environment of the machine that writes.
+    pub store: String,
+    /// The run, commit and specification that every row is stamped with.
+    pub stamp: Stamp,
+    /// A file is closed and the next one started at about this many bytes.
+    pub file_bytes: usize,
+    /// A commit batch ends after this many rows,
+    pub cut_rows: u64,
+    /// or after this many seconds, whichever comes first; always between two slices.
+    pub cut_seconds: u64,
+}
+
+impl WriteSpec {
+    /// Settings to write into `location` with files of [`FILE_BYTES`], in a single commit batch.
+    #[must_use]
+    pub fn new(location: &StoreLocation, stamp: Stamp) -> Self {
+        Self {
+            store: location.url().to_string(),
+            stamp,
+            file_bytes: FILE_BYTES,
+            cut_rows: u64::MAX,
+            cut_seconds: u64::MAX,
+        }
+    }
+}
+
+/// Writes `entities`, `documents` and `rejects`. Each input partition writes its own files, concurrently.
+#[derive(Debug)]
+pub struct WriteExec {
+    input: Arc<dyn ExecutionPlan>,
+    spec: WriteSpec,
+    location: StoreLocation,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl WriteExec {
+    /// The operator over `input`, whose schema must be [`tables::extracted_schema`] for some id type.
+    ///
+    /// # Errors
+    /// A plan error for another schema or a `spec_id` that cannot name a folder; an external error for an unusable
+    /// location.
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: WriteSpec) -> Result<Self> {
+        let schema = input.schema();
+        let id_type = schema.field_with_name("doc_id")?.data_type();
+        let expected = tables::extracted_schema(id_type);
+        if !schema
+            .fields()
+            .iter()
+            .map(|field| (field.name(), field.data_type()))
+            .eq(expected.fields().iter().map(|field| (field.name(), field.data_type())))
+        {
+            return plan_err!("WriteExec takes {expected}, not {schema}");
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if spec.stamp.spec_id.is_empty() || !spec.stamp.spec_id.bytes().all(plain) {
+            return plan_err!("the specification's id `{}` cannot name a folder", spec.stamp.spec_id);
+        }
+        let location = StoreLocation::parse(&spec.store).map_err(|cause| DataFusionError::External(Box::new(cause)))?;
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(written_schema()),
+            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            EmissionType::Incremental,
+            input.boundedness(),
+        );
+        Ok(Self { input, spec, location, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+    }
+}
+
+impl DisplayAs for WriteExec {
+    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stamp { commit, spec_id, .. } = &self.spec.stamp;
+        write!(formatter, "WriteExec: tables=[entities, documents, rejects], commit={commit}, spec_id={spec_id}")
+    }
+}
+
+impl ExecutionPlan for WriteExec {
+    fn name(&self) -> &'static str {
+        "WriteExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false] // more partitions would only be more and smaller files
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("WriteExec has one input") };
+        Ok(Arc::new(Self::try_new(input, self.spec.clone())?))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute;
+        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        let write = Write {
+            files: [Table::Entities, Table::Documents, Table::Rejects].map(|table| {
+                TableFiles::new(table, &self.location, &self.spec.stamp.spec_id).with_file_bytes(self.spec.file_bytes)
+            }),
+            spec: self.spec.clone(),
+            metrics: WriteMetrics::new(&self.metrics, partition),
+            commit_batch: CommitBatch {
+                commit: self.spec.stamp.commit,
+                files: Vec::new(),
+                source: String::new(),
+                row: 0,
+                last: false,
+            },
+            rows: 0,
+        };
+        // The stream owns the task: dropping the stream cancels the writing and leaves only files that are in no log.
+        let mut stream = RecordBatchReceiverStream::builder(written_schema(), 2);
+        let finished = stream.tx();
+        stream.spawn(write.run(input, finished));
+        Ok(stream.build())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// The metrics of one partition.
+struct WriteMetrics {
+    /// Rows of each table, in the order of [`Write::files`].
+    rows: [Count; 3],
+    files: Count,
+    bytes: Count,
+    /// Splitting, encoding, compressing and uploading, without waiting for input.
+    write_time: Time,
+}
+
+impl WriteMetrics {
+    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            rows: ["entities", "documents", "rejects"].map(|name| MetricBuilder::new(metrics).counter(name, partition)),
+            files: MetricBuilder::new(metrics).counter("files", partition),
+            bytes: MetricBuilder::new(metrics).counter("bytes", partition),
+            write_time: MetricBuilder::new(metrics).subset_time("write_time", partition),
+        }
+    }
+}
+
+/// The work of one partition.
+struct Write {
+    files: [TableFiles; 3],
+    spec: WriteSpec,
+    metrics: WriteMetrics,
+    /// The batch that the next slice goes into.
+    commit_batch: CommitBatch,
+    /// How many input rows it has.
+    rows: u64,
+}
+
+impl Write {
+    async fn run(mut self, mut input: SendableRecordBatchStream, finished: Sender<Result<RecordBatch>>) -> Result<()> {
+        let interval = Duration::from_secs(self.spec.cut_seconds.min(YEAR));
+        let mut deadline = Instant::now() + interval;
+        loop {
+            let Ok(next) = timeout_at(deadline, input.next()).await else {
+                self.finish(&finished).await?;
+                deadline = Instant::now() + interval;
+                continue;
+            };
+            let Some(batch) = next else { break };
+            let time = self.metrics.write_time.clone();
+            let timer = time.timer();
+            self.write(&batch?).instrument(trace_span!("write")).await?;
+            timer.done();
+            // Check the clock here too: if slices come without a pause, the wait for them never times out.
+            if self.rows >= self.spec.cut_rows || Instant::now() >= deadline {
+                self.finish(&finished).await?;
+                deadline = Instant::now() + interval;
+            }
+        }
+        self.commit_batch.last = true;
+        self.finish(&finished).await
+    }
+
+    /// Writes one slice.
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let stamp = Stamp { commit: self.commit_batch.commit, finished_at: Utc::now(), ..self.spec.stamp.clone() };
+        let split = tables::split(batch, &stamp)?;
+        for (index, rows) in [split.entities, split.documents, split.rejects].iter().enumerate() {
+            self.metrics.rows[index].add(rows.num_rows());
+            let file = self.files[index].write(rows).await?;
+            self.closed(file);
+        }
+        self.rows += batch.num_rows() as u64;
+        let last = batch.num_rows() - 1;
+        batch["source"].as_string::<i32>().value(last).clone_into(&mut self.commit_batch.source);
+        let row = batch["row"].as_primitive::<Int64Type>().value(last);
+        self.commit_batch.row = (row / SLICE_ROWS + 1) * SLICE_ROWS;
+        Ok(())
+    }
+
+    fn closed(&mut self, file: Option<WrittenFile>) {
+        let Some(file) = file else { return };
+        self.metrics.files.add(1);
+        self.metrics.bytes.add(file.bytes as usize);
+        self.commit_batch.files.push(file);
+    }
+
+    /// Closes the files and sends the commit batch. The next rows start a new one.
+    async fn finish(&mut self, finished: &Sender<Result<RecordBatch>>) -> Result<()> {
+        for index in 0..self.files.len() {
+            let file = self.files[index].finish().await?;
+            self.closed(file);
+        }
+        if self.commit_batch.files.is_empty() {
+            return Ok(());
+        }
+        // Sending fails only if the query was cancelled; this task is then cancelled too.
+        let _ = finished.send(commit_record_batch(&self.commit_batch)).await;
+        self.commit_batch.commit += 1;
+        self.commit_batch.files.clear();
+        self.rows = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

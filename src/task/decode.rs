@@ -1,0 +1,222 @@
+//! Logits → [`Span`]s. In: a batch and its logits. Out: for each query the spans whose match logit passes the threshold, with
+//! that logit. It must not compare queries: `merge` resolves conflicts between windows and types.
+//!
+//! Decisions follow section 3.3 of the BERT-MRC paper: a start and an end are candidates if their own logits pass, and a pair of
+//! them is a mention if its match logit passes. Flat decoding gives each start the nearest end that passes.
+
+use std::cmp::Ordering;
+
+use crate::task::batch::QueryBatch;
+use crate::task::query::Encoded;
+use crate::text::span::TokenSpan;
+use crate::text::tokens::Token;
+
+/// The graph's outputs for a batch of `[rows, tokens]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Logits {
+    /// `[rows, tokens]`, row-major: does a mention start here?
+    pub start: Vec<f32>,
+    /// `[rows, tokens]`, row-major: does a mention end here?
+    pub end: Vec<f32>,
+    /// `[k]`: row, start and end (inclusive) of each candidate.
+    pub span_index: Vec<[usize; 3]>,
+    /// `[k]`: do this start and this end belong together?
+    pub span: Vec<f32>,
+}
+
+/// The thresholds and limits of decoding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecodeRule {
+    /// The match logit must be above this.
+    pub threshold: f32,
+    /// Start and end logits were above this (the graph's `boundary_logit`).
+    pub boundary: f32,
+    /// Whether one start can have several ends.
+    pub nested: bool,
+    /// The maximum number of candidates of one query; the best by start + end logit are kept.
+    pub max_candidates: usize,
+    /// A decision closer to its threshold than this counts as undecided.
+    pub tolerance: f32,
+}
+
+/// A span that a query found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Its range in the document's tokens.
+    pub tokens: TokenSpan,
+    /// The match logit.
+    pub logit: f32,
+}
+
+/// The spans that one query found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// The spans in order of start and end.
+    pub spans: Vec<Span>,
+    /// Candidates dropped because there were more than `max_candidates`.
+    pub capped: usize,
+    /// Decisions so close to a threshold that another device could decide them differently.
+    pub undecided: usize,
+}
+
+/// The logit whose sigmoid is `probability`.
+pub fn logit(probability: f32) -> f32 {
+    (probability / (1.0 - probability)).ln()
+}
+
+/// The logistic function σ.
+pub fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// One [`Answer`] per query of `batch`, in its order.
+pub fn decode(batch: &QueryBatch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> {
+    let width = batch.tokens();
+    let mut candidates: Vec<Vec<Candidate>> = vec![Vec::new(); batch.queries.len()];
+    for (&[row, start, end], &logit) in logits.span_index.iter().zip(&logits.span) {
+        let boundary = logits.start[row * width + start] + logits.end[row * width + end];
+        candidates[row].push(Candidate { start, end, logit, boundary });
+    }
+    let rows = batch.queries.iter().zip(candidates).enumerate();
+    rows.map(|(row, (query, candidates))| {
+        // Only tokens that can start or end a mention are decisions.
+        let context = row * width + query.context_start();
+        let near = |values: &[f32], decides: fn(&Token) -> bool| {
+            let tokens = query.window.tokens.iter().zip(&values[context..]);
+            tokens.filter(|(token, value)| decides(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
+        };
+        let mut answer = answer(query, candidates, rule);
+        answer.undecided += near(&logits.start, |token| token.starts_word) + near(&logits.end, |token| token.ends_word);
+        answer
+    })
+    .collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    start: usize,
+    end: usize,
+    logit: f32,
+    boundary: f32,
+}
+
+fn answer(query: &Encoded, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
+    let capped = candidates.len().saturating_sub(rule.max_candidates);
+    if capped > 0 {
+        candidates.sort_by(|a, b| {
+            b.boundary.partial_cmp(&a.boundary).unwrap_or(Ordering::Equal).then((a.start, a.end).cmp(&(b.start, b.end)))
+        });
+        candidates.truncate(rule.max_candidates);
+    }
+    candidates.sort_by_key(|candidate| (candidate.start, candidate.end));
+    let undecided = candidates.iter().filter(|one| (one.logit - rule.threshold).abs() < rule.tolerance).count();
+    let mut spans = Vec::new();
+    let mut last_start = None;
+    for candidate in candidates.into_iter().filter(|candidate| candidate.logit > rule.threshold) {
+        if !rule.nested && last_start == Some(candidate.start) {
+            continue;
+        }
+        if let Some(tokens) = query.place(candidate.start, candidate.end) {
+            last_start = Some(candidate.start);
+            spans.push(Span { tokens, logit: candidate.logit });
+        }
+    }
+    Answer { spans, capped, undecided }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::batch::tests::queries;
+    use proptest::prelude::*;
+
+    const RULE: DecodeRule =
+        DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+
+    /// Logits of a graph that scores every pair with `pair`, by the contract of the MRC graph.
+    fn graph(batch: &QueryBatch, start: &[f32], end: &[f32], pair: impl Fn(usize, usize, usize) -> f32) -> Logits {
+        let (inputs, width) = (batch.inputs(), batch.tokens());
+        let mut logits = Logits { start: start.into(), end: end.into(), ..Logits::default() };
+        for row in 0..batch.queries.len() {
+            for first in
+                (0..width).filter(|at| inputs.start_mask[row * width + at] && start[row * width + at] > RULE.boundary)
+            {
+                for last in (first..width)
+                    .filter(|at| inputs.end_mask[row * width + at] && end[row * width + at] > RULE.boundary)
+                {
+                    logits.span_index.push([row, first, last]);
+                    logits.span.push(pair(row, first, last));
+                }
+            }
+        }
+        logits
+    }
+
+    #[test]
+    fn a_span_outside_the_context_is_not_a_mention() {
+        let batch = QueryBatch { queries: queries(&["new york".into()]) };
+        let size = batch.padded_tokens();
+        let logits =
+            Logits { start: vec![1.0; size], end: vec![1.0; size], span_index: vec![[0, 1, 2]], span: vec![9.0] };
+        assert!(decode(&batch, &logits, &RULE)[0].spans.is_empty());
+    }
+
+    #[test]
+    fn masked_tokens_are_not_counted_as_undecided() {
+        // One word of two wordpieces: it starts with the first and ends with the second.
+        let batch = QueryBatch { queries: queries(&["banker".into()])[..1].to_vec() };
+        let size = batch.padded_tokens();
+        let logits = Logits { start: vec![0.0; size], end: vec![0.0; size], ..Logits::default() };
+        assert_eq!(batch.queries[0].window.tokens.len(), 2);
+        assert_eq!(decode(&batch, &logits, &RULE)[0].undecided, 2);
+    }
+
+    #[test]
+    fn the_cap_keeps_the_best_boundaries() {
+        let batch = QueryBatch { queries: queries(&["a b c".into()])[..1].to_vec() };
+        let (width, context) = (batch.tokens(), batch.queries[0].context_start());
+        let mut start = vec![0.5; width];
+        start[context + 1] = 3.0;
+        let logits = graph(&batch, &start, &vec![0.5; width], |_, _, _| 1.0);
+        let found = decode(&batch, &logits, &DecodeRule { max_candidates: 2, ..RULE });
+        assert_eq!(found[0].capped, 4);
+        let places: Vec<TokenSpan> = found[0].spans.iter().map(|span| span.tokens).collect();
+        assert_eq!(places, [TokenSpan::new(1, 2), TokenSpan::new(1, 3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_equals_brute_force(
+            texts in proptest::collection::vec("[a-f .]{1,12}", 1..4),
+            values in proptest::collection::vec(-2.0_f32..2.0, 4096),
+            nested in any::<bool>(),
+        ) {
+            let batch = QueryBatch { queries: queries(&texts) };
+            prop_assume!(!batch.queries.is_empty());
+            let (size, width) = (batch.padded_tokens(), batch.tokens());
+            let start: Vec<f32> = (0..size).map(|at| values[at % 2048]).collect();
+            let end: Vec<f32> = (0..size).map(|at| values[2048 + at % 2047]).collect();
+            let pair = |row: usize, first: usize, last: usize| values[(row * 31 + first * 7 + last) % 4096];
+            let found = decode(&batch, &graph(&batch, &start, &end, pair), &DecodeRule { nested, ..RULE });
+            let inputs = batch.inputs();
+            for (row, query) in batch.queries.iter().enumerate() {
+                let mut expected = Vec::new();
+                for first in query.context_start()..query.len() - 1 {
+                    for last in first..query.len() - 1 {
+                        let at = |position: usize| row * width + position;
+                        let passes = inputs.start_mask[at(first)] && inputs.end_mask[at(last)]
+                            && start[at(first)] > 0.0 && end[at(last)] > 0.0 && pair(row, first, last) > 0.0;
+                        if passes {
+                            let offset = query.window.span.start;
+                            let context = query.context_start();
+                            expected.push(TokenSpan::new(offset + first - context, offset + last + 1 - context));
+                            if !nested { break; }
+                        }
+                    }
+                }
+                let places: Vec<TokenSpan> = found[row].spans.iter().map(|span| span.tokens).collect();
+                prop_assert_eq!(places, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Spans of all windows → [`Mention`]s of the document. In: each query's spans. Out: mentions in code points, without
+//! duplicates, in the order of the text. It must not use a window's prediction for a place that another window owns.
+//!
+//! Starts and ends move outward to grapheme boundaries (Unicode Standard Annex 29), so no mention starts or ends inside a
+//! character as readers see it. If mentions must not overlap, the higher score wins, whatever its type.
+
+use unicode_segmentation::GraphemeCursor;
+
+use crate::task::decode::{Answer, sigmoid};
+use crate::task::query::Encoded;
+use crate::text::mention::Mention;
+use crate::text::span::{ByteSpan, CharSpan};
+
+/// Collects the answers to a document's queries.
+#[derive(Debug, Default)]
+pub struct Mentions {
+    found: Vec<(ByteSpan, usize, f32, usize)>,
+}
+
+impl Mentions {
+    /// Adds one query's answer; only the spans that its window owns are kept.
+    pub fn add(&mut self, query: &Encoded, answer: &Answer) {
+        let window = &query.window;
+        for span in answer.spans.iter().filter(|span| window.owns(span.tokens)) {
+            let base = window.span.start;
+            let first = window.tokens[span.tokens.start - base].bytes;
+            let last = window.tokens[span.tokens.end - 1 - base].bytes;
+            self.found.push((
+                ByteSpan::new(first.start, last.end),
+                query.question.entity_type,
+                span.logit,
+                window.index,
+            ));
+        }
+    }
+
+    /// The document's mentions by start, end and type.
+    pub fn finish(mut self, text: &str, nested: bool) -> Vec<Mention> {
+        for (bytes, ..) in &mut self.found {
+            *bytes = whole_graphemes(text, *bytes);
+        }
+        self.found.retain(|(bytes, ..)| !bytes.is_empty());
+        // Two spans can become equal after the move: the better one stays.
+        self.found.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
+        self.found.dedup_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
+        if !nested {
+            self.found = without_overlaps(self.found);
+        }
+        with_chars(text, &self.found)
+    }
+}
+
+type Found = (ByteSpan, usize, f32, usize);
+
+/// The best of overlapping spans: by logit, then the longer, the earlier, the first type of the schema.
+fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
+    let mut ranked = found;
+    ranked.sort_by(|a, b| b.2.total_cmp(&a.2).then(b.0.len().cmp(&a.0.len())).then((a.0, a.1).cmp(&(b.0, b.1))));
+    let mut kept = std::collections::BTreeMap::<usize, Found>::new();
+    for one in ranked {
+        let before = kept.range(..one.0.end).next_back();
+        if before.is_none_or(|(_, other)| !other.0.overlaps(&one.0)) {
+            kept.insert(one.0.start, one);
+        }
+    }
+    kept.into_values().collect()
+}
+
+/// Adds code point offsets in one pass over the text; `found` is sorted by start.
+fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
+    let (mut byte, mut chars) = (0, 0);
+    found
+        .iter()
+        .map(|&(bytes, entity_type, logit, window)| {
+            chars += text[byte..bytes.start].chars().count();
+            byte = bytes.start;
+            let length = bytes.of(text).chars().count();
+            Mention { entity_type, chars: CharSpan::new(chars, chars + length), bytes, score: sigmoid(logit), window }
+        })
+        .collect()
+}
+
+/// Moves the start backward and the end forward to grapheme boundaries.
+fn whole_graphemes(text: &str, bytes: ByteSpan) -> ByteSpan {
+    let boundary = |at: usize| GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true);
+    let moved = |at: usize, step: fn(&mut GraphemeCursor, &str) -> Option<usize>| {
+        if boundary(at) { at } else { step(&mut GraphemeCursor::new(at, text.len(), true), text).unwrap_or(at) }
+    };
+    let start = moved(bytes.start, |cursor, text| cursor.prev_boundary(text, 0).ok().flatten());
+    let end = moved(bytes.end, |cursor, text| cursor.next_boundary(text, 0).ok().flatten());
+    ByteSpan::new(start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn finish(found: &[Found], text: &str, nested: bool) -> Vec<Mention> {
+        Mentions { found: found.to_vec() }.finish(text, nested)
+    }
+
+    fn at(start: usize, end: usize, entity_type: usize, logit: f32) -> Found {
+        (ByteSpan::new(start, end), entity_type, logit, 0)
+    }
+
+    #[test]
+    fn mentions_start_and_end_at_grapheme_boundaries() {
+        // A decomposed é whose accent the tokenizer dropped, and a family joined by zero-width joiners.
+        let text = "cafe\u{301} 👨\u{200d}👩\u{200d}👧!";
+        let found = finish(&[at(0, 4, 0, 1.0), at(7, 11, 0, 1.0)], text, true);
+        let texts: Vec<&str> = found.iter().map(|mention| mention.bytes.of(text)).collect();
+        assert_eq!(texts, ["cafe\u{301}", "👨\u{200d}👩\u{200d}👧"]);
+        assert_eq!(found[1].chars, CharSpan::new(6, 11));
+    }
+
+    #[test]
+    fn flat_keeps_the_better_of_overlapping_mentions_and_both_of_touching_ones() {
+        let text = "Bank of New York City";
+        let all = [at(0, 16, 0, 2.0), at(8, 16, 1, 3.0), at(16, 21, 1, 0.5), at(0, 4, 2, 0.1)];
+        let spans = |nested| -> Vec<(usize, usize)> {
+            finish(&all, text, nested).iter().map(|mention| (mention.chars.start, mention.chars.end)).collect()
+        };
+        assert_eq!(spans(true), [(0, 4), (0, 16), (8, 16), (16, 21)]);
+        assert_eq!(spans(false), [(0, 4), (8, 16), (16, 21)]);
+    }
+
+    proptest! {
+        #[test]
+        fn coordinates_round_trip_on_any_text(text in "\\PC{1,40}", cuts in proptest::collection::vec((0_usize..200, 0_usize..200), 1..8)) {
+            let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            let found: Vec<Found> = cuts.iter().enumerate().map(|(number, &(a, b))| {
+                let (a, b) = (boundaries[a % boundaries.len()], boundaries[b % boundaries.len()]);
+                at(a.min(b), a.max(b), number % 3, number as f32)
+            }).collect();
+            let all = finish(&found, &text, true);
+            for (place, entity_type, ..) in found.iter().filter(|(place, ..)| !place.is_empty()) {
+                let kept = all.iter().any(|one| one.entity_type == *entity_type && one.bytes.contains(place));
+                prop_assert!(kept, "{:?} is lost", place);
+            }
+            for nested in [true, false] {
+                let mentions = finish(&found, &text, nested);
+                for one in &all {
+                    prop_assert!(mentions.iter().any(|other| other.bytes.overlaps(&one.bytes)), "{:?} is lost", one);
+                }
+                for (index, mention) in mentions.iter().enumerate() {
+                    let by_chars: String = text.chars().skip(mention.chars.start).take(mention.chars.len()).collect();
+                    prop_assert_eq!(by_chars.as_str(), mention.bytes.of(&text));
+                    prop_assert!(!mention.bytes.is_empty());
+                    for other in &mentions[index + 1..] {
+                        prop_assert!(nested || !mention.bytes.overlaps(&other.bytes));
+                        prop_assert!((mention.bytes, mention.entity_type) != (other.bytes, other.entity_type));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Window × entity type → [`Encoded`]. In: a window and the question of an entity type. Out: one query, `[CLS] question [SEP]
+//! window [SEP]`, written from token ids into a batch. It must not tokenize a window: that happens once for all its types.
+
+use std::sync::Arc;
+
+use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::text::document::Reject;
+use crate::text::span::TokenSpan;
+use crate::text::tokens::{SpecialTokens, Tokenizer};
+use crate::text::window::Window;
+
+/// An entity type's question, tokenized once per job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The index of its type in the schema.
+    pub entity_type: usize,
+    /// Wordpiece ids, without special tokens.
+    pub ids: Vec<u32>,
+}
+
+/// The tokenized questions of a schema.
+#[derive(Debug, Clone)]
+pub struct Questions {
+    /// The questions in the schema's order.
+    pub questions: Vec<Arc<Question>>,
+    special: SpecialTokens,
+}
+
+impl Questions {
+    /// Tokenizes every question of `schema`.
+    pub fn new(schema: &EntitySchema, tokenizer: &Tokenizer) -> Result<Self, Reject> {
+        let question = |(entity_type, one): (usize, &EntityType)| {
+            Ok(Arc::new(Question { entity_type, ids: tokenizer.ids(&one.question)? }))
+        };
+        let questions = schema.types.iter().enumerate().map(question).collect::<Result<_, _>>()?;
+        Ok(Self { questions, special: tokenizer.special() })
+    }
+
+    /// The length in tokens of the longest query with a window of `window_tokens`: question, window and three special tokens.
+    pub fn longest_query(&self, window_tokens: usize) -> usize {
+        self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
+    }
+
+    /// One query per entity type for a window of document number `document`.
+    pub fn ask(&self, document: usize, window: &Arc<Window>) -> impl Iterator<Item = Encoded> + use<'_> {
+        let window = Arc::clone(window);
+        self.questions.iter().map(move |question| Encoded {
+            document,
+            window: Arc::clone(&window),
+            question: Arc::clone(question),
+            special: self.special,
+        })
+    }
+}
+
+/// The number of special tokens of a query: `[CLS]` and two `[SEP]`.
+pub const FRAME_TOKENS: usize = 3;
+
+/// One query: it knows its document and window, and writes itself into a row of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The caller's number for the document.
+    pub document: usize,
+    /// The context.
+    pub window: Arc<Window>,
+    /// The question.
+    pub question: Arc<Question>,
+    special: SpecialTokens,
+}
+
+/// A row of a batch's inputs. Each slice is as long as the batch's longest query and zero after this query's end.
+pub struct EncodedRow<'batch> {
+    /// Vocabulary ids.
+    pub input_ids: &'batch mut [i64],
+    /// 1 on the query's tokens.
+    pub attention_mask: &'batch mut [i64],
+    /// 0 on the question, 1 on the context and its `[SEP]`.
+    pub token_type_ids: &'batch mut [i64],
+    /// Context tokens that can start a mention.
+    pub start_mask: &'batch mut [bool],
+    /// Context tokens that can end a mention.
+    pub end_mask: &'batch mut [bool],
+}
+
+impl Encoded {
+    /// The query's length in tokens, special tokens included.
+    pub fn len(&self) -> usize {
+        self.question.ids.len() + self.window.tokens.len() + FRAME_TOKENS
+    }
+
+    /// Always false: a query has at least its special tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The position of the window's first token in the query.
+    pub fn context_start(&self) -> usize {
+        self.question.ids.len() + 2
+    }
+
+    /// The document's tokens at positions `start..=end` of the query; `None` outside the context.
+    pub fn place(&self, start: usize, end: usize) -> Option<TokenSpan> {
+        let context = self.context_start();
+        let inside = start >= context && start <= end && end < context + self.window.tokens.len();
+        let base = self.window.span.start;
+        inside.then(|| TokenSpan::new(base + start - context, base + end + 1 - context))
+    }
+
+    /// Writes `[CLS] question [SEP] window [SEP]` into `row`, whose slices are zero and at least as long as the query.
+    pub fn write(&self, row: &mut EncodedRow<'_>) {
+        let context = self.context_start();
+        let length = self.len();
+        row.input_ids[0] = self.special.classify.into();
+        for (slot, &id) in row.input_ids[1..].iter_mut().zip(&self.question.ids) {
+            *slot = id.into();
+        }
+        row.input_ids[context - 1] = self.special.separate.into();
+        for (position, token) in self.window.tokens.iter().enumerate() {
+            row.input_ids[context + position] = token.id.into();
+            row.start_mask[context + position] = token.starts_word;
+            row.end_mask[context + position] = token.ends_word;
+        }
+        row.input_ids[length - 1] = self.special.separate.into();
+        row.attention_mask[..length].fill(1);
+        row.token_type_ids[context..length].fill(1);
+        row.input_ids[length..].fill(self.special.pad.into());
+    }
+}

@@ -1,0 +1,102 @@
+//! Cell → [`Document`] or [`Reject`]. In: the id and text cells of a row. Out: a document with text, or the reason why the
+//! row is rejected. It must not drop a row: every row becomes exactly one of the two.
+
+use std::fmt;
+
+/// A document whose text can be extracted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Document<'row> {
+    /// The whole text as the source has it; it is never changed, so offsets into it stay valid.
+    pub text: &'row str,
+}
+
+/// Why a document or a file was rejected; the `reason` column of the `rejects` table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RejectReason {
+    /// The id column is null.
+    NullId,
+    /// The text column is null.
+    NullText,
+    /// The text is empty or only white space.
+    EmptyText,
+    /// A later row of the same run has the same id.
+    DuplicateId,
+    /// The tokenizer failed on the text.
+    Tokenizer,
+    /// The file cannot be read, or lacks a column that the job names.
+    UnreadableFile,
+}
+
+impl RejectReason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 6] =
+        [Self::NullId, Self::NullText, Self::EmptyText, Self::DuplicateId, Self::Tokenizer, Self::UnreadableFile];
+
+    /// The code in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NullId => "null_id",
+            Self::NullText => "null_text",
+            Self::EmptyText => "empty_text",
+            Self::DuplicateId => "duplicate_id",
+            Self::Tokenizer => "tokenizer",
+            Self::UnreadableFile => "unreadable_file",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A rejected document: the code for programs, the detail for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// The rule that the row breaks.
+    pub reason: RejectReason,
+    /// What was wrong, as a sentence.
+    pub detail: String,
+}
+
+impl Reject {
+    /// A reject with its detail.
+    pub fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl<'row> Document<'row> {
+    /// Checks a row's id and text cells; `has_id` is false if the id is null.
+    pub fn admit(has_id: bool, text: Option<&'row str>) -> Result<Self, Reject> {
+        if !has_id {
+            return Err(Reject::new(
+                RejectReason::NullId,
+                "the id is null, so its mentions could not be assigned to a document",
+            ));
+        }
+        match text {
+            None => Err(Reject::new(RejectReason::NullText, "the text is null")),
+            Some(text) if text.chars().all(char::is_whitespace) => {
+                Err(Reject::new(RejectReason::EmptyText, format!("the text has {} bytes, all white space", text.len())))
+            }
+            Some(text) => Ok(Self { text }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_cell_has_its_reason() {
+        let reason = |has_id, text| Document::admit(has_id, text).map_err(|reject| reject.reason);
+        assert_eq!(reason(false, Some("text")), Err(RejectReason::NullId));
+        assert_eq!(reason(true, None), Err(RejectReason::NullText));
+        assert_eq!(reason(true, Some("")), Err(RejectReason::EmptyText));
+        assert_eq!(reason(true, Some(" \u{3000}\r\n")), Err(RejectReason::EmptyText));
+        assert_eq!(reason(true, Some(" x ")), Ok(Document { text: " x " }));
+    }
+}

@@ -1,0 +1,16 @@
+//! Documents as text. In: a text cell. Out: documents, tokens, windows and mentions, with offsets in tokens, bytes and code points. It
+//! must stay pure: no I/O, no threads, no Arrow, no ONNX Runtime.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`span`] | ranges of tokens, bytes or code points |
+//! | [`document`] | cell → [`Document`](document::Document) or [`Reject`](document::Reject) |
+//! | [`tokens`] | text → [`Token`](tokens::Token)s, a segment at a time |
+//! | [`mention`] | a type and its place in the text |
+//! | [`window`] | tokens → [`Window`](window::Window)s that fit the encoder |
+
+pub mod document;
+pub mod mention;
+pub mod span;
+pub mod tokens;
+pub mod window;

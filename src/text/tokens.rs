@@ -1,0 +1,305 @@
+//! Text → [`Token`]s, one segment at a time. In: a document's text. Out: wordpiece ids with their byte ranges and word
+//! boundaries. It must not change the text or hold more than one segment of it.
+//!
+//! A text is split into segments of at most [`SEGMENT_BYTES`] at white space. No tokenizer joins characters across white space,
+//! so the tokens stay the same, memory does not grow with the document, and no text is truncated.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::text::document::{Reject, RejectReason};
+use crate::text::span::ByteSpan;
+
+/// The longest segment that is tokenized at once, in bytes.
+pub const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// What counts as a word: mentions start on a word's first wordpiece and end on its last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Words {
+    /// The tokenizer's own pre-tokens: for BERT, runs of letters and digits, and single punctuation marks.
+    #[default]
+    Tokenizer,
+    /// Runs of characters between white space, for corpora that come tokenized.
+    Whitespace,
+}
+
+/// One wordpiece of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// Its id in the tokenizer's vocabulary.
+    pub id: u32,
+    /// Its bytes in the document's text.
+    pub bytes: ByteSpan,
+    /// Whether it is the first wordpiece of a word: a mention can start here.
+    pub starts_word: bool,
+    /// Whether it is the last wordpiece of a word: a mention can end here.
+    pub ends_word: bool,
+}
+
+/// A segment's tokens, with counts of unknown tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// The tokens in the order of the text.
+    pub tokens: Vec<Token>,
+    /// How many of them are the unknown token.
+    pub unknown: usize,
+    /// How many unknown tokens are words longer than the tokenizer's limit.
+    pub words_cut: usize,
+}
+
+/// The ids of the special tokens of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// `[CLS]`
+    pub classify: u32,
+    /// `[SEP]`
+    pub separate: u32,
+    /// `[PAD]`
+    pub pad: u32,
+}
+
+/// A model's tokenizer with truncation, padding and special tokens disabled.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    words: Words,
+    special: SpecialTokens,
+    unknown: Option<u32>,
+    longest_word: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json` of the `tokenizers` library.
+    pub fn from_bytes(json: &[u8], path: &Path, words: Words) -> Result<Self> {
+        Self::new(parse(json, path)?, path, words)
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer, path: &Path, words: Words) -> Result<Self> {
+        let refuse = |source| Error::Tokenizer { path: path.into(), source };
+        inner.with_truncation(None).map_err(refuse)?;
+        inner.with_padding(None);
+        // The characters "[SEP]" in a document are text, not the special token.
+        inner.set_encode_special_tokens(true);
+        let id = |token: &str| {
+            let missing = || refuse(format!("its vocabulary has no {token}").into());
+            inner.token_to_id(token).ok_or_else(missing)
+        };
+        let special = SpecialTokens { classify: id("[CLS]")?, separate: id("[SEP]")?, pad: id("[PAD]")? };
+        let unknown = inner.token_to_id("[UNK]");
+        let longest_word = match inner.get_model() {
+            tokenizers::ModelWrapper::WordPiece(model) => model.max_input_chars_per_word,
+            _ => usize::MAX,
+        };
+        Ok(Self { inner, words, special, unknown, longest_word })
+    }
+
+    /// The ids of the special tokens of a query.
+    pub const fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
+    /// How many ids the vocabulary has, special tokens included.
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The largest id that it can produce.
+    pub fn largest_id(&self) -> u32 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
+    /// The ids of a short text such as a question, without special tokens.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Reject> {
+        Ok(self.encode(text)?.get_ids().to_vec())
+    }
+
+    /// Tokenizes the bytes `segment` of `text`; offsets count from the start of `text`.
+    pub fn tokenize(&self, text: &str, segment: ByteSpan) -> Result<Segment, Reject> {
+        let encoding = self.encode(segment.of(text))?;
+        let words = encoding.get_word_ids();
+        let mut found = Segment { tokens: Vec::with_capacity(encoding.len()), ..Segment::default() };
+        for (index, (&id, &(start, end))) in encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate() {
+            let bytes = ByteSpan::new(segment.start + start, segment.start + end);
+            let starts_word = match (self.words, found.tokens.last()) {
+                (_, None) => true,
+                (Words::Tokenizer, Some(_)) => words[index] != words[index - 1] || words[index].is_none(),
+                (Words::Whitespace, Some(last)) => has_whitespace(text, last.bytes.end, bytes.start),
+            };
+            if let Some(last) = found.tokens.last_mut() {
+                last.ends_word = starts_word;
+            }
+            if Some(id) == self.unknown {
+                found.unknown += 1;
+                found.words_cut += usize::from(bytes.of(text).chars().count() > self.longest_word);
+            }
+            found.tokens.push(Token { id, bytes, starts_word, ends_word: true });
+        }
+        Ok(found)
+    }
+
+    fn encode(&self, text: &str) -> Result<tokenizers::Encoding, Reject> {
+        let encoded = guarded(|| self.inner.encode(text, false));
+        encoded.map_err(|cause| Reject::new(RejectReason::Tokenizer, cause.to_string()))
+    }
+}
+
+/// Parses a `tokenizer.json`; `path` is only for error messages.
+pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
+    let failed = |source| Error::Tokenizer { path: path.into(), source };
+    // The library panics if a part of the file is not JSON, so parse it as JSON first.
+    serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
+    guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
+}
+
+/// Calls the library and turns a panic into an error. The library panics on some files that are valid JSON but inconsistent (a prefix
+/// longer than a word of the model).
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(format!("the tokenizers library panicked: {}", panic_message(&*panic)).into()))
+}
+
+/// The message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
+
+impl FromStr for Words {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "tokenizer" => Ok(Self::Tokenizer),
+            "whitespace" => Ok(Self::Whitespace),
+            other => Err(format!("`{other}` is neither `tokenizer` nor `whitespace`")),
+        }
+    }
+}
+
+/// Whether white space separates two tokens: the first ends at byte `left`, the second starts at byte `right`.
+fn has_whitespace(text: &str, left: usize, right: usize) -> bool {
+    text.get(left..right).is_some_and(|gap| gap.contains(char::is_whitespace))
+}
+
+/// Splits `text` into segments of at most [`SEGMENT_BYTES`]: after white space if there is any, else between characters.
+pub fn segments(text: &str) -> impl Iterator<Item = ByteSpan> + '_ {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = &text[start..];
+        if rest.is_empty() {
+            return None;
+        }
+        let length = if rest.len() <= SEGMENT_BYTES {
+            rest.len()
+        } else {
+            let head = &rest[..rest.floor_char_boundary(SEGMENT_BYTES)];
+            let after_white = |at: usize| head[at..].chars().next().map_or(at, |white| at + white.len_utf8());
+            head.rfind(char::is_whitespace).map_or(head.len(), after_white)
+        };
+        let segment = ByteSpan::new(start, start + length);
+        start += length;
+        Some(segment)
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A lower-casing BERT tokenizer over single letters, digits and a few words; it needs no file.
+    pub(crate) fn tiny(words: Words) -> Tokenizer {
+        let mut vocabulary: Vec<String> =
+            ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "new", "york", "bank", "##er"].map(String::from).into();
+        for letter in ('a'..='z').chain('0'..='9').chain(".,-'".chars()) {
+            vocabulary.push(letter.to_string());
+            vocabulary.push(format!("##{letter}"));
+        }
+        let entries: Vec<String> =
+            vocabulary.iter().enumerate().map(|(id, token)| format!("{}:{id}", serde_json_string(token))).collect();
+        let json = format!(
+            r###"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
+                {{"id":3,"content":"[SEP]","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}}],
+            "normalizer":{{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}},
+            "pre_tokenizer":{{"type":"BertPreTokenizer"}},"post_processor":null,"decoder":null,
+            "model":{{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,
+            "vocab":{{{}}}}}}}"###,
+            entries.join(",")
+        );
+        Tokenizer::from_bytes(json.as_bytes(), Path::new("tiny"), words).unwrap()
+    }
+
+    fn serde_json_string(text: &str) -> String {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+
+    fn tokenize_all(tokenizer: &Tokenizer, text: &str) -> Segment {
+        tokenizer.tokenize(text, ByteSpan::new(0, text.len())).unwrap()
+    }
+
+    #[test]
+    fn words_are_pre_tokens_or_whitespace_runs() {
+        let text = "banker's New-York";
+        let starts = |words| -> Vec<String> {
+            let tokens = tokenize_all(&tiny(words), text).tokens;
+            tokens.iter().filter(|token| token.starts_word).map(|token| token.bytes.of(text).to_owned()).collect()
+        };
+        assert_eq!(starts(Words::Tokenizer), ["bank", "'", "s", "New", "-", "York"]);
+        assert_eq!(starts(Words::Whitespace), ["bank", "New"]);
+    }
+
+    #[test]
+    fn a_special_token_in_the_text_is_text() {
+        let tokenizer = tiny(Words::Tokenizer);
+        let (separator, text) = (tokenizer.special().separate, "a [SEP] b");
+        let tokens = tokenize_all(&tokenizer, text).tokens;
+        let texts: Vec<&str> = tokens.iter().map(|token| token.bytes.of(text)).collect();
+        assert_eq!(texts, ["a", "[", "S", "E", "P", "]", "b"]);
+        assert!(tokens.iter().all(|token| token.id != separator));
+    }
+
+    #[test]
+    fn unknown_tokens_and_overlong_words_are_counted() {
+        let long = "x".repeat(101);
+        let found = tokenize_all(&tiny(Words::Tokenizer), &format!("a € {long}"));
+        assert_eq!((found.unknown, found.words_cut), (2, 1));
+    }
+
+    #[test]
+    fn offsets_survive_normalization() {
+        // Decomposed accents, a zero-width space and full-width letters before the expected word.
+        let text = "Cafe\u{301} \u{200b}nai\u{308}ve ＮＥＷ york";
+        let tokens = tokenize_all(&tiny(Words::Tokenizer), text).tokens;
+        assert_eq!(tokens.last().map(|token| token.bytes.of(text)), Some("york"));
+    }
+
+    proptest! {
+        #[test]
+        fn segments_cover_the_text_and_end_at_white_space(words in proptest::collection::vec("[a-zé€]{1,4000}", 0..60)) {
+            let text = words.join(" ");
+            let spans: Vec<ByteSpan> = segments(&text).collect();
+            let joined: String = spans.iter().map(|span| span.of(&text)).collect();
+            prop_assert_eq!(&joined, &text);
+            for span in &spans {
+                prop_assert!(span.len() <= SEGMENT_BYTES);
+                prop_assert!(span.end == text.len() || text[..span.end].ends_with(' '));
+            }
+        }
+
+        #[test]
+        fn offsets_lie_in_order_on_character_boundaries(text in any::<String>()) {
+            let mut last = 0;
+            for token in tokenize_all(&tiny(Words::Tokenizer), &text).tokens {
+                prop_assert!(text.get(token.bytes.start..token.bytes.end).is_some());
+                prop_assert!(token.bytes.start >= last);
+                last = token.bytes.start;
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Splits → their examples. In: a split, the tokenizer, the job's questions. Out: its [`Data`], with the same windows for all splits, and
+//! a warning or an error about mentions that no example can hold. It must not read files.
+
+use std::path::Path;
+
+use crate::console;
+use crate::error::{Error, Result};
+use crate::task::entity_schema::EntitySchema;
+use crate::task::query::Questions;
+use crate::text::document::Reject;
+use crate::text::tokens::Tokenizer;
+use crate::text::window::{SHORTEST_WINDOW, WindowRule};
+use crate::train::data::dataset::Split;
+use crate::train::data::examples;
+use crate::train::data::examples::Examples;
+use crate::train::file::TrainFile;
+use crate::train::recipe::OnProblem;
+
+/// The number of misaligned mentions that a warning quotes.
+const QUOTED: usize = 3;
+
+/// A split with its examples.
+#[derive(Debug)]
+pub struct Data {
+    /// Documents and gold.
+    pub split: Split,
+    /// Their queries and answers.
+    pub examples: Examples,
+}
+
+/// Converts splits to examples, with the same windows for all.
+pub(crate) struct Featurizer<'a> {
+    file: &'a TrainFile,
+    tokenizer: &'a Tokenizer,
+    tokenizer_path: &'a Path,
+    questions: Questions,
+    rule: WindowRule,
+}
+
+impl<'a> Featurizer<'a> {
+    /// A featurizer whose windows leave space for the longest question of `schema`; `tokenizer_path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the recipe's lengths do not fit the questions or each other.
+    pub(crate) fn new(
+        file: &'a TrainFile,
+        schema: &EntitySchema,
+        tokenizer: &'a Tokenizer,
+        tokenizer_path: &'a Path,
+    ) -> Result<Self> {
+        let questions = Questions::new(schema, tokenizer).map_err(failed(tokenizer_path))?;
+        let (longest, max_length) = (questions.longest_query(0), file.recipe.max_length);
+        let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
+            origin: "the training job".into(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        };
+        if longest + SHORTEST_WINDOW > max_length {
+            let reason =
+                format!("{max_length} tokens leave no space for a context: the longest question takes {longest}");
+            return Err(refuse("recipe.max_length", reason, "use a larger number, or shorten the question"));
+        }
+        let tokens = max_length - longest;
+        let rule = WindowRule::new(tokens, file.recipe.overlap_tokens).map_err(|overlap| {
+            let reason =
+                format!("{overlap} is more than half of the window ({tokens}: max_length without the question)");
+            refuse("recipe.overlap_tokens", reason, "use a smaller number; the default is an eighth of the window")
+        })?;
+        Ok(Self { file, tokenizer, tokenizer_path, questions, rule })
+    }
+
+    /// Converts the split that was read from `location`. Mentions that no example holds cause a warning or an error, as the job says; a
+    /// split without a query is an error.
+    pub(crate) fn featurize(&self, location: &str, split: Split) -> Result<Data> {
+        let examples = examples::examples(&split.documents, self.tokenizer, &self.questions, self.rule)
+            .map_err(failed(self.tokenizer_path))?;
+        let refuse = |table: &str, reason: String, hint: &str| Error::Table {
+            what: table.into(),
+            location: location.into(),
+            reason,
+            hint: hint.into(),
+        };
+        if examples.examples.is_empty() {
+            let reason = "the split is empty: none of its texts has a word".to_owned();
+            return Err(refuse("documents", reason, "name a split whose texts have words"));
+        }
+        let (misaligned, lost) = (&examples.misaligned, examples.misaligned.len() + examples.split);
+        if lost > 0 {
+            let some: Vec<String> = misaligned
+                .iter()
+                .take(QUOTED)
+                .map(|one| format!("`{}` at {} of `{}`", one.text, one.start, one.id))
+                .collect();
+            let reason = format!(
+                "{} of {} gold mentions begin or end inside a word{}{}, {} fit into no window",
+                misaligned.len(),
+                split.mentions(),
+                if some.is_empty() { "" } else { ": " },
+                some.join(", "),
+                examples.split
+            );
+            if self.file.data.misaligned == OnProblem::Stop {
+                let hint = "correct them, or skip them with data.misaligned = \"skip\"";
+                return Err(refuse("gold mentions", reason, hint));
+            }
+            console::warn(&format!("{location}: {reason}; they are skipped"));
+        }
+        Ok(Data { split, examples })
+    }
+}
+
+/// The error for a text on which the tokenizer at `path` fails.
+fn failed(path: &Path) -> impl Fn(Reject) -> Error {
+    move |reject| Error::Tokenizer { path: path.to_owned(), source: reject.detail.into() }
+}

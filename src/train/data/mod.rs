@@ -1,0 +1,18 @@
+//! Labelled documents → batches. In: prepared folders. Out: examples with their targets, batch by batch. It must not compute with
+//! LibTorch.
+//!
+//! | file | content |
+//! |---|---|
+//! | [`dataset`] | prepared folders → documents with gold |
+//! | `labels` | the labels of a corpus → types of the schema |
+//! | `remarks` | ignored rows → warnings |
+//! | [`examples`] | documents → queries with the positions of their answers |
+//! | [`featurize`] | splits → their examples |
+//! | [`batch_sampler`] | examples → batches, epoch by epoch |
+
+pub mod batch_sampler;
+pub mod dataset;
+pub mod examples;
+pub mod featurize;
+pub(crate) mod labels;
+pub(crate) mod remarks;

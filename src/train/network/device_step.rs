@@ -1,0 +1,68 @@
+//! A device's part of a step → its [`DeviceStep`]. In: the device's network, its batches, the loss. Out: gradients in the network's
+//! leaves, and figures. It must not change a weight.
+
+use tch::{Kind, Tensor};
+
+use crate::error::Result;
+use crate::train::data::examples::{Example, batch};
+use crate::train::network::bert::{Dropout, Inputs, Network, torch};
+use crate::train::network::loss::LossRule;
+
+/// The contribution of a device's batches to a step's figures.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DeviceStep {
+    /// The contribution to the mean weighted loss.
+    pub(crate) loss: f64,
+    /// The contributions to the mean start, end and match loss.
+    pub(crate) parts: [f64; 3],
+    /// Pairs in the match loss.
+    pub(crate) candidates: i64,
+    /// Tokens without padding.
+    pub(crate) tokens: u64,
+    /// Tokens with padding.
+    pub(crate) padded: u64,
+}
+
+impl DeviceStep {
+    /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`.
+    pub(crate) fn of<'b>(
+        network: &Network,
+        examples: &[Example],
+        (batches, count): (impl Iterator<Item = &'b Vec<usize>>, usize),
+        (rule, dropout): (LossRule, Dropout),
+    ) -> Result<Self> {
+        let mut share = Self::default();
+        let mut sums: Option<Tensor> = None;
+        for numbers in batches {
+            let (queries, targets) = batch(examples, numbers);
+            let inputs = Inputs::new(&queries.inputs(), network.device());
+            let loss = rule.loss(network, &inputs, &targets, dropout);
+            (&loss.total / count as f64).backward();
+            let [start, end, span] = &loss.parts;
+            let values = Tensor::stack(&[&loss.total.detach(), start, end, span], 0);
+            sums = Some(sums.map_or_else(|| values.shallow_clone(), |sums| sums + &values));
+            share.candidates += loss.candidates;
+            share.tokens += queries.real_tokens() as u64;
+            share.padded += queries.padded_tokens() as u64;
+        }
+        // Read once per step, since every read from a GPU synchronizes.
+        if let Some(sums) = sums {
+            let means = Vec::<f64>::try_from(&(sums.to_kind(Kind::Double) / count as f64));
+            if let [loss, start, end, span] = *means.map_err(torch("read the loss"))? {
+                (share.loss, share.parts) = (loss, [start, end, span]);
+            }
+        }
+        Ok(share)
+    }
+
+    /// Adds the contribution of another device.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.loss += other.loss;
+        self.candidates += other.candidates;
+        self.tokens += other.tokens;
+        self.padded += other.padded;
+        for (sum, part) in self.parts.iter_mut().zip(other.parts) {
+            *sum += part;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The model in training, on LibTorch. In: weights, batches. Out: losses, gradients, updated weights. It must not read documents.
+//!
+//! | file | content |
+//! |---|---|
+//! | [`pretrained`] | encoder folder → weights with heads |
+//! | [`device`] | CPU or CUDA devices |
+//! | [`bert`] | BERT and the MRC heads |
+//! | [`loss`] | logits and targets → loss |
+//! | [`optimizer`] | gradients → new weights |
+//! | [`schedule`] | learning rate and momentum of every step |
+//! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |
+//! | `failure` | failures of LibTorch and diverged trainings → errors |
+
+pub mod bert;
+pub(crate) mod data_parallel;
+pub mod device;
+pub(crate) mod device_step;
+pub(crate) mod failure;
+pub mod loss;
+pub mod optimizer;
+pub mod pretrained;
+pub mod schedule;

@@ -1,0 +1,202 @@
+//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT, a model directory or a Lightning checkpoint. Out: complete weights with the
+//! names of the reference implementation and new or kept heads, the configuration, the tokenizer. It must not train anything.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::model::encoder::config::BertConfig;
+use crate::model::package::resolve;
+use crate::model::weights::checkpoint::{Checkpoint, beside, read_tensors, refused, weights_file};
+use crate::model::weights::tensors::{Tensor, Weights, canonical_names, expected_shapes};
+use crate::random::Random;
+use crate::train::file::{EncoderSection, Heads};
+use crate::train::recipe::RecipeSection;
+use crate::train::training_loop::provenance::provenance;
+
+/// The standard deviation of new weights, BERT's `initializer_range`.
+const STANDARD_DEVIATION: f64 = 0.02;
+
+/// The number of tensors that a note names.
+const NAMED: usize = 3;
+
+/// The starting point of a training.
+#[derive(Debug, Clone)]
+pub struct Pretrained {
+    /// Every tensor of the model, heads included.
+    pub weights: Weights,
+    /// The configuration of the encoder and the match head.
+    pub config: BertConfig,
+    /// The content of `tokenizer.json`.
+    pub tokenizer: Vec<u8>,
+    /// The encoder's name, for quarry.json.
+    pub name: String,
+    /// The recipe of an earlier training with this program, for quarry.json; `None` if there was none.
+    pub before: Option<serde_json::Value>,
+}
+
+impl Pretrained {
+    /// Reads the encoder and initializes its heads, or keeps them. A missing or unknown tensor is an error; but with new heads, the heads
+    /// of other tasks are ignored. `note` receives a note about ignored tensors and about downloads.
+    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, note: &dyn Fn(&str)) -> Result<Self> {
+        let path = &resolve::encoder(&encoder.path, note)?;
+        let file = weights_file(path)?;
+        let folder = beside(&file).to_owned();
+        let mut config = BertConfig::read(&folder.join("config.json"))?;
+        let mut tensors = canonical_names(read_tensors(&file)?).map_err(|misfit| refused(&file, misfit))?;
+        // The heads of pretraining.
+        tensors.retain(|name, _| !name.starts_with("cls."));
+        if encoder.heads == Heads::New {
+            if let Some(ignored) = keep_encoder_only(&mut tensors) {
+                note(&format!("`{}`: {ignored}", file.display()));
+            }
+            config.classifier_intermediate_hidden_size = Some(recipe.classifier_intermediate_hidden_size);
+            config.classifier_act_func = recipe.classifier_act_func;
+            initialize_heads(&mut tensors, &config, recipe.seed);
+        } else if !tensors.contains_key("start_outputs.weight") {
+            return Err(Error::Checkpoint {
+                path: file,
+                reason: "it has no heads to keep: `start_outputs.weight` is missing".into(),
+                hint: "set encoder.heads = \"new\" for a pretrained encoder".into(),
+            });
+        }
+        let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
+        if weights.linear_match() {
+            return Err(Error::Checkpoint {
+                path: file,
+                reason: "its match head is one linear layer (`span_embedding.weight`); training supports only heads of two layers"
+                    .into(),
+                hint: "set encoder.heads = \"new\" to initialize a new one".into(),
+            });
+        }
+        let (name, before) = provenance(&encoder.path, &folder)?;
+        let checkpoint = Checkpoint { weights_path: file, weights, config, folder };
+        let tokenizer = checkpoint.tokenizer_json()?;
+        let longest = checkpoint.config.max_position_embeddings;
+        if recipe.max_length > longest {
+            return Err(Error::Setting {
+                origin: path.display().to_string(),
+                key: "recipe.max_length".into(),
+                reason: format!("{} tokens, but the encoder has {longest} positions", recipe.max_length),
+                hint: format!("use {longest} or less"),
+            });
+        }
+        Ok(Self { weights: checkpoint.weights, config: checkpoint.config, tokenizer, name, before })
+    }
+}
+
+/// Removes all tensors except the encoder's. Returns a note if there were tensors other than the heads of this task.
+fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
+    let known = ["bert.", "start_outputs.", "end_outputs.", "span_embedding."];
+    let foreign = tensors.keys().filter(|name| !known.iter().any(|part| name.starts_with(*part)));
+    let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
+    tensors.retain(|name, _| name.starts_with("bert."));
+    if foreign.is_empty() {
+        return None;
+    }
+    let (first, rest) = foreign.split_at(foreign.len().min(NAMED));
+    let (count, first, more) = (foreign.len(), first.join(", "), if rest.is_empty() { "" } else { ", …" });
+    Some(format!("tensors outside the encoder are ignored ({count}): {first}{more}"))
+}
+
+/// Adds normally distributed weights and zero biases for every tensor of the heads.
+fn initialize_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed: u64) {
+    let heads = expected_shapes(config, false).into_iter().filter(|(name, _)| !name.starts_with("bert."));
+    for (stream, (name, shape)) in heads.enumerate() {
+        let mut random = Random::new(seed, stream as u64);
+        let count = shape.iter().product();
+        let values = if name.rsplit('.').next() == Some("bias") {
+            vec![0.0; count]
+        } else {
+            (0..count).map(|_| (random.normal() * STANDARD_DEVIATION) as f32).collect()
+        };
+        tensors.insert(name, Tensor { shape, values });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::model::encoder::config::tests::tiny;
+    use crate::model::weights::pytorch::tests::torch_save;
+    use crate::model::weights::tensors::tests::made_up;
+
+    /// Reads a Lightning checkpoint with these tensors; returns the result and the notes.
+    fn read(tensors: &BTreeMap<String, Tensor>, heads: Heads) -> (Result<Pretrained>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        file("config.json", &serde_json::to_vec(&tiny()).unwrap());
+        file("vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\n");
+        file("last.ckpt", &torch_save(tensors, true));
+        let recipe = RecipeSection {
+            max_length: 24,
+            classifier_intermediate_hidden_size: 12,
+            seed: 1,
+            ..RecipeSection::default()
+        };
+        let notes = RefCell::new(Vec::new());
+        let note = |text: &str| notes.borrow_mut().push(text.to_owned());
+        let read = Pretrained::read(&EncoderSection { path: folder.path().into(), heads }, &recipe, &note);
+        (read, notes.into_inner())
+    }
+
+    /// A whole model's tensors under other names.
+    fn renamed(rename: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Tensor> {
+        made_up(&tiny(), false).into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect()
+    }
+
+    fn add(tensors: &mut BTreeMap<String, Tensor>, names: &[&str]) {
+        tensors.extend(names.iter().map(|&name| (name.to_owned(), Tensor { shape: vec![1], values: vec![0.0] })));
+    }
+
+    #[test]
+    fn a_bare_encoder_gets_a_prefix_and_heads() {
+        let mut bare = renamed(|name| name.strip_prefix("bert.").map(str::to_owned));
+        add(&mut bare, &["cls.predictions.bias", "pooler.dense.bias", "embeddings.position_ids"]);
+        let (read, notes) = read(&bare, Heads::New);
+        assert!(notes.is_empty(), "{notes:?}");
+        let weights = read.unwrap().weights;
+        let drawn = &weights.tensor("span_embedding.classifier1.weight").values;
+        let variance = drawn.iter().map(|value| f64::from(value * value)).sum::<f64>() / drawn.len() as f64;
+        assert!((variance.sqrt() - STANDARD_DEVIATION).abs() < 0.005, "{}", variance.sqrt());
+        assert!(weights.tensor("start_outputs.bias").values.iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn checkpoints_of_lightning_and_of_several_gpus_are_encoders() {
+        let whole = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
+        for prefix in ["model.", "module.", "module.model."] {
+            let tensors = renamed(|name| Some(format!("{prefix}{name}")));
+            let (kept, notes) = read(&tensors, Heads::Keep);
+            assert_eq!(kept.unwrap().weights, whole, "{prefix}");
+            assert!(notes.is_empty(), "{prefix}: {notes:?}");
+            let (drawn, notes) = read(&tensors, Heads::New);
+            for (name, tensor) in drawn.unwrap().weights.iter() {
+                assert_eq!(tensor == whole.tensor(name), name.starts_with("bert."), "{prefix}: {name}");
+            }
+            assert!(notes.is_empty(), "{prefix}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn missing_and_foreign_tensors_are_named() {
+        let mut tensors = renamed(|name| Some(format!("model.{name}")));
+        add(&mut tensors, &["adapter.down.weight", "model.classifier.bias", "classifier.weight", "qa_outputs.bias"]);
+        let (drawn, notes) = read(&tensors, Heads::New);
+        drawn.unwrap();
+        let expected = "last.ckpt`: tensors outside the encoder are ignored (4): `adapter.down.weight`, \
+                        `classifier.bias`, `classifier.weight`, …";
+        assert!(notes.len() == 1 && notes[0].ends_with(expected), "{notes:?}");
+        // With kept heads the checkpoint must be a complete model, so an unknown tensor is an error.
+        let refusal = |tensors: &BTreeMap<String, Tensor>, heads| read(tensors, heads).0.unwrap_err().to_string();
+        let error = refusal(&tensors, Heads::Keep);
+        assert!(error.ends_with("`adapter.down.weight` is not a tensor of this model"), "{error}");
+        add(&mut tensors, &["bert.encoder.layer.0.adapter.bias"]);
+        let error = refusal(&tensors, Heads::New);
+        assert!(error.ends_with("`bert.encoder.layer.0.adapter.bias` is not a tensor of this model"), "{error}");
+        tensors.remove("model.bert.embeddings.LayerNorm.bias");
+        let error = refusal(&tensors, Heads::New);
+        assert!(error.ends_with("`bert.embeddings.LayerNorm.bias` is missing"), "{error}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Network + labelled documents → scores. In: a network, the examples of a split and its gold. Out: counts by type, decoded and merged
+//! over windows exactly as in extraction. It must not train.
+
+use std::collections::BTreeSet;
+
+use tch::{Tensor, no_grad};
+
+use crate::error::Result;
+use crate::score::counts::Counts;
+use crate::task::batch::{QueryBatch, batches};
+use crate::task::decode::{DecodeRule, Logits, decode};
+use crate::task::entity_schema::EntitySchema;
+use crate::task::merge::Mentions;
+use crate::task::query::Encoded;
+use crate::train::data::dataset::{Gold, Split};
+use crate::train::data::examples::Example;
+use crate::train::network::bert::{Inputs, Network, torch};
+use crate::train::network::loss::CHUNK;
+use crate::train::training_loop::signals;
+
+/// Padded tokens in a batch.
+const BATCH_TOKENS: usize = 8192;
+/// The maximum number of candidates of one query, as in extraction.
+const MAX_CANDIDATES: usize = 4096;
+
+/// The counts of a network's predictions against a split's gold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quality {
+    /// The counts over all types.
+    pub all: Counts,
+    /// The counts of each type, in the schema's order.
+    pub types: Vec<Counts>,
+}
+
+/// Scores `network` on a split with the examples `examples`. A gold mention that no example holds counts as missed.
+///
+/// # Errors
+/// [`crate::error::Error::Stopped`] after a signal.
+pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
+    let queries: Vec<Encoded> = examples.iter().map(|example| example.query.clone()).collect();
+    let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
+    let rule = DecodeRule {
+        threshold: 0.0,
+        boundary: 0.0,
+        nested: schema.nested,
+        max_candidates: MAX_CANDIDATES,
+        tolerance: 0.0,
+    };
+    for batch in batches(queries, BATCH_TOKENS) {
+        signals::check()?;
+        let logits = logits(network, &batch)?;
+        for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
+            found[query.document].add(query, &answer);
+        }
+    }
+    let mut types = vec![Counts::default(); schema.types.len()];
+    for (document, found) in split.documents.iter().zip(found) {
+        let gold: BTreeSet<Gold> = document.mentions.iter().copied().collect();
+        let predicted: BTreeSet<Gold> = found
+            .finish(&document.text, schema.nested)
+            .into_iter()
+            .map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type })
+            .collect();
+        for one in &predicted {
+            let counts = &mut types[one.entity_type];
+            if gold.contains(one) { counts.true_positives += 1 } else { counts.false_positives += 1 }
+        }
+        for one in gold.difference(&predicted) {
+            types[one.entity_type].false_negatives += 1;
+        }
+    }
+    Ok(Quality { all: types.iter().copied().sum(), types })
+}
+
+/// The network's logits, as the ONNX graph returns them with boundary logit 0.
+pub fn logits(network: &Network, batch: &QueryBatch) -> Result<Logits> {
+    no_grad(|| {
+        let inputs = Inputs::new(&batch.inputs(), network.device());
+        let hidden = network.encode(&inputs, 0.0);
+        let [start, end] = network.boundaries(&hidden);
+        let passing = |logits: &Tensor, mask: &Tensor| logits.gt(0.0).logical_and(mask);
+        let pairs =
+            passing(&start, &inputs.start_mask).unsqueeze(2).logical_and(&passing(&end, &inputs.end_mask).unsqueeze(1));
+        let index = pairs.triu(0).nonzero();
+        let count = index.size()[0];
+        let mut span = Vec::with_capacity(count as usize);
+        if count > 0 {
+            let head = network.match_head(&hidden, &index);
+            for from in (0..count).step_by(CHUNK as usize) {
+                span.extend(floats(&head.logits(&head.parts, from, CHUNK.min(count - from), 0.0))?);
+            }
+        }
+        let flat = Vec::<i64>::try_from(&index.flatten(0, -1)).map_err(torch("read candidates"))?;
+        let span_index = flat.chunks_exact(3).map(|one| [one[0] as usize, one[1] as usize, one[2] as usize]).collect();
+        Ok(Logits { start: floats(&start)?, end: floats(&end)?, span_index, span })
+    })
+}
+
+fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
+    Vec::<f32>::try_from(&tensor.flatten(0, -1).to_device(tch::Device::Cpu)).map_err(torch("read logits"))
+}
