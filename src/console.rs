@@ -11,7 +11,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use indicatif::ProgressBar;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_chrome::FlushGuard;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -22,6 +21,8 @@ use tracing_subscriber::{Layer as _, fmt};
 use crate::error::{Error, Result};
 
 mod amounts;
+#[cfg(feature = "telemetry")]
+mod exporter;
 mod marks;
 mod profile;
 mod progress;
@@ -35,7 +36,7 @@ pub use progress::{Progress, ProgressDisplay};
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Where spans go, if somewhere.
-static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
+static TRACES: OnceLock<traces::Provider> = OnceLock::new();
 
 /// What completes a profile, if one is written.
 static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);

@@ -1,79 +1,51 @@
-//! Spans for OpenTelemetry. In: the standard environment variables, spans of this program. Out: the spans over OTLP (HTTP, protobuf)
-//! where an endpoint is set; nothing elsewhere. It may not hold up or fail what it tells of.
+//! Decides whether spans are sent. In: the standard environment variables. Out: what sends them, or why they cannot be sent, where an
+//! endpoint is set; nothing elsewhere. It must not send anything itself: [`super::exporter`] does.
 
-use std::collections::HashMap;
-use std::time::Duration;
+#[cfg(not(feature = "telemetry"))]
+use absent as exporter;
 
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Metadata, Span, Subscriber};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::registry::LookupSpan;
+#[cfg(feature = "telemetry")]
+use super::exporter;
 
-/// How long the end of the program waits for spans to be taken.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) use exporter::{Provider, continue_caller, finish, layer};
 
 /// Sends spans from now on (OpenTelemetry specification, "OpenTelemetry Protocol Exporter", environment variables): to
 /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or to `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces`. None where neither is set or
 /// `OTEL_SDK_DISABLED` is true; the reason where spans are wanted and cannot be sent.
-pub(super) fn provider() -> Option<Result<SdkTracerProvider, String>> {
-    let value = |name: &str| crate::model::variable(name)?.into_string().ok();
+pub(super) fn provider() -> Option<Result<Provider, String>> {
     let wanted =
         value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some() || value("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
     let refused = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    if !wanted || refused {
-        return None;
-    }
-    let protocol = value("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| value("OTEL_EXPORTER_OTLP_PROTOCOL"));
-    if let Some(protocol) = protocol.filter(|protocol| protocol != "http/protobuf") {
-        return Some(Err(format!("the protocol `{protocol}` is not spoken here: set http/protobuf, port 4318")));
-    }
-    let exporter = match SpanExporter::builder().with_http().build() {
-        Ok(exporter) => exporter,
-        Err(error) => return Some(Err(error.to_string())),
-    };
-    let mut resource = Resource::builder();
-    if value("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name("quarry");
-    }
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
-    Some(Ok(provider))
+    (wanted && !refused).then(exporter::provider)
 }
 
-/// The layer that hands this program's spans, and what it says within them, to a provider.
-pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S> {
-    let own = |metadata: &Metadata<'_>| {
-        *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
-    };
-    tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
-        .with_location(false)
-        .with_threads(false)
-        .with_tracked_inactivity(false)
-        .with_filter(filter_fn(own))
+/// An environment variable, where it is set and is text.
+pub(super) fn value(name: &str) -> Option<String> {
+    crate::model::variable(name)?.into_string().ok()
 }
 
-/// Puts a span under the trace that the caller of the program is in, where it says so in `TRACEPARENT` (W3C Trace Context; OpenTelemetry
-/// specification, "Environment Variables as Context Propagation Carriers").
-pub(super) fn continue_caller(span: &Span) {
-    let carrier: HashMap<String, String> = ["traceparent", "tracestate"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), std::env::var(name.to_uppercase()).ok()?)))
-        .collect();
-    if carrier.contains_key("traceparent") {
-        // Without a provider there is no trace to continue.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
+/// What stands for [`super::exporter`] in a program without it.
+#[cfg(not(feature = "telemetry"))]
+mod absent {
+    use tracing::Span;
+    use tracing_subscriber::layer::Identity;
+
+    /// No value: there is nothing that could send.
+    #[derive(Debug, Clone, Copy)]
+    pub(in crate::console) enum Provider {}
+
+    pub(super) fn provider() -> Result<Provider, String> {
+        Err("this program was built without the feature `telemetry`".to_owned())
     }
-}
 
-/// Sends what is left; the reason where that fails.
-pub(super) fn finish(provider: &SdkTracerProvider) -> Result<(), String> {
-    provider.shutdown_with_timeout(PATIENCE).map_err(|error| error.to_string())
+    pub(in crate::console) fn layer(provider: &Provider) -> Identity {
+        match *provider {}
+    }
+
+    pub(in crate::console) fn continue_caller(_: &Span) {}
+
+    pub(in crate::console) fn finish(provider: &Provider) -> Result<(), String> {
+        match *provider {}
+    }
 }
