@@ -1,6 +1,6 @@
-"""BERT-MRC in plain PyTorch, with scaled-dot-product attention: what card.py measures and train.py trains.
+"""BERT-MRC in plain PyTorch, with scaled-dot-product attention: used by gpu.py and train.py.
 
-Its parameters have the names of the reference's checkpoints, so that they load as they are.
+Its parameters have the names of the reference implementation's checkpoints, so that those load without renaming.
 """
 
 import json
@@ -65,7 +65,7 @@ class BertMrc(nn.Module):
         self.dropout, self.head_dropout = nn.Dropout(dropout), nn.Dropout(head_dropout)
 
     def encode(self, ids, types, mask):
-        """Token vectors [rows, tokens, hidden]; `mask` is bool [rows, 1, 1, tokens], or None where nothing is padding."""
+        """Token vectors [rows, tokens, hidden]; `mask` is bool [rows, 1, 1, tokens], or None if there is no padding."""
         tables = self.bert["embeddings"]
         places = torch.arange(ids.shape[1], device=ids.device)
         hidden = tables["word_embeddings"](ids) + tables["token_type_embeddings"](types) + tables["position_embeddings"](places)
@@ -87,12 +87,12 @@ class BertMrc(nn.Module):
 
 
 def pairs(starts, ends):
-    """bool [rows, tokens] twice to bool [rows, tokens, tokens]: every start with every end that is not before it."""
+    """Two bool [rows, tokens] to bool [rows, tokens, tokens]: pairs of a start and an end that is not before it."""
     return torch.triu(starts.unsqueeze(2) & ends.unsqueeze(1))
 
 
 def read(folder):
-    """Configuration and tensors of a folder with config.json and model.safetensors, under the reference's names."""
+    """Configuration and tensors of a folder with config.json and model.safetensors, under the reference implementation's names."""
     folder = Path(folder)
     config = {"type_vocab_size": 2, **json.loads((folder / "config.json").read_text())}
     tensors = {}

@@ -1,25 +1,25 @@
-"""What people use instead, by turns with quarry: the same documents, questions, model and machine, in the same hour.
+"""Alternatives in Python, measured alternately with quarry: the same documents, questions, model and machine, in the same hour.
 
     pip install numpy tokenizers onnxruntime==1.31.0 onnx torch==2.11.0 transformers safetensors
     python benches/compare.py target/release/quarry DOCUMENTS.jsonl
     python benches/compare.py target/release/quarry DOCUMENTS.jsonl --device cuda     # onnxruntime-gpu==1.31.0 instead
 
-DOCUMENTS has a JSON object with `text` a line. The model is quarry's default unless --model names another model directory; quarry writes
-its fp32 weights and its standard ONNX graph for the others. Every way cuts the texts into windows of 256 wordpieces that share 32, asks
-the same questions, and counts mentions: the rivals every pair that passes, quarry those that stay when overlapping ones are resolved, as
-its schema says. (Under a schema with `nested = true` the counts are about the same.)
+DOCUMENTS has one JSON object with `text` per line. The model is quarry's default unless --model names another model directory; quarry exports
+its fp32 weights and its standard ONNX graph for the alternatives. All programs split the texts into windows of 256 wordpieces that overlap by
+32, ask the same questions, and count mentions: the alternatives count every pair that passes, quarry those that remain after overlaps are
+resolved, according to its schema. (Under a schema with `nested = true` the counts are about the same.)
 
-In each round every rival has its turn, and right before it quarry on the same documents. The table has medians; `slower` is the median of
-a rival's time over quarry's of the same turn. quarry's time is that of the whole `quarry run`, from a JSON Lines file to committed tables,
-its start included (its number of tokens in a batch is found before the first turn); a rival's begins when its model is loaded and ends
-with the count of its mentions.
+In each round every alternative is measured once, and right before it quarry on the same documents. The table has medians; `slower` is the
+median of an alternative's time divided by quarry's in the same turn. quarry's time is that of the whole `quarry run`, from a JSON Lines file
+to committed tables, including its start (its batch size is tuned before the first turn). An alternative's time begins after its model is
+loaded and ends with the count of its mentions.
 
-The rivals are loops in Python, for there is no pipeline class for this method in transformers: batches of 32 queries, sorted by length
+The alternatives are loops in Python, because transformers has no pipeline class for this method: batches of 32 queries, sorted by length
 over 4,096 queries, or in the order of the input, as a Hugging Face `pipeline(batch_size=32)` forms its batches. PyTorch's rows are
-transformers' BertModel, eager, with scaled-dot-product attention, in fp32 on a CPU and in fp16 on a card. int8 is ONNX Runtime's
-`quantize_dynamic` of the graph that the fp32 row runs, a scale for every column and weights of seven bits: with its defaults it loses 1.6
-points of F1 where the processor has no VNNI. The last row scores all pairs of tokens, one query at a time, as the method's published code
-does, and reads a tenth of the documents.
+transformers' BertModel, eager, with scaled-dot-product attention, in fp32 on a CPU and in fp16 on a GPU. int8 is ONNX Runtime's
+`quantize_dynamic` of the graph of the fp32 row, with a scale per column and weights of seven bits: with its defaults it loses 1.6 points of
+F1 on a processor without VNNI. The last row scores all pairs of tokens, one query at a time, as the method's published code does, and reads
+a tenth of the documents.
 """
 
 import argparse
@@ -43,17 +43,17 @@ WINDOW, OVERLAP, BATCH, LOOK_AHEAD = 256, 32, 32, 4096
 
 
 class Quarry:
-    """The program."""
+    """Runs quarry."""
 
     def __init__(self, program, folder, given):
         self.program, self.folder, self.given = program, folder, given
 
     def export(self):
-        """The model directory in floats, with its standard graph: both as the device likes them."""
-        out, form = self.folder / "model", "fp16" if self.given.device == "cuda" else "fp32"
-        command = [self.program, "export", self.given.model, str(out), "--weights", "fp32", "--graph", f"portable-{form}", "--no-parity"]
+        """A model directory with fp32 weights, and its standard graph in the device's precision."""
+        out, precision = self.folder / "model", "fp16" if self.given.device == "cuda" else "fp32"
+        command = [self.program, "export", self.given.model, str(out), "--weights", "fp32", "--graph", f"portable-{precision}", "--no-parity"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return out, out / f"model-{form}-portable.onnx"
+        return out, out / f"model-{precision}-portable.onnx"
 
     def seconds(self, documents, precision):
         """Time, real tokens and mentions of a run into an empty store."""
@@ -71,12 +71,12 @@ class Quarry:
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
         tokens = next(line for line in profile.read_text().splitlines() if line.startswith("quarry_run_tokens"))
-        said = json.loads(done.stdout)
-        return seconds, float(tokens.rsplit(" ", 1)[1]), said["mentions"], said["precision"]
+        summary = json.loads(done.stdout)
+        return seconds, float(tokens.rsplit(" ", 1)[1]), summary["mentions"], summary["precision"]
 
 
 class OnnxRuntime:
-    """tokenizers and ONNX Runtime, the candidates scored in the graph."""
+    """tokenizers and ONNX Runtime; the graph scores the candidates."""
 
     def __init__(self, graph, given):
         import onnxruntime
@@ -124,7 +124,7 @@ class PyTorch:
         return self.linear(hidden, "span_embedding.classifier2").squeeze(-1)
 
     def answer(self, batch):
-        """Candidates only, as somebody who cares would write it."""
+        """Scores candidates only, as a careful implementation would."""
         torch = self.torch
         with torch.inference_mode():
             hidden, starts, ends = self.encode(batch)
@@ -132,7 +132,7 @@ class PyTorch:
             return int((self.match(torch.cat([hidden[row, start], hidden[row, end]], -1)) > 0).sum())
 
     def reference(self, batch):
-        """All pairs of tokens, as the method's published code does it."""
+        """Scores all pairs of tokens, as the method's published code does."""
         torch = self.torch
         with torch.inference_mode():
             hidden, starts, ends = self.encode(batch)
@@ -143,8 +143,8 @@ class PyTorch:
 
 
 def loop(questions, documents, answer, size, look_ahead):
-    """Time, real tokens and mentions from the texts to the count; `look_ahead` is how many queries are sorted by length, none for the
-    order of the input."""
+    """Time, real tokens and mentions, from texts to count; `look_ahead` is the number of queries that are sorted together by length, or
+    None to keep the order of the input."""
     started, real, mentions = time.perf_counter(), 0, 0
     stream = (query for text in documents for query in questions.of(text))
     while block := list(itertools.islice(stream, look_ahead or size)):
@@ -158,7 +158,7 @@ def loop(questions, documents, answer, size, look_ahead):
 
 
 def rivals(folder, graph, given):
-    """Name, answer, queries in a batch, queries sorted together; each model is loaded when its first turn comes."""
+    """Name, answer function, queries per batch, queries sorted together; each model is loaded at its first use."""
     loaded = {}
 
     def once(name, make):
@@ -175,13 +175,13 @@ def rivals(folder, graph, given):
     def torch():
         return once("torch", lambda: PyTorch(folder, given))
 
-    form = "fp16" if given.device == "cuda" else "fp32"
+    precision = "fp16" if given.device == "cuda" else "fp32"
     ways = [
-        (f"tokenizers + onnxruntime, {form}, sorted", onnx, BATCH, LOOK_AHEAD),
-        (f"tokenizers + onnxruntime, {form}, order of the input", onnx, BATCH, None),
+        (f"tokenizers + onnxruntime, {precision}, sorted", onnx, BATCH, LOOK_AHEAD),
+        (f"tokenizers + onnxruntime, {precision}, order of the input", onnx, BATCH, None),
         ("tokenizers + onnxruntime, dynamic int8, sorted", int8, BATCH, LOOK_AHEAD),
-        (f"a loop over transformers' BertModel, {form}, sorted", lambda batch: torch().answer(batch), BATCH, LOOK_AHEAD),
-        (f"the same, {form}, order of the input (`pipeline`)", lambda batch: torch().answer(batch), BATCH, None),
+        (f"a loop over transformers' BertModel, {precision}, sorted", lambda batch: torch().answer(batch), BATCH, LOOK_AHEAD),
+        (f"the same, {precision}, order of the input (`pipeline`)", lambda batch: torch().answer(batch), BATCH, None),
         ("all pairs of tokens scored, one query at a time", lambda batch: torch().reference(batch), 1, None),
     ]
     # ONNX Runtime computes 8-bit integers on CPUs only.
@@ -191,21 +191,21 @@ def rivals(folder, graph, given):
 def quantized(graph):
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().setLevel(logging.ERROR)  # It warns of every tensor that it leaves as it is.
+    logging.getLogger().setLevel(logging.ERROR)  # It warns about every tensor that it does not quantize.
     out = graph.with_name("model-dynamic-int8.onnx")
     quantize_dynamic(str(graph), str(out), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
     return out
 
 
 def turns(quarry, questions, documents, folder, graph, given):
-    """For every row its turns: its time, tokens and mentions, and quarry's time right before."""
+    """For every row of the table its measurements: time, tokens and mentions, and quarry's time right before."""
     few = documents[: max(1, len(documents) // 10)]
     files = {}
     for name, part in (("all", documents), ("few", few)):
         files[name] = folder / f"{name}.jsonl"
         files[name].write_text("".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(part)))
     ways = [way for way in rivals(folder, graph, given) if given.only in way[0]]
-    # Neither the budget of batches, nor the graph, nor the loading of a model is anybody's turn.
+    # Tuning the batch size, writing the graph and loading models must not be measured.
     _, _, _, precision = quarry.seconds(files["few"], "auto")
     plain = given.device == "cpu" and precision != "fp32"
     if plain:
@@ -246,8 +246,8 @@ def main():
     arguments.add_argument("--documents", dest="count", type=int, default=150)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the rivals; quarry takes all cores")
-    arguments.add_argument("--only", default="", help="only rivals whose name has this")
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the alternatives; quarry uses all cores")
+    arguments.add_argument("--only", default="", help="only alternatives whose name contains this")
     given = arguments.parse_args()
     documents = texts(given.documents, given.count)
     with tempfile.TemporaryDirectory() as folder:

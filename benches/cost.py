@@ -1,10 +1,10 @@
-"""What a job costs as the work grows: documents, types, window, cores. Writes a table and a picture.
+"""Cost of a job over the number of documents, types, window tokens and cores. Writes a table and a chart.
 
     python benches/cost.py target/release/quarry DOCUMENTS.jsonl OUT.svg [--rounds 3]
 
-DOCUMENTS has a JSON object with `text` a line. Every line of the table is the median of so many runs into empty stores, one in each round,
-so that an hour in which the machine is busy falls on all lines. The base, four questions and windows of 256 on all cores, is one
-measurement that stands in three of the four parts.
+DOCUMENTS has one JSON object with `text` per line. Every line of the table is the median of several runs into empty stores, one in each
+round, so that a period in which the machine is busy affects all lines. The base setting, four questions and windows of 256 on all cores, is
+measured once and appears in three of the four parts.
 """
 
 import argparse
@@ -26,15 +26,15 @@ TYPES = [
 ]  # fmt: skip
 
 LABELS = {
-    "documents": "texts of 8 words, one question",
-    "types": "questions of 60 texts of 300 words",
-    "window": "window of the same texts, four questions",
-    "cores": "cores, four questions",
+    "documents": "documents: 8 words each, one question",
+    "types": "questions: 60 documents of 300 words",
+    "window": "window: the same documents, four questions",
+    "cores": "cores: the same documents, four questions",
 }
 
 
 class Setting(NamedTuple):
-    """What a run is given."""
+    """Settings of a run."""
 
     documents: str
     types: int
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What it took."""
+    """Cost of a run."""
 
     seconds: float
     megabytes: float
@@ -84,20 +84,20 @@ def run(quarry, folder, setting):
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, mask),
     )
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"a run with {setting} failed:\n{said.decode()}")
-    return Cost(time.monotonic() - started, usage.ru_maxrss / 1024, json.loads(said)["tokens_per_second"])
+        sys.exit(f"a run with {setting} failed:\n{output.decode()}")
+    return Cost(time.monotonic() - started, usage.ru_maxrss / 1024, json.loads(output)["tokens_per_second"])
 
 
 def median(costs):
-    """Of each figure by itself."""
+    """The median of each figure separately."""
     return Cost(*map(statistics.median, zip(*costs)))
 
 
 def panel(title, unit, rows, left):
-    """One line of points in a frame of 230 x 170: seconds over the thing that grows, both from zero."""
+    """One curve in a frame of 230 x 170: seconds over the varied setting, both axes from zero."""
     most = max(x for x, _ in rows), max(cost.seconds for _, cost in rows)
     at = [(left + 50 + 170 * x / most[0], 160 - 120 * cost.seconds / most[1]) for x, cost in rows]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
@@ -111,7 +111,7 @@ def panel(title, unit, rows, left):
 
 
 def picture(series):
-    """The panels side by side, readable on a light and on a dark page."""
+    """The panels side by side, readable on light and dark backgrounds."""
     style = (
         "text{font:12px sans-serif;fill:#777}.title{text-anchor:middle;font-weight:bold}.end{text-anchor:end}"
         ".axis{fill:none;stroke:#999}.line{fill:none;stroke:#1f77b4;stroke-width:2}circle{fill:#1f77b4}"
@@ -124,8 +124,8 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("quarry", help="the program")
     arguments.add_argument("documents", type=Path)
-    arguments.add_argument("out", type=Path, help="the picture, an SVG file")
-    arguments.add_argument("--rounds", type=int, default=3, help="how often each setting is measured")
+    arguments.add_argument("out", type=Path, help="the chart, an SVG file")
+    arguments.add_argument("--rounds", type=int, default=3, help="number of measurements of each setting")
     arguments.add_argument("--most", type=int, default=100_000, help="documents of the largest run")
     given = arguments.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -143,7 +143,7 @@ def main():
         corpus(folder / base.documents, given.documents, 60, 300)
         for count in counts:
             corpus(folder / f"many-{count}.jsonl", given.documents, count, 8)
-        # The first run with a setting finds how many tokens a batch should have, which is nobody's cost.
+        # The first run with a setting tunes the batch size, which must not count as cost.
         corpus(folder / "first.jsonl", given.documents, 4, 8)
         for setting in {setting._replace(documents="first.jsonl"): None for setting in costs}:
             run(given.quarry, folder, setting)

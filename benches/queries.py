@@ -1,4 +1,4 @@
-"""Texts to queries to batches, as one writes it in Python: what compare.py, card.py and train.py share."""
+"""Texts to queries to batches in plain Python; used by compare.py, gpu.py and train.py."""
 
 import itertools
 import json
@@ -8,22 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-FRAME = 3  # [CLS] and twice [SEP]
+FRAME = 3  # [CLS] and two [SEP]
 
 
 class Query(NamedTuple):
     """[CLS] question [SEP] window [SEP]."""
 
     ids: np.ndarray  # vocabulary ids
-    context: int  # where the window begins in them
-    starts: np.ndarray  # for each id, whether a mention may begin there
-    ends: np.ndarray  # and whether one may end there
-    entity_type: int  # the question's place in the schema
-    offset: int  # the window's first token in the document
+    context: int  # index in `ids` at which the window begins
+    starts: np.ndarray  # for each id, whether a mention can begin there
+    ends: np.ndarray  # for each id, whether a mention can end there
+    entity_type: int  # index of the question in the schema
+    offset: int  # index of the window's first token in the document
 
 
 class Questions:
-    """Asks the questions of a schema of every window of a text."""
+    """Makes the queries of a text: every question of a schema with every window."""
 
     def __init__(self, tokenizer, schema, window, overlap):
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -36,14 +36,14 @@ class Questions:
         self.window, self.overlap = window, overlap
 
     def longest(self, window):
-        """Tokens of the longest query about so many tokens of context."""
+        """Tokens of the longest query with `window` tokens of context."""
         return max(map(len, self.ids)) + window + FRAME
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def ask(self, encoding):
-        """Every query about a text: window by window, type by type. Windows are cut after so many tokens, wherever that is."""
+        """Every query about a text: window by window, type by type. A window ends after a fixed number of tokens."""
         ids, words = np.array(encoding.ids, np.int64), np.array(encoding.word_ids, np.int64)
         if not len(ids):
             return
@@ -80,12 +80,12 @@ def tokens_of(query):
 
 
 def by_length(queries, length=tokens_of):
-    """The longest first."""
+    """Sorts by length, the longest first."""
     return sorted(queries, key=length, reverse=True)
 
 
 def by_budget(queries, most, length=tokens_of):
-    """Batches of at most so many padded tokens, of queries that are sorted, the longest first."""
+    """Batches of at most `most` padded tokens, from queries sorted by length, the longest first."""
     batch = []
     for query in queries:
         if batch and (len(batch) + 1) * length(batch[0]) > most:
@@ -97,7 +97,7 @@ def by_budget(queries, most, length=tokens_of):
 
 
 def texts(path, count):
-    """The first texts of a file with a JSON object with `text` a line."""
+    """The first `count` texts of a file with one JSON object with `text` per line."""
     with open(path) as lines:
         found = (json.loads(line)["text"] for line in lines)
         return list(itertools.islice((text for text in found if text and text.strip()), count))

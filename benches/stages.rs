@@ -1,7 +1,7 @@
 //! The stages of a run, each alone, and a whole job: `cargo bench`, or `cargo bench -- decode` for one of them.
 //!
-//! Documents are sentences of the demonstration's, drawn anew, with the lengths of news wire: a log-normal distribution of words
-//! whose logarithm has the mean 4.34 and the standard deviation 0.98, as the articles of Reuters-21578 have.
+//! Documents are random sentences of the demonstration's documents, with the lengths of newswire: the logarithm of the number of words has
+//! the mean 4.34 and the standard deviation 0.98, as in the articles of Reuters-21578.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -82,7 +82,7 @@ fn bytes() -> BytesCount {
     BytesCount::new(TEXTS.iter().map(String::len).sum::<usize>())
 }
 
-/// Windows, with the numbers of their documents.
+/// Windows, each with the number of its document.
 fn windows() -> Vec<(usize, Arc<Window>)> {
     let cut = |(number, text): (usize, &'static String)| {
         let document = Document::admit(true, Some(text)).expect("a document");
@@ -96,7 +96,7 @@ fn queries() -> Vec<Encoded> {
     windows().iter().flat_map(|(number, window)| questions.ask(*number, window).collect::<Vec<_>>()).collect()
 }
 
-/// A batch, and logits that propose a candidate for every eighth token.
+/// A batch, and logits with a candidate at every eighth token.
 fn answered() -> (QueryBatch, Logits) {
     let batch = batches(queries(), BATCH_TOKENS).swap_remove(20);
     let (rows, width) = (batch.queries.len(), batch.tokens());
@@ -208,14 +208,14 @@ fn write_entities(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The model of the project on the CPU, as [`whole_job`] has it.
+/// The default model on the CPU, as in [`whole_job`].
 fn ready() -> Ready {
     let model = ModelSection { path: project("models/default"), device: "cpu".to_owned(), ..ModelSection::default() };
     let job = Job::over_text("the bench", model, ExtractSection::default(), SCHEMA.clone()).expect("a job");
     job.load(&|_| {}).expect("the model loads")
 }
 
-/// The batches of the documents of [`whole_job`], and their tokens without padding.
+/// The batches of [`whole_job`], and their number of tokens without padding.
 fn job_batches(ready: &Ready) -> (Vec<QueryBatch>, usize) {
     let Extractor { tokenizer, questions, windows, batch_tokens, .. } = ready.extractor.as_ref();
     let cut = |(number, text): (usize, &'static String)| {
@@ -228,7 +228,7 @@ fn job_batches(ready: &Ready) -> (Vec<QueryBatch>, usize) {
     (found, tokens)
 }
 
-/// The session alone on the batches of [`whole_job`], made beforehand: what a whole job can come to at the most.
+/// The session alone on the batches of [`whole_job`], which are made beforehand: the upper limit for a whole job.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn session_alone(bencher: Bencher<'_, '_>) {
     let ready = ready();
@@ -240,7 +240,7 @@ fn session_alone(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The program itself on 200 documents with the model of the project on the CPU: Parquet in, tables out, start included.
+/// The program on 200 documents with the default model on the CPU: Parquet in, tables out, including its start.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn whole_job(bencher: Bencher<'_, '_>) {
     let (_, tokens) = job_batches(&ready());

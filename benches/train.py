@@ -1,18 +1,18 @@
-"""The same training in plain PyTorch, to compare `quarry train` with: how fast it learns, and what F1 it reaches.
+"""The same training in plain PyTorch, to compare its speed and F1 with `quarry train`.
 
     pip install torch==2.11.0 tokenizers safetensors numpy pyarrow
     python benches/train.py jobs/train-default-1-sentences.toml              # trains, scores dev and test
-    python benches/train.py jobs/train-default-1-sentences.toml --steps 60   # only how fast it is
+    python benches/train.py jobs/train-default-1-sentences.toml --steps 60   # measures speed only
 
-It reads a training job and follows its recipe; what it does not support it refuses. It writes no model.
+It reads a training job and follows its recipe; it refuses unsupported settings. It writes no model.
 
 - The network is bert.py's, with PyTorch's own optimizers, schedulers, dropout and autocast.
-- Texts, questions, batches (sorted by length in blocks of a hundred, shuffled) and losses are those of `quarry train`; the order and the
-  drawn heads are not, for the random numbers are Python's and PyTorch's: compare several seeds. Windows of texts longer than `max_length`
-  end after so many tokens, not with a sentence, and what any of them finds counts.
-- Dev is scored as often as the job says; the weights that were best there are scored on test. A gold mention counts whether or not a
-  window holds it. Where mentions may not be nested, the better of two that overlap stays.
-- The rates are those of the steps, with the making of their tensors, without the scoring: real tokens, and those with padding.
+- Texts, questions, batches (sorted by length in blocks of a hundred, shuffled) and losses are those of `quarry train`. The order of batches
+  and the initial heads differ, because the random numbers are Python's and PyTorch's: compare several seeds. Windows of texts longer than
+  `max_length` end after a fixed number of tokens, not at the end of a sentence, and the mentions of all windows count.
+- Dev is scored as often as the job says; the weights with the best dev score are scored on test. A gold mention counts even if no window
+  contains it. If the schema is not nested, the better of two overlapping mentions is kept.
+- The rates cover the steps, including making their tensors and excluding evaluation: real tokens, and tokens with padding.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import torch
 from queries import Query, Questions, by_budget, by_length, padded
 from torch.nn import functional as F
 
-# Every key that is supported, and what it is when it is left out.
+# The supported keys and their defaults.
 DATA = {"train": None, "dev": None, "test": None, "id": "doc_id", "text": "text", "misaligned": "skip", "unknown_types": "stop"}
 RECIPE = {
     "max_length": 128, "overlap_tokens": None, "words": "tokenizer", "batch_size": 32, "batch_tokens": None,
@@ -42,19 +42,19 @@ RECIPE = {
     "weight_span": 1.0, "span_loss_candidates": "pred_and_gold", "gradient_clip_val": 0.0, "precision": "fp32", "max_epochs": 20,
     "val_check_interval": 1.0, "seed": 0, "device": "auto", "threads": None, "not_a_number": "stop",
 }  # fmt: skip
-# Of these keys only some values are.
+# The supported values of keys that are supported only in part.
 VALUES = {
     "words": ["tokenizer"], "optimizer": ["adamw", "torch.adam", "sgd"], "lr_scheduler": ["onecycle", "linear", "polydecay"],
     "classifier_act_func": ["gelu"], "span_loss_candidates": ["all", "gold", "pred_and_gold", "pred_gold_random"],
     "precision": ["fp32", "bf16"], "not_a_number": ["stop"], "misaligned": ["skip", "stop"], "unknown_types": ["skip", "stop"],
     "heads": ["new", "keep"],
 }  # fmt: skip
-BLOCK_BATCHES = 100  # that are sorted by length together
-SCORED = 8192  # padded tokens of a batch that is scored
+BLOCK_BATCHES = 100  # batches that are sorted together by length
+SCORED = 8192  # padded tokens per batch in evaluation
 
 
 class Example(NamedTuple):
-    """A query and where its answers begin and end in it."""
+    """A query with the first and last tokens of its answers."""
 
     query: Query
     answers: list
@@ -66,15 +66,15 @@ def length(example):
 
 
 class Split(NamedTuple):
-    """The examples of some documents, with what is to be found in them."""
+    """The examples of a split, with the gold mentions of its documents."""
 
     examples: list
-    offsets: list  # of each document, for each token: the characters that it stands for
-    gold: list  # of each document: type, first character, last one plus 1
+    offsets: list  # per document and token: its character range
+    gold: list  # per document: type, first character, last character plus 1
 
 
 def settings(section, given, supported):
-    """A section of the job, complete; ends where it has what is not supported."""
+    """A section of the job with defaults filled in; exits if a key or value is not supported."""
     for key, value in given.items():
         if key not in supported:
             sys.exit(f"{section}.{key} is not supported")
@@ -91,7 +91,7 @@ def read_job(path, encoder):
     if encoder:
         start["path"] = encoder
     if start["path"].startswith("hf://"):
-        sys.exit(f"{start['path']} is not fetched: name a folder with it by --encoder")
+        sys.exit(f"{start['path']} is not fetched: name a folder that has it with --encoder")
     if "," in recipe["device"]:
         sys.exit(f"recipe.device = \"{recipe['device']}\": one device is supported")
     return data, job["entities"]["schema"], start, recipe
@@ -131,15 +131,15 @@ def read_split(folder, data, questions):
         split.gold.append(wanted)
         lost += len(wanted - held)
     if lost:
-        text = f"{folder}: {lost} gold mentions are not whole words, or in no single window"
+        text = f"{folder}: {lost} gold mentions do not cover whole words, or no window contains them"
         if data["misaligned"] == "stop":
             sys.exit(text)
-        print(f"{text}; they are not learned from", flush=True)
+        print(f"{text}; they are skipped", flush=True)
     return split
 
 
 def steps_of(split, recipe, draw):
-    """The steps of an epoch: for each its batches of examples."""
+    """The steps of an epoch, each a list of batches of examples."""
     order = draw.sample(split.examples, len(split.examples))
     mean = sum(map(length, order)) / len(order)
     tokens, size = recipe["batch_tokens"], recipe["batch_size"]
@@ -154,7 +154,7 @@ def steps_of(split, recipe, draw):
 
 
 def scorings(steps, interval):
-    """The steps of an epoch behind which dev is scored; always the last."""
+    """The steps of an epoch after which dev is scored; always includes the last."""
     every = interval if interval > 1 else max(1, interval * steps)
     after = {round(count * every) for count in range(1, int(steps / every) + 1)}
     return {step for step in after if 0 < step < steps} | {steps}
@@ -168,7 +168,7 @@ def tensors(batch, device):
 
 
 def targets(batch, shape):
-    """Starts and ends of the answers, float [rows, tokens], and which pairs they are, bool [rows, tokens, tokens]."""
+    """Starts and ends of the answers, float [rows, tokens], and their pairs, bool [rows, tokens, tokens]."""
     starts, ends, spans = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros((*shape, shape[1]), bool)
     for row, example in enumerate(batch):
         for start, end in example.answers:
@@ -177,7 +177,7 @@ def targets(batch, shape):
 
 
 def candidates(kind, predicted, gold, allowed):
-    """Row, start and end of the pairs that the match loss looks at, int64 [k, 3]."""
+    """Row, start and end of the pairs in the match loss, int64 [k, 3]."""
     wanted = bert.pairs(*allowed)
     if kind == "gold":
         wanted &= bert.pairs(*gold)
@@ -190,7 +190,7 @@ def candidates(kind, predicted, gold, allowed):
 
 
 def loss_of(model, batch, recipe, device, autocast):
-    """The weighted loss of a batch, and its tokens: real ones, and with padding."""
+    """The weighted loss of a batch, and its numbers of real and of padded tokens."""
     ids, types, mask, may_start, may_end = tensors(batch, device)
     starts, ends, spans = (torch.from_numpy(part).to(device) for part in targets(batch, ids.shape))
     with autocast():
@@ -211,7 +211,7 @@ def loss_of(model, batch, recipe, device, autocast):
 
 
 def optimizer_of(model, recipe, steps):
-    """The optimizer and the course of its learning rate."""
+    """The optimizer and its learning-rate schedule."""
     resting = [value for name, value in model.named_parameters() if "LayerNorm" in name or name.endswith("bias")]
     at_rest = {id(value) for value in resting}
     decaying = [value for value in model.parameters() if id(value) not in at_rest]
@@ -224,7 +224,7 @@ def optimizer_of(model, recipe, steps):
         optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=recipe["adam_epsilon"])
     warmup = recipe["warmup_steps"]
     if warmup > steps:
-        sys.exit(f"recipe.warmup_steps = {warmup} are more than the whole training has ({steps})")
+        sys.exit(f"recipe.warmup_steps = {warmup} is more than the number of steps ({steps})")
     if recipe["lr_scheduler"] == "onecycle":
         course = {"pct_start": warmup / steps, "anneal_strategy": "linear", "final_div_factor": recipe["final_div_factor"]}
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, **course)
@@ -239,7 +239,7 @@ def optimizer_of(model, recipe, steps):
 
 
 def without_overlaps(found):
-    """The better of places that overlap, by logit, then the longer, the earlier."""
+    """Resolves overlaps: keeps the higher logit, then the longer span, then the earlier."""
     kept = []
     for place, logit in sorted(found.items(), key=lambda one: (-one[1], one[0][1] - one[0][2], one[0][1:], one[0][0])):
         if all(place[2] <= other[1] or other[2] <= place[1] for other in kept):
@@ -258,7 +258,7 @@ def score(model, split, nested, device, autocast):
             start, end = model.boundaries(hidden)
             index = torch.nonzero(bert.pairs((start > 0) & starts, (end > 0) & ends))
             logits, before = model.match(hidden, index).tolist(), None
-            # By row, start and end. Where mentions may not be nested, a start has the nearest end that passes.
+            # Sorted by row, start and end. If mentions must not be nested, a start takes the nearest end that passes.
             for (row, first, last), logit in zip(index.tolist(), logits):
                 if logit <= 0 or not nested and (row, first) == before:
                     continue
@@ -282,7 +282,7 @@ def scores(name, counts):
 
 
 class Rate:
-    """Tokens and seconds of the steps."""
+    """Tokens per second over the steps."""
 
     def __init__(self):
         self.real = self.slots = self.seconds = 0
@@ -312,7 +312,7 @@ def network(start, recipe, device):
 
 
 def train(model, splits, nested, recipe, device, most):
-    """Trains and scores; after `most` steps, where that is a number, it ends without a score."""
+    """Trains and scores; stops after `most` steps, if given, without a score."""
     autocast = (lambda: torch.autocast(device.type, torch.bfloat16)) if recipe["precision"] == "bf16" else nullcontext
     draw = random.Random(recipe["seed"])
     epochs = [steps_of(splits["train"], recipe, draw) for _ in range(recipe["max_epochs"])]
@@ -349,7 +349,7 @@ def train(model, splits, nested, recipe, device, most):
                 if f1(*counts) > best[0]:
                     best = f1(*counts), {name: value.cpu().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(best[1])
-    print(f"PyTorch, {step:,} steps: {rate}; {time.perf_counter() - started:.0f} s with the scorings; best dev F1 {best[0]:.4f}")
+    print(f"PyTorch, {step:,} steps: {rate}; {time.perf_counter() - started:.0f} s with evaluation; best dev F1 {best[0]:.4f}")
     if "test" in splits:
         print(scores("test", score(model, splits["test"], nested, device, autocast)))
 
@@ -358,7 +358,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("job", type=Path, help="a training job (TOML)")
     arguments.add_argument("--epochs", type=int, help="instead of the job's max_epochs")
-    arguments.add_argument("--steps", type=int, help="end after so many steps, without a score")
+    arguments.add_argument("--steps", type=int, help="stop after this many steps, without a score")
     arguments.add_argument("--seed", type=int, help="instead of the job's")
     arguments.add_argument("--encoder", help="a folder with the pretrained encoder, instead of the job's")
     given = arguments.parse_args()
@@ -373,7 +373,7 @@ def main():
     questions = Questions(Path(start["path"]) / "tokenizer.json", schema, 0, 0)
     questions.window = recipe["max_length"] - questions.longest(0)
     if questions.window < 8:
-        sys.exit(f"recipe.max_length = {recipe['max_length']} leaves no room for a context")
+        sys.exit(f"recipe.max_length = {recipe['max_length']} leaves no tokens for a context")
     questions.overlap = questions.window // 8 if recipe["overlap_tokens"] is None else recipe["overlap_tokens"]
     if questions.overlap > questions.window // 2:
         sys.exit(f"recipe.overlap_tokens = {questions.overlap} is more than half of the window ({questions.window})")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Fetches LibTorch for `cargo build --features train`: PyTorch's wheel and the two CUDA libraries it cannot start without, pinned
-and checked by SHA-256. They are unpacked once into the per-user cache, and `.libtorch` in the project points there, where
-`.cargo/config.toml` sends the build. Needs pip and a network the first time only."""
+"""Fetches LibTorch for `cargo build --features train`: PyTorch's wheel and the two CUDA libraries that it needs to start, pinned and
+checked by SHA-256. They are unpacked once into the per-user cache. `.libtorch` in the project links there, and `.cargo/config.toml` points
+the build to `.libtorch`. Needs pip and a network the first time only."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 VERSION = "2.11.0"
-# Package, version, platform, SHA-256 of the wheel, and what of it is unpacked.
+# Package, version, platform, SHA-256 of the wheel, and the parts that are unpacked.
 WHEELS = {
     ("Linux", "x86_64"): [
         ("torch", VERSION, "manylinux_2_28_x86_64", "7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a",
@@ -25,7 +25,7 @@ WHEELS = {
          "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8", ("nvidia/cu13/lib/libcupti",)),
     ],
 }
-# What the program is linked with. LibTorch's CUDA half is left out on purpose: it is loaded where a card is wanted.
+# The libraries that the program is linked with. LibTorch's CUDA library is not among them: it is loaded only if a GPU is used.
 LINKED = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
@@ -70,7 +70,7 @@ def fetch(root: Path) -> None:
 
 
 def link(root: Path) -> None:
-    """`.libtorch` holds links to the headers and to what is linked."""
+    """Fills `.libtorch` with links to the headers and the linked libraries."""
     torch = root / "torch"
     folder = Path(__file__).resolve().parent.parent / ".libtorch"
     shutil.rmtree(folder, ignore_errors=True)

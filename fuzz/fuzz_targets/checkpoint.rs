@@ -1,6 +1,6 @@
-//! Any bytes as a checkpoint: `mkdir -p fuzz/corpus/checkpoint`, then
+//! Reads arbitrary bytes as a checkpoint: `mkdir -p fuzz/corpus/checkpoint`, then
 //! `cargo +nightly fuzz run checkpoint fuzz/corpus/checkpoint fuzz/seeds/checkpoint`. The test
-//! `damaged_checkpoints_make_no_more_values_than_their_bytes_warrant` does the same for a moment with every run of the tests.
+//! `damaged_checkpoints_make_no_more_values_than_their_bytes_warrant` does the same briefly in every test run.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

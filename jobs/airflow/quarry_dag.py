@@ -1,12 +1,11 @@
-"""Every night: the entities of one day's documents, for Airflow 3.
+"""Extracts the entities of one day's documents every night, for Airflow 3.
 
-The day is the start of the run's data interval (`{{ ds }}`) and goes into the job as `--set date=`. Quarry's exit codes decide what
-happens next: 0 done; 3 done with rejects, which is a warning and no reason to retry; 2 failed, a retry may help; 130 and 143 stopped by
-a signal, to be started again; anything else fails at once. A task that is killed or retried loses nothing: the run goes on from its last
-commit.
+The day is the start of the run's data interval (`{{ ds }}`) and is passed to the job as `--set date=`. Quarry's exit codes decide what
+happens next: 0 done; 3 done with rejects, which is a warning and not retried; 2 failed, retried; 130 and 143 stopped by a signal, started
+again; any other code fails at once. A task that is killed or retried loses nothing: the run resumes after its last commit.
 
-Settings are environment variables of the worker: QUARRY (the program), QUARRY_HOME (the folder that the job's relative paths count from),
-QUARRY_JOB, QUARRY_CORPUS, QUARRY_STORE.
+Settings are environment variables of the worker: QUARRY (the program), QUARRY_HOME (the folder to which the job's relative paths are
+relative), QUARRY_JOB, QUARRY_CORPUS, QUARRY_STORE.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 try:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-except ImportError:  # the first releases of Airflow 3 have them elsewhere
+except ImportError:  # the first releases of Airflow 3 have them in another module
     from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 QUARRY = os.environ.get("QUARRY", "quarry")
@@ -36,14 +35,14 @@ STORE = os.environ.get("QUARRY_STORE", "/srv/entities")
 DONE, FAILED, DONE_WITH_REJECTS = 0, 2, 3
 STOPPED = 130, 143
 
-# What other DAGs wait for: `schedule=[Asset("quarry_entities", ...)]`.
+# Other DAGs can wait for this asset: `schedule=[Asset("quarry_entities", ...)]`.
 ENTITIES = Asset("quarry_entities", uri=STORE if "://" in STORE else Path(STORE).absolute().as_uri())
 
 log = logging.getLogger(__name__)
 
 
 def quarry(*arguments: str) -> tuple[int, str]:
-    """Runs the program, its log lines into ours; its exit code and what it printed."""
+    """Runs the program and forwards its log lines; returns its exit code and its standard output."""
     with subprocess.Popen(
         [QUARRY, *arguments, "--log-format", "plain"],
         cwd=HOME,
@@ -51,7 +50,7 @@ def quarry(*arguments: str) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        # A task that is stopped stops the run, which commits what is done.
+        # Stopping the task stops the run, which commits its finished documents.
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             for line in process.stderr:
@@ -75,7 +74,7 @@ with DAG(
 
     @task.sensor(poke_interval=300, timeout=6 * 3600, mode="reschedule")
     def documents_are_there(ds: str) -> bool:
-        """Waits for the day's documents; on an object store it does not look and lets the run say what is missing."""
+        """Waits for the day's documents. On an object store it does not check: the run reports missing documents."""
         return "://" in CORPUS or any((Path(HOME) / CORPUS / f"dt={ds}").glob("*.parquet"))
 
     @task(
@@ -86,7 +85,7 @@ with DAG(
         execution_timeout=timedelta(hours=20),
     )
     def extract(ds: str):
-        """Runs the job for the day and hands its summary on."""
+        """Runs the job for the day and returns its summary."""
         settings = [f"corpus={CORPUS}", f"store={STORE}", f"date={ds}"]
         code, printed = quarry("run", JOB, "--json", *(word for setting in settings for word in ("--set", setting)))
         summary = json.loads(printed) if printed else {"exit_code": code, "error": None}
@@ -106,7 +105,7 @@ with DAG(
 
     @task
     def rejects_are_few(summary: dict) -> None:
-        """Shows at a glance, as a skipped task, a night that was done with rejects to look at."""
+        """Makes a night with rejects to look at visible as a skipped task."""
         if summary["exit_code"] == DONE_WITH_REJECTS:
             raise AirflowSkipException(f"{summary['rejects']} rejects, {summary['unreadable_files']} unreadable files")
 

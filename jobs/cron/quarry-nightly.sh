@@ -1,16 +1,16 @@
 #!/bin/sh
-# Runs a Quarry job for one day, from cron. Usage: quarry-nightly.sh JOB [--set key=value]… ; the day goes in as --set date=…
-# One at a time (a lock), one log per day, a retry where the exit code says that one may help.
+# Runs a Quarry job for one day, from cron. Usage: quarry-nightly.sh JOB [--set key=value]… ; the day is passed as --set date=…
+# One run at a time (a lock), one log per day, and a retry if the exit code says that it can help.
 #
-#   QUARRY       the program                 (quarry, as PATH has it)
-#   QUARRY_HOME  the folder it runs in, from which the job's relative paths count   (the folder of the job file's parent)
+#   QUARRY       the program                 (quarry, from PATH)
+#   QUARRY_HOME  the working folder, to which the job's relative paths are relative   (the parent of the job file's folder)
 #   QUARRY_DATE  the day                     (yesterday)
-#   QUARRY_LOGS  where logs and the lock are (/var/log/quarry)
+#   QUARRY_LOGS  folder of logs and the lock (/var/log/quarry)
 #   QUARRY_TRIES attempts in all             (3)
 #   QUARRY_WAIT  seconds between them        (600)
 #
-# It ends with the exit code of the last attempt: 0 done, 1 somebody must fix something, 2 failed for now, 3 done with rejects, 75 another
-# run is under way. cron mails what it prints: nothing, unless the code is not 0.
+# It ends with the exit code of the last attempt: 0 done, 1 somebody must fix something, 2 failed, a retry can help, 3 done with rejects,
+# 75 another run is in progress. It prints, and cron mails, nothing unless the exit code is not 0.
 set -u
 
 if [ $# -lt 1 ]; then
@@ -29,8 +29,8 @@ log=$logs/$name-$day.log
 mkdir -p -- "$logs" || exit 1
 cd -- "${QUARRY_HOME:-$(dirname -- "$(dirname -- "$job")")}" || exit 1
 
-# The lock is the open file: it goes with this process, however it ends. The store has a lock of its own; this one keeps a night that is
-# still running from being retried against.
+# The lock is on the open file, so it is released however this process ends. The store has its own lock; this one prevents retries while
+# the previous night is still running.
 exec 9>"$logs/$name.lock"
 if ! flock -n 9; then
     echo "$name: the run before this one is still under way; see $logs" >&2
@@ -49,7 +49,7 @@ while :; do
     sleep "${QUARRY_WAIT:-600}"
 done
 
-# A month of logs is enough.
+# Logs are kept for a month.
 find "$logs" -name "$name-*.log" -mtime +30 -delete
 
 if [ "$code" -ne 0 ]; then

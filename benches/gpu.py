@@ -1,29 +1,29 @@
-"""What a card is used for: the matrix peak, PyTorch, and whole jobs of quarry, on one model and corpus in one go.
+"""GPU utilization: compares the matrix peak, PyTorch and whole jobs of quarry, with one model and corpus.
 
     pip install torch==2.11.0 tokenizers safetensors numpy pyarrow
-    python benches/card.py target/release/quarry FOLDER                          # on one NVIDIA card; needs no network
-    python benches/card.py target/release/quarry FOLDER --device cpu --small     # whether the script works
+    python benches/gpu.py target/release/quarry FOLDER                          # on one NVIDIA GPU; needs no network
+    python benches/gpu.py target/release/quarry FOLDER --device cpu --small     # tests the script itself
 
-The model is a BERT-base of random weights, whose start and end logits are shifted until one token in a hundred passes: its answers mean
-nothing, but there are about as many candidates as a trained model has. The documents are sentences of jobs/demo, drawn anew, with the
-lengths of news wire. Both stay in FOLDER, with every job, log and store, and card.json, which has all figures.
+The model is a BERT-base with random weights, whose start and end logits are shifted until one token in a hundred passes: its answers mean
+nothing, but it has about as many candidates as a trained model. The documents are random sentences from jobs/demo, with the lengths of
+newswire. Both stay in FOLDER, with every job, log and store, and gpu.json, which has all figures.
 
-ONNX Runtime is found as quarry finds it: QUARRY_ONNXRUNTIME names its library, or it lies beside the program or in the cache. The CUDA
-libraries that PyTorch's packages bring are put behind what LD_LIBRARY_PATH has.
+The script finds ONNX Runtime as quarry does: QUARRY_ONNXRUNTIME names its library, or it lies beside the program or in the cache. The CUDA
+libraries of PyTorch's packages are appended to LD_LIBRARY_PATH.
 
-What is measured:
+Measurements:
 
-- The matrix peak: fp16 products of square matrices of random numbers, cuBLAS by way of PyTorch, the best size.
-- PyTorch: the same model in fp16 with scaled-dot-product attention, batches sorted by length over the whole sample, padded to a multiple
-  of 8 tokens, without a mask where nothing is padding; eager and by torch.compile, at several batch sizes, the median of three rounds.
-  The batches lie on the card before the clock starts: tokenizing, batching and copying are excluded. One row says what a single Python
-  process reaches with them.
-- quarry: `quarry run` from Parquet to tables in an empty store. The first run reads a few documents; it pays for the graph and for finding
-  the budget of a batch, whose rate is that of the bare session. The second one counts, with its start and its commit.
+- Matrix peak: fp16 products of square matrices of random numbers, computed by cuBLAS through PyTorch, at the best size.
+- PyTorch: the same model in fp16 with scaled-dot-product attention. Batches are sorted by length over the whole sample, padded to a multiple
+  of 8 tokens, and have no mask if they have no padding; eager and with torch.compile, at several batch sizes, the median of three rounds.
+  The batches are copied to the GPU before the clock starts: tokenizing, batching and copying are excluded. One row gives the rate of a single
+  Python process that includes them.
+- quarry: `quarry run` from Parquet to tables in an empty store. The first run reads a few documents; it includes writing the graph and tuning
+  the batch size, whose rate is that of the session alone. The second run is the measurement, with its start and its commit.
 
-A token costs, per layer, two operations for each weight of the four attention and the two feed-forward matrices, and 4·L·h in attention
+Per layer, a token costs two operations for each weight of the four attention and the two feed-forward matrices, and 4·L·h in attention
 over the L tokens of its query (L·h products and as many sums for the scores, and again for the mix; h is the hidden size). Embeddings,
-normalization, softmax and heads are not counted. L is the mean over tokens. Padding is not counted as work: only real tokens are.
+normalization, softmax and heads are not counted. L is the mean over tokens. Only real tokens count as work, not padding.
 """
 
 import argparse
@@ -60,11 +60,11 @@ TINY = BASE | {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads":
 
 
 class Scale:
-    """How much is measured."""
+    """Size of the measurement."""
 
     def __init__(self, small, documents):
         self.config = TINY if small else BASE
-        self.documents = documents or (60 if small else 100_000)  # of the job with four types; others get as many queries
+        self.documents = documents or (60 if small else 100_000)  # of the job with four types; others have as many queries
         self.first = 5 if small else 500  # documents of the first run
         self.sample = 5_000 if small else 2_000_000  # real tokens of PyTorch's sample
         self.squares = (128, 256) if small else (2048, 4096, 8192, 12288, 16384)
@@ -73,7 +73,7 @@ class Scale:
 
 
 class Device:
-    """Where PyTorch computes, in which number format."""
+    """PyTorch's device and number format."""
 
     def __init__(self, name):
         self.torch = torch.device(name)
@@ -83,11 +83,11 @@ class Device:
     def name(self):
         if self.torch.type == "cpu":
             return f"CPU, {torch.get_num_threads()} threads"
-        card = torch.cuda.get_device_properties(self.torch)
-        return f"{card.name}, {card.multi_processor_count} multiprocessors, {card.total_memory / 2**30:.0f} GiB"
+        gpu = torch.cuda.get_device_properties(self.torch)
+        return f"{gpu.name}, {gpu.multi_processor_count} multiprocessors, {gpu.total_memory / 2**30:.0f} GiB"
 
     def seconds(self, work):
-        """How long `work` takes until the device is done with it."""
+        """Duration of `work` until the device has finished it."""
         self.wait()
         started = time.perf_counter()
         work()
@@ -104,7 +104,7 @@ def say(text):
 
 
 def corpus(path, count):
-    """Documents whose words are log-normally distributed, as those of Reuters-21578 are."""
+    """Documents with a log-normal number of words, as in Reuters-21578."""
     bodies = pq.read_table(PROJECT / "jobs/demo/documents.parquet", columns=["body"])["body"].to_pylist()
     sentences = [sentence + ". " for body in bodies for sentence in body.split(". ") if sentence.strip()]
     lengths = [len(sentence.split()) for sentence in sentences]
@@ -122,7 +122,7 @@ def corpus(path, count):
 
 
 def make_model(quarry, folder, config, sample, device):
-    """A model directory of random weights."""
+    """A model directory with random weights."""
     checkpoint, directory = folder / "checkpoint", folder / "model"
     checkpoint.mkdir()
     shutil.copy(PROJECT / "models/default/tokenizer.json", checkpoint)
@@ -144,7 +144,7 @@ def make_model(quarry, folder, config, sample, device):
 
 
 def shift_boundaries(model, sample, device, share=0.01):
-    """Start and end biases under which this share of the sample's tokens passes."""
+    """Shifts the start and end biases so that this share of the sample's tokens passes."""
     ids, attention, types, starts, ends = (torch.from_numpy(part).to(device.torch) for part in padded(sample))
     with torch.inference_mode():
         hidden = model.encode(ids, types, attention.bool()[:, None, None, :])
@@ -155,7 +155,7 @@ def shift_boundaries(model, sample, device, share=0.01):
 
 
 def matrix_peak(device, sizes):
-    """The most operations a second in a product of square matrices, and the size that reached them."""
+    """The most operations per second in a product of square matrices, and its size."""
     rates = {}
     for size in sizes:
         left, right = (torch.randn(size, size, device=device.torch, dtype=device.dtype) for _ in range(2))
@@ -174,7 +174,7 @@ def matrix_peak(device, sizes):
 
 
 def encoder_flop(config, length):
-    """Operations of a token in the encoder: see the top of this file."""
+    """Operations of a token in the encoder; see the module's docstring."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     return config["num_hidden_layers"] * (2 * (4 * hidden**2 + 2 * hidden * inner) + 4 * length * hidden)
 
@@ -190,7 +190,7 @@ class Rival:
         self.encode = {"eager": self.model.encode}
 
     def compile(self):
-        # One compilation for all shapes; without a mask is another one.
+        # One compilation for all shapes with a mask, one for those without.
         self.encode["torch.compile"] = torch.compile(self.model.encode, dynamic=True)
 
     def tensors(self, batch):
@@ -209,7 +209,7 @@ class Rival:
             return self.model.match(hidden, index)
 
     def measure(self, way, queries, budget, rounds):
-        """Real tokens a second, batches made before."""
+        """Real tokens per second, with prepared batches."""
         batches = [self.tensors(batch) for batch in by_budget(queries, budget)]
         real = sum(len(query.ids) for query in queries)
 
@@ -221,7 +221,7 @@ class Rival:
         return real / statistics.median(self.device.seconds(answer_all) for _ in range(rounds))
 
     def from_texts(self, way, questions, texts, budget):
-        """Real tokens a second of one process: tokenizers in threads, the rest in Python."""
+        """Real tokens per second of one process: tokenizers in threads, the rest in Python."""
         real = 0
 
         def work():
@@ -237,12 +237,12 @@ class Rival:
 
 
 def pytorch(rival, questions, texts, queries, scale):
-    """The best rate of each way, its batch size, and the rate from texts of the better way."""
+    """The best rate and batch size of each mode, and the rate from texts of the better mode."""
     rates = {}
     for way, budget in itertools.product(rival.encode, scale.budgets):
         try:
             rates[way, budget] = rival.measure(way, queries, budget, scale.rounds)
-        except Exception as error:  # What torch.compile cannot do, or memory ended: the other rows still count.
+        except Exception as error:  # torch.compile failed or memory is exhausted: continue with the other rows.
             say(f"PyTorch, {way}, batches of {budget} tokens: {str(error).splitlines()[0]}")
             continue
         say(f"PyTorch, {way}, batches of {budget} tokens: {rates[way, budget]:,.0f} tokens/s")
@@ -253,13 +253,13 @@ def pytorch(rival, questions, texts, queries, scale):
 
 
 def libraries():
-    """Folders of the CUDA libraries that PyTorch's packages bring."""
+    """Folders of the CUDA libraries in PyTorch's packages."""
     roots = {Path(folder) / "nvidia" for folder in sys.path if folder}
     return sorted({str(library.parent) for root in roots for library in root.glob("*/lib/*.so*")})
 
 
 class Quarry:
-    """The program, its jobs in one folder."""
+    """Runs the program; all jobs are in one folder."""
 
     def __init__(self, program, folder, model, device):
         self.program, self.folder, self.model, self.device = program, folder, model, device
@@ -279,13 +279,13 @@ class Quarry:
         text = [f"[{name}]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items()) for name, keys in sections.items()]
         job.write_text("".join(text) + f"[extract]\nwindow_tokens = {WINDOW}\noverlap_tokens = {OVERLAP}\n")
         command = [self.program, "run", str(job), "--json", *([] if limit is None else ["--limit", str(limit)])]
-        with log.open("w") as said:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=said, text=True, env=self.environment)
+        with log.open("w") as stderr:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=self.environment)
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{log.read_text()[-3000:]}{done.stdout[-3000:]}")
         metrics = self.rows(store, "SELECT scope, name, value FROM metrics")
         return {
-            "said": json.loads(done.stdout),
+            "summary": json.loads(done.stdout),
             "all": {row["name"]: row["value"] for row in metrics if row["scope"] == "all"},
             "stages": {row["scope"][6:]: row["value"] for row in metrics if row["scope"][:6] == "stage:" and row["name"] == "seconds"},
             "model_hash": self.rows(store, "SELECT model_hash FROM runs")[0]["model_hash"],
@@ -297,11 +297,11 @@ class Quarry:
         return [json.loads(line) for line in out.splitlines()]
 
     def bare_session(self, run, longest):
-        """Batch and rate that the program found before its first job, from its cache; none where it could not measure."""
+        """Batch size and rate that the program cached when it tuned the batch size; None if it could not measure."""
         variable = os.environ.get
         cache = Path(variable("XDG_CACHE_HOME") or Path.home() / ".cache") / "quarry"
         cache = Path(variable("QUARRY_CACHE") or cache)
-        wanted = {"model": run["model_hash"], "longest": longest} | {key: run["said"][key] for key in ("device", "precision")}
+        wanted = {"model": run["model_hash"], "longest": longest} | {key: run["summary"][key] for key in ("device", "precision")}
         for path in sorted(cache.glob("budget-*.json"), key=lambda path: -path.stat().st_mtime):
             found = json.loads(path.read_text())
             if wanted.items() <= found["found_for"].items():
@@ -335,7 +335,7 @@ def measure(types, quarry, rival, texts, documents, peak, scale):
     return {
         "types": types, "mean_length": length, "flop_per_token": flop, "pytorch": ways, "pytorch_from_texts": from_texts,
         "first_seconds": first["all"]["seconds"], "bare_session": bare, "figures": figures, "stages": stages,
-        "precision": run["said"]["precision"], "tokens_per_second": real / seconds, "after_start": real / (seconds - stages["start"]),
+        "precision": run["summary"]["precision"], "tokens_per_second": real / seconds, "after_start": real / (seconds - stages["start"]),
         "in_session": real / stages["inference"], "busy": stages["inference"] / seconds, "padding": figures["padding"],
         "of_peak": real / seconds * flop / peak, "of_bare": bare and real / seconds / bare["tokens_per_second"],
         "of_pytorch": real / seconds / rate, "pytorch_of_peak": rate * flop / peak,
@@ -343,7 +343,7 @@ def measure(types, quarry, rival, texts, documents, peak, scale):
 
 
 def table(found, peak, size, device, config):
-    """What was found, a line a figure, a column a number of types."""
+    """Prints the results: one row per figure, one column per number of types."""
 
     def row(name, value):
         print(f"{name:48}" + "".join(f"{value(one):>24}" for one in found))
@@ -361,19 +361,19 @@ def table(found, peak, size, device, config):
     layers, hidden = config["num_hidden_layers"], config["hidden_size"]
     print(f"\n{device.name()}, PyTorch {torch.__version__}")
     print(f"matrix peak, {device.precision}: {peak / 1e12:.3g} TFLOP/s ({size} x {size} x {size})")
-    print(f"operations of a token: {layers} layers x (2 x {weights:,} weights + 4 x L x {hidden}), L the mean length of its query\n")
+    print(f"operations per token: {layers} layers x (2 x {weights:,} weights + 4 x L x {hidden}), L the mean length of its query\n")
     row("", lambda one: f"{one['types']} types")
     row("L", lambda one: f"{one['mean_length']:.0f}")
-    row("operations of a token, millions", lambda one: f"{one['flop_per_token'] / 1e6:,.1f}")
+    row("operations per token, millions", lambda one: f"{one['flop_per_token'] / 1e6:,.1f}")
     for way in dict.fromkeys(way for one in found for way in one["pytorch"]):
         row(f"PyTorch, {way}, tokens/s (its best batch)", lambda one: rate(one["pytorch"].get(way)))
     row("  share of the matrix peak", lambda one: share(one["pytorch_of_peak"]))
     row("  from texts, one Python process, tokens/s", lambda one: f"{one['pytorch_from_texts']:,.0f}")
-    row("quarry, bare session, tokens/s (its best batch)", lambda one: rate(one["bare_session"]))
+    row("quarry, session alone, tokens/s (its best batch)", lambda one: rate(one["bare_session"]))
     row("quarry run, whole job, real tokens/s", lambda one: f"{one['tokens_per_second']:,.0f}")
-    row("  after its start", lambda one: f"{one['after_start']:,.0f}")
-    row("  while the session computes", lambda one: f"{one['in_session']:,.0f}")
-    row("  time that the session computes", lambda one: share(one["busy"]))
+    row("  without the start", lambda one: f"{one['after_start']:,.0f}")
+    row("  within the session", lambda one: f"{one['in_session']:,.0f}")
+    row("  share of time in the session", lambda one: share(one["busy"]))
     for name in ("documents", "queries", "batches", "mentions", "undecided"):
         row(f"  {name}", count(name))
     row("  seconds", lambda one: f"{one['figures']['seconds']:,.1f}")
@@ -383,7 +383,7 @@ def table(found, peak, size, device, config):
     print()
     goals = {
         "of_peak": (f"real tokens: {GOALS['peak']:.0%} of the matrix peak", lambda value: value >= GOALS["peak"]),
-        "of_bare": (f"whole job: {GOALS['whole']:.0%} of the bare session", lambda value: value >= GOALS["whole"]),
+        "of_bare": (f"whole job: {GOALS['whole']:.0%} of the session alone", lambda value: value >= GOALS["whole"]),
         "of_pytorch": ("faster than PyTorch's best", lambda value: value > GOALS["pytorch"]),
         "padding": (f"padding below {GOALS['padding']:.0%}", lambda value: value < GOALS["padding"]),
     }
@@ -399,17 +399,17 @@ def table(found, peak, size, device, config):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("quarry", help="the program")
-    arguments.add_argument("folder", type=Path, help="where everything is written; an empty one is made")
+    arguments.add_argument("folder", type=Path, help="the output folder; must be empty or not exist")
     arguments.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
-    arguments.add_argument("--small", action="store_true", help="a tiny model and few documents, to try the script")
+    arguments.add_argument("--small", action="store_true", help="a tiny model and few documents, to test the script")
     arguments.add_argument("--types", type=int, nargs="+", default=[4, 18], choices=SCHEMAS)
-    arguments.add_argument("--documents", type=int, help="of the job with four types; others get as many queries")
-    arguments.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes a minute or two")
+    arguments.add_argument("--documents", type=int, help="documents of the job with four types; others have as many queries")
+    arguments.add_argument("--no-compile", action="store_true", help="skip torch.compile, which takes a minute or two")
     given = arguments.parse_args()
     device, scale = Device(given.device), Scale(given.small, given.documents)
     folder = given.folder.resolve()
     if folder.exists() and any(folder.iterdir()):
-        sys.exit(f"{folder} is not empty: its model and stores would be another measurement's")
+        sys.exit(f"{folder} is not empty: its model and stores belong to another measurement")
     folder.mkdir(parents=True, exist_ok=True)
     quarry = str(Path(given.quarry).resolve())
 
@@ -419,7 +419,7 @@ def main():
     questions = Questions(PROJECT / "models/default/tokenizer.json", PROJECT / SCHEMAS[4], WINDOW, OVERLAP)
     sample = [query for text in texts[:20] for query in questions.of(text)][:64]
     model = make_model(quarry, folder, scale.config, sample, device)
-    say(f"{len(texts):,} documents and the model are made")
+    say(f"{len(texts):,} documents and the model are written")
     rival = Rival(folder / "checkpoint", device)
     if not (given.no_compile or given.small):
         rival.compile()
@@ -430,7 +430,7 @@ def main():
         "quarry": version, "device": device.name(), "torch": torch.__version__, "config": scale.config,
         "peak": peak, "peak_size": size, "measured": found,
     }  # fmt: skip
-    (folder / "card.json").write_text(json.dumps(everything, indent=2))
+    (folder / "gpu.json").write_text(json.dumps(everything, indent=2))
     table(found, peak, size, device, scale.config)
 
 
