@@ -64,13 +64,13 @@ fn a_document_whose_new_text_is_refused_keeps_its_old_rows() {
     assert!(dir.rows("store", "entities", "doc_id", orphans).is_empty());
 
     // A text that is as it was is done, and one that can be read again replaces what stayed so long.
-    let mended = [
+    let repaired = [
         (Some("a"), Some("Nobody at all .")),
         (Some("b"), text),
         (Some("c"), Some("Nobody at all .")),
         (Some("e"), strange),
     ];
-    dir.documents("docs/a.parquet", &mended);
+    dir.documents("docs/a.parquet", &repaired);
     dir.quarry(&["run", &job]).ended(0);
     let documents = dir.rows("store", "documents", "doc_id, n_chars, commit", "");
     assert_eq!(documents, ["a|15|3", "b|43|1", "c|15|2", "e|43|1"]);
@@ -96,7 +96,7 @@ fn a_job_does_not_forget_what_another_job_refused_of_the_same_file() {
     assert_eq!(refused(&first), ["1|b|null_text"]);
     let both = ["1|b|null_text", "3|d|null_text"];
     assert_eq!(refused(&second), both);
-    // Each of the two says anew what it said, and no more.
+    // Each of the two repeats what it reported, and no more.
     rows.push((Some("e"), Some("Zürich , yesterday .")));
     dir.documents("docs/a.parquet", &rows);
     assert_eq!(refused(&first), both);

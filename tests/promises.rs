@@ -151,7 +151,7 @@ fn a_replacement_of_some_files_drops_nothing_of_the_others() {
     let said = dir.quarry(&["run", &day(1), "--replace"]).ended(0).stderr();
     assert!(said.contains("2 document(s) of 1 file(s)") && said.contains("--drop-missing"), "{said}");
     assert_eq!((specs("documents"), specs("current_documents")), (vec!["2|8".into()], vec!["1|5".into()]));
-    // The next night goes on with it, and when all is read anew the old rows go.
+    // The next night resumes, and once everything is read again the old rows are removed.
     dir.quarry(&["run", &day(2)]).ended(0);
     assert_eq!((specs("documents"), specs("current_documents")), (vec!["1|5".into()], vec!["1|5".into()]));
     assert_eq!(dir.rows("store", "runs", "DISTINCT spec_id", "").len(), 2);

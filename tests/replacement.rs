@@ -57,7 +57,7 @@ fn rows_of_a_file_that_cannot_be_read_anew_stay() {
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|8".into(), "1|5".into()));
     let said = dir.quarry(&["doctor", "--within", "60", &new]).stdout();
     assert!(said.contains(" is being replaced by ") && said.contains("run the job to completion"), "{said}");
-    // Mended, it is read anew, and then the old rows go.
+    // Once repaired, it is read again, and then the old rows are removed.
     fs::write(&torn, sound).unwrap();
     dir.quarry(&["run", &new]).ended(0);
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("1|5".into(), "1|5".into()));
@@ -83,7 +83,7 @@ fn an_unfinished_replacement_is_scored_by_its_own_rows() {
         dir.rows("store", "metrics", "CAST(sum(value) AS bigint)", &gold).concat()
     };
     assert_eq!(scored("0.5", "docs"), "3");
-    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that are read anew");
+    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that are read again");
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|4".into(), "1|3".into()));
     assert_eq!(scored("0.6", "docs"), "3");
 }

@@ -63,7 +63,7 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A folder that outlives the tests, for what is made once and kept in a static; each run of the tests begins it anew.
+    /// A folder that outlives the tests, for what is made once and kept in a static; each run of the tests starts with it empty.
     pub(crate) fn lasting(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         if path.exists() {

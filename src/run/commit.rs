@@ -37,12 +37,14 @@ impl Run {
     }
 
     /// The input offset at which a commit batch of a chunk ends: the end of a slice, or the end of the chunk within a slice.
-    pub(crate) fn position(&self, commit_batch: &CommitBatch, chunk: &Chunk) -> Position {
-        let file = self.documents.files.iter().position(|file| file.path == commit_batch.source).unwrap_or(0);
+    pub(crate) fn position(&self, commit_batch: &CommitBatch, chunk: &Chunk) -> Result<Position> {
+        let file = self.documents.files.iter().position(|file| file.path == commit_batch.source);
+        let unknown = || failed("place a commit", format!("`{}` is not a file of the input", commit_batch.source));
+        let file = file.ok_or_else(unknown)?;
         let complete = self.documents.files[file].readable().is_some_and(|rows| commit_batch.row >= rows);
         let position =
             if complete { Position { file: file + 1, row: 0 } } else { Position { file, row: commit_batch.row } };
-        position.min(self.end(chunk))
+        Ok(position.min(self.end(chunk)))
     }
 
     /// The input offset at which a chunk ends.

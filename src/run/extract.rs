@@ -188,7 +188,7 @@ impl Run {
             if batch.last {
                 last = Some(batch);
             } else {
-                let position = self.position(&batch, chunk);
+                let position = self.position(&batch, chunk)?;
                 self.commit(&known_documents, Some(batch), reached, position).await?;
             }
         }
@@ -197,7 +197,7 @@ impl Run {
         self.ready.extractor.counters.write.add(Duration::from_nanos(written));
         let stopped = self.stopped();
         let position = match (&last, stopped) {
-            (Some(batch), true) => self.position(batch, chunk),
+            (Some(batch), true) => self.position(batch, chunk)?,
             (None, true) => return Ok(true),
             // The whole chunk is done, including rows that were skipped.
             (_, false) => self.end(chunk),
