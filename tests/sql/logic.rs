@@ -1,4 +1,4 @@
-//! SQL logic tests: what is asked in `tests/sql/*.slt`, and what must come.
+//! SQL logic tests: the queries of `tests/sql/*.slt` and their expected results.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use quarry::store::delta_store::Store;
 use super::{answer, made};
 use crate::support::project;
 
-/// One record of a logic test: what is asked, and what must come.
+/// One record of a logic test: a query and its expected result.
 struct Record {
     head: String,
     sql: String,
@@ -59,7 +59,7 @@ async fn rows(context: &SessionContext, sql: &str) -> Result<String, String> {
     Ok(lines.join("\n").trim_end().to_owned())
 }
 
-/// Runs a file of logic tests and says what went wrong; `QUARRY_BLESS=1` writes what came into it.
+/// Runs a file of logic tests and returns its failures; `QUARRY_BLESS=1` writes the actual results into it.
 async fn logic_test(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let context = context(&made().path("store")).await;
