@@ -64,13 +64,13 @@ fn a_document_whose_new_text_is_refused_keeps_its_old_rows() {
     assert!(dir.rows("store", "entities", "doc_id", orphans).is_empty());
 
     // An unchanged text is skipped, and one that is accepted again replaces the rows that were kept.
-    let mended = [
+    let repaired = [
         (Some("a"), Some("Nobody at all .")),
         (Some("b"), text),
         (Some("c"), Some("Nobody at all .")),
         (Some("e"), strange),
     ];
-    dir.documents("docs/a.parquet", &mended);
+    dir.documents("docs/a.parquet", &repaired);
     dir.quarry(&["run", &job]).ended(0);
     let documents = dir.rows("store", "documents", "doc_id, n_chars, commit", "");
     assert_eq!(documents, ["a|15|3", "b|43|1", "c|15|2", "e|43|1"]);

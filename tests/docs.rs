@@ -49,10 +49,10 @@ fn every_error_and_every_reason_of_rejects_is_documented() {
     assert!(variants.len() > 15, "{variants:?}");
     let page = fs::read_to_string(project().join("docs/errors.md")).unwrap();
     let headings = page.lines().filter(|line| line.starts_with("## "));
-    let told: BTreeSet<&str> = headings
+    let documented: BTreeSet<&str> = headings
         .filter_map(|line| line.split_once("(`").and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| name))
         .collect();
-    assert_eq!(variants, told);
+    assert_eq!(variants, documented);
     for reason in RejectReason::ALL {
         assert!(page.contains(&format!("`{}`", reason.as_str())), "docs/errors.md has no `{}`", reason.as_str());
     }

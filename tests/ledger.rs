@@ -126,8 +126,8 @@ fn measured(dir: &Dir, job: &str) -> (Duration, f64) {
         if let Some(code) = child.try_wait().unwrap() {
             break code.code();
         }
-        let told = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
         peak = peak.max(line.trim().trim_end_matches(" kB").parse().unwrap_or_default());
         std::thread::sleep(Duration::from_millis(10));
     };

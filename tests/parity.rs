@@ -385,7 +385,7 @@ fn a_graph_with_a_missing_output_is_refused() {
 }
 
 #[test]
-fn a_graph_that_wants_more_than_a_query_is_refused() {
+fn a_graph_with_an_unknown_input_is_refused() {
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
@@ -410,7 +410,7 @@ fn a_graph_with_fractional_span_indices_is_refused() {
 }
 
 #[test]
-fn a_profile_without_weights_tells_nothing() {
+fn a_profile_without_weights_is_an_error() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
@@ -423,7 +423,7 @@ fn a_profile_without_weights_tells_nothing() {
 }
 
 #[test]
-fn the_profiler_says_where_operators_are_computed() {
+fn the_profiler_reports_the_provider_of_every_operator() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();

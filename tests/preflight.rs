@@ -72,7 +72,7 @@ fn limited_runs_one_after_the_other_are_one_run() {
 }
 
 #[test]
-fn a_limit_moves_on_though_nothing_is_new() {
+fn limited_runs_advance_over_known_documents() {
     let dir = Dir::new();
     corpus(&dir, "docs/a.parquet", 0, 600, &mut Random(3));
     let job = job(&dir, "store");

@@ -82,7 +82,7 @@ fn an_unfinished_replacement_is_scored_by_its_own_rows() {
         dir.rows("store", "metrics", "CAST(sum(value) AS bigint)", &gold).concat()
     };
     assert_eq!(scored("0.5", "docs"), "3");
-    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that are read anew");
+    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that were read again");
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|4".into(), "1|3".into()));
     assert_eq!(scored("0.6", "docs"), "3");
 }

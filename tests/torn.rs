@@ -68,7 +68,7 @@ fn text_files_are_read_up_to_what_cannot_be_read() {
         );
         dir.write(&names[1], &lines(json, 10_000, 2000, None));
         dir.quarry(&["run", &job]).ended(0);
-        assert_eq!(counted(&dir), ["2772|2772", "28|28|0"], "mended");
+        assert_eq!(counted(&dir), ["2772|2772", "28|28|0"], "repaired");
         assert_eq!(dir.rows("store", "sources", "sum(rows), count(*)", "WHERE outcome = 'done'"), ["2800|3"]);
     }
 }

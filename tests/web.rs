@@ -113,7 +113,7 @@ fn a_file_that_changed_on_its_server_is_read_again() {
 }
 
 #[test]
-fn what_http_cannot_do_is_said() {
+fn unsupported_http_inputs_are_errors() {
     let dir = Dir::new();
     let web = Web::start();
     let parquet = std::fs::read(dir.documents("local.parquet", &[(Some("a"), Some("x"))])).unwrap();

@@ -16,7 +16,7 @@ fn scores_are_printed_before_anything_is_written() {
 }
 
 #[test]
-fn changes_have_their_words_and_do_not_outlive_their_comparison() {
+fn changes_have_texts_and_are_removed_by_an_evaluation_without_comparison() {
     let dir = Dir::new();
     example(&dir);
     // Wrong in the other system only, and its table has no texts.

@@ -57,9 +57,9 @@ fn end(mut child: Child) -> ExitStatus {
 
 /// Whether SIGTERM is pending for a process. Linux only.
 fn signal_is_pending(child: &Child) -> bool {
-    let told = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let pending = |name: &str| {
-        let mask = told.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
         u64::from_str_radix(mask, 16).unwrap() & (1 << (15 - 1)) != 0
     };
     pending("SigPnd:") || pending("ShdPnd:")

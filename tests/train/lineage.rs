@@ -4,7 +4,7 @@ use super::{job, losses, manifest, metrics, replace, task, train};
 use crate::support::Dir;
 
 /// A model, and the job of a training that continues from it.
-fn going_on(recipe: &str) -> (Dir, String) {
+fn continued(recipe: &str) -> (Dir, String) {
     let dir = task();
     train(&dir, &job(&dir, "learned", "max_epochs = 8")).ended(0);
     let path = job(&dir, "model", recipe);
@@ -14,7 +14,7 @@ fn going_on(recipe: &str) -> (Dir, String) {
 
 #[test]
 fn training_continues_with_the_heads_of_a_model() {
-    let (dir, path) = going_on("max_epochs = 1\nclassifier_act_func = 'relu'");
+    let (dir, path) = continued("max_epochs = 1\nclassifier_act_func = 'relu'");
     replace(&dir, &path, "classifier_intermediate_hidden_size = 32", "classifier_intermediate_hidden_size = 64");
     train(&dir, &path).ended(0);
     let (learned, model) = (manifest(&dir, "learned"), manifest(&dir, "model"));
@@ -33,7 +33,7 @@ fn training_continues_with_the_heads_of_a_model() {
 #[test]
 fn training_stops_early_and_keeps_the_best_weights() {
     let recipe = "max_epochs = 2\nlr_scheduler = 'linear'\nval_check_interval = 2.0\npatience = 4";
-    let (dir, path) = going_on(recipe);
+    let (dir, path) = continued(recipe);
     // The learning rate rises until it destroys what was learned.
     replace(&dir, &path, "lr = 3e-3", "lr = 1.0");
     replace(&dir, &path, "warmup_steps = 20", "warmup_steps = 100");

@@ -22,7 +22,7 @@ fn a_killed_training_ends_in_the_same_weights() {
             dir.command(&["train", &killed_job]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Steps after the last checkpoint are truncated first.
         let (mut ended, mut fewest) = (None, usize::MAX);
-        until("a training goes on", || {
+        until("a training continues", || {
             ended = child.try_wait().unwrap();
             let now = steps(&dir, "killed");
             fewest = fewest.min(now);
