@@ -10,7 +10,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_chrome::FlushGuard;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -22,6 +21,8 @@ use crate::console::screen::{STYLE, Screen};
 use crate::error::{Error, Result};
 
 mod amounts;
+#[cfg(feature = "telemetry")]
+mod exporter;
 mod marks;
 mod profile;
 mod progress;
@@ -34,7 +35,7 @@ pub use crate::console::progress::{Progress, ProgressDisplay};
 pub use crate::console::screen::Style;
 
 /// The provider that exports spans, if an endpoint is set.
-static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
+static TRACES: OnceLock<traces::Provider> = OnceLock::new();
 
 /// Completes the profile when dropped, if one is written.
 static PROFILE: Mutex<Option<FlushGuard>> = Mutex::new(None);

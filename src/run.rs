@@ -20,7 +20,7 @@ use crate::cli::RunArgs;
 use crate::console;
 use crate::console::Style;
 use crate::error::{Error, Result};
-use crate::extract::extract_exec::Marks;
+use crate::extract::marks::Marks;
 use crate::job::Job;
 use crate::query::session::{SessionSettings, register_store, session};
 use crate::source::input::Documents;

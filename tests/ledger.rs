@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray,
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use quarry::extract::ledger_hashes::content_hash;
+use quarry::extract::known_documents::content_hash;
 use quarry::query::session::{SessionSettings, session};
 use quarry::source::listing::Listing;
 use quarry::source::location::StoreLocation;

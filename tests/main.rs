@@ -22,6 +22,7 @@ mod objects;
 mod parity;
 mod preflight;
 mod prepare;
+mod profile;
 mod promises;
 mod providers;
 mod replacement;
@@ -32,6 +33,7 @@ mod sql;
 mod streams;
 mod support;
 mod torn;
+#[cfg(feature = "telemetry")]
 mod traces;
 #[cfg(feature = "train")]
 mod train;

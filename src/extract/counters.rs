@@ -1,5 +1,5 @@
 //! A run's counters, which any thread can add to. In: events of the stages. Out: totals for the progress bar, the
-//! summary and the metrics table. It must not slow the stages: counters are atomics, updated once per document.
+//! summary and the metrics table. It must not slow the stages: counters are atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

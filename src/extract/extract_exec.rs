@@ -25,16 +25,16 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, trace_span};
 
-use crate::extract::ledger_hashes::content_hash;
+use crate::extract::known_documents_module_::content_hash;
 use crate::extract::pipeline::Extractor;
 use crate::extract::slice::{SliceResult, SliceRows};
 use crate::extract::slices::{Slice, Slices};
 use crate::source::plan_error::own_error;
 use crate::tables::{extracted_schema, mention_fields};
 
-pub use crate::extract::marks::Marks;
+use crate::extract::marks::Marks;
 
-/// The operator's settings, as a plan shows them and a cluster sends them; never weights.
+/// The operator's settings, as a plan shows them; never weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtractSpec {
     /// The model directory as the job names it.
@@ -172,7 +172,7 @@ impl ExecutionPlan for ExtractExec {
                 if let Ok(batch) = &batch {
                     metrics.record_output(batch.num_rows());
                     if let Some(marks) = &marks {
-                        marks.given_out(batch, &extractor.counters);
+                        marks.record_slice(batch, &extractor.counters);
                     }
                 }
                 emit(batch)

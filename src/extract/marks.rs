@@ -36,7 +36,7 @@ impl Marks {
     }
 
     /// Records the totals after a slice, whose rows are those of `batch`. The next slice must not be counted yet.
-    pub(crate) fn given_out(&self, batch: &RecordBatch, counters: &Counters) {
+    pub(crate) fn record_slice(&self, batch: &RecordBatch, counters: &Counters) {
         let Some(last) = batch.num_rows().checked_sub(1) else { return };
         let source = batch["source"].as_string::<i32>().value(last).to_owned();
         let row = batch["row"].as_primitive::<Int64Type>().value(last);
@@ -55,7 +55,7 @@ impl Marks {
     }
 
     /// Rolls the counters back to the last commit. The plan that counted since then must have ended.
-    pub fn take_back(&self, counters: &Counters) {
+    pub fn roll_back(&self, counters: &Counters) {
         let mut marked = self.marked();
         marked.ahead.clear();
         for (counter, committed) in totals(counters).zip(&marked.committed) {
@@ -105,7 +105,7 @@ mod tests {
             counters.count_reject(RejectReason::EmptyText);
             let (sources, rows): (ArrayRef, ArrayRef) =
                 (Arc::new(StringArray::from(vec!["a"; 2])), Arc::new(Int64Array::from(vec![row, row + 1])));
-            marks.given_out(&RecordBatch::try_from_iter([("source", sources), ("row", rows)]).unwrap(), &counters);
+            marks.record_slice(&RecordBatch::try_from_iter([("source", sources), ("row", rows)]).unwrap(), &counters);
         };
         let counted = || [&counters.documents, &counters.rejects, &counters.queries].map(Counters::get);
         for number in 0..4 {
@@ -115,7 +115,7 @@ mod tests {
         // Another file's slice of the same rows is another slice.
         marks.committed("b", 4 * SLICE_ROWS);
         assert_eq!(counted(), [4, 4, 16]);
-        marks.take_back(&counters);
+        marks.roll_back(&counters);
         assert_eq!(counted(), [2, 2, 8]);
         assert_eq!(Counters::get(&counters.rejects_by_reason[RejectReason::EmptyText as usize]), 2);
         assert_eq!((Counters::get(&counters.prepared), counters.documents_done()), (4, 4));
@@ -123,7 +123,7 @@ mod tests {
             slice(number * SLICE_ROWS);
         }
         marks.committed("a", 4 * SLICE_ROWS);
-        marks.take_back(&counters);
+        marks.roll_back(&counters);
         assert_eq!(counted(), [4, 4, 16]);
     }
 }

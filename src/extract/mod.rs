@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`ledger_hashes`] | the store's documents, as hashes |
+//! | [`known_documents`] | the store's documents as hashes: decides which rows are new, done or duplicates |
 //! | [`skip_known`] | `SkipKnownExec`: skips documents that the store already has |
 //! | `spare` | `SpareExec`: keeps the old rows of changed documents whose new text is refused |
 //! | [`extract_exec`] | `ExtractExec`: document rows → one row per document with its mentions |
@@ -19,8 +19,8 @@ pub(crate) mod collect;
 pub mod counters;
 pub mod extract_exec;
 pub(crate) mod in_flight;
-pub mod ledger_hashes;
-pub(crate) mod marks;
+pub mod known_documents;
+pub mod marks;
 pub mod pipeline;
 pub mod skip_known;
 pub mod slice;

@@ -1,6 +1,6 @@
 //! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text) and the ledger's entries for these
-//! documents. Out: the rows that are not done, with a column `refused` for rows that are refused without a look at their text, and the
-//! set of changed documents. It must not reorder rows.
+//! documents. Out: the rows that are not done, with a column `refused` for duplicate rows, and the set of changed documents
+//! (`known_documents` decides both). It must not reorder rows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use crate::extract::ledger_hashes::{KnownDocuments, Verdict};
+use crate::extract::known_documents::{KnownDocuments, Verdict};
 use crate::text::document::RejectReason;
 
 /// The operator. It adds each changed document to [`KnownDocuments`]; `SpareExec` removes those that are refused later.
@@ -122,7 +122,7 @@ impl ExecutionPlan for SkipKnownExec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extract::ledger_hashes::{Changed, LedgerHashes, Replaced, digest};
+    use crate::extract::known_documents::{Changed, LedgerHashes, Replaced, digest};
     use arrow::array::{Int64Array, StringViewArray};
 
     #[test]

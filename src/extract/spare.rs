@@ -17,7 +17,7 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 
-use crate::extract::ledger_hashes::KnownDocuments;
+use crate::extract::known_documents::KnownDocuments;
 
 /// The operator. The tokenizer can refuse a text long after `SkipKnownExec` let it through. Then the document's old rows stay, as they
 /// do if the new text is blank.
@@ -103,7 +103,7 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use crate::extract::ledger_hashes::{LedgerHashes, digest};
+    use crate::extract::known_documents::{LedgerHashes, digest};
     use crate::tables::sample;
 
     #[tokio::test]

@@ -11,6 +11,11 @@ pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// The same as text; one that is not UTF-8 counts as unset.
+pub fn text_variable(name: &str) -> Option<String> {
+    variable(name)?.into_string().ok()
+}
+
 /// The per-user cache of fetched libraries and derived graphs: `$QUARRY_CACHE`, or `quarry` in `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn cache_folder() -> Result<PathBuf> {
     let from = |name: &str| variable(name).map(PathBuf::from);

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use super::sample::Chosen;
 use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
-use crate::extract::ledger_hashes::content_hash;
+use crate::extract::known_documents::content_hash;
 use crate::query::statement::id_column;
 use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::Listing;

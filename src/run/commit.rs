@@ -11,7 +11,7 @@ use tracing::{Instrument as _, info_span};
 
 use crate::console;
 use crate::error::Result;
-use crate::extract::ledger_hashes::{Changed, KnownDocuments};
+use crate::extract::known_documents::{Changed, KnownDocuments};
 use crate::run::failure::failed;
 use crate::run::known::documents;
 use crate::run::state::Run;

@@ -12,8 +12,9 @@ use futures::StreamExt;
 use crate::console::{Progress, ProgressDisplay, Style};
 use crate::error::Result;
 use crate::extract::counters::Counters;
-use crate::extract::extract_exec::{ExtractExec, Marks};
-use crate::extract::ledger_hashes::{KnownDocuments, LedgerHashes, Replaced};
+use crate::extract::extract_exec::ExtractExec;
+use crate::extract::known_documents::{KnownDocuments, LedgerHashes, Replaced};
+use crate::extract::marks::Marks;
 use crate::extract::skip_known::SkipKnownExec;
 use crate::extract::spare::SpareExec;
 use crate::job::{Job, Ready};
@@ -123,7 +124,7 @@ impl Run {
                 }
                 Err(error) => {
                     // Rows that are read again are counted again.
-                    self.marks.take_back(&self.ready.extractor.counters);
+                    self.marks.roll_back(&self.ready.extractor.counters);
                     find_corrupt(&self.context, &mut self.documents, error, &chunk).await?;
                     // Unreadable rows replace no others.
                     replaced = documents::replaced(&self.context, &mut self.documents, &finished_rows).await?;

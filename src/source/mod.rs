@@ -1,5 +1,5 @@
 //! Where documents come from. In: a path, glob or URL. Out: the files it names, chunks of their rows, and a scan plan of (source, row,
-//! id, text) for any chunk. It must not know the store or the model.
+//! id, text) for any chunk. It must not read the store's tables or know the model.
 //!
 //! | file | what |
 //! |---|---|

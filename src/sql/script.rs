@@ -62,7 +62,7 @@ fn up_to_command<'text>(text: &'text str, lines_before: usize, pieces: &mut Vec<
                 start = None;
             }
             (Token::Backslash, None) => {
-                let line = text[position.at..].lines().next().unwrap_or_default();
+                let line = text[position.at..].split('\n').next().unwrap_or_default();
                 pieces.push(Piece::Command(line.trim()));
                 return Some(position.at + line.len());
             }
@@ -159,6 +159,7 @@ mod tests {
             pieces("SELECT 1; \\timing"),
             [Piece::Statement(Statement { lines_before: 0, ..one }), Piece::Command("timing")]
         );
+        assert_eq!(pieces(";\\"), [Piece::Command("")]);
         let text = "\\o it's.csv /* \r\n-- a\nSELECT 1;";
         assert_eq!(
             pieces(text),

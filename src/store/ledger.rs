@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinError;
 
 use crate::error::Result;
-use crate::extract::ledger_hashes::{LedgerHashes, digest, digest_of};
+use crate::extract::known_documents::{LedgerHashes, digest, digest_of};
 use crate::store::data_files::DataFile;
 use crate::store::delta_store::Store;
 use crate::store::ids::Ids;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The partition column of `entities` and `documents`: the hash of everything that changes the rows.
 pub const SPEC_ID: &str = "spec_id";
 
-/// A Delta table of the store (DESIGN, "The store").
+/// A Delta table of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Table {
@@ -28,7 +28,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// Every table, in the order of the design page.
+    /// Every table, in the order of the enum.
     pub const ALL: [Self; 6] =
         [Self::Entities, Self::Documents, Self::Rejects, Self::Sources, Self::Metrics, Self::Runs];
 

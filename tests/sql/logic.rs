@@ -1,94 +1,101 @@
-//! SQL logic tests: the queries of `tests/sql/*.slt` and their expected results.
+//! SQL logic tests: the queries of `tests/sql/*.slt` and their expected results. `QUARRY_BLESS=1` writes the actual results into them.
 
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use quarry::query::file_catalog::with_files;
 use quarry::query::session::{SessionSettings, register_store, session};
 use quarry::query::views;
 use quarry::source::location::StoreLocation;
 use quarry::store::delta_store::Store;
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Normalizer, Record, Runner, default_normalizer};
 
 use super::{answer, made};
 use crate::support::project;
 
-/// One record of a logic test: a query and its expected result.
-struct Record {
-    head: String,
-    sql: String,
-    expected: String,
+/// Separates the columns of a row.
+const BETWEEN: &str = "|";
+
+/// A session as `quarry sql` has it. `$DIR` stands for the folder of the documents.
+struct Session {
+    context: SessionContext,
+    folder: String,
 }
 
-/// The records of a file: `query` or `statement error TEXT`, the SQL, and for a query `----` and its rows.
-fn records(text: &str) -> Vec<Record> {
-    let blocks = text.split("\n\n").map(|block| {
-        let lines: Vec<&str> = block.lines().filter(|line| !line.starts_with('#')).collect();
-        lines.join("\n").trim().to_owned()
-    });
-    let record = |block: String| {
-        let (head, rest) = block.split_once('\n').unwrap_or((block.as_str(), ""));
-        let (sql, expected) = rest.split_once("\n----").unwrap_or((rest, ""));
-        Record { head: head.to_owned(), sql: sql.to_owned(), expected: expected.trim_start_matches('\n').to_owned() }
-    };
-    blocks.filter(|block| !block.is_empty()).map(record).collect()
-}
-
-/// A session as `quarry sql` has it.
-async fn context(store: &Path) -> SessionContext {
-    let store = Store::open_existing(StoreLocation::parse(store.to_str().unwrap()).unwrap()).await.unwrap();
-    let context = with_files(session(&SessionSettings::default()).unwrap());
-    register_store(&context, &store).await.unwrap();
-    views::register(&context).await.unwrap();
-    context
-}
-
-async fn rows(context: &SessionContext, sql: &str) -> Result<String, String> {
-    let frame = context.sql(sql).await.map_err(|error| error.to_string())?;
-    let batches = frame.collect().await.map_err(|error| error.to_string())?;
-    let options = FormatOptions::default().with_null("NULL");
-    let mut lines = Vec::new();
-    for batch in &batches {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        for row in 0..batch.num_rows() {
-            lines.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"));
-        }
+impl Session {
+    async fn open() -> Result<Self, DataFusionError> {
+        let location = StoreLocation::parse(made().path("store").to_str().unwrap()).unwrap();
+        let store = Store::open_existing(location).await.unwrap();
+        let context = with_files(session(&SessionSettings::default()).unwrap());
+        register_store(&context, &store).await.unwrap();
+        views::register(&context).await.unwrap();
+        Ok(Self { context, folder: made().path("").display().to_string().trim_end_matches('/').to_owned() })
     }
-    // A plan ends with an empty line.
-    Ok(lines.join("\n").trim_end().to_owned())
 }
 
-/// Runs a file of logic tests and returns its failures; `QUARRY_BLESS=1` writes the actual results into it.
-async fn logic_test(path: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let context = context(&made().path("store")).await;
-    let folder = made().path("").display().to_string();
-    let folder = folder.trim_end_matches('/');
-    let mut wrong = Vec::new();
-    let mut blessed = text.clone();
-    for record in records(&text) {
-        let came = rows(&context, &record.sql.replace("$DIR", folder)).await;
-        let came = came.map(|rows| rows.replace(folder, "$DIR")).map_err(|error| error.replace(folder, "$DIR"));
-        match (record.head.strip_prefix("statement error "), &came) {
-            (Some(part), Err(error)) if error.contains(part) => {}
-            (None, Ok(rows)) if *rows == record.expected => {}
-            (None, Ok(rows)) => {
-                let before = format!("{}\n----{}", record.sql, text_after(&record.expected));
-                blessed = blessed.replace(&before, &format!("{}\n----{}", record.sql, text_after(rows)));
-                wrong.push(format!("{}\nexpected:\n{}\ncame:\n{rows}", record.sql, record.expected));
-            }
-            (_, came) => wrong.push(format!("{}\n{}\ncame: {came:?}", record.head, record.sql)),
+#[async_trait]
+impl AsyncDB for Session {
+    type Error = DataFusionError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, DataFusionError> {
+        let hidden = |error: DataFusionError| DataFusionError::Plan(error.to_string().replace(&self.folder, "$DIR"));
+        let frame = self.context.sql(&sql.replace("$DIR", &self.folder)).await.map_err(hidden)?;
+        let types = frame.schema().fields().iter().map(|field| column_type(field.data_type())).collect();
+        let batches = frame.collect().await.map_err(hidden)?;
+        let options = FormatOptions::default().with_null("NULL");
+        let mut rows = Vec::new();
+        for batch in &batches {
+            let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+            let columns: Vec<ArrayFormatter<'_>> = columns.collect();
+            let cell = |column: &ArrayFormatter<'_>, row| column.value(row).to_string().replace(&self.folder, "$DIR");
+            // A plan ends with an empty line, which would end the rows.
+            let row = |row| columns.iter().map(|column| cell(column, row).trim_end_matches('\n').to_owned()).collect();
+            rows.extend((0..batch.num_rows()).map(row));
         }
+        Ok(DBOutput::Rows { types, rows })
+    }
+
+    async fn shutdown(&mut self) {}
+}
+
+/// `I`, `R` or `T` in the head of a query, or `?`.
+fn column_type(data_type: &DataType) -> DefaultColumnType {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DefaultColumnType::Text,
+        data_type if data_type.is_integer() => DefaultColumnType::Integer,
+        data_type if data_type.is_floating() => DefaultColumnType::FloatingPoint,
+        _ => DefaultColumnType::Any,
+    }
+}
+
+/// Whether the rows are exactly the expected ones, in this order and with this white space. A cell can have several lines.
+fn same(_: Normalizer, came: &[Vec<String>], expected: &[String]) -> bool {
+    let came: Vec<String> = came.iter().map(|row| row.join(BETWEEN)).collect();
+    came.join("\n") == expected.join("\n")
+}
+
+/// Runs a file of logic tests and says what went wrong.
+async fn logic_test(path: &Path) -> Vec<String> {
+    let mut runner = Runner::new(Session::open);
+    runner.with_validator(same);
+    runner.with_column_validator(sqllogictest::strict_column_validator);
+    let records: Vec<Record<DefaultColumnType>> = sqllogictest::parse_file(path).unwrap();
+    let asked = |record: &&Record<_>| matches!(record, Record::Query { .. } | Record::Statement { .. });
+    assert!(records.iter().filter(asked).count() > 2, "{}", path.display());
+    let mut wrong = Vec::new();
+    for record in records {
+        wrong.extend(runner.run_async(record).await.err().map(|error| error.display(false).to_string()));
     }
     if std::env::var_os("QUARRY_BLESS").is_some() {
-        std::fs::write(path, blessed).unwrap();
+        let validate = sqllogictest::strict_column_validator;
+        runner.update_test_file(path, BETWEEN, same, default_normalizer, validate).await.unwrap();
     }
     wrong
-}
-
-fn text_after(rows: &str) -> String {
-    if rows.is_empty() { String::new() } else { format!("\n{rows}") }
 }
 
 #[test]
@@ -99,11 +106,7 @@ fn sql_logic_tests() {
     files.retain(|path| path.extension().is_some_and(|end| end == "slt"));
     files.sort();
     assert!(files.len() >= 3, "{files:?}");
-    let mut wrong = Vec::new();
-    for file in files {
-        assert!(records(&std::fs::read_to_string(&file).unwrap()).len() > 2, "{}", file.display());
-        wrong.extend(runtime.block_on(logic_test(&file)));
-    }
+    let wrong: Vec<String> = files.iter().flat_map(|file| runtime.block_on(logic_test(file))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 

@@ -1,5 +1,5 @@
 //! Models on the Hugging Face hub. In: `hf://owner/name`, with `@revision` if wanted. Out: the folder of one commit in
-//! the hub's own cache. It may not ask the network for what the cache has.
+//! the hub's own cache. It must not ask the network for what the cache has.
 //!
 //! The cache is where the hub's other clients have it (`$HF_HUB_CACHE`, else `hub` in `$HF_HOME`, in
 //! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`

@@ -1,5 +1,5 @@
 //! ONNX Runtime's shared library: found, fetched, checked, loaded. In: where the user says it is, and for which device. Out: a
-//! loaded [`Library`] or an error within seconds. It may not open a file it neither pinned nor tried in a child process.
+//! loaded [`Library`] or an error within seconds. It must not open a file it neither pinned nor tried in a child process.
 //!
 //! Looked for in this order: the job's `[model] library`, the environment variable [`LIBRARY_VARIABLE`], the folder of the
 //! executable, the per-user cache. Where there is none, the PyPI wheel is fetched once, with pip, into the cache.

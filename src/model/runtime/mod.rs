@@ -10,7 +10,6 @@
 //! | [`hardware`] | the processor, GPUs, and how busy the machine is |
 //! | [`selection`] | selects device, precision and library |
 //! | [`session`] | a loaded graph: `QueryBatch` → `Logits` |
-//! | [`stage_timer`](crate::machine::stage_timer) | (in `machine`) time spent in a stage |
 //! | [`pool`] | sessions on their own threads, behind one bounded channel |
 //! | [`batch_tuning`] | the fastest number of tokens per batch, measured once and cached |
 

@@ -1,5 +1,5 @@
 //! ONNX Runtime's PyPI wheels: pinned, fetched, checked, unpacked. In: the distribution that is wanted. Out: the library and what it
-//! loads, in the cache. It may not leave a file there whose SHA-256 it has not checked.
+//! loads, in the cache. It must not leave a file there whose SHA-256 it has not checked.
 
 use std::fmt::Write;
 use std::fs;

@@ -1,5 +1,5 @@
 //! PyTorch's own file format (zip of a pickle and raw storages, PyTorch 1.6 and later). In: the bytes of a
-//! `pytorch_model.bin` or a Lightning `.ckpt`. Out: the float tensors of its state dictionary. It may not execute what the
+//! `pytorch_model.bin` or a Lightning `.ckpt`. Out: the float tensors of its state dictionary. It must not execute what the
 //! pickle names, nor allocate more than the file's size warrants.
 //!
 //! The crate pytorch-reader 0.23.0-pre.1 is not used: it refuses a whole checkpoint where anything in it is a default dictionary, a deque,

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 
 use crate::console;
 use crate::error::{Error, Result};
-use crate::extract::ledger_hashes::{LedgerHashes, Replaced, digest};
+use crate::extract::known_documents::{LedgerHashes, Replaced, digest};
 use crate::query::session::register_store;
 use crate::query::statement::{count_at, i64_row, plan, query_store, string_column};
 use crate::run::known::ledger::DONE;

@@ -13,8 +13,8 @@ use crate::cli::RunArgs;
 use crate::console;
 use crate::console::{ProgressDisplay, Style};
 use crate::error::Result;
-use crate::extract::extract_exec::Marks;
-use crate::extract::ledger_hashes::KnownDocuments;
+use crate::extract::known_documents::KnownDocuments;
+use crate::extract::marks::Marks;
 use crate::job::Job;
 use crate::run::commit::Position;
 use crate::run::extract::{chunks, progress, reading_plan};
@@ -68,7 +68,7 @@ pub(crate) async fn run(
         }
         if let Err(error) = extracted {
             // Rows that are read again are counted again.
-            before.take_back(&preflight.ready.extractor.counters);
+            before.roll_back(&preflight.ready.extractor.counters);
             preflight.exclude_corrupt(error, &chunk).await?;
             summary.unreadable(&preflight.documents);
             let first = chunk.ranges.first().map(|range| Position { file: range.file, row: range.rows.start });

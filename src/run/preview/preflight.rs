@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use crate::cli::RunArgs;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::extract::ledger_hashes::Replaced;
+use crate::extract::known_documents::Replaced;
 use crate::job::{Job, Ready};
 use crate::query::session::register_store;
 use crate::run::known::documents::{find_corrupt, replaced};

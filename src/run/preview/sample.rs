@@ -11,7 +11,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::error::Result;
-use crate::extract::ledger_hashes::KnownDocuments;
+use crate::extract::known_documents::KnownDocuments;
 use crate::extract::pipeline::Extractor;
 use crate::extract::skip_known::SkipKnownExec;
 use crate::query::statement::{i64_row, query_store};

@@ -1,5 +1,5 @@
-//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs`, and the summary table. It
-//! must not measure anything itself.
+//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs` with scores and peak memory,
+//! and the summary table. It must not write them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The results of a run. In: counters, the clock. Out: the run summary as a table and as JSON, metrics, Prometheus' text format. It must
-//! not measure.
+//! not change how the run ends.
 //!
 //! | file | contents |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! A commit's data files and the input offset they cover. In: a [`CommitBatch`] of `WriteExec`. Out: a record batch, which can be sent from
-//! another machine to the driver, and the [`CommitBatch`] again. It must not write files.
+//! A commit's data files and the input offset they cover. In: a [`CommitBatch`] of `WriteExec`. Out: a record batch for the
+//! driver, and the [`CommitBatch`] again. It must not write files.
 
 use std::sync::Arc;
 
