@@ -100,7 +100,7 @@ fn code_of(text: &str) -> String {
 fn modules() -> Vec<Module> {
     let source = project().join("src");
     let files = rust_files(&source).into_iter();
-    // Test modules in files of their own are no part of the house.
+    // Test modules in their own files are not part of the tree.
     let files = files.filter(|file| !file.iter().any(|part| part == "tests" || part == "tests.rs"));
     files
         .map(|file| {
@@ -265,7 +265,7 @@ fn inner_rooms_use_only_inner_rooms_before_them() {
 fn no_files_use_each_other_in_a_circle() {
     let modules = modules();
     let mut arrows = arrows(&modules);
-    // Whoever uses nothing that is left is in no circle.
+    // A module that uses no remaining module is in no circle.
     let mut left: BTreeSet<usize> = (0..modules.len()).collect();
     loop {
         let free: Vec<usize> = left.iter().copied().filter(|&place| arrows[place].is_disjoint(&left)).collect();
@@ -367,7 +367,7 @@ fn the_json_schema_of_the_training_job_is_fresh() {
     fresh("schemas/train.schema.json", &quarry::train::file::json_schema().unwrap());
 }
 
-/// The training jobs of the project are right, and each says only what differs from the defaults or is worth seeing.
+/// The training jobs of the project can be read, with their schemas.
 #[cfg(feature = "train")]
 #[test]
 fn every_training_job_is_valid() {

@@ -1,4 +1,4 @@
-//! What changes between two runs: which rows give way to new ones, and which stay.
+//! Changes between two runs: which rows are replaced, and which stay.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::promises::job;
 use crate::support::Dir;
 
-/// The small model with a tokenizer that refuses a text with a word it does not know, and what such a text is.
+/// The small model with a tokenizer that fails on unknown words, and such a text.
 fn strict_model(dir: &Dir) -> (String, String) {
     let model = dir.small_model();
     let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(model.join(name)).unwrap()).unwrap() };
@@ -19,11 +19,11 @@ fn strict_model(dir: &Dir) -> (String, String) {
     manifest["files"]["tokenizer.json"] = short_hash(&tokenizer, 32).into();
     fs::write(model.join("tokenizer.json"), tokenizer).unwrap();
     fs::write(model.join("quarry.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
-    // No wordpiece is looked for in a word of more than a hundred characters.
+    // Words of more than a hundred characters are not split into wordpieces.
     (model.display().to_string(), format!("Ada met {} .", "x".repeat(101)))
 }
 
-/// Rows of `entities` and `documents` but for the document `c`, each with the run and the commit that brought it.
+/// Rows of `entities` and `documents` except those of document `c`, each with its run and commit.
 fn old_rows(dir: &Dir) -> [Vec<String>; 2] {
     let columns = "doc_id, start_char, end_char, text, run_id, commit";
     let documents = "doc_id, source, content_hash, n_chars, n_entities, run_id, commit";
@@ -52,7 +52,7 @@ fn a_document_whose_new_text_is_refused_keeps_its_old_rows() {
         (Some("e"), strange),
     ];
     dir.documents("docs/a.parquet", &changed);
-    // The run that sees it is killed in the midst of its commit, and the next does it again.
+    // The run that reads it is killed during its commit, and the next run repeats it.
     let mut killed = dir.command(&["run", &job]).env("QUARRY_FAULT", "after:rejects:2").spawn().unwrap();
     assert_eq!(killed.wait().unwrap().code(), None);
     dir.quarry(&["run", &job]).ended(0);
@@ -63,7 +63,7 @@ fn a_document_whose_new_text_is_refused_keeps_its_old_rows() {
     let orphans = "WHERE doc_id NOT IN (SELECT doc_id FROM documents)";
     assert!(dir.rows("store", "entities", "doc_id", orphans).is_empty());
 
-    // A text that is as it was is done, and one that can be read again replaces what stayed so long.
+    // An unchanged text is skipped, and one that is accepted again replaces the rows that were kept.
     let repaired = [
         (Some("a"), Some("Nobody at all .")),
         (Some("b"), text),
@@ -96,7 +96,7 @@ fn a_job_does_not_forget_what_another_job_refused_of_the_same_file() {
     assert_eq!(refused(&first), ["1|b|null_text"]);
     let both = ["1|b|null_text", "3|d|null_text"];
     assert_eq!(refused(&second), both);
-    // Each of the two repeats what it reported, and no more.
+    // Each of the two jobs replaces its own rejects, and no others.
     rows.push((Some("e"), Some("Zürich , yesterday .")));
     dir.documents("docs/a.parquet", &rows);
     assert_eq!(refused(&first), both);

@@ -1,4 +1,4 @@
-//! The reference checkpoint on the CoNLL-2003 test set: the mentions and the F1 its own page states.
+//! The reference checkpoint on the CoNLL-2003 test set: the mentions and the F1 stated on its page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn the_mentions_are_those_of_the_reference() {
     let exact = found(&dir, "fp32");
     let odd: Vec<_> = exact.symmetric_difference(&listed).collect();
     assert!(listed.len() > 400);
-    // A logit within float rounding of a decision may fall either way.
+    // A logit within float rounding of a decision can fall on either side.
     assert!(odd.len() * 2000 <= listed.len(), "{} of {} differ: {odd:?}", odd.len(), listed.len());
 
     dir.quarry(&["run", &job(&dir, &model.display().to_string(), "int8")]).ended(0);

@@ -1,4 +1,4 @@
-//! Model directories damaged in any way: an error with a word about it, or a model that works; never a panic, never a hang.
+//! Model directories with random damage: a clear error or a working model; never a panic, never a hang.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::support::{Dir, Random, project};
 /// Longer than this is a hang: on an idle machine it takes milliseconds.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Opens a model directory and does with it what a run does before the first session.
+/// Opens a model directory and prepares it as a run does before the first session.
 fn load(root: &Path) -> Result<()> {
     let model = ModelDirectory::open(root)?;
     let path = model.tokenizer_path();
@@ -45,7 +45,7 @@ fn load(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What became of it, or that nothing did.
+/// The result, or that there was none in time.
 fn outcome(root: &Path) -> std::result::Result<Result<()>, &'static str> {
     let (root, (done, answer)) = (root.to_owned(), mpsc::channel());
     std::thread::spawn(move || done.send(load(&root)));
@@ -192,7 +192,7 @@ fn a_damaged_model_directory_is_an_error_or_works() {
             change(&mut value, &mut random);
             serde_json::to_vec(&value).unwrap()
         };
-        // Hashes that do not fit would hide what a reader makes of the file.
+        // Mismatched hashes would be reported before the file is parsed.
         for (other, value) in &files {
             let mut value = value.clone();
             if *other == "quarry.json" {
@@ -215,7 +215,7 @@ fn a_damaged_tokenizer_of_any_kind_is_an_error_or_works() {
         std::fs::write(root.join("tokenizer.json"), serde_json::to_vec(kind).unwrap()).unwrap();
         outcome(&root).unwrap().unwrap_or_else(|error| panic!("{number}: {error:?}"));
     }
-    // A prefix longer than the parts of a word, which the library subtracts it from.
+    // A prefix longer than the word parts from which the library subtracts it.
     let mut bpe = kinds.iter().find(|kind| kind["model"]["type"] == "BPE").unwrap().clone();
     bpe["model"]["continuing_subword_prefix"] = json!("[UNK]");
     std::fs::write(root.join("tokenizer.json"), serde_json::to_vec(&bpe).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What the guides say, held against the program.
+//! Checks the guides against the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use quarry::text::document::RejectReason;
 
 use crate::support::project;
 
-/// README.md, CONTRIBUTING.md, the guides and what the benches say.
+/// README.md, CONTRIBUTING.md, CHANGELOG.md, the guides and the benchmarks.
 fn pages() -> Vec<(PathBuf, String)> {
     let guides = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -18,16 +18,16 @@ fn pages() -> Vec<(PathBuf, String)> {
     guides.chain(front).map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// Files that start jobs or measure them: their comments give commands too.
+/// Scheduler files and benchmarks, whose comments also contain commands.
 fn scripts() -> Vec<(PathBuf, String)> {
     let folders = ["jobs", "jobs/airflow", "jobs/cron", "jobs/kubernetes", "jobs/systemd", "benches"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(project().join(folder)).unwrap());
     let paths = files.map(|file| file.unwrap().path());
-    // Neither folders nor Parquet are text.
+    // Folders and Parquet files are not text.
     paths.filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text))).collect()
 }
 
-/// A heading as the address of its place in a page.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .to_lowercase()
@@ -38,7 +38,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_kind_of_error_and_every_reason_has_its_way_out() {
+fn every_error_and_every_reason_of_rejects_is_documented() {
     let source = fs::read_to_string(project().join("src/error.rs")).unwrap();
     let body = source.split_once("pub enum Error {").unwrap().1.split_once("\n}").unwrap().0;
     let variants: BTreeSet<&str> = body
@@ -49,17 +49,17 @@ fn every_kind_of_error_and_every_reason_has_its_way_out() {
     assert!(variants.len() > 15, "{variants:?}");
     let page = fs::read_to_string(project().join("docs/errors.md")).unwrap();
     let headings = page.lines().filter(|line| line.starts_with("## "));
-    let told: BTreeSet<&str> = headings
+    let documented: BTreeSet<&str> = headings
         .filter_map(|line| line.split_once("(`").and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| name))
         .collect();
-    assert_eq!(variants, told);
+    assert_eq!(variants, documented);
     for reason in RejectReason::ALL {
         assert!(page.contains(&format!("`{}`", reason.as_str())), "docs/errors.md has no `{}`", reason.as_str());
     }
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     let (mut followed, mut places) = (0, 0);
     for (path, text) in pages() {
         for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
@@ -91,7 +91,7 @@ fn commands_have_the_options_that_pages_give_them() {
     let global: BTreeSet<&str> = program.get_arguments().filter_map(|argument| argument.get_long()).collect();
     let mut checked = 0;
     for (path, text) in pages().into_iter().chain(scripts()) {
-        // A command goes on in the next line behind a backslash.
+        // A backslash continues a command in the next line.
         let text = text.replace("\\\n", " ");
         for command in text.lines().flat_map(|line| line.split("quarry ").skip(1)) {
             let command = command.split(['`', '#', '|']).next().unwrap_or_default();

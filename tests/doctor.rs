@@ -1,4 +1,4 @@
-//! What `quarry doctor` says of a machine, a model, a store and a job, whole and broken, and how long it takes.
+//! The report of `quarry doctor` on a machine, a model, a store and a job, valid and invalid, and its time limit.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -29,11 +29,11 @@ fn lines(report: &str, names: &[&str]) -> String {
 }
 
 fn asked(dir: &Dir, arguments: &[&str]) -> Finished {
-    // A machine that is busy with other tests needs longer than the usual three seconds.
+    // A machine that is busy with other tests needs more than the usual three seconds.
     dir.quarry(&[&["doctor", "--within", "60"], arguments].concat())
 }
 
-/// A port of this machine that takes connections and never says a word.
+/// A local port that accepts connections and never answers.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("http://{}", listener.local_addr().unwrap());
@@ -51,7 +51,7 @@ fn silent() -> (TcpListener, String) {
 }
 
 #[test]
-fn a_job_that_runs_is_found_well() {
+fn a_valid_job_passes_every_check() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin ."))]);
     let job = dir.job("docs.parquet", "store", "").display().to_string();
@@ -83,14 +83,14 @@ fn a_job_that_runs_is_found_well() {
     let likely = DeviceChoice::Auto.likely();
     let release = library::release(selection::distribution(likely, selection::best_precision(likely).0));
     assert!(lines(&after, &["ONNX Runtime"]).contains(&format!("{release} at `/")), "{after}");
-    // This machine may earn warnings (a full disk, a busy processor), but nothing that stops a run; the last line counts them.
+    // This machine can have warnings (a full disk, a busy processor), but nothing that stops a run; the last line counts them.
     let warnings = after.lines().filter(|line| line.starts_with("warning  ")).count();
     let last =
         if warnings == 0 { "no problems found".to_owned() } else { format!("a run would work; warnings: {warnings}") };
     assert_eq!(after.lines().last(), Some(last.as_str()), "{after}");
     assert!(!after.lines().any(|line| line.starts_with("fix  ")), "{after}");
 
-    // Another threshold is another specification; a run would refuse, and so does this.
+    // Another threshold is another specification, which the doctor refuses as a run would.
     dir.job("docs.parquet", "store", "[extract]\nthreshold = 0.6");
     let changed = asked(&dir, &[&job]).ended(1).stdout();
     assert!(lines(&changed, &["specification"]).starts_with("fix  "), "{changed}");
@@ -102,7 +102,7 @@ fn a_job_that_runs_is_found_well() {
 }
 
 #[test]
-fn what_is_broken_is_named_with_the_way_out() {
+fn problems_are_named_with_their_fixes() {
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &[(Some("a"), Some("Berlin"))]);
     dir.write("docs/b.parquet", "no Parquet");
@@ -153,7 +153,7 @@ fn a_store_says_who_writes_to_it_and_what_a_killed_run_left() {
 }
 
 #[test]
-fn it_ends_in_time_though_nothing_answers() {
+fn the_time_limit_holds_even_if_nothing_answers() {
     let dir = Dir::new();
     let (_listener, place) = silent();
     dir.documents("docs.parquet", &[(Some("a"), Some("Berlin"))]);
@@ -175,7 +175,7 @@ fn it_ends_in_time_though_nothing_answers() {
         let line = lines(&said, &[name]);
         assert!(line.starts_with("fix  ") && line.contains("no answer within 10.0 s"), "{said}");
     }
-    // The others are heard all the same.
+    // The other checks report all the same.
     assert!(lines(&said, &["model files"]).starts_with("ok  "), "{said}");
 }
 

@@ -1,4 +1,4 @@
-"""Asks other engines about a store; prints {engine: {figure: value}} as JSON.
+"""Computes figures of a store with other engines; prints {engine: {figure: value}} as JSON.
 
 Arguments: the store, a Parquet file of its documents (id, body), and the store's views as JSON Lines (table_name, definition).
 """
@@ -23,7 +23,7 @@ def files(table):
 
 
 def by_sql(connection):
-    """The figures of an engine that knows the tables as views."""
+    """The figures of an engine in which the tables are views."""
     ask = lambda sql: connection.execute(sql).fetchone()[0]
     figures = {table: ask(f"SELECT count(*) FROM {table}") for table in TABLES}
     figures |= {
@@ -37,7 +37,7 @@ def by_sql(connection):
 
 
 def in_place(entities, last_commit):
-    """How many current mentions have a document, and how many stand where their offsets say; Python counts code points too."""
+    """How many current mentions have a document, and how many match its text at their offsets; Python counts code points too."""
     texts = dict(pandas.read_parquet(documents)[["id", "body"]].itertuples(index=False, name=None))
     joined = right = 0
     for doc_id, start, end, text, commit in entities:
@@ -53,7 +53,7 @@ for table in TABLES:
     connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({files(table)!r}, hive_partitioning = true)")
 found["duckdb_files"] = by_sql(connection)
 
-import duckdb_extension_delta  # noqa: F401, E402  (where the package has the extension lie)
+import duckdb_extension_delta  # noqa: F401, E402  (to find the extension in the package)
 
 connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
 extension = glob.glob(f"{duckdb_extension_delta.__path__[0]}/**/delta.duckdb_extension", recursive=True)[0]
@@ -64,7 +64,7 @@ figures = by_sql(connection)
 law = f"""SELECT count(*), count(*) FILTER (WHERE substr(body, start_char + 1, end_char - start_char) = text)
     FROM current_entities JOIN read_parquet('{documents}') ON doc_id = id"""
 same = {}
-# A view may use one that comes later in the list.
+# A view can use one that comes later in the list.
 waiting = [json.loads(line) for line in open(views, encoding="utf-8")]
 for _ in range(len(waiting)):
     for view in list(waiting):
@@ -78,10 +78,10 @@ same |= {view["table_name"]: False for view in waiting}
 figures["joined"], figures["in_place"] = connection.execute(law).fetchone()
 figures["current_entities"] = connection.execute("SELECT count(*) FROM current_entities").fetchone()[0]
 found["duckdb_delta"] = figures
-# Every view of ours means something there, and has rows.
+# Each of our views works there and has rows.
 found["duckdb_views"] = same
 
-# delta-rs and what stands on it.
+# delta-rs and engines that use it.
 frames = {table: deltalake.DeltaTable(f"{store}/{table}") for table in TABLES}
 last_commit = frames["documents"].to_pandas()["commit"].max()
 

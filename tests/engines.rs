@@ -1,5 +1,5 @@
-//! Other engines read the store: DuckDB, Polars, pandas, `PyArrow` and delta-rs in Python see what our own SQL sees. `QUARRY_ENGINE_TESTS=1`
-//! installs them into a virtual environment of the test.
+//! Other engines on the store: DuckDB, Polars, pandas, `PyArrow` and delta-rs in Python give the figures of our own SQL.
+//! `QUARRY_ENGINE_TESTS=1` installs them into a virtual environment of the test.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{Dir, project};
 /// Figures by name.
 type Figures = BTreeMap<String, Value>;
 
-/// A Python with the packages of `tests/engines.txt`, or a word on why there is none.
+/// A Python with the packages of `tests/engines.txt`; `None`, with a note, if they are not enabled.
 fn python(dir: &Dir) -> Option<String> {
     if std::env::var_os("QUARRY_ENGINE_TESTS").is_none() {
         eprintln!("skipped: QUARRY_ENGINE_TESTS=1 installs other engines (some 400 MB) and asks them");
@@ -30,7 +30,7 @@ fn python(dir: &Dir) -> Option<String> {
     Some(python)
 }
 
-/// What every engine says about the store as it is now.
+/// The figures of every engine for the store in its current state.
 fn asked(python: &str, store: &Path, documents: &Path, views: &Path) -> BTreeMap<String, Figures> {
     let output =
         Command::new(python).arg(project().join("tests/engines.py")).args([store, documents, views]).output().unwrap();
@@ -38,7 +38,7 @@ fn asked(python: &str, store: &Path, documents: &Path, views: &Path) -> BTreeMap
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What our own SQL says.
+/// The figures of our own SQL.
 fn ours(dir: &Dir, documents: &Path) -> Figures {
     let sql = format!(
         "SELECT (SELECT count(*) FROM entities) AS entities, (SELECT sum(start_char) FROM entities) AS starts,
@@ -57,7 +57,7 @@ fn ours(dir: &Dir, documents: &Path) -> Figures {
     serde_json::from_str(&dir.quarry(&["sql", &store, &sql, "--format", "json"]).ended(0).stdout()).unwrap()
 }
 
-/// The engines that read the tables' logs agree with us; those that read the files alone do where nothing was ever replaced.
+/// Engines that read the tables' logs agree with us; those that read the files alone agree only if nothing was ever replaced.
 fn compare(dir: &Dir, python: &str, documents: &Path, replaced: bool) {
     let views = dir.path("views.json");
     let store = dir.path("store");
@@ -85,7 +85,7 @@ fn compare(dir: &Dir, python: &str, documents: &Path, replaced: bool) {
     for (engine, figures) in &engines {
         assert!(figures.len() >= 5, "{engine}: {figures:?}");
         let files_alone = engine.ends_with("_files");
-        // The row that a run writes at its beginning gives way to that of its end.
+        // The row that a run writes at its start is replaced at its end.
         let given_way = |name: &str| files_alone && name == "runs";
         assert!(!files_alone || figures["runs"].as_i64() > ours["runs"].as_i64(), "{engine}: {figures:?}");
         let other: Vec<String> = figures
@@ -113,7 +113,7 @@ fn other_engines_see_what_our_own_sql_sees() {
     dir.quarry(&["run", &job]).ended(0);
     compare(&dir, &python, &documents, false);
 
-    // A document that has changed takes the place of its rows, whose file stays until it is cleaned away.
+    // A changed document replaces its old rows, whose file stays until it is vacuumed.
     let mut changed = TEXTS.to_vec();
     changed[0].1 = Some("Barack Obama met Angela Merkel in Chicago on Friday .");
     let documents = dir.documents("docs/a.parquet", &changed);
@@ -134,7 +134,7 @@ fn other_engines_see_what_our_own_sql_sees() {
     let committed = dir.documents("docs/a.parquet", &changed);
     compare(&dir, &python, &committed, true);
 
-    // … and that the next run takes back.
+    // … and that the next run rolls back.
     std::fs::rename(&before, &documents).unwrap();
     dir.quarry(&["run", &job]).ended(0);
     compare(&dir, &python, &documents, true);

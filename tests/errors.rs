@@ -1,4 +1,4 @@
-//! What a user sees who got something wrong: an error of one form, before any work, with the way out.
+//! User errors: every one is reported before any work, in one form, with a hint.
 
 use insta::assert_snapshot;
 
@@ -122,7 +122,7 @@ fn gold_that_is_no_table_of_mentions() {
     error: cannot use the gold mentions at `DIR/docs.parquet`: there is no column `doc_id`, only id, body
     hint: a table of mentions has doc_id, entity_type, start_char and end_char (code points, half-open), and may have text and score
     "##);
-    // A run that cannot come is not tried either.
+    // A preview of a run that would fail is refused, too.
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("1"), Some("Ada ."))]);
     let job = with_gold(&dir, "none.parquet").display().to_string();
@@ -137,7 +137,7 @@ fn gold_that_cannot_be_read_costs_the_scores_and_no_other_figure() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("1"), Some("Ada Lovelace met Charles Babbage in London."))]);
     let (ids, types): (arrow::array::ArrayRef, arrow::array::ArrayRef) = (
-        // A column of one value would be taken from the statistics.
+        // With a single value, the column would be answered from the statistics.
         std::sync::Arc::new(arrow::array::StringArray::from(vec!["1", "2"])),
         std::sync::Arc::new(arrow::array::StringArray::from(vec!["PER", "PER"])),
     );
@@ -156,7 +156,7 @@ fn gold_that_cannot_be_read_costs_the_scores_and_no_other_figure() {
 
 #[test]
 fn a_server_that_does_not_answer_is_no_broken_file() {
-    // It lists the file, and then wants to know who asks.
+    // The server lists the file, but requires credentials to read it.
     let port = serve(|request| match request.method.as_str() {
         "HEAD" => Response { status: "200 OK", headers: Vec::new(), body: vec![0; 100] },
         _ => Response::empty("401 Unauthorized"),
@@ -171,7 +171,7 @@ fn a_server_that_does_not_answer_is_no_broken_file() {
 }
 
 #[test]
-fn an_option_is_named_as_it_is_put() {
+fn an_option_is_named_as_on_the_command_line() {
     let model = project().join("models/default").display().to_string();
     let said = Dir::new().quarry(&["try", "Berlin", "--model", &model, "--threshold", "1"]).ended(1);
     assert_snapshot!(said.error(), @r"

@@ -1,4 +1,4 @@
-//! `quarry evaluate`: equal to counts made by hand on damaged gold, and clear about whatever is wrong with a table.
+//! `quarry evaluate`: counts equal to brute force on damaged gold, and clear errors for invalid tables.
 
 mod by_hand;
 mod edges;
@@ -180,7 +180,7 @@ fn every_error_is_a_row_with_its_context() {
     new_error|a|PER|33|37|Zola
     "##);
     assert_eq!(table("scores", "SELECT value FROM scores WHERE scope = 'all' AND name = 'true_positives'"), "1.0");
-    // Nothing wrong is still a table.
+    // Without errors the table is empty, but exists.
     dir.quarry(&["evaluate", "gold.parquet", "gold.parquet", "--out", "all right [50%]"]).ended(0);
     std::fs::rename(dir.path("all right [50%]"), dir.path("perfect")).unwrap();
     let errors = dir.path("perfect/errors.parquet");

@@ -1,4 +1,4 @@
-//! What `--explain` counts and forecasts where the store, the input or the options are not the plain case.
+//! The counts and estimates of `--explain` with unusual stores, inputs and options.
 
 use quarry::source::location::StoreLocation;
 use quarry::store::delta_store::Store;
@@ -13,7 +13,7 @@ fn explained(dir: &Dir, job: &str, options: &[&str]) -> Value {
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-/// Takes down a run of twenty minutes, as if it had been.
+/// Records a run of twenty minutes that did not take place.
 async fn run_before(dir: &Dir, run_id: &str, model_hash: &str) {
     let location = StoreLocation::parse(dir.path("store").to_str().unwrap()).unwrap();
     let mut store = Store::open_existing(location).await.unwrap();
@@ -62,7 +62,7 @@ fn the_rate_of_another_model_is_no_forecast() {
 }
 
 #[test]
-fn what_comes_again_behind_the_limit_is_not_counted() {
+fn repeated_documents_after_the_limit_are_not_counted() {
     let dir = Dir::new();
     let ids = ["a", "a", "b", "c", "c", "d", "d"];
     dir.documents("docs/a.parquet", &ids.map(|id| (Some(id), Some("Ada met Babbage ."))));

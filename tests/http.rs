@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 
-/// What a client asks.
+/// A request.
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -15,7 +15,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The part of so many bytes that is asked for; none where all of them are.
+    /// The requested range of `length` bytes; `None` if all are requested.
     pub(crate) fn range(&self, length: usize) -> Option<Range<usize>> {
         let (start, end) = self.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
         let start = start.parse().unwrap_or_else(|_| length - end.parse::<usize>().unwrap_or(length));
@@ -23,7 +23,7 @@ impl Request {
     }
 }
 
-/// What it is answered.
+/// A response.
 pub(crate) struct Response {
     pub(crate) status: &'static str,
     /// Whole lines, without their ends.
@@ -36,7 +36,7 @@ impl Response {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
-    /// The part of a file that is asked for.
+    /// The requested range of a file.
     pub(crate) fn part(request: &Request, bytes: &[u8], mut headers: Vec<String>) -> Self {
         let Some(part) = request.range(bytes.len()) else {
             return Self { status: "200 OK", headers, body: bytes.to_vec() };
@@ -46,14 +46,14 @@ impl Response {
     }
 }
 
-/// Answers until the test ends, each client on a thread of its own; gives the port.
+/// Answers until the test ends, each client on its own thread; returns the port.
 pub(crate) fn serve(answer: impl Fn(&Request) -> Response + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answer = answer.clone();
-            // A client that hangs up is no concern of the server's.
+            // The server ignores a client that closes the connection.
             std::thread::spawn(move || drop(talk(&stream, &answer)));
         }
     });
@@ -86,7 +86,7 @@ fn talk(mut stream: &TcpStream, answer: &impl Fn(&Request) -> Response) -> std::
     if request.method != "HEAD" {
         stream.write_all(&body)?;
     }
-    // The client closes first, or its last bytes might be lost.
+    // The client must close first, or the last bytes could be lost.
     stream.shutdown(std::net::Shutdown::Write)?;
     let _ = stream.read(&mut [0; 64])?;
     Ok(())

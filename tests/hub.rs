@@ -1,4 +1,4 @@
-//! Models of the Hugging Face hub: fetched once, found again without a network, named where they cannot be had.
+//! Models on the Hugging Face hub: fetched once, found again without a network, named in errors if they cannot be fetched.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use crate::support::{Dir, Finished};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A hub with one model, `some-one/tiny`; it counts what it is asked.
+/// A hub with one model, `some-one/tiny`; it counts requests.
 pub(crate) struct Hub {
     pub(crate) endpoint: String,
     asked: Arc<AtomicUsize>,
@@ -89,7 +89,7 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
     let (fetched, local) =
         (dir.rows("store", "runs", "model, model_hash", ""), dir.rows("local", "runs", "model_hash", ""));
     assert_eq!(fetched, [format!("hf://some-one/tiny|{}", local[0])]);
-    // Again, and nobody is there to ask.
+    // Again, without a hub.
     run(&dir, "http://127.0.0.1:9", &["run", &of("hf://some-one/tiny", "offline")]).ended(0);
     let said = run(&dir, "http://127.0.0.1:9", &["doctor", &job]).ended(0).stdout();
     assert!(said.contains(", from the hub's cache: trained on unknown types"), "{said}");
@@ -111,7 +111,7 @@ fn a_model_with_graphs_comes_with_them() {
     let snapshot = dir.path("hub/hub/models--some-one--tiny/snapshots").join(COMMIT);
     let graph = snapshot.join("model-fp32-fused.onnx");
     assert!(graph.is_file());
-    // A folder that lacks it is not whole, and nothing else is fetched again.
+    // A folder without this file is incomplete, and only the file is fetched again.
     std::fs::remove_file(&graph).unwrap();
     hub.asked();
     run(&dir, &hub.endpoint, &["run", &into("second")]).ended(0);
@@ -121,7 +121,7 @@ fn a_model_with_graphs_comes_with_them() {
 }
 
 #[test]
-fn a_commit_is_found_where_other_clients_have_put_it() {
+fn a_commit_in_the_cache_of_other_clients_is_found() {
     let dir = Dir::new();
     let snapshot = dir.path("shared/models--some-one--tiny/snapshots").join(COMMIT);
     std::fs::create_dir_all(&snapshot).unwrap();
@@ -132,14 +132,14 @@ fn a_commit_is_found_where_other_clients_have_put_it() {
     let model = format!("[model]\npath = 'hf://some-one/tiny@{COMMIT}'\ndevice = 'cpu'");
     let job = dir.job("docs.parquet", "store", &model).display().to_string();
     let mut command = dir.command(&["run", &job]);
-    // They note no commit under its own name.
+    // Other clients keep no reference under the commit's own name.
     command.env("HF_HUB_CACHE", dir.path("shared")).env("HF_HOME", dir.path("hub"));
     command.env("HF_ENDPOINT", "http://127.0.0.1:9");
     dir.finish(command).ended(0);
 }
 
 #[test]
-fn a_download_that_breaks_off_leaves_nothing_behind() {
+fn an_interrupted_download_leaves_nothing_behind() {
     let dir = Dir::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -165,7 +165,7 @@ fn a_download_that_breaks_off_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_model_that_cannot_be_had_is_named() {
+fn a_model_that_cannot_be_fetched_is_named() {
     let dir = Dir::new();
     let hub = Hub::start(&dir.small_model());
     dir.documents("docs.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);

@@ -1,11 +1,11 @@
-//! The files that start jobs at night, run as their schedulers run them where these are on the machine.
+//! The scheduler files, run as their schedulers run them, if these are on the machine.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::{Dir, project};
 
-/// Runs a program, or says that the test skips where there is none.
+/// Runs a program; `None`, with a note that the test is skipped, if there is none.
 fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     if output.is_err() {
@@ -18,7 +18,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A corpus of one day and a job as `jobs/nightly.toml` has it, over the small model.
+/// A corpus of one day and the job of `jobs/nightly.toml` with the small model.
 fn nightly(dir: &Dir) -> PathBuf {
     dir.documents("corpus/dt=2026-01-31/a.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee ."))]);
     let text = std::fs::read_to_string(project().join("jobs/nightly.toml")).unwrap();
@@ -31,7 +31,7 @@ fn nightly(dir: &Dir) -> PathBuf {
     dir.write("home/jobs/nightly.toml", &text)
 }
 
-/// The cron script over the job, with what is set; it is given up after two tries without a wait.
+/// Runs the cron script with the job: two attempts, no pause between them.
 fn cron(dir: &Dir, day: &str, quarry: &str) -> Output {
     let job = dir.path("home/jobs/nightly.toml");
     let mut command = Command::new("sh");
@@ -52,7 +52,7 @@ fn the_cron_script_runs_a_day_and_keeps_its_exit_code() {
     let log = std::fs::read_to_string(dir.path("logs/nightly-2026-01-31.log")).unwrap();
     assert!(log.contains("│ documents "), "{log}");
 
-    // A day without documents is for somebody to look at: no second try.
+    // A day without documents is not retried.
     let missing = cron(&dir, "2026-02-01", quarry);
     assert_eq!(missing.status.code(), Some(1));
     assert!(
@@ -68,7 +68,7 @@ fn the_cron_script_runs_a_day_and_keeps_its_exit_code() {
     assert_eq!(rejects.status.code(), Some(3), "{}", said(&rejects));
     assert!(said(&rejects).contains("is done, with unreadable files or too many rejects"), "{}", said(&rejects));
 
-    // While another run writes to the store there is a second try.
+    // If another run writes to the store, there is a retry.
     let lock = std::fs::OpenOptions::new().write(true).open(dir.path("store/.quarry.lock")).unwrap();
     lock.lock().unwrap();
     let refused = cron(&dir, "2026-01-31", quarry);
@@ -81,7 +81,7 @@ fn the_cron_script_runs_a_day_and_keeps_its_exit_code() {
 }
 
 #[test]
-fn the_cron_script_starts_once_at_a_time() {
+fn the_cron_script_runs_once_at_a_time() {
     let dir = Dir::new();
     nightly(&dir);
     std::fs::create_dir_all(dir.path("logs")).unwrap();
@@ -94,7 +94,7 @@ fn the_cron_script_starts_once_at_a_time() {
 }
 
 #[test]
-fn systemd_takes_the_units() {
+fn systemd_accepts_the_units() {
     let units =
         ["quarry-nightly.service", "quarry-nightly.timer"].map(|unit| project().join("jobs/systemd").join(unit));
     let units = units.map(|unit| unit.display().to_string());
@@ -110,7 +110,7 @@ fn the_airflow_dag_is_python() {
     let parse = "import ast, sys; ast.parse(open(sys.argv[1], encoding='utf-8').read())";
     let Some(output) = run("python3", &["-c", parse, &dag]) else { return };
     assert!(output.status.success(), "{}", said(&output));
-    // Only where there is none at all: what a release lacks is the DAG's to get by without.
+    // Skipped only without any Airflow: the DAG must work with every release.
     let Some(output) = run("python3", &["-c", "import airflow.sdk"]) else { return };
     if !output.status.success() {
         eprintln!("skipped: Airflow 3 is not on this machine");
@@ -120,7 +120,7 @@ fn the_airflow_dag_is_python() {
     assert!(output.status.success(), "{}", said(&output));
 }
 
-/// Stands in for Airflow as its first releases were, and says what the DAG's task makes of each exit code.
+/// Replaces Airflow by a stand-in for its first releases, and prints the result of the DAG's task for each exit code.
 const EXIT_CODES: &str = r#"
 import json, runpy, sys, types
 
@@ -171,7 +171,7 @@ for code in 0, 1, 2, 3, 130, 143:
 "#;
 
 #[test]
-fn the_airflow_dag_tries_again_where_that_may_help() {
+fn the_airflow_dag_retries_only_if_a_retry_can_help() {
     let dag = project().join("jobs/airflow/quarry_dag.py").display().to_string();
     let Some(output) = run("python3", &["-c", EXIT_CODES, &dag]) else { return };
     assert!(output.status.success(), "{}", said(&output));
@@ -180,7 +180,7 @@ fn the_airflow_dag_tries_again_where_that_may_help() {
 }
 
 #[test]
-fn the_job_in_the_cron_job_of_kubernetes_is_one() {
+fn the_job_in_the_kubernetes_cron_job_is_valid() {
     let dir = Dir::new();
     let text = std::fs::read_to_string(project().join("jobs/kubernetes/cronjob.yaml")).unwrap();
     let job: Vec<&str> = text
@@ -193,7 +193,7 @@ fn the_job_in_the_cron_job_of_kubernetes_is_one() {
     let job = job.join("\n") + "\n";
     let path = dir.write("nightly.toml", &job);
     let set = [("date".to_owned(), "2026-01-31".to_owned())];
-    // Paths count from the folder of the image; here they are those of the project.
+    // Paths are relative to the folder of the image; here to the project.
     let home = project().display().to_string();
     let here = job.replace("\"schemas/", &format!("\"{home}/schemas/"));
     let path = if here == job { path } else { dir.write("here.toml", &here) };

@@ -1,5 +1,5 @@
-//! A measurement: runs over a store whose ledger has ten million documents. Say which ids with `QUARRY_LEDGER_IDS=rising` (they
-//! come with time) or `scattered` (hashes), and how many with `QUARRY_LEDGER_ROWS`:
+//! A measurement: runs over a store whose ledger has ten million documents. `QUARRY_LEDGER_IDS` chooses the
+//! ids: `rising` (they increase with time) or `scattered` (hashes); `QUARRY_LEDGER_ROWS` their number:
 //!
 //! `cargo test --test all ledger -- --ignored --nocapture`
 
@@ -45,7 +45,7 @@ fn write(path: &Path, rows: impl Iterator<Item = (String, String)>) {
     writer.close().unwrap();
 }
 
-/// What the ledger says of the documents from `first` on, and a mention in each.
+/// Rows of `documents` and `entities` for the documents from `first` on, with one mention each.
 fn rows(first: usize, scattered: bool, source: &str, commit: i64) -> [(Table, RecordBatch); 2] {
     let numbers = first..first + EACH;
     let strings = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
@@ -116,7 +116,7 @@ async fn fill(dir: &Dir, files: usize, scattered: bool, input_hash: &str) {
     }
 }
 
-/// Runs the job; how long it took, and the most memory that it held.
+/// Runs the job; its duration and peak memory.
 fn measured(dir: &Dir, job: &str) -> (Duration, f64) {
     let started = Instant::now();
     let mut child = dir.command(&["run", job]).spawn().unwrap();
@@ -126,8 +126,8 @@ fn measured(dir: &Dir, job: &str) -> (Duration, f64) {
         if let Some(code) = child.try_wait().unwrap() {
             break code.code();
         }
-        let told = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
         peak = peak.max(line.trim().trim_end_matches(" kB").parse().unwrap_or_default());
         std::thread::sleep(Duration::from_millis(10));
     };
@@ -167,7 +167,7 @@ fn a_ledger_of_ten_million_documents() {
             |what: &str, (time, peak): (Duration, f64)| eprintln!("{name} ids, {what}: {time:.1?}, {peak:.0} MiB");
 
         say("nothing new", measured(&dir, &job));
-        // Of a thousand documents every other is known.
+        // Half of the thousand documents are known.
         let middle = total / 2;
         write(
             &dir.path("docs/new.parquet"),

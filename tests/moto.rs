@@ -1,15 +1,15 @@
-//! A server on this machine that speaks S3: moto's, installed for the test. In: `QUARRY_S3_TESTS=1`, for it downloads a Python
-//! package. Out: a bucket, and the settings with which programs find it.
+//! A local S3 server: moto's, installed for the test. In: `QUARRY_S3_TESTS=1`, because it downloads a Python package. Out: a bucket, and
+//! the environment variables with which programs find it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The bucket that is there.
+/// The name of the bucket.
 pub(crate) const BUCKET: &str = "lake";
 
-/// The server; it ends with this value.
+/// The server; it is stopped when this value is dropped.
 pub(crate) struct Moto {
     process: Child,
     port: u16,
@@ -17,7 +17,7 @@ pub(crate) struct Moto {
 }
 
 impl Moto {
-    /// Installs and starts it; none, and a word on standard error, where nobody asked for such tests.
+    /// Installs and starts it; `None`, with a note on standard error, if such tests are not enabled.
     pub(crate) fn start() -> Option<Self> {
         if std::env::var("QUARRY_S3_TESTS").as_deref() != Ok("1") {
             eprintln!("skipped: set QUARRY_S3_TESTS=1 to test on S3 (installs moto's server into a temporary folder)");
@@ -52,7 +52,7 @@ impl Moto {
         panic!("the server does not answer: {}", std::fs::read_to_string(log).unwrap());
     }
 
-    /// What the environment of a program must say, as it does for users of such a server.
+    /// The environment variables of a program that uses the server.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),

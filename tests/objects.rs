@@ -1,4 +1,4 @@
-//! The whole program on an object store: input and store on a server that speaks S3.
+//! The whole program on an object store: input and store on an S3 server.
 
 use futures::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -9,7 +9,7 @@ use crate::moto::{BUCKET, Moto};
 use crate::promises::{Stores, documents_to_lose, job};
 use crate::support::{Dir, Random};
 
-/// The bucket, as the test itself reaches it.
+/// The bucket, as the test accesses it.
 struct Bucket {
     objects: AmazonS3,
     runtime: tokio::runtime::Runtime,
@@ -33,7 +33,7 @@ impl Bucket {
         }
     }
 
-    /// Copies what is below `prefix` in the bucket to a folder, in place of what the folder holds.
+    /// Replaces a folder by the objects below `prefix` in the bucket.
     fn download(&self, prefix: &str, dir: &Dir, folder: &str) {
         let _ = std::fs::remove_dir_all(dir.path(folder)); // the first time there is none
         self.runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Logits against those of an independent implementation, and against themselves: alone and in a batch, portable and fused.
+//! Compares logits with those of an independent implementation, and with each other: alone and in a batch, portable and fused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::support::{Dir, project, shared};
 const BOUNDARY: f32 = -4.0;
 const OPTIONS: SessionOptions = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 1 };
 
-/// A model with the questions of a schema; of CoNLL-2003 where nothing else is said.
+/// A model with the questions of a schema, by default of CoNLL-2003.
 pub(crate) struct Model {
     pub(crate) directory: ModelDirectory,
     pub(crate) tokenizer: Tokenizer,
@@ -92,7 +92,7 @@ fn batches(model: &Model) -> Vec<QueryBatch> {
     texts().iter().map(|text| QueryBatch { queries: model.queries(text) }).collect()
 }
 
-/// A query, and what an independent implementation computes for it.
+/// A query, and the logits that an independent implementation computes for it.
 #[derive(Deserialize)]
 struct Expected {
     r#type: String,
@@ -113,7 +113,7 @@ impl Expected {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// The query as it is made here, which must be the one that was answered elsewhere.
+    /// The query as this program makes it; it must equal the one that the independent implementation answered.
     fn query(&self, model: &Model) -> Encoded {
         let number = model.types.iter().position(|name| *name == self.r#type).unwrap();
         let query = model.queries(&self.context)[number].clone();
@@ -250,7 +250,7 @@ fn fused_is_portable_within_a_thousandth() {
 }
 
 #[test]
-fn a_query_answers_alone_as_in_any_batch() {
+fn a_query_has_the_same_answer_alone_and_in_any_batch() {
     let model = Model::open(&project().join("models/default"));
     let queries: Vec<Encoded> = texts().iter().flat_map(|text| model.queries(text)).collect();
     let together = QueryBatch { queries };
@@ -271,7 +271,7 @@ fn a_query_answers_alone_as_in_any_batch() {
 }
 
 #[test]
-fn every_candidate_is_one_of_the_contract() {
+fn every_candidate_satisfies_the_contract() {
     let model = Model::open(&project().join("models/default"));
     let mut session = model.session(GraphVariant::Fused, Precision::Fp32);
     let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel of Germany in Kigali .") };
@@ -301,7 +301,7 @@ fn a_file_that_is_no_graph_is_refused() {
     assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
 }
 
-/// A graph with the contract's outputs and no weights: one candidate, always the same, its place of this type.
+/// A graph with the contract's outputs and no weights: always the same candidate, with span indices of this type.
 fn weightless(element: ElementType) -> GraphProto {
     let value = |name: &str, element: ElementType, shape: &[&str]| {
         let size = |size: &&str| DimensionProto {
@@ -348,7 +348,7 @@ fn weightless(element: ElementType) -> GraphProto {
     }
 }
 
-/// Writes a graph of the standard's operators.
+/// Writes a graph of standard operators.
 fn write_graph(path: &Path, graph: GraphProto) {
     let model = ModelProto {
         ir_version: Some(8),
@@ -379,13 +379,13 @@ fn a_graph_with_a_missing_output_is_refused() {
     ] {
         assert_eq!(refused(name), format!("{begins}: the graph has no output `{name}`, only {others}"));
     }
-    // Without places the logits must be those of all pairs.
+    // Without span indices the logits must be those of all pairs.
     let expected = format!("{begins}: span_logits has 1 dimensions, expected [batch, tokens, tokens]");
     assert_eq!(refused("span_index"), expected);
 }
 
 #[test]
-fn a_graph_that_wants_more_than_a_query_is_refused() {
+fn a_graph_with_an_unknown_input_is_refused() {
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
@@ -398,7 +398,7 @@ fn a_graph_that_wants_more_than_a_query_is_refused() {
 }
 
 #[test]
-fn a_graph_that_says_places_in_fractions_is_refused() {
+fn a_graph_with_fractional_span_indices_is_refused() {
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
@@ -410,7 +410,7 @@ fn a_graph_that_says_places_in_fractions_is_refused() {
 }
 
 #[test]
-fn a_profile_without_weights_tells_nothing() {
+fn a_profile_without_weights_is_an_error() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let dir = Dir::new();
@@ -423,7 +423,7 @@ fn a_profile_without_weights_tells_nothing() {
 }
 
 #[test]
-fn the_profiler_says_where_operators_are_computed() {
+fn the_profiler_reports_the_provider_of_every_operator() {
     let model = Model::open(&project().join("models/default"));
     let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
     let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();
@@ -433,7 +433,7 @@ fn the_profiler_says_where_operators_are_computed() {
     // Six layers of at least four products each, and the heads.
     assert!(weighty.len() > 24, "{placed:?}");
     assert!(weighty.iter().all(|one| one.provider == "CPUExecutionProvider"), "{weighty:?}");
-    // What was profiled goes on as if it had not been.
+    // A profiled session still answers.
     let mut tried = Session::open_on_its_device(&library, &graph, OPTIONS, &batch).unwrap();
     let mut plain = Session::open(&library, &graph, OPTIONS).unwrap();
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! `quarry run` before, beside and short of the real thing: `--explain`, `--dry-run`, `--limit`, and what programs read at its end.
+//! `quarry run` with `--explain`, `--dry-run` and `--limit`, and its output for programs: `--json` and `--metrics-file`.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn job(dir: &Dir, store: &str) -> String {
     dir.write(&format!("{store}.toml"), &text).display().to_string()
 }
 
-/// What must be the same however the work was divided; with the scores where batches were the same.
+/// The rows that must not depend on how the work was divided; with scores if the batches were the same.
 fn rows(dir: &Dir, store: &str, scores: bool) -> Vec<Vec<String>> {
     let column = if scores { "score, " } else { "" };
     let entities = format!("doc_id, entity_type, start_char, end_char, text, {column}\"window\", spec_id");
@@ -72,7 +72,7 @@ fn limited_runs_one_after_the_other_are_one_run() {
 }
 
 #[test]
-fn a_limit_moves_on_though_nothing_is_new() {
+fn limited_runs_advance_over_known_documents() {
     let dir = Dir::new();
     corpus(&dir, "docs/a.parquet", 0, 600, &mut Random(3));
     let job = job(&dir, "store");
@@ -121,7 +121,7 @@ fn a_dry_run_does_everything_and_writes_nothing() {
         assert!(!real[key].is_null() && dry[key] == real[key], "{key}: {} {}", dry[key], real[key]);
     }
     assert!(dry["mentions"].as_u64().unwrap() > 20, "{dry}");
-    // What is done is left out, and the store stays as it is.
+    // Finished documents are skipped, and the store is unchanged.
     corpus(&dir, "docs/b.parquet", 1000, 100, &mut Random(4));
     let versions = || -> Vec<_> {
         let folder = |table: &str| std::fs::read_dir(dir.path(&format!("store/{table}/_delta_log"))).unwrap().count();
@@ -143,7 +143,7 @@ fn a_dry_run_does_everything_and_writes_nothing() {
 }
 
 #[test]
-fn an_explanation_counts_what_is_to_be_done() {
+fn explain_counts_the_pending_work() {
     let dir = Dir::new();
     corpus(&dir, "docs/a.parquet", 0, 300, &mut Random(3));
     let path = job(&dir, "store");
@@ -159,7 +159,7 @@ fn an_explanation_counts_what_is_to_be_done() {
     let done = object(&dir.quarry(&["run", &path, "--explain", "--json"]).ended(0).stdout());
     assert_eq!((&done["files"], &done["files_done"], &done["documents"]), (&0.into(), &1.into(), &0.into()));
     assert!(done["plan"].is_null() && done["seconds"].is_null(), "{done}");
-    // More than is looked at: estimated from a sample.
+    // More documents than the sample: the counts are estimates.
     corpus(&dir, "docs/c.parquet", 5000, 2500, &mut Random(9));
     let more = object(&dir.quarry(&["run", &path, "--explain", "--json"]).ended(0).stdout());
     assert_eq!((&more["files"], &more["documents"], &more["estimated"]), (&1.into(), &2500.into(), &true.into()));
@@ -174,7 +174,7 @@ fn an_explanation_counts_what_is_to_be_done() {
 }
 
 #[test]
-fn documents_that_are_done_or_changed_are_told_apart() {
+fn explain_distinguishes_finished_and_changed_documents() {
     let dir = Dir::new();
     let text = |number: usize| format!("Rosa Parks was born in Tuskegee number {number} .");
     let write = |texts: &[(String, String)]| {
@@ -201,7 +201,7 @@ fn documents_that_are_done_or_changed_are_told_apart() {
 }
 
 #[test]
-fn programs_read_how_a_run_ended() {
+fn json_and_metrics_report_how_a_run_ended() {
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &[(Some("a"), Some("Rosa Parks was born in Tuskegee .")), (Some("b"), Some(" "))]);
     let path = job(&dir, "store");
@@ -241,7 +241,7 @@ fn programs_read_how_a_run_ended() {
         "a temporary file is left"
     );
 
-    // A failure is told too, and keeps the time of the last success.
+    // A failure is reported too, and keeps the time of the last success.
     let success = |text: &str| {
         let line = text.lines().find(|line| line.starts_with("quarry_run_last_success_time_seconds{"));
         line.map(str::to_owned)
@@ -269,7 +269,7 @@ fn programs_read_how_a_run_ended() {
 }
 
 #[test]
-fn a_stopped_run_is_told_too() {
+fn a_stopped_run_is_reported_too() {
     let dir = Dir::new();
     corpus(&dir, "docs/a.parquet", 0, 30_000, &mut Random(3));
     let path = job(&dir, "store");

@@ -1,4 +1,4 @@
-//! `quarry prepare`: every format, from small files of our own to the corpora beside the project, whose counts must come out exactly.
+//! `quarry prepare`: every format, on small fixtures and on the corpora beside the project, whose counts must match exactly.
 
 mod corpora;
 mod edges;
@@ -20,7 +20,7 @@ fn fixture(name: &str) -> PathBuf {
     project().join("tests/fixtures/prepare").join(name)
 }
 
-/// Options that leave everything to the format.
+/// Default options.
 fn options(format: Format, input: &Path, out: &Path) -> PrepareOptions {
     PrepareOptions {
         format,
@@ -34,7 +34,7 @@ fn options(format: Format, input: &Path, out: &Path) -> PrepareOptions {
     }
 }
 
-/// Prepares `input` into `out` and checks with SQL that every mention stands where it says.
+/// Prepares `input` into `out` and checks with SQL that every mention matches its offsets.
 fn prepared(dir: &Dir, options: &PrepareOptions) -> Prepared {
     let prepared = run(options).unwrap();
     for summary in &prepared.summaries {

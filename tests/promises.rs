@@ -1,4 +1,4 @@
-//! The store's promises: whatever stops a run, the tables end up as if nothing had.
+//! The store's guarantees: after any interruption, the tables end up as if there had been none.
 
 mod disk;
 mod kills;
@@ -12,7 +12,7 @@ use crate::support::{Dir, Random, project, same_but_for_scores, until};
 
 pub(crate) use kills::{Stores, documents_to_lose};
 
-/// What must be the same in every store of the same documents.
+/// The rows that must be the same in every store of the same documents.
 const ROWS: [(&str, &str); 4] = [
     ("entities", "doc_id, entity_type, start_char, end_char, text, score, \"window\", spec_id"),
     ("documents", "doc_id, source, content_hash, n_chars, n_tokens, n_windows, n_entities, spec_id"),
@@ -59,12 +59,12 @@ pub(crate) fn job(dir: &Dir, documents: &str, store: &str, model: &str, more: &s
 }
 
 #[test]
-fn a_stopped_run_commits_what_is_done_and_the_next_goes_on() {
+fn a_stopped_run_commits_finished_documents_and_the_next_resumes() {
     let dir = Dir::new();
     corpus(&dir, "docs.parquet", 0, 8000, &mut Random(5));
     let model = dir.small_model().display().to_string();
     let stopped = job(&dir, "docs.parquet", "stopped", &model, "");
-    // Two slices are committed, and some thirty are to come.
+    // Two slices are committed, and about thirty remain.
     let second = dir.path("stopped/documents/_delta_log/00000000000000000002.json");
     dir.stopped_when(&["run", &stopped], |_| second.exists()).ended(143);
     let documents = |store: &str| dir.rows(store, "documents", "count(*)", "").concat().parse::<usize>().unwrap();
@@ -78,7 +78,7 @@ fn a_stopped_run_commits_what_is_done_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_changed_document_replaces_its_rows_and_a_done_one_is_left_alone() {
+fn a_changed_document_replaces_its_rows_and_a_finished_one_is_skipped() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();
     let write = |name: &str, rows: &[(&str, &str)]| {
@@ -89,7 +89,7 @@ fn a_changed_document_replaces_its_rows_and_a_done_one_is_left_alone() {
     let job = job(&dir, "docs", "store", &model, "");
     dir.quarry(&["run", &job]).ended(0);
     let before = dir.rows("store", "entities", "doc_id, text, run_id", "WHERE doc_id = 'b'");
-    // A file changes: one document is as it was, one has another text, one is new, one came to stay elsewhere.
+    // A file changes: one document is the same, one has another text, one is new, one moved to another file.
     write("docs/1.parquet", &[("a", "Nobody at all ."), ("b", "Zürich , yesterday ."), ("c", "Mr. Babbage .")]);
     dir.younger("docs/1.parquet");
     write("docs/2.parquet", &[("d", "one"), ("d", "the last one wins")]);
@@ -119,7 +119,7 @@ fn another_specification_replaces_the_old_rows_when_asked_to() {
     let new = job(&dir, "docs.parquet", "store", &model, "[extract]\nthreshold = 0.6");
     let error = dir.quarry(&["run", &new]).ended(1).error();
     assert!(error.contains("threshold 0.5 → 0.6") && error.contains("--replace"), "{error}");
-    // Killed in the midst, it goes on without the flag, and views show the old rows until it is done.
+    // After a kill it resumes without the flag, and views show the old rows until it is done.
     let mut child = dir.command(&["run", &new, "--replace"]).env("QUARRY_FAULT", "after:documents:10").spawn().unwrap();
     assert_eq!(child.wait().unwrap().code(), None);
     let specs = |view: &str| dir.rows("store", view, "count(DISTINCT spec_id), count(*)", "");
@@ -151,12 +151,12 @@ fn a_replacement_of_some_files_drops_nothing_of_the_others() {
     let said = dir.quarry(&["run", &day(1), "--replace"]).ended(0).stderr();
     assert!(said.contains("2 document(s) of 1 file(s)") && said.contains("--drop-missing"), "{said}");
     assert_eq!((specs("documents"), specs("current_documents")), (vec!["2|8".into()], vec!["1|5".into()]));
-    // The next night resumes, and once everything is read again the old rows are removed.
+    // The next night continues it, and once everything is read again the old rows are dropped.
     dir.quarry(&["run", &day(2)]).ended(0);
     assert_eq!((specs("documents"), specs("current_documents")), (vec!["1|5".into()], vec!["1|5".into()]));
     assert_eq!(dir.rows("store", "runs", "DISTINCT spec_id", "").len(), 2);
 
-    // A file that is gone is let go when that is said.
+    // With `--drop-missing`, rows of a missing file are dropped.
     std::fs::remove_dir_all(dir.path("docs/dt=2")).unwrap();
     dir.quarry(&["run", &whole, "--replace"]).ended(0);
     assert_eq!((specs("documents"), specs("current_documents")), (vec!["2|8".into()], vec!["1|5".into()]));
@@ -171,7 +171,7 @@ fn two_runs_on_one_store_do_not_mix() {
     let model = dir.small_model().display().to_string();
     let job = job(&dir, "docs.parquet", "store", &model, "");
     let mut first = dir.command(&["run", &job]).stderr(Stdio::null()).spawn().unwrap();
-    // Who holds the lock has written into it who it is.
+    // The lock file names the run that holds the lock.
     until("the first run holds the lock", || {
         assert!(first.try_wait().unwrap().is_none(), "the first run took no lock");
         std::fs::read(dir.path("store/.quarry.lock")).is_ok_and(|holder| !holder.is_empty())
@@ -182,7 +182,7 @@ fn two_runs_on_one_store_do_not_mix() {
 }
 
 #[test]
-fn rows_do_not_depend_on_settings_of_work() {
+fn rows_do_not_depend_on_batch_and_commit_settings() {
     let dir = Dir::new();
     let bodies = dir.sql(
         None,
@@ -205,7 +205,7 @@ fn rows_do_not_depend_on_settings_of_work() {
         })
         .collect();
     assert!(found[0].len() > 100, "{}", found[0].len());
-    // Batches of other shapes may add in another order: in fp32 the logits are the same to a thousandth (`parity`), and a score, which is
+    // Batches of other shapes can add in another order: in fp32 the logits are the same to a thousandth (`parity`), and a score, which is
     // σ of one, to a quarter of that.
     for other in &found[1..] {
         same_but_for_scores(&found[0], other, 1e-3 / 4.0);

@@ -1,11 +1,11 @@
-//! The main job by way of other execution providers than the plain CPU; each test skips, and says so, where its provider is not.
+//! The main job with other execution providers than the CPU's; each test is skipped with a note if its provider is absent.
 
 use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library;
 
 use crate::support::{Dir, project};
 
-/// The mentions that the project's model finds on a device in a precision, and that the run's row says so.
+/// The mentions of the project's model on a device in a precision; also checks the row of the run.
 fn found(dir: &Dir, device: &str, precision: &str) -> Vec<String> {
     let texts =
         ["Angela Merkel met Emmanuel Macron in Berlin on Monday .", "Rosa Parks was born in Tuskegee , Alabama ."];
@@ -33,7 +33,7 @@ fn the_same_mentions_on_cuda_in_half_precision() {
 }
 
 #[test]
-fn bytes_are_computed_on_the_cpu_unless_a_card_is_named() {
+fn int8_runs_on_the_cpu_unless_a_gpu_is_named() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin ."))]);
     let model = dir.small_model().display().to_string();
@@ -44,7 +44,7 @@ fn bytes_are_computed_on_the_cpu_unless_a_card_is_named() {
 }
 
 #[test]
-fn a_card_that_is_not_there_is_an_error_that_no_retry_helps() {
+fn a_missing_gpu_is_an_error_without_retry() {
     if !std::path::Path::new("/dev/nvidiactl").exists() {
         eprintln!("skipped: this machine has no NVIDIA driver");
         return;
@@ -58,7 +58,7 @@ fn a_card_that_is_not_there_is_an_error_that_no_retry_helps() {
 }
 
 #[test]
-fn an_empty_name_of_a_library_names_none() {
+fn an_empty_library_variable_counts_as_unset() {
     let dir = Dir::new();
     let mut command = dir.command(&["doctor", "--within", "60"]);
     command.env("QUARRY_ONNXRUNTIME", "");

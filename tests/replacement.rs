@@ -1,5 +1,4 @@
-//! Replacements: another specification's rows take the place of the old ones once all of them are there, and never
-//! unasked.
+//! Replacements: rows of another specification replace the old ones once all of them are written, and only with `--replace`.
 
 use std::fs;
 
@@ -31,11 +30,11 @@ fn a_finished_replacement_is_not_undone_by_the_job_before_it() {
     let before = at(&dir, &model, "0.6");
     let error = dir.quarry(&["run", &before]).ended(1).error();
     assert!(error.contains(": threshold 0.7 → 0.6\n"), "{error}");
-    // The doctor knows it before.
+    // The doctor reports it beforehand.
     let said = dir.quarry(&["doctor", "--within", "60", &before]).ended(1).stdout();
     assert!(said.contains("the store has ") && said.contains(": threshold 0.7 → 0.6\n"), "{said}");
     assert_eq!(dir.rows("store", "documents", "DISTINCT spec_id", ""), in_force);
-    // The one in force goes on, and the other where it is asked for.
+    // The specification in force continues, and the other one with `--replace`.
     dir.quarry(&["run", &at(&dir, &model, "0.7")]).ended(0);
     dir.quarry(&["run", &at(&dir, &model, "0.6"), "--replace"]).ended(0);
     assert_eq!(specs(&dir, "documents"), "1|2");
@@ -43,7 +42,7 @@ fn a_finished_replacement_is_not_undone_by_the_job_before_it() {
 }
 
 #[test]
-fn rows_of_a_file_that_cannot_be_read_anew_stay() {
+fn rows_of_a_file_that_cannot_be_read_again_stay() {
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &["a", "b", "c"].map(|id| (Some(id), ADA)));
     let torn = dir.documents("docs/b.parquet", &["d", "e"].map(|id| (Some(id), ADA)));
@@ -57,7 +56,7 @@ fn rows_of_a_file_that_cannot_be_read_anew_stay() {
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|8".into(), "1|5".into()));
     let said = dir.quarry(&["doctor", "--within", "60", &new]).stdout();
     assert!(said.contains(" is being replaced by ") && said.contains("run the job to completion"), "{said}");
-    // Once repaired, it is read again, and then the old rows are removed.
+    // Once repaired, the file is read again, and then the old rows are dropped.
     fs::write(&torn, sound).unwrap();
     dir.quarry(&["run", &new]).ended(0);
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("1|5".into(), "1|5".into()));
@@ -83,7 +82,7 @@ fn an_unfinished_replacement_is_scored_by_its_own_rows() {
         dir.rows("store", "metrics", "CAST(sum(value) AS bigint)", &gold).concat()
     };
     assert_eq!(scored("0.5", "docs"), "3");
-    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that are read again");
+    assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that were read again");
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|4".into(), "1|3".into()));
     assert_eq!(scored("0.6", "docs"), "3");
 }

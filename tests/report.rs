@@ -1,4 +1,4 @@
-//! `quarry report`: the page holds the store's own figures, says what it cannot show, and lets nothing run that a document brings.
+//! `quarry report`: the page has the store's own figures, says what it cannot show, and runs no script from documents.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ mod large;
 mod page;
 mod texts;
 
-/// Documents of several scripts, some of them refused, some that would like to run something.
+/// Documents in several writing systems; some are rejected, some contain scripts.
 const TEXTS: [(Option<&str>, Option<&str>); 7] = [
     (Some("a"), Some("Angela Merkel met Emmanuel Macron in Berlin on Monday .")),
     (Some("b"), None),
@@ -70,7 +70,7 @@ impl Page {
     }
 }
 
-/// Runs `texts` with the model in the project, in single precision: the same everywhere.
+/// Runs `texts` with the default model in fp32, which gives the same result on every machine.
 fn store(dir: &Dir, texts: &[(Option<&str>, Option<&str>)], sections: &str) -> String {
     dir.documents("docs.parquet", texts);
     let model = project().join("models/default");
@@ -99,7 +99,7 @@ fn gold(dir: &Dir, name: &str, mentions: &[(&str, &str, i64, i64, &str)]) -> Pat
     dir.parquet(name, &RecordBatch::try_from_iter(columns).unwrap())
 }
 
-/// Gold mentions of [`TEXTS`]: some are found, some stand where others are found, and where nothing is.
+/// Gold mentions of [`TEXTS`]: some are found, some overlap found ones, and some are missed.
 const GOLD: [(&str, &str, i64, i64, &str); 6] = [
     ("a", "PER", 0, 13, "Angela Merkel"),
     ("a", "MISC", 0, 6, "Angela"),

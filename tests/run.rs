@@ -34,7 +34,7 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
     for expected in ["a|PER|0|13|Angela Merkel", "a|PER|18|33|Emmanuel Macron", "a|LOC|37|43|Berlin"] {
         assert!(mentions.iter().any(|mention| mention == expected), "{expected} is not in {mentions:?}");
     }
-    // The decomposed diaeresis belongs to the name, and code points after the emoji family are counted one by one.
+    // The decomposed diaeresis belongs to the name, and the code points of the emoji family are counted one by one.
     assert!(mentions.iter().any(|mention| mention.ends_with("|Zoe\u{308} Kravitz")), "{mentions:?}");
     let runs = dir.rows("store", "runs", "outcome, device, precision", "");
     assert_eq!(runs.len(), 1);
@@ -42,7 +42,7 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
 }
 
 #[test]
-fn the_program_alone_is_enough() {
+fn the_program_runs_without_model_and_schema_files() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &TEXTS);
     // Neither file is in the folder it runs in.
@@ -67,7 +67,7 @@ fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
         .replace("\"models/", &format!("\"{}/models/", project().display()));
     let job = dir.write("demo.toml", &text);
 
-    // A signal stops it in a few seconds; at most whole documents are in the tables.
+    // A signal stops the run in a few seconds; the tables contain only whole documents.
     let stopped = dir.stopped_at_work(&["run", &job.display().to_string()]).ended(143);
     assert_eq!(stopped.error(), "error: stopped by SIGTERM");
     assert_eq!(dir.rows("store", "runs", "outcome", ""), ["stopped"]);
@@ -108,7 +108,7 @@ fn rows_do_not_depend_on_batches() {
     let large = mentions(&dir, "large", "[extract]\nwindow_tokens = 64\noverlap_tokens = 16\nbatch_tokens = 16384");
     let small = mentions(&dir, "small", "[extract]\nwindow_tokens = 64\noverlap_tokens = 16\nbatch_tokens = 300");
     assert!(large.len() > 50, "{large:?}");
-    // In int8 a token's scale is its own, but batches of other shapes may add in another order, and then a value may be rounded to the
+    // In int8 each token has its own scale, but batches of other shapes can add in another order, and then a value can be rounded to the
     // next of 255: logits are the same to a tenth (`parity`), and a score, which is σ of one, to a quarter of that.
     same_but_for_scores(&large, &small, 0.1 / 4.0);
 }
@@ -133,9 +133,9 @@ fn spec(dir: &Dir, store: &str) -> Value {
 }
 
 #[test]
-fn a_job_without_words_has_those_of_the_model_s_training() {
+fn words_default_to_those_of_the_training() {
     let dir = Dir::new();
-    // For white space one word, for the tokenizer many.
+    // One word by white space, several for the tokenizer.
     let text = "Ada-Lovelace,Charles-Babbage;London/Turin:Nairobi-Alabama";
     dir.documents("docs.parquet", &[(Some("a"), Some(text))]);
     let model = dir.small_model();
@@ -160,7 +160,7 @@ fn a_job_without_words_has_those_of_the_model_s_training() {
 }
 
 #[test]
-fn a_job_without_windows_has_those_that_suit_the_model() {
+fn windows_default_to_those_that_suit_the_model() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Paul Kagame spoke to reporters in Nairobi ."))]);
     let model = dir.small_model();
@@ -272,7 +272,7 @@ fn of_one_id_the_last_row_wins_in_every_format() {
 }
 
 #[test]
-fn an_unreadable_file_is_a_reject_and_exit_code_3_until_it_is_mended() {
+fn an_unreadable_file_is_a_reject_and_exit_code_3_until_it_is_repaired() {
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &TEXTS[..1]);
     dir.write("docs/b.parquet", "no Parquet");

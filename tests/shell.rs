@@ -1,10 +1,10 @@
-//! Completions and manual pages, as a shell and a reader of manuals take them.
+//! Completions and manual pages, checked by shells and a manual reader.
 
 use std::process::{Command, Stdio};
 
 use crate::support::Dir;
 
-/// Whether a program is on this machine; says so where a test must do without.
+/// Whether a program is on this machine; prints a note if not.
 fn there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {

@@ -22,7 +22,7 @@ pub(crate) const TEXTS: [(Option<&str>, Option<&str>); 8] = [
     (Some("g"), Some("Berlin and Paris are cities in Europe .")),
 ];
 
-/// A folder with the documents, a job and the store that a run of it made; made once.
+/// A folder with documents, a job and the store of its run; made once.
 fn made() -> &'static Dir {
     static MADE: OnceLock<Dir> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -41,7 +41,7 @@ fn ask(arguments: &[&str]) -> Finished {
     dir.quarry(&[&["sql", store.as_str()], arguments].concat())
 }
 
-/// The file that is written while the one of this name is not whole.
+/// The temporary file that is written before it is renamed to this name.
 fn unfinished(name: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(made().path("")).unwrap().map(|entry| entry.unwrap().path());
     let ours = |path: &PathBuf| {

@@ -1,4 +1,4 @@
-//! What the program says on which stream, what it hears, and which exit code it ends with.
+//! Output streams, signals and exit codes of the program.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use crate::http::{Response, serve};
 use crate::support::{Dir, terminate};
 
 #[test]
-fn a_command_that_is_wrongly_put_is_for_somebody_to_mend() {
+fn usage_errors_exit_with_code_1() {
     let dir = Dir::new();
     for wrong in [&["run"][..], &["run", "job.toml", "--limit", "0"], &["nothing"], &[]] {
         dir.quarry(wrong).ended(1);
@@ -23,7 +23,7 @@ fn a_command_that_is_wrongly_put_is_for_somebody_to_mend() {
 }
 
 #[test]
-fn nobody_needs_to_listen() {
+fn a_closed_output_stream_does_not_change_the_exit_code() {
     let dir = Dir::new();
     let nobody = || {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -55,7 +55,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn where_lines_are_objects_errors_are_too() {
+fn errors_are_json_objects_with_the_json_log_format() {
     let dir = Dir::new();
     for (options, message) in [
         (&[][..], "cannot read `none.toml`"),
@@ -72,11 +72,11 @@ fn where_lines_are_objects_errors_are_too() {
 }
 
 #[test]
-fn a_signal_is_heard_while_a_model_loads() {
+fn a_signal_stops_a_run_while_a_model_loads() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
     let job = dir.job("docs.parquet", "store", "[model]\npath = 'hf://some-one/tiny'\ndevice = 'cpu'");
-    // A hub that does not answer while the test goes on.
+    // A hub that does not answer during the test.
     let (_end, ended) = mpsc::channel::<()>();
     let ended = Arc::new(Mutex::new(ended));
     let port = serve(move |_| {
@@ -102,6 +102,6 @@ fn a_signal_is_heard_while_a_model_loads() {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    let _ = child.kill(); // where it did not hear
+    let _ = child.kill(); // if the signal did not stop it
     assert_eq!(ended.and_then(|status| status.code()), Some(143));
 }

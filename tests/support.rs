@@ -26,7 +26,7 @@ pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the shared data beside the project, or a word on standard error that the test skips.
+/// A file of the shared data beside the project. `None`, with a note on standard error, if it is absent: the test is skipped.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let found = project().join("../shared").join(path);
     if !found.exists() {
@@ -36,16 +36,15 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     Some(found)
 }
 
-/// Between two looks at what another process does.
+/// Polling interval when a test waits for another process.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits until something holds that another process brings about, looking again and again; fails where it does not within two minutes,
-/// which is long even on a machine that has much else to do.
+/// Polls until `holds` is true, which another process brings about. Fails after two minutes, which is long even on a busy machine.
 #[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < Duration::from_mins(2), "waited in vain until {what}");
+        assert!(started.elapsed() < Duration::from_mins(2), "timed out waiting until {what}");
         std::thread::sleep(PAUSE);
     }
 }
@@ -63,7 +62,7 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A folder that outlives the tests, for what is made once and kept in a static; each run of the tests starts with it empty.
+    /// A folder that is kept after the tests, for contents that are made once and kept in a static; each test run empties it first.
     pub(crate) fn lasting(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         if path.exists() {
@@ -105,8 +104,7 @@ impl Dir {
         path
     }
 
-    /// Makes the rows of a Parquet file's column unreadable from the row group on that `row` is in; row groups have
-    /// [`ROW_GROUP`] rows.
+    /// Makes a column of a Parquet file unreadable from the row group of `row` on; row groups have [`ROW_GROUP`] rows.
     pub(crate) fn tear(&self, name: &str, column: &str, row: usize) {
         let path = self.path(name);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -129,7 +127,7 @@ impl Dir {
         self.write(&format!("{store}.toml"), &text)
     }
 
-    /// The program, to be started here.
+    /// A command that runs the program in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quarry"));
         command.args(arguments).current_dir(self.0.path()).env_remove("QUARRY_ONNXRUNTIME");
@@ -147,13 +145,13 @@ impl Dir {
         Finished { output, folder: self.0.path().display().to_string() }
     }
 
-    /// Starts a run here and sends it SIGTERM as soon as it says that it extracts.
+    /// Starts a run here and sends it SIGTERM as soon as it logs that it extracts.
     pub(crate) fn stopped_at_work(&self, arguments: &[&str]) -> Finished {
         self.stopped_when(arguments, |said| said.contains(" to read from `"))
     }
 
-    /// Starts the program here and sends it SIGTERM as soon as `ready` holds of what it has said on standard error; it must end within
-    /// the half minute that it promises.
+    /// Starts the program here and sends it SIGTERM as soon as `ready` holds for its standard error so far. It must end within half a
+    /// minute, as documented.
     pub(crate) fn stopped_when(&self, arguments: &[&str], mut ready: impl FnMut(&str) -> bool) -> Finished {
         let mut command = self.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -174,7 +172,7 @@ impl Dir {
             }
         });
         let text = || String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
-        until("it is at the place where it is to stop", || {
+        until("the program is where it is to be stopped", || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended before it was stopped: {ended:?}\n{}", text());
             ready(&text())
@@ -197,15 +195,15 @@ impl Dir {
         Finished { output: Output { status, stdout, stderr }, folder: self.0.path().display().to_string() }
     }
 
-    /// Makes a file that was written again a second younger than it was: the clock of a file system may not have gone on since.
+    /// Advances the modification time of a rewritten file by a second, because the clock of a file system can be too coarse to show it.
     pub(crate) fn younger(&self, name: &str) {
         let file = std::fs::File::options().write(true).open(self.path(name)).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
         file.set_modified(modified + Duration::from_secs(1)).unwrap();
     }
 
-    /// The rows of a store's table or view as it was committed: the columns, then the rest of the query; each row as its values
-    /// joined by `|`, sorted where the query does not say how. A store that is not there has none.
+    /// The rows of a store's table or view, by columns and the rest of the query. Each row is its values joined by `|`; rows are sorted
+    /// unless the query orders them. A missing store has no rows.
     pub(crate) fn rows(&self, store: &str, table: &str, columns: &str, rest: &str) -> Vec<String> {
         if !self.path(store).join("runs/_delta_log").exists() {
             return Vec::new();
@@ -246,7 +244,7 @@ impl Dir {
     }
 }
 
-/// The sections of a job that are not in `sections`: the four types, the model of the project on the CPU.
+/// `sections` with defaults for missing ones: the four types, the model of the project on the CPU.
 fn complete(sections: &str) -> String {
     let (schema, model) = (project().join("schemas/conll03.toml"), project().join("models/default"));
     let mut text = sections.to_owned();
@@ -259,7 +257,7 @@ fn complete(sections: &str) -> String {
     text
 }
 
-/// Compares rows whose last value is a score: scores may differ by so much, anything else not at all.
+/// Compares rows whose last value is a score: scores can differ by at most `most`, all other values must be equal.
 #[track_caller]
 pub(crate) fn same_but_for_scores(left: &[String], right: &[String], most: f64) {
     let split = |rows: &[String]| -> (Vec<String>, Vec<f64>) {
@@ -273,7 +271,7 @@ pub(crate) fn same_but_for_scores(left: &[String], right: &[String], most: f64) 
     assert!(largest <= most, "scores differ by {largest}");
 }
 
-/// Numbers that look random and are the same every time (`SplitMix64`).
+/// Reproducible pseudo-random numbers (`SplitMix64`).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -310,14 +308,14 @@ impl Finished {
         self.clean(&self.output.stderr)
     }
 
-    /// Panics with everything it said unless it ended with `code`.
+    /// Panics with its whole output unless it ended with `code`.
     #[track_caller]
     pub(crate) fn ended(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
         self
     }
 
-    /// Only the error it ended with, paths of this machine replaced.
+    /// The error it ended with, with paths of this machine replaced.
     pub(crate) fn error(&self) -> String {
         let text = self.stderr();
         let start = text.find("error: ").unwrap_or(text.len());

@@ -1,7 +1,7 @@
-"""Types into a program on a pseudo-terminal and waits for what it shows.
+"""Types into a program on a pseudo-terminal and waits for its output.
 
-Arguments: the program and its own. Standard input: lines, by turns keys to type and a text to wait for; a line `@N` waits N seconds and is
-followed by keys. In keys `⇥` is Tab, `^X` is Ctrl-X and `↵` is Enter. The screen goes to standard output, without what moves the cursor.
+Arguments: the program and its arguments. Standard input: lines that alternate between keys to type and a text to wait for; a line `@N` waits
+N seconds and is followed by keys. In keys `⇥` is Tab, `^X` is Ctrl-X and `↵` is Enter. The screen is printed without cursor movements.
 """
 
 import os
@@ -23,7 +23,7 @@ seen = 0
 
 
 def read(seconds):
-    """Reads for at most so long; says whether there was something."""
+    """Reads for at most `seconds`; returns False at the end of the output."""
     global screen
     if not select.select([terminal], [], [], seconds)[0]:
         return True
@@ -31,7 +31,7 @@ def read(seconds):
         part = os.read(terminal, 65536)
     except OSError:
         return False
-    # Where is the cursor? On the first column of the first line.
+    # Answers a query for the cursor's position: first line, first column.
     if b"\x1b[6n" in part:
         os.write(terminal, b"\x1b[1;1R")
     screen += part

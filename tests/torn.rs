@@ -1,5 +1,5 @@
-//! Files that are sound at their beginning and cannot be read to their end: what can be read of them is extracted, the rest of
-//! the job is done, and the exit code is 3 until they are repaired.
+//! Files that can be read only up to some row: those rows are extracted, the rest of the job runs, and the exit code is 3 until the files
+//! are repaired.
 
 use std::fmt::Write;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::promises::{corpus, job};
 use crate::support::{Dir, Finished, Random};
 
-/// `count` lines of JSON, or of CSV under a header, with ids from `first` on; the line `torn` is something else.
+/// `count` lines of JSON, or of CSV with a header, with ids from `first` on; the line `torn` is invalid.
 fn lines(json: bool, first: usize, count: usize, torn: Option<(usize, &str)>) -> String {
     let mut text = if json { String::new() } else { "id,body\n".to_owned() };
     for row in 0..count {
         match torn {
             Some((at, line)) if at == row => text.push_str(line),
-            // Every hundredth text is empty, and refused.
+            // Every hundredth text is empty and rejected.
             _ if json && row % 100 == 7 => write!(text, r#"{{"id": {}, "body": ""}}"#, first + row).unwrap(),
             _ if json => write!(text, r#"{{"id": {}, "body": "Ada met Babbage ."}}"#, first + row).unwrap(),
             _ if row % 100 == 7 => write!(text, "{}, ", first + row).unwrap(),
@@ -55,7 +55,7 @@ fn text_files_are_read_up_to_what_cannot_be_read() {
         // Of 400 documents 4 are empty, of 1,280 13; the torn file is one reject more.
         let expected = ["2059|2059", "22|22|1"];
         assert_eq!(counted(&dir), expected, "{torn}");
-        // What was read again, because the file turned out to be torn, counts once.
+        // Rows that were read again after the damage was found count once.
         let figures = ["documents", "rejects", "unreadable_files"].map(|key| object(&run)[key].as_u64());
         assert_eq!(figures, [2059, 21, 1].map(Some), "{torn}");
         let sources = dir.rows("store", "sources", "rows, outcome = 'done'", "");
@@ -112,7 +112,7 @@ fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
     }
     dir.tear("docs/b.parquet", "body", 1300);
     let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
-    // All documents are one commit, so where one cannot be read others are read again.
+    // All documents are one commit, so if one cannot be read, the others are read again.
     let job = dir.job("docs", "store", &model).display().to_string();
     let file = dir.path("quarry.prom").display().to_string();
     let explained = object(&dir.quarry(&["run", &job, "--explain", "--json"]).ended(0));
@@ -135,7 +135,7 @@ fn a_torn_file_counts_once_in_every_figure_and_stops_no_look_ahead() {
 }
 
 #[test]
-fn what_was_refused_of_a_changed_file_is_said_anew() {
+fn rejects_of_a_changed_file_are_replaced() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();
     let job = job(&dir, "docs", "store", &model, "");

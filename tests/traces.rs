@@ -1,4 +1,4 @@
-//! Spans of a run, as a collector takes them.
+//! Spans of a run, as received by a collector.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use crate::support::Dir;
 /// Paths and bodies.
 type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// A collector: where it is, and what was sent to it.
+/// A collector: its address, and the requests sent to it.
 fn collector() -> (String, Taken) {
     let taken = Taken::default();
     let sent = Arc::clone(&taken);
@@ -24,7 +24,7 @@ fn has(body: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn a_run_is_a_trace_under_its_caller_s() {
+fn a_run_continues_the_trace_of_its_caller() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
     let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
@@ -46,7 +46,7 @@ fn a_run_is_a_trace_under_its_caller_s() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_stops_nothing() {
+fn a_missing_collector_does_not_stop_a_run() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
     let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());

@@ -1,4 +1,4 @@
-//! Training as a user does it: a small nested task is learned, run and scored, and what is trained is what is served.
+//! Training as a user does it: a small nested task is trained, run and scored, and the trained network equals the exported graph.
 
 mod formats;
 mod lineage;
@@ -67,7 +67,7 @@ fn corpus(dir: &Dir, name: &str, documents: usize, seed: u64) {
     dir.write(&format!("{name}/gold.jsonl"), &gold);
 }
 
-/// An encoder small enough to be trained from nothing, and the schema.
+/// An encoder small enough to be trained from random weights, and the schema.
 fn encoder(dir: &Dir) {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "where", "which", "organization", "of"];
     let words: Vec<&str> = special.into_iter().chain(CITIES).chain(PEOPLE).chain(OTHER).chain(KINDS).collect();
@@ -123,13 +123,13 @@ fn train(dir: &Dir, job: &str) -> Finished {
     dir.quarry(&["train", job])
 }
 
-/// Says `to` for `from` in a file.
+/// Replaces `from` by `to` in a file.
 fn replace(dir: &Dir, name: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(dir.path(name)).unwrap();
     dir.write(name, &text.replace(from, to));
 }
 
-/// What a trained model says of itself.
+/// The manifest of a trained model.
 fn manifest(dir: &Dir, name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(dir.path(name).join("quarry.json")).unwrap()).unwrap()
 }
@@ -167,7 +167,7 @@ fn run(dir: &Dir, split: &str) -> f64 {
 #[test]
 fn a_nested_task_is_learned_run_and_scored() {
     let dir = task();
-    // Every word stands between white space, so it is the same task with either kind of words.
+    // Every word is between white space, so the task is the same with either kind of words.
     let model = job(&dir, "model", "max_epochs = 30\npatience = 5\nwords = 'whitespace'");
     replace(&dir, &model, "[output]", "[output]\nwindow_tokens = 32");
     let trained = train(&dir, &model).ended(0);
@@ -177,7 +177,7 @@ fn a_nested_task_is_learned_run_and_scored() {
     assert_eq!(manifest["types"][2]["question"], "which organization");
     assert_eq!(manifest["window_tokens"], 32);
     assert_eq!(manifest["words"], "whitespace");
-    // What training scored, the main job scores too.
+    // The main job has the same score as training.
     assert!(run(&dir, "test") > 1.0 - 1e-9);
     let served: serde_json::Value = serde_json::from_str(&dir.rows("store", "runs", "job", "")[0]).unwrap();
     assert_eq!(served["spec"]["words"], "whitespace");
@@ -192,7 +192,7 @@ fn a_nested_task_is_learned_run_and_scored() {
 }
 
 #[test]
-fn a_source_that_labels_less_is_asked_less() {
+fn a_corpus_with_fewer_types_gets_fewer_queries() {
     let dir = task();
     corpus(&dir, "people", 300, 4);
     replace(&dir, "people/gold.jsonl", "\"PER\"", "\"human\"");
@@ -227,7 +227,7 @@ fn an_encoder_of_the_hub_is_fetched_once() {
     };
     let said = hub::run(&dir, &hub.endpoint, &["train", &of("first")]).ended(0).stderr();
     assert!(said.contains("fetching hf://some-one/tiny from the hub, once"), "{said}");
-    // What the hub says of the model, and its three files.
+    // The metadata of the model, and its three files.
     assert_eq!(hub.asked(), 4);
     hub::run(&dir, "http://127.0.0.1:9", &["train", &of("second")]).ended(0);
     let weights = |name: &str| sha256_of(&dir.path(name).join("model.safetensors")).unwrap();
@@ -242,9 +242,9 @@ fn an_encoder_of_the_hub_is_fetched_once() {
     assert!(left.is_empty(), "what only an unfinished training needs: {left:?}");
 }
 
-/// What is trained is what is served: the network in training and the ONNX graph answer alike, whatever the head's activation.
+/// The network in training and the ONNX graph give the same logits, for every activation of the head.
 #[test]
-fn the_network_answers_as_the_graph_does() {
+fn the_network_and_the_graph_give_the_same_logits() {
     let dir = Dir::new();
     let path = dir.small_model();
     for activation in ["gelu", "relu", "tanh"] {
@@ -275,7 +275,7 @@ fn the_network_answers_as_the_graph_does() {
 }
 
 #[test]
-fn two_devices_learn_as_one_that_accumulates() {
+fn two_devices_train_like_one_that_accumulates() {
     let dir = task();
     let recipe = "max_epochs = 1\nbert_dropout = 0.0\nmrc_dropout = 0.0\n";
     train(&dir, &job(&dir, "one", &format!("{recipe}accumulate_grad_batches = 2"))).ended(0);

@@ -13,7 +13,7 @@ fn model() -> String {
     project().join("models/default").display().to_string()
 }
 
-/// The scores of one machine's int8 are not those of another's.
+/// Hides the scores, because those of int8 depend on the machine.
 fn places(shown: &str) -> String {
     let line = |line: &str| match line.rfind("0.").or_else(|| line.rfind("1.00")) {
         Some(at) => format!("{}SCORE{}", &line[..at], &line[at + 4..]),
@@ -76,7 +76,7 @@ fn a_text_comes_from_a_file_or_from_standard_input() {
 }
 
 #[test]
-fn types_are_words() {
+fn types_can_be_plain_words() {
     let dir = Dir::new();
     let said =
         dir.quarry(&["try", TEXT, "--types", "loc,city", "--model", &model(), "--device", "cpu", "--json"]).ended(0);
@@ -89,7 +89,7 @@ fn types_are_words() {
 }
 
 #[test]
-fn a_model_that_does_not_know_its_types_must_be_told() {
+fn a_model_without_listed_types_needs_the_types_option() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();
     assert_snapshot!(dir.quarry(&["try", TEXT, "--model", &model]).ended(1).error(), @r"

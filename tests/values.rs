@@ -1,4 +1,4 @@
-//! Any values in any format: every row ends as a document or as a reject, with its text as it was.
+//! Arbitrary values in any format: every row becomes a document or a reject, with its text unchanged.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl GraphVariant {
     /// An id as the store shows it.
     fn id(self, id: u8) -> String {
         match self {
-            // Strings of any kind; some are empty, none is the same as another.
+            // Arbitrary strings; some are empty, all are different.
             Self::Parquet | Self::Json if id > 0 => format!("{id}\u{0}\"\\\u{202e}👩\u{200d}👧 \n{id}"),
             Self::Parquet | Self::Json => String::new(),
             Self::Csv => format!("k{id}, \"q\"\n"),
@@ -65,7 +65,7 @@ impl GraphVariant {
                 for ((id, number), (_, body)) in ids().zip(numbers()).zip(rows) {
                     let mut row = serde_json::Map::new();
                     let id = if matches!(self, Self::Json) { serde_json::json!(id) } else { serde_json::json!(number) };
-                    // A null may be written, or left out.
+                    // A null can be written or omitted.
                     if !id.is_null() || rows.len().is_multiple_of(2) {
                         row.insert("id".into(), id);
                     }
@@ -115,7 +115,7 @@ fn form() -> impl Strategy<Value = GraphVariant> {
 }
 
 #[test]
-fn of_a_document_that_comes_again_the_last_is_kept_in_every_format() {
+fn the_last_row_of_an_id_is_kept_in_every_format() {
     let dir = Dir::new();
     let model = dir.small_model().display().to_string();
     let rows: Vec<Row> = [(1, "Ada ."), (2, "London ."), (1, "Babbage ."), (1, "Mr. Babbage .")]
@@ -144,7 +144,7 @@ fn a_large_csv_file_with_lines_in_its_texts_is_read() {
     assert_eq!(found, expected);
 }
 
-/// Columns of CSV are read by their places: another order must not become ids for texts.
+/// CSV columns are read by position: another order must not swap ids and texts.
 #[test]
 fn a_csv_file_with_another_header_is_refused() {
     let dir = Dir::new();
@@ -165,7 +165,7 @@ fn any_value_is_a_document_or_a_reject() {
     let rows = prop::collection::vec((prop::option::weighted(0.95, 0_u8..60), text()), 0..60);
     let settings = ProptestConfig { cases: 10, max_shrink_iters: 40, ..ProptestConfig::default() };
     proptest!(settings, |(form in form(), mut rows in rows)| {
-        // A column of nothing has no type.
+        // A column of nulls has no type.
         rows.push((Some(60), Some("Ada .".to_owned())));
         number.set(number.get() + 1);
         let (name, store) = (format!("docs-{}.{}", number.get(), form.ending()), format!("store-{}", number.get()));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::http::{Response, serve};
 use crate::support::Dir;
 
-/// A file of the server: its bytes, and whether the server tells parts of it and when it was changed.
+/// A file of the server: its bytes, and whether the server supports ranges and sends a modification time.
 struct Page {
     bytes: Vec<u8>,
     ranges: bool,
@@ -104,7 +104,7 @@ fn a_file_that_changed_on_its_server_is_read_again() {
         let old = hash();
         dir.quarry(&["run", &job]).ended(0);
         assert_eq!(hash(), old);
-        // Of the same length: only the time tells, and where the server tells none the file is read every time.
+        // The length is the same, so only the time shows the change; without a time the file is read every time.
         web.put(name, jsonl(&after), true, times[1]);
         dir.quarry(&["run", &job]).ended(0);
         assert_ne!(hash(), old, "{name}");
@@ -113,7 +113,7 @@ fn a_file_that_changed_on_its_server_is_read_again() {
 }
 
 #[test]
-fn what_http_cannot_do_is_said() {
+fn unsupported_http_inputs_are_errors() {
     let dir = Dir::new();
     let web = Web::start();
     let parquet = std::fs::read(dir.documents("local.parquet", &[(Some("a"), Some("x"))])).unwrap();

@@ -94,7 +94,7 @@ with DAG(
         if code == FAILED:
             raise AirflowException(f"quarry failed, and a retry may help: {said}")
         if code in STOPPED:
-            raise AirflowException(f"quarry was stopped; the next try goes on from its last commit: {said}")
+            raise AirflowException(f"quarry was stopped; the next attempt resumes after its last commit: {said}")
         if code not in (DONE, DONE_WITH_REJECTS):
             raise AirflowFailException(f"quarry ended with exit code {code}: {said}")
         if code == DONE_WITH_REJECTS:

@@ -1,4 +1,4 @@
-//! Every count of the program against one made by going through all pairs.
+//! Compares every count of the program with a brute-force count over all pairs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) fn invented(documents: usize, seed: u64) -> Vec<Mention> {
     found.into_iter().collect()
 }
 
-/// Gold as a bad system would find it: mentions lost, moved, renamed, invented, said twice.
+/// Gold as a bad system would predict it: mentions missing, moved, renamed, invented, repeated.
 pub(super) fn damaged(gold: &[Mention], seed: u64) -> Vec<Mention> {
     let mut random = Random::new(seed, 1);
     let types: Vec<&String> = gold.iter().map(|one| &one.1).collect::<BTreeSet<_>>().into_iter().collect();
@@ -47,7 +47,7 @@ pub(super) fn damaged(gold: &[Mention], seed: u64) -> Vec<Mention> {
     found
 }
 
-/// What the program counts, counted by going through all pairs.
+/// The counts of the program, computed over all pairs.
 struct ByHand {
     predicted: Vec<Mention>,
     gold: Vec<Mention>,
@@ -79,7 +79,7 @@ impl ByHand {
         (right, predicted.len() - right, gold.len() - right)
     }
 
-    /// Pairs of what is left, the largest overlap first.
+    /// Pairs of the remaining mentions, the largest overlap first.
     fn partial(&self) -> usize {
         let place = |one: &Mention| (one.0.clone(), one.2, one.3, one.1.clone());
         let left = |from: &[Mention], other: &[Mention]| {
@@ -117,7 +117,7 @@ fn rows(value: &Value) -> BTreeMap<String, Counted> {
     rows.map(|row| (row["name"].as_str().unwrap().to_owned(), counted(row))).collect()
 }
 
-/// Compares every count of the program with one made by hand.
+/// Compares every count of the program with the brute-force count.
 fn agrees(dir: &Dir, gold: &[Mention], predicted: &[Mention], pairs: bool) {
     write(dir, "gold.parquet", gold);
     write(dir, "predicted.parquet", predicted);
@@ -146,7 +146,7 @@ fn agrees(dir: &Dir, gold: &[Mention], predicted: &[Mention], pairs: bool) {
         let precision = (right as f64 + partial as f64 / 2.0) / (right + wrong) as f64;
         assert!((found["partial"]["precision"].as_f64().unwrap() - precision).abs() < 1e-12);
     }
-    // Every mention stands in the confusion table once.
+    // The confusion table has every mention once.
     let cells = found["confusion"].as_array().unwrap();
     let sum = |side: &str| -> usize {
         let named = cells.iter().filter(|cell| !cell[side].as_str().unwrap().is_empty());
@@ -158,7 +158,7 @@ fn agrees(dir: &Dir, gold: &[Mention], predicted: &[Mention], pairs: bool) {
 }
 
 #[test]
-fn counts_are_those_made_by_hand_on_damaged_gold() {
+fn counts_equal_those_over_all_pairs_on_damaged_gold() {
     for seed in 0..3 {
         let dir = Dir::new();
         let gold = invented(60, seed);
@@ -167,7 +167,7 @@ fn counts_are_those_made_by_hand_on_damaged_gold() {
 }
 
 #[test]
-fn counts_are_those_made_by_hand_on_genia() {
+fn counts_equal_those_over_all_pairs_on_genia() {
     let Some(path) = shared("data/genia/genia_test.jsonl") else { return };
     let text = std::fs::read_to_string(path).unwrap();
     let mut gold = Vec::new();

@@ -1,4 +1,4 @@
-//! Evaluations that meet what cannot be written, what an earlier one left, and names that are no paths.
+//! Evaluations with output that cannot be written, files of an earlier evaluation, and names that are not paths.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::{DOCUMENTS, Mention, counted, example, mention, write};
 use crate::support::Dir;
 
 #[test]
-fn scores_are_told_before_anything_is_written() {
+fn scores_are_printed_before_anything_is_written() {
     let dir = Dir::new();
     example(&dir);
     dir.write("taken", "a file where the folder should be");
@@ -16,7 +16,7 @@ fn scores_are_told_before_anything_is_written() {
 }
 
 #[test]
-fn changes_have_their_words_and_do_not_outlive_their_comparison() {
+fn changes_have_texts_and_are_removed_by_an_evaluation_without_comparison() {
     let dir = Dir::new();
     example(&dir);
     // Wrong in the other system only, and its table has no texts.

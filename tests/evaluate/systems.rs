@@ -31,7 +31,7 @@ fn two_systems_differ_or_do_not() {
 }
 
 #[test]
-fn the_reference_counts_what_it_has_not_cut() {
+fn the_reference_count_excludes_truncated_mentions() {
     let dir = Dir::new();
     // 40 words of one wordpiece each.
     let text = vec!["day"; 40].join(" ");
@@ -83,7 +83,7 @@ fn a_store_and_its_job_are_scored_as_the_run_scored_them() {
     let count = dir.rows("store", "metrics", "count(DISTINCT run_id)", "");
     assert_eq!(count, ["2"]);
     assert!(Path::new(&job).exists());
-    // The documents only give context, and may be gone; the other system may be a job, too.
+    // The documents only give context and can be missing; the other system can be a job, too.
     std::fs::remove_file(dir.path("docs.parquet")).unwrap();
     let again = evaluate(&dir, &[&job, "--no-metrics", "--against", &job]);
     assert_eq!((&again["micro"], &again["comparison"]["against"]["f1"]), (&found["micro"], &found["micro"]["f1"]));

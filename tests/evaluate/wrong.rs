@@ -1,4 +1,4 @@
-//! Tables that are none of mentions, and rows that are none.
+//! Tables that are not tables of mentions, and rows that are not mentions.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Mention, batch, counted, mention, write};
 use crate::support::Dir;
 
 #[test]
-fn rows_that_are_no_mentions_do_not_count_and_are_told() {
+fn rows_that_are_no_mentions_are_reported_and_not_counted() {
     let dir = Dir::new();
     write(&dir, "gold.parquet", &[mention("1", "A", 0, 3), mention("2", "A", 0, 3)]);
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(1), None, Some(2), Some(2)]));

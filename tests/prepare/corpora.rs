@@ -12,7 +12,7 @@ use crate::support::{Dir, shared};
 /// Documents, sentences, rows and mentions; the mentions of each type.
 type Counted = ([usize; 4], Vec<(String, usize)>);
 
-/// What is in a file or folder of the shared data; none where the data is not there.
+/// The contents of a file or folder of the shared data; `None` if it is absent.
 fn counted(format: Format, path: &str) -> Option<Counted> {
     let dir = Dir::new();
     let found = prepared(&dir, &options(format, &shared(path)?, &dir.path("out")));
@@ -59,7 +59,7 @@ fn conll_2003_as_mrc_json() {
 }
 
 #[test]
-fn the_column_files_and_the_mrc_files_say_the_same() {
+fn the_column_files_and_the_mrc_files_have_the_same_mentions() {
     for (columns, mrc, missing, mentions) in [
         ("eng.testa", "mrc-ner.dev", "-- Dhaka Newsroom 880-2-506363", 1),
         ("eng.testb", "mrc-ner.test", "The lanky former", 4),

@@ -1,4 +1,4 @@
-//! What is easily taken for something else: ids of several files, columns of chunks, options of other formats, an empty result.
+//! Ambiguous cases: ids in several files, chunk columns, options of other formats, an empty result.
 
 use quarry::cli::Format;
 use quarry::prepare::run;

@@ -1,4 +1,4 @@
-//! Formats as they may come: columns and schemes, sentences a line, JSON of every kind, Parquet, plain text.
+//! Variants of formats: columns and schemes, one sentence per line, kinds of JSON, Parquet, plain text.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -135,7 +135,7 @@ fn spacy_in_both_forms() {
     }
 }
 
-/// A row of tokens and tags as numbers, and what the numbers mean where it is said.
+/// A row of tokens and numeric tags, and optionally the names of the tags.
 fn token_parquet(dir: &Dir, names: Option<&str>) -> std::path::PathBuf {
     let (mut tokens, mut tags) = (ListBuilder::new(StringBuilder::new()), ListBuilder::new(Int64Builder::new()));
     for (words, numbers) in [(["Ada", "Lind"], [1, 2]), (["Zoë", "left"], [1, 0])] {

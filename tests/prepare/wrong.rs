@@ -1,11 +1,11 @@
-//! What a user sees whose corpus is broken: the file, the line, what was expected; or, with `--on-error skip`, the rest.
+//! Errors for invalid corpora: the file, the line and what was expected; with `--on-error skip` the valid rest.
 
 use insta::assert_snapshot;
 
 use super::fixture;
 use crate::support::{Dir, shared};
 
-/// The error that preparing a file with this text ends with.
+/// The error from preparing a file with this text.
 fn error(format: &str, name: &str, text: &str) -> String {
     let dir = Dir::new();
     dir.write(name, text);
@@ -116,7 +116,7 @@ fn files_that_lack_their_other_half_or_their_shape() {
     assert!(first("conll", "f.json", json).contains("line 1: no column holds tags"));
 }
 
-/// Every reader over every fixture, the first half of it, and bytes that are nothing: an error or a result, never a panic.
+/// Every reader on every fixture, on its first half, and on arbitrary bytes: an error or a result, never a panic.
 #[test]
 fn nothing_makes_a_reader_panic() {
     use clap::ValueEnum;
@@ -207,7 +207,7 @@ fn a_column_that_is_not_there() {
 }
 
 #[test]
-fn what_is_broken_is_left_out_and_counted() {
+fn invalid_items_are_skipped_and_counted() {
     let dir = Dir::new();
     dir.write("in/a.conll", "Ada B-PER\nleft\n\nZoë B-PER\nleft O\n\nOb I-LOC\n");
     dir.write("in/b.conll", "no tags here\n");
@@ -244,7 +244,7 @@ fn what_is_broken_is_left_out_and_counted() {
     assert_eq!(super::mentions(&dir, &dir.path("out")), ["a.conll/0|PER|0|3|Zoë"]);
 }
 
-/// What is prepared is what a job takes: gold has five mentions, and the run scores itself against them.
+/// A job reads the prepared tables: gold has five mentions, and the run computes scores against them.
 #[test]
 fn a_job_runs_over_what_was_prepared() {
     let dir = Dir::new();

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{corpus, job, rows};
 use crate::support::{Dir, Random};
 
-/// A small file system of its own, gone with the test.
+/// A small file system for one test, unmounted at its end.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -24,7 +24,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A folder that stays mounted is the system's to clean up: a test cannot do more.
+        // If unmounting fails, the system must clean up: a test cannot do more.
         let _ = Command::new("umount").arg(&self.0).status();
     }
 }

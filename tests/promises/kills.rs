@@ -1,4 +1,4 @@
-//! Runs that are killed at any moment and started again.
+//! Runs that are killed at random moments and restarted.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use crate::support::{Dir, Random};
 /// The stores of a test that kills runs.
 pub(crate) struct Stores<'test> {
     pub(crate) dir: &'test Dir,
-    /// What the program finds in its environment.
+    /// Environment variables of the program.
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Writes the job that fills a store.
     pub(crate) job: &'test dyn Fn(&str) -> String,
-    /// Brings a store that lies elsewhere into the folder.
+    /// Copies a remote store into the folder.
     pub(crate) fetch: &'test dyn Fn(&str),
 }
 
@@ -29,8 +29,8 @@ impl Stores<'_> {
         command
     }
 
-    /// Fills one store undisturbed. Fills others with runs that are killed and started again, until so many kills are survived:
-    /// their tables must be the same.
+    /// Fills one store without interruption, and others with runs that are killed and restarted a number of times: their tables must
+    /// be the same.
     pub(crate) fn survive(&self, kills: usize, random: &mut Random) {
         let undisturbed = (self.job)("undisturbed");
         let started = Instant::now();
@@ -72,8 +72,8 @@ impl Stores<'_> {
         assert!(interrupted > 0, "no run was killed after it had begun");
     }
 
-    /// Starts the job and kills it after `time`, or lets it die by its own hand between the transactions of a commit; its exit
-    /// code where it was faster.
+    /// Starts the job and kills it after `time`, or makes it abort between the transactions of a commit. Returns its exit code if it
+    /// ended before.
     fn run_or_kill(&self, store: &str, job: &str, time: Duration, random: &mut Random) -> Option<i32> {
         let mut command = self.command(job);
         if random.next().is_multiple_of(3) {
@@ -99,7 +99,7 @@ impl Stores<'_> {
     }
 }
 
-/// The documents of a test that kills runs: two whole files, one that is none, and one that is torn in the midst.
+/// The documents of a test that kills runs: two valid files, one that is not Parquet, and one that is damaged in the middle.
 pub(crate) fn documents_to_lose(dir: &Dir, random: &mut Random) {
     corpus(dir, "docs/a.parquet", 0, 2500, random);
     corpus(dir, "docs/b.parquet", 2000, 1500, random);

@@ -2,8 +2,8 @@
 
 A step is one of {"eval": expression}, {"key": name}, {"type": text}, {"hover": selector}, {"click": selector}, {"size": [width, height]},
 {"media": {"scheme": "dark", "type": "print"}}, {"screenshot": path, "full": true}, {"pdf": path}, {"until": expression}, {"reload": true}.
-The results are the values of the steps, in order, and what the page said: console messages, exceptions, requests.
-Nothing but Python's own library is needed.
+The results are the values of the steps, in order, and the page's console messages, exceptions and requests.
+The script needs only Python's standard library.
 """
 
 import base64
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-# Seconds until something that the page does by itself must have been done.
+# Timeout, in seconds, for work that the page does by itself.
 PATIENCE = 60
 KEYS = {"Escape": 27, "Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
 
@@ -105,7 +105,7 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **values)
 
     def point(self, selector):
-        # What is above may still find its height: the place counts once it has stayed for two frames.
+        # Content above can still change its height: the position counts once it is the same for two frames.
         place = self.evaluate(
             f"(async () => {{ const element = document.querySelector({json.dumps(selector)}); let last = '';"
             " for (let same = 0; same < 2; ) { element.scrollIntoView({block: 'center', behavior: 'instant'});"
@@ -147,7 +147,7 @@ class Browser:
             deadline = time.monotonic() + PATIENCE
             while not self.evaluate(step["until"]):
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"waited in vain until {step['until']}")
+                    raise RuntimeError(f"timed out waiting until {step['until']}")
                 time.sleep(0.01)
         if "reload" in step:
             before = self.loaded

@@ -1,5 +1,5 @@
-//! A page in a real browser: Chromium without a window, driven by a script of Python's own library. Where either is absent the test says
-//! so and skips.
+//! A page in a real browser: headless Chromium, driven by a Python script without dependencies. If either is absent, the test prints a note
+//! and is skipped.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::project;
 
-/// What came of the steps, and what the page said meanwhile.
+/// The results of the steps, and the console messages, exceptions and requests of the page.
 #[derive(Debug, Deserialize)]
 pub(super) struct Visit {
     pub(super) values: Vec<Value>,
@@ -20,7 +20,7 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    /// Nothing failed, nothing was said but what contains one of `expected`, and nothing was asked of the network.
+    /// Asserts no exception, no console message except those that contain one of `expected`, and no network request.
     #[track_caller]
     pub(super) fn quiet_but(&self, expected: &[&str]) {
         assert!(self.exceptions.is_empty(), "{:?}", self.exceptions);
@@ -42,7 +42,7 @@ fn chromium() -> Option<PathBuf> {
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.exists())
 }
 
-/// Opens the page and takes the steps that tests/report/browse.py knows; `None` where there is no browser.
+/// Opens the page and performs steps of tests/report/browse.py; `None` if there is no browser.
 pub(super) fn visit(page: &Path, steps: &[Value]) -> Option<Visit> {
     let Some(chromium) = chromium() else {
         eprintln!("skipped: there is no chromium (QUARRY_CHROMIUM names one)");

@@ -17,7 +17,7 @@ fn the_page_has_the_stores_own_rows() {
     let dir = Dir::new();
     store(&dir, &TEXTS, "");
     let page = report(&dir, &["store", "page.html"]);
-    // Every mention of the table, at a place where its text stands.
+    // Every mention of the table, at offsets where its text is.
     let mut expected = BTreeSet::new();
     for row in dir.rows("store", "entities", "doc_id, entity_type, text", "") {
         let cells: Vec<&str> = row.split('|').collect();
@@ -67,7 +67,7 @@ fn with_gold_the_page_counts_as_evaluate_does() {
     let job = store(&dir, &TEXTS, &format!("gold = '{}'", dir.path("gold.parquet").display()));
     let evaluated: Value =
         serde_json::from_str(&dir.quarry(&["evaluate", "--json", "--no-metrics", &job]).ended(0).stdout()).unwrap();
-    // The store alone leads to the gold its run had.
+    // The store names the gold of its run.
     for operand in [job.as_str(), "store"] {
         let page = report(&dir, &[operand, "page.html"]);
         let quality = &page.summary["quality"];
@@ -137,7 +137,7 @@ fn a_part_of_the_store() {
     assert_eq!(page.summary["run"], page.summary["runs"][1]["id"]);
     let page = report(&dir, &["store", "page.html", "--limit", "0"]);
     assert_eq!(ids(&page).len(), 0);
-    // A run goes by how its id begins.
+    // A run can be named by a prefix of its id.
     let runs = dir.rows("store", "runs", "run_id", "ORDER BY started_at");
     let is_one = |beginning: &&str| runs.iter().filter(|id| id.starts_with(*beginning)).count() == 1;
     let beginning = (1..36).map(|length| &runs[0][..length]).find(is_one).unwrap();
@@ -191,7 +191,7 @@ fn a_type_has_the_same_scores_alone_as_among_others() {
     let job = store(&dir, &TEXTS, &format!("gold = '{}'", dir.path("gold.parquet").display()));
     let counts = ["true_positives", "false_positives", "false_negatives", "precision", "recall", "f1"];
     let whole = report(&dir, &[&job, "page.html"]);
-    // Nothing is found of the first two, so nothing but gold says which documents have some.
+    // Nothing is found for the first two types, so only gold says which documents have them.
     for (name, documents) in [("ORG", 1), ("MISC", 1), ("PER", 5)] {
         let page = report(&dir, &[&job, "page.html", "--type", name]);
         for count in counts {
@@ -207,7 +207,7 @@ fn a_type_has_the_same_scores_alone_as_among_others() {
         assert_eq!(totals["all_documents"], whole.summary["totals"]["documents"]);
         assert_eq!(totals["rejects"], whole.summary["totals"]["rejects"]);
     }
-    // So are the scores that the run measured, where gold is gone.
+    // So are the scores that the run measured, if gold is missing.
     std::fs::remove_file(dir.path("gold.parquet")).unwrap();
     let page = report(&dir, &["store", "page.html", "--type", "PER"]);
     assert_eq!(page.summary["quality"]["joined"], json!(false));
@@ -235,7 +235,7 @@ fn a_replacement_under_way_changes_neither_documents_nor_figures() {
 }
 
 #[test]
-fn rejects_are_those_of_the_view() {
+fn rejects_equal_those_of_the_view() {
     let dir = Dir::new();
     let column = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
     let columns = [
@@ -248,7 +248,7 @@ fn rejects_are_those_of_the_view() {
     let model = dir.small_model().display().to_string();
     let path = job(&dir, "docs", "store", &model, "");
     dir.quarry(&["run", &path]).ended(3);
-    // Asked for another id, the files are read again and the same row and file are refused again.
+    // With another id column, the files are read again and the same row and file are rejected again.
     let text = std::fs::read_to_string(&path).unwrap().replace("id = 'id'", "id = 'other'");
     let other = dir.write("other.toml", &text).display().to_string();
     dir.quarry(&["run", &other]).ended(3);

@@ -1,4 +1,4 @@
-//! A large page in a browser: how soon it is there, and how soon a search answers.
+//! A large page in a browser: how fast it opens and how fast a search answers.
 
 use serde_json::json;
 
@@ -60,10 +60,10 @@ fn five_thousand_documents_open_at_once() {
         json!({"eval": "performance.getEntriesByType('navigation')[0].loadEventEnd"}),
     ];
     let Some(mut seen) = visit(&dir.path("page.html"), &steps) else { return };
-    // A browser may paint the page's head before the script has run; at the load event all of it has.
+    // A browser can paint the page's head before the script has run; at the load event all of it has run.
     let times = |seen: &Visit| [1, 5, 3].map(|step: usize| seen.values[step].as_f64().unwrap());
     let in_time = |[paint, loaded, _]: [f64; 3]| paint < 2000.0 && loaded < 8000.0;
-    // The machine is busy with other tests; what it can do in one of three tries it can do.
+    // The machine is busy with other tests, so the best of three attempts counts.
     for _ in 0..2 {
         if in_time(times(&seen)) {
             break;

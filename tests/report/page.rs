@@ -1,4 +1,4 @@
-//! The page in a browser: it lets nothing in, and shows what it is asked for.
+//! The page in a browser: it runs no script from documents, and its filters, search and keys work.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{GOLD, Mention, Page, TEXTS, gold, report, store};
 use crate::support::{Dir, project};
 
 #[test]
-fn the_page_lets_nothing_in() {
+fn no_document_can_run_script_on_the_page() {
     let dir = Dir::new();
     dir.write("types.toml", "nested = true\n[[type]]\nname = \"</script><script>hacked=1</script>\"\nquestion = \"Which people are named? <img src=x onerror=hacked=1>\"\n");
     let schema = dir.path("types.toml").display().to_string();
@@ -53,7 +53,7 @@ fn the_page_lets_nothing_in() {
     seen.quiet_but(&["TrustedHTML"]);
 }
 
-/// Says how a drawn document's text differs from the data's, or nothing.
+/// JavaScript that returns how a drawn document's text differs from the data, or an empty string.
 pub(super) const SAME_TEXTS: &str = "(() => {
     const rows = JSON.parse(document.getElementById('documents-data').textContent).rows;
     const texts = new Map(rows.map((row) => [row.id, row]));
@@ -72,7 +72,7 @@ pub(super) const SAME_TEXTS: &str = "(() => {
     return '';
 })()";
 
-/// How many documents are drawn, how many boxes, and which kinds of boxes.
+/// JavaScript that counts drawn documents and boxes, and lists the kinds of boxes.
 const DRAWN: &str = "(() => {
     const boxes = [...document.querySelectorAll('#feed mark[tabindex]')];
     const kinds = new Set(boxes.flatMap((box) => [...box.classList].filter((one) => /^[ts][0-9]$/.test(one))));
@@ -100,7 +100,7 @@ fn filters_search_and_keys_in_a_browser() {
         json!({"size": [1280, 900]}),
         json!({"eval": DRAWN}),
         json!({"eval": SAME_TEXTS}),
-        json!({"click": "#filters [data-toggle='1']"}), // PER goes
+        json!({"click": "#filters [data-toggle='1']"}), // hides PER
         json!({"eval": DRAWN}),
         json!({"key": "0"}),
         json!({"click": "#only-errors"}),
@@ -168,7 +168,7 @@ fn filters_search_and_keys_in_a_browser() {
     );
     assert_eq!(at(7)[0], json!(documents_with(&errors)));
     assert_eq!((&at(12)[0], at(13)), (&json!(named), &json!(named)));
-    // Only what has no score is left where no score is high enough.
+    // Only mentions without a score remain if no score is high enough.
     let scores = rows.iter().flat_map(|row| row["mentions"].as_array().unwrap()).map(|one| one[3].as_i64().unwrap());
     assert_eq!(at(18)[1], json!(scores.filter(|score| !(0..1000).contains(score)).count()));
     assert_eq!(at(22), &json!(["article", rows[1]["id"]]));
@@ -189,7 +189,7 @@ fn filters_search_and_keys_in_a_browser() {
     assert_eq!(at(41), &json!([documents_with(&|one| first(one)), of_type("ORG"), kinds(&mentions, first, &page)]));
     // The minimum score is reset, so documents without mentions are shown again.
     assert_eq!(at(46), &everything);
-    // The passage leads to its document and hides no other.
+    // The passage links to its document and hides no other.
     assert_eq!((at(49), at(50)), (&json!(["article", at(47)]), &everything));
     // The missed mention lies inside a right one.
     assert!(at(51).as_str().unwrap().contains("predicted: PER (overlapping)"), "{}", at(51));
@@ -211,7 +211,7 @@ fn kinds(mentions: &[Mention], keep: impl Fn(&Mention) -> bool, page: &Page) -> 
     kinds.into_iter().collect::<Vec<_>>().join(" ")
 }
 
-/// Checks the boxes of mentions drawn at random: they lie in each other, and together cover each mention once.
+/// Checks the boxes of random mentions: they are nested, and together cover each mention once.
 const BOXES: &str = "(() => {
     let seed = 7;
     const below = (limit) => { seed = (seed * 1103515245 + 12345) % 2147483648; return Math.floor(seed / 65536) % limit; };

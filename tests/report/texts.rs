@@ -1,4 +1,4 @@
-//! The page's texts are those that were extracted, or none.
+//! The page shows only texts that are the extracted ones.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -38,7 +38,7 @@ fn texts_are_shown_only_where_they_are_what_was_extracted() {
     );
     let changed = page.documents["rows"].as_array().unwrap().iter().find(|row| row["id"] == "a").unwrap();
     assert_eq!(changed["names"][0], "Angela Merkel");
-    // The file is gone, and found again elsewhere under other columns.
+    // The file is gone, and is given again elsewhere with other columns.
     std::fs::rename(dir.path("docs.parquet"), dir.path("gone.parquet")).unwrap();
     let page = report(&dir, &["store", "page.html"]);
     assert_eq!(with_text(&page), 0);

@@ -1,4 +1,4 @@
-//! Signals, files whose ending says their format, and commands among statements.
+//! Signals, output formats by file extension, and commands among statements.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,7 +9,7 @@ use super::{ask, made, unfinished};
 use crate::support::{terminate, until};
 
 #[test]
-fn the_ending_of_a_file_says_its_format() {
+fn the_file_extension_selects_the_format() {
     let written = |name: &str| {
         let out = made().path(name).display().to_string();
         ask(&["SELECT value FROM range(0, 50) ORDER BY 1", "--out", &out]).ended(0);
@@ -19,13 +19,13 @@ fn the_ending_of_a_file_says_its_format() {
     assert!(text("ends.csv").starts_with("value\n0\n1\n"));
     assert_eq!(text("ends.jsonl").lines().nth(1), Some("{\"value\":1}"));
     assert!(written("ends.parquet").starts_with(b"PAR1"));
-    // A table in a file has all its rows.
+    // A table that is written to a file has all its rows.
     let table = text("ends.txt");
     assert!(table.ends_with("(50 rows)\n") && table.contains("│    49 │"), "{table}");
 }
 
 #[test]
-fn another_file_ends_the_one_before() {
+fn a_new_output_file_closes_the_previous_one() {
     let dir = made();
     let (first, second) = (dir.path("first.csv"), dir.path("second.csv"));
     let script = format!("SELECT 1 AS one;\n\\o {}\nSELECT 2 AS two", second.display());
@@ -36,12 +36,12 @@ fn another_file_ends_the_one_before() {
 }
 
 #[test]
-fn a_command_may_end_with_a_semicolon() {
+fn a_command_can_end_with_a_semicolon() {
     assert_eq!(ask(&["\\dt;"]).ended(0).stdout(), ask(&["\\dt"]).ended(0).stdout());
     assert_eq!(ask(&["\\q;\nSELECT 1"]).ended(0).stdout(), "");
 }
 
-/// How a program ended; one that does not end within a minute is killed.
+/// Waits for a program; kills it after a minute.
 fn end(mut child: Child) -> ExitStatus {
     let started = Instant::now();
     while started.elapsed() < Duration::from_mins(1) {
@@ -55,11 +55,11 @@ fn end(mut child: Child) -> ExitStatus {
     panic!("it did not stop");
 }
 
-/// Whether SIGTERM was sent to a process and has not reached it yet. Only Linux tells.
+/// Whether SIGTERM is pending for a process. Linux only.
 fn signal_is_pending(child: &Child) -> bool {
-    let told = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let pending = |name: &str| {
-        let mask = told.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
         u64::from_str_radix(mask, 16).unwrap() & (1 << (15 - 1)) != 0
     };
     pending("SigPnd:") || pending("ShdPnd:")
@@ -69,7 +69,7 @@ fn signal_is_pending(child: &Child) -> bool {
 fn a_signal_ends_the_wait_for_standard_input() {
     let store = made().path("store").display().to_string();
     let mut child = made().command(&["sql", &store]).stdin(Stdio::piped()).spawn().unwrap();
-    // It reads to the end, which does not come: once it has taken what is there, it waits.
+    // The shell reads its input to the end. The pipe stays open, so it waits once it has read everything.
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"SELECT 1;").unwrap();
     until("the statement is read", || rustix::io::ioctl_fionread(&stdin).unwrap() == 0);
@@ -85,11 +85,11 @@ fn a_signal_before_a_statement_is_not_forgotten() {
     let script = format!("SELECT 1;\n\\i {}", file.display());
     let mut child =
         dir.command(&["sql", &store, &script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // It has answered once, so it listens to signals; now it waits for the other statement.
+    // The shell has answered once, so it handles signals; now it waits for the next statement.
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 16]).unwrap();
     terminate(child.id());
     until("the signal has reached it", || !signal_is_pending(&child));
-    // What comes after the signal does not end by itself. A thread of its own, for it waits for a reader.
+    // The statement after the signal does not end by itself. It is written in a thread, because writing waits for a reader.
     let endless = "SELECT count(*) FROM range(0, 10000000) a, range(0, 10000000) b";
     std::thread::spawn(move || std::fs::write(file, endless));
     assert_eq!(end(child).code(), Some(143));

@@ -1,4 +1,4 @@
-//! Queries and stores that are wrong, and what is said of them.
+//! Invalid queries and stores, and their error messages.
 
 use insta::assert_snapshot;
 

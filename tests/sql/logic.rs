@@ -1,4 +1,4 @@
-//! SQL logic tests: what is asked in `tests/sql/*.slt`, and what must come. `QUARRY_BLESS=1` writes what came into them.
+//! SQL logic tests: the queries of `tests/sql/*.slt` and their expected results. `QUARRY_BLESS=1` writes the actual results into them.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Normalizer, Record, Run
 use super::{answer, made};
 use crate::support::project;
 
-/// Between the columns of a row.
+/// Separates the columns of a row.
 const BETWEEN: &str = "|";
 
 /// A session as `quarry sql` has it. `$DIR` stands for the folder of the documents.
@@ -73,7 +73,7 @@ fn column_type(data_type: &DataType) -> DefaultColumnType {
     }
 }
 
-/// Whether just these rows came, in this order and with these blanks. A cell may have several lines.
+/// Whether the rows are exactly the expected ones, in this order and with this white space. A cell can have several lines.
 fn same(_: Normalizer, came: &[Vec<String>], expected: &[String]) -> bool {
     let came: Vec<String> = came.iter().map(|row| row.join(BETWEEN)).collect();
     came.join("\n") == expected.join("\n")

@@ -70,14 +70,14 @@ fn csv_and_json_have_all_rows_and_columns() {
 }
 
 #[test]
-fn parquet_is_read_by_what_reads_parquet() {
+fn parquet_output_is_valid_parquet() {
     let dir = made();
     let out = dir.path("rows.parquet").display().to_string();
     ask(&["SELECT * FROM current_entities", "--format", "parquet", "--out", &out]).ended(0);
     let counted = dir.sql(None, &[("rows", Path::new(&out))], "SELECT count(*), count(DISTINCT doc_id) FROM rows");
     assert_eq!(counted, dir.rows("store", "current_entities", "count(*), count(DISTINCT doc_id)", ""));
     assert_eq!(counted.len(), 1);
-    // It was written under another name until it was whole.
+    // It was written under a temporary name until it was complete.
     assert_eq!(unfinished("rows.parquet"), None);
 }
 
@@ -98,7 +98,7 @@ fn a_failed_query_leaves_no_file() {
 }
 
 #[test]
-fn whoever_reads_only_the_first_rows_has_them() {
+fn a_reader_of_only_the_first_rows_gets_them() {
     let dir = made();
     let store = dir.path("store").display().to_string();
     let mut child = dir
@@ -137,7 +137,7 @@ fn many_rows_pass_through_little_memory() {
         }
         assert!(child.wait().unwrap().success());
         assert_eq!(count, lines);
-        // The rows are 400 MB. Only Linux tells how much memory was held.
+        // The rows are 400 MB. Only Linux reports the peak memory.
         assert!(peak < 300_000 && (peak > 0 || !cfg!(target_os = "linux")), "{format}: {peak} kB");
     }
 }

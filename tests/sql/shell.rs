@@ -59,7 +59,7 @@ fn ctrl_c_ends_a_query() {
     assert_eq!(unfinished("endless.csv"), None);
 }
 
-/// Types into the shell on a pseudo-terminal; what the screen got, without what moves the cursor. `None` where there is no Python.
+/// Types into the shell on a pseudo-terminal. Returns the screen without cursor movements; `None` if there is no Python.
 fn typed(lines: &[&str]) -> Option<String> {
     let dir = made();
     let store = dir.path("store").display().to_string();
@@ -79,7 +79,7 @@ fn typed(lines: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn the_shell_completes_remembers_cancels_and_goes_on() {
+fn the_shell_completes_keeps_history_and_continues_after_a_cancel() {
     if std::env::var_os("QUARRY_TERMINAL_TESTS").is_none() {
         eprintln!(
             "skipped: QUARRY_TERMINAL_TESTS=1 types into the shell, which wants a machine that does nothing else"

@@ -1,4 +1,4 @@
-//! Models made up for tests: their answers mean nothing, but come at once.
+//! Models with random weights for tests: their answers mean nothing, but they are fast.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,12 @@ use quarry::model::weights::tensors::{Tensor, Weights, expected_shapes};
 use super::{Dir, Random, project};
 
 impl Dir {
-    /// A model that answers at once, and something else for every text: one small layer with made-up weights.
+    /// A fast model that answers every text differently: one small layer with random weights.
     pub(crate) fn small_model(&self) -> PathBuf {
         self.model("small-model", 30_522, &std::fs::read(project().join("models/default/tokenizer.json")).unwrap())
     }
 
-    /// The same with a few words: its files are quickly read.
+    /// The same with a vocabulary of a few words, so that its files are read quickly.
     pub(crate) fn tiny_model(&self) -> PathBuf {
         let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
         let mut tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();

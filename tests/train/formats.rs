@@ -1,4 +1,4 @@
-//! Number formats: what is scored is what is written, and bfloat16 learns too.
+//! Number formats: the scored weights are the written ones, and training in bfloat16 converges.
 
 use safetensors::{Dtype, SafeTensors};
 
@@ -7,7 +7,7 @@ use super::{job, losses, manifest, replace, run, task, train};
 #[test]
 fn weights_are_scored_as_they_are_written() {
     let dir = task();
-    // Far from done, so that rounding makes a difference.
+    // Stopped early, so that rounding makes a difference.
     let path = job(&dir, "model", "max_epochs = 3");
     replace(&dir, &path, "[output]", "[output]\nweights = 'int8'");
     replace(&dir, &path, "test = 'test'", "test = 'dev'");

@@ -1,10 +1,10 @@
-//! A model that goes on from another one: with its heads, with word of both, and to the end of what gets better.
+//! Training that continues from another model: with its heads, with the provenance of both, and with early stopping.
 
 use super::{job, losses, manifest, metrics, replace, task, train};
 use crate::support::Dir;
 
-/// A model, and the job of one that goes on from it.
-fn going_on(recipe: &str) -> (Dir, String) {
+/// A model, and the job of a training that continues from it.
+fn continued(recipe: &str) -> (Dir, String) {
     let dir = task();
     train(&dir, &job(&dir, "learned", "max_epochs = 8")).ended(0);
     let path = job(&dir, "model", recipe);
@@ -13,8 +13,8 @@ fn going_on(recipe: &str) -> (Dir, String) {
 }
 
 #[test]
-fn a_model_goes_on_with_its_heads() {
-    let (dir, path) = going_on("max_epochs = 1\nclassifier_act_func = 'relu'");
+fn training_continues_with_the_heads_of_a_model() {
+    let (dir, path) = continued("max_epochs = 1\nclassifier_act_func = 'relu'");
     replace(&dir, &path, "classifier_intermediate_hidden_size = 32", "classifier_intermediate_hidden_size = 64");
     train(&dir, &path).ended(0);
     let (learned, model) = (manifest(&dir, "learned"), manifest(&dir, "model"));
@@ -22,7 +22,7 @@ fn a_model_goes_on_with_its_heads() {
     assert!(learned["recipe"].get("before").is_none(), "{}", learned["recipe"]);
     assert_eq!((&model["encoder"], &model["recipe"]["heads"]), (&"encoder".into(), &"keep".into()));
     assert_eq!(model["recipe"]["before"], learned["recipe"]);
-    // What the kept head is, not what the job says of another.
+    // The settings of the kept head, not those in the job.
     let settings = &model["recipe"]["settings"];
     assert_eq!(settings["classifier_intermediate_hidden_size"], 32);
     assert_eq!(settings["classifier_act_func"], "gelu");
@@ -31,10 +31,10 @@ fn a_model_goes_on_with_its_heads() {
 }
 
 #[test]
-fn training_ends_where_nothing_gets_better_and_gives_the_best() {
+fn training_stops_early_and_keeps_the_best_weights() {
     let recipe = "max_epochs = 2\nlr_scheduler = 'linear'\nval_check_interval = 2.0\npatience = 4";
-    let (dir, path) = going_on(recipe);
-    // The rate rises until little is left of what was learned.
+    let (dir, path) = continued(recipe);
+    // The learning rate rises until it destroys what was learned.
     replace(&dir, &path, "lr = 3e-3", "lr = 1.0");
     replace(&dir, &path, "warmup_steps = 20", "warmup_steps = 100");
     replace(&dir, &path, "test = 'test'", "test = 'dev'");

@@ -5,7 +5,7 @@ use quarry::machine::hash::sha256_of;
 use super::{job, losses, steps, task, train};
 
 #[test]
-fn what_others_wrote_is_not_overwritten() {
+fn files_of_other_programs_are_not_overwritten() {
     let dir = task();
     let refused = |name: &str, reason: &str| {
         let path = job(&dir, name, "max_epochs = 1");

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Prints the figures that tests of `quarry train` hold against, computed by PyTorch and `transformers` without anything of ours.
+"""Prints the expected figures of the tests of `quarry train`, computed by PyTorch and `transformers` without our code.
 
     python3 tests/train/reference.py      with PyTorch 2.11 and transformers
 
 It prints, in the order of the tests that quote them:
 
-    schedule    rates of one-cycle, linear and polynomial decay over ten steps, and what one-cycle does to the first beta
-    optimizer   the weights after three steps of AdamW and SGD, with the usual momentum and with one that moves
+    schedule    rates of one-cycle, linear and polynomial decay over ten steps, and the first beta under one-cycle
+    optimizer   the weights after three steps of AdamW and SGD, with constant and with changing momentum
     loss        number of candidates, start, end and match loss and their weighted mean, for every kind of candidates
 """
 
@@ -22,7 +22,7 @@ def figures(values):
 
 
 def course(lr, make, read):
-    """What `read` sees of the optimizer before each step under the scheduler that `make` makes."""
+    """The value of `read` before each step, with the scheduler from `make`."""
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = make(optimizer)
     seen = []
@@ -73,7 +73,7 @@ def optimizers():
 
 
 def made_up(shapes):
-    """Weights by the rule of the tests: one sequence over the names in order, so that both sides have the same model."""
+    """Weights by the tests' rule: one sequence over the sorted names, so that both sides have the same model."""
     state, weights = 1, {}
     for name in sorted(shapes):
         values = []
@@ -107,7 +107,7 @@ class Model(torch.nn.Module):
 
 
 def batch():
-    """Two queries of ten and seven tokens, by the rule of the tests."""
+    """Two queries of ten and seven tokens, by the tests' rule."""
     ids, types, attended, start_mask, end_mask = [torch.zeros(2, 10, dtype=torch.long) for _ in range(5)]
     for row, length in ((0, 10), (1, 7)):
         for token in range(length):

@@ -1,4 +1,4 @@
-//! A training that ends before its time: killed, it goes on as if nothing had happened; asked to stop, it saves first.
+//! Interrupted training: after a kill it resumes with the same result; on a signal it saves a checkpoint first.
 
 use std::process::Stdio;
 
@@ -10,19 +10,19 @@ use crate::support::until;
 #[test]
 fn a_killed_training_ends_in_the_same_weights() {
     let dir = task();
-    // Dropout is on: its random numbers must be drawn again as they were.
+    // Dropout is on: its random numbers must be reproduced.
     let recipe = "max_epochs = 6\nval_check_interval = 0.34\naccumulate_grad_batches = 2\nspan_loss_candidates = 'pred_gold_random'";
     train(&dir, &job(&dir, "whole", recipe)).ended(0);
     let wanted = sha256_of(&dir.path("whole/model.safetensors")).unwrap();
     let killed_job = job(&dir, "killed", recipe);
-    // Killed after so many steps, more each time: the first time before anything is saved, then after one scoring, or two …
+    // Killed after more steps each time: first before anything is saved, then after one evaluation, or two …
     let (mut kills, mut allowed) = (0, 13);
     loop {
         let mut child =
             dir.command(&["train", &killed_job]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // What the last one did and did not save is cut off first.
+        // Steps after the last checkpoint are truncated first.
         let (mut ended, mut fewest) = (None, usize::MAX);
-        until("a training goes on", || {
+        until("a training continues", || {
             ended = child.try_wait().unwrap();
             let now = steps(&dir, "killed");
             fewest = fewest.min(now);
@@ -62,7 +62,7 @@ fn a_signal_saves_and_stops() {
     let refused = train(&dir, &threads).ended(1).error();
     assert!(refused.contains("unfinished training with threads = 1, now 2"), "{refused}");
     assert!(refused.contains("hint: set threads = 1, name another folder"), "{refused}");
-    // What is done about a loss that is no number changes nothing that was learned, nor does a test split more or less.
+    // `not_a_number` and the test split do not change the weights, so they can change on resume.
     let same = job(&dir, "model", "max_epochs = 2000\nnot_a_number = 'skip'");
     replace(&dir, &same, "test = 'test'\n", "");
     dir.stopped_when(&["train", &same], |output| output.contains("resuming after step")).ended(143);

@@ -1,4 +1,4 @@
-//! What a user sees whose data or recipe cannot be learned from.
+//! Errors and warnings for invalid data and recipes.
 
 use super::{corpus, job, replace, task, train};
 use crate::support::Dir;
@@ -98,7 +98,7 @@ fn names_that_no_mention_has_are_refused() {
     assert!(text.contains(reason) && text.contains("the types there are ORG, human, place"), "{text}");
     let text = with("types = ['PER', 'LOC']\nrename = { human = 'PER' }").ended(1).error();
     assert!(text.contains("`data.extra.types`: no mention in `people/gold.jsonl` has the type `LOC`"), "{text}");
-    // Other labels are skipped, and named.
+    // Unknown labels are skipped and reported.
     let said = with("types = ['PER']\nrename = { human = 'PER' }").ended(0).stderr();
     let gold = std::fs::read_to_string(dir.path("people/gold.jsonl")).unwrap();
     let [organizations, places] = ["\"ORG\"", "\"place\""].map(|label| gold.matches(label).count());
