@@ -25,7 +25,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, trace_span};
 
-use crate::extract::known_documents_module_::content_hash;
+use crate::extract::known_documents::content_hash;
 use crate::extract::pipeline::Extractor;
 use crate::extract::slice::{SliceResult, SliceRows};
 use crate::extract::slices::{Slice, Slices};
