@@ -15,6 +15,7 @@ pub mod display;
 pub mod file;
 pub mod network;
 pub mod recipe;
+pub mod state;
 pub mod training_loop;
 
 use serde_json::{Value, json};
@@ -38,8 +39,8 @@ use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
 use crate::train::network::pretrained::Pretrained;
 use crate::train::recipe::RecipeSection;
+use crate::train::state::fingerprint::Fingerprint;
 use crate::train::training_loop::dev::Quality;
-use crate::train::training_loop::fingerprint::Fingerprint;
 use crate::train::training_loop::trainer::Trainer;
 
 /// Runs the training job and prints a summary.

@@ -29,12 +29,13 @@ const ROOMS: [&[&str]; 15] = [
 const INNER_ROOMS: [(&str, &[&str]); 5] = [
     ("model", &["precision", "encoder", "weights", "package", "runtime"]),
     ("store", &["provider", "write", "maintenance"]),
-    ("prepare", &["output", "standoff", "tagged", "markup"]),
-    ("train", &["data", "network", "display", "training_loop"]),
+    ("prepare", &["output", "markup", "tagged", "standoff"]),
+    ("train", &["data", "network", "state", "display", "training_loop"]),
     ("run", &["known", "summary", "preview"]),
 ];
 
-/// What pure rooms must not name: I/O, threads, Arrow, ONNX Runtime, async code, and every room that is not pure.
+/// What pure rooms must not name: I/O, threads, Arrow, ONNX Runtime, async code, and every room that is not pure. `score` alone can use
+/// rayon's parallel iterators: every resample has a generator of its own, so threads change no figure.
 const IMPURE: [&str; 18] = [
     "std::fs",
     "std::io",
@@ -94,7 +95,8 @@ fn code_of(text: &str) -> String {
     ];
     let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
     let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    // A visibility is no use of the module that it names.
+    lines.collect::<Vec<_>>().join("\n").replace("pub(in crate::", "pub(in ")
 }
 
 fn modules() -> Vec<Module> {
@@ -319,7 +321,8 @@ fn pure_rooms_are_pure() {
     let mut seen = 0;
     for module in pure {
         seen += 1;
-        for banned in IMPURE {
+        let resampling = module.file.starts_with("score");
+        for banned in IMPURE.iter().filter(|banned| !(resampling && **banned == "rayon")) {
             let named = module.code.match_indices(banned).any(|(place, _)| {
                 let before = module.code[..place].chars().next_back();
                 let after = module.code[place + banned.len()..].chars().next();

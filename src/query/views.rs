@@ -85,7 +85,7 @@ GROUP BY r.reason ORDER BY rejects DESC, r.reason"
     View {
         name: "metrics_by_run",
         what: "a run with its main figures, the last first",
-        query: "SELECT r.run_id, r.started_at, r.finished_at, r.outcome, r.model, r.precision, r.device, m.documents, m.rejects, m.unreadable_files,
+        query: "SELECT r.run_id, r.started_at, r.finished_at, r.outcome, r.model, r.precision AS model_precision, r.device, m.documents, m.rejects, m.unreadable_files,
   m.mentions, m.queries, m.seconds, m.documents_per_second, m.tokens_per_second, m.padding, m.undecided, m.peak_memory,
   m.\"precision\", m.recall, m.f1
 FROM runs r LEFT JOIN (SELECT run_id,

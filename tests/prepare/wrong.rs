@@ -78,7 +78,7 @@ fn a_file_of_another_format() {
     "#);
     assert_snapshot!(error("parquet", "g.conll", columns), @r#"
     error: cannot prepare `g.conll`, row 1: Parquet error: Invalid Parquet file. Corrupt footer
-    hint: the Parquet file needs a list of tokens and a list of tags, name them with --tokens and --tags if they are not `tokens` and `ner_tags`; `--on-error skip` skips invalid items
+    hint: the Parquet file needs a list of tokens and a list of tags; name them with --tokens and --tags if they are not `tokens` and `ner_tags`; `--on-error skip` skips invalid items
     "#);
     assert_snapshot!(error("spacy", "h.conll", columns), @r#"
     error: cannot prepare `h.conll`, line 1: expected a JSON list, `[` …

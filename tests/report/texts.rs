@@ -32,8 +32,8 @@ fn texts_are_shown_only_where_they_are_what_was_extracted() {
     assert_eq!(
         remarks(&page),
         [
-            "1 document without text: the document's text has changed",
-            "3 documents without text: the document is no longer in its source file"
+            "3 documents without text: the document is no longer in its source file",
+            "1 document without text: the document's text has changed"
         ]
     );
     let changed = page.documents["rows"].as_array().unwrap().iter().find(|row| row["id"] == "a").unwrap();

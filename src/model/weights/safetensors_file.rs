@@ -266,7 +266,7 @@ mod tests {
         let bytes = write_tensors(&weights(), WeightForm::Int8).expect("it serializes");
         for length in 0..bytes.len() {
             let error = read_tensors(&bytes[..length]).expect_err("cut off");
-            assert!(error.starts_with("it is not a sound safetensors file ("), "{length}: {error}");
+            assert!(error.starts_with("it is not a valid safetensors file ("), "{length}: {error}");
         }
     }
 
@@ -296,7 +296,7 @@ mod tests {
                     prop_assert!(at < header, "{}: {}", at, error);
                     let named = |words: &[&str]| words.iter().any(|words| error.contains(words));
                     let int8 = named(&["` is int8 but `", "` is int8 of shape ", ".scale` has "]);
-                    prop_assert!(int8 || error.starts_with("it is not a sound safetensors file ("), "{}: {}", at, error);
+                    prop_assert!(int8 || error.starts_with("it is not a valid safetensors file ("), "{}: {}", at, error);
                 }
             }
         }

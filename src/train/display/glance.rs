@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::train::display::history::History;
-use crate::train::training_loop::checkpoint::Position;
+use crate::train::state::checkpoint::Position;
 
 /// Progress and resource use.
 pub(crate) struct Glance {

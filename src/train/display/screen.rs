@@ -7,8 +7,8 @@ use crate::console::{Style, duration};
 use crate::train::display::dashboard::Dashboard;
 use crate::train::display::glance::Glance;
 use crate::train::display::history::History;
-use crate::train::training_loop::checkpoint::Position;
-use crate::train::training_loop::signals;
+use crate::train::state::checkpoint::Position;
+use crate::train::state::signals;
 
 /// The shortest interval between log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | [`pretrained`] | encoder folder → weights with heads |
+//! | `provenance` | encoder folder → its name and how it was trained |
 //! | [`device`] | CPU or CUDA devices |
 //! | [`bert`] | BERT and the MRC heads |
 //! | [`loss`] | logits and targets → loss |
@@ -19,4 +20,5 @@ pub(crate) mod failure;
 pub mod loss;
 pub mod optimizer;
 pub mod pretrained;
+pub(crate) mod provenance;
 pub mod schedule;

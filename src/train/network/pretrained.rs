@@ -10,8 +10,8 @@ use crate::model::weights::checkpoint::{Checkpoint, beside, read_tensors, refuse
 use crate::model::weights::tensors::{Tensor, Weights, canonical_names, expected_shapes};
 use crate::random::Random;
 use crate::train::file::{EncoderSection, Heads};
+use crate::train::network::provenance::provenance;
 use crate::train::recipe::RecipeSection;
-use crate::train::training_loop::provenance::provenance;
 
 /// The standard deviation of new weights, BERT's `initializer_range`.
 const STANDARD_DEVIATION: f64 = 0.02;

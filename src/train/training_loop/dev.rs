@@ -16,7 +16,7 @@ use crate::train::data::dataset::{Gold, Split};
 use crate::train::data::examples::Example;
 use crate::train::network::bert::{Inputs, Network, torch};
 use crate::train::network::loss::CHUNK;
-use crate::train::training_loop::signals;
+use crate::train::state::signals;
 
 /// Padded tokens in a batch.
 const BATCH_TOKENS: usize = 8192;

@@ -24,10 +24,10 @@ use crate::train::network::loss::LossRule;
 use crate::train::network::optimizer::Optimizer;
 use crate::train::network::schedule::Schedule;
 use crate::train::recipe::{OnProblem, Precision};
-use crate::train::training_loop::checkpoint::{Position, TrainingFolder};
+use crate::train::state::checkpoint::{Position, TrainingFolder};
+use crate::train::state::fingerprint::Fingerprint;
+use crate::train::state::signals;
 use crate::train::training_loop::dev::{Quality, score};
-use crate::train::training_loop::fingerprint::Fingerprint;
-use crate::train::training_loop::signals;
 
 /// The smallest difference by which an F1 counts as better, larger than the rounding of F1 in `position.json`.
 const MINIMUM_GAIN: f64 = 1e-12;

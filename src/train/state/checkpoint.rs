@@ -16,7 +16,7 @@ use crate::model::weights::safetensors_file::{WeightForm, read_tensors, write_te
 use crate::model::weights::tensors::Weights;
 use crate::train::network::bert::{Network, torch};
 use crate::train::network::optimizer::Optimizer;
-use crate::train::training_loop::fingerprint::Fingerprint;
+use crate::train::state::fingerprint::Fingerprint;
 
 /// The position of a training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

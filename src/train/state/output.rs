@@ -7,8 +7,8 @@ use crate::console;
 use crate::error::{Error, Result};
 use crate::model::weights::checkpoint::{beside, same};
 use crate::train::file::TrainFile;
-use crate::train::training_loop::checkpoint::TrainingFolder;
-use crate::train::training_loop::fingerprint::Fingerprint;
+use crate::train::state::checkpoint::TrainingFolder;
+use crate::train::state::fingerprint::Fingerprint;
 
 /// Files by which a folder with a model of any program is recognized.
 const MODEL_FILES: [&str; 3] = ["model.safetensors", "pytorch_model.bin", "config.json"];
