@@ -149,7 +149,7 @@ async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report
             );
         }
         ("stopped", _) => {
-            report.warning("last run", text, "start the job again: the run resumes after the last commit")
+            report.warning("last run", text, "start the job again: the run resumes after the last commit");
         }
         _ => report.warning("last run", text, "fix the cause and start the job again: nothing was lost"),
     }

@@ -65,10 +65,10 @@ fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String
         ],
     };
     let found = parity::measure(&report.model, graphs, &selection.library, options)?;
-    for one in found.iter().filter(|one| one.batched > BATCH_LIMIT) {
+    for one in found.iter().filter(|one| one.in_batch > BATCH_LIMIT) {
         console::warn(&format!(
             "{}-{}: a query's logits change by {:.3} with its batch",
-            one.form, one.precision, one.batched
+            one.form, one.precision, one.in_batch
         ));
     }
     let header = ["graph", "max logit difference", "mean", "mentions", "gained", "lost", "batched vs. single"];
@@ -80,7 +80,7 @@ fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String
             one.mentions.to_string(),
             one.gained.to_string(),
             one.lost.to_string(),
-            format!("{:.6}", one.batched),
+            format!("{:.6}", one.in_batch),
         ]
     };
     let queries = found.first().map_or(0, |one| one.queries);

@@ -49,7 +49,7 @@ pub struct Parity {
     /// Mentions that only portable fp32 finds.
     pub lost: usize,
     /// The largest difference of a logit between a query in its batch and the same query alone, in this graph.
-    pub batched: f32,
+    pub in_batch: f32,
 }
 
 /// Runs every graph on the sample text with the model's own questions (four common ones if it has none) and compares it with portable
@@ -64,23 +64,23 @@ pub fn measure(
     let answers = |form: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
         let mut session = cache::load(model, form, precision, |graph| Session::open(library, graph, options))?;
         let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
-        let batched: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
+        let in_batch: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single =
             batches.iter().flat_map(|batch| &batch.queries).map(|query| QueryBatch { queries: vec![query.clone()] });
         let alone: Vec<Logits> = single.map(|batch| answer(&batch)).collect::<Result<_>>()?;
-        Ok((batched, alone))
+        Ok((in_batch, alone))
     };
     let (reference, _) = answers(GraphVariant::Portable, Precision::Fp32)?;
     let reference = rows(&batches, &reference);
     let mut report = Vec::new();
     for (form, precision) in graphs {
-        let (batched, alone) = answers(*form, *precision)?;
-        let batched = rows(&batches, &batched);
+        let (in_batch, alone) = answers(*form, *precision)?;
+        let in_batch = rows(&batches, &in_batch);
         let alone: Vec<Row> =
             alone.iter().map(|logits| Row::of(logits, 0, logits.start.len(), logits.start.len())).collect();
-        let difference = Difference::between(&reference, &batched);
+        let difference = Difference::between(&reference, &in_batch);
         let expected: BTreeSet<_> = mentions(&reference);
-        let found = mentions(&batched);
+        let found = mentions(&in_batch);
         report.push(Parity {
             form: *form,
             precision: *precision,
@@ -91,7 +91,7 @@ pub fn measure(
             mentions: expected.len(),
             gained: found.difference(&expected).count(),
             lost: expected.difference(&found).count(),
-            batched: Difference::between(&batched, &alone).largest,
+            in_batch: Difference::between(&in_batch, &alone).largest,
         });
     }
     Ok(report)

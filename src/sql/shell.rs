@@ -73,7 +73,7 @@ async fn run_line(execution: &mut Execution, line: &str) -> Result<Flow> {
         Ok(()) => {}
         Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
         Err(cause) => {
-            console::warn(&format!("the store cannot be refreshed, so its last known state is used: {cause}"))
+            console::warn(&format!("the store cannot be refreshed, so its last known state is used: {cause}"));
         }
     }
     execution.script(line).await
