@@ -46,16 +46,16 @@ use crate::train::training_loop::trainer::Trainer;
 /// Runs the training job and prints a summary.
 pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let file = TrainFile::read(&arguments.job, &arguments.set)?;
-    training_loop::output::refuse_foreign(&file)?;
+    state::output::refuse_foreign(&file)?;
     let devices = network::device::devices(&file.recipe.device)?;
     if let Some(threads) = file.recipe.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
     let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    runtime.spawn(training_loop::signals::listen(style));
+    runtime.spawn(state::signals::listen(style));
     if !arguments.restart {
-        training_loop::output::refuse_finished(&file.output.path)?;
+        state::output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
@@ -72,15 +72,15 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     }
     let train = featurizer.featurize(&file.data.train, train)?;
     let read = |location: &str| {
-        training_loop::signals::check()?;
+        state::signals::check()?;
         featurizer.featurize(location, read(location)?)
     };
     let dev = read(&file.data.dev)?;
     let test = file.data.test.as_deref().map(read).transpose()?;
-    training_loop::signals::check()?;
+    state::signals::check()?;
     let fingerprint = Fingerprint::new(&file, &schema, (&train, &dev), &pretrained, &devices)?;
     let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
-    let folder = training_loop::output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
+    let folder = state::output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
     let mut trainer = network::failure::guarded(|| {
         Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))
     })?;

@@ -152,8 +152,8 @@ fn match_loss(head: &MatchHead, labels: &Tensor, dropout: f64) -> Tensor {
 mod tests {
     use super::*;
     use crate::model::encoder::config::tests::tiny;
-    use crate::model::weights::tensors::tensors::Weights;
-    use crate::model::weights::tensors::tensors::tests::made_up;
+    use crate::model::weights::tensors::Weights;
+    use crate::model::weights::tensors::tests::made_up;
     use crate::task::batch::BatchInputs;
     use tch::Device;
 
