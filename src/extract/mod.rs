@@ -8,7 +8,7 @@
 //! | `spare` | `SpareExec`: keeps the old rows of changed documents whose new text is refused |
 //! | [`extract_exec`] | `ExtractExec`: document rows → one row per document with its mentions |
 //! | `marks` | rolls counters back to the last commit |
-//! | [`slice`] | a slice of rows and its results |
+//! | [`mod@slice`] | a slice of rows and its results |
 //! | [`slices`] | the scan's batches → slices |
 //! | [`pipeline`] | the pipeline's threads: tokenize, then send batches to the sessions |
 //! | `in_flight` | limits slices in flight, by count and bytes |

@@ -55,7 +55,7 @@ fn load_from<T>(
     }
 }
 
-/// [`derive`] with a given cache folder, and never the directory's own graph. Writing a graph removes those that earlier versions of
+/// [`derive()`] with a given cache folder, and never the directory's own graph. Writing a graph removes those that earlier versions of
 /// the writer made of the same model.
 pub fn derive_into(
     folder: &Path,

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`file`] | the job file: TOML → sections |
+//! | [`mod@file`] | the job file: TOML → sections |
 //! | `schemas` | paths → entity schemas |
 //! | `resolved` | sections → a checked [`Job`] |
 //! | `spec` | the settings that change the rows, and their hash |
