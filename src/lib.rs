@@ -7,8 +7,8 @@
 //! # The chain
 //!
 //! ```text
-//! Parquet → RecordBatch → Document → Tokens → Window → Query → Encoded → QueryBatch → Logits → Span → Mention → row → tables
-//!                             └ bad input → reject row                    └ counters → metric rows
+//! Parquet → RecordBatch → Document → Tokens → Window → Encoded → QueryBatch → Logits → Span → Mention → row → tables
+//!                             └ bad input → reject row            └ counters → metric rows
 //! prepare   corpus files → Document + Mentions → Parquet documents and gold entities
 //! train     labelled Document → … → QueryBatch + Targets → loss → model directory
 //! export    checkpoint → weights → ONNX graph → model directory (+ parity report)

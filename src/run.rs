@@ -120,9 +120,9 @@ async fn work(job: Job, arguments: RunArgs, style: Style, summary: Arc<RunSummar
         None => StoreLock::acquire(&location, &id)?,
     };
     let mut store = Store::open(location, id_type).instrument(info_span!("open the store")).await?;
-    if let Some(number) = store.half_done() {
+    if let Some(number) = store.incomplete_commit() {
         console::warn(&format!("a killed run left commit {number} incomplete; removing it"));
-        store.remove_half_done(&id).await?;
+        store.roll_back_incomplete_commit(&id).await?;
     }
     register_store(&context, &store).await?;
     let mut ledger = Ledger::read(&context, &store, &id, &ready.spec_id, &job.input).await?;

@@ -125,8 +125,8 @@ fn other_engines_see_what_our_own_sql_sees() {
     let documents = dir.documents("docs/a.parquet", &changed);
     let died = dir.command(&["run", &job]).env("QUARRY_FAULT", "after:entities:3").output().unwrap();
     assert!(!died.status.success(), "{}", String::from_utf8_lossy(&died.stderr));
-    let half_done = dir.rows("store", "entities", "count(*)", "WHERE commit > (SELECT max(commit) FROM documents)");
-    assert_ne!(half_done, ["0"]);
+    let incomplete = dir.rows("store", "entities", "count(*)", "WHERE commit > (SELECT max(commit) FROM documents)");
+    assert_ne!(incomplete, ["0"]);
     let before = dir.path("docs/before/a.parquet");
     std::fs::create_dir_all(before.parent().unwrap()).unwrap();
     std::fs::rename(&documents, &before).unwrap();

@@ -175,7 +175,7 @@ fn a_model_that_cannot_be_fetched_is_named() {
     };
     insta::assert_snapshot!(run(&dir, &hub.endpoint, &["run", &of("hf://some-one/other")]).ended(1).error(), @r"
     error: cannot fetch model `hf://some-one/other` from the hub
-      caused by: it answers 404 Not Found
+      caused by: it answered 404 Not Found
     hint: check the name; where the model is private, set HF_TOKEN to a token that may read it
     ");
     insta::assert_snapshot!(run(&dir, "http://127.0.0.1:9", &["run", &of("hf://some-one/tiny")]).ended(2).error(), @r"
@@ -187,7 +187,7 @@ fn a_model_that_cannot_be_fetched_is_named() {
     hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network, copy the model's folder to this machine and name its path
     ");
     insta::assert_snapshot!(run(&dir, &hub.endpoint, &["run", &of("hf://some-one/tiny/v2")]).ended(1).error(), @r"
-    error: cannot load model `hf://some-one/tiny/v2`: this is no name of a model on the hub
+    error: cannot load model `hf://some-one/tiny/v2`: this is not the name of a model on the hub
     hint: write hf://owner/name, or hf://owner/name@revision
     ");
     assert!(!dir.path("store/entities").exists());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
 use crate::model::runtime::device::{Device, nvidia_driver};
-use crate::model::runtime::hardware::cards;
+use crate::model::runtime::hardware::gpus;
 use crate::model::runtime::library::ended_within;
 
 pub(super) fn check(subject: &Subject, report: &mut Report) {
@@ -36,7 +36,7 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
             }
         }
         Err(reason) => {
-            let names = cards();
+            let names = gpus();
             let names = if names.is_empty() { String::new() } else { format!("{}; ", names.join(", ")) };
             report.warning(
                 "GPU",

@@ -79,7 +79,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     }
     let commit = store.last_commit().map_or_else(|| "no commit yet".to_owned(), |commit| format!("commit {commit}"));
     report.ok("store", format!("`{}`, {commit}; rows: {}", store.location(), counts.join(", ")));
-    if let Some(number) = store.half_done() {
+    if let Some(number) = store.incomplete_commit() {
         incomplete_commit(number, &writer, report);
     }
     last_run(&context, &writer, report).await?;

@@ -65,22 +65,22 @@ fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String
         ],
     };
     let found = parity::measure(&report.model, graphs, &selection.library, options)?;
-    for one in found.iter().filter(|one| one.in_batch > BATCH_LIMIT) {
+    for one in found.iter().filter(|one| one.batch_difference > BATCH_LIMIT) {
         console::warn(&format!(
             "{}-{}: a query's logits change by {:.3} with its batch",
-            one.form, one.precision, one.in_batch
+            one.variant, one.precision, one.batch_difference
         ));
     }
     let header = ["graph", "max logit difference", "mean", "mentions", "gained", "lost", "batched vs. single"];
     let row = |one: &Parity| {
         vec![
-            format!("{}-{}", one.form, one.precision),
+            format!("{}-{}", one.variant, one.precision),
             format!("{:.5}", one.largest),
             format!("{:.6}", one.mean),
             one.mentions.to_string(),
             one.gained.to_string(),
             one.lost.to_string(),
-            format!("{:.6}", one.in_batch),
+            format!("{:.6}", one.batch_difference),
         ]
     };
     let queries = found.first().map_or(0, |one| one.queries);

@@ -56,9 +56,9 @@ pub fn run(options: &ExportOptions) -> Result<ExportReport> {
         let weights = as_stored(&checkpoint.weights, options.weights, &checkpoint.config).map_err(|reason| {
             refused(&checkpoint.weights_path, Misfit { reason, hint: "use --weights fp32".into() })
         })?;
-        for (form, precision) in &options.graphs {
-            let graph = graph::write(&weights, &checkpoint.config, *form, *precision)?;
-            extra.push((graph_name(*form, *precision), graph));
+        for (variant, precision) in &options.graphs {
+            let graph = graph::write(&weights, &checkpoint.config, *variant, *precision)?;
+            extra.push((graph_name(*variant, *precision), graph));
         }
     }
     let parts = Parts {

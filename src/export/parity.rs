@@ -31,7 +31,7 @@ const WINDOW_TOKENS: [usize; 2] = [128, 2];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parity {
     /// The graph variant.
-    pub form: GraphVariant,
+    pub variant: GraphVariant,
     /// The precision.
     pub precision: Precision,
     /// The number of queries.
@@ -49,7 +49,7 @@ pub struct Parity {
     /// Mentions that only portable fp32 finds.
     pub lost: usize,
     /// The largest difference of a logit between a query in its batch and the same query alone, in this graph.
-    pub in_batch: f32,
+    pub batch_difference: f32,
 }
 
 /// Runs every graph on the sample text with the model's own questions (four common ones if it has none) and compares it with portable
@@ -61,8 +61,8 @@ pub fn measure(
     options: SessionOptions,
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
-    let answers = |form: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session = cache::load(model, form, precision, |graph| Session::open(library, graph, options))?;
+    let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
+        let mut session = cache::load(model, variant, precision, |graph| Session::open(library, graph, options))?;
         let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
         let in_batch: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single =
@@ -73,8 +73,8 @@ pub fn measure(
     let (reference, _) = answers(GraphVariant::Portable, Precision::Fp32)?;
     let reference = rows(&batches, &reference);
     let mut report = Vec::new();
-    for (form, precision) in graphs {
-        let (in_batch, alone) = answers(*form, *precision)?;
+    for (variant, precision) in graphs {
+        let (in_batch, alone) = answers(*variant, *precision)?;
         let in_batch = rows(&batches, &in_batch);
         let alone: Vec<Row> =
             alone.iter().map(|logits| Row::of(logits, 0, logits.start.len(), logits.start.len())).collect();
@@ -82,7 +82,7 @@ pub fn measure(
         let expected: BTreeSet<_> = mentions(&reference);
         let found = mentions(&in_batch);
         report.push(Parity {
-            form: *form,
+            variant: *variant,
             precision: *precision,
             queries: reference.len(),
             logits: difference.count,
@@ -91,7 +91,7 @@ pub fn measure(
             mentions: expected.len(),
             gained: found.difference(&expected).count(),
             lost: expected.difference(&found).count(),
-            in_batch: Difference::between(&in_batch, &alone).largest,
+            batch_difference: Difference::between(&in_batch, &alone).largest,
         });
     }
     Ok(report)

@@ -1,5 +1,5 @@
-//! `SpareExec`: extracted rows → the same rows. In: extracted documents, and the changed ones among them, which the store has with
-//! another text. Out: the same rows; refused documents no longer count as changed. It must not change a row.
+//! `SpareExec`: keeps the old rows of changed documents whose new text is refused. In: extracted rows, and the changed documents among
+//! them. Out: the same rows; a refused document no longer counts as changed, so the commit removes no row of it. It must not change a row.
 
 use std::fmt;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use crate::tables::Table;
 /// How many of the largest memory consumers an out-of-memory message names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
-/// Views that hide rows which readers must not count: rows of an unfinished commit, and, while `--replace` extracts under a new
+/// Views that hide rows which readers must not count: rows of an incomplete commit, and, while `--replace` extracts under a new
 /// specification next to the old one, the new rows. They are plain SQL over the tables and mean the same in any SQL engine.
 pub const VIEWS: [(&str, &str); 2] = [
     (

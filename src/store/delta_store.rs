@@ -289,6 +289,4 @@ fn failed(location: &StoreLocation, doing: &str, cause: impl Into<Cause>) -> Err
 }
 
 #[cfg(test)]
-mod s3;
-#[cfg(test)]
 mod tests;

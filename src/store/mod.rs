@@ -8,15 +8,15 @@
 //! | `data_files` | a table's log → its data files and their rows |
 //! | [`lock`] | allows one run at a time in a local store |
 //! | [`runs`] | the `runs` table: the start and end of each run |
-//! | [`ledger`] | document ids → their content hashes in the store |
+//! | [`document_hashes`] | document ids → their content hashes in the store |
 //! | `ids` | sets of document ids for lookups |
 //! | [`mod@write`] | rows → data files → commits |
 //! | [`maintenance`] | optimize and vacuum |
 
 pub(crate) mod data_files;
 pub mod delta_store;
+pub mod document_hashes;
 pub(crate) mod ids;
-pub mod ledger;
 pub mod lock;
 pub mod maintenance;
 pub mod provider;

@@ -17,8 +17,8 @@ use crate::tables::{RunRow, Table, run_rows};
 
 /// The outcome in the row of a run that has not written its end.
 pub const RUNNING: &str = "running";
-/// How such a run is shown if no lock tells whether it is alive.
-pub const UNKNOWN: &str = "running, or killed: on an object store nobody can tell";
+/// The outcome shown for such a run if no lock can tell whether it is alive.
+pub const UNKNOWN: &str = "running or killed (an object store does not tell which)";
 /// The outcome of a run that ended without writing its end; its `finished_at` stays null.
 pub const INTERRUPTED: &str = "interrupted";
 

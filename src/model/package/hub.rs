@@ -5,8 +5,8 @@
 //! `$XDG_CACHE_HOME/huggingface` or in `~/.cache/huggingface`) and laid out as they lay it out: `models--OWNER--NAME`
 //! holds `refs/REVISION`, a file with a commit, and `snapshots/COMMIT`, a folder with the files.
 //!
-//! The crate hf-hub 1.0.0 is not used: where the GET request for a file is answered with an error status it stores the error page in the
-//! cache as that file, and it waits without end for a hub that accepts a HEAD request and does not answer it.
+//! The crate hf-hub 1.0.0 is not used: if a GET request for a file returns an error status, it caches the error page as that file, and it
+//! has no timeout for a hub that accepts a HEAD request but never answers.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -21,18 +21,18 @@ use crate::machine::environment::variable;
 use crate::machine::files::{sweep, write_whole};
 use crate::model::package::manifest::{MANIFEST, Manifest};
 
-/// What begins the name of a model on the hub.
+/// The prefix of a model name on the hub.
 pub(crate) const SCHEME: &str = "hf://";
-/// The branch that a name without a revision means.
+/// The branch of a name without a revision.
 const USUAL: &str = "main";
-/// Where the hub is, unless `HF_ENDPOINT` says otherwise.
+/// The URL of the hub, unless `HF_ENDPOINT` is set.
 const ENDPOINT: &str = "https://huggingface.co";
-/// A hub that does not say a word for so long is given up.
+/// The timeout for a hub that sends nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// What ends the name of a file that is not whole yet.
+/// The suffix of a file that is still being downloaded.
 const PARTIAL: &str = ".partial";
 
-/// What a repository is asked for.
+/// What is fetched from a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// A model directory.
@@ -42,7 +42,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The files that are fetched, where the hub has them.
+    /// The files that are fetched if the hub has them.
     const fn files(self) -> &'static [&'static str] {
         match self {
             Self::Model => &[MANIFEST, "config.json", "tokenizer.json"],
@@ -50,7 +50,7 @@ impl Part {
         }
     }
 
-    /// The forms of weights; the first that the hub has is fetched. (Someone else's graph is only used where there are no weights.)
+    /// The files of weights, in order of preference: the first that the hub has is fetched. A graph is only used if there are no weights.
     const fn weights(self) -> [&'static str; 2] {
         match self {
             Self::Model => ["model.safetensors", "model.onnx"],
@@ -61,12 +61,12 @@ impl Part {
     /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
     /// not open.
     fn listed(self, folder: &Path) -> Vec<String> {
-        // One that cannot be understood is reported when the directory is opened.
+        // An invalid manifest is reported when the directory is opened.
         let manifest = if self == Self::Model { Manifest::of(folder).ok().flatten() } else { None }.unwrap_or_default();
         manifest.files.into_keys().filter(|name| plain(name)).collect()
     }
 
-    /// Whether what is there is enough.
+    /// Whether the files are enough.
     fn whole(self, there: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Model => {
@@ -97,18 +97,18 @@ impl Name {
         if parts.len() > 2 || !parts.into_iter().all(plain) || !revision.split('/').all(plain) {
             return Err(Error::Model {
                 path: named.into(),
-                reason: "this is no name of a model on the hub".into(),
+                reason: "this is not the name of a model on the hub".into(),
                 hint: "write hf://owner/name, or hf://owner/name@revision".into(),
             });
         }
         Ok(Some(Self { owner_and_name: name.to_owned(), revision: revision.to_owned() }))
     }
 
-    /// The model's folder in the cache, if the part is there as a whole.
+    /// The model's folder in the cache, if the part is complete.
     pub fn cached(&self, part: Part) -> Result<Option<PathBuf>> {
         let root = self.cache()?;
         let noted = std::fs::read_to_string(root.join("refs").join(&self.revision)).ok();
-        // Other clients note no commit for what is one.
+        // Other clients store no ref for a revision that is a commit already.
         let Some(commit) = noted.or_else(|| is_commit(&self.revision).then(|| self.revision.clone())) else {
             return Ok(None);
         };
@@ -118,14 +118,14 @@ impl Name {
         Ok(whole.then_some(folder))
     }
 
-    /// The model's folder; what is not in the cache is fetched, all files from the same commit.
+    /// The model's folder. Files that are not cached are fetched, all from the same commit.
     pub fn fetch(&self, part: Part, note: &dyn Fn(&str)) -> Result<PathBuf> {
         if let Some(folder) = self.cached(part)? {
             return Ok(folder);
         }
         note(&format!("fetching {self} from the hub, once"));
         let root = self.cache()?;
-        // A runtime of its own on a thread of its own: whoever asks may be on a thread of another runtime.
+        // Its own runtime on its own thread, because the caller can be on a thread of another runtime.
         std::thread::scope(|scope| {
             let fetching = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -194,22 +194,22 @@ impl Name {
         }
         let response = request.send().await.map_err(|source| self.unreachable(source.without_url()))?;
         let status = response.status();
-        // The hub says 401 for a name it does not have as well as for one that may not be read.
+        // The hub answers 401 both for an unknown name and for one that the caller must not read.
         let missing = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&status);
         if status.is_success() {
             return Ok(response);
         }
-        Err(Error::Hub { model: self.to_string(), missing, source: format!("it answers {status}").into() })
+        Err(Error::Hub { model: self.to_string(), missing, source: format!("it answered {status}").into() })
     }
 
-    /// Writes what comes to a file beside `path`, which takes its place once it is whole; what broke off is removed.
+    /// Downloads into a file beside `path` and renames it when it is complete; a partial download is removed.
     async fn save(&self, response: Response, path: &Path) -> Result<()> {
         let partial = path.with_extension(format!("{}{PARTIAL}", std::process::id()));
         let saved = self.receive(response, &partial).await.and_then(|()| {
             std::fs::rename(&partial, path).map_err(|source| Error::Write { path: path.into(), source: source.into() })
         });
         if saved.is_err() {
-            // It may not even have been begun.
+            // The file can be missing: the download might not have started.
             let _ = std::fs::remove_file(&partial);
         }
         saved
@@ -235,7 +235,7 @@ impl Name {
         cache.map(|cache| cache.join(name)).ok_or_else(|| Error::Setting {
             origin: "environment".into(),
             key: "HF_HOME".into(),
-            reason: "there is no cache for models of the hub: neither HF_HUB_CACHE, HF_HOME nor HOME is set".into(),
+            reason: "there is no cache for models from the hub: neither HF_HUB_CACHE, HF_HOME nor HOME is set".into(),
             hint: "set HF_HOME to a folder that may be written".into(),
         })
     }
@@ -245,7 +245,7 @@ impl Name {
     }
 }
 
-/// What the hub says of a model at a revision.
+/// The hub's description of a model at a revision.
 #[derive(Debug, Deserialize)]
 struct Info {
     /// The commit.
@@ -266,7 +266,7 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// Whether a name can stand in a path and in a URL as it is, and hides nothing.
+/// Whether a name is safe in a path and in a URL without escaping.
 fn plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')

@@ -10,16 +10,16 @@ pub const LIBRARY_VARIABLE: &str = "QUARRY_ONNXRUNTIME";
 /// A distribution of ONNX Runtime's library, named by the execution provider that it adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
-    /// The plain one, for the CPU.
+    /// For the CPU, without another provider.
     Cpu,
-    /// The one with the OpenVINO provider, for CPUs that multiply tiles of bfloat16.
+    /// With the OpenVINO provider, for CPUs with bfloat16 matrix tiles (AMX).
     OpenVino,
-    /// The one with the CUDA provider.
+    /// With the CUDA provider.
     Cuda,
 }
 
 impl Distribution {
-    /// What it has beside the plain one, for people: ` with CUDA`.
+    /// Its additional provider, for people: ` with CUDA`.
     pub const fn beside(self) -> &'static str {
         match self {
             Self::Cpu => "",
@@ -28,7 +28,7 @@ impl Distribution {
         }
     }
 
-    /// What ONNX Runtime calls the provider that it is for.
+    /// ONNX Runtime's name of its provider.
     pub const fn provider(self) -> &'static str {
         match self {
             Self::Cpu => "CPUExecutionProvider",

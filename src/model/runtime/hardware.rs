@@ -44,7 +44,7 @@ pub fn name(device: Device) -> String {
     if device == Device::Cpu {
         return processor();
     }
-    let mut kinds = cards();
+    let mut kinds = gpus();
     kinds.sort_unstable();
     kinds.dedup();
     match kinds.len() {
@@ -77,7 +77,7 @@ fn processor_in(information: &str) -> String {
 }
 
 /// The names of the NVIDIA GPUs from the kernel module.
-pub fn cards() -> Vec<String> {
+pub fn gpus() -> Vec<String> {
     let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
     let texts = folders.filter_map(|entry| std::fs::read_to_string(entry.path().join("information")).ok());
     texts.filter_map(|text| field(&text, "Model").map(str::to_owned)).collect()

@@ -1,8 +1,8 @@
-//! ONNX Runtime's shared library: found, fetched, checked, loaded. In: where the user says it is, and for which device. Out: a
-//! loaded [`Library`] or an error within seconds. It must not open a file it neither pinned nor tried in a child process.
+//! Finds, fetches, checks and loads ONNX Runtime's shared library. In: the user's path, if any, and the distribution. Out: a loaded
+//! [`Library`], or an error within seconds. It must not open a file it neither pinned nor tried in a child process.
 //!
-//! Looked for in this order: the job's `[model] library`, the environment variable [`LIBRARY_VARIABLE`], the folder of the
-//! executable, the per-user cache. Where there is none, the PyPI wheel is fetched once, with pip, into the cache.
+//! It is searched in this order: the job's `[model] library`, the environment variable [`LIBRARY_VARIABLE`], the folder of the
+//! executable, the per-user cache. If there is none, the PyPI wheel is fetched once, with pip, into the cache.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ use crate::model::runtime::wheel::{fetch, note_checked, pinned_version, unharmed
 /// The hidden command by which the program tries a library in a child process.
 pub const PROBE_COMMAND: &str = "__probe-onnxruntime";
 
-/// How long a library we did not pin may take to load in the child process.
+/// How long a library that is not pinned can take to load in the child process.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// ONNX Runtime, loaded; there is one per process.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// The file that was loaded.
+    /// The loaded file.
     pub path: PathBuf,
-    /// Its version, or its own description where it is not a pinned one.
+    /// Its version, or its own description if it is not pinned.
     pub version: String,
     environment: ort::environment::Environment,
 }
@@ -36,8 +36,8 @@ static LOADED: OnceLock<Library> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Library {
-    /// Finds (or fetches) the library and loads it; a second call gives the one that is loaded. `note` is told, in words,
-    /// when something is fetched.
+    /// Finds or fetches the library and loads it; a second call returns the loaded one. `note` receives a message for people when
+    /// something is fetched.
     pub fn load(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<Self> {
         let _guard = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = LOADED.get() {
@@ -48,13 +48,13 @@ impl Library {
         Ok(LOADED.get_or_init(|| library).clone())
     }
 
-    /// What sessions are made in.
+    /// The environment of the sessions.
     pub(crate) const fn environment(&self) -> &ort::environment::Environment {
         &self.environment
     }
 }
 
-/// Loads the library at `path`, whatever it is: for the child process that tries an unknown one.
+/// Loads the library at `path` without checks: for the child process that tries an unknown one.
 pub fn open(path: &Path) -> Result<Library> {
     let refuse = |cause: String| Error::Library {
         reason: format!("`{}` does not load: {cause}", path.display()),
@@ -72,21 +72,21 @@ pub fn open(path: &Path) -> Result<Library> {
 pub struct Found {
     /// The file.
     pub path: PathBuf,
-    /// Who or what says that it is there.
+    /// The setting or place that named it.
     pub origin: &'static str,
     /// Whether its SHA-256 is that of the pinned release; in the cache, also those of the files that it loads.
     pub pinned: bool,
 }
 
-/// The release that would be fetched.
+/// The release that is fetched.
 pub fn release(distribution: Distribution) -> &'static str {
     wheel(distribution).map_or(VERSION, |wheel| wheel.version)
 }
 
-/// What [`Found::origin`] says of a library that was fetched.
+/// [`Found::origin`] of a fetched library.
 const CACHE: &str = "the per-user cache";
 
-/// Looks for the library and fetches nothing: none where a run would have to fetch it.
+/// Searches for the library without fetching it; none if a run would have to fetch it.
 pub fn find(setting: Option<&Path>, distribution: Distribution) -> Result<Option<Found>> {
     let named = setting.map(|path| (path.to_path_buf(), "the job's `[model] library`"));
     let set = || variable(LIBRARY_VARIABLE).map(|path| (PathBuf::from(path), LIBRARY_VARIABLE));
@@ -108,7 +108,7 @@ pub fn find(setting: Option<&Path>, distribution: Distribution) -> Result<Option
     Ok(Some(Found { path, origin: CACHE, pinned: unharmed(wheel, &folder)? }))
 }
 
-/// Looks for the library, tries one that is not pinned in a child process, and fetches one where there is none.
+/// Searches for the library, tries one that is not pinned in a child process, and fetches one if there is none.
 pub fn locate(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<PathBuf> {
     match find(setting, distribution)? {
         Some(found) if found.pinned => {
@@ -132,7 +132,7 @@ fn misnamed(origin: &str, reason: String) -> Error {
     Error::Library { reason, hint }
 }
 
-/// A library that somebody names.
+/// A library that a setting names.
 fn named_library(path: &Path, origin: &'static str) -> Result<Found> {
     let path = path
         .canonicalize()
@@ -141,13 +141,13 @@ fn named_library(path: &Path, origin: &'static str) -> Result<Found> {
     Ok(Found { path, origin, pinned })
 }
 
-/// A library that is not pinned, loaded in a child process first.
+/// Tries a library that is not pinned in a child process first.
 fn tried(found: Found) -> Result<PathBuf> {
     try_library(&found.path, &[], PROBE_LIMIT).map_err(|reason| misnamed(found.origin, reason))?;
     Ok(found.path)
 }
 
-/// Loads a library in a child process and gives what the child says of it; an error, in words, where it fails or takes longer than
+/// Loads a library in a child process and returns the child's description of it; an error for people if it fails or takes longer than
 /// `limit`. `more` are further arguments of the probe.
 pub fn try_library(library: &Path, more: &[&str], limit: Duration) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot start the probe: {error}"))?;
@@ -171,14 +171,14 @@ fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) 
     if let Some(stderr) = &mut child.stderr {
         let _ = stderr.take(4096).read_to_string(&mut said);
     }
-    // The child's error is of the kind that ours will be: it need not say so twice.
+    // The child's error starts with the same sentence as ours, so that is removed.
     let kind = format!("error: {}", Error::Library { reason: String::new(), hint: String::new() });
     let bare = |line: &str| line.trim_start_matches(&kind).trim_start_matches("error: ").to_owned();
     let line = said.lines().find(|line| !line.trim().is_empty()).map(bare);
     Err(line.unwrap_or_else(|| format!("`{}` made a process that loads it end with {status}", library.display())))
 }
 
-/// How a child process ended; none where it takes longer than `limit`, and then it is killed.
+/// The exit status of a child process; none if it takes longer than `limit`, and then it is killed.
 pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let started = Instant::now();
     loop {
@@ -186,7 +186,7 @@ pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
             Ok(Some(status)) => return Some(status),
             Ok(None) if started.elapsed() < limit => std::thread::sleep(Duration::from_millis(10)),
             _ => {
-                // Whether it hangs or cannot be asked: it is not waited for.
+                // It hangs or its status cannot be read: do not wait for it.
                 let _ = child.kill();
                 let _ = child.wait();
                 return None;

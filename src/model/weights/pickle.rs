@@ -1,13 +1,13 @@
-//! The values of a Python pickle. In: an arena of values, and which of them is the whole. Out: texts, numbers, elements and calls, by
-//! place. It must not read bytes, nor look up or call what a value describes.
+//! The values of a Python pickle. In: an arena of values and the index of the root. Out: texts, numbers, elements and calls, by index. It
+//! must not read bytes, nor look up or call what a value describes.
 
-/// A value's place in its [`Pickle`].
+/// The index of a value in its [`Pickle`].
 pub type Id = usize;
 
-/// One value. Containers hold places, not values, so cycles and shared parts cost nothing and dropping never recurses.
+/// One value. Containers hold indices, so cycles and shared parts cost nothing and dropping never recurses.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// `None`, `True`, `False` and whatever has no meaning here (huge integers, extension codes).
+    /// `None`, `True`, `False`, and values without a use here (huge integers, extension codes).
     Opaque,
     /// An integer that fits 64 bits.
     Int(i64),
@@ -23,7 +23,7 @@ pub enum Value {
     Global(String, String),
     /// A reference to something outside the pickle (PyTorch: a storage).
     Persistent(Id),
-    /// What calling `callable` with `arguments` would give, and what was put into it afterwards.
+    /// The result of calling `callable` with `arguments`, and the pairs set on it afterwards.
     Object {
         /// Usually a [`Value::Global`].
         callable: Id,
@@ -34,7 +34,7 @@ pub enum Value {
     },
 }
 
-/// A pickle's values and which of them is the whole.
+/// A pickle's values and the index of the root.
 #[derive(Debug)]
 pub struct Pickle {
     values: Vec<Value>,
@@ -42,7 +42,7 @@ pub struct Pickle {
 }
 
 impl Pickle {
-    /// The pickle of these values, one of which is the whole.
+    /// The pickle of these values with this root.
     pub(crate) fn new(values: Vec<Value>, root: Id) -> Self {
         Self { values, root }
     }
@@ -52,17 +52,17 @@ impl Pickle {
         self.root
     }
 
-    /// The value at a place.
+    /// The value at an index.
     pub fn get(&self, id: Id) -> &Value {
         &self.values[id]
     }
 
-    /// The text at a place, if there is one.
+    /// The text at an index, if it is one.
     pub fn text(&self, id: Id) -> Option<&str> {
         if let Value::Text(text) = self.get(id) { Some(text) } else { None }
     }
 
-    /// The non-negative integer at a place, if there is one.
+    /// The non-negative integer at an index, if it is one.
     pub fn size(&self, id: Id) -> Option<usize> {
         if let Value::Int(number) = self.get(id) { usize::try_from(*number).ok() } else { None }
     }
@@ -85,7 +85,7 @@ impl Pickle {
         self.items(id).iter().find(|(name, _)| self.text(*name) == Some(key)).map(|(_, value)| *value)
     }
 
-    /// How many values there are, and places in their containers: what the pickle takes in memory, but for its texts.
+    /// The number of values and of entries in their containers: the memory of the pickle, apart from its texts.
     pub fn extent(&self) -> usize {
         let inside = |value: &Value| match value {
             Value::Sequence(elements) => elements.len(),
@@ -95,7 +95,7 @@ impl Pickle {
         self.values.len() + self.values.iter().map(inside).sum::<usize>()
     }
 
-    /// The called name (`module.name`) and the arguments, where the value is a call of a global.
+    /// The called name (`module.name`) and the arguments, if the value is a call of a global.
     pub fn call(&self, id: Id) -> Option<(&str, &str, &[Id])> {
         let Value::Object { callable, arguments, .. } = self.get(id) else { return None };
         let Value::Global(module, name) = self.get(*callable) else { return None };

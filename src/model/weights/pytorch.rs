@@ -2,7 +2,7 @@
 //! `pytorch_model.bin` or a Lightning `.ckpt`. Out: the float tensors of its state dictionary. It must not execute what the
 //! pickle names, nor allocate more than the file's size warrants.
 //!
-//! The crate pytorch-reader 0.23.0-pre.1 is not used: it refuses a whole checkpoint where anything in it is a default dictionary, a deque,
+//! The crate pytorch-reader 0.23.0-pre.1 is not used: it refuses a whole checkpoint if anything in it is a default dictionary, a deque,
 //! a subclass of list or a dictionary with keys other than strings and integers, finds no tensors in a dictionary that is referred to a
 //! second time, and asks for 14 GB to read a file of 93 kB whose pickle is compressed.
 
@@ -15,8 +15,8 @@ use crate::model::weights::pickle::{Id, Pickle, Value};
 use crate::model::weights::tensors::{Floats, Tensor};
 use crate::model::weights::unpickle::unpickle;
 
-/// Reads every float tensor of a state dictionary (or of the `state_dict` inside a training checkpoint). The error says
-/// what is wrong with the file.
+/// Reads every float tensor of a state dictionary (or of the `state_dict` inside a training checkpoint). The error is
+/// the reason.
 pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl", usize::MAX)?;
@@ -67,7 +67,7 @@ impl<'a> Archive<'a> {
         Ok(archive)
     }
 
-    /// An entry's bytes, at most `limit` of them. `PyTorch` stores without compression; anything else could expand without end.
+    /// At most `limit` bytes of an entry. `PyTorch` stores without compression; a compressed entry could expand without bound.
     fn entry(&mut self, name: &str, limit: usize) -> Result<Vec<u8>, String> {
         let path = format!("{}{name}", self.prefix);
         let entry = self.zip.by_name(&path).map_err(|error| format!("`{path}`: {error}"))?;
@@ -79,7 +79,7 @@ impl<'a> Archive<'a> {
         let mut entry = entry.take(limit);
         let read = || {
             entry.read_to_end(&mut bytes)?;
-            // The checksum of an entry is compared at its end, which lies behind its last byte.
+            // The reader compares an entry's checksum at its end, after the last byte.
             if bytes.len() as u64 == size { entry.into_inner().read(&mut [0]) } else { Ok(0) }
         };
         read().map_err(|error| format!("`{path}`: {error}"))?;
@@ -87,7 +87,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// What a storage of this class holds, if floats.
+/// The element type of a storage class, if it is a float.
 fn kind(class: &str) -> Option<Floats> {
     match class {
         "FloatStorage" => Some(Floats::Float32),
@@ -98,7 +98,7 @@ fn kind(class: &str) -> Option<Floats> {
     }
 }
 
-/// A tensor as the pickle describes it: a strided view of a storage. `kind` is none for integers and truth values.
+/// A tensor as the pickle describes it: a strided view of a storage. `kind` is none for integers and booleans.
 struct View<'a> {
     key: &'a str,
     kind: Option<Floats>,
@@ -108,7 +108,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `_rebuild_tensor(_v2)(storage, offset, size, stride, …)`, perhaps inside `_rebuild_parameter(tensor, …)`.
+    /// `_rebuild_tensor(_v2)(storage, offset, size, stride, …)`, possibly inside `_rebuild_parameter(tensor, …)`.
     fn describe(pickle: &'a Pickle, id: Id) -> Option<Self> {
         let (_, mut name, mut arguments) = pickle.call(id)?;
         if name.starts_with("_rebuild_parameter") {

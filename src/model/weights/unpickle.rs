@@ -1,11 +1,11 @@
-//! A reader of Python pickles that executes nothing. In: the bytes of a pickle, any protocol. Out: its [`Pickle`], where calls and
-//! unknown classes stay descriptions of themselves. It must not import or call anything, nor allocate out of proportion to the bytes.
+//! A reader of Python pickles that executes nothing. In: the bytes of a pickle, any protocol. Out: its [`Pickle`], in which calls and
+//! unknown classes are only described. It must not import or call anything, nor allocate out of proportion to the bytes.
 
 use std::collections::HashMap;
 
 use crate::model::weights::pickle::{Id, Pickle, Value};
 
-/// Longest module or class name that is kept, in characters.
+/// The maximum length of a stored module or class name, in characters.
 const LONGEST_NAME: usize = 128;
 
 /// Why a pickle could not be read; the offset is in bytes from its start.
@@ -25,10 +25,10 @@ pub fn unpickle(bytes: &[u8]) -> Result<Pickle, PickleError> {
     }
 }
 
-/// The result of one step; the error says what is wrong, without the place.
+/// The result of one step; the error is the reason, without the offset.
 type Step<T> = Result<T, String>;
 
-/// The stack machine a pickle is a program for.
+/// The stack machine that executes a pickle's opcodes.
 struct Machine<'a> {
     bytes: &'a [u8],
     offset: usize,
@@ -44,7 +44,7 @@ impl<'a> Machine<'a> {
         Self { bytes, offset: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() }
     }
 
-    /// Runs to the STOP and gives the value on the stack.
+    /// Runs up to STOP and returns the value on the stack.
     fn run(&mut self) -> Step<Id> {
         loop {
             let code = self.take(1)?[0];
@@ -116,7 +116,7 @@ impl<'a> Machine<'a> {
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                // Cut short, so that a long text named again and again cannot multiply the input's size.
+                // Truncated, so that repeated references to a long text cannot multiply the input's size.
                 let part = |id: Id| match &self.values[id] {
                     Value::Text(text) => text.chars().take(LONGEST_NAME).collect(),
                     _ => String::new(),
@@ -199,7 +199,7 @@ impl<'a> Machine<'a> {
                 let arguments = self.values.len() - 1;
                 self.push(Value::Object { callable, arguments, items: Vec::new() });
             }
-            // BUILD: the state of an object. What it means is the class's business, so it is dropped.
+            // BUILD: the state of an object, which only its class can interpret, so it is dropped.
             b'b' => drop(self.pop()?),
             _ => return Err(format!("unknown code 0x{code:02x}")),
         }
@@ -211,7 +211,7 @@ impl<'a> Machine<'a> {
         self.stack.push(self.values.len() - 1);
     }
 
-    /// Only what lies above the innermost mark can be popped.
+    /// Only values above the innermost mark can be popped.
     fn pop_many(&mut self, count: usize) -> Step<Vec<Id>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let start = self.stack.len().checked_sub(count).filter(|start| *start >= floor);

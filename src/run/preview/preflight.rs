@@ -152,7 +152,7 @@ impl Preflight {
 
     /// A description of an incomplete commit, if there is one and no active run is known to be writing it.
     pub(crate) fn incomplete_commit(&self) -> Option<String> {
-        let number = self.store.as_ref().and_then(Store::half_done).filter(|_| self.writer.is_none())?;
+        let number = self.store.as_ref().and_then(Store::incomplete_commit).filter(|_| self.writer.is_none())?;
         Some(match self.location.folder() {
             Some(_) => format!("a killed run left commit {number} incomplete"),
             None => format!("commit {number} is incomplete, its run is {UNKNOWN}"),

@@ -1,5 +1,7 @@
 //! Opening and reading stores. In: stores with a few commits. Out: id types, refusals, and plans of SQL over them.
 
+mod s3;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use insta::assert_snapshot;

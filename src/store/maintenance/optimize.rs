@@ -2,7 +2,7 @@
 //! files of about `FILE_BYTES`. It must not change a row or block another writer.
 //!
 //! We do not use the optimize of `deltalake-core`: it packs a partition's newest files first and reads them in parallel, so rows change
-//! their order. It also merges the files of an unfinished commit, which the next run must still be able to roll back.
+//! their order. It also merges the files of an incomplete commit, which the next run must still be able to roll back.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub struct Optimized {
 impl Store {
     /// Merges the small files of a table that has more than [`MANY_FILES`] files, partition by partition and in commit
     /// order, in one transaction that changes no data. Memory holds one row group read and one row group written. Returns
-    /// `None` if there was nothing to do, a commit is unfinished, or another writer was faster; the table is then unchanged, and the
+    /// `None` if there was nothing to do, a commit is incomplete, or another writer was faster; the table is then unchanged, and the
     /// next run can retry.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Store {
         let mut files = self.data_files(table)?;
         let all = files.len();
         files.retain(|file| (file.bytes as usize) < file_bytes / 2);
-        if all <= many || files.len() * ONE_SMALL_OF < all || self.half_done().is_some() {
+        if all <= many || files.len() * ONE_SMALL_OF < all || self.incomplete_commit().is_some() {
             return Ok(None);
         }
         let mut partitions: BTreeMap<Option<String>, Vec<DataFile>> = BTreeMap::new();

@@ -33,7 +33,7 @@ impl Store {
     /// part of the table nor as removed within the table's retention (a week). The logs are read again first. `older_than` should be
     /// at least a day, because a live run can still commit a younger file. On a local disk, staging files of interrupted writes
     /// (`….parquet#1`) are removed too; on an object store, its own lifecycle rules remove unfinished multipart uploads. While a
-    /// commit is unfinished, nothing is removed.
+    /// commit is incomplete, nothing is removed.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] if a folder or a log cannot be read, or a file cannot be removed.
@@ -42,8 +42,8 @@ impl Store {
         let before = Utc::now().checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let mut vacuumed = Vacuumed::default();
         self.refresh().await?;
-        if self.half_done().is_some() {
-            tracing::info!("vacuum removes nothing while a commit is unfinished");
+        if self.incomplete_commit().is_some() {
+            tracing::info!("vacuum removes nothing while a commit is incomplete");
             return Ok(vacuumed);
         }
         for table in Table::ALL {

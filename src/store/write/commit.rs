@@ -1,4 +1,4 @@
-//! Commits, and the rollback of unfinished ones. In: data files that `WriteExec` has written, and rows for `sources`.
+//! Commits, and the rollback of incomplete ones. In: data files that `WriteExec` has written, and rows for `sources`.
 //! Out: a transaction in each table, in an order that shows where a killed run stopped. It must not write document rows
 //! itself.
 
@@ -20,7 +20,7 @@ use crate::tables::{SourceRow, Table, source_rows};
 /// rolled back. `sources` is written just before it: a refused document is recorded only by its file's row there.
 const ORDER: [Table; 4] = [Table::Entities, Table::Rejects, Table::Sources, Table::Documents];
 /// The action in errors about a commit that cannot be rolled back.
-const ROLL_BACK: &str = "take a half-done commit out of";
+const ROLL_BACK: &str = "roll back an incomplete commit in";
 
 /// The contents of one commit: finished slices.
 #[derive(Debug, Clone, Default)]
@@ -76,19 +76,19 @@ impl Store {
             }
             fault_injection::point("after", table, commit.number);
         }
-        // Checkpoints take long, and between two tables they would leave the commit unfinished for that time.
+        // Checkpoints take long, and between two tables they would leave the commit incomplete for that time.
         self.write_checkpoints(&ORDER).await;
         Ok(())
     }
 
-    /// The number of a commit that a killed run left unfinished: tables before `documents` have it, `documents` does not.
+    /// The number of a commit that a killed run left incomplete: tables before `documents` have it, `documents` does not.
     #[must_use]
-    pub fn half_done(&self) -> Option<i64> {
+    pub fn incomplete_commit(&self) -> Option<i64> {
         let furthest = ORDER.into_iter().filter_map(|table| self.table_commit(table)).max();
         furthest.filter(|_| furthest > self.last_commit())
     }
 
-    /// Rolls back an unfinished commit: removes its files, adds the files that it replaced, and sets each table's application
+    /// Rolls back an incomplete commit: removes its files, adds the files that it replaced, and sets each table's application
     /// transaction to that of `documents`. Does nothing if there is none, or if it has been completed. A run that is killed here
     /// does no harm: the next one continues.
     ///
@@ -97,23 +97,23 @@ impl Store {
     /// read.
     ///
     /// # Errors
-    /// [`Error::Store`] if a log cannot be read or written, or has transactions after the unfinished one.
-    pub async fn remove_half_done(&mut self, run_id: &str) -> Result<()> {
-        if self.half_done().is_none() {
+    /// [`Error::Store`] if a log cannot be read or written, or has transactions after the incomplete one.
+    pub async fn roll_back_incomplete_commit(&mut self, run_id: &str) -> Result<()> {
+        if self.incomplete_commit().is_none() {
             return Ok(());
         }
         for _ in 0..ATTEMPTS {
             for table in ORDER {
                 self.read_again(table).await?;
             }
-            if self.half_done().is_none() || self.roll_back(ORDER.into_iter().rev(), run_id).await? {
+            if self.incomplete_commit().is_none() || self.roll_back(ORDER.into_iter().rev(), run_id).await? {
                 return Ok(());
             }
         }
         Err(self.failed(ROLL_BACK, format!("other runs committed to it during {ATTEMPTS} attempts")))
     }
 
-    /// Gives each table one transaction that restores the state of the last complete commit: the inverse of the unfinished
+    /// Gives each table one transaction that restores the state of the last complete commit: the inverse of the incomplete
     /// transaction, or else an empty one, which stops a run that continues the commit. Returns false if another writer
     /// committed in between: the tables have then changed since they were read, and the rollback must start over.
     async fn roll_back(&mut self, tables: impl Iterator<Item = Table>, run_id: &str) -> Result<bool> {
@@ -141,7 +141,7 @@ impl Store {
         let is_commit =
             |action: &Action| matches!(action, Action::Txn(txn) if txn.app_id == APPLICATION && txn.version == number);
         if !actions.iter().any(is_commit) {
-            let cause = format!("`{}` was changed after the half-done commit {number}", table.name());
+            let cause = format!("`{}` was changed after the incomplete commit {number}", table.name());
             return Err(self.failed(ROLL_BACK, cause));
         }
         let current = by_path(self.data_files(table)?);

@@ -18,6 +18,4 @@ pub(crate) fn point(when: &str, table: Table, commit: i64) {
 }
 
 #[cfg(test)]
-mod store;
-#[cfg(test)]
 mod tests;

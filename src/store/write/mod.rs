@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`write_exec`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
 //! | [`commit_batch`] | a commit's data files and the input offset they cover |
-//! | [`commit`] | Add actions → Delta commits; rolls back unfinished ones |
+//! | [`commit`] | Add actions → Delta commits; rolls back incomplete ones |
 //! | `transaction` | one transaction in one table's log |
 //! | [`rewrite`] | removes rows that others replace |
 //! | `fault_injection` | points where a test can end the process |

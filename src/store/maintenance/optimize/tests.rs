@@ -164,13 +164,13 @@ async fn another_writers_rows_are_not_lost() {
 }
 
 #[tokio::test]
-async fn nothing_is_optimized_while_a_commit_is_half_done() {
+async fn nothing_is_optimized_while_a_commit_is_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small_files(&folder).await;
     let half = commit(&store, COMMITS + 1, "run-1", "z.parquet").await;
     begin(&mut store, &half, 1).await.unwrap();
     assert_eq!(store.optimize_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap(), None);
-    store.remove_half_done("run-2").await.unwrap();
+    store.roll_back_incomplete_commit("run-2").await.unwrap();
     store.optimize_above(Table::Entities, 11, FILE_BYTES, "run-2").await.unwrap().unwrap();
 }
 

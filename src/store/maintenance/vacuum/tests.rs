@@ -89,7 +89,7 @@ async fn files_that_another_writer_committed_since_stay() {
 }
 
 #[tokio::test]
-async fn a_half_done_commit_keeps_everything() {
+async fn a_incomplete_commit_keeps_everything() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     let first = commit(&store, 1, "run-1", "a.parquet").await;

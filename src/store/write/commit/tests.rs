@@ -152,7 +152,7 @@ async fn a_second_commit_appends_and_a_reopened_store_knows_both() {
     assert_eq!(store.last_commit(), Some(2));
     assert_eq!(store.version(Table::Documents), 2);
     assert_eq!(counts(&store).await, [6, 4, 2, 2]);
-    assert_eq!(store.half_done(), None);
+    assert_eq!(store.incomplete_commit(), None);
     assert_snapshot!(query(&store, "SELECT scope, name, value FROM metrics").await, @"
     +-------+-----------+-------+
     | scope | name      | value |
@@ -212,7 +212,7 @@ async fn one_of_many_concurrent_writers_wins() {
     assert_eq!(won, 1);
     let store = open(&folder).await;
     assert_eq!(counts(&store).await, [3, 2, 1, 1]);
-    assert_eq!(store.half_done(), None);
+    assert_eq!(store.incomplete_commit(), None);
 }
 
 #[tokio::test]
@@ -249,4 +249,4 @@ async fn write(store: &mut Store, commit: &Commit, tables: &[Table]) -> Result<(
     Ok(())
 }
 
-mod half_done;
+mod incomplete;

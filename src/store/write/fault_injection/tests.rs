@@ -1,6 +1,8 @@
 //! Stores on an object store that fails. In: commits, rewrites, appends, runs, optimizes, vacuums, kills. Out: the
 //! rows that an undisturbed store has.
 
+mod store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use crate::store::runs::tests::run;
 use crate::store::table_files::FILE_BYTES;
 use crate::store::write::commit::Commit;
 use crate::store::write::commit::tests::{begin, files, query};
-use crate::store::write::fault_injection::store::FaultyStore;
+use crate::store::write::fault_injection::tests::store::FaultyStore;
 use crate::store::write::write_exec::tests::stamp;
 use crate::tables::{MetricRow, SourceRow, Table, metric_rows};
 
@@ -86,7 +88,7 @@ impl Job {
             self.opened += 1;
             let opened = async {
                 let mut store = Store::open(self.location.clone(), DataType::Utf8).await?;
-                store.remove_half_done(&self.run_id()).await?;
+                store.roll_back_incomplete_commit(&self.run_id()).await?;
                 Ok::<_, Error>(store)
             };
             match opened.await {
@@ -193,7 +195,7 @@ impl Job {
 /// All rows of the store, except run, commit and times.
 async fn rows(location: &StoreLocation) -> String {
     let store = Store::open_existing(location.clone()).await.unwrap();
-    assert_eq!(store.half_done(), None);
+    assert_eq!(store.incomplete_commit(), None);
     assert_eq!(store.last_commit(), Some(COMMITS));
     let mut rows = String::new();
     for sql in [
@@ -258,7 +260,7 @@ const STORE: &str = "QUARRY_FAULT_STORE";
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "there are no fault points without debug assertions")]
 fn the_process_ends_where_the_variable_says() {
-    for (place, half_done, last_commit) in [
+    for (place, incomplete, last_commit) in [
         ("before:entities:2", None, 1),
         ("after:entities:2", Some(2), 1),
         ("before:rejects:2", Some(2), 1),
@@ -283,8 +285,8 @@ fn the_process_ends_where_the_variable_says() {
         runtime.block_on(async {
             let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
             let mut store = Store::open(location, DataType::Utf8).await.unwrap();
-            assert_eq!((store.half_done(), store.last_commit()), (half_done, Some(last_commit)), "{place}");
-            store.remove_half_done("run-2").await.unwrap();
+            assert_eq!((store.incomplete_commit(), store.last_commit()), (incomplete, Some(last_commit)), "{place}");
+            store.roll_back_incomplete_commit("run-2").await.unwrap();
             let next = prepared(&store, last_commit + 1, "run-2").await.unwrap();
             store.commit(&next).await.unwrap();
             let whole = query(&store, "SELECT count(*) AS n FROM current_entities").await;

@@ -160,7 +160,7 @@ async fn an_unfinished_rewrite_is_rolled_back_completely() {
         next.replace(rewrite);
         begin(&mut store, &next, tables).await.unwrap();
         let mut store = open(&folder).await;
-        store.remove_half_done("run-3").await.unwrap();
+        store.roll_back_incomplete_commit("run-3").await.unwrap();
         assert_eq!(documents(&store).await, before);
         assert_eq!(counts(&store).await, [9, 6, 3, 3]);
         store.commit(&next).await.unwrap();

@@ -17,7 +17,7 @@ use moto::{BUCKET, Moto};
 /// Names the step for the child process. The store's settings are in the environment too, as they are for users.
 const STEP: &str = "QUARRY_S3_STEP";
 
-#[path = "../../../tests/moto.rs"]
+#[path = "../../../../tests/moto.rs"]
 mod moto;
 
 /// Runs one step of [`inside`] in a process of its own.
@@ -66,11 +66,11 @@ async fn inside() {
         }
         "undo" => {
             let mut store = open().await;
-            assert_eq!(store.half_done(), Some(2));
+            assert_eq!(store.incomplete_commit(), Some(2));
             assert_eq!(store.mark_interrupted("run-2").await.unwrap(), 1);
-            store.remove_half_done("run-2").await.unwrap();
+            store.roll_back_incomplete_commit("run-2").await.unwrap();
             let mut store = open().await;
-            assert_eq!((store.half_done(), store.last_commit()), (None, Some(1)));
+            assert_eq!((store.incomplete_commit(), store.last_commit()), (None, Some(1)));
             assert_eq!(counts(&store).await, [3, 2, 1, 1]);
             let second = commit(&store, 2, "run-2", "b.parquet").await;
             store.commit(&second).await.unwrap();
@@ -111,7 +111,7 @@ async fn inside() {
             }
             assert_eq!(won, 1);
             let store = open().await;
-            assert_eq!((store.half_done(), store.last_commit()), (None, Some(4)));
+            assert_eq!((store.incomplete_commit(), store.last_commit()), (None, Some(4)));
             assert_eq!(counts(&store).await, [12, 8, 4, 4]);
         }
         other => panic!("there is no step `{other}`"),

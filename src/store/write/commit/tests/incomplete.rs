@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use crate::store::write::commit::tests::*;
 
 #[tokio::test]
-async fn a_half_done_commit_is_found_and_removed() {
+async fn a_incomplete_commit_is_found_and_removed() {
     for tables in 1..=3 {
         for before in [0, 1] {
             let folder = tempfile::tempdir().unwrap();
@@ -19,12 +19,12 @@ async fn a_half_done_commit_is_found_and_removed() {
             let half = commit(&store, before + 1, "run-1", "b.parquet").await;
             begin(&mut store, &half, tables).await.unwrap();
             let mut store = open(&folder).await;
-            assert_eq!(store.half_done(), Some(before + 1));
+            assert_eq!(store.incomplete_commit(), Some(before + 1));
             let view = query(&store, "SELECT count(*) AS n FROM current_entities").await;
             assert!(view.contains(&format!("| {} ", expected[0])), "{view}");
-            store.remove_half_done("run-2").await.unwrap();
+            store.roll_back_incomplete_commit("run-2").await.unwrap();
             let mut store = open(&folder).await;
-            assert_eq!(store.half_done(), None);
+            assert_eq!(store.incomplete_commit(), None);
             assert_eq!(store.last_commit(), (before > 0).then_some(before));
             assert_eq!(counts(&store).await, expected);
             let again = commit(&store, before + 1, "run-2", "b.parquet").await;
@@ -50,14 +50,14 @@ async fn a_live_run_cannot_finish_a_commit_that_another_rolled_back() {
         let folder = tempfile::tempdir().unwrap();
         let (mut one, half) = with_half(&folder, tables).await;
         let mut other = open(&folder).await;
-        other.remove_half_done("run-2").await.unwrap();
+        other.roll_back_incomplete_commit("run-2").await.unwrap();
         write(&mut one, &half, &ORDER[tables..]).await.unwrap_err();
         let error = one.commit(&half).await.unwrap_err();
         assert!(error.to_string().contains("by the run run-2"), "{error}");
         let again = commit(&other, 2, "run-2", "b.parquet").await;
         other.commit(&again).await.unwrap();
         let store = open(&folder).await;
-        assert_eq!((store.half_done(), store.last_commit()), (None, Some(2)));
+        assert_eq!((store.incomplete_commit(), store.last_commit()), (None, Some(2)));
         assert_eq!(counts(&store).await, [6, 4, 2, 2], "{tables} tables");
     }
 }
@@ -67,11 +67,11 @@ async fn a_commit_that_was_completed_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (mut one, half) = with_half(&folder, 2).await;
     let mut other = open(&folder).await;
-    assert_eq!(other.half_done(), Some(2));
+    assert_eq!(other.incomplete_commit(), Some(2));
     one.commit(&half).await.unwrap();
-    other.remove_half_done("run-2").await.unwrap();
+    other.roll_back_incomplete_commit("run-2").await.unwrap();
     for store in [&other, &open(&folder).await] {
-        assert_eq!((store.half_done(), store.last_commit()), (None, Some(2)));
+        assert_eq!((store.incomplete_commit(), store.last_commit()), (None, Some(2)));
         assert_eq!(counts(store).await, [6, 4, 2, 2]);
     }
 }
@@ -84,8 +84,8 @@ async fn the_next_run_finishes_a_rollback_that_was_killed() {
         let mut store = open(&folder).await;
         assert!(store.roll_back(ORDER.into_iter().rev().take(killed_after), "run-2").await.unwrap());
         let mut store = open(&folder).await;
-        assert_eq!(store.half_done(), (killed_after < 4).then_some(2), "{killed_after} tables");
-        store.remove_half_done("run-3").await.unwrap();
+        assert_eq!(store.incomplete_commit(), (killed_after < 4).then_some(2), "{killed_after} tables");
+        store.roll_back_incomplete_commit("run-3").await.unwrap();
         assert_eq!(counts(&open(&folder).await).await, [3, 2, 1, 1], "{killed_after} tables");
         let again = commit(&store, 2, "run-3", "b.parquet").await;
         store.commit(&again).await.unwrap();
@@ -123,8 +123,8 @@ async fn replaced_files_leave_every_table_and_come_back_when_the_commit_is_undon
         begin(&mut store, &third, tables).await.unwrap();
         if tables < ORDER.len() {
             let mut store = open(&folder).await;
-            assert_ne!(rows(&store).await, before, "the half-done commit shows");
-            store.remove_half_done("run-2").await.unwrap();
+            assert_ne!(rows(&store).await, before, "the incomplete commit shows");
+            store.roll_back_incomplete_commit("run-2").await.unwrap();
             assert_eq!(rows(&store).await, before, "after {tables} tables");
             store.commit(&third).await.unwrap();
         }
@@ -147,7 +147,7 @@ async fn a_replaced_file_that_is_gone_is_an_error_and_not_a_table_that_cannot_be
     second.replaced = vec![(Table::Entities, old.clone())];
     begin(&mut store, &second, 1).await.unwrap();
     std::fs::remove_file(folder.path().join("a store/entities").join(&old)).unwrap();
-    let error = store.remove_half_done("run-2").await.unwrap_err();
+    let error = store.roll_back_incomplete_commit("run-2").await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string().replace(&old, "FILE");
     assert_snapshot!(cause, @"the file `FILE` of `entities` that it replaced is gone");
 }
