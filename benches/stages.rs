@@ -12,18 +12,19 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use quarry::extract::pipeline::Extractor;
-use quarry::job::file::{ExtractSection, ModelSection};
-use quarry::job::{Job, Ready, read_schema};
+use quarry::extract::extractor::Extractor;
+use quarry::extract::settings::{ExtractionSettings, RuntimeSettings};
+use quarry::job::read_schema;
+use quarry::model::runtime::device::{Device, DeviceChoice};
 use quarry::random::Random;
 use quarry::source::location::StoreLocation;
 use quarry::store::table_files::TableFiles;
 use quarry::tables::Table;
-use quarry::task::batch::{QueryBatch, batches};
-use quarry::task::decode::{DecodeRule, Logits, decode};
+use quarry::task::batch::{Batch, batches};
 use quarry::task::entity_schema::EntitySchema;
+use quarry::task::input::{ModelInput, Questions};
 use quarry::task::merge::Mentions;
-use quarry::task::query::{Encoded, Questions};
+use quarry::task::mrc::decode::{DecodeRule, Logits, decode};
 use quarry::text::document::Document;
 use quarry::text::tokens::{Tokenizer, Words, segments};
 use quarry::text::window::{Window, WindowRule, Windows};
@@ -91,20 +92,20 @@ fn windows() -> Vec<(usize, Arc<Window>)> {
     TEXTS.iter().enumerate().flat_map(cut).collect()
 }
 
-fn queries() -> Vec<Encoded> {
+fn queries() -> Vec<ModelInput> {
     let questions = Questions::new(&SCHEMA, &TOKENIZER).expect("questions");
     windows().iter().flat_map(|(number, window)| questions.ask(*number, window).collect::<Vec<_>>()).collect()
 }
 
 /// A batch, and logits with a candidate at every eighth token.
-fn answered() -> (QueryBatch, Logits) {
+fn answered() -> (Batch, Logits) {
     let batch = batches(queries(), BATCH_TOKENS).swap_remove(20);
-    let (rows, width) = (batch.queries.len(), batch.tokens());
+    let (rows, width) = (batch.inputs.len(), batch.tokens());
     let size = rows * width;
     let mut random = Random::new(11, 0);
     let mut values = |count: usize| (0..count).map(|_| random.normal() as f32 * 4.0).collect::<Vec<_>>();
     let (start, end) = (values(size), values(size));
-    let places = batch.queries.iter().enumerate().flat_map(|(row, query)| {
+    let places = batch.inputs.iter().enumerate().flat_map(|(row, query)| {
         (query.context_start()..query.len() - 1).step_by(8).map(move |place| [row, place, place])
     });
     let span_index: Vec<[usize; 3]> = places.collect();
@@ -153,19 +154,19 @@ fn sort_into_batches(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn make_tensors(bencher: Bencher<'_, '_>) {
     let batches = batches(queries(), BATCH_TOKENS);
-    let tokens: usize = batches.iter().map(QueryBatch::padded_tokens).sum();
+    let tokens: usize = batches.iter().map(Batch::padded_tokens).sum();
     bencher
         .counter(ItemsCount::new(tokens))
-        .bench(|| batches.iter().map(|batch| batch.inputs().input_ids.len()).sum::<usize>());
+        .bench(|| batches.iter().map(|batch| batch.tensors().input_ids.len()).sum::<usize>());
 }
 
 #[divan::bench]
 fn decode_and_merge(bencher: Bencher<'_, '_>) {
     let (batch, logits) = answered();
     let rule = DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
-    bencher.counter(ItemsCount::new(batch.queries.len())).bench(|| {
+    bencher.counter(ItemsCount::new(batch.inputs.len())).bench(|| {
         let mut found = 0;
-        for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
+        for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule)) {
             let mut mentions = Mentions::default();
             mentions.add(query, &answer);
             found += mentions.finish(&TEXTS[query.document], true).len();
@@ -209,33 +210,34 @@ fn write_entities(bencher: Bencher<'_, '_>) {
 }
 
 /// The default model on the CPU, as in [`whole_job`].
-fn ready() -> Ready {
-    let model = ModelSection { path: project("models/default"), device: "cpu".to_owned(), ..ModelSection::default() };
-    let job = Job::over_text("the bench", model, ExtractSection::default(), SCHEMA.clone()).expect("a job");
-    job.load(&|_| {}).expect("the model loads")
+fn extractor() -> Extractor {
+    let (spec, model) =
+        ExtractionSettings::new(project("models/default"), SCHEMA.clone()).resolve().expect("a specification");
+    let device = DeviceChoice::Named(Device::Cpu);
+    Extractor::with_model(&spec, &model, &RuntimeSettings { device, ..RuntimeSettings::default() }).expect("it loads")
 }
 
 /// The batches of [`whole_job`], and their number of tokens without padding.
-fn job_batches(ready: &Ready) -> (Vec<QueryBatch>, usize) {
-    let Extractor { tokenizer, questions, windows, batch_tokens, .. } = ready.extractor.as_ref();
+fn job_batches(extractor: &Extractor) -> (Vec<Batch>, usize) {
     let cut = |(number, text): (usize, &'static String)| {
         let document = Document::admit(true, Some(text)).expect("a document");
-        let windows = Windows::new(tokenizer, *windows, document).map(|window| window.expect("a window"));
-        windows.flat_map(|window| questions.ask(number, &window).collect::<Vec<_>>()).collect::<Vec<_>>()
+        let windows = extractor.windows(document).map(|window| window.expect("a window"));
+        windows.flat_map(|window| extractor.task().ask(number, &window)).collect::<Vec<_>>()
     };
-    let found = batches(TEXTS.iter().take(JOB_DOCUMENTS).enumerate().flat_map(cut).collect(), *batch_tokens);
-    let tokens = found.iter().map(QueryBatch::real_tokens).sum();
+    let inputs = TEXTS.iter().take(JOB_DOCUMENTS).enumerate().flat_map(cut).collect();
+    let found = batches(inputs, extractor.batch_tokens());
+    let tokens = found.iter().map(Batch::real_tokens).sum();
     (found, tokens)
 }
 
 /// The session alone on the batches of [`whole_job`], which are made beforehand: the upper limit for a whole job.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn session_alone(bencher: Bencher<'_, '_>) {
-    let ready = ready();
-    let (batches, tokens) = job_batches(&ready);
+    let extractor = extractor();
+    let (batches, tokens) = job_batches(&extractor);
     bencher.counter(ItemsCount::new(tokens)).with_inputs(|| batches.clone()).bench_local_values(|batches| {
         for batch in batches {
-            ready.extractor.pool.answer(batch).expect("an answer");
+            extractor.scorer().answer(batch).expect("an answer");
         }
     });
 }
@@ -243,7 +245,7 @@ fn session_alone(bencher: Bencher<'_, '_>) {
 /// The program on 200 documents with the default model on the CPU: Parquet in, tables out, including its start.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn whole_job(bencher: Bencher<'_, '_>) {
-    let (_, tokens) = job_batches(&ready());
+    let (_, tokens) = job_batches(&extractor());
     let folder = tempfile::tempdir().expect("a folder");
     let ids: ArrayRef = Arc::new((0..JOB_DOCUMENTS).map(|number| Some(number.to_string())).collect::<StringArray>());
     let texts: ArrayRef = Arc::new(TEXTS.iter().take(JOB_DOCUMENTS).map(Some).collect::<StringArray>());

@@ -1,7 +1,6 @@
 //! The only place that prints. In: log messages, progress, results, errors. Out: a progress bar on a terminal, log lines or JSON
 //! elsewhere (standard error), and results (standard output). It must not decide what the program does.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
@@ -99,7 +98,7 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
     let _ = registry.try_init();
     let _ = STYLE.set(style);
     if let Some(reason) = trace_error {
-        warn(&format!("traces are not exported: {reason}"));
+        tracing::warn!("traces are not exported: {reason}");
     }
     create_error.map_or(Ok(style), Err)
 }
@@ -116,18 +115,8 @@ pub fn finish() {
     // Dropping the guard writes the rest of the profile.
     drop(PROFILE.lock().map(|mut guard| guard.take()));
     if let Some(Err(reason)) = TRACES.get().map(traces::finish) {
-        warn(&format!("traces could not be exported: {reason}"));
+        tracing::warn!("traces could not be exported: {reason}");
     }
-}
-
-/// Logs information.
-pub fn note(text: &str) {
-    tracing::info!("{text}");
-}
-
-/// Logs a warning.
-pub fn warn(text: &str) {
-    tracing::warn!("{text}");
 }
 
 /// Prints a result to standard output. [`printed`] reports whether all results were written.
@@ -214,42 +203,5 @@ pub fn error(error: &Error) {
         return;
     }
     // A closed standard error cannot receive the message.
-    let _ = Screen.write_all(render(error).as_bytes());
-}
-
-/// An error as it is printed: the error, its causes and its hint.
-pub fn render(error: &Error) -> String {
-    let mut text = format!("error: {error}\n");
-    for cause in error.causes() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  caused by: {}", cause.replace('\n', "\n             "));
-    }
-    if let Some(hint) = error.hint() {
-        let _ = writeln!(text, "hint: {hint}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_printed_with_its_causes_and_hint() {
-        let error = Error::Model {
-            path: "models/genia".into(),
-            reason: "span_logits has shape [8, 128], expected [k]".into(),
-            hint: "write the graph with `quarry export`".into(),
-        };
-        assert_eq!(
-            render(&error),
-            "error: cannot load model `models/genia`: span_logits has shape [8, 128], expected [k]\nhint: write the graph with `quarry export`\n"
-        );
-        let error =
-            Error::Read { path: "job.toml".into(), source: std::io::Error::from(std::io::ErrorKind::NotFound).into() };
-        assert_eq!(
-            render(&error),
-            "error: cannot read `job.toml`\n  caused by: entity not found\nhint: check that the path is right and that you may read it\n"
-        );
-    }
+    let _ = Screen.write_all(error.report().as_bytes());
 }

@@ -7,26 +7,28 @@ mod machine;
 mod model;
 mod report;
 mod runtime;
+mod settings;
 mod space;
 mod store;
 mod subject;
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 
-use crate::cli::DoctorArgs;
 use crate::console;
 use crate::doctor::subject::Subject;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::Job;
 use crate::job::file::ModelSection;
 use crate::model::runtime::device::DeviceChoice;
 use crate::model::runtime::library;
 
 use crate::doctor::report::{Finding, Message, Report, Status};
+
+pub use crate::doctor::settings::Settings;
 
 /// One check, and what is reported if it exceeds the time limit.
 struct Check {
@@ -77,27 +79,25 @@ const CHECKS: [Check; 7] = [
 ];
 
 /// Runs all checks and prints the report; 1 if something must be fixed.
-pub fn command(arguments: &DoctorArgs) -> Result<u8> {
-    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+pub fn command(settings: &Settings, runtime: Runtime) -> Result<u8> {
     let mut findings = vec![report::program()];
-    let subject = subject(arguments, runtime.handle().clone(), &mut findings);
-    if arguments.fetch {
-        library::locate(subject.library.as_deref(), subject.likely_distribution(), &console::note)?;
+    let subject = subject(settings, runtime.handle().clone(), &mut findings);
+    if settings.fetch {
+        library::locate(subject.library.as_deref(), subject.likely_distribution())?;
     }
     findings.extend(run_checks(subject));
     // Leak the runtime: dropping it would wait for checks that hang, and would fail those that still use it.
     std::mem::forget(runtime);
     let code = u8::from(findings.iter().any(|finding| finding.status == Status::Fix));
-    console::print(&if arguments.json { report::json(&findings, code)? } else { report::text(&findings) });
+    console::print(&if settings.json { report::json(&findings, code)? } else { report::text(&findings) });
     Ok(code)
 }
 
 /// What the checks need; a job that cannot be read is the first finding.
-fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>) -> Subject {
-    let job = arguments.job.as_deref().and_then(|path| match Job::read(path, &arguments.set) {
+fn subject(settings: &Settings, runtime: Handle, findings: &mut Vec<Finding>) -> Subject {
+    let job = settings.job.as_deref().and_then(|path| match Job::read(path, &settings.set) {
         Ok(job) => {
-            let types = job.schema.types.len();
+            let types = job.extraction.schema.types.len();
             findings.push(Finding::ok("job", format!("{}, {types} entity types", path.display())));
             Some(job)
         }
@@ -108,13 +108,13 @@ fn subject(arguments: &DoctorArgs, runtime: Handle, findings: &mut Vec<Finding>)
     });
     let written = job.as_ref().map_or_else(ModelSection::default, |job| job.file.model.clone());
     Subject {
-        model: arguments.model.clone().unwrap_or(written.path),
+        model: settings.model.clone().unwrap_or(written.path),
         library: written.library,
-        device: job.as_ref().map_or(DeviceChoice::Auto, |job| job.device),
-        store: arguments.store.clone().or_else(|| job.as_ref().map(|job| job.file.store.path.clone())),
+        device: job.as_ref().map_or(DeviceChoice::Auto, |job| job.runtime.device),
+        store: settings.store.clone().or_else(|| job.as_ref().map(|job| job.file.store.path.clone())),
         job,
         runtime,
-        limit: Duration::from_secs_f64(arguments.within),
+        limit: settings.limit,
     }
 }
 

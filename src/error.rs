@@ -1,6 +1,7 @@
 //! Every error of this crate. In: a cause (an I/O error, a library's error, an invalid value). Out: one sentence that names
 //! the path or value, the chain of causes, and a hint with the way out. It must not print.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// The cause of an [`Error`], kept so that the whole chain can be printed.
@@ -137,6 +138,20 @@ impl Error {
         causes
     }
 
+    /// The error as a person reads it: the message, its causes and its hint, a line each.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = format!("error: {self}\n");
+        for cause in self.causes() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  caused by: {}", cause.replace('\n', "\n             "));
+        }
+        if let Some(hint) = self.hint() {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        text
+    }
+
     /// The process's exit code: 1 if the user must fix something, 2 if a retry can help, 130/143 if a signal stopped it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -165,5 +180,24 @@ mod tests {
         let error = failed("continue", failed("continue", "cannot continue".into()).into());
         assert!(error.causes().is_empty());
         assert!(Error::Stopped { signal: "SIGTERM", exit_code: 143 }.causes().is_empty());
+    }
+
+    #[test]
+    fn a_report_has_the_error_its_causes_and_its_hint() {
+        let error = Error::Model {
+            path: "models/genia".into(),
+            reason: "span_logits has shape [8, 128], expected [k]".into(),
+            hint: "write the graph with `quarry export`".into(),
+        };
+        assert_eq!(
+            error.report(),
+            "error: cannot load model `models/genia`: span_logits has shape [8, 128], expected [k]\nhint: write the graph with `quarry export`\n"
+        );
+        let error =
+            Error::Read { path: "job.toml".into(), source: std::io::Error::from(std::io::ErrorKind::NotFound).into() };
+        assert_eq!(
+            error.report(),
+            "error: cannot read `job.toml`\n  caused by: entity not found\nhint: check that the path is right and that you may read it\n"
+        );
     }
 }

@@ -11,55 +11,51 @@ mod reference;
 mod remarks;
 mod report;
 mod screen;
+mod settings;
 mod tables;
 
 use datafusion::prelude::SessionContext;
 
-use crate::cli::EvaluateArgs;
 use crate::console;
-use crate::error::{Error, Result};
-use crate::query::scoring::{count, match_up};
+use crate::error::Result;
+use crate::query::scoring::match_up;
 use crate::query::session::{SessionSettings, session};
+use crate::query::statement::count;
 use crate::query::statement::keep;
-use crate::score::bootstrap::Resampling;
 use crate::score::counting::Counting;
 
 use inputs::Inputs;
 use load::Loaded;
 use tables::{AGAINST, GOLD, MATCHED, MATCHED_AGAINST, PREDICTED, TEXTS};
 
-/// Scores the tables that the arguments name and prints the report.
-pub fn command(arguments: &EvaluateArgs) -> Result<u8> {
-    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(work(arguments))
-}
+pub use settings::{DocumentTable, Settings};
 
-async fn work(arguments: &EvaluateArgs) -> Result<u8> {
+/// Scores the tables that the settings name and prints the report.
+pub async fn command(settings: &Settings) -> Result<u8> {
     let context = session(&SessionSettings::default())?;
-    let mut inputs = Inputs::resolve(arguments).await?;
+    let mut inputs = Inputs::resolve(settings).await?;
     let loaded = inputs.load(&context).await?;
     remarks::print(&context, &inputs, &loaded).await?;
-    if let Counting::Reference(tokens) = arguments.counting {
+    if let Counting::Reference(tokens) = settings.counting {
         reference::cut_off(&context, &inputs, tokens).await?;
     }
     match_all(&context, &loaded).await?;
-    let rule = Resampling { resamples: arguments.resamples, seed: arguments.seed };
-    let mut report = measure::report(&context, &loaded, arguments.counting, rule, arguments.worst).await?;
+    let rule = settings.resampling;
+    let mut report = measure::report(&context, &loaded, settings.counting, rule, settings.worst).await?;
     if loaded.against.is_some() {
         report.comparison = Some(compare::compare(&context, &report, rule).await?);
     }
     // Print the scores first, so that a file or store that cannot be written does not lose them.
-    console::print(&if arguments.json { report.json()? } else { screen::text(&report) });
-    if let Some(folder) = &arguments.out {
+    console::print(&if settings.json { report.json()? } else { screen::text(&report) });
+    if let Some(folder) = &settings.out {
         outputs::write(&context, folder, &loaded, &report).await?;
     }
-    if !arguments.no_metrics
+    if settings.metrics
         && let Some(store) = inputs.predicted.store_mut()
         && let Err(cause) = outputs::record(store, &report).await
     {
-        console::warn(
-            "the scores are complete, but could not be added to the store's metrics; --no-metrics skips this step",
+        tracing::warn!(
+            "the scores are complete, but could not be added to the store's metrics; --no-metrics skips this step"
         );
         return Err(cause);
     }

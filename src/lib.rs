@@ -1,16 +1,17 @@
 //! Quarry extracts named entities from a document corpus by asking a question for each entity type.
 //!
-//! A job reads documents from Parquet, expands each into machine-reading-comprehension (MRC) queries, one per window and entity
-//! type, runs the queries in batches with ONNX Runtime, decodes flat and nested spans, and writes entity, document, metric and run
-//! tables that any SQL engine reads. The method is BERT-MRC (Li et al., ACL 2020, arXiv 1910.11476).
+//! A job reads documents from Parquet, cuts each into windows, makes the inputs of a model from each window, computes them in batches
+//! with ONNX Runtime, decodes flat and nested spans, and writes entity, document, metric and run tables that any SQL engine reads. The
+//! method is machine reading comprehension (MRC): one input per window and entity type, as in BERT-MRC (Li et al., ACL 2020, arXiv
+//! 1910.11476).
 //!
 //! # The chain
 //!
 //! ```text
-//! Parquet → RecordBatch → Document → Tokens → Window → Encoded → QueryBatch → Logits → Span → Mention → row → tables
+//! Parquet → RecordBatch → Document → Tokens → Window → ModelInput → Batch → Tensors → Span → Mention → row → tables
 //!                             └ bad input → reject row            └ counters → metric rows
 //! prepare   corpus files → Document + Mentions → Parquet documents and gold entities
-//! train     labelled Document → … → QueryBatch + Targets → loss → model directory
+//! train     labelled Document → … → Batch + Targets → loss → model directory
 //! export    checkpoint → weights → ONNX graph → model directory (+ parity report)
 //! evaluate  predicted ⋈ gold → scores → metric rows
 //! ```
@@ -19,8 +20,8 @@
 //!
 //! One subject per module, in the order of the dataflow. Imports go one way:
 //!
-//! `error ← random, machine, text ← console, task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ← cli ←
-//! {commands} ← main`
+//! `error ← random, machine, text ← task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ← console ←
+//! {commands} ← cli ← main`
 //!
 //! A module imports only modules before it, and no module of its own group. Commands never import each other.
 //!
@@ -30,18 +31,17 @@
 //! | [`random`] | seeded random numbers, the same on every machine; pure |
 //! | [`machine`] | environment variables, the cache folder, atomic file writes, hashes, stage timers |
 //! | [`text`] | documents, tokens, windows, spans and mentions, with offsets in bytes and code points; pure |
-//! | [`console`] | the only place that prints: logs, progress, results, traces |
-//! | [`task`] | what a model is asked and how its output is read: queries, batches, decoding; pure |
+//! | [`task`] | what a model is asked and how its output is read, kind by kind: inputs, batches, decoding; pure |
 //! | [`score`] | predicted and gold mentions → precision, recall, F1 and intervals; pure |
-//! | [`model`] | encoder configurations, weights, model directories, ONNX Runtime sessions |
+//! | [`model`] | descriptions of encoders and heads, weights, model directories, ONNX Runtime sessions |
 //! | [`graph`] | the ONNX writer: weights → graphs |
 //! | [`tables`] | Arrow schemas and rows of the store's tables |
-//! | [`source`] | a path, glob or URL → files → chunks of rows → a scan |
-//! | [`extract`] | document rows → mentions: the operators and the pipeline of threads |
+//! | [`source`] | a path, glob or URL → files → chunks of rows → a scan; what all operators share |
+//! | [`extract`] | specifications; the [`Extractor`](extract::extractor::Extractor): texts or document rows → mentions; the operators |
 //! | [`store`] | the Delta Lake store: write, commit, ledger, optimize, vacuum |
 //! | [`query`] | DataFusion sessions, views, files as tables, scoring in SQL |
-//! | [`job`] | the job file: as written, validated, and loaded |
-//! | [`cli`] | the command line's arguments and help texts |
+//! | [`job`] | the job file, as written and validated; the plan of an extraction |
+//! | [`console`] | the only place that prints: logs, progress, results, traces. Only commands use it; all others log `tracing` events |
 //! | [`run`] | `quarry run` |
 //! | [`prepare`] | `quarry prepare` |
 //! | `train` | `quarry train` (feature `train`) |
@@ -52,6 +52,7 @@
 //! | `try` | `quarry try` |
 //! | [`doctor`] | `quarry doctor` |
 //! | [`completions`], [`man`] | `quarry completions`, `quarry man` |
+//! | [`cli`] | the command line's arguments and help texts, and the settings of each command |
 
 pub mod cli;
 pub mod completions;

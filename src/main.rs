@@ -3,10 +3,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use quarry::cli::{Cli, Command, LogFormat};
 use quarry::console;
-use quarry::error::Result;
+use quarry::error::{Error, Result};
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -35,26 +36,32 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command, style: console::Style) -> Result<u8> {
     match command {
-        Command::Run(arguments) => quarry::run::run(&arguments, style),
-        Command::Prepare(arguments) => quarry::prepare::command(&arguments),
+        Command::Run(arguments) => quarry::run::run(&arguments.settings(), style, runtime()?),
+        Command::Prepare(arguments) => quarry::prepare::command(&arguments.settings()?),
         #[cfg(feature = "train")]
-        Command::Train(arguments) => quarry::train::command(&arguments, style),
+        Command::Train(arguments) => quarry::train::command(&arguments.settings(), style, &runtime()?),
         #[cfg(not(feature = "train"))]
-        Command::Train(_) => Err(quarry::error::Error::Training {
+        Command::Train(_) => Err(Error::Training {
             reason: "this program was built without training".into(),
             hint: "run `python3 tools/libtorch.py`, then build with `--features train`".into(),
         }),
-        Command::Export(arguments) => quarry::export::command(&arguments),
-        Command::Evaluate(arguments) => quarry::evaluate::command(&arguments),
-        Command::Sql(arguments) => quarry::sql::command(&arguments),
-        Command::Report(arguments) => quarry::report::command(&arguments),
-        Command::Try(arguments) => quarry::r#try::command(&arguments),
-        Command::Doctor(arguments) => quarry::doctor::command(&arguments),
-        Command::Completions { shell } => quarry::completions::command(shell),
-        Command::Man { out } => quarry::man::command(&out),
+        Command::Export(arguments) => quarry::export::command(&arguments.settings()?),
+        Command::Evaluate(arguments) => runtime()?.block_on(quarry::evaluate::command(&arguments.settings())),
+        Command::Sql(arguments) => quarry::sql::command(&arguments.settings(), &runtime()?),
+        Command::Report(arguments) => runtime()?.block_on(quarry::report::command(&arguments.settings())),
+        Command::Try(arguments) => quarry::r#try::command(&arguments.settings()),
+        Command::Doctor(arguments) => quarry::doctor::command(&arguments.settings(), runtime()?),
+        Command::Completions { shell } => quarry::completions::command(shell, Cli::command()),
+        Command::Man { out } => quarry::man::command(&out, Cli::command()),
         Command::Probe { library, cuda, openvino } => {
             console::print(&quarry::model::runtime::device::probe(&library, cuda, openvino)?);
             Ok(0)
         }
     }
+}
+
+/// The one runtime of the program, started only for a command that needs it.
+fn runtime() -> Result<Runtime> {
+    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
+    Builder::new_multi_thread().enable_all().build().map_err(failed)
 }

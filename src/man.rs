@@ -1,19 +1,18 @@
-//! `quarry man`: manual pages. In: a folder. Out: `quarry.1` and a page for each command, in that folder. It must not write elsewhere.
+//! `quarry man`: manual pages. In: a folder, the command line. Out: `quarry.1` and a page for each command, in that folder. It must not write elsewhere.
 
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 
-/// Writes one page for the program and one for each of its commands.
-pub fn command(out: &Path) -> Result<u8> {
+/// Writes one page for `program` and one for each of its commands.
+pub fn command(out: &Path, program: Command) -> Result<u8> {
     std::fs::create_dir_all(out).map_err(|source| Error::Write { path: out.into(), source: source.into() })?;
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = program.disable_help_subcommand(true);
     program.build();
     let written = pages(out, &program)?;
     console::print(&format!("{written} pages in {}", out.display()));

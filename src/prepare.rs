@@ -1,4 +1,4 @@
-//! `quarry prepare`: converts a corpus to documents and gold entities. In: files of one format and the options to read them. Out:
+//! `quarry prepare`: converts a corpus to documents and gold entities. In: files of one format and the settings. Out:
 //! Parquet files that `quarry run` reads, every mention checked, and a list of problems. Below `command` it must not print.
 //!
 //! ```text
@@ -17,15 +17,18 @@ mod convert;
 mod corpus;
 mod files;
 mod markup;
-mod options;
 mod output;
 mod record;
 mod sentences;
+mod settings;
 mod standoff;
 mod tagged;
 
 pub use crate::prepare::command::command;
 pub use crate::prepare::convert::{Prepared, run};
-pub use crate::prepare::options::{PrepareOptions, ReadOptions};
+pub use crate::prepare::corpus::OnError;
+pub use crate::prepare::output::granularity::Unit;
 pub use crate::prepare::output::split::Split;
 pub use crate::prepare::output::summary::{Figures, Summary};
+pub use crate::prepare::settings::{Format, Labels, ReadOptions, Settings};
+pub use crate::prepare::tagged::tags::Scheme;

@@ -8,11 +8,11 @@ mod page;
 mod quality;
 mod sample;
 mod scope;
+mod settings;
 mod summary;
 mod tables;
 mod texts;
 
-use crate::cli::ReportArgs;
 use crate::console::{self, rows, thousands};
 use crate::error::{Error, Result};
 use crate::query::session::{SessionSettings, free_memory, register_store, session};
@@ -21,41 +21,37 @@ use crate::store::delta_store::Store;
 use documents::Documents;
 use scope::Scope;
 
-/// Writes the page and prints a summary of it.
-pub fn command(arguments: &ReportArgs) -> Result<u8> {
-    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(work(arguments))
-}
+pub use settings::Settings;
 
-async fn work(arguments: &ReportArgs) -> Result<u8> {
+/// Writes the page and prints a summary of it.
+pub async fn command(settings: &Settings) -> Result<u8> {
     let memory_bytes = free_memory().map(|free| free / 4 * 3);
     let context = session(&SessionSettings { memory_bytes, ..SessionSettings::default() })?;
-    let mut scope = Scope::resolve(arguments)?;
+    let mut scope = Scope::resolve(settings)?;
     let store = Store::open_existing(scope.location.clone()).await?;
     register_store(&context, &store).await?;
-    let runs = scope.choose_run(&context, arguments).await?;
+    let runs = scope.choose_run(&context, settings).await?;
     scope.make_views(&context).await?;
     let gold = quality::join(&context, &scope).await?;
     scope.choose_documents(&context, gold.matched).await?;
     let mut summary = figures::read(&context, &scope, runs, store.last_commit().unwrap_or(0)).await?;
     quality::read(&context, &gold, &mut summary).await?;
-    let documents = Documents::read(&context, &scope, &summary, arguments.limit, gold.matched).await?;
+    let documents = Documents::read(&context, &scope, &summary, settings.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;
-    std::fs::write(&arguments.out, &page)
-        .map_err(|source| Error::Write { path: arguments.out.clone(), source: source.into() })?;
+    std::fs::write(&settings.out, &page)
+        .map_err(|source| Error::Write { path: settings.out.clone(), source: source.into() })?;
     for remark in &documents.remarks {
-        console::warn(remark);
+        tracing::warn!("{remark}");
     }
-    if documents.with_text() < documents.rows.len() && arguments.documents.is_none() {
-        console::note("if the texts have moved, name their new location with --documents");
+    if documents.with_text() < documents.rows.len() && settings.documents.is_none() {
+        tracing::info!("if the texts have moved, name their new location with --documents");
     }
     console::print(&rows(&[
         ("documents on the page".into(), thousands(documents.rows.len() as u64)),
         ("  with their text".into(), thousands(documents.with_text() as u64)),
         ("mentions marked".into(), thousands(documents.mentions() as u64)),
         ("size".into(), format!("{:.1} MB", page.len() as f64 / 1e6)),
-        ("page".into(), arguments.out.display().to_string()),
+        ("page".into(), settings.out.display().to_string()),
     ]));
     Ok(0)
 }

@@ -10,13 +10,14 @@ mod output;
 mod result_table;
 mod script;
 mod session;
+mod settings;
 mod shell;
 mod text_table;
 
-use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::io::Read;
 
-use crate::cli::{RowFormat, SqlArgs};
+use tokio::runtime::Runtime;
+
 use crate::console;
 use crate::error::{Error, Result};
 
@@ -24,32 +25,31 @@ use execute::Execution;
 use output::Output;
 use session::SqlSession;
 
-/// Runs the statements of the arguments or of standard input, or an interactive shell.
-pub fn command(arguments: &SqlArgs) -> Result<u8> {
-    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    let shell = arguments.query.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
+pub use settings::{RowFormat, Settings, Statements};
+
+/// Runs the statements, or an interactive shell.
+pub fn command(settings: &Settings, runtime: &Runtime) -> Result<u8> {
+    let shell = settings.statements == Statements::Shell;
     // Before signals are caught, so that a signal ends the wait for standard input.
-    let text = match (&arguments.query, &arguments.file) {
-        _ if shell => None,
-        (Some(query), _) => Some(query.clone()),
-        (None, Some(path)) if path != Path::new("-") => Some(
+    let text = match &settings.statements {
+        Statements::Text(text) => Some(text.clone()),
+        Statements::File(path) => Some(
             std::fs::read_to_string(path)
                 .map_err(|source| Error::Read { path: path.clone(), source: source.into() })?,
         ),
-        (None, _) => Some(standard_input()?),
+        Statements::Input => Some(standard_input()?),
+        Statements::Shell => None,
     };
-    let format = arguments.format.or_else(|| arguments.out.as_deref().map(RowFormat::of));
-    let mut output = Output::new(format.unwrap_or(RowFormat::Table), arguments.rows, shell);
-    match &arguments.out {
+    let mut output = Output::new(settings.format, settings.rows, shell);
+    match &settings.out {
         Some(path) if shell => output.redirect(Some(path))?,
         Some(path) => output.write_atomically(path),
         None => {}
     }
-    let session = runtime.block_on(SqlSession::open(arguments))?;
+    let session = runtime.block_on(SqlSession::open(settings))?;
     let mut execution = Execution::new(session, output)?;
     let result = match text {
-        None => shell::run(&runtime, &mut execution),
+        None => shell::run(runtime, &mut execution),
         Some(text) => runtime.block_on(execution.script(&text)).and_then(|_| execution.output.finish()),
     };
     match result {

@@ -6,7 +6,7 @@
 //! | [`mod@file`] | the training job |
 //! | [`recipe`] | its recipe, with the names and defaults of the reference implementation |
 //! | [`data`] | prepared folders → batches of examples with targets |
-//! | [`network`] | BERT and the MRC heads on LibTorch: loss, gradients, optimizer, devices |
+//! | [`network`] | the encoder and the MRC heads on LibTorch: loss, gradients, optimizer, devices |
 //! | [`training_loop`] | the loop, its checkpoints, scoring of dev |
 //! | [`display`] | metrics, dashboard, log lines, curves |
 
@@ -18,14 +18,16 @@ pub mod recipe;
 pub mod state;
 pub mod training_loop;
 
-use serde_json::{Value, json};
+use std::path::PathBuf;
 
-use crate::cli::TrainArgs;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
 use crate::console;
 use crate::console::{Style, duration, rows, thousands};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::read_schema;
-use crate::model::encoder::config::BertConfig;
+use crate::model::head::HeadConfig;
 use crate::model::package::directory::{ModelDirectory, Parts};
 use crate::model::package::manifest::Manifest;
 use crate::query::session::{SessionSettings, session};
@@ -43,22 +45,31 @@ use crate::train::state::fingerprint::Fingerprint;
 use crate::train::training_loop::dev::Quality;
 use crate::train::training_loop::trainer::Trainer;
 
+/// What to train, and whether to start again.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The training job (TOML).
+    pub job: PathBuf,
+    /// The values of `${KEY}` in the training job.
+    pub set: Vec<(String, String)>,
+    /// Whether to start again from the first step if the output folder holds an unfinished or finished training.
+    pub restart: bool,
+}
+
 /// Runs the training job and prints a summary.
-pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
-    let file = TrainFile::read(&arguments.job, &arguments.set)?;
+pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u8> {
+    let file = TrainFile::read(&settings.job, &settings.set)?;
     state::output::refuse_foreign(&file)?;
     let devices = network::device::devices(&file.recipe.device)?;
     if let Some(threads) = file.recipe.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
-    let failed = |source: std::io::Error| Error::Engine { doing: "start the runtime".into(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     runtime.spawn(state::signals::listen(style));
-    if !arguments.restart {
+    if !settings.restart {
         state::output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
-    let pretrained = Pretrained::read(&file.encoder, &file.recipe, &console::note)?;
+    let pretrained = Pretrained::read(&file.encoder, &file.recipe)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
     let featurizer = Featurizer::new(&file, &schema, &tokenizer, &tokenizer_path)?;
@@ -80,9 +91,9 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     state::signals::check()?;
     let fingerprint = Fingerprint::new(&file, &schema, (&train, &dev), &pretrained, &devices)?;
     let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
-    let folder = state::output::prepare(&file.output.path, &fingerprint, arguments.restart)?;
+    let folder = state::output::prepare(&file.output.path, &fingerprint, settings.restart)?;
     let mut trainer = network::failure::guarded(|| {
-        Trainer::new(&file, &schema, (&train, &dev), (&weights, &config), &devices, (folder.clone(), fingerprint))
+        Trainer::new(&file, &schema, (&train, &dev), &weights, &devices, (folder.clone(), fingerprint))
     })?;
     drop(weights);
     let title = file.output.path.display().to_string();
@@ -93,13 +104,13 @@ pub fn command(arguments: &TrainArgs, style: Style) -> Result<u8> {
     let drawn = display::curves::write(&folder.file("curves.svg"), &trainer.history, trainer.total_steps(), &title);
     outcome?;
     if let Err(error) = drawn {
-        console::warn(&console::render(&error));
+        tracing::warn!("{}", error.report());
     }
-    let (weights, quality) = trainer.best(test.as_ref(), &config)?;
+    let (weights, quality) = trainer.best(test.as_ref())?;
     let manifest = Manifest {
         encoder: name,
-        max_length: config.max_position_embeddings,
-        recipe: recipe(&file, &config, before, &trainer, &train),
+        max_length: weights.encoder.architecture.max_tokens,
+        recipe: recipe(&file, &config.head, before, &trainer, &train),
         ..manifest(&file, &schema, &trainer, &train, quality.as_ref())
     };
     let parts = Parts {
@@ -126,12 +137,7 @@ fn note_sizes(trainer: &Trainer<'_>, train: &Data, dev: &Data) {
             thousands(data.split.mentions() as u64)
         )
     };
-    console::note(&format!(
-        "train: {}; dev: {}; {} steps",
-        sizes(train),
-        sizes(dev),
-        thousands(trainer.total_steps() as u64)
-    ));
+    tracing::info!("train: {}; dev: {}; {} steps", sizes(train), sizes(dev), thousands(trainer.total_steps() as u64));
 }
 
 /// Scores as written to quarry.json.
@@ -171,12 +177,12 @@ fn manifest(
 }
 
 /// How the model was trained, and under `before` how the model it started from was trained.
-fn recipe(file: &TrainFile, config: &BertConfig, before: Option<Value>, trainer: &Trainer<'_>, train: &Data) -> Value {
+fn recipe(file: &TrainFile, head: &HeadConfig, before: Option<Value>, trainer: &Trainer<'_>, train: &Data) -> Value {
     let job = &file.recipe;
     // Kept heads have their own activation and width; the job's values apply only to new heads.
     let settings = RecipeSection {
-        classifier_act_func: config.classifier_act_func,
-        classifier_intermediate_hidden_size: config
+        classifier_act_func: head.classifier_act_func,
+        classifier_intermediate_hidden_size: head
             .classifier_intermediate_hidden_size
             .unwrap_or(job.classifier_intermediate_hidden_size),
         ..job.clone()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use quarry::error::{Error, Result};
 use quarry::model::package::directory::ModelDirectory;
 use quarry::task::entity_schema::{EntitySchema, EntityType};
-use quarry::task::query::Questions;
+use quarry::task::input::Questions;
 use quarry::text::document::Document;
 use quarry::text::tokens::{Tokenizer, Words};
 use quarry::text::window::{WindowRule, Windows};

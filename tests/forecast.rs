@@ -2,7 +2,7 @@
 
 use quarry::source::location::StoreLocation;
 use quarry::store::delta_store::Store;
-use quarry::tables::{MetricRow, RunRow, Table, metric_rows};
+use quarry::tables::{MetricRow, RunOutcome, RunRow, Table, metric_rows};
 use serde_json::Value;
 
 use crate::promises::{corpus, job};
@@ -29,7 +29,7 @@ async fn run_before(dir: &Dir, run_id: &str, model_hash: &str) {
         versions: text("{}"),
         started_at: chrono::Utc::now(),
         finished_at: Some(chrono::Utc::now()),
-        outcome: text("done"),
+        outcome: RunOutcome::Done,
         counts: text("{}"),
     };
     store.end_run(&row).await.unwrap();

@@ -18,7 +18,7 @@ use quarry::source::location::StoreLocation;
 use quarry::store::delta_store::Store;
 use quarry::store::table_files::TableFiles;
 use quarry::store::write::commit::Commit;
-use quarry::tables::{SourceRow, Table};
+use quarry::tables::{SourceOutcome, SourceRow, Table};
 
 use crate::support::{Dir, Random};
 
@@ -106,7 +106,7 @@ async fn fill(dir: &Dir, files: usize, scattered: bool, input_hash: &str) {
             modified_at: Some(entry.meta.last_modified),
             input_hash: input_hash.to_owned(),
             rows: EACH as i64,
-            outcome: "done".to_owned(),
+            outcome: SourceOutcome::Done,
             run_id: "earlier".to_owned(),
             spec_id: spec_id.clone(),
         };

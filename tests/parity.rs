@@ -15,9 +15,11 @@ use quarry::model::runtime::device::Device;
 use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library::Library;
 use quarry::model::runtime::session::{Session, SessionOptions};
-use quarry::task::batch::QueryBatch;
-use quarry::task::decode::Logits;
-use quarry::task::query::{Encoded, Questions};
+use quarry::task::batch::Batch;
+use quarry::task::input::{ModelInput, Questions};
+use quarry::task::kind::Kind;
+use quarry::task::mrc::decode::Logits;
+use quarry::task::mrc::fixed;
 use quarry::text::document::Document;
 use quarry::text::tokens::Tokenizer;
 use quarry::text::window::{WindowRule, Windows};
@@ -52,18 +54,19 @@ impl Model {
     }
 
     pub(crate) fn session(&self, form: GraphVariant, precision: Precision) -> Session {
-        let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+        let library = Library::load(None, Distribution::Cpu).unwrap();
         let graph = cache::derive(&self.directory, form, precision).unwrap();
         Session::open(
             &library,
             &graph,
+            Kind::Mrc,
             SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads: 2 },
         )
         .unwrap()
     }
 
     /// The queries of a text that fits one window, in the schema's order.
-    pub(crate) fn queries(&self, text: &str) -> Vec<Encoded> {
+    pub(crate) fn queries(&self, text: &str) -> Vec<ModelInput> {
         let rule = WindowRule { tokens: 400, overlap: 0 };
         let windows: Vec<_> = Windows::new(&self.tokenizer, rule, Document { text }).map(Result::unwrap).collect();
         windows.iter().flat_map(|window| self.questions.ask(0, window).collect::<Vec<_>>()).collect()
@@ -83,13 +86,13 @@ fn difference(left: &[f32], right: &[f32]) -> f32 {
 }
 
 /// The start and end logits of one row of a batch, without padding.
-fn row<'logits>(logits: &'logits Logits, batch: &QueryBatch, row: usize) -> [&'logits [f32]; 2] {
-    let (width, length) = (batch.tokens(), batch.queries[row].len());
+fn row<'logits>(logits: &'logits Logits, batch: &Batch, row: usize) -> [&'logits [f32]; 2] {
+    let (width, length) = (batch.tokens(), batch.inputs[row].len());
     [&logits.start[row * width..row * width + length], &logits.end[row * width..row * width + length]]
 }
 
-fn batches(model: &Model) -> Vec<QueryBatch> {
-    texts().iter().map(|text| QueryBatch { queries: model.queries(text) }).collect()
+fn batches(model: &Model) -> Vec<Batch> {
+    texts().iter().map(|text| Batch { inputs: model.queries(text) }).collect()
 }
 
 /// A query, and the logits that an independent implementation computes for it.
@@ -114,10 +117,10 @@ impl Expected {
     }
 
     /// The query as this program makes it; it must equal the one that the independent implementation answered.
-    fn query(&self, model: &Model) -> Encoded {
+    fn query(&self, model: &Model) -> ModelInput {
         let number = model.types.iter().position(|name| *name == self.r#type).unwrap();
         let query = model.queries(&self.context)[number].clone();
-        let inputs = QueryBatch { queries: vec![query.clone()] }.inputs();
+        let inputs = Batch { inputs: vec![query.clone()] }.tensors();
         let mask = |mask: &[bool]| mask.iter().map(|&bit| u8::from(bit)).collect::<Vec<_>>();
         assert_eq!(inputs.input_ids, self.input_ids);
         assert_eq!(inputs.token_type_ids, self.token_type_ids);
@@ -128,7 +131,7 @@ impl Expected {
 
     /// The largest difference between these logits and those of a row of a batch. Only a candidate whose start or end is within
     /// `tolerance` of the boundary is in one of the two alone.
-    fn difference(&self, logits: &Logits, batch: &QueryBatch, number: usize, tolerance: f32) -> f32 {
+    fn difference(&self, logits: &Logits, batch: &Batch, number: usize, tolerance: f32) -> f32 {
         let [start, end] = row(logits, batch, number);
         let candidates = |index: &[[usize; 3]], span: &[f32], row: usize| -> BTreeMap<[usize; 2], f32> {
             let all = index.iter().zip(span).filter(|(index, _)| index[0] == row);
@@ -157,13 +160,13 @@ fn largest_difference(
 ) -> f32 {
     let mut session = model.session(form, precision);
     let boundary = expected[0].boundary_logit;
-    let together = QueryBatch { queries: expected.iter().map(|one| one.query(model)).collect() };
-    let all = session.answer(&together, boundary).unwrap();
+    let together = Batch { inputs: expected.iter().map(|one| one.query(model)).collect() };
+    let all = session.logits(&together, boundary).unwrap();
     let mut largest: f32 = 0.0;
     for (number, one) in expected.iter().enumerate() {
         assert_eq!(one.boundary_logit.to_bits(), boundary.to_bits(), "one batch has one boundary");
-        let alone = QueryBatch { queries: vec![together.queries[number].clone()] };
-        let logits = session.answer(&alone, boundary).unwrap();
+        let alone = Batch { inputs: vec![together.inputs[number].clone()] };
+        let logits = session.logits(&alone, boundary).unwrap();
         largest = largest.max(one.difference(&logits, &alone, 0, tolerance));
         largest = largest.max(one.difference(&all, &together, number, tolerance));
         if precision == Precision::Fp32 {
@@ -238,8 +241,8 @@ fn fused_is_portable_within_a_thousandth() {
     let (mut portable, mut fused) =
         (model.session(GraphVariant::Portable, Precision::Fp32), model.session(GraphVariant::Fused, Precision::Fp32));
     for batch in batches(&model) {
-        let (left, right) = (portable.answer(&batch, BOUNDARY).unwrap(), fused.answer(&batch, BOUNDARY).unwrap());
-        for number in 0..batch.queries.len() {
+        let (left, right) = (portable.logits(&batch, BOUNDARY).unwrap(), fused.logits(&batch, BOUNDARY).unwrap());
+        for number in 0..batch.inputs.len() {
             for (left, right) in row(&left, &batch, number).iter().zip(row(&right, &batch, number)) {
                 assert!(difference(left, right) < 1e-3);
             }
@@ -252,16 +255,16 @@ fn fused_is_portable_within_a_thousandth() {
 #[test]
 fn a_query_has_the_same_answer_alone_and_in_any_batch() {
     let model = Model::open(&project().join("models/default"));
-    let queries: Vec<Encoded> = texts().iter().flat_map(|text| model.queries(text)).collect();
-    let together = QueryBatch { queries };
-    assert!(together.queries.iter().any(|query| query.len() * 2 < together.tokens()), "one batch mixes short and long");
+    let inputs: Vec<ModelInput> = texts().iter().flat_map(|text| model.queries(text)).collect();
+    let together = Batch { inputs };
+    assert!(together.inputs.iter().any(|query| query.len() * 2 < together.tokens()), "one batch mixes short and long");
     for (precision, tolerance) in [(Precision::Fp32, 1e-3), (Precision::Int8, 0.1)] {
         let mut session = model.session(GraphVariant::Fused, precision);
-        let all = session.answer(&together, BOUNDARY).unwrap();
+        let all = session.logits(&together, BOUNDARY).unwrap();
         let mut largest: f32 = 0.0;
-        for (number, query) in together.queries.iter().enumerate().step_by(5) {
-            let alone = QueryBatch { queries: vec![query.clone()] };
-            let logits = session.answer(&alone, BOUNDARY).unwrap();
+        for (number, query) in together.inputs.iter().enumerate().step_by(5) {
+            let alone = Batch { inputs: vec![query.clone()] };
+            let logits = session.logits(&alone, BOUNDARY).unwrap();
             for (left, right) in row(&logits, &alone, 0).iter().zip(row(&all, &together, number)) {
                 largest = largest.max(difference(left, right));
             }
@@ -274,9 +277,9 @@ fn a_query_has_the_same_answer_alone_and_in_any_batch() {
 fn every_candidate_satisfies_the_contract() {
     let model = Model::open(&project().join("models/default"));
     let mut session = model.session(GraphVariant::Fused, Precision::Fp32);
-    let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel of Germany in Kigali .") };
-    let (inputs, width) = (batch.inputs(), batch.tokens());
-    let logits = session.answer(&batch, BOUNDARY).unwrap();
+    let batch = Batch { inputs: model.queries("Paul Kagame met Angela Merkel of Germany in Kigali .") };
+    let (inputs, width) = (batch.tensors(), batch.tokens());
+    let logits = session.logits(&batch, BOUNDARY).unwrap();
     let mut expected = Vec::new();
     for number in 0..inputs.rows {
         let at = |position: usize| number * width + position;
@@ -294,10 +297,10 @@ fn every_candidate_satisfies_the_contract() {
 
 #[test]
 fn a_file_that_is_no_graph_is_refused() {
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let dir = Dir::new();
     let path = dir.write("broken.onnx", "not a graph");
-    let error = Session::open(&library, &path, OPTIONS).unwrap_err();
+    let error = Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap_err();
     assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
 }
 
@@ -361,7 +364,7 @@ fn write_graph(path: &Path, graph: GraphProto) {
 
 #[test]
 fn a_graph_with_a_missing_output_is_refused() {
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     let refused = |name: &str| {
@@ -369,7 +372,7 @@ fn a_graph_with_a_missing_output_is_refused() {
         graph.output.retain(|output| output.name != name);
         assert_eq!(graph.output.len(), 3, "there is an output {name}");
         write_graph(&path, graph);
-        Session::open(&library, &path, OPTIONS).unwrap_err().to_string()
+        Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap_err().to_string()
     };
     let begins = format!("cannot load model `{}`", path.display());
     for (name, others) in [
@@ -386,38 +389,39 @@ fn a_graph_with_a_missing_output_is_refused() {
 
 #[test]
 fn a_graph_with_an_unknown_input_is_refused() {
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     let mut graph = weightless(ElementType::Int64);
     let input = ValueInfoProto { name: "position_ids".to_owned(), ..graph.input[0].clone() };
     graph.input.push(input);
     write_graph(&path, graph);
-    let error = Session::open(&library, &path, OPTIONS).unwrap_err().to_string();
+    let error = Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap_err().to_string();
     assert_eq!(error, format!("cannot load model `{}`: the graph has an unknown input `position_ids`", path.display()));
 }
 
 #[test]
 fn a_graph_with_fractional_span_indices_is_refused() {
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     write_graph(&path, weightless(ElementType::Int64));
-    Session::open(&library, &path, OPTIONS).unwrap();
+    Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap();
     write_graph(&path, weightless(ElementType::Float32));
-    let error = Session::open(&library, &path, OPTIONS).unwrap_err();
+    let error = Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap_err();
     assert!(error.to_string().contains("span_index is ") && error.to_string().contains("expected int64"), "{error}");
 }
 
 #[test]
 fn a_profile_without_weights_is_an_error() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let dir = Dir::new();
     let path = dir.path("model.onnx");
     write_graph(&path, weightless(ElementType::Int64));
-    let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
-    let error = Session::open_on_its_device(&library, &path, OPTIONS, &batch).unwrap_err();
+    let batch = Batch { inputs: model.queries("Paul Kagame met Angela Merkel .") };
+    let error =
+        Session::open_on_its_device(&library, &path, Kind::Mrc, OPTIONS, (&batch, &fixed(BOUNDARY))).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("no operator with weights"), "{error}: {cause}");
 }
@@ -425,18 +429,19 @@ fn a_profile_without_weights_is_an_error() {
 #[test]
 fn the_profiler_reports_the_provider_of_every_operator() {
     let model = Model::open(&project().join("models/default"));
-    let library = Library::load(None, Distribution::Cpu, &|_| ()).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
     let graph = cache::derive(&model.directory, GraphVariant::Fused, Precision::Fp32).unwrap();
-    let batch = QueryBatch { queries: model.queries("Paul Kagame met Angela Merkel .") };
-    let placed = Session::placement(&library, &graph, OPTIONS, &batch).unwrap();
+    let batch = Batch { inputs: model.queries("Paul Kagame met Angela Merkel .") };
+    let placed = Session::placement(&library, &graph, Kind::Mrc, OPTIONS, (&batch, &fixed(BOUNDARY))).unwrap();
     let weighty: Vec<_> = placed.iter().filter(|one| one.has_weights()).collect();
     // Six layers of at least four products each, and the heads.
     assert!(weighty.len() > 24, "{placed:?}");
     assert!(weighty.iter().all(|one| one.provider == "CPUExecutionProvider"), "{weighty:?}");
     // A profiled session still answers.
-    let mut tried = Session::open_on_its_device(&library, &graph, OPTIONS, &batch).unwrap();
-    let mut plain = Session::open(&library, &graph, OPTIONS).unwrap();
+    let mut tried =
+        Session::open_on_its_device(&library, &graph, Kind::Mrc, OPTIONS, (&batch, &fixed(BOUNDARY))).unwrap();
+    let mut plain = Session::open(&library, &graph, Kind::Mrc, OPTIONS).unwrap();
     for _ in 0..2 {
-        assert_eq!(tried.answer(&batch, BOUNDARY).unwrap(), plain.answer(&batch, BOUNDARY).unwrap());
+        assert_eq!(tried.logits(&batch, BOUNDARY).unwrap(), plain.logits(&batch, BOUNDARY).unwrap());
     }
 }

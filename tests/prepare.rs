@@ -8,10 +8,10 @@ mod wrong;
 
 use std::path::{Path, PathBuf};
 
-use quarry::cli::{Format, OnError};
 use quarry::prepare::Summary;
-use quarry::prepare::{PrepareOptions, ReadOptions};
+use quarry::prepare::{Format, OnError};
 use quarry::prepare::{Prepared, run};
+use quarry::prepare::{ReadOptions, Settings};
 
 use crate::support::{Dir, project};
 
@@ -21,8 +21,8 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Default options.
-fn options(format: Format, input: &Path, out: &Path) -> PrepareOptions {
-    PrepareOptions {
+fn options(format: Format, input: &Path, out: &Path) -> Settings {
+    Settings {
         format,
         input: input.to_path_buf(),
         out: out.to_path_buf(),
@@ -35,7 +35,7 @@ fn options(format: Format, input: &Path, out: &Path) -> PrepareOptions {
 }
 
 /// Prepares `input` into `out` and checks with SQL that every mention matches its offsets.
-fn prepared(dir: &Dir, options: &PrepareOptions) -> Prepared {
+fn prepared(dir: &Dir, options: &Settings) -> Prepared {
     let prepared = run(options).unwrap();
     for summary in &prepared.summaries {
         let folder = options.out.join(&summary.part);

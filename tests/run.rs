@@ -181,7 +181,7 @@ fn windows_default_to_those_that_suit_the_model() {
         let store = format!("store{number}");
         run(trained_on, &store, extract).ended(0);
         let spec = spec(&dir, &store);
-        let found = ["window_tokens", "overlap_tokens"].map(|key| spec[key].as_i64().unwrap());
+        let found = ["tokens", "overlap"].map(|key| spec["windows"][key].as_i64().unwrap());
         assert_eq!(found, expected, "trained on {trained_on:?}, `{extract}`");
     }
     let said = run(Some(40), "none", "overlap_tokens = 21").ended(1);
@@ -190,6 +190,26 @@ fn windows_default_to_those_that_suit_the_model() {
         "{}",
         said.error()
     );
+}
+
+#[test]
+fn files_with_any_characters_in_their_names_are_read() {
+    let dir = Dir::new();
+    let text = "Paul Kagame spoke to reporters in Nairobi .";
+    let names = ["Z\u{fc}rich ~ #1", "a%20b", "100% {x} ^", "x[1]"];
+    for (number, name) in names.iter().enumerate() {
+        let id = number.to_string();
+        dir.documents(&format!("j\u{fc}rgen~/parquet/{name}.parquet"), &[(Some(&id), Some(text))]);
+        let line = serde_json::json!({ "id": id, "body": text });
+        dir.write(&format!("j\u{fc}rgen~/jsonl/{name}.jsonl"), &format!("{line}\n"));
+    }
+    for format in ["parquet", "jsonl"] {
+        let job = dir.job(&format!("j\u{fc}rgen~/{format}"), format, "");
+        dir.quarry(&["run", &job.display().to_string()]).ended(0);
+        let rows = dir.rows(format, "sources", "rows, outcome", "");
+        assert_eq!(rows, vec!["1|done"; names.len()], "{format}");
+        assert_eq!(dir.rows(format, "documents", "count(*)", ""), [names.len().to_string()], "{format}");
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! The arguments of `quarry doctor`. In: arguments. Out: a clap struct, whose doc comments are the help texts. It must not check
-//! anything.
+//! The arguments of `quarry doctor`. In: arguments. Out: a clap struct, whose doc comments are the help texts, and the settings. It must
+//! not check anything.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use crate::doctor::Settings;
 
 /// Check the machine, ONNX Runtime, model, input and store, and report problems.
 ///
@@ -33,6 +36,21 @@ pub struct DoctorArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+impl DoctorArgs {
+    /// The settings of the command.
+    pub fn settings(self) -> Settings {
+        Settings {
+            job: self.job,
+            set: self.set,
+            store: self.store,
+            model: self.model,
+            limit: Duration::from_secs_f64(self.within),
+            fetch: self.fetch,
+            json: self.json,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,9 +1,13 @@
-//! The arguments of `quarry prepare`. In: arguments. Out: clap structs, whose doc comments are the help texts. It must not read a
-//! corpus.
+//! The arguments of `quarry prepare`. In: arguments. Out: a clap struct, whose doc comments are the help texts, and the settings. It must
+//! not read a corpus.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+
+use crate::error::Result;
+use crate::job::read_schema;
+use crate::prepare::{Format, Labels, OnError, ReadOptions, Scheme, Settings, Split, Unit};
 
 /// Convert a corpus to Parquet documents and gold entities.
 #[derive(Debug, Clone, Args)]
@@ -51,79 +55,29 @@ pub struct PrepareArgs {
     pub labels: Option<Labels>,
 }
 
-/// The supported corpus formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One token per line in columns, an empty line between sentences: CoNLL-2002/2003, GermEval 2014, WNUT, LitBank.
-    Conll,
-    /// CoNLL-2012 (`_gold_conll`), with bracketed names in the eleventh column.
-    Conll2012,
-    /// OntoNotes 5 `.name` files.
-    Ontonotes,
-    /// ACE 2004 and 2005: `.apf.xml` beside `.sgm`.
-    Ace,
-    /// GENIA's XML (GENIAcorpus3.02.xml).
-    Genia,
-    /// BBN's inline XML (ENAMEX, NUMEX, TIMEX).
-    Bbn,
-    /// BERT-MRC's JSON: one item per sentence and type.
-    Mrc,
-    /// The JSON of BERT-MRC's GENIA: one item per sentence, with "start;end" positions by label.
-    Positions,
-    /// One sentence per line: tokens, a tab, BMES tags.
-    Bmes,
-    /// brat standoff: `.ann` beside `.txt`.
-    Brat,
-    /// JSON Lines with a text (or tokens) and spans.
-    Jsonl,
-    /// spaCy's JSON: training documents, or pairs of text and entities.
-    Spacy,
-    /// Parquet with lists of tokens and tags, as in Hugging Face datasets.
-    Parquet,
-    /// Plain text, one document per file.
-    Text,
-}
-
-/// What becomes a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Unit {
-    /// One row per sentence.
-    Sentence,
-    /// One row per document.
-    Document,
-}
-
-/// What to do at a malformed line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnError {
-    /// Stop; nothing is written.
-    Stop,
-    /// Skip and count it.
-    Skip,
-}
-
-/// The tagging scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scheme {
-    /// Detected from the tags.
-    Auto,
-    /// I inside; B only where a mention directly follows another of its type.
-    Iob1,
-    /// B on every first token.
-    Iob2,
-    /// B, I, E, and S on a single token (L and U are read as E and S).
-    Bioes,
-    /// B, M, E, and S on a single token.
-    Bmes,
-}
-
-/// Which labels to use if types have subtypes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Labels {
-    /// The types.
-    Coarse,
-    /// The subtypes.
-    Fine,
-    /// Both: each mention once under its type and once under its subtype.
-    Both,
+impl PrepareArgs {
+    /// The settings of the command. The schema is read and the parts are parsed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::error::Error::Setting) for an invalid `--split`, or the error of an invalid schema file.
+    pub fn settings(self) -> Result<Settings> {
+        Ok(Settings {
+            format: self.format,
+            input: self.input,
+            out: self.out,
+            unit: self.unit,
+            split: self.split.as_deref().map(Split::parse).transpose()?,
+            on_error: self.on_error,
+            mrc: self.mrc,
+            read: ReadOptions {
+                schema: self.schema.as_deref().map(read_schema).transpose()?,
+                scheme: self.scheme,
+                tokens: self.tokens,
+                tags: self.tags,
+                id: self.id,
+                text: self.text,
+                labels: self.labels,
+            },
+        })
+    }
 }

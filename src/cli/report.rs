@@ -1,11 +1,12 @@
-//! The arguments of `quarry report`. In: arguments. Out: a clap struct, whose doc comments are the help texts. It must not open a
-//! store.
+//! The arguments of `quarry report`. In: arguments. Out: a clap struct, whose doc comments are the help texts, and the settings. It must
+//! not open a store.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cli::values::key_value;
+use crate::report::Settings;
 
 /// Write an HTML report: a store's metrics, and its documents with their mentions highlighted.
 ///
@@ -43,4 +44,22 @@ pub struct ReportArgs {
     /// Set `${KEY}` in the job file. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
+}
+
+impl ReportArgs {
+    /// The settings of the command.
+    pub fn settings(self) -> Settings {
+        Settings {
+            store: self.store,
+            out: self.out,
+            documents: self.documents,
+            id: self.id,
+            text: self.text,
+            gold: self.gold,
+            limit: self.limit,
+            types: self.types,
+            run: self.run,
+            set: self.set,
+        }
+    }
 }

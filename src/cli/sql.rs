@@ -1,10 +1,13 @@
-//! The arguments of `quarry sql`. In: arguments. Out: clap structs, whose doc comments are the help texts. It must not open a store.
+//! The arguments of `quarry sql`. In: arguments. Out: a clap struct, whose doc comments are the help texts, and the settings. It must not
+//! open a store.
 
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cli::values::key_value;
+use crate::sql::{RowFormat, Settings, Statements};
 
 /// Query a store's tables with SQL. Without a query, start an interactive shell.
 ///
@@ -48,28 +51,24 @@ pub struct SqlArgs {
     pub set: Vec<(String, String)>,
 }
 
-/// The format in which rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RowFormat {
-    /// A table that fits the terminal.
-    Table,
-    /// Comma-separated values with a header.
-    Csv,
-    /// One JSON object per line.
-    Json,
-    /// Parquet, only to a file.
-    Parquet,
-}
-
-impl RowFormat {
-    /// The format of a file extension; a table for any other extension.
-    pub fn of(path: &Path) -> Self {
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        match extension.as_deref() {
-            Some("csv") => Self::Csv,
-            Some("json" | "jsonl" | "ndjson") => Self::Json,
-            Some("parquet") => Self::Parquet,
-            _ => Self::Table,
+impl SqlArgs {
+    /// The settings of the command.
+    pub fn settings(self) -> Settings {
+        let statements = match (self.query, self.file) {
+            (Some(query), _) => Statements::Text(query),
+            (None, Some(path)) if path.as_os_str() != "-" => Statements::File(path),
+            (None, None) if std::io::stdin().is_terminal() => Statements::Shell,
+            (None, _) => Statements::Input,
+        };
+        let of_file = || self.out.as_deref().map_or(RowFormat::Table, RowFormat::of);
+        Settings {
+            store: self.store,
+            statements,
+            format: self.format.unwrap_or_else(of_file),
+            out: self.out,
+            rows: self.rows,
+            memory: self.memory,
+            set: self.set,
         }
     }
 }

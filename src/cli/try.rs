@@ -1,5 +1,5 @@
-//! The arguments of `quarry try`. In: arguments. Out: a clap struct, whose doc comments are the help texts. It must not read a text or a
-//! model.
+//! The arguments of `quarry try`. In: arguments. Out: a clap struct, whose doc comments are the help texts, and the settings. It must
+//! not read a text or a model.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cli::values::parsed;
 use crate::model::runtime::device::DeviceChoice;
+use crate::r#try::Settings;
 
 /// Extract mentions from one text and print them.
 ///
@@ -35,4 +36,19 @@ pub struct TryArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+impl TryArgs {
+    /// The settings of the command.
+    pub fn settings(self) -> Settings {
+        Settings {
+            text: self.text,
+            types: self.types,
+            schema: self.schema,
+            model: self.model,
+            device: self.device,
+            threshold: self.threshold,
+            json: self.json,
+        }
+    }
 }

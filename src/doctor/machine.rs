@@ -42,7 +42,7 @@ fn precision(subject: &Subject, report: &mut Report) {
     let device = subject.likely_device();
     let (best, reason) = best_precision(device);
     let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
-    let text = match subject.job.as_ref().and_then(|job| job.precision) {
+    let text = match subject.job.as_ref().and_then(|job| job.extraction.precision) {
         Some(named) if named != best => {
             format!("the job names {named}; `auto` would select {best} on {kind}: {reason}")
         }

@@ -48,12 +48,13 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
 
 fn tokenizer(subject: &Subject, model: &ModelDirectory) -> Result<String, Error> {
     if let Some(job) = &subject.job {
-        let (tokenizer, questions, windows) = job.questions(model)?;
-        let longest = questions.longest_query(windows.tokens);
+        let spec = job.extraction.specify(model)?;
+        let tokenizer = model.tokenizer(Some(spec.words))?;
+        let longest = spec.task(&tokenizer, model, 0.0)?.longest_input(spec.windows.tokens);
         return Ok(format!(
             "{} wordpieces; windows of {} tokens, longest query of the job {longest} tokens",
             tokenizer.vocabulary_size(),
-            windows.tokens
+            spec.windows.tokens
         ));
     }
     let tokenizer = model.tokenizer(None)?;

@@ -1,28 +1,26 @@
 //! The store. In: its location, and the job if there is one. Out: its tables and rows, the outcome of the last run, the run that writes
 //! to it, and what the next run would find. It must not create or repair anything.
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
-use serde_json::Value;
 
 use crate::console;
 use crate::console::thousands;
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
 use crate::error::Result;
-use crate::job::spec_changes;
+use crate::extract::spec::ExtractionSpec;
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
 use crate::query::run_history::{Standing, standing};
 use crate::query::session::{SessionSettings, register_store, session};
-use crate::query::statement::{i64_row, query, string_column};
+use crate::query::statement::{count, query};
 use crate::source::location::StoreLocation;
 use crate::store::delta_store::Store;
 use crate::store::lock::StoreLock;
-use crate::store::runs::{INTERRUPTED, RUNNING, UNKNOWN};
-use crate::tables::Table;
+use crate::store::runs::UNKNOWN;
+use crate::tables::result_row::first_row;
+use crate::tables::{RunOutcome, Table};
 
 /// The run that is writing to the store.
 #[derive(Debug)]
@@ -73,8 +71,7 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
     register_store(&context, &store).await?;
     let mut counts = Vec::new();
     for table in Table::ALL {
-        let rows = query(&context, &format!("SELECT count(*) FROM {}", table.name())).await?;
-        let rows = i64_row(&rows)?.first().copied().unwrap_or(0);
+        let rows = count(&context, &format!("SELECT count(*) AS n FROM {}", table.name())).await?;
         counts.push(format!("{} {}", table.name(), thousands(rows as u64)));
     }
     let commit = store.last_commit().map_or_else(|| "no commit yet".to_owned(), |commit| format!("commit {commit}"));
@@ -90,9 +87,8 @@ async fn state(store: &str, subject: &Subject, report: &mut Report) -> Result<()
         let model =
             resolve::here(&subject.model).ok().flatten().and_then(|place| ModelDirectory::open(&place.path).ok());
         // A model that cannot be opened, or does not fit the questions, is a finding of the model check.
-        let loaded = model.and_then(|model| job.questions(&model).ok().map(|(_, _, windows)| (model, windows)));
-        if let Some((model, windows)) = loaded {
-            specification(&context, &store, &job.spec_parts(&model, windows), report).await?;
+        if let Some(spec) = model.and_then(|model| job.extraction.specify(&model).ok()) {
+            specification(&context, &store, &spec, report).await?;
         }
     }
     Ok(())
@@ -120,45 +116,48 @@ fn incomplete_commit(number: i64, writer: &Writer, report: &mut Report) {
 async fn last_run(context: &SessionContext, writer: &Writer, report: &mut Report) -> Result<()> {
     let sql = "SELECT run_id, outcome, started_at, finished_at FROM runs ORDER BY started_at DESC LIMIT 1";
     let batches = query(context, sql).await?;
-    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+    let Some(run) = first_row(&batches) else {
         report.ok("last run", "none yet");
         return Ok(());
     };
-    let (id, outcome) = (string_column(batch, 0)?.concat(), string_column(batch, 1)?.concat());
-    let time = |column: usize| -> Option<DateTime<Utc>> {
-        let times = batch.column(column).as_primitive_opt::<TimestampMicrosecondType>()?;
-        times.is_valid(0).then(|| DateTime::from_timestamp_micros(times.value(0))).flatten()
-    };
-    let began =
-        time(2).map_or_else(String::new, |began| format!(", started {}", began.format("%Y-%m-%d %H:%M:%S UTC")));
-    let took = time(2).zip(time(3)).and_then(|(began, ended)| (ended - began).to_std().ok());
+    let (id, outcome): (&str, &str) = (run.get("run_id")?, run.get("outcome")?);
+    let (began, ended): (DateTime<Utc>, Option<DateTime<Utc>>) = (run.get("started_at")?, run.get("finished_at")?);
+    let started = format!(", started {}", began.format("%Y-%m-%d %H:%M:%S UTC"));
+    let took = ended.and_then(|ended| (ended - began).to_std().ok());
     let took = took.map_or_else(String::new, |took| format!(", took {}", console::duration(took)));
-    let text = format!("{id}: {outcome}{began}{took}");
-    match (outcome.as_str(), writer) {
-        ("done" | "limited", _) | (RUNNING, Writer::Run(_)) => report.ok("last run", text),
-        (RUNNING, Writer::Unknown) => report.warning(
+    let text = format!("{id}: {outcome}{started}{took}");
+    let resume = "start the job again: the run resumes after the last commit";
+    match (outcome.parse(), writer) {
+        (Ok(RunOutcome::Done | RunOutcome::Limited), _) | (Ok(RunOutcome::Running), Writer::Run(_)) => {
+            report.ok("last run", text);
+        }
+        (Ok(RunOutcome::Running), Writer::Unknown) => report.warning(
             "last run",
-            format!("{id}: {UNKNOWN}{began}"),
+            format!("{id}: {UNKNOWN}{started}"),
             "if it is not running, start the job again: the run resumes after the last commit",
         ),
-        (RUNNING | INTERRUPTED, _) => {
-            report.warning(
-                "last run",
-                format!("{text}; it did not finish"),
-                "start the job again: the run resumes after the last commit",
-            );
+        (Ok(RunOutcome::Running | RunOutcome::Interrupted), _) => {
+            report.warning("last run", format!("{text}; it did not finish"), resume);
         }
-        ("stopped", _) => {
-            report.warning("last run", text, "start the job again: the run resumes after the last commit");
+        (Ok(RunOutcome::Stopped), _) => report.warning("last run", text, resume),
+        (Ok(RunOutcome::Failed(_)), _) => {
+            report.warning("last run", text, "fix the cause and start the job again: nothing was lost");
         }
-        _ => report.warning("last run", text, "fix the cause and start the job again: nothing was lost"),
+        (Err(unknown), _) => {
+            report.warning("last run", format!("{id}: {unknown}"), "use the version of quarry that ran it");
+        }
     }
     Ok(())
 }
 
 /// Whether the job's next run would continue in this store.
-async fn specification(context: &SessionContext, store: &Store, parts: &Value, report: &mut Report) -> Result<()> {
-    let id = crate::job::spec_id(parts);
+async fn specification(
+    context: &SessionContext,
+    store: &Store,
+    spec: &ExtractionSpec,
+    report: &mut Report,
+) -> Result<()> {
+    let id = spec.id();
     match standing(context, store, &id).await? {
         Standing::Alone => {
             let known = !store.specs()?.is_empty();
@@ -167,12 +166,12 @@ async fn specification(context: &SessionContext, store: &Store, parts: &Value, r
             report.ok("specification", format!("{id}: {text}"));
         }
         Standing::Replacing(other) => {
-            let changes = spec_changes(&other.parts, parts).join(", ");
+            let changes = other.changes(spec);
             let text = format!("{} is being replaced by {id}: {changes}", other.spec_id);
             report.warning("specification", text, "run the job to completion: it then drops the old rows");
         }
         Standing::Foreign(other) => {
-            let changes = spec_changes(&other.parts, parts).join(", ");
+            let changes = other.changes(spec);
             report.fix(
                 "specification",
                 format!("the store has {}, the job has {id}: {changes}", other.spec_id),
@@ -199,7 +198,7 @@ mod tests {
         let url = Url::parse("memory:///lake/store").unwrap();
         let location = StoreLocation::within(std::sync::Arc::new(InMemory::new()), url);
         let mut store = Store::open(location.clone(), arrow::datatypes::DataType::Utf8).await.unwrap();
-        store.begin_run(&run("run-1", "")).await.unwrap();
+        store.begin_run(&run("run-1", RunOutcome::Running)).await.unwrap();
         let context = session(&SessionSettings::default()).unwrap();
         register_store(&context, &store).await.unwrap();
         let (sender, messages) = channel();

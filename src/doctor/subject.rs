@@ -28,12 +28,12 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn likely_device(&self) -> Device {
-        self.device.likely_in(self.job.as_ref().and_then(|job| job.precision))
+        self.device.likely_in(self.job.as_ref().and_then(|job| job.extraction.precision))
     }
 
     pub(crate) fn likely_distribution(&self) -> Distribution {
         let device = self.likely_device();
-        let named = self.job.as_ref().and_then(|job| job.precision);
+        let named = self.job.as_ref().and_then(|job| job.extraction.precision);
         selection::distribution(device, named.unwrap_or_else(|| selection::best_precision(device).0))
     }
 

@@ -7,9 +7,10 @@ use super::report::{Changes, Comparison, Report, Row};
 use super::tables::{CHANGES, MATCHED, MATCHED_AGAINST};
 use crate::error::Result;
 use crate::query::scoring::{counts_by, paired_counts};
-use crate::query::statement::{count_at, keep, query, string_column};
+use crate::query::statement::{keep, query};
 use crate::score::bootstrap::{Resampling, compare as resampled};
 use crate::score::counts::Counts;
+use crate::tables::result_row::result_rows;
 
 /// Compares the two systems, whose matched tables must be in the session.
 pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Resampling) -> Result<Comparison> {
@@ -25,7 +26,7 @@ pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Res
          WHERE here <> there"
     );
     keep(context, CHANGES, &sql).await?;
-    let of = |change: &str| format!("count(*) FILTER (WHERE change = '{change}')");
+    let of = |change: &str| format!("count(*) FILTER (WHERE change = '{change}') AS {change}");
     let sql = format!(
         "SELECT entity_type, {}, {}, {}, {} FROM {CHANGES} GROUP BY 1 ORDER BY 1",
         of("found"),
@@ -34,17 +35,14 @@ pub(super) async fn compare(context: &SessionContext, report: &Report, rule: Res
         of("error_gone")
     );
     let mut changes = Vec::new();
-    for batch in &query(context, &sql).await? {
-        for (row, name) in string_column(batch, 0)?.into_iter().enumerate() {
-            let count = |column| count_at(batch, column, row);
-            changes.push(Changes {
-                name,
-                found: count(1)?,
-                lost: count(2)?,
-                new_errors: count(3)?,
-                errors_gone: count(4)?,
-            });
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        changes.push(Changes {
+            name: row.get("entity_type")?,
+            found: row.get("found")?,
+            lost: row.get("lost")?,
+            new_errors: row.get("new_error")?,
+            errors_gone: row.get("error_gone")?,
+        });
     }
     let counts: Counts =
         counts_by(context, MATCHED_AGAINST, "entity_type").await?.into_iter().map(|(_, one)| one).sum();

@@ -1,4 +1,4 @@
-//! The inputs of an evaluation. In: the arguments: tables, stores, a job. Out: the locations of predicted and gold mentions, the documents
+//! The inputs of an evaluation. In: the settings: tables, stores, a job. Out: the locations of predicted and gold mentions, the documents
 //! to score, and the model that one counting method needs. It must not read a mention.
 
 use std::path::{Path, PathBuf};
@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 
-use crate::cli::EvaluateArgs;
-use crate::console;
+use super::settings::{DocumentTable, Settings};
 use crate::error::{Error, Result};
 use crate::job::{Job, read_schema};
 use crate::model::package::directory::ModelDirectory;
@@ -61,23 +60,23 @@ impl Side {
 }
 
 impl Inputs {
-    /// Resolves the arguments. A job stands for its store, its gold and its documents; a second job for its store.
-    pub(super) async fn resolve(arguments: &EvaluateArgs) -> Result<Self> {
+    /// Resolves the settings. A job stands for its store, its gold and its documents; a second job for its store.
+    pub(super) async fn resolve(settings: &Settings) -> Result<Self> {
         // Each of two jobs takes the `--set` values it has placeholders for. The first refuses a value that neither has.
-        let other = arguments.against.as_deref().filter(|other| is_job(other));
+        let other = settings.against.as_deref().filter(|other| is_job(other));
         let in_other = |key: &str| other.is_some_and(|other| has_placeholder(other, key));
         let set = |wanted: &dyn Fn(&str) -> bool| -> Vec<(String, String)> {
-            arguments.set.iter().filter(|(key, _)| wanted(key)).cloned().collect()
+            settings.set.iter().filter(|(key, _)| wanted(key)).cloned().collect()
         };
-        let job = if is_job(&arguments.predicted) {
-            let ours = set(&|key| !in_other(key) || has_placeholder(&arguments.predicted, key));
-            Some(Job::read(Path::new(&arguments.predicted), &ours)?)
+        let job = if is_job(&settings.predicted) {
+            let ours = set(&|key| !in_other(key) || has_placeholder(&settings.predicted, key));
+            Some(Job::read(Path::new(&settings.predicted), &ours)?)
         } else {
             None
         };
         let against = match other {
             Some(other) => Some(Job::read(Path::new(other), &set(&in_other))?.file.store.path),
-            None => arguments.against.clone(),
+            None => settings.against.clone(),
         };
         let missing = |key: &str, reason: &str, hint: &str| Error::Setting {
             origin: "evaluate".into(),
@@ -85,8 +84,8 @@ impl Inputs {
             reason: reason.into(),
             hint: hint.into(),
         };
-        let predicted = job.as_ref().map_or(&arguments.predicted, |job| &job.file.store.path);
-        let gold = arguments.gold.as_ref().or_else(|| job.as_ref().and_then(|job| job.file.input.gold.as_ref()));
+        let predicted = job.as_ref().map_or(&settings.predicted, |job| &job.file.store.path);
+        let gold = settings.gold.as_ref().or_else(|| job.as_ref().and_then(|job| job.file.input.gold.as_ref()));
         let gold = gold.ok_or_else(|| match &job {
             Some(_) => missing(
                 "gold",
@@ -95,10 +94,10 @@ impl Inputs {
             ),
             None => missing("gold", "no gold mentions are named", "run quarry evaluate PREDICTED GOLD"),
         })?;
-        let named = arguments.documents.as_ref().map(|location| Documents {
-            location: location.clone(),
-            id: arguments.id.clone(),
-            text: arguments.text.clone(),
+        let named = settings.documents.clone().map(|DocumentTable { location, id, text }| Documents {
+            location,
+            id,
+            text,
             only: true,
         });
         let documents = named.or_else(|| {
@@ -109,10 +108,10 @@ impl Inputs {
                 only: false,
             })
         });
-        let reference_model = match arguments.counting {
+        let reference_model = match settings.counting {
             Counting::All => None,
             Counting::Reference(_) => {
-                let model = arguments.model.clone().or_else(|| job.as_ref().map(|job| job.file.model.path.clone()));
+                let model = settings.model.clone().or_else(|| job.as_ref().map(|job| job.file.model.path.clone()));
                 let model = model.ok_or_else(|| {
                     missing("model", "this counting method needs the model's tokenizer", "add --model FOLDER")
                 })?;
@@ -120,10 +119,10 @@ impl Inputs {
                     let reason = "this counting method needs the documents' texts";
                     return Err(missing("documents", reason, "add --documents FILE"));
                 }
-                let model = resolve::model(&model, &console::note)?;
-                let types = match (&arguments.schema, &job) {
+                let model = resolve::model(&model)?;
+                let types = match (&settings.schema, &job) {
                     (Some(schema), _) => read_schema(schema)?.types,
-                    (None, Some(job)) => job.schema.types.clone(),
+                    (None, Some(job)) => job.extraction.schema.types.clone(),
                     (None, None) => ModelDirectory::open(&model)?.manifest().types.clone(),
                 };
                 if types.is_empty() {

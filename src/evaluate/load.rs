@@ -5,13 +5,11 @@ use datafusion::prelude::SessionContext;
 
 use super::inputs::{Documents, Inputs, Side};
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
-use crate::console;
 use crate::error::{Error, Result};
 use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::mention_table::{Columns, SCOPE, Tally, check, normalize, tally};
-use crate::query::scoring::count;
 use crate::query::session::register_store_as;
-use crate::query::statement::{keep, register};
+use crate::query::statement::{count, keep, register};
 use crate::tables::Table;
 
 /// A table of mentions loaded into the session.
@@ -63,7 +61,7 @@ impl Inputs {
                 Ok(()) => documents = true,
                 // A job's documents only provide context for errors; they can be missing.
                 Err(cause) if !named.only && self.reference_model.is_none() => {
-                    console::note(&format!("errors are written without context: {cause}"));
+                    tracing::info!("errors are written without context: {cause}");
                 }
                 Err(cause) => return Err(cause),
             }
@@ -132,10 +130,10 @@ impl Documents {
         );
         let repeated = count(context, &format!("SELECT count(*) - count(DISTINCT doc_id) FROM ({rows})")).await?;
         if repeated > 0 {
-            console::warn(&format!(
+            tracing::warn!(
                 "`{}`: {repeated} row(s) have the id of another row; the alphabetically first text is used",
                 self.location
-            ));
+            );
             register(context, TEXTS, &format!("SELECT doc_id, min(text) AS text FROM ({rows}) GROUP BY doc_id"))
                 .await?;
         } else {

@@ -10,12 +10,13 @@ use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableRe
 use super::tables::{ERRORS, MATCHED};
 use crate::error::Result;
 use crate::query::error_analysis;
-use crate::query::scoring::{confusion, count, counts, counts_by, counts_by_document, overlaps, span_counts};
-use crate::query::statement::{query, string_column};
+use crate::query::scoring::{confusion, counts, counts_by, counts_by_document, overlaps, span_counts};
+use crate::query::statement::{count, query};
 use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
 use crate::score::counting::Counting;
 use crate::score::counts::{Counts, Scores};
 use crate::score::overlap::{Overlap, pair};
+use crate::tables::result_row::result_rows;
 
 /// Length classes: the largest length and the label.
 const WORDS: [(usize, &str); 5] = [(1, "1"), (2, "2"), (3, "3"), (5, "4 to 5"), (usize::MAX, "6 and more")];
@@ -125,12 +126,10 @@ async fn errors(context: &SessionContext) -> Result<Vec<ErrorClass>> {
 async fn worst(context: &SessionContext, documents: usize) -> Result<Vec<Worst>> {
     let sql = format!("{} LIMIT {documents}", error_analysis::by_document(MATCHED, "doc_id"));
     let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        for (row, doc_id) in string_column(batch, 0)?.into_iter().enumerate() {
-            let counts = counts(batch, 1, row)?;
-            if counts.errors() > 0 {
-                found.push(Worst { doc_id, f1: counts.f1(), counts });
-            }
+    for row in result_rows(&query(context, &sql).await?) {
+        let counts = counts(&row)?;
+        if counts.errors() > 0 {
+            found.push(Worst { doc_id: row.get("doc_id")?, f1: counts.f1(), counts });
         }
     }
     Ok(found)

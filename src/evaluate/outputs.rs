@@ -9,10 +9,9 @@ use datafusion::prelude::SessionContext;
 use super::load::Loaded;
 use super::report::Report;
 use super::tables::{CHANGES, ERRORS, MATCHED, TEXTS};
-use crate::console;
 use crate::error::{Cause, Error, Result};
 use crate::query::error_analysis;
-use crate::query::scoring::count;
+use crate::query::statement::count;
 use crate::query::statement::plan;
 use crate::store::delta_store::Store;
 use crate::tables::{Table, metric_rows};
@@ -72,12 +71,12 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
         );
         let moved = count(context, &moved).await?;
         if moved > 0 {
-            console::warn(&format!(
+            tracing::warn!(
                 "the text of {moved} error(s) differs from the document at their offsets: offsets count code points, not bytes, and are half-open"
-            ));
+            );
         }
     }
-    console::note(&format!("errors, documents and scores are in `{}`", folder.display()));
+    tracing::info!("errors, documents and scores are in `{}`", folder.display());
     Ok(())
 }
 
@@ -105,6 +104,6 @@ pub(super) async fn record(store: &mut Store, report: &Report) -> Result<()> {
     let failed = |source: Cause| Error::Engine { doing: "write the metrics".into(), source };
     let rows = metric_rows(&report.metric_rows(&id)).map_err(|source| failed(source.into()))?;
     store.append(Table::Metrics, &rows, &id).await?;
-    console::note(&format!("the figures are in the store's metrics as run_id = '{id}'"));
+    tracing::info!("the figures are in the store's metrics as run_id = '{id}'");
     Ok(())
 }

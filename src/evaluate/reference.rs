@@ -13,8 +13,9 @@ use super::inputs::Inputs;
 use super::tables::{AGAINST, GOLD, PREDICTED, TEXTS};
 use crate::error::{Error, Result};
 use crate::model::package::directory::ModelDirectory;
-use crate::query::statement::{plan, query, register, string_column};
+use crate::query::statement::{plan, query, register};
 use crate::score::counting::cut;
+use crate::tables::result_row::result_rows;
 use crate::task::entity_schema::EntityType;
 use crate::text::tokens::{Tokenizer, segments};
 
@@ -39,20 +40,25 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
     refuse_unknown_types(context, &views, &questions).await?;
 
     let failed = |source: crate::error::Cause| Error::Engine { doing: "read the documents' texts".into(), source };
-    let mut stream =
-        plan(context, &format!("SELECT doc_id, CAST(text AS varchar) AS text FROM {TEXTS} WHERE text IS NOT NULL"))
-            .await?
-            .execute_stream()
-            .await
-            .map_err(|source| failed(source.into()))?;
+    let mut stream = plan(
+        context,
+        &format!(
+            "SELECT doc_id, CAST(text AS varchar) AS text FROM {TEXTS} WHERE doc_id IS NOT NULL AND text IS NOT NULL"
+        ),
+    )
+    .await?
+    .execute_stream()
+    .await
+    .map_err(|source| failed(source.into()))?;
     let mut cuts = Cuts::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|source| failed(source.into()))?;
-        for (document, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
-            let ends = ends(&tokenizer, &text, tokens).map_err(refused)?;
+        for row in result_rows([&batch]) {
+            let (document, text): (&str, &str) = (row.get("doc_id")?, row.get("text")?);
+            let ends = ends(&tokenizer, text, tokens).map_err(refused)?;
             for &(name, question) in &questions {
                 if let Some(cut) = cut(&ends, question, tokens) {
-                    cuts.documents.push(document.clone());
+                    cuts.documents.push(document.to_owned());
                     cuts.types.push(name.to_owned());
                     cuts.gold.push(cut.gold as i64);
                     cuts.predicted.push(cut.predicted as i64);
@@ -80,8 +86,9 @@ async fn refuse_unknown_types(context: &SessionContext, views: &[&str], question
     let batches =
         query(context, &format!("SELECT DISTINCT entity_type FROM ({}) ORDER BY 1", each.join(" UNION ALL "))).await?;
     let known: BTreeMap<&str, usize> = questions.iter().copied().collect();
-    for batch in &batches {
-        if let Some(unknown) = string_column(batch, 0)?.iter().find(|name| !known.contains_key(name.as_str())) {
+    for row in result_rows(&batches) {
+        let unknown: &str = row.get("entity_type")?;
+        if !known.contains_key(unknown) {
             return Err(Error::Setting {
                 origin: "evaluate".into(),
                 key: "schema".into(),

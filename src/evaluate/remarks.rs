@@ -6,27 +6,27 @@ use datafusion::prelude::SessionContext;
 use super::inputs::Inputs;
 use super::load::Loaded;
 use super::tables::{GOLD, PREDICTED};
-use crate::console::{self, thousands};
+use crate::console::thousands;
 use crate::error::Result;
-use crate::query::scoring::count;
+use crate::query::statement::count;
 
 /// Prints the warnings.
 pub(super) async fn print(context: &SessionContext, inputs: &Inputs, loaded: &Loaded) -> Result<()> {
     for side in loaded.sides() {
         for (rows, reason) in side.tally.left_out() {
-            console::warn(&format!("`{}`: {} row(s) {reason} are ignored", side.location, thousands(rows as u64)));
+            tracing::warn!("`{}`: {} row(s) {reason} are ignored", side.location, thousands(rows as u64));
         }
     }
     for side in std::iter::once(&loaded.predicted).chain(&loaded.against) {
         if side.columns.integer_ids != loaded.gold.columns.integer_ids {
             let kind = |integers| if integers { "integers" } else { "strings" };
-            console::warn(&format!(
+            tracing::warn!(
                 "ids are {} in `{}` and {} in `{}`: they are compared as text",
                 kind(side.columns.integer_ids),
                 side.location,
                 kind(loaded.gold.columns.integer_ids),
                 loaded.gold.location
-            ));
+            );
         }
     }
     let shared = format!("SELECT count(DISTINCT doc_id) FROM {PREDICTED} WHERE doc_id IN (SELECT doc_id FROM {GOLD})");
@@ -34,14 +34,14 @@ pub(super) async fn print(context: &SessionContext, inputs: &Inputs, loaded: &Lo
         format!("SELECT count(DISTINCT doc_id) FROM {PREDICTED} WHERE doc_id NOT IN (SELECT doc_id FROM {GOLD})");
     let (predicted, gold) = (loaded.predicted.tally.mentions, loaded.gold.tally.mentions);
     if predicted > 0 && gold > 0 && count(context, &shared).await? == 0 {
-        console::warn("no document has both predicted and gold mentions: are the ids the same in both tables?");
+        tracing::warn!("no document has both predicted and gold mentions: are the ids the same in both tables?");
     } else if gold > 0 && !inputs.names_documents() {
         let without = count(context, &without).await?;
         if without > 0 {
-            console::note(&format!(
+            tracing::info!(
                 "{} document(s) have predicted but no gold mentions; to score only the annotated documents, name them with --documents",
                 thousands(without as u64)
-            ));
+            );
         }
     }
     Ok(())

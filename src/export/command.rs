@@ -1,14 +1,13 @@
-//! The command `quarry export`. In: its arguments. Out: a model directory, and on the screen its files and the parity of its graphs. It
+//! The command `quarry export`. In: its settings. Out: a model directory, and on the screen its files and the parity of its graphs. It
 //! must not write files itself.
 
-use crate::cli::ExportArgs;
 use crate::console;
 use crate::console::{duration, thousands};
 use crate::error::Result;
-use crate::export::convert::{ExportOptions, ExportReport, run};
+use crate::export::convert::{ExportReport, run};
 use crate::export::parity;
 use crate::export::parity::Parity;
-use crate::job::read_schema;
+use crate::export::settings::Settings;
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::Device;
 use crate::model::runtime::selection::RuntimeSelection;
@@ -18,19 +17,11 @@ use crate::model::runtime::session::SessionOptions;
 const BATCH_LIMIT: f32 = 0.1;
 
 /// Exports a checkpoint and prints the report.
-pub fn command(arguments: &ExportArgs) -> Result<u8> {
-    let schema = arguments.schema.as_deref().map(read_schema).transpose()?;
-    let report = run(&ExportOptions {
-        checkpoint: arguments.checkpoint.clone(),
-        out: arguments.out.clone(),
-        encoder: arguments.encoder.clone(),
-        schema,
-        weights: arguments.weights,
-        graphs: arguments.graph.clone(),
-    })?;
+pub fn command(settings: &Settings) -> Result<u8> {
+    let report = run(settings)?;
     console::print(&summary(&report));
-    if !arguments.no_parity {
-        let selection = arguments.device.resolve(Some(Precision::Fp32), None, &console::note)?;
+    if let Some(device) = settings.parity {
+        let selection = device.resolve(Some(Precision::Fp32), None)?;
         console::print(&compare(&report, &selection)?);
     }
     Ok(0)
@@ -66,10 +57,12 @@ fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String
     };
     let found = parity::measure(&report.model, graphs, &selection.library, options)?;
     for one in found.iter().filter(|one| one.batch_difference > BATCH_LIMIT) {
-        console::warn(&format!(
+        tracing::warn!(
             "{}-{}: a query's logits change by {:.3} with its batch",
-            one.variant, one.precision, one.batch_difference
-        ));
+            one.variant,
+            one.precision,
+            one.batch_difference
+        );
     }
     let header = ["graph", "max logit difference", "mean", "mentions", "gained", "lost", "batched vs. single"];
     let row = |one: &Parity| {

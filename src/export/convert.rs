@@ -1,34 +1,16 @@
-//! A checkpoint → a model directory. In: [`ExportOptions`]. Out: the directory, written, reopened and verified. It must not print.
+//! A checkpoint → a model directory. In: [`Settings`]. Out: the directory, written, reopened and verified. It must not print.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::export::settings::Settings;
 use crate::graph;
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
-use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::checkpoint::{Checkpoint, beside, refused, same};
-use crate::model::weights::safetensors_file::{WeightForm, as_stored};
+use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
-use crate::task::entity_schema::EntitySchema;
-
-/// The options of an export.
-#[derive(Debug, Clone)]
-pub struct ExportOptions {
-    /// A checkpoint folder or file.
-    pub checkpoint: PathBuf,
-    /// The model directory to write; created if missing.
-    pub out: PathBuf,
-    /// The folder with `config.json` and the tokenizer, if they are not in the folder of the weights.
-    pub encoder: Option<PathBuf>,
-    /// The types the model was trained on, instead of those of the checkpoint's `quarry.json`. Its other fields are kept.
-    pub schema: Option<EntitySchema>,
-    /// The storage format of the matrices.
-    pub weights: WeightForm,
-    /// ONNX graphs to write in addition to the weights; all others are generated on demand.
-    pub graphs: Vec<(GraphVariant, Precision)>,
-}
 
 /// The result of an export.
 #[derive(Debug, Clone)]
@@ -44,44 +26,44 @@ pub struct ExportReport {
 }
 
 /// Reads the checkpoint, writes the model directory and reopens it.
-pub fn run(options: &ExportOptions) -> Result<ExportReport> {
+pub fn run(settings: &Settings) -> Result<ExportReport> {
     let started = Instant::now();
-    let checkpoint = Checkpoint::open(&options.checkpoint, options.encoder.as_deref())?;
-    refuse_own_folder(&checkpoint, &options.out)?;
-    let manifest = manifest(options, &checkpoint)?;
+    let checkpoint = Checkpoint::open(&settings.checkpoint, settings.encoder.as_deref())?;
+    refuse_own_folder(&checkpoint, &settings.out)?;
+    let manifest = manifest(settings, &checkpoint)?;
     let tokenizer = checkpoint.tokenizer_json()?;
     let mut extra = Vec::new();
-    if !options.graphs.is_empty() {
+    if !settings.graphs.is_empty() {
         // A written graph must have the weights as they are read back after storage.
-        let weights = as_stored(&checkpoint.weights, options.weights, &checkpoint.config).map_err(|reason| {
+        let weights = as_stored(&checkpoint.weights, settings.weights).map_err(|reason| {
             refused(&checkpoint.weights_path, Misfit { reason, hint: "use --weights fp32".into() })
         })?;
-        for (variant, precision) in &options.graphs {
-            let graph = graph::write(&weights, &checkpoint.config, *variant, *precision)?;
+        for (variant, precision) in &settings.graphs {
+            let graph = graph::write(&weights, *variant, *precision)?;
             extra.push((graph_name(*variant, *precision), graph));
         }
     }
     let parts = Parts {
         weights: &checkpoint.weights,
-        form: options.weights,
+        form: settings.weights,
         config: &checkpoint.config,
         tokenizer: &tokenizer,
         manifest: &manifest,
         extra: &extra,
     };
-    let model = ModelDirectory::write(&options.out, &parts)?;
+    let model = ModelDirectory::write(&settings.out, &parts)?;
     let files = sizes(model.root())?;
     let parameters = checkpoint.weights.iter().map(|(_, tensor)| tensor.values.len()).sum();
     Ok(ExportReport { model, files, parameters, elapsed: started.elapsed() })
 }
 
-fn manifest(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<Manifest> {
+fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
     let mut manifest = Manifest::of(&checkpoint.folder)?.unwrap_or(Manifest { max_length: 0, ..Manifest::default() });
-    if let Some(schema) = &options.schema {
+    if let Some(schema) = &settings.schema {
         manifest.types.clone_from(&schema.types);
         manifest.nested = schema.nested;
     }
-    let longest = checkpoint.config.max_position_embeddings;
+    let longest = checkpoint.weights.encoder.architecture.max_tokens;
     if manifest.max_length == 0 {
         manifest.max_length = longest;
     }
@@ -123,11 +105,12 @@ fn sizes(root: &Path) -> Result<Vec<(String, u64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
-    use crate::model::weights::safetensors_file::write_tensors;
+    use crate::model::config::tests::tiny;
+    use crate::model::precision::{GraphVariant, Precision};
+    use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
-    use crate::task::entity_schema::EntityType;
+    use crate::task::entity_schema::{EntitySchema, EntityType};
 
     const VOCABULARY: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\nwhere\n##s\n";
 
@@ -142,14 +125,15 @@ mod tests {
         folder
     }
 
-    fn options(checkpoint: &Path, out: &Path) -> ExportOptions {
-        ExportOptions {
+    fn options(checkpoint: &Path, out: &Path) -> Settings {
+        Settings {
             checkpoint: checkpoint.to_owned(),
             out: out.to_owned(),
             encoder: None,
             schema: None,
             weights: WeightForm::Int8,
             graphs: vec![(GraphVariant::Portable, Precision::Fp32)],
+            parity: None,
         }
     }
 
@@ -174,8 +158,8 @@ mod tests {
     fn a_written_graph_has_the_stored_weights() {
         let (from, to) = (checkpoint(VOCABULARY), tempfile::tempdir().expect("a folder"));
         let model = run(&options(from.path(), to.path())).expect("exported").model;
-        let (weights, config) = model.weights().expect("weights");
-        let derived = graph::write(&weights, &config, GraphVariant::Portable, Precision::Fp32).expect("a graph");
+        let weights = model.weights().expect("weights");
+        let derived = graph::write(&weights, GraphVariant::Portable, Precision::Fp32).expect("a graph");
         let written = model.written_graph(GraphVariant::Portable, Precision::Fp32).expect("listed");
         assert!(std::fs::read(written).expect("read") == derived, "the graph has other weights than model.safetensors");
     }
@@ -194,7 +178,7 @@ mod tests {
         std::fs::write(from.path().join("quarry.json"), json).expect("written");
         let types = vec![EntityType { name: "PER".into(), question: "who".into() }];
         let schema = Some(EntitySchema { nested: true, types: types.clone() });
-        let report = run(&ExportOptions { schema, ..options(from.path(), to.path()) }).expect("exported");
+        let report = run(&Settings { schema, ..options(from.path(), to.path()) }).expect("exported");
         let found = Manifest { files: known.files.clone(), ..report.model.manifest().clone() };
         assert_eq!(found, Manifest { types, nested: true, ..known });
     }

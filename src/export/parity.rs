@@ -11,10 +11,11 @@ use crate::model::package::directory::ModelDirectory;
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
-use crate::task::batch::{QueryBatch, batches};
-use crate::task::decode::Logits;
+use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, EntityType};
-use crate::task::query::Questions;
+use crate::task::input::Questions;
+use crate::task::kind::Kind;
+use crate::task::mrc::decode::Logits;
 use crate::text::document::{Document, Reject};
 use crate::text::window::{WindowRule, Windows};
 
@@ -62,11 +63,11 @@ pub fn measure(
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
     let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session = cache::load(model, variant, precision, |graph| Session::open(library, graph, options))?;
-        let mut answer = |batch: &QueryBatch| session.answer(batch, BOUNDARY);
+        let mut session =
+            cache::load(model, variant, precision, |graph| Session::open(library, graph, Kind::Mrc, options))?;
+        let mut answer = |batch: &Batch| session.logits(batch, BOUNDARY);
         let in_batch: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
-        let single =
-            batches.iter().flat_map(|batch| &batch.queries).map(|query| QueryBatch { queries: vec![query.clone()] });
+        let single = batches.iter().flat_map(|batch| &batch.inputs).map(|query| Batch { inputs: vec![query.clone()] });
         let alone: Vec<Logits> = single.map(|batch| answer(&batch)).collect::<Result<_>>()?;
         Ok((in_batch, alone))
     };
@@ -98,7 +99,7 @@ pub fn measure(
 }
 
 /// The sample's queries in batches.
-fn sample(model: &ModelDirectory) -> Result<Vec<QueryBatch>> {
+fn sample(model: &ModelDirectory) -> Result<Vec<Batch>> {
     let tokenizer = model.tokenizer(None)?;
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
     let questions = Questions::new(&schema(model), &tokenizer).map_err(failed)?;
@@ -157,11 +158,11 @@ impl Row {
     }
 }
 
-fn rows(batches: &[QueryBatch], answers: &[Logits]) -> Vec<Row> {
+fn rows(batches: &[Batch], answers: &[Logits]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (batch, logits) in batches.iter().zip(answers) {
         let width = batch.tokens();
-        rows.extend(batch.queries.iter().enumerate().map(|(row, query)| Row::of(logits, row, width, query.len())));
+        rows.extend(batch.inputs.iter().enumerate().map(|(row, query)| Row::of(logits, row, width, query.len())));
     }
     rows
 }
@@ -212,7 +213,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::model::config::tests::tiny;
     use crate::model::package::directory::Parts;
     use crate::model::package::manifest::Manifest;
     use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
@@ -269,7 +270,7 @@ mod tests {
             match sample(&model) {
                 Ok(batches) => {
                     assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length));
-                    assert!(batches.iter().map(|batch| batch.queries.len()).sum::<usize>() > SAMPLE.lines().count());
+                    assert!(batches.iter().map(|batch| batch.inputs.len()).sum::<usize>() > SAMPLE.lines().count());
                 }
                 Err(error) => assert!(!fits && error.to_string().contains("leaves no space"), "{error}"),
             }

@@ -1,9 +1,11 @@
-//! The store's documents, as hashes. In: ids and content hashes from the ledger, and rows that later rows replace. Out: whether a document
-//! is new, done or a duplicate. It must not read a table.
+//! The store's documents, as hashes. In: ids and content hashes from the ledger, and rows that later rows replace. Out: whether a
+//! document is new, changed, done or a duplicate. It must not read a table.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::machine::hash::short_hash;
@@ -28,7 +30,7 @@ pub fn digest_of(content_hash: &str) -> u128 {
 }
 
 /// Rows, by source, whose document id occurs again in a later row. A row takes eight bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced(pub(crate) BTreeMap<String, Vec<i64>>);
 
 impl Replaced {
@@ -45,6 +47,21 @@ impl Replaced {
         self.0.values_mut().for_each(|rows| rows.sort_unstable());
     }
 
+    /// Only the rows within ranges of sources.
+    #[must_use]
+    pub fn within<'a>(&self, ranges: impl Iterator<Item = (&'a str, Range<i64>)>) -> Self {
+        let mut within = Self::default();
+        for (source, range) in ranges {
+            let Some(rows) = self.0.get(source) else { continue };
+            let place = |row: i64| rows.partition_point(|other| *other < row);
+            let rows = &rows[place(range.start)..place(range.end)];
+            if !rows.is_empty() {
+                within.0.entry(source.to_owned()).or_default().extend(rows);
+            }
+        }
+        within
+    }
+
     /// How many rows are replaced.
     pub fn rows(&self) -> usize {
         self.0.values().map(Vec::len).sum()
@@ -55,51 +72,43 @@ impl Replaced {
     }
 }
 
-/// The ledger's entries for a chunk's documents. Ids are text.
-#[derive(Debug, Default)]
+/// The store's documents, by which a plan decides which rows are new: data that can be sent to another machine. Ids are text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownDocuments {
-    pub(crate) known: LedgerHashes,
-    /// Rows that a later row of this run replaces.
-    pub(crate) replaced: Arc<Replaced>,
-    /// Ids of changed documents, by source and row.
-    changed: Mutex<BTreeMap<(String, i64), String>>,
+    /// Content hashes, by id, of documents that the store has.
+    #[serde(with = "hashes")]
+    known: LedgerHashes,
+    /// Rows of this run that later rows replace.
+    replaced: Arc<Replaced>,
 }
 
-/// A document that the store has with another text. The commit that adds its new rows must remove the old ones. If the new text is
-/// refused, there are no new rows and the old ones stay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// The source of the new text.
-    pub source: String,
-    /// Its row in the source.
-    pub row: i64,
-    /// The document's id, as text.
-    pub id: String,
-}
-
+/// What happens to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// The store does not have the document.
     New,
+    /// The store has it with another text. The commit that adds its new rows must remove the old ones.
+    Changed,
+    /// The store has it with this text.
     Done,
+    /// A later row has the same id.
     Duplicate,
 }
 
 impl KnownDocuments {
     /// From the ledger's hashes and the rows that later rows replace.
     pub fn new(known: LedgerHashes, replaced: Arc<Replaced>) -> Self {
-        Self { known, replaced, changed: Mutex::default() }
+        Self { known, replaced }
     }
 
-    /// Removes and returns the changed documents for which `committed` holds. `SpareExec` has already removed the refused ones.
-    pub fn take_changed(&self, committed: impl Fn(&Changed) -> bool) -> Vec<Changed> {
-        let mut changed = self.changed();
-        let all = std::mem::take(&mut *changed).into_iter().map(|((source, row), id)| Changed { source, row, id });
-        let (taken, remaining): (Vec<Changed>, Vec<Changed>) = all.partition(committed);
-        changed.extend(remaining.into_iter().map(|Changed { source, row, id }| ((source, row), id)));
-        taken
+    /// How many documents of the store are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
     }
 
-    pub(crate) fn changed(&self) -> MutexGuard<'_, BTreeMap<(String, i64), String>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether every row is new.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.replaced.0.is_empty()
     }
 
     pub(crate) fn judge(&self, source: &str, row: i64, id: &str, text: Option<&str>) -> Verdict {
@@ -110,16 +119,71 @@ impl KnownDocuments {
         if self.replaced.contains(source, row) {
             return Verdict::Duplicate;
         }
-        if known.is_some() && text.is_some_and(|text| !text.trim().is_empty()) {
-            self.changed().insert((source.to_owned(), row), id.to_owned());
+        match known {
+            Some(_) => Verdict::Changed,
+            None => Verdict::New,
         }
-        Verdict::New
+    }
+}
+
+/// Hashes as base64 of 32 bytes an entry, sorted by id.
+mod hashes {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::LedgerHashes;
+
+    pub(super) fn serialize<S: Serializer>(hashes: &LedgerHashes, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries: Vec<(&u128, &u128)> = hashes.iter().collect();
+        entries.sort_unstable();
+        let bytes: Vec<u8> =
+            entries.iter().flat_map(|(id, text)| [id.to_le_bytes(), text.to_le_bytes()]).flatten().collect();
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LedgerHashes, D::Error> {
+        let bytes = BASE64_STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        let (numbers, rest) = bytes.as_chunks::<16>();
+        if !rest.is_empty() || numbers.len() % 2 != 0 {
+            return Err(D::Error::custom("hashes are pairs of 16 bytes"));
+        }
+        let number = |bytes: [u8; 16]| u128::from_le_bytes(bytes);
+        Ok(numbers.chunks_exact(2).map(|pair| (number(pair[0]), number(pair[1]))).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn known_documents_survive_json() {
+        let known = LedgerHashes::from([(digest("a"), digest("one")), (digest("b"), digest("two"))]);
+        let mut replaced = Replaced::default();
+        replaced.add("file", 7);
+        let documents = KnownDocuments::new(known, Arc::new(replaced));
+        let text = serde_json::to_string(&documents).unwrap();
+        assert_eq!(serde_json::from_str::<KnownDocuments>(&text).unwrap(), documents);
+        for damaged in ["AAAA", "?"] {
+            let text = format!(r#"{{"known":"{damaged}","replaced":{{}}}}"#);
+            assert!(serde_json::from_str::<KnownDocuments>(&text).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn only_the_replaced_rows_of_a_chunk_are_in_its_plan() {
+        let mut replaced = Replaced::default();
+        for (source, row) in [("a", 9), ("a", 3), ("a", 4), ("b", 1)] {
+            replaced.add(source, row);
+        }
+        replaced.sort();
+        let within = |ranges: &[(&'static str, Range<i64>)]| replaced.within(ranges.iter().cloned());
+        let chunk = within(&[("a", 4..9), ("c", 0..9)]);
+        assert!(chunk.contains("a", 4) && !chunk.contains("a", 3) && !chunk.contains("a", 9) && chunk.rows() == 1);
+        assert_eq!(within(&[("a", 0..i64::MAX), ("b", 0..i64::MAX)]), replaced);
+    }
 
     #[test]
     fn the_hash_column_and_the_digest_are_the_same_bits() {

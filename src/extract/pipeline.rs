@@ -1,8 +1,8 @@
-//! Document rows → mentions, through the sessions. In: slices of rows, on a blocking thread. Out: one [`SliceResult`] per slice,
-//! in order. It must not hold more than the texts of the slices in flight and one block of queries per worker.
+//! Document rows → mentions, through the scorer. In: slices of rows, on a blocking thread. Out: one [`SliceResult`] per slice,
+//! in order. It must not hold more than the texts of the slices in flight and one block of inputs per worker.
 //!
-//! A reader thread hands slices to `workers` threads. Each worker tokenizes, cuts windows, pairs them with the questions and hands
-//! batches to the session pool. `collect` decodes the answers and finishes documents and slices. Back-pressure: the pool's bounded
+//! A reader thread hands slices to `workers` threads. Each worker tokenizes, cuts windows, makes the inputs of each and hands
+//! batches to the scorer. `collect` decodes the answers and finishes documents and slices. Back-pressure: the scorer's bounded
 //! channel makes workers wait for the device, and the reader waits while the in-flight limit is reached.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,69 +13,71 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
-use crate::extract::collect::{Asked, Collector, Event, InFlightSlice, Prepared};
-use crate::extract::counters::Counters;
-use crate::extract::in_flight::InFlightLimit;
-use crate::extract::slice::{Row, SliceResult, SliceRows};
-use crate::extract::slices::SliceRule;
-use crate::model::runtime::pool::{Answered, PoolCounters, SessionPool};
+use crate::extract::monitor::Monitor;
+use crate::extract::pipeline::collect::{Asked, Collector, Event, InFlightSlice, Prepared};
+use crate::extract::pipeline::in_flight::InFlightLimit;
+use crate::extract::pipeline::slice::{Row, SliceResult, SliceRows};
+use crate::model::runtime::scorer::{Answered, Scorer};
 use crate::task::batch::batches;
-use crate::task::decode::DecodeRule;
-use crate::task::entity_schema::EntitySchema;
-use crate::task::query::{Encoded, Questions};
+use crate::task::input::ModelInput;
+use crate::task::kind::Task;
 use crate::text::document::{Document, Reject, RejectReason};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{WindowRule, Windows};
 
-/// Queries of a slice are sorted by length in blocks of at most this many full batches of tokens,
+pub(crate) mod collect;
+pub(crate) mod in_flight;
+pub mod slice;
+pub mod slices;
+
+/// Inputs of a slice are sorted by length in blocks of at most this many full batches of tokens,
 const LOOKAHEAD_BATCHES: usize = 64;
 /// and of at most this many tokens, whatever the batch size, because their windows are held in memory.
 const LOOKAHEAD_TOKENS: usize = 1 << 22;
 
 /// Everything that turns a text into mentions, shared by all partitions.
 #[derive(Debug)]
-pub struct Extractor {
-    /// The entity types.
-    pub schema: EntitySchema,
-    /// Their questions, tokenized.
-    pub questions: Questions,
+pub(crate) struct Pipeline {
+    /// What the model is asked, and how its answer is read.
+    pub(crate) task: Task,
     /// The model's tokenizer.
-    pub tokenizer: Tokenizer,
+    pub(crate) tokenizer: Tokenizer,
     /// How documents are cut into windows.
-    pub windows: WindowRule,
-    /// When a candidate is a mention.
-    pub decode: DecodeRule,
+    pub(crate) windows: WindowRule,
+    /// Whether mentions can overlap.
+    pub(crate) nested: bool,
     /// The maximum of padded tokens in a batch.
-    pub batch_tokens: usize,
-    /// Where slices of rows end.
-    pub slices: SliceRule,
+    pub(crate) batch_tokens: usize,
     /// The model's sessions.
-    pub pool: SessionPool,
+    pub(crate) scorer: Scorer,
     /// Threads that tokenize.
-    pub workers: usize,
-    /// The run's counters.
-    pub counters: Counters,
-    /// Set to end early: slices that are already answered completely are still emitted, the others are dropped.
-    pub stop: AtomicBool,
+    pub(crate) workers: usize,
+}
+
+/// The pipeline over the slices of one partition.
+struct Partition<'run> {
+    pipeline: &'run Pipeline,
+    monitor: &'run Monitor,
+    /// Set when the collector has ended.
+    ended: AtomicBool,
 }
 
 /// A worker's channels.
-struct Worker<'run, Rows> {
+struct Worker<Rows> {
     tasks: Receiver<(usize, Arc<Rows>)>,
     events: Sender<Event<Rows>>,
     reply: Sender<Result<Answered>>,
-    stopped: &'run AtomicBool,
 }
 
-impl Extractor {
-    /// Runs the pipeline over `slices` until they end or [`Extractor::stop`] is set. `emit` takes each finished slice, in order, and
-    /// returns false to stop.
-    pub fn run<Rows: SliceRows>(
+impl Pipeline {
+    /// Runs over `slices` until they end or the monitor stops it. `emit` takes each finished slice, in order, and returns false to stop.
+    pub(crate) fn run<Rows: SliceRows>(
         &self,
+        monitor: &Monitor,
         slices: impl Iterator<Item = Result<Rows>> + Send,
         emit: impl FnMut(SliceResult<Rows>) -> bool + Send,
     ) -> Result<()> {
-        let stopped = AtomicBool::new(false);
+        let partition = Partition { pipeline: self, monitor, ended: AtomicBool::new(false) };
         let (events, incoming) = unbounded();
         let (reply, answers) = bounded(4);
         let (task, tasks) = bounded(0);
@@ -85,23 +87,18 @@ impl Extractor {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.workers)
                 .map(|_| {
-                    let worker = Worker {
-                        tasks: tasks.clone(),
-                        events: events.clone(),
-                        reply: reply.clone(),
-                        stopped: &stopped,
-                    };
-                    scope.spawn(move || self.guarded(&worker))
+                    let worker = Worker { tasks: tasks.clone(), events: events.clone(), reply: reply.clone() };
+                    let partition = &partition;
+                    scope.spawn(move || partition.guarded(&worker))
                 })
                 .collect();
             drop((tasks, reply));
-            let stopped = &stopped;
-            let read = scope.spawn(move || self.read(slices, &task, &events, &mut limit, stopped));
-            let nested = self.schema.nested;
-            let collector = Collector::new(&self.counters, &self.decode, nested, &self.stop, done, emit);
+            let reader = &partition;
+            let read = scope.spawn(move || reader.read(slices, &task, &events, &mut limit));
+            let collector = Collector::new(monitor, &self.task, self.nested, done, emit);
             let collected = collector.run(&incoming, &answers);
             if collected.is_err() || matches!(collected, Ok(false)) {
-                stopped.store(true, Ordering::Relaxed);
+                partition.ended.store(true, Ordering::Relaxed);
             }
             // Drain answers in flight, so that no session blocks on a full channel.
             for _ in answers {}
@@ -112,27 +109,11 @@ impl Extractor {
             collected.map(|_| ()).and(read)
         })
     }
+}
 
-    /// Seconds spent in each stage, summed over threads, in pipeline order.
-    pub fn stages(&self) -> [(&'static str, f64); 9] {
-        let PoolCounters { tensors, wait, inference, .. } = self.pool.counters();
-        let Counters { start, read, tokenize, decode, write, commit, .. } = &self.counters;
-        let stages = [
-            ("start", start),
-            ("read", read),
-            ("tokenize", tokenize),
-            ("tensors", tensors),
-            ("wait", wait),
-            ("inference", inference),
-            ("decode", decode),
-            ("write", write),
-            ("commit", commit),
-        ];
-        stages.map(|(name, stage)| (name, stage.seconds()))
-    }
-
-    fn is_stopped(&self, stopped: &AtomicBool) -> bool {
-        stopped.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
+impl Partition<'_> {
+    fn is_stopped(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) || self.monitor.is_stopped()
     }
 
     /// Numbers the documents and hands slices to the workers.
@@ -142,14 +123,13 @@ impl Extractor {
         task: &Sender<(usize, Arc<Rows>)>,
         events: &Sender<Event<Rows>>,
         limit: &mut InFlightLimit,
-        stopped: &AtomicBool,
     ) -> Result<()> {
         let mut next = 0;
         for rows in slices {
             let rows = Arc::new(rows?);
             let bytes = rows.bytes();
             // The collector or the workers have ended, so the run is over.
-            if !limit.enter(bytes) || self.is_stopped(stopped) {
+            if !limit.enter(bytes) || self.is_stopped() {
                 break;
             }
             let first = next;
@@ -163,7 +143,7 @@ impl Extractor {
     }
 
     /// Runs a worker and sends its failure or panic to the collector, which would otherwise wait forever for the lost slice.
-    fn guarded<Rows: SliceRows>(&self, worker: &Worker<'_, Rows>) {
+    fn guarded<Rows: SliceRows>(&self, worker: &Worker<Rows>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work(worker)));
         let failure = match outcome {
             Ok(Ok(())) => return,
@@ -177,23 +157,23 @@ impl Extractor {
         let _ = worker.reply.send(Err(failure));
     }
 
-    fn work<Rows: SliceRows>(&self, worker: &Worker<'_, Rows>) -> Result<()> {
-        let Worker { tasks, events, reply, stopped } = worker;
+    fn work<Rows: SliceRows>(&self, worker: &Worker<Rows>) -> Result<()> {
+        let Worker { tasks, events, reply } = worker;
         for (first, rows) in tasks {
-            let mut block = Block { extractor: self, queries: Vec::new(), tokens: 0, reply, stopped };
+            let mut block = Block { partition: self, inputs: Vec::new(), tokens: 0, reply };
             for row in 0..rows.count() {
                 let Row { has_id, text, replaced } = rows.row(row);
                 let asked = match Document::admit(has_id, text) {
                     Ok(_) if replaced => {
                         let detail = "a later document of this run has the same id";
-                        Asked { queries: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
+                        Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
                     }
                     Ok(document) => self.ask(first + row, document, &mut block)?,
-                    Err(reject) => Asked { queries: 0, outcome: Err(reject) },
+                    Err(reject) => Asked { inputs: 0, outcome: Err(reject) },
                 };
-                self.counters.prepared.fetch_add(1, Ordering::Relaxed);
+                Monitor::add(&self.monitor.prepared, 1);
                 let _ = events.send(Event::Document { number: first + row, asked });
-                if self.is_stopped(stopped) {
+                if self.is_stopped() {
                     return Ok(());
                 }
             }
@@ -202,56 +182,60 @@ impl Extractor {
         Ok(())
     }
 
-    /// Adds all queries of a document to the block, which is sent to the sessions whenever it is full. A text that cannot
-    /// be tokenized is refused at the failing window; queries about its earlier windows can already be in flight.
+    /// Adds all inputs of a document to the block, which is sent to the scorer whenever it is full. A text that cannot be tokenized is
+    /// refused at the failing window; inputs of its earlier windows can already be in flight.
     fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Asked> {
-        let mut windows = Windows::new(&self.tokenizer, self.windows, document);
-        let (mut count, mut queries) = (0, 0);
+        let Pipeline { task, tokenizer, windows, .. } = self.pipeline;
+        let mut windows = Windows::new(tokenizer, *windows, document);
+        let (mut count, mut inputs) = (0, 0);
         let outcome = loop {
-            match self.counters.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
+            match self.monitor.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
                 None => break Ok(Prepared { counts: windows.counts(), windows: count }),
                 Some(Err(reject)) => break Err(reject),
                 Some(Ok(window)) => {
                     count += 1;
-                    for query in self.questions.ask(number, &window) {
-                        queries += 1;
-                        self.counters.asked.fetch_add(1, Ordering::Relaxed);
-                        block.push(query)?;
+                    for input in task.ask(number, &window) {
+                        inputs += 1;
+                        Monitor::add(&self.monitor.asked, 1);
+                        block.push(input)?;
                     }
                 }
             }
         };
-        Ok(Asked { queries, outcome })
+        Ok(Asked { inputs, outcome })
     }
 }
 
-/// Queries collected for sorting by length.
+/// Inputs collected for sorting by length.
 struct Block<'run> {
-    extractor: &'run Extractor,
-    queries: Vec<Encoded>,
+    partition: &'run Partition<'run>,
+    inputs: Vec<ModelInput>,
     tokens: usize,
     reply: &'run Sender<Result<Answered>>,
-    stopped: &'run AtomicBool,
 }
 
 impl Block<'_> {
-    fn push(&mut self, query: Encoded) -> Result<()> {
-        self.tokens += query.len();
-        self.queries.push(query);
-        let limit = LOOKAHEAD_BATCHES.saturating_mul(self.extractor.batch_tokens).min(LOOKAHEAD_TOKENS);
+    fn push(&mut self, input: ModelInput) -> Result<()> {
+        self.tokens += input.len();
+        self.inputs.push(input);
+        let limit = LOOKAHEAD_BATCHES.saturating_mul(self.partition.pipeline.batch_tokens).min(LOOKAHEAD_TOKENS);
         if self.tokens >= limit { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
         self.tokens = 0;
-        let queries = std::mem::take(&mut self.queries);
-        let sorted = trace_span!("sort").in_scope(|| batches(queries, self.extractor.batch_tokens));
+        let inputs = std::mem::take(&mut self.inputs);
+        let Pipeline { batch_tokens, scorer, .. } = self.partition.pipeline;
+        let sorted = trace_span!("sort").in_scope(|| batches(inputs, *batch_tokens));
         for batch in sorted {
-            if self.extractor.is_stopped(self.stopped) {
+            if self.partition.is_stopped() {
                 return Ok(());
             }
-            self.extractor.pool.ask(batch, self.reply)?;
+            scorer.ask(batch, self.reply)?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

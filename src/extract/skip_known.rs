@@ -1,55 +1,66 @@
-//! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text) and the ledger's entries for these
-//! documents. Out: the rows that are not done, with a column `refused` for duplicate rows, and the set of changed documents
-//! (`known_documents` decides both). It must not reorder rows.
+//! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text), and what the store knows of these documents.
+//! Out: the rows that are not done, with the columns `refused` for duplicate rows and `changed` for documents that the store has with
+//! another text. It must not reorder rows.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion::common::internal_err;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
-use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, SendableRecordBatchStream,
-};
+use datafusion::physical_plan::{Distribution, SendableRecordBatchStream};
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use crate::extract::known_documents::{KnownDocuments, Verdict};
+use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::text::document::RejectReason;
 
-/// The operator. It adds each changed document to [`KnownDocuments`]; `SpareExec` removes those that are refused later.
-#[derive(Debug)]
-pub struct SkipKnownExec {
-    input: Arc<dyn ExecutionPlan>,
-    known_documents: Arc<KnownDocuments>,
-    properties: Arc<PlanProperties>,
+/// The plan that skips known documents.
+pub type SkipKnownExec = UnaryExec<SkipKnown>;
+
+/// Skips documents that the store has. It adds `refused`, the reason code of a refused row, and `changed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipKnown {
+    /// What the store knows of the documents.
+    pub known_documents: Arc<KnownDocuments>,
 }
 
-impl SkipKnownExec {
-    /// An operator over (source, row, id, text); it adds `refused`, the reason code of a refused row.
-    pub fn new(input: Arc<dyn ExecutionPlan>, known_documents: Arc<KnownDocuments>) -> Self {
-        let mut fields = input.schema().fields().to_vec();
+impl RowOperator for SkipKnown {
+    const NAME: &'static str = "SkipKnownExec";
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        let mut fields = input.fields().to_vec();
         fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::new(Schema::new(fields))),
-            input.output_partitioning().clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { input, known_documents, properties: Arc::new(properties) }
+        fields.push(Arc::new(Field::new("changed", DataType::Boolean, false)));
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    fn details(&self) -> String {
+        format!("known={}", self.known_documents.len())
+    }
+
+    fn required_input_distribution(&self) -> Distribution {
+        Distribution::SinglePartition
+    }
+
+    fn run(
+        self: Arc<Self>,
+        input: SendableRecordBatchStream,
+        task: PartitionTask,
+    ) -> Result<SendableRecordBatchStream> {
+        let schema = Arc::clone(&task.schema);
+        let rows = input.map(move |batch| skip_known(&self.known_documents, &batch?, &schema));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(task.schema, rows)))
     }
 }
 
 fn skip_known(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut columns = batch.columns().to_vec();
-    if known_documents.known.is_empty() && known_documents.replaced.0.is_empty() {
-        columns.push(new_null_array(&DataType::Utf8, batch.num_rows()));
+    let (mut columns, count) = (batch.columns().to_vec(), batch.num_rows());
+    if known_documents.is_empty() {
+        columns.push(new_null_array(&DataType::Utf8, count));
+        columns.push(Arc::new(BooleanArray::from(vec![false; count])));
         return Ok(RecordBatch::try_new(Arc::clone(schema), columns)?);
     }
     let (sources, rows) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -62,75 +73,27 @@ fn skip_known(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &Sc
         let text = texts.is_valid(row).then(|| texts.value(row));
         known_documents.judge(sources.value(row), rows.value(row), ids.value(row), text)
     };
-    let verdicts: Vec<Verdict> = (0..batch.num_rows()).map(verdict).collect();
-    let reason =
-        |verdict: &Verdict| matches!(verdict, Verdict::Duplicate).then_some(RejectReason::DuplicateId.as_str());
-    let refused: StringArray = verdicts.iter().map(reason).collect();
-    columns.push(Arc::new(refused));
-    let kept: BooleanArray = verdicts.iter().map(|verdict| Some(!matches!(verdict, Verdict::Done))).collect();
+    let verdicts: Vec<Verdict> = (0..count).map(verdict).collect();
+    let is = |wanted: Verdict| verdicts.iter().map(move |verdict| Some(*verdict == wanted));
+    let reason = |duplicate: Option<bool>| (duplicate == Some(true)).then_some(RejectReason::DuplicateId.as_str());
+    columns.push(Arc::new(is(Verdict::Duplicate).map(reason).collect::<StringArray>()));
+    columns.push(Arc::new(is(Verdict::Changed).collect::<BooleanArray>()));
+    let kept: BooleanArray = verdicts.iter().map(|verdict| Some(*verdict != Verdict::Done)).collect();
     Ok(filter_record_batch(&RecordBatch::try_new(Arc::clone(schema), columns)?, &kept)?)
-}
-
-impl DisplayAs for SkipKnownExec {
-    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SkipKnownExec: known={}", self.known_documents.known.len())
-    }
-}
-
-impl ExecutionPlan for SkipKnownExec {
-    fn name(&self) -> &'static str {
-        "SkipKnownExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("SkipKnownExec has one input") };
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.known_documents))))
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (schema, known_documents) = (self.schema(), Arc::clone(&self.known_documents));
-        let shape = Arc::clone(&schema);
-        let rows =
-            self.input.execute(partition, context)?.map(move |batch| skip_known(&known_documents, &batch?, &shape));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extract::known_documents::{Changed, LedgerHashes, Replaced, digest};
+    use crate::extract::known_documents::{LedgerHashes, Replaced, digest};
     use arrow::array::{Int64Array, StringViewArray};
 
     #[test]
-    fn done_documents_are_skipped_and_changed_ones_are_remembered() {
+    fn done_documents_are_skipped_and_changed_ones_are_marked() {
         let known = LedgerHashes::from([(digest("1"), digest("same")), (digest("2"), digest("old"))]);
         let mut replaced = Replaced::default();
         replaced.add("a", 2);
-        let known_documents = KnownDocuments::new(known, Arc::new(replaced));
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::new(replaced)));
         let batch = RecordBatch::try_from_iter_with_nullable([
             ("source", Arc::new(StringArray::from(vec!["a"; 5])) as ArrayRef, false),
             ("row", Arc::new(Int64Array::from(vec![0, 1, 2, 3, 4])), false),
@@ -142,15 +105,13 @@ mod tests {
             ),
         ])
         .unwrap();
-        let mut fields = batch.schema().fields().to_vec();
-        fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
-        let kept = skip_known(&known_documents, &batch, &Arc::new(Schema::new(fields))).unwrap();
-        assert_eq!(kept.column(1).as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
-        let refused: Vec<_> = kept.column(4).as_string::<i32>().iter().collect();
+        let operator = SkipKnown { known_documents };
+        let schema = operator.output_schema(&batch.schema()).unwrap();
+        let kept = skip_known(&operator.known_documents, &batch, &schema).unwrap();
+        assert_eq!(kept["row"].as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
+        let refused: Vec<_> = kept["refused"].as_string::<i32>().iter().collect();
         assert_eq!(refused, [None, Some("duplicate_id"), None, None]);
-        assert!(known_documents.take_changed(|changed| changed.row > 1).is_empty());
-        let changed = Changed { source: "a".to_owned(), row: 1, id: "2".to_owned() };
-        assert_eq!(known_documents.take_changed(|_| true), [changed]);
-        assert!(known_documents.take_changed(|_| true).is_empty());
+        let changed: Vec<_> = kept["changed"].as_boolean().iter().flatten().collect();
+        assert_eq!(changed, [true, false, false, false]);
     }
 }

@@ -92,8 +92,7 @@ fn versioned_path(
 }
 
 fn write_into(path: &Path, model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<()> {
-    let (weights, config) = model.weights()?;
-    write_whole(path, &write(&weights, &config, variant, precision)?)
+    write_whole(path, &write(&model.weights()?, variant, precision)?)
 }
 
 #[cfg(test)]

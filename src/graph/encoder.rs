@@ -1,8 +1,10 @@
-//! The BERT encoder. In: the graph's inputs and the encoder's weights. Out: the last layer's token vectors,
-//! `[batch × tokens, hidden]`. It must not know the heads.
+//! The encoder. In: the graph's inputs, the encoder's description and weights. Out: the last layer's token vectors,
+//! `[batch × tokens, hidden]`. It must not know the heads, or which kind of encoder it is.
 
 use crate::graph::layers::{GELU_MINIMUM, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
+use crate::model::blocks::{Linear, Norm, Table};
+use crate::model::encoder::architecture::{Architecture, Attention, FeedForward, Normalization, Positions};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::safetensors_file::quantize_rows;
 
@@ -24,11 +26,12 @@ struct Shared {
     flat_shape: String,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Writes the whole encoder; `shape` is the name of `[batch, tokens]`.
     pub(crate) fn encoder(&mut self, shape: &str) -> String {
-        let hidden = self.config.hidden_size as i64;
-        let (heads, head) = (self.config.num_attention_heads as i64, self.config.head_size() as i64);
+        let architecture = self.architecture();
+        let hidden = architecture.hidden_size as i64;
+        let (heads, head) = (architecture.heads as i64, architecture.head_size() as i64);
         let (rest, per_head) = (self.graph.integers(&[-1]), self.graph.integers(&[heads, head]));
         let first = || vec![AttributeProto::integer("axis", 0)];
         let shared = Shared {
@@ -39,52 +42,81 @@ impl Writer<'_> {
         };
         let embedded = self.embeddings(shape);
         let mut tokens = self.graph.op("Reshape", &[&embedded, &shared.flat_shape]);
-        for layer in 0..self.config.num_hidden_layers {
-            let name = format!("bert.encoder.layer.{layer}");
-            let context = self.attention(&tokens, &format!("{name}.attention.self"), &shared);
-            let linear = format!("{name}.attention.output.dense");
-            let product = self.product(&context, std::slice::from_ref(&linear), None);
-            let attended = self.add_and_norm(&product, &linear, &tokens, &format!("{name}.attention.output.LayerNorm"));
-            let linear = format!("{name}.intermediate.dense");
-            let product = self.product(&attended, std::slice::from_ref(&linear), None);
-            let inner = self.bias_gelu(&product, &linear);
-            let linear = format!("{name}.output.dense");
-            let product = self.product(&inner, std::slice::from_ref(&linear), Some(GELU_MINIMUM));
-            tokens = self.add_and_norm(&product, &linear, &attended, &format!("{name}.output.LayerNorm"));
+        for layer in &architecture.layers {
+            tokens = self.normalized(&tokens, &layer.attention_norm, |writer, input| {
+                let context = writer.attention(input, &layer.attention, &shared);
+                (writer.product(&context, &[&layer.attention.output], None), &layer.attention.output)
+            });
+            tokens = self.normalized(&tokens, &layer.feed_forward_norm, |writer, input| {
+                let FeedForward { inner, outer } = &layer.feed_forward;
+                let product = writer.product(input, &[inner], None);
+                let activated = writer.bias_gelu(&product, inner);
+                (writer.product(&activated, &[outer], Some(GELU_MINIMUM)), outer)
+            });
         }
-        tokens
+        match &architecture.normalization {
+            Normalization::Post => tokens,
+            Normalization::Pre { last } => self.layer_norm(&tokens, last),
+        }
+    }
+
+    fn architecture(&self) -> &'a Architecture {
+        &self.weights.encoder.architecture
+    }
+
+    /// A block with its residual connection and its normalization. `block` writes it without the bias of its last layer, which it returns
+    /// too.
+    fn normalized<'l>(
+        &mut self,
+        tokens: &str,
+        norm: &Norm,
+        block: impl FnOnce(&mut Self, &str) -> (String, &'l Linear),
+    ) -> String {
+        match &self.architecture().normalization {
+            Normalization::Post => {
+                let (product, last) = block(self, tokens);
+                self.add_and_norm(&product, last, tokens, norm)
+            }
+            Normalization::Pre { .. } => {
+                let input = self.layer_norm(tokens, norm);
+                let (product, last) = block(self, &input);
+                self.add(&product, last, tokens)
+            }
+        }
     }
 
     /// Word, position and token type vectors, added and normalized: `[batch, tokens, hidden]`.
     fn embeddings(&mut self, shape: &str) -> String {
-        let words = self.word_vectors();
+        let architecture = self.architecture();
+        let Positions::Absolute { table: positions, offset } = &architecture.positions;
+        let words = self.word_vectors(&architecture.words);
         let last = self.graph.integers(&[-1]);
         let length = self.graph.op("Gather", &[shape, &last]);
-        let start = self.graph.integers(&[0]);
-        let [positions, types] = ["position", "token_type"].map(|table| {
-            let name = format!("bert.embeddings.{table}_embeddings.weight");
-            let tensor = self.weights.tensor(&name);
-            self.graph.weights(&name, &tensor.shape, &tensor.values)
-        });
-        let positions = self.graph.op("Slice", &[&positions, &start, &length]);
-        let types = self.graph.op("Gather", &[&types, "token_type_ids"]);
-        let sum = self.graph.op("Add", &[&words, &types]);
+        let start = self.graph.integers(&[*offset as i64]);
+        let end = if *offset == 0 { length } else { self.graph.op("Add", &[&length, &start]) };
+        let positions = self.tensor(&positions.name);
+        let types = architecture.token_types.as_ref().map(|types| self.tensor(&types.name));
+        let positions = self.graph.op("Slice", &[&positions, &start, &end]);
+        let mut sum = words;
+        if let Some(types) = types {
+            let types = self.graph.op("Gather", &[&types, "token_type_ids"]);
+            sum = self.graph.op("Add", &[&sum, &types]);
+        }
         let sum = self.graph.op("Add", &[&sum, &positions]);
-        self.layer_norm(&sum, "bert.embeddings.LayerNorm")
+        self.layer_norm(&sum, &architecture.embedding_norm)
     }
 
     /// The word vectors. Their table is the largest matrix, so int8 graphs keep it in int8 and scale only the rows of a batch.
-    fn word_vectors(&mut self) -> String {
-        let name = "bert.embeddings.word_embeddings.weight";
-        let table = self.weights.tensor(name);
+    fn word_vectors(&mut self, words: &Table) -> String {
+        let name = words.name.as_str();
         if self.precision != Precision::Int8 {
-            let table = self.graph.weights(name, &table.shape, &table.values);
+            let table = self.tensor(name);
             return self.graph.op("Gather", &[&table, "input_ids"]);
         }
-        let quantized = quantize_rows(table);
+        let quantized = quantize_rows(self.weights.encoder.tensors.get(name));
         let integers = quantized.integers.into_iter().map(i8::cast_unsigned).collect();
-        let integers = self.graph.constant(name, ElementType::Int8, &table.shape, integers);
-        let scales = self.graph.weights(&format!("{name}.scale"), &[table.shape[0], 1], &quantized.scales);
+        let integers = self.graph.constant(name, ElementType::Int8, &[words.rows, words.columns], integers);
+        let scales = self.graph.weights(&format!("{name}.scale"), &[words.rows, 1], &quantized.scales);
         let rows = self.graph.op("Gather", &[&integers, "input_ids"]);
         let rows = self.graph.cast(&rows, ElementType::Float32);
         let scales = self.graph.op("Gather", &[&scales, "input_ids"]);
@@ -95,7 +127,7 @@ impl Writer<'_> {
     /// long mask; the other kernels would read the second part of that mask as the start of each row. (See `attention.cc`
     /// and `memory_efficient_attention.h` of ONNX Runtime. In fp32 that kernel is used only from 256 tokens on.)
     fn memory_efficient(&self) -> bool {
-        self.precision == Precision::Fp16 && self.config.head_size().is_multiple_of(8)
+        self.precision == Precision::Fp16 && self.architecture().head_size().is_multiple_of(8)
     }
 
     fn mask(&mut self, shape: &str) -> String {
@@ -136,42 +168,42 @@ impl Writer<'_> {
     }
 
     /// Multi-head self-attention without its output layer; input and output are `[batch × tokens, hidden]`.
-    fn attention(&mut self, tokens: &str, name: &str, shared: &Shared) -> String {
-        let names = ["query", "key", "value"].map(|part| format!("{name}.{part}"));
-        let hidden = self.config.hidden_size;
-        let heads = || vec![AttributeProto::integer("num_heads", self.config.num_attention_heads as i64)];
+    fn attention(&mut self, tokens: &str, attention: &Attention, shared: &Shared) -> String {
+        let projections = attention.projections();
+        let hidden = self.architecture().hidden_size;
+        let heads = vec![AttributeProto::integer("num_heads", self.architecture().heads as i64)];
         let context = match (self.variant, self.precision) {
-            (GraphVariant::Portable, _) => return self.portable_attention(tokens, &names, shared),
+            (GraphVariant::Portable, _) => return self.portable_attention(tokens, &projections, shared),
             (GraphVariant::Fused, Precision::Int8) => {
-                let attributes = heads();
-                let product = self.product(tokens, &names, None);
-                let bias = self.bias(&names);
+                let product = self.product(tokens, &projections, None);
+                let bias = self.bias(&projections);
                 let product = self.graph.op("Reshape", &[&product, &shared.tokens_shape]);
                 let [query, key, value] = self.graph.split(&product, 2, hidden);
                 let inputs = [&query, &key, &value, &bias, &shared.mask].map(String::as_str);
-                self.graph.runtime("MultiHeadAttention", &inputs, attributes)
+                self.graph.runtime("MultiHeadAttention", &inputs, heads)
             }
             (GraphVariant::Fused, _) => {
-                let attributes = heads();
-                let matrix = stacked(self.weights, &names, "weight");
+                let matrix = stacked(&self.weights.encoder.tensors, &projections, Linear::weight);
                 let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
                 let transposed = transpose(&matrix.values, outputs, inputs);
-                let weight = self.graph.weights(&format!("{name}.weight"), &[inputs, outputs], &transposed);
-                let bias = self.bias(&names);
+                let name = format!("{}.weight", attention.name);
+                let weight = self.graph.weights(&name, &[inputs, outputs], &transposed);
+                let bias = self.bias(&projections);
                 let tokens = self.graph.op("Reshape", &[tokens, &shared.tokens_shape]);
-                self.graph.runtime("Attention", &[&tokens, &weight, &bias, &shared.mask], attributes)
+                self.graph.runtime("Attention", &[&tokens, &weight, &bias, &shared.mask], heads)
             }
         };
         self.graph.op("Reshape", &[&context, &shared.flat_shape])
     }
 
-    fn portable_attention(&mut self, tokens: &str, names: &[String; 3], shared: &Shared) -> String {
-        let product = self.product(tokens, names, None);
-        let bias = self.bias(names);
+    fn portable_attention(&mut self, tokens: &str, projections: &[&Linear; 3], shared: &Shared) -> String {
+        let architecture = self.architecture();
+        let product = self.product(tokens, projections, None);
+        let bias = self.bias(projections);
         let biased = self.graph.op("Add", &[&product, &bias]);
-        let parts: [String; 3] = self.graph.split(&biased, 1, self.config.hidden_size);
+        let parts: [String; 3] = self.graph.split(&biased, 1, architecture.hidden_size);
         // The query is scaled before the product, so that the scores fit into fp16.
-        let scale = self.graph.number(1.0 / (self.config.head_size() as f32).sqrt());
+        let scale = self.graph.number(1.0 / (architecture.head_size() as f32).sqrt());
         let query = self.graph.op("Mul", &[&parts[0], &scale]);
         let [query, key, value] = [(&query, [0, 2, 1, 3]), (&parts[1], [0, 2, 3, 1]), (&parts[2], [0, 2, 1, 3])].map(
             |(part, permutation)| {

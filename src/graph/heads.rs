@@ -1,10 +1,11 @@
-//! The MRC heads. In: token vectors `[batch × tokens, hidden]` and the masks. Out: the graph's four outputs. It must not
-//! build a tensor of size tokens × tokens × width: pairs are booleans until they are candidates.
+//! The MRC heads. In: token vectors `[batch × tokens, hidden]`, the masks, the head's description and weights. Out: the graph's four
+//! outputs. It must not build a tensor of size tokens × tokens × width: pairs are booleans until they are candidates.
 
 use crate::graph::builder::{Builder, tensor};
 use crate::graph::layers::{Writer, gelu, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::encoder::config::Activation;
+use crate::model::blocks::Linear;
+use crate::model::head::{Activation, MatchHead};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::Tensor;
 
@@ -20,15 +21,14 @@ struct Side {
     rows: String,
 }
 
-/// The layers of the match head in the checkpoint.
-struct MatchHead<'a> {
+/// The tensors of the match head.
+struct MatchTensors<'a> {
     variant: GraphVariant,
-    activation: Activation,
     /// `[width, 2h]`.
     hidden: &'a Tensor,
     bias: &'a Tensor,
-    /// The output layer; `None` for the paper's single layer.
-    logit: Option<(&'a Tensor, &'a Tensor)>,
+    /// Activation, weight and bias of the output layer; `None` for the paper's single layer.
+    logit: Option<(Activation, &'a Tensor, &'a Tensor)>,
 }
 
 impl<'a> Writer<'a> {
@@ -60,9 +60,9 @@ impl<'a> Writer<'a> {
             graph.op_with("Gather", &[&found, &part], axis())
         });
         let base = graph.op("Mul", &[&row, &length]);
-        let head = self.match_head();
+        let head = self.match_tensors();
         let hidden = head.hidden;
-        let width = self.config.hidden_size;
+        let width = hidden.columns() / 2;
         let columns = |range: std::ops::Range<usize>| -> Vec<f32> {
             let part: Vec<f32> = hidden.rows().flat_map(|row| &row[range.clone()]).copied().collect();
             transpose(&part, hidden.shape[0], width)
@@ -75,13 +75,13 @@ impl<'a> Writer<'a> {
 
     /// Writes start and end logits, and returns which tokens pass: bool `[batch, tokens]` each.
     fn boundaries(&mut self, tokens: &str, shape: &str) -> [String; 2] {
-        ["start", "end"].map(|side| {
-            let weight = self.weights.tensor(&format!("{side}_outputs.weight"));
-            let bias = self.weights.tensor(&format!("{side}_outputs.bias"));
+        let head = &self.weights.head;
+        [("start", &head.description.start), ("end", &head.description.end)].map(|(side, layer)| {
             let graph = &mut self.graph;
-            let weight =
-                graph.weights(&format!("{side}_outputs.weight"), &[self.config.hidden_size, 1], &weight.values);
-            let bias = graph.weights(&format!("{side}_outputs.bias"), &[1], &bias.values);
+            let values = |name: &str| head.tensors.get(name).values.as_slice();
+            let (weight, bias) = (layer.weight(), layer.bias());
+            let weight = graph.weights(&weight, &[layer.inputs, 1], values(&weight));
+            let bias = graph.weights(&bias, &[1], values(&bias));
             let product = graph.op("MatMul", &[tokens, &weight]);
             let sum = graph.op("Add", &[&product, &bias]);
             let logits = graph.cast(&sum, ElementType::Float32);
@@ -92,19 +92,18 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn match_head(&self) -> MatchHead<'a> {
-        let weights = self.weights;
-        let tensor = |name: &str| weights.tensor(&format!("span_embedding.{name}"));
-        let (variant, activation) = (self.variant, self.config.classifier_act_func);
-        if weights.linear_match() {
-            return MatchHead { variant, activation, hidden: tensor("weight"), bias: tensor("bias"), logit: None };
-        }
-        MatchHead {
-            variant,
-            activation,
-            hidden: tensor("classifier1.weight"),
-            bias: tensor("classifier1.bias"),
-            logit: Some((tensor("classifier2.weight"), tensor("classifier2.bias"))),
+    fn match_tensors(&self) -> MatchTensors<'a> {
+        let (variant, head) = (self.variant, &self.weights.head);
+        let of = |layer: &Linear| (head.tensors.get(&layer.weight()), head.tensors.get(&layer.bias()));
+        match &head.description.matching {
+            MatchHead::OneLayer(layer) => {
+                let (hidden, bias) = of(layer);
+                MatchTensors { variant, hidden, bias, logit: None }
+            }
+            MatchHead::TwoLayers(layers) => {
+                let ((hidden, bias), (weight, logit_bias)) = (of(&layers.hidden), of(&layers.logit));
+                MatchTensors { variant, hidden, bias, logit: Some((layers.activation, weight, logit_bias)) }
+            }
         }
     }
 
@@ -120,7 +119,7 @@ impl<'a> Writer<'a> {
         outputs: usize,
     ) -> Side {
         let graph = &mut self.graph;
-        let weight = graph.weights(name, &[self.config.hidden_size, outputs], transposed);
+        let weight = graph.weights(name, &[transposed.len() / outputs, outputs], transposed);
         let (flat, zero) = (graph.integers(&[-1]), graph.integer(0));
         let passing = graph.op("Reshape", &[passing, &flat]);
         let taken = graph.op("NonZero", &[&passing]);
@@ -146,7 +145,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl MatchHead<'_> {
+impl MatchTensors<'_> {
     /// The match logit of every candidate: in the portable variant all at once, in the fused variant [`ROUND`] at a time. (OpenVINO
     /// does not compile a loop into one subgraph with the nodes around it.)
     fn logits(&self, graph: &mut Builder, starts: &Side, ends: &Side) -> String {
@@ -202,8 +201,8 @@ impl MatchHead<'_> {
         let bias = graph.weights("hidden.bias", &self.bias.shape, &self.bias.values);
         let start_part = graph.op("Add", &[&start_part, &bias]);
         let mut logits = graph.op("Add", &[&start_part, &end_part]);
-        if let Some((weight, bias)) = self.logit {
-            logits = match self.activation {
+        if let Some((activation, weight, bias)) = self.logit {
+            logits = match activation {
                 Activation::Gelu => gelu(graph, self.variant, &logits),
                 Activation::Relu => graph.op("Relu", &[&logits]),
                 Activation::Tanh => graph.op("Tanh", &[&logits]),

@@ -3,10 +3,10 @@
 
 use crate::graph::builder::Builder;
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::encoder::config::BertConfig;
+use crate::model::blocks::{Linear, Norm};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::safetensors_file::quantize_rows;
-use crate::model::weights::tensors::{Tensor, Weights};
+use crate::model::weights::tensors::{Tensor, Tensors, Weights};
 
 /// The zero point of quantized activations: they are unsigned 8-bit integers, symmetric around it.
 const ZERO_POINT: u8 = 128;
@@ -20,10 +20,8 @@ pub(crate) const GELU_MINIMUM: f32 = -0.17;
 pub(crate) struct Writer<'a> {
     /// The graph so far.
     pub(crate) graph: Builder,
-    /// The model's weights.
+    /// The model's weights, with the descriptions of its encoder and head.
     pub(crate) weights: &'a Weights,
-    /// The model's configuration.
-    pub(crate) config: &'a BertConfig,
     /// The operators to use.
     pub(crate) variant: GraphVariant,
     /// The number format.
@@ -31,25 +29,25 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The product x Wᵀ of `[rows, inputs]` with one or several matrices `[outputs, inputs]` side by side, without a bias.
-    /// `minimum` is a lower bound of x, if one is known.
+    /// The product x Wᵀ of `[rows, inputs]` with the matrices `[outputs, inputs]` of one or several layers of the encoder side by side,
+    /// without a bias. `minimum` is a lower bound of x, if one is known.
     ///
     /// In int8, every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
-    /// integer sums are scaled back. No row depends on another, so no query depends on the other queries of its batch.
-    pub(crate) fn product(&mut self, input: &str, names: &[String], minimum: Option<f32>) -> String {
-        let matrix = stacked(self.weights, names, "weight");
+    /// integer sums are scaled back. No row depends on another, so no input depends on the others of its batch.
+    pub(crate) fn product(&mut self, input: &str, layers: &[&Linear], minimum: Option<f32>) -> String {
+        let matrix = stacked(&self.weights.encoder.tensors, layers, Linear::weight);
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
-        let name = &names[0];
+        let name = layers[0].weight();
         if self.precision != Precision::Int8 {
             let transposed = transpose(&matrix.values, outputs, inputs);
-            let weight = self.graph.weights(&format!("{name}.weight"), &[inputs, outputs], &transposed);
+            let weight = self.graph.weights(&name, &[inputs, outputs], &transposed);
             return self.graph.op("MatMul", &[input, &weight]);
         }
         let quantized = quantize_rows(&matrix);
         let integers = transpose(&quantized.integers, outputs, inputs).into_iter().map(i8::cast_unsigned).collect();
         let graph = &mut self.graph;
-        let weight = graph.constant(&format!("{name}.weight"), ElementType::Int8, &[inputs, outputs], integers);
-        let column_scales = graph.weights(&format!("{name}.weight.scale"), &[outputs], &quantized.scales);
+        let weight = graph.constant(&name, ElementType::Int8, &[inputs, outputs], integers);
+        let column_scales = graph.weights(&format!("{name}.scale"), &[outputs], &quantized.scales);
         let zero_point = graph.constant("middle", ElementType::Uint8, &[], vec![ZERO_POINT]);
         let row_scales = self.row_scales(input, minimum);
         match self.variant {
@@ -111,37 +109,42 @@ impl Writer<'_> {
         }
     }
 
-    /// The biases of one or several linear layers side by side.
-    pub(crate) fn bias(&mut self, names: &[String]) -> String {
-        let bias = stacked(self.weights, names, "bias");
-        self.graph.weights(&format!("{}.bias", names[0]), &bias.shape, &bias.values)
+    /// The biases of one or several layers of the encoder side by side.
+    pub(crate) fn bias(&mut self, layers: &[&Linear]) -> String {
+        let bias = stacked(&self.weights.encoder.tensors, layers, Linear::bias);
+        self.graph.weights(&layers[0].bias(), &bias.shape, &bias.values)
     }
 
     /// Layer normalization over the width.
-    pub(crate) fn layer_norm(&mut self, input: &str, name: &str) -> String {
-        let (scale, shift) = self.norm_parameters(name);
-        let attributes =
-            vec![AttributeProto::integer("axis", -1), AttributeProto::float("epsilon", self.config.layer_norm_eps)];
+    pub(crate) fn layer_norm(&mut self, input: &str, norm: &Norm) -> String {
+        let (scale, shift) = self.norm_parameters(norm);
+        let attributes = vec![AttributeProto::integer("axis", -1), AttributeProto::float("epsilon", norm.epsilon)];
         self.graph.op_with("LayerNormalization", &[input, &scale, &shift], attributes)
+    }
+
+    /// `product + bias + residual`, with the bias of `layer`.
+    pub(crate) fn add(&mut self, product: &str, layer: &Linear, residual: &str) -> String {
+        let bias = self.bias(&[layer]);
+        let biased = self.graph.op("Add", &[product, &bias]);
+        self.graph.op("Add", &[&biased, residual])
     }
 
     /// Layer normalization of `product + bias + residual`. On the CPU, where int8 runs, ONNX Runtime's fused operator is slower
     /// than separate operators.
-    pub(crate) fn add_and_norm(&mut self, product: &str, linear: &str, residual: &str, norm: &str) -> String {
-        let bias = self.bias(&[linear.to_owned()]);
+    pub(crate) fn add_and_norm(&mut self, product: &str, layer: &Linear, residual: &str, norm: &Norm) -> String {
         if self.variant == GraphVariant::Fused && self.precision != Precision::Int8 {
+            let bias = self.bias(&[layer]);
             let (scale, shift) = self.norm_parameters(norm);
-            let epsilon = vec![AttributeProto::float("epsilon", self.config.layer_norm_eps)];
+            let epsilon = vec![AttributeProto::float("epsilon", norm.epsilon)];
             return self.graph.runtime("SkipLayerNormalization", &[product, residual, &scale, &shift, &bias], epsilon);
         }
-        let biased = self.graph.op("Add", &[product, &bias]);
-        let sum = self.graph.op("Add", &[&biased, residual]);
+        let sum = self.add(product, layer, residual);
         self.layer_norm(&sum, norm)
     }
 
     /// `gelu(product + bias)`, exact: x Φ(x).
-    pub(crate) fn bias_gelu(&mut self, product: &str, linear: &str) -> String {
-        let bias = self.bias(&[linear.to_owned()]);
+    pub(crate) fn bias_gelu(&mut self, product: &str, layer: &Linear) -> String {
+        let bias = self.bias(&[layer]);
         if self.variant == GraphVariant::Fused {
             return self.graph.runtime("BiasGelu", &[product, &bias], vec![]);
         }
@@ -149,13 +152,14 @@ impl Writer<'_> {
         gelu(&mut self.graph, self.variant, &biased)
     }
 
-    fn norm_parameters(&mut self, name: &str) -> (String, String) {
-        let [scale, shift] = ["weight", "bias"].map(|part| {
-            let name = format!("{name}.{part}");
-            let tensor = self.weights.tensor(&name);
-            self.graph.weights(&name, &tensor.shape, &tensor.values)
-        });
-        (scale, shift)
+    /// A tensor of the encoder as a constant of the same name.
+    pub(crate) fn tensor(&mut self, name: &str) -> String {
+        let tensor = self.weights.encoder.tensors.get(name);
+        self.graph.weights(name, &tensor.shape, &tensor.values)
+    }
+
+    fn norm_parameters(&mut self, norm: &Norm) -> (String, String) {
+        (self.tensor(&norm.weight()), self.tensor(&norm.bias()))
     }
 }
 
@@ -181,8 +185,8 @@ pub(crate) fn gelu(graph: &mut Builder, variant: GraphVariant, value: &str) -> S
 }
 
 /// The weights of several linear layers, stacked by rows: `[sum of outputs, inputs]`; or their biases, concatenated.
-pub(crate) fn stacked(weights: &Weights, names: &[String], part: &str) -> Tensor {
-    let tensors: Vec<&Tensor> = names.iter().map(|name| weights.tensor(&format!("{name}.{part}"))).collect();
+pub(crate) fn stacked(tensors: &Tensors, layers: &[&Linear], part: impl Fn(&Linear) -> String) -> Tensor {
+    let tensors: Vec<&Tensor> = layers.iter().map(|layer| tensors.get(&part(layer))).collect();
     let mut shape = tensors[0].shape.clone();
     shape[0] = tensors.iter().map(|tensor| tensor.shape[0]).sum();
     Tensor { shape, values: tensors.iter().flat_map(|tensor| &tensor.values).copied().collect() }

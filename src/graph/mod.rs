@@ -1,21 +1,12 @@
-//! The ONNX writer. In: checked weights, their configuration, a graph variant and a precision. Out: the bytes of an ONNX file
+//! The ONNX writer. In: checked weights with their descriptions, a graph variant and a precision. Out: the bytes of an ONNX file
 //! that computes the MRC graph, or its path in the cache. It must not load ONNX Runtime or read documents.
 //!
-//! The contract of every graph written here:
-//!
-//! | | name | type | shape | |
-//! |---|---|---|---|---|
-//! | in | `input_ids`, `attention_mask`, `token_type_ids` | int64 | `[batch, tokens]` | mask: ones, then zeros for padding |
-//! | in | `start_mask`, `end_mask` | bool | `[batch, tokens]` | tokens that can start or end a mention |
-//! | in | `boundary_logit` | float32 | scalar | start and end logits must be greater |
-//! | out | `start_logits`, `end_logits` | float32 | `[batch, tokens]` | |
-//! | out | `span_index` | int64 | `[k, 3]` | row, start, end (inclusive) of every candidate, in this order |
-//! | out | `span_logits` | float32 | `[k]` | the match logit of each candidate |
+//! The contract of every graph written here is in [`mrc`](crate::task::mrc).
 //!
 //! The heads compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least one row
 //! and one token.
 
-mod builder;
+pub(crate) mod builder;
 pub mod cache;
 mod encoder;
 mod heads;
@@ -28,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
-use crate::model::encoder::config::BertConfig;
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
@@ -46,7 +36,7 @@ const fn versions(variant: GraphVariant, precision: Precision) -> (i64, i64) {
 
 /// Writes the MRC graph of a model. The same model gives the same bytes. Fails if the variant does not support the precision
 /// (bf16 is portable only), or if the file would exceed protobuf's limit of 2 GiB.
-pub fn write(weights: &Weights, config: &BertConfig, variant: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
+pub fn write(weights: &Weights, variant: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
     let element = match precision {
         Precision::Fp32 | Precision::Int8 => ElementType::Float32,
         Precision::Fp16 => ElementType::Float16,
@@ -64,7 +54,7 @@ pub fn write(weights: &Weights, config: &BertConfig, variant: GraphVariant, prec
     }
     graph.input("boundary_logit", ElementType::Float32, &[]);
     let shape = graph.op("Shape", &["input_ids"]);
-    let mut writer = Writer { graph, weights, config, variant, precision };
+    let mut writer = Writer { graph, weights, variant, precision };
     let tokens = writer.encoder(&shape);
     writer.heads(&tokens, &shape);
     let (operator_set, format) = versions(variant, precision);
@@ -94,9 +84,13 @@ fn refuse(reason: String, hint: &str) -> Error {
 mod tests {
     use std::collections::BTreeSet;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::graph::onnx::{GraphProto, NodeProto};
-    use crate::model::encoder::config::tests::tiny;
+    use crate::machine::hash::hexadecimal;
+    use crate::model::config::ModelConfig;
+    use crate::model::config::tests::{tiny, tiny_but};
     use crate::model::weights::tensors::tests::made_up;
 
     const KINDS: [(GraphVariant, Precision); 7] = [
@@ -109,12 +103,12 @@ mod tests {
         (GraphVariant::Fused, Precision::Int8),
     ];
 
-    fn weights(linear_match: bool) -> Weights {
-        Weights::check(made_up(&tiny(), linear_match), &mut tiny()).expect("they fit")
+    fn weights(one_layer: bool) -> Weights {
+        Weights::check(made_up(&tiny(), one_layer), &mut tiny()).expect("they fit")
     }
 
     fn model(variant: GraphVariant, precision: Precision) -> ModelProto {
-        let bytes = write(&weights(false), &tiny(), variant, precision).expect("a graph");
+        let bytes = write(&weights(false), variant, precision).expect("a graph");
         ModelProto::decode(bytes.as_slice()).expect("it is protobuf")
     }
 
@@ -204,10 +198,10 @@ mod tests {
 
     #[test]
     fn attention_gets_the_mask_that_its_cuda_kernel_reads() {
-        let made_by = |config: &BertConfig, precision: Precision| {
+        let made_by = |config: &ModelConfig, precision: Precision| {
             let mut config = config.clone();
             let weights = Weights::check(made_up(&config, false), &mut config).expect("they fit");
-            let bytes = write(&weights, &config, GraphVariant::Fused, precision).expect("a graph");
+            let bytes = write(&weights, GraphVariant::Fused, precision).expect("a graph");
             let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
             let maker = |value: &str| {
                 graph.node.iter().find(|node| node.output.iter().any(|output| output == value)).expect("a node").clone()
@@ -218,10 +212,11 @@ mod tests {
             maker(&cast.input[0]).op_type
         };
         // Heads of size 4, and of size 8, which the memory-efficient kernel supports.
-        let (narrow, wide) = (tiny(), BertConfig { hidden_size: 16, ..tiny() });
+        let (narrow, wide) = (tiny(), tiny_but(|bert| bert.hidden_size = 16));
         assert_eq!(made_by(&wide, Precision::Fp16), "Concat");
         for (config, precision) in [(&narrow, Precision::Fp16), (&narrow, Precision::Fp32), (&wide, Precision::Fp32)] {
-            assert_eq!(made_by(config, precision), "ReduceSum", "{precision}, heads of {}", config.head_size());
+            let size = config.encoder.architecture().head_size();
+            assert_eq!(made_by(config, precision), "ReduceSum", "{precision}, heads of {size}");
         }
     }
 
@@ -238,15 +233,31 @@ mod tests {
         }
     }
 
+    /// The cache keeps graphs by the version of the writer.
+    #[test]
+    fn the_bytes_of_a_graph_change_only_with_the_version_of_the_writer() {
+        let mut hasher = Sha256::new();
+        for weights in [weights(false), weights(true)] {
+            for (variant, precision) in KINDS {
+                hasher.update(write(&weights, variant, precision).expect("a graph"));
+            }
+        }
+        let hash = hexadecimal(&hasher.finalize());
+        assert_eq!(
+            (WRITER_VERSION, hash.as_str()),
+            (4, "632cf7e5d8d5031af905bb3afcee7db6dc01b2bc407513427383c55a7bb6d604")
+        );
+    }
+
     #[test]
     fn the_same_model_gives_the_same_bytes() {
-        let bytes = || write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Int8).expect("a graph");
+        let bytes = || write(&weights(false), GraphVariant::Fused, Precision::Int8).expect("a graph");
         assert_eq!(bytes(), bytes());
     }
 
     #[test]
     fn the_single_layer_match_head_has_no_hidden_layer() {
-        let bytes = write(&weights(true), &tiny(), GraphVariant::Fused, Precision::Fp32).expect("a graph");
+        let bytes = write(&weights(true), GraphVariant::Fused, Precision::Fp32).expect("a graph");
         let graph = ModelProto::decode(bytes.as_slice()).expect("protobuf").graph.expect("a graph");
         check_order(&graph, &BTreeSet::new());
         let start = graph.initializer.iter().find(|tensor| tensor.name == "match.start").expect("there");
@@ -257,7 +268,7 @@ mod tests {
 
     #[test]
     fn bf16_is_portable_only() {
-        let error = write(&weights(false), &tiny(), GraphVariant::Fused, Precision::Bf16).expect_err("no such variant");
+        let error = write(&weights(false), GraphVariant::Fused, Precision::Bf16).expect_err("no such variant");
         assert_eq!(error.to_string(), "model: `precision`: bf16 has no fused variant");
     }
 }

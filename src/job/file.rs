@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use strsim::levenshtein;
 
 use crate::error::{Error, Result};
+use crate::extract::settings::{DEFAULT_MAX_CANDIDATES, DEFAULT_THRESHOLD};
 use crate::text::tokens::Words;
 
 /// A job file: the documents, the entity types, the model and the store.
@@ -138,9 +139,9 @@ impl Default for ExtractSection {
             window_tokens: None,
             overlap_tokens: None,
             words: None,
-            threshold: 0.5,
-            boundary_threshold: 0.5,
-            max_candidates: 4096,
+            threshold: DEFAULT_THRESHOLD,
+            boundary_threshold: DEFAULT_THRESHOLD,
+            max_candidates: DEFAULT_MAX_CANDIDATES,
             batch_tokens: None,
         }
     }

@@ -1,23 +1,19 @@
 //! The job as it runs. In: a [`JobFile`]. Out: a validated [`Job`], or an error that names the key and the value. It must not load a model
 //! or open a store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
-use crate::model::precision::Precision;
-use crate::model::runtime::device::DeviceChoice;
+use crate::extract::settings::{ExtractionSettings, RuntimeSettings};
+use crate::job::file::{JobFile, MaxRejects, parse};
+use crate::job::schemas::read_schema;
+use crate::model::precision::UnknownName;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table;
 use crate::source::input::InputSpec;
 use crate::task::entity_schema::EntitySchema;
-
-use crate::job::file::{
-    EntitiesSection, ExtractSection, InputSection, JobFile, MaxRejects, ModelSection, StoreSection, parse,
-};
-use crate::job::schemas::read_schema;
-use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 
 /// A validated job: all settings are parsed, and its entity schema is read.
 #[derive(Debug, Clone)]
@@ -26,12 +22,10 @@ pub struct Job {
     pub file: JobFile,
     /// The documents.
     pub input: InputSpec,
-    /// The entity types and their questions.
-    pub schema: EntitySchema,
-    /// The device to run on.
-    pub device: DeviceChoice,
-    /// The precision, or `None` for the device's best.
-    pub precision: Option<Precision>,
+    /// What is extracted.
+    pub extraction: ExtractionSettings,
+    /// Where and how the model runs.
+    pub runtime: RuntimeSettings,
     /// The maximum of rejects; more set the exit code.
     pub max_rejects: Limit,
 }
@@ -67,25 +61,6 @@ impl Job {
         Self::resolve(path, file)
     }
 
-    /// A job without documents or a store, for a single text. Errors name `origin`.
-    pub fn over_text(origin: &str, model: ModelSection, extract: ExtractSection, schema: EntitySchema) -> Result<Self> {
-        let file = JobFile {
-            input: InputSection {
-                documents: String::new(),
-                id: String::new(),
-                text: String::new(),
-                filter: None,
-                gold: None,
-                max_rejects: None,
-            },
-            entities: EntitiesSection { schema: PathBuf::new() },
-            model,
-            extract,
-            store: StoreSection { path: String::new(), commit_documents: 1 },
-        };
-        Self::checked(Path::new(origin), file, schema)
-    }
-
     /// Checks that the gold entities, if the job names some, are a table of mentions.
     ///
     /// # Errors
@@ -100,11 +75,13 @@ impl Job {
     fn resolve(path: &Path, file: JobFile) -> Result<Self> {
         // Report errors of the job file itself before errors of files it names.
         let schema = file.entities.schema.clone();
-        let job = Self::checked(path, file, EntitySchema { nested: false, types: Vec::new() })?;
-        Ok(Self { schema: read_schema(&schema)?, ..job })
+        let mut job = Self::checked(path, file)?;
+        job.extraction.schema = read_schema(&schema)?;
+        Ok(job)
     }
 
-    fn checked(path: &Path, file: JobFile, schema: EntitySchema) -> Result<Self> {
+    /// Checks the job file's values. The schema is still empty.
+    fn checked(path: &Path, file: JobFile) -> Result<Self> {
         let origin = path.display().to_string();
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
             origin: origin.clone(),
@@ -119,34 +96,29 @@ impl Job {
             .map_err(|reason| refuse("model.device", reason, "say auto, cpu, cuda or cuda:1"))?;
         let precision = match file.model.precision.as_str() {
             "auto" => None,
-            name => Some(name.parse().map_err(|unknown: crate::model::precision::UnknownName| {
+            name => Some(name.parse().map_err(|unknown: UnknownName| {
                 refuse("model.precision", unknown.to_string(), "say auto, fp32, bf16, fp16 or int8")
             })?),
         };
         let extract = &file.extract;
-        for (key, value) in
-            [("extract.threshold", extract.threshold), ("extract.boundary_threshold", extract.boundary_threshold)]
-        {
-            if !(value > 0.0 && value < 1.0) {
-                return Err(refuse(
-                    key,
-                    format!("{value} is not a probability between 0 and 1"),
-                    "0.5 accepts what is more likely than not",
-                ));
-            }
+        let extraction = ExtractionSettings {
+            model: file.model.path.clone(),
+            schema: EntitySchema { nested: false, types: Vec::new() },
+            window_tokens: extract.window_tokens,
+            overlap_tokens: extract.overlap_tokens,
+            words: extract.words,
+            threshold: extract.threshold,
+            boundary_threshold: extract.boundary_threshold,
+            max_candidates: extract.max_candidates,
+            precision,
+        };
+        extraction.validate(&origin)?;
+        if extract.batch_tokens == Some(0) {
+            let reason = "it must be at least 1, not 0".to_owned();
+            return Err(refuse("extract.batch_tokens", reason, "leave it out for the default"));
         }
-        // If the job sets no window, it uses the model's, which is not loaded yet.
-        if let Some(tokens) = extract.window_tokens {
-            windows(&origin, extract, tokens)?;
-        }
-        for (key, value) in [
-            ("extract.batch_tokens", extract.batch_tokens.unwrap_or(1)),
-            ("extract.max_candidates", extract.max_candidates),
-        ] {
-            if value == 0 {
-                return Err(refuse(key, "it must be at least 1, not 0".into(), "leave it out for the default"));
-            }
-        }
+        let runtime =
+            RuntimeSettings { device, library: file.model.library.clone(), batch_tokens: extract.batch_tokens };
         let max_rejects = match &file.input.max_rejects {
             None => Limit::None,
             Some(MaxRejects::Count(count)) => Limit::Count(*count),
@@ -167,34 +139,18 @@ impl Job {
             }
         };
         Ok(Self {
-            schema,
             input: InputSpec {
                 documents: file.input.documents.clone(),
                 id: file.input.id.clone(),
                 text: file.input.text.clone(),
                 filter: file.input.filter.clone(),
             },
-            device,
-            precision,
+            extraction,
+            runtime,
             max_rejects,
             file,
         })
     }
-}
-
-/// Windows of `tokens` tokens with the overlap of `extract`. Errors name `origin`.
-pub(crate) fn windows(origin: &str, extract: &ExtractSection, tokens: usize) -> Result<WindowRule> {
-    let refuse = |key: &str, reason: String, hint: &str| {
-        Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
-    };
-    if tokens < SHORTEST_WINDOW {
-        let hint = format!("the minimum is {SHORTEST_WINDOW}; if it is left out, the model decides");
-        return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
-    }
-    WindowRule::new(tokens, extract.overlap_tokens).or_else(|overlap| {
-        let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
-        refuse("extract.overlap_tokens", reason, "if it is left out, it is an eighth of the window")
-    })
 }
 
 #[cfg(test)]

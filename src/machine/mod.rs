@@ -8,6 +8,8 @@
 //! | [`hash`] | SHA-256 of files and texts |
 //! | [`stage_timer`] | time spent in a stage |
 
+#[cfg(test)]
+pub(crate) mod captured_events;
 pub mod environment;
 pub mod files;
 pub mod hash;

@@ -1,47 +1,27 @@
-//! The command `quarry prepare`. In: its arguments. Out: the files, and on the screen a summary and the problems. It must not read a
+//! The command `quarry prepare`. In: its settings. Out: the files, and on the screen a summary and the problems. It must not read a
 //! corpus itself.
 
-use crate::cli::PrepareArgs;
 use crate::console;
 use crate::console::thousands;
 use crate::error::Result;
-use crate::job::read_schema;
 use crate::prepare::convert::{Prepared, run};
-use crate::prepare::options::{PrepareOptions, ReadOptions};
-use crate::prepare::output::split::Split;
 use crate::prepare::output::summary::{Figures, Summary};
+use crate::prepare::settings::Settings;
 
 /// The number of problems printed one by one; the rest is only counted.
 const PRINTED_PROBLEMS: usize = 20;
 
 /// Prepares a corpus and prints the summary.
-pub fn command(arguments: &PrepareArgs) -> Result<u8> {
-    let prepared = run(&PrepareOptions {
-        format: arguments.format,
-        input: arguments.input.clone(),
-        out: arguments.out.clone(),
-        unit: arguments.unit,
-        split: arguments.split.as_deref().map(Split::parse).transpose()?,
-        on_error: arguments.on_error,
-        mrc: arguments.mrc,
-        read: ReadOptions {
-            schema: arguments.schema.as_deref().map(read_schema).transpose()?,
-            scheme: arguments.scheme,
-            tokens: arguments.tokens.clone(),
-            tags: arguments.tags.clone(),
-            id: arguments.id.clone(),
-            text: arguments.text.clone(),
-            labels: arguments.labels,
-        },
-    })?;
+pub fn command(settings: &Settings) -> Result<u8> {
+    let prepared = run(settings)?;
     for note in &prepared.notes {
-        console::note(note);
+        tracing::info!("{note}");
     }
     for problem in prepared.problems.iter().take(PRINTED_PROBLEMS) {
-        console::warn(problem);
+        tracing::warn!("{problem}");
     }
     if prepared.problems.len() > PRINTED_PROBLEMS {
-        console::warn(&format!("{} more problems", thousands((prepared.problems.len() - PRINTED_PROBLEMS) as u64)));
+        tracing::warn!("{} more problems", thousands((prepared.problems.len() - PRINTED_PROBLEMS) as u64));
     }
     console::print(&totals(&prepared));
     let types = types(&prepared.summaries);

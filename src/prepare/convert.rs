@@ -1,18 +1,19 @@
-//! A corpus → files. In: [`PrepareOptions`]. Out: documents and gold entities as Parquet, a summary of them and the problems. It must
+//! A corpus → files. In: [`Settings`]. Out: documents and gold entities as Parquet, a summary of them and the problems. It must
 //! not print.
 
 use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::cli::{Format, Scheme, Unit};
 use crate::error::{Error, Result};
 use crate::prepare::corpus::{Corpus, Note};
 use crate::prepare::files::InputFile;
-use crate::prepare::options::{PrepareOptions, ReadOptions};
 use crate::prepare::output::granularity::Row;
+use crate::prepare::output::granularity::Unit;
 use crate::prepare::output::summary::Summary;
 use crate::prepare::output::{granularity, split, write};
+use crate::prepare::settings::{Format, ReadOptions, Settings};
+use crate::prepare::tagged::tags::Scheme;
 use crate::prepare::{files, markup, standoff, tagged};
 use crate::task::entity_schema::EntitySchema;
 
@@ -85,16 +86,16 @@ fn refuse_unsupported_option(format: Format, read: &ReadOptions) -> Result<()> {
 }
 
 /// Reads and checks the corpus, then writes the tables.
-pub fn run(options: &PrepareOptions) -> Result<Prepared> {
-    refuse_unsupported_option(options.format, &options.read)?;
-    let (expected, endings, read) = reader(options.format);
-    let files = files::list(&options.input, endings)?;
-    let mut corpus = Corpus::new(options.on_error, expected, options.read.schema.as_ref());
+pub fn run(settings: &Settings) -> Result<Prepared> {
+    refuse_unsupported_option(settings.format, &settings.read)?;
+    let (expected, endings, read) = reader(settings.format);
+    let files = files::list(&settings.input, endings)?;
+    let mut corpus = Corpus::new(settings.on_error, expected, settings.read.schema.as_ref());
     // In the other formats ids are the corpus's own: an id in two files means a document annotated twice, and the user must choose.
-    corpus.qualify = options.read.id.is_none()
-        && matches!(options.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
+    corpus.qualify = settings.read.id.is_none()
+        && matches!(settings.format, Format::Mrc | Format::Jsonl | Format::Spacy | Format::Parquet);
     for file in &files {
-        read(file, &options.read, &mut corpus)?;
+        read(file, &settings.read, &mut corpus)?;
     }
     let mut notes: Vec<String> = corpus.notes.iter().map(|(text, note)| note_line(text, note)).collect();
     let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
@@ -102,7 +103,7 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
     let documents = corpus.into_documents();
     if documents.is_empty() {
         return Err(Error::Input {
-            location: options.input.display().to_string(),
+            location: settings.input.display().to_string(),
             reason: match problems.first() {
                 Some(first) => format!("no document remains; problems: {}, the first: {first}", problems.len()),
                 None => "it contains no document".into(),
@@ -110,16 +111,16 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
             hint: expected.into(),
         });
     }
-    let unit = options.unit.unwrap_or(default_unit(options.format));
+    let unit = settings.unit.unwrap_or(default_unit(settings.format));
     let rows: Vec<Row> = documents.into_iter().flat_map(|document| granularity::rows(document, unit)).collect();
     let heads = rows.iter().flat_map(|row| &row.mentions).any(|mention| mention.head.is_some());
-    let split::Parts { parts, unlisted } = split::split(rows, options.split.as_ref())?;
+    let split::Parts { parts, unlisted } = split::split(rows, settings.split.as_ref())?;
     if unlisted > 0 {
         notes.push(format!("documents in no list, skipped: {unlisted}"));
     }
     let summaries: Vec<Summary> = parts.iter().map(|(name, rows)| Summary::of(name, rows)).collect();
     let nested = summaries.iter().any(Summary::needs_nesting);
-    let schema = match &options.read.schema {
+    let schema = match &settings.read.schema {
         Some(schema) => {
             if nested && !schema.nested {
                 notes.push(
@@ -130,7 +131,7 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
         }
         None => write::found_schema(parts.iter().flat_map(|(_, rows)| rows), nested),
     };
-    if options.mrc && schema.is_none() {
+    if settings.mrc && schema.is_none() {
         return Err(Error::Setting {
             origin: "prepare".into(),
             key: "--mrc".into(),
@@ -139,14 +140,14 @@ pub fn run(options: &PrepareOptions) -> Result<Prepared> {
         });
     }
     for (name, rows) in &parts {
-        let folder = if name.is_empty() { options.out.clone() } else { options.out.join(name) };
+        let folder = if name.is_empty() { settings.out.clone() } else { settings.out.join(name) };
         write::tables(&folder, rows, heads)?;
-        if let (true, Some(schema)) = (options.mrc, &schema) {
+        if let (true, Some(schema)) = (settings.mrc, &schema) {
             mrc_json(&folder, rows, schema, &mut notes)?;
         }
     }
-    if let (None, Some(schema)) = (&options.read.schema, &schema) {
-        write::schema(&options.out.join(write::SCHEMA), schema)?;
+    if let (None, Some(schema)) = (&settings.read.schema, &schema) {
+        write::schema(&settings.out.join(write::SCHEMA), schema)?;
     }
     Ok(Prepared { summaries, problems, notes, refused_files })
 }

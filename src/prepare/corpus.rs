@@ -5,13 +5,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::cli::OnError;
+use clap::ValueEnum;
+
 use crate::error::{Error, Result};
 use crate::prepare::char_index::CharIndex;
 use crate::prepare::check::check;
 use crate::prepare::files::InputFile;
 use crate::prepare::record::{Document, Mention, Place};
 use crate::task::entity_schema::EntitySchema;
+
+/// What to do at a malformed line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Stop; nothing is written.
+    Stop,
+    /// Skip and count it.
+    Skip,
+}
 
 /// An error in the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -125,7 +125,7 @@ impl Assembler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::OnError;
+    use crate::prepare::corpus::OnError;
 
     #[test]
     fn sentences_are_separated_by_line_breaks() {

@@ -4,7 +4,8 @@
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
-use crate::query::statement::{count_at, keep, query, string_column};
+use crate::query::statement::{keep, query};
+use crate::tables::result_row::{ResultRow, result_rows};
 
 /// Creates the table `name` of the errors in `matched`, each with the best overlapping mention of the other side, if any: the same span
 /// first, then the same type, then the larger overlap.
@@ -31,15 +32,10 @@ pub async fn find(context: &SessionContext, name: &str, matched: &str) -> Result
 /// Counts the errors in the table `name` by kind (`false_positive` or `false_negative`) and reason (how the other side differs: `type`,
 /// `boundary`, `type_and_boundary`, `nothing_there`).
 pub async fn kinds(context: &SessionContext, name: &str) -> Result<Vec<(String, String, usize)>> {
-    let sql = format!("SELECT kind, reason, count(*) FROM {name} GROUP BY 1, 2 ORDER BY 1 DESC, 3 DESC, 2");
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
-        for (row, (kind, reason)) in keys.enumerate() {
-            found.push((kind, reason, count_at(batch, 2, row)?));
-        }
-    }
-    Ok(found)
+    let sql = format!("SELECT kind, reason, count(*) AS mentions FROM {name} GROUP BY 1, 2 ORDER BY 1 DESC, 3 DESC, 2");
+    let batches = query(context, &sql).await?;
+    let kind = |row: ResultRow<'_>| Ok((row.get("kind")?, row.get("reason")?, row.get("mentions")?));
+    result_rows(&batches).map(kind).collect()
 }
 
 /// SQL for every document of `matched` with its counts, the most errors first. `id` is the SQL expression for its id.

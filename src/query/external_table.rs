@@ -177,12 +177,12 @@ fn url_of(root: &ObjectStoreUrl, location: &Path) -> Result<ListingTableUrl, Dat
 mod tests {
     use super::*;
     use crate::query::session::{SessionSettings, session};
-    use crate::query::statement::{i64_row, query};
+    use crate::query::statement;
 
     /// How many rows the files at `location` have, or why they are not a table.
     async fn count(context: &SessionContext, location: &str) -> Result<usize> {
         ExternalTable { table: "files", what: "files", location }.register(context).await?;
-        Ok(i64_row(&query(context, "SELECT count(*) FROM files").await?)?[0])
+        statement::count(context, "SELECT count(*) FROM files").await
     }
 
     /// A folder with these files.

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::query::external_table::{ExternalTable, Kind};
-use crate::query::statement::{i64_row, query, register, string_column};
+use crate::query::statement::{query, register};
+use crate::tables::result_row::{ColumnError, first_row};
 
 /// The view of the scored documents, if not all are scored: one column, `scored_id`, as text.
 pub const SCOPE: &str = "scored_documents";
@@ -102,24 +103,26 @@ pub async fn normalize(
 pub async fn tally(context: &SessionContext, table: &str, scoped: bool) -> Result<Tally> {
     let scope = if scoped { format!("doc_id IN (SELECT scored_id FROM {SCOPE})") } else { "true".to_owned() };
     let sql = format!(
-        "SELECT count(*), count(*) FILTER (WHERE {COMPLETE}), count(*) FILTER (WHERE {COMPLETE} AND {PLACED}) FROM (SELECT {KEYS} FROM {table})",
+        "SELECT count(*) AS rows, count(*) FILTER (WHERE {COMPLETE}) AS complete, count(*) FILTER (WHERE {COMPLETE} AND {PLACED}) AS placed
+         FROM (SELECT {KEYS} FROM {table})",
     );
-    let all = i64_row(&query(context, &sql).await?)?;
+    let all = query(context, &sql).await?;
+    let all = first_row(&all).ok_or(ColumnError::NoRow)?;
     let sql = format!(
-        "SELECT coalesce(sum(n), 0), count(*) FROM (SELECT count(*) AS n FROM (SELECT {KEYS} FROM {table})
+        "SELECT coalesce(sum(n), 0) AS inside, count(*) AS mentions FROM (SELECT count(*) AS n FROM (SELECT {KEYS} FROM {table})
             WHERE {COMPLETE} AND {PLACED} AND {scope} GROUP BY doc_id, entity_type, start_char, end_char)"
     );
-    let kept = i64_row(&query(context, &sql).await?)?;
-    let ([rows, complete, placed], [inside, mentions]) = (all.as_slice(), kept.as_slice()) else {
-        return Ok(Tally::default());
-    };
+    let kept = query(context, &sql).await?;
+    let kept = first_row(&kept).ok_or(ColumnError::NoRow)?;
+    let (rows, complete, placed): (usize, usize, usize) = (all.get("rows")?, all.get("complete")?, all.get("placed")?);
+    let (inside, mentions): (usize, usize) = (kept.get("inside")?, kept.get("mentions")?);
     Ok(Tally {
-        rows: *rows,
+        rows,
         incomplete: rows - complete,
         malformed: complete - placed,
         elsewhere: placed - inside,
         duplicates: inside - mentions,
-        mentions: *mentions,
+        mentions,
     })
 }
 
@@ -135,8 +138,7 @@ pub async fn no_mention(context: &SessionContext, table: &str) -> Result<Option<
         value("doc_id")
     );
     let batches = query(context, &sql).await?;
-    let first = batches.iter().find(|batch| batch.num_rows() > 0);
-    Ok(first.map(|batch| string_column(batch, 0)).transpose()?.and_then(|rows| rows.into_iter().next()))
+    Ok(first_row(&batches).map(|row| row.scalar()).transpose()?)
 }
 
 const KEYS: &str = "CAST(doc_id AS varchar) AS doc_id, CAST(entity_type AS varchar) AS entity_type, \

@@ -5,8 +5,10 @@ use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::query::statement::{query_store, string_column};
+use crate::extract::spec::ExtractionSpec;
+use crate::query::statement::query_store;
 use crate::store::delta_store::Store;
+use crate::tables::result_row::result_rows;
 
 /// The state of a store relative to a run's specification.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,18 @@ pub struct Other {
     pub parts: Value,
 }
 
+impl Other {
+    /// What differs in the specification `now`, for messages.
+    pub fn changes(&self, now: &ExtractionSpec) -> String {
+        let recorded = serde_json::from_value::<ExtractionSpec>(self.parts.clone());
+        let changes = recorded.map(|recorded| now.changes(&recorded)).unwrap_or_default();
+        if changes.is_empty() {
+            return "a setting that is not recorded".to_owned();
+        }
+        changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The state of `store`, whose tables are registered in `context`, relative to a specification. The last commit of a replacement
 /// removes the documents of other specifications; as long as there are some, the last replacement is unfinished.
 ///
@@ -38,15 +52,14 @@ pub async fn standing(context: &SessionContext, store: &Store, spec_id: &str) ->
     let Some(other) = store.specs()?.into_iter().find(|one| one != spec_id) else { return Ok(Standing::Alone) };
     let sql = "SELECT spec_id, job FROM runs ORDER BY started_at DESC, run_id DESC";
     let (mut replacement, mut parts) = (None, None);
-    for batch in query_store(context, store.location(), sql).await? {
-        for (spec, job) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
-            let job: Value = serde_json::from_str(&job).unwrap_or_default();
-            if parts.is_none() && spec == other {
-                parts = Some(job["spec"].clone());
-            }
-            if replacement.is_none() && job["replace"] == true {
-                replacement = Some(spec);
-            }
+    for run in result_rows(&query_store(context, store.location(), sql).await?) {
+        let spec: String = run.get("spec_id")?;
+        let job: Value = serde_json::from_str(run.get("job")?).unwrap_or_default();
+        if parts.is_none() && spec == other {
+            parts = Some(job["spec"].clone());
+        }
+        if replacement.is_none() && job["replace"] == true {
+            replacement = Some(spec);
         }
     }
     let other = Other { spec_id: other, parts: parts.unwrap_or_default() };

@@ -4,13 +4,13 @@
 //! A row of a matched table has `doc_id`, `entity_type`, `start_char`, `end_char`, `predicted`, `gold`, `nested`, text and score. A gold
 //! mention is nested if it overlaps another gold mention; a mention that is only predicted, if it overlaps another predicted one.
 
-use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
-use crate::query::statement::{count_at, i64_row, keep, query, register, string_column};
+use crate::query::statement::{keep, query, register};
 use crate::score::counts::Counts;
 use crate::score::overlap::Candidate;
+use crate::tables::result_row::{ResultRow, first_row, result_rows};
 
 /// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory for several queries.
 pub async fn match_up(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
@@ -41,26 +41,20 @@ pub async fn match_once(context: &SessionContext, name: &str, predicted: &str, g
 pub async fn counts_by(context: &SessionContext, name: &str, key: &str) -> Result<Vec<(String, Counts)>> {
     let sql = format!(
         "SELECT CAST({key} AS varchar) AS k, {} FROM {name} WHERE {key} IS NOT NULL GROUP BY 1 ORDER BY 1",
-        counted("predicted", "gold")
+        counted("", "predicted", "gold")
     );
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        for (row, key) in string_column(batch, 0)?.into_iter().enumerate() {
-            found.push((key, counts(batch, 1, row)?));
-        }
-    }
-    Ok(found)
+    let batches = query(context, &sql).await?;
+    result_rows(&batches).map(|row| Ok((row.get("k")?, counts(&row)?))).collect()
 }
 
 /// Counts of spans regardless of type: a span is a true positive if both tables have a mention with its start and end.
 pub async fn span_counts(context: &SessionContext, name: &str) -> Result<Counts> {
     let sql = format!(
         "SELECT {} FROM (SELECT bool_or(predicted) AS predicted, bool_or(gold) AS gold FROM {name} GROUP BY doc_id, start_char, end_char)",
-        counted("predicted", "gold")
+        counted("", "predicted", "gold")
     );
     let batches = query(context, &sql).await?;
-    let first = batches.iter().find(|batch| batch.num_rows() > 0);
-    Ok(first.map(|batch| counts(batch, 0, 0)).transpose()?.unwrap_or_default())
+    first_row(&batches).map_or_else(|| Ok(Counts::default()), |row| counts(&row))
 }
 
 /// Overlapping pairs of a false positive and a false negative of the same document and type.
@@ -72,36 +66,28 @@ pub async fn overlaps(context: &SessionContext, name: &str) -> Result<Vec<Candid
         )
     };
     let sql = format!(
-        "SELECT CAST(p.number AS bigint), CAST(g.number AS bigint), least(p.end_char, g.end_char) - greatest(p.start_char, g.start_char)
+        "SELECT CAST(p.number AS bigint) AS predicted, CAST(g.number AS bigint) AS gold,
+            least(p.end_char, g.end_char) - greatest(p.start_char, g.start_char) AS shared
          FROM {} p JOIN {} g ON p.doc_id = g.doc_id AND p.entity_type = g.entity_type
             AND p.start_char < g.end_char AND g.start_char < p.end_char",
         numbered("predicted", "gold"),
         numbered("gold", "predicted")
     );
     let batches = query(context, &sql).await?;
-    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
-    let candidate = |(batch, row)| {
-        Ok(Candidate {
-            predicted: count_at(batch, 0, row)?,
-            gold: count_at(batch, 1, row)?,
-            shared: count_at(batch, 2, row)?,
-        })
+    let candidate = |row: ResultRow<'_>| {
+        Ok(Candidate { predicted: row.get("predicted")?, gold: row.get("gold")?, shared: row.get("shared")? })
     };
-    rows.map(candidate).collect()
+    result_rows(&batches).map(candidate).collect()
 }
 
 /// Strict counts by document and type, sorted by document.
 pub async fn counts_by_document(context: &SessionContext, name: &str) -> Result<Vec<(String, String, Counts)>> {
-    let sql =
-        format!("SELECT doc_id, entity_type, {} FROM {name} GROUP BY 1, 2 ORDER BY 1, 2", counted("predicted", "gold"));
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
-        for (row, (document, name)) in keys.enumerate() {
-            found.push((document, name, counts(batch, 2, row)?));
-        }
-    }
-    Ok(found)
+    let sql = format!(
+        "SELECT doc_id, entity_type, {} FROM {name} GROUP BY 1, 2 ORDER BY 1, 2",
+        counted("", "predicted", "gold")
+    );
+    let batches = query(context, &sql).await?;
+    result_rows(&batches).map(|row| Ok((row.get("doc_id")?, row.get("entity_type")?, counts(&row)?))).collect()
 }
 
 /// The confusion matrix: (gold type, predicted type, count) of mentions with the same span. A type is empty if that table has no mention
@@ -113,7 +99,7 @@ pub async fn confusion(context: &SessionContext, name: &str) -> Result<Vec<(Stri
         )
     };
     let sql = format!(
-        "SELECT gold_type, predicted_type, count(*) FROM (
+        "SELECT gold_type, predicted_type, count(*) AS mentions FROM (
             SELECT entity_type AS gold_type, entity_type AS predicted_type FROM {name} WHERE predicted AND gold
             UNION ALL SELECT coalesce(g.entity_type, '') AS gold_type, coalesce(p.entity_type, '') AS predicted_type
             FROM {} p FULL JOIN {} g ON p.doc_id = g.doc_id AND p.start_char = g.start_char AND p.end_char = g.end_char AND p.number = g.number)
@@ -121,14 +107,9 @@ pub async fn confusion(context: &SessionContext, name: &str) -> Result<Vec<(Stri
         rest("predicted", "gold"),
         rest("gold", "predicted")
     );
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let keys = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?);
-        for (row, (gold, predicted)) in keys.enumerate() {
-            found.push((gold, predicted, count_at(batch, 2, row)?));
-        }
-    }
-    Ok(found)
+    let batches = query(context, &sql).await?;
+    let cell = |row: ResultRow<'_>| Ok((row.get("gold_type")?, row.get("predicted_type")?, row.get("mentions")?));
+    result_rows(&batches).map(cell).collect()
 }
 
 /// Strict counts of two matched tables over the same gold, for each document with a mention in either.
@@ -138,32 +119,33 @@ pub async fn paired_counts(context: &SessionContext, first: &str, second: &str) 
             coalesce(a.gold, b.gold) AS gold FROM {first} a FULL JOIN {second} b ON a.doc_id = b.doc_id AND a.entity_type = b.entity_type
             AND a.start_char = b.start_char AND a.end_char = b.end_char)
          GROUP BY doc_id ORDER BY doc_id",
-        counted("a", "gold"),
-        counted("b", "gold")
+        counted("first_", "a", "gold"),
+        counted("second_", "b", "gold")
     );
     let batches = query(context, &sql).await?;
-    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
-    rows.map(|(batch, row)| Ok([counts(batch, 0, row)?, counts(batch, 3, row)?])).collect()
+    result_rows(&batches).map(|row| Ok([counts_of(&row, "first_")?, counts_of(&row, "second_")?])).collect()
 }
 
-/// Runs a query for a single count.
-pub async fn count(context: &SessionContext, sql: &str) -> Result<usize> {
-    Ok(i64_row(&query(context, sql).await?)?.first().copied().unwrap_or(0))
-}
-
-/// SQL for true positives, false positives and false negatives as three columns, which [`counts`] reads.
-fn counted(predicted: &str, gold: &str) -> String {
+/// SQL for true positives, false positives and false negatives as three columns, whose names begin with `prefix`.
+fn counted(prefix: &str, predicted: &str, gold: &str) -> String {
     format!(
-        "count(*) FILTER (WHERE {predicted} AND {gold}), count(*) FILTER (WHERE {predicted} AND NOT {gold}), count(*) FILTER (WHERE {gold} AND NOT {predicted})"
+        "count(*) FILTER (WHERE {predicted} AND {gold}) AS {prefix}true_positives,
+         count(*) FILTER (WHERE {predicted} AND NOT {gold}) AS {prefix}false_positives,
+         count(*) FILTER (WHERE {gold} AND NOT {predicted}) AS {prefix}false_negatives"
     )
 }
 
-/// Reads true positives, false positives and false negatives from three adjacent columns.
-pub fn counts(batch: &RecordBatch, column: usize, row: usize) -> Result<Counts> {
+/// Reads the columns `true_positives`, `false_positives` and `false_negatives`.
+pub fn counts(row: &ResultRow<'_>) -> Result<Counts> {
+    counts_of(row, "")
+}
+
+/// Reads the columns of [`counted`].
+fn counts_of(row: &ResultRow<'_>, prefix: &str) -> Result<Counts> {
     Ok(Counts {
-        true_positives: count_at(batch, column, row)?,
-        false_positives: count_at(batch, column + 1, row)?,
-        false_negatives: count_at(batch, column + 2, row)?,
+        true_positives: row.get(&format!("{prefix}true_positives"))?,
+        false_positives: row.get(&format!("{prefix}false_positives"))?,
+        false_negatives: row.get(&format!("{prefix}false_negatives"))?,
     })
 }
 
@@ -184,7 +166,7 @@ mod tests {
 
     async fn rows(context: &SessionContext, table: &str, row: &str) -> Vec<String> {
         let batches = query(context, &format!("SELECT {row} FROM {table} ORDER BY 1")).await.expect("rows");
-        batches.iter().flat_map(|batch| string_column(batch, 0).expect("strings")).collect()
+        result_rows(&batches).map(|row| row.scalar().expect("a string")).collect()
     }
 
     async fn strict(context: &SessionContext, table: &str) -> Vec<(String, [usize; 3])> {

@@ -16,7 +16,8 @@ use super::tables::{MATCHED, MENTIONS};
 use super::texts;
 use crate::console::thousands;
 use crate::error::{Error, Result};
-use crate::query::statement::{count_at, f64_column, query, string_column};
+use crate::query::statement::query;
+use crate::tables::result_row::result_rows;
 
 /// The maximum bytes of documents on a page; a browser opens a page of this size without delay.
 const PAGE_BYTES: usize = 16 << 20;
@@ -210,22 +211,24 @@ async fn mentions(
         (MENTIONS, "0")
     };
     let sql = format!(
-        "SELECT doc_id, entity_type, start_char, end_char, score, CAST({state} AS bigint), text
+        "SELECT doc_id, entity_type, start_char, end_char, score, CAST({state} AS bigint) AS state, text
          FROM {table} JOIN {CHOSEN} ON doc_id = chosen_id ORDER BY doc_id, start_char, end_char DESC, entity_type"
     );
     let types: HashMap<&str, usize> =
         summary.types.iter().enumerate().map(|(index, one)| (one.name.as_str(), index)).collect();
     let mut found: HashMap<String, Vec<Mention>> = HashMap::new();
-    for batch in &query(context, &sql).await? {
-        let (ids, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
-        let (scores, texts) = (f64_column(batch, 4)?, string_column(batch, 6)?);
-        for (row, ((id, name), text)) in ids.into_iter().zip(names).zip(texts).enumerate() {
-            let Some(&entity_type) = types.get(name.as_str()) else { continue };
-            let score = scores[row].map_or(-1, |score| (score.clamp(0.0, 1.0) * 1000.0).round() as Score);
-            let (start, end) = (count_at(batch, 2, row)?, count_at(batch, 3, row)?);
-            let state = count_at(batch, 5, row)? as u8;
-            found.entry(id).or_default().push(Mention { entity_type, start, end, score, state, text });
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        let Some(&entity_type) = types.get(row.get::<&str>("entity_type")?) else { continue };
+        let score: Option<f64> = row.get("score")?;
+        found.entry(row.get("doc_id")?).or_default().push(Mention {
+            entity_type,
+            start: row.get("start_char")?,
+            end: row.get("end_char")?,
+            score: score.map_or(-1, |score| (score.clamp(0.0, 1.0) * 1000.0).round() as Score),
+            state: row.get::<usize>("state")? as u8,
+            // Gold need not have a text.
+            text: row.get::<Option<String>>("text")?.unwrap_or_default(),
+        });
     }
     Ok(found)
 }

@@ -10,9 +10,9 @@ use super::scope::{Run, Scope, literal, without_login};
 use super::summary::{BINS, Rejects, RunFigures, Summary, Totals, TypeFigures, bin, index_of};
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MENTIONS};
 use crate::error::Result;
-use crate::query::scoring::count;
-use crate::query::statement::{count_at, f64_column, query, register, string_column};
+use crate::query::statement::{count, query, register};
 use crate::query::views::LAST_REJECTS;
+use crate::tables::result_row::{ResultRow, result_rows};
 
 /// The number of most frequent names shown per type.
 const NAMES: usize = 12;
@@ -75,36 +75,31 @@ async fn totals(context: &SessionContext) -> Result<Totals> {
 async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigures>> {
     let asked = scope.types();
     let mut types: Vec<TypeFigures> = asked.iter().map(|one| TypeFigures::named(&one.name, &one.question)).collect();
-    let sql =
-        format!("SELECT entity_type, count(*), count(DISTINCT text), avg(score) FROM {MENTIONS} GROUP BY 1 ORDER BY 1");
-    for batch in &query(context, &sql).await? {
-        let means = f64_column(batch, 3)?;
-        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
-            let index = index_of(&mut types, name);
-            let one = &mut types[index];
-            (one.mentions, one.distinct) = (count_at(batch, 1, row)?, count_at(batch, 2, row)?);
-            one.mean_score = means[row].unwrap_or_default();
-        }
+    let sql = format!(
+        "SELECT entity_type, count(*) AS mentions, count(DISTINCT text) AS texts, avg(score) AS mean_score FROM {MENTIONS} GROUP BY 1 ORDER BY 1"
+    );
+    for row in result_rows(&query(context, &sql).await?) {
+        let index = index_of(&mut types, row.get("entity_type")?);
+        let one = &mut types[index];
+        (one.mentions, one.distinct, one.mean_score) =
+            (row.get("mentions")?, row.get("texts")?, row.get("mean_score")?);
     }
-    let sql = format!("SELECT entity_type, {}, count(*) FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
-    for batch in &query(context, &sql).await? {
-        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
-            let index = index_of(&mut types, name);
-            types[index].scores[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
-        }
+    let sql =
+        format!("SELECT entity_type, {} AS bin, count(*) AS mentions FROM {MENTIONS} GROUP BY 1, 2", bin("score"));
+    for row in result_rows(&query(context, &sql).await?) {
+        let index = index_of(&mut types, row.get("entity_type")?);
+        types[index].scores[row.get::<usize>("bin")?.min(BINS - 1)] = row.get("mentions")?;
     }
     let sql = format!(
-        "SELECT entity_type, substr(text, 1, {MAX_NAME}), n, documents FROM (
+        "SELECT entity_type, substr(text, 1, {MAX_NAME}) AS text, n, documents FROM (
             SELECT entity_type, text, count(*) AS n, count(DISTINCT doc_id) AS documents,
                 row_number() OVER (PARTITION BY entity_type ORDER BY count(*) DESC, text) AS place
             FROM {MENTIONS} GROUP BY entity_type, text)
          WHERE place <= {NAMES} ORDER BY entity_type, place"
     );
-    for batch in &query(context, &sql).await? {
-        for (row, (name, text)) in string_column(batch, 0)?.iter().zip(string_column(batch, 1)?).enumerate() {
-            let index = index_of(&mut types, name);
-            types[index].names.push((text, count_at(batch, 2, row)?, count_at(batch, 3, row)?));
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        let index = index_of(&mut types, row.get("entity_type")?);
+        types[index].names.push((row.get("text")?, row.get("n")?, row.get("documents")?));
     }
     if !scope.only_types.is_empty() {
         types.retain(|one| scope.only_types.contains(&one.name));
@@ -114,14 +109,8 @@ async fn types(context: &SessionContext, scope: &Scope) -> Result<Vec<TypeFigure
 
 async fn figures(context: &SessionContext, run: &str) -> Result<Vec<(String, String, f64, String)>> {
     let sql = format!("SELECT scope, name, value, unit FROM metrics WHERE run_id = {}", literal(run));
-    let mut figures = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let (scopes, names) = (string_column(batch, 0)?, string_column(batch, 1)?);
-        let (values, units) = (f64_column(batch, 2)?, string_column(batch, 3)?);
-        let rows = scopes.into_iter().zip(names).zip(values).zip(units);
-        figures.extend(rows.map(|(((scope, name), value), unit)| (scope, name, value.unwrap_or_default(), unit)));
-    }
-    Ok(figures)
+    let figure = |row: ResultRow<'_>| Ok((row.get("scope")?, row.get("name")?, row.get("value")?, row.get("unit")?));
+    result_rows(&query(context, &sql).await?).map(figure).collect()
 }
 
 /// Every run with the figures shown as trends.
@@ -129,11 +118,8 @@ async fn trend(context: &SessionContext, runs: impl Iterator<Item = Run>) -> Res
     let names: Vec<String> = TREND.iter().map(|name| literal(name)).collect();
     let sql = format!("SELECT run_id, name, value FROM metrics WHERE scope = 'all' AND name IN ({})", names.join(", "));
     let mut found: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
-    for batch in &query(context, &sql).await? {
-        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(f64_column(batch, 2)?);
-        for ((run, name), value) in rows {
-            found.entry(run).or_default().insert(name, value.unwrap_or_default());
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        found.entry(row.get("run_id")?).or_default().insert(row.get("name")?, row.get("value")?);
     }
     Ok(runs.map(|run| RunFigures { figures: found.remove(&run.id).unwrap_or_default(), run }).collect())
 }
@@ -144,22 +130,23 @@ async fn rejects(context: &SessionContext, scope: &Scope, last_commit: i64) -> R
     let sql = format!("SELECT * FROM rejects WHERE {} AND commit <= {last_commit}", scope.of_run());
     register(context, "rejects", &sql).await?;
     let sql = format!(
-        "SELECT reason, CAST(total AS bigint), source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END,
-            CAST(doc_id AS varchar), substr(detail, 1, {MAX_NAME})
+        "SELECT reason, CAST(total AS bigint) AS total, source, CASE WHEN \"row\" >= 0 THEN CAST(\"row\" AS varchar) END AS \"row\",
+            CAST(doc_id AS varchar) AS doc_id, substr(detail, 1, {MAX_NAME}) AS detail
          FROM (SELECT *, count(*) OVER (PARTITION BY reason) AS total,
                 row_number() OVER (PARTITION BY reason ORDER BY source, \"row\") AS place FROM ({LAST_REJECTS}) l)
          WHERE place <= {REJECTS} ORDER BY total DESC, reason, place"
     );
     let mut found: Vec<Rejects> = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let texts: Vec<Vec<String>> =
-            [2, 3, 4, 5].into_iter().map(|column| string_column(batch, column)).collect::<Result<_>>()?;
-        for (row, reason) in string_column(batch, 0)?.into_iter().enumerate() {
-            let example = std::array::from_fn(|column| without_login(&texts[column][row]));
-            match found.last_mut().filter(|last| last.reason == reason) {
-                Some(last) => last.examples.push(example),
-                None => found.push(Rejects { reason, count: count_at(batch, 1, row)?, examples: vec![example] }),
-            }
+    for row in result_rows(&query(context, &sql).await?) {
+        // Empty where a reject has no such part: a file has neither row nor id.
+        let part = |name: &str| {
+            Ok::<_, crate::error::Error>(without_login(row.get::<Option<&str>>(name)?.unwrap_or_default()))
+        };
+        let example = [part("source")?, part("row")?, part("doc_id")?, part("detail")?];
+        let reason: String = row.get("reason")?;
+        match found.last_mut().filter(|last| last.reason == reason) {
+            Some(last) => last.examples.push(example),
+            None => found.push(Rejects { reason, count: row.get("total")?, examples: vec![example] }),
         }
     }
     Ok(found)

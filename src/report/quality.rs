@@ -7,15 +7,15 @@ use datafusion::prelude::SessionContext;
 use super::scope::{Named, Scope, without_login};
 use super::summary::{BINS, FrequentError, Quality, Scored, Summary, bin};
 use super::tables::{ALL_DOCUMENTS, ERRORS, MATCHED, MENTIONS};
-use crate::console;
 use crate::error::Result;
 use crate::query::error_analysis;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{Columns, SCOPE, check, normalize};
-use crate::query::scoring::{confusion, count, counts_by, match_up};
-use crate::query::statement::{count_at, query, register, string_column};
+use crate::query::scoring::{confusion, counts_by, match_up};
+use crate::query::statement::{count, query, register};
 use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
+use crate::tables::result_row::{ResultRow, result_rows};
 
 /// The number of most frequent errors shown.
 const MOST_FREQUENT: usize = 60;
@@ -36,7 +36,7 @@ pub(super) async fn join(context: &SessionContext, scope: &Scope) -> Result<Gold
     match match_gold(context, scope, gold).await {
         Err(error) if !gold.by_user => {
             let remark = without_login(&format!("The gold mentions are no longer available: {error}."));
-            console::warn(&remark);
+            tracing::warn!("{remark}");
             Ok(Gold { matched: false, remark: Some(remark) })
         }
         joined => joined.map(|()| Gold { matched: true, remark: None }),
@@ -88,15 +88,13 @@ async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
         one.right = vec![0; BINS];
     }
     let sql = format!(
-        "SELECT entity_type, {}, count(*) FROM {MATCHED} WHERE predicted AND gold AND score IS NOT NULL GROUP BY 1, 2",
+        "SELECT entity_type, {} AS bin, count(*) AS mentions FROM {MATCHED} WHERE predicted AND gold AND score IS NOT NULL GROUP BY 1, 2",
         bin("score")
     );
-    for batch in &query(context, &sql).await? {
-        for (row, name) in string_column(batch, 0)?.iter().enumerate() {
-            let index = summary.type_index(name);
-            summary.types[index].right.resize(BINS, 0);
-            summary.types[index].right[count_at(batch, 1, row)?.min(BINS - 1)] = count_at(batch, 2, row)?;
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        let index = summary.type_index(row.get("entity_type")?);
+        summary.types[index].right.resize(BINS, 0);
+        summary.types[index].right[row.get::<usize>("bin")?.min(BINS - 1)] = row.get("mentions")?;
     }
     Ok(())
 }
@@ -104,26 +102,22 @@ async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
 /// The most frequent errors, grouped by class, types and text.
 async fn most_frequent(context: &SessionContext) -> Result<Vec<FrequentError>> {
     let sql = format!(
-        "SELECT kind, reason, entity_type, other_type, substr(text, 1, 160), count(*), count(DISTINCT doc_id)
+        "SELECT kind, reason, entity_type, other_type, substr(text, 1, 160) AS text, count(*) AS mentions, count(DISTINCT doc_id) AS documents
          FROM {ERRORS} WHERE text IS NOT NULL GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 5, 1, 3, 4 LIMIT {MOST_FREQUENT}"
     );
-    let mut found = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let texts: Vec<Vec<String>> = (0..5).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
-        let frequent_error = |row: usize| {
-            Ok(FrequentError {
-                kind: texts[0][row].clone(),
-                reason: texts[1][row].clone(),
-                entity_type: texts[2][row].clone(),
-                other_type: texts[3][row].clone(),
-                text: texts[4][row].clone(),
-                mentions: count_at(batch, 5, row)?,
-                documents: count_at(batch, 6, row)?,
-            })
-        };
-        found.extend((0..batch.num_rows()).map(frequent_error).collect::<Result<Vec<_>>>()?);
-    }
-    Ok(found)
+    let frequent_error = |row: ResultRow<'_>| {
+        Ok(FrequentError {
+            kind: row.get("kind")?,
+            reason: row.get("reason")?,
+            entity_type: row.get("entity_type")?,
+            // Empty if the other side has nothing there.
+            other_type: row.get::<Option<String>>("other_type")?.unwrap_or_default(),
+            text: row.get("text")?,
+            mentions: row.get("mentions")?,
+            documents: row.get("documents")?,
+        })
+    };
+    result_rows(&query(context, &sql).await?).map(frequent_error).collect()
 }
 
 /// The scores that the run measured, from its figures; if only some types are shown, those of these types.

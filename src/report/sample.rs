@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::tables::{DOCUMENTS, MATCHED};
 use crate::error::Result;
-use crate::query::statement::{count_at, query, string_column};
+use crate::query::statement::query;
+use crate::tables::result_row::result_rows;
 
 /// A sampled document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +59,13 @@ pub(super) async fn choose(
         )
     };
     let mut chosen = Vec::new();
-    for batch in &query(context, &sql).await? {
-        let rows = string_column(batch, 0)?.into_iter().zip(string_column(batch, 1)?).zip(string_column(batch, 2)?);
-        for (row, ((id, source), content_hash)) in rows.enumerate() {
-            chosen.push(Chosen { id, source, content_hash, characters: count_at(batch, 3, row)? });
-        }
+    for row in result_rows(&query(context, &sql).await?) {
+        chosen.push(Chosen {
+            id: row.get("doc_id")?,
+            source: row.get("source")?,
+            content_hash: row.get("content_hash")?,
+            characters: row.get("n_chars")?,
+        });
     }
     Ok((rule, chosen))
 }

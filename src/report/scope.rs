@@ -1,4 +1,4 @@
-//! The scope of the page. In: the arguments, the store's runs. Out: the run whose figures are shown, views of the mentions and documents,
+//! The scope of the page. In: the settings, the store's runs. Out: the run whose figures are shown, views of the mentions and documents,
 //! and the locations of gold and texts. It must not read gold or texts.
 
 use std::path::Path;
@@ -7,13 +7,14 @@ use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::settings::Settings;
 use super::tables::{ALL_DOCUMENTS, DOCUMENTS, MATCHED, MENTIONS};
-use crate::cli::ReportArgs;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::job::file::InputSection;
-use crate::query::statement::{query, register, string_column};
+use crate::query::statement::{query, register};
 use crate::source::location::StoreLocation;
+use crate::tables::result_row::{ResultRow, first_row, result_rows};
 use crate::task::entity_schema::EntityType;
 
 /// A row of the table `runs`.
@@ -21,6 +22,7 @@ use crate::task::entity_schema::EntityType;
 pub(super) struct Run {
     pub(super) id: String,
     pub(super) started_at: String,
+    /// As the table has it: the page only shows it, also one that this version does not know.
     pub(super) outcome: String,
     pub(super) model: String,
     pub(super) precision: String,
@@ -63,29 +65,29 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Resolves the arguments; a job stands for its store and its gold.
-    pub(super) fn resolve(arguments: &ReportArgs) -> Result<Self> {
-        let job = match Path::new(&arguments.store) {
-            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
+    /// Resolves the settings; a job stands for its store and its gold.
+    pub(super) fn resolve(settings: &Settings) -> Result<Self> {
+        let job = match Path::new(&settings.store) {
+            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &settings.set)?),
             _ => None,
         };
-        let store = job.as_ref().map_or(&arguments.store, |job| &job.file.store.path);
+        let store = job.as_ref().map_or(&settings.store, |job| &job.file.store.path);
         Ok(Self {
             location: StoreLocation::parse(store)?,
             job,
             run: None,
-            only_run: arguments.run.is_some(),
-            only_types: arguments.types.clone(),
+            only_run: settings.run.is_some(),
+            only_types: settings.types.clone(),
             gold: None,
-            documents: arguments.documents.clone(),
+            documents: settings.documents.clone(),
             columns: (String::new(), String::new()),
         })
     }
 
     /// Reads the runs, oldest first, and selects the one whose figures are shown and whose job names gold and texts.
-    pub(super) async fn choose_run(&mut self, context: &SessionContext, arguments: &ReportArgs) -> Result<Vec<Run>> {
+    pub(super) async fn choose_run(&mut self, context: &SessionContext, settings: &Settings) -> Result<Vec<Run>> {
         let runs = runs(context).await?;
-        self.run = match &arguments.run {
+        self.run = match &settings.run {
             Some(prefix) => Some(self.run_of(&runs, prefix)?),
             None => last_run(&runs, current_spec(context).await?.as_deref()).cloned(),
         };
@@ -94,7 +96,7 @@ impl Scope {
         });
         let of_job = self.job.as_ref().map(|job| &job.file.input);
         let by_user = |location: &String| Named { location: location.clone(), by_user: true };
-        let named = arguments.gold.as_ref().or(of_job.and_then(|input| input.gold.as_ref())).map(by_user);
+        let named = settings.gold.as_ref().or(of_job.and_then(|input| input.gold.as_ref())).map(by_user);
         let of_run = input.as_ref().and_then(|input| input.gold.clone());
         self.gold = named.or(of_run.map(|location| Named { location, by_user: false }));
         let input = of_job.or(input.as_ref());
@@ -102,7 +104,7 @@ impl Scope {
             named.as_ref().or(input.map(of_job)).map_or_else(|| usual.to_owned(), Clone::clone)
         };
         self.columns =
-            (column(&arguments.id, |input| &input.id, "doc_id"), column(&arguments.text, |input| &input.text, "text"));
+            (column(&settings.id, |input| &input.id, "doc_id"), column(&settings.text, |input| &input.text, "text"));
         Ok(runs)
     }
 
@@ -129,9 +131,9 @@ impl Scope {
 
     /// The types with their questions: from the run, else from the job.
     pub(super) fn types(&self) -> Vec<EntityType> {
-        let of_run = self.run.as_ref().map(|run| run.job["spec"]["types"].clone());
+        let of_run = self.run.as_ref().map(|run| run.job["spec"]["schema"]["type"].clone());
         let of_run: Option<Vec<EntityType>> = of_run.and_then(|types| serde_json::from_value(types).ok());
-        of_run.or_else(|| self.job.as_ref().map(|job| job.schema.types.clone())).unwrap_or_default()
+        of_run.or_else(|| self.job.as_ref().map(|job| job.extraction.schema.types.clone())).unwrap_or_default()
     }
 
     /// The settings of the run's job as `section.key` and value, without user names and passwords in URLs.
@@ -194,8 +196,7 @@ impl Scope {
 /// The specification that the views show; `None` in a store without documents.
 async fn current_spec(context: &SessionContext) -> Result<Option<String>> {
     let read = query(context, "SELECT spec_id FROM documents ORDER BY commit LIMIT 1").await?;
-    let read = read.iter().find(|batch| batch.num_rows() > 0).map(|batch| string_column(batch, 0)).transpose()?;
-    Ok(read.map(|spec| spec.concat()))
+    Ok(first_row(&read).map(|document| document.get("spec_id")).transpose()?)
 }
 
 /// The last run with the current specification, preferably one with figures. While a replacement is unfinished, the views do not show the
@@ -207,30 +208,26 @@ fn last_run<'a>(runs: &'a [Run], spec: Option<&str>) -> Option<&'a Run> {
 
 /// The runs, sorted by start time.
 async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
-    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar), r.outcome, r.model, r.precision, r.device, r.spec_id,
-            r.counts, r.job, CAST(m.id IS NOT NULL AS varchar)
+    let sql = "SELECT r.run_id, CAST(date_trunc('second', r.started_at) AS varchar) AS started, r.outcome, r.model, r.precision, r.device,
+            r.spec_id, r.counts, r.job, m.id IS NOT NULL AS measured
          FROM runs r LEFT JOIN (SELECT DISTINCT run_id AS id FROM metrics WHERE scope = 'all' AND name = 'documents') m ON r.run_id = m.id
          ORDER BY r.started_at, r.run_id";
-    let mut runs = Vec::new();
-    for batch in &query(context, sql).await? {
-        let columns: Vec<Vec<String>> =
-            (0..batch.num_columns()).map(|column| string_column(batch, column)).collect::<Result<_>>()?;
-        let json = |column: usize, row: usize| serde_json::from_str(&columns[column][row]).unwrap_or_default();
-        let text = |column: usize, row: usize| columns[column][row].clone();
-        runs.extend((0..batch.num_rows()).map(|row| Run {
-            id: text(0, row),
-            started_at: text(1, row),
-            outcome: text(2, row),
-            model: text(3, row),
-            precision: text(4, row),
-            device: text(5, row),
-            spec_id: text(6, row),
-            counts: json(7, row),
-            job: json(8, row),
-            measured: columns[9][row] == "true",
-        }));
-    }
-    Ok(runs)
+    let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
+    let run = |row: ResultRow<'_>| {
+        Ok(Run {
+            id: row.get("run_id")?,
+            started_at: row.get("started")?,
+            outcome: row.get("outcome")?,
+            model: row.get("model")?,
+            precision: row.get("precision")?,
+            device: row.get("device")?,
+            spec_id: row.get("spec_id")?,
+            counts: json(row.get("counts")?),
+            job: json(row.get("job")?),
+            measured: row.get("measured")?,
+        })
+    };
+    result_rows(&query(context, sql).await?).map(run).collect()
 }
 
 /// Removes user names and passwords from the URLs in a text.

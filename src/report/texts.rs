@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use arrow::array::AsArray;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -13,9 +12,9 @@ use super::sample::Chosen;
 use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
 use crate::extract::known_documents::content_hash;
-use crate::query::statement::id_column;
 use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::Listing;
+use crate::tables::result_row::{IdText, result_rows};
 
 /// The texts that were found.
 #[derive(Debug, Default)]
@@ -116,16 +115,15 @@ async fn read_listing(
     if documents.files.is_empty() {
         return Ok(());
     }
-    let plan = documents.plan(context, &documents.whole(|_| 0)).await?;
+    let plan = documents.plan(&documents.whole(|_| 0));
     let failed =
         |source: DataFusionError| Error::Engine { doing: "read the documents' texts".into(), source: source.into() };
     let mut rows = execute_stream(plan, context.task_ctx()).map_err(failed)?;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
-        let cells = batch.column(3).as_string_view();
-        for (id, text) in id_column(&batch, 2)?.iter().zip(cells) {
-            if let Some(text) = text {
-                texts.offer(wanted, id, text);
+        for row in result_rows([&batch]) {
+            if let (Some(IdText(id)), Some(text)) = (row.get("doc_id")?, row.get("text")?) {
+                texts.offer(wanted, &id, text);
             }
         }
     }

@@ -11,7 +11,6 @@ use tracing::{Instrument as _, info_span};
 
 use crate::console;
 use crate::error::Result;
-use crate::extract::known_documents::{Changed, KnownDocuments};
 use crate::run::failure::failed;
 use crate::run::known::documents;
 use crate::run::state::Run;
@@ -61,7 +60,6 @@ impl Run {
     /// Commits a commit batch, and with it all files before `position`.
     pub(crate) async fn commit(
         &mut self,
-        known_documents: &KnownDocuments,
         commit_batch: Option<CommitBatch>,
         reached: &mut Position,
         position: Position,
@@ -80,36 +78,28 @@ impl Run {
                 sources.push(row);
             }
         }
-        let end = commit_batch.as_ref().map(|batch| (batch.source.clone(), batch.row));
-        let (number, mut written) = match commit_batch {
-            Some(batch) => (batch.commit, batch.files),
+        let CommitBatch { commit: number, files: mut written, changed, totals, .. } = match commit_batch {
+            Some(batch) => batch,
             // No document was new and no file is finished, so there is nothing to commit. With `--limit` commit anyway, so that the
             // next run does not read the same documents again.
-            None if sources.is_empty() && self.arguments.limit.is_none() => return Ok(()),
-            None => (self.next_commit(), Vec::new()),
+            None if sources.is_empty() && self.settings.limit.is_none() => return Ok(()),
+            None => CommitBatch { commit: self.next_commit(), ..CommitBatch::default() },
         };
         written.extend(self.refusals(&broken, number).await?);
         if position.row > 0 {
             sources.push(self.ledger.partial(&files[position.file], position.row));
         }
-        let before = |changed: &Changed| {
-            let file = files.iter().position(|file| file.path == changed.source).unwrap_or(usize::MAX);
-            Position { file, row: changed.row } < position
-        };
-        let changed = known_documents.take_changed(before);
         let started = Instant::now();
-        let mut commit = Commit { number, run_id: self.id.clone(), files: written, sources, ..Commit::default() };
+        let mut commit = Commit { number, run_id: self.id().to_owned(), files: written, sources, ..Commit::default() };
         if !changed.is_empty() {
-            let ids: ArrayRef = Arc::new(changed.iter().map(|one| Some(one.id.as_str())).collect::<StringArray>());
+            let ids: ArrayRef = Arc::new(changed.iter().map(Some).collect::<StringArray>());
             let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
             self.store.catch_up(&[Table::Entities, Table::Documents]).await?;
-            commit.replace(self.store.rewrite(&self.ready.spec_id, &ids).await?);
+            commit.replace(self.store.rewrite(self.extractor.spec_id(), &ids).await?);
         }
         self.commit_sources(commit).await?;
-        if let Some((source, row)) = end {
-            self.marks.committed(&source, row);
-        }
-        self.ready.extractor.counters.commit.add(started.elapsed());
+        self.summary.commit(&totals);
+        self.summary.monitor.commit.add(started.elapsed());
         *reached = position;
         Ok(())
     }
@@ -119,13 +109,14 @@ impl Run {
         let stale = self.ledger.stale(&commit.sources);
         if !stale.is_empty() {
             self.store.catch_up(&[Table::Sources]).await?;
-            commit.replace(self.store.forget_sources(&self.ready.spec_id, self.ledger.input_hash(), &stale).await?);
+            commit
+                .replace(self.store.forget_sources(self.extractor.spec_id(), self.ledger.input_hash(), &stale).await?);
         }
         let changed = self.ledger.changed(&commit.sources);
         if !changed.is_empty() {
             self.store.catch_up(&[Table::Rejects]).await?;
             let others = self.ledger.other_runs(&self.context, &self.store).await?;
-            commit.replace(self.store.forget_rejects(&self.ready.spec_id, others, &changed).await?);
+            commit.replace(self.store.forget_rejects(self.extractor.spec_id(), others, &changed).await?);
         }
         let span = info_span!("commit", quarry.commit = commit.number, quarry.files = commit.files.len());
         self.store.commit_ahead(&commit).instrument(span).await?;
@@ -144,7 +135,7 @@ impl Run {
             new.iter().map(|(file, reason)| (file.path.as_str(), reason.as_str())).collect();
         let files = self.refusals(&refused, number).await?;
         let sources = new.iter().map(|(file, reason)| self.ledger.refused(file, 0, reason)).collect();
-        self.commit_sources(Commit { number, run_id: self.id.clone(), files, sources, ..Commit::default() }).await
+        self.commit_sources(Commit { number, run_id: self.id().to_owned(), files, sources, ..Commit::default() }).await
     }
 
     /// Writes rows of `rejects` for unreadable files, given as (path, reason).
@@ -160,29 +151,34 @@ impl Run {
     }
 
     pub(crate) fn stamp(&self, commit: i64) -> Stamp {
-        Stamp { run_id: self.id.clone(), commit, spec_id: self.ready.spec_id.clone(), finished_at: Utc::now() }
+        Stamp {
+            run_id: self.id().to_owned(),
+            commit,
+            spec_id: self.extractor.spec_id().to_owned(),
+            finished_at: Utc::now(),
+        }
     }
 
     /// The last commit of a replacement: drops the rows of other specifications.
     pub(crate) async fn drop_others(&mut self) -> Result<()> {
         self.store.catch_up(&Table::ALL).await?;
-        if !self.arguments.drop_missing
+        if !self.settings.drop_missing
             && let Some((documents, files, example)) =
-                documents::not_replaced_yet(&self.context, &self.store, &self.ready.spec_id).await?
+                documents::not_replaced_yet(&self.context, &self.store, self.extractor.spec_id()).await?
         {
-            console::warn(&format!(
+            tracing::warn!(
                 "the old rows stay current: {} document(s) of {} file(s), such as `{example}`, are not extracted again yet; run the job \
                  over these files too, or use --drop-missing to drop them",
                 console::thousands(documents),
                 console::thousands(files)
-            ));
+            );
             return Ok(());
         }
-        let dropped = self.store.drop_other_specs(&self.ready.spec_id).await?;
+        let dropped = self.store.drop_other_specs(self.extractor.spec_id()).await?;
         if dropped.replaced.is_empty() {
             return Ok(());
         }
-        let mut commit = Commit { number: self.next_commit(), run_id: self.id.clone(), ..Commit::default() };
+        let mut commit = Commit { number: self.next_commit(), run_id: self.id().to_owned(), ..Commit::default() };
         commit.replace(dropped);
         self.store.commit(&commit).await
     }

@@ -1,14 +1,12 @@
 //! Signals that stop a run. In: an active run, SIGTERM and Ctrl-C. Out: the run's outcome, or the signal that stopped it; finished
 //! documents are committed first, as far as time allows. It must not end the process.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::console;
 use crate::error::{Error, Result};
-use crate::run::outcome::Ended;
+use crate::run::exit_code::Ended;
 use crate::run::summary::run_summary::RunSummary;
 
 /// Maximum time for a stopped run to commit finished documents.
@@ -20,9 +18,11 @@ pub(crate) async fn end(mut work: JoinHandle<Result<Ended>>, summary: &RunSummar
         joined = &mut work => return unjoined(joined),
         stopped = signal() => stopped,
     };
-    let Some(extractor) = summary.extractor() else { return Err(stopped) };
-    extractor.stop.store(true, Ordering::Relaxed);
-    console::note("stopping: committing finished documents; a second signal stops immediately");
+    if summary.extractor().is_none() {
+        return Err(stopped);
+    }
+    summary.monitor.stop();
+    tracing::info!("stopping: committing finished documents; a second signal stops immediately");
     tokio::select! {
         joined = &mut work => match unjoined(joined) {
             Ok(Ended::Stopped) => Err(stopped),

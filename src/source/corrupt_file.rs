@@ -13,9 +13,11 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::error::{Error, Result};
 use crate::source::chunk::{Chunk, RowRange};
+use crate::source::filter::condition_columns;
 use crate::source::input::Documents;
 use crate::source::listing::{Format, store_of};
 use crate::source::plan_error::first_line;
+use crate::source::scan::{ScanSpec, scan_session};
 
 impl Documents {
     /// Reads every column that the job uses, from a file's first row to its last. If a row cannot be read, returns how many rows
@@ -26,14 +28,17 @@ impl Documents {
     pub async fn broken(&self, context: &SessionContext, file: usize) -> Result<Option<(i64, String)>> {
         let source = &self.files[file];
         let chunk = Chunk { ranges: vec![RowRange { file, rows: 0..source.rows.unwrap_or(i64::MAX) }] };
-        let mut more = vec![self.text()];
-        if self.listing.format == Format::Parquet {
-            more.extend(self.condition_columns(context).map_err(|error| self.planned(error))?);
-        } else if self.spec.filter.is_some() {
-            more.extend(self.own_columns());
-        }
-        let plan = self.columns(context, &chunk, more, None).await.map_err(|error| self.planned(error))?;
-        let mut batches = execute_stream(plan, context.task_ctx()).map_err(|error| self.planned(error))?;
+        let more = match &self.spec.filter {
+            Some(filter) if self.listing.format == Format::Parquet => {
+                condition_columns(context, &self.schema, filter).map_err(|error| self.planned(error))?
+            }
+            Some(_) => self.schema.fields().iter().map(|field| field.name().clone()).collect(),
+            None => Vec::new(),
+        };
+        let scan = ScanSpec { text: Some(self.spec.text.clone()), more, filter: None, ..self.scan(&chunk) };
+        let reading = scan_session(context.state().config(), context.runtime_env());
+        let plan = scan.plan(&reading).await.map_err(|error| self.planned(error))?;
+        let mut batches = execute_stream(plan, reading.task_ctx()).map_err(|error| self.planned(error))?;
         let mut rows = 0;
         let error = loop {
             match batches.next().await {

@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use glob::MatchOptions;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::source::location::StoreLocation;
@@ -22,7 +23,7 @@ use crate::source::object_stores::register_location;
 use crate::source::plan_error::first_line;
 
 /// A file format of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// Apache Parquet.
     Parquet,

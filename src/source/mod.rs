@@ -8,21 +8,23 @@
 //! | [`listing`] | a path, glob or URL → the files it names |
 //! | [`chunk`] | files → chunks of rows, one plan each |
 //! | `columns` | files → their columns |
-//! | [`input`] | a chunk → a plan of (source, row, id, text) |
+//! | [`input`] | the job's documents; a chunk of them → a scan of (source, row, id, text) |
 //! | `validate` | listed files → the readable ones and their columns |
 //! | `corrupt_file` | a corrupt file → how many of its rows can be read |
-//! | `scan` | a chunk as a table |
+//! | [`mod@scan`] | a scan as data (files, row ranges, columns, filter) → the plan that reads it |
+//! | `filter` | the job's `where` → an expression |
 //! | [`plan_error`] | DataFusion's errors → ours |
-//! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has no row index |
+//! | [`operator`] | the plan node that all operators share; the operators that scan and number rows |
 
 pub mod chunk;
 pub(crate) mod columns;
 pub(crate) mod corrupt_file;
+pub(crate) mod filter;
 pub mod input;
 pub mod listing;
 pub mod location;
 pub mod object_stores;
+pub mod operator;
 pub mod plan_error;
-pub mod row_number;
-pub(crate) mod scan;
+pub mod scan;
 pub(crate) mod validate;

@@ -1,6 +1,7 @@
 //! Listed files → the job's documents. In: files of one format and the columns that the job names. Out: the readable files, with row
 //! counts if their metadata has them, and the reasons why others are unreadable. It must not read rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -11,10 +12,10 @@ use futures::{StreamExt, TryStreamExt};
 use crate::error::{Error, Result};
 use crate::source::columns::difference;
 use crate::source::corrupt_file::is_of_the_store;
-use crate::source::input::{Documents, InputSpec, bad_filter};
+use crate::source::filter::{bad_filter, condition};
+use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::{Format, Listing, SourceFile, refused, store_of};
 use crate::source::plan_error::first_line;
-use crate::source::row_number::RowCounts;
 use crate::tables;
 
 /// Files whose metadata is read concurrently.
@@ -60,7 +61,7 @@ impl Documents {
             files: Vec::new(),
             unreadable: Vec::new(),
             id_type: DataType::Utf8,
-            counts: RowCounts::default(),
+            counts: BTreeMap::new(),
             spec,
             listing,
         };
@@ -80,7 +81,7 @@ impl Documents {
             ));
         }
         if let (Some(filter), false) = (&documents.spec.filter, documents.files.is_empty()) {
-            documents.condition(context, filter).map_err(|error| bad_filter(&error))?;
+            condition(context, &documents.schema, filter).map_err(|error| bad_filter(&error))?;
         }
         Ok(documents)
     }

@@ -8,10 +8,10 @@ use clap::ValueEnum;
 use super::error_messages::explain;
 use super::execute::{Execution, Flow};
 use super::script::Statement;
-use crate::cli::RowFormat;
+use super::settings::RowFormat;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::query::statement::{i64_row, query};
+use crate::query::statement::count;
 use crate::query::views;
 use crate::tables::Table;
 
@@ -114,8 +114,7 @@ impl Execution {
             let mut rows = String::new();
             if Table::from_name(&name).is_some() {
                 // The Delta log has the count: no file is read.
-                let counted = query(&self.session.context, &format!("SELECT count(*) FROM {name}")).await?;
-                rows = i64_row(&counted)?.first().map_or(String::new(), ToString::to_string);
+                rows = count(&self.session.context, &format!("SELECT count(*) FROM {name}")).await?.to_string();
             }
             let what = views::what(&name).unwrap_or_default().to_owned();
             lines.push([name, rows, what]);

@@ -124,7 +124,8 @@ impl Execution {
 }
 
 impl Interrupt {
-    /// Listens on a separate thread: a query can keep every thread of the engine's runtime busy.
+    /// Listens on a thread with a runtime of its own: a query can keep every thread of the program's runtime busy, and then that runtime
+    /// does not see signals.
     fn listen(terminate: bool) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, received) = mpsc::unbounded_channel();

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::columns::{renamed, text_columns, text_schema, unique_names};
 use super::result_table::{Sink, Table, TableOptions};
-use crate::cli::RowFormat;
+use super::settings::RowFormat;
 use crate::console::{self, thousands};
 use crate::error::{Cause, Error, Result};
 use crate::machine::files::unfinished;
@@ -189,7 +189,7 @@ impl ResultWriter {
         let time = (settings.shell && settings.timing).then(|| started.elapsed());
         format.finish(time).map_err(|cause| failed(file.as_deref(), cause))?;
         if let Some(path) = file.filter(|_| !table || settings.shell) {
-            console::note(&format!("{} row(s) written to `{}`", thousands(rows as u64), path.display()));
+            tracing::info!("{} row(s) written to `{}`", thousands(rows as u64), path.display());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The SQL session over a store. In: the arguments. Out: a session with the store's current tables and views, their names, and results as
+//! The SQL session over a store. In: the settings. Out: a session with the store's current tables and views, their names, and results as
 //! streams. It must not print a result.
 
 use std::path::Path;
@@ -14,8 +14,7 @@ use deltalake_core::kernel::Version;
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
 
-use crate::cli::SqlArgs;
-use crate::console;
+use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::query::external_table::ExternalTable;
@@ -52,13 +51,13 @@ pub(super) struct RunningStatement {
 }
 
 impl SqlSession {
-    /// Opens the store that the arguments name.
-    pub(super) async fn open(arguments: &SqlArgs) -> Result<Self> {
-        let job = match Path::new(&arguments.store) {
-            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &arguments.set)?),
+    /// Opens the store that the settings name.
+    pub(super) async fn open(settings: &Settings) -> Result<Self> {
+        let job = match Path::new(&settings.store) {
+            path if path.extension().is_some_and(|end| end == "toml") => Some(Job::read(path, &settings.set)?),
             _ => None,
         };
-        let location = StoreLocation::parse(job.as_ref().map_or(&arguments.store, |job| &job.file.store.path))?;
+        let location = StoreLocation::parse(job.as_ref().map_or(&settings.store, |job| &job.file.store.path))?;
         if location.folder().is_some_and(|folder| !folder.is_dir()) {
             return Err(Error::Refused {
                 store: location.to_string(),
@@ -70,7 +69,7 @@ impl SqlSession {
             });
         }
         let store = Store::open_existing(location).await?;
-        let memory = arguments.memory.or_else(|| free_memory().map(|free| free / 4 * 3));
+        let memory = settings.memory.or_else(|| free_memory().map(|free| free / 4 * 3));
         let context = session(&SessionSettings { memory_bytes: memory, ..SessionSettings::default() })?;
         // Errors must have their position in the SQL.
         context.state_ref().write().config_mut().options_mut().sql_parser.collect_spans = true;
@@ -80,7 +79,7 @@ impl SqlSession {
         if let Some(job) = job {
             let files = ExternalTable { table: INPUT, what: "documents", location: &job.input.documents };
             if let Err(cause) = files.register(&session.context).await {
-                console::note(&format!("the table {INPUT} is not available: {cause}"));
+                tracing::info!("the table {INPUT} is not available: {cause}");
             }
         }
         Ok(session)
@@ -245,7 +244,7 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
-    use crate::query::statement::{i64_row, query};
+    use crate::query::statement::count;
     use crate::tables::{MetricRow, metric_rows};
 
     #[tokio::test]
@@ -265,6 +264,6 @@ mod tests {
         let rows = metric_rows(&[MetricRow { run_id, scope, name, value: 1.0, unit }]).unwrap();
         other.append(Table::Metrics, &rows, "run").await.unwrap();
         session.refresh().await.unwrap();
-        assert_eq!(i64_row(&query(&session.context, "SELECT n FROM a").await.unwrap()).unwrap(), [2]);
+        assert_eq!(count(&session.context, "SELECT n FROM a").await.unwrap(), 2);
     }
 }

@@ -16,7 +16,8 @@ use super::execute::{Execution, Flow};
 use crate::console::{self, thousands};
 use crate::error::{Error, Result};
 use crate::machine::environment::cache_folder;
-use crate::query::statement::{i64_row, query};
+use crate::query::statement::count;
+use crate::tables::Table;
 
 /// Maximum number of lines in the history.
 const HISTORY: usize = 5000;
@@ -73,7 +74,7 @@ async fn run_line(execution: &mut Execution, line: &str) -> Result<Flow> {
         Ok(()) => {}
         Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
         Err(cause) => {
-            console::warn(&format!("the store cannot be refreshed, so its last known state is used: {cause}"));
+            tracing::warn!("the store cannot be refreshed, so its last known state is used: {cause}");
         }
     }
     execution.script(line).await
@@ -112,13 +113,14 @@ fn prompt(execution: &Execution) -> (String, String) {
 }
 
 async fn greeting(execution: &Execution) -> Result<String> {
-    let sql = "SELECT (SELECT count(*) FROM documents) AS documents, (SELECT count(*) FROM entities) AS entities";
-    let counts = i64_row(&query(&execution.session.context, sql).await?)?;
-    let counts: Vec<String> = counts.into_iter().map(|count| thousands(count as u64)).collect();
+    let counted = async |table: Table| {
+        let rows = count(&execution.session.context, &format!("SELECT count(*) FROM {}", table.name())).await?;
+        Ok::<_, Error>(thousands(rows as u64))
+    };
     Ok(format!(
         "{}: {} documents, {} mentions. End statements with a semicolon. \\d lists the tables, \\? shows help, \\q quits.",
         execution.session.location(),
-        counts.first().map_or("", String::as_str),
-        counts.get(1).map_or("", String::as_str),
+        counted(Table::Documents).await?,
+        counted(Table::Entities).await?,
     ))
 }

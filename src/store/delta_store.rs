@@ -5,20 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
-use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{EagerSnapshot, StructType, Version};
-use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
-use deltalake_core::operations::create::CreateBuilder;
-use deltalake_core::{DeltaTable, DeltaTableError};
-use object_store::prefix::PrefixStore;
+use deltalake_core::kernel::{EagerSnapshot, Version};
+use deltalake_core::logstore::LogStoreRef;
 
 use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
+use crate::store::open_table::{OpenTable, OpenTables, failed};
 use crate::store::provider::StoreTable;
 use crate::tables::Table;
-
-/// Our application id in the tables' transactions (Delta protocol, "Transaction Identifiers").
-pub const APPLICATION: &str = "quarry";
 
 /// The order of reading, the reverse of the order in which a commit writes: rows that one table shows as done are then in the tables
 /// read after it.
@@ -29,16 +23,7 @@ const READING: [Table; 6] =
 pub struct Store {
     location: StoreLocation,
     id_type: DataType,
-    /// In the order of [`Table::ALL`].
-    pub(crate) tables: Vec<DeltaTable>,
-    /// The newest known version of each table, in the same order. After a commit, the loaded table can be older.
-    pub(crate) versions: Vec<Version>,
-    /// The version at which each table was last loaded from scratch.
-    pub(crate) loaded: Vec<Version>,
-    /// The application transaction of each table, cached: reading it from the log costs as much as a commit.
-    pub(crate) commits: Vec<Option<i64>>,
-    /// Whether a checkpoint of each table is due and not written yet.
-    pub(crate) due: Vec<bool>,
+    pub(crate) tables: OpenTables,
 }
 
 impl Store {
@@ -51,11 +36,8 @@ impl Store {
         if let Some(folder) = location.folder() {
             std::fs::create_dir_all(&folder).map_err(|cause| Error::Write { path: folder, source: Box::new(cause) })?;
         }
-        let mut tables = Vec::new();
-        for table in Table::ALL {
-            tables.push(open_table(&location, table, Some(&id_type)).await?);
-        }
-        Self::checked(location, id_type, tables).await
+        let tables = OpenTables::open(&location, Table::ALL, Some(&id_type)).await?;
+        Self::checked(location, id_type, tables)
     }
 
     /// Opens an existing store for reading. Nothing is created; the type of `doc_id` is the store's.
@@ -63,26 +45,14 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] if a table is absent or has other columns, [`Error::Store`] if one cannot be read.
     pub async fn open_existing(location: StoreLocation) -> Result<Self> {
-        let mut opened = Vec::new();
-        for table in READING {
-            opened.push((table, open_table(&location, table, None).await?));
-        }
-        opened.sort_by_key(|(table, _)| *table);
-        let tables: Vec<DeltaTable> = opened.into_iter().map(|(_, table)| table).collect();
-        let state = tables[Table::Documents as usize].snapshot();
-        let columns = state.map_err(|cause| failed(&location, "open", cause))?.snapshot().arrow_schema();
-        let id_type = columns.field_with_name("doc_id").map_or(DataType::Utf8, |field| field.data_type().clone());
-        Self::checked(location, id_type, tables).await
+        let tables = OpenTables::open(&location, READING, None).await?;
+        let id_type = tables[Table::Documents].id_type().map_err(|cause| failed(&location, "open", cause))?;
+        Self::checked(location, id_type.unwrap_or(DataType::Utf8), tables)
     }
 
-    async fn checked(location: StoreLocation, id_type: DataType, tables: Vec<DeltaTable>) -> Result<Self> {
-        let versions: Vec<Version> = tables.iter().map(|table| table.version().unwrap_or_default()).collect();
-        let (commits, due) = (vec![None; Table::ALL.len()], vec![false; Table::ALL.len()]);
-        let mut store = Self { location, id_type, tables, loaded: versions.clone(), versions, commits, due };
+    fn checked(location: StoreLocation, id_type: DataType, tables: OpenTables) -> Result<Self> {
+        let store = Self { location, id_type, tables };
         store.check_columns()?;
-        for table in Table::ALL {
-            store.read_commit(table).await?;
-        }
         Ok(store)
     }
 
@@ -91,14 +61,15 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] if it cannot be read.
     pub async fn id_type_at(location: &StoreLocation) -> Result<Option<DataType>> {
-        let log = log_store(location, Table::Documents);
-        if !log.is_delta_table_location().await.map_err(|cause| failed(location, "open", cause))? {
+        let mut documents = OpenTable::new(location, Table::Documents);
+        if !documents.exists().await.map_err(|cause| failed(location, "open", cause))? {
             return Ok(None);
         }
-        let documents = open_table(location, Table::Documents, None).await?;
-        let state = documents.snapshot().map_err(|cause| failed(location, "open", cause))?;
-        let columns = state.snapshot().arrow_schema();
-        Ok(columns.field_with_name("doc_id").ok().map(|field| field.data_type().clone()))
+        let id_type = async {
+            documents.load().await?;
+            documents.id_type()
+        };
+        id_type.await.map_err(|cause| failed(location, "open", cause))
     }
 
     /// Reads what other writers have committed since the last read.
@@ -113,17 +84,8 @@ impl Store {
     }
 
     pub(crate) async fn refresh_table(&mut self, table: Table) -> Result<()> {
-        let outcome = self.tables[table as usize].update_state().await;
-        outcome.map_err(|cause| self.failed("read", cause))?;
-        self.versions[table as usize] = self.tables[table as usize].version().unwrap_or_default();
-        self.read_commit(table).await
-    }
-
-    async fn read_commit(&mut self, table: Table) -> Result<()> {
-        let log = self.log(table);
-        let number = self.snapshot(table)?.transaction_version(log.as_ref(), APPLICATION).await;
-        self.commits[table as usize] = number.map_err(|cause| self.failed("read", cause))?;
-        Ok(())
+        let outcome = self.tables[table].refresh().await;
+        outcome.map_err(|cause| self.failed("read", cause))
     }
 
     /// The store's location.
@@ -155,14 +117,13 @@ impl Store {
     /// The newest known version of a table: the number of transactions in its log, minus one.
     #[must_use]
     pub fn version(&self, table: Table) -> Version {
-        self.versions[table as usize]
+        self.tables[table].version()
     }
 
     /// The number of the last commit in a table; `None` before the first.
     #[must_use]
     pub fn table_commit(&self, table: Table) -> Option<i64> {
-        // A first commit that was rolled back leaves 0: a log cannot forget a transaction, only overwrite its number.
-        self.commits[table as usize].filter(|number| *number > 0)
+        self.tables[table].commit()
     }
 
     /// The number of the last complete commit; `None` before the first. `documents` is written last, so it decides.
@@ -181,16 +142,11 @@ impl Store {
 
     /// The snapshot of a table at [`Store::version`].
     pub(crate) fn snapshot(&self, table: Table) -> Result<&EagerSnapshot> {
-        let state = self.tables[table as usize].snapshot().map_err(|cause| self.failed("read", cause))?;
-        if state.version() == self.version(table) {
-            return Ok(state.snapshot());
-        }
-        // Never return an older snapshot than the newest version: existing rows would seem absent.
-        Err(self.failed("read", format!("`{}` was committed to and not read again", table.name())))
+        self.tables[table].snapshot().map_err(|cause| self.failed("read", cause))
     }
 
     pub(crate) fn log(&self, table: Table) -> LogStoreRef {
-        self.tables[table as usize].log_store()
+        self.tables[table].log()
     }
 
     pub(crate) fn failed(&self, doing: &str, cause: impl Into<Cause>) -> Error {
@@ -228,64 +184,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Loads a table. If it is absent and `id_type` is given, creates it.
-async fn open_table(location: &StoreLocation, table: Table, id_type: Option<&DataType>) -> Result<DeltaTable> {
-    let log = log_store(location, table);
-    let exists = log.is_delta_table_location().await.map_err(|cause| failed(location, "open", cause))?;
-    if !exists {
-        let Some(id_type) = id_type else {
-            return Err(Error::Refused {
-                store: location.to_string(),
-                reason: format!("has no table `{}`", table.name()),
-                hint: "check the path; `quarry run` makes a store where there is none".to_owned(),
-            });
-        };
-        match create_table(log.clone(), table, id_type).await {
-            Ok(table) => return Ok(table),
-            // Another process was faster. Its table will do; if not, loading it fails with the reason.
-            Err(cause) if log.is_delta_table_location().await.unwrap_or(false) => {
-                tracing::debug!(%cause, table = table.name(), "another process created the table");
-            }
-            Err(cause) => return Err(failed(location, "create a table of", cause)),
-        }
-    }
-    let mut loaded = DeltaTable::new(log);
-    loaded.load().await.map_err(|cause| failed(location, "open", cause))?;
-    Ok(loaded)
-}
-
-async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Result<DeltaTable, DeltaTableError> {
-    let schema: StructType = table
-        .schema(id_type)
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|cause: arrow::error::ArrowError| DeltaTableError::GenericError { source: Box::new(cause) })?;
-    CreateBuilder::new()
-        .with_log_store(log)
-        .with_table_name(table.name())
-        .with_columns(schema.fields().cloned())
-        .with_partition_columns(table.partition_column())
-        .await
-}
-
-/// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): if two writers write the same version,
-/// one of them fails.
-fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
-    let root = location.objects().clone();
-    let folder = Arc::new(PrefixStore::new(root.clone(), location.table_path(table)));
-    default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
-}
-
 fn other_ids(location: &StoreLocation, own: &DataType, documents: &DataType) -> Error {
     Error::Refused {
         store: location.to_string(),
         reason: format!("has document ids of the type {own}, and these documents have {documents}"),
         hint: "name another id column, or a new store".to_owned(),
     }
-}
-
-fn failed(location: &StoreLocation, doing: &str, cause: impl Into<Cause>) -> Error {
-    Error::Store { doing: doing.to_owned(), store: location.to_string(), source: cause.into() }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`delta_store`] | the six Delta tables of a store |
+//! | `open_table` | each of the six as it is open: newest version, last commit, snapshot |
 //! | [`provider`] | a Delta table → a DataFusion table provider |
 //! | [`table_files`] | writes the Parquet files of one table |
 //! | `data_files` | a table's log → its data files and their rows |
@@ -19,6 +20,7 @@ pub mod document_hashes;
 pub(crate) mod ids;
 pub mod lock;
 pub mod maintenance;
+pub(crate) mod open_table;
 pub mod provider;
 pub mod runs;
 pub mod table_files;

@@ -13,24 +13,20 @@ use crate::error::Result;
 use crate::store::delta_store::Store;
 use crate::store::table_files::TableFiles;
 use crate::store::write::transaction::{ATTEMPTS, Change};
-use crate::tables::{RunRow, Table, run_rows};
+use crate::tables::{RunOutcome, RunRow, Table, run_rows};
 
-/// The outcome in the row of a run that has not written its end.
-pub const RUNNING: &str = "running";
-/// The outcome shown for such a run if no lock can tell whether it is alive.
+/// What is shown for a run that is [`RunOutcome::Running`] if no lock can tell whether it is alive.
 pub const UNKNOWN: &str = "running or killed (an object store does not tell which)";
-/// The outcome of a run that ended without writing its end; its `finished_at` stays null.
-pub const INTERRUPTED: &str = "interrupted";
 
 const TABLE: Table = Table::Runs;
 
 impl Store {
-    /// Records the start of a run: `row` with the outcome [`RUNNING`] and no end.
+    /// Records the start of a run: `row` with the outcome [`RunOutcome::Running`] and no end.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] if the table cannot be written.
     pub async fn begin_run(&mut self, row: &RunRow) -> Result<()> {
-        let begun = RunRow { outcome: RUNNING.to_owned(), finished_at: None, ..row.clone() };
+        let begun = RunRow { outcome: RunOutcome::Running, finished_at: None, ..row.clone() };
         let rows = run_rows(&[begun]).map_err(|cause| self.failed("write to", cause))?;
         self.append(TABLE, &rows, &row.run_id).await
     }
@@ -50,20 +46,20 @@ impl Store {
         Ok(())
     }
 
-    /// Gives every run that is still [`RUNNING`], except `except_run_id`, the outcome [`INTERRUPTED`], in one transaction, and
+    /// Gives every run that is still [`RunOutcome::Running`], except `except_run_id`, the outcome [`RunOutcome::Interrupted`], in one transaction, and
     /// returns how many there were. Only the run that holds the store must call it, because live runs are marked too, until they end.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] if the table cannot be read or written.
     pub async fn mark_interrupted(&mut self, except_run_id: &str) -> Result<usize> {
         let marked = |batch: &RecordBatch| {
-            let dead = and_not(&is(batch, "outcome", RUNNING), &is(batch, "run_id", except_run_id))?;
+            let dead = and_not(&is(batch, "outcome", RunOutcome::Running.word()), &is(batch, "run_id", except_run_id))?;
             let mut columns = batch.columns().to_vec();
             let outcome = batch.schema().index_of("outcome")?;
-            columns[outcome] = zip(&dead, &StringArray::new_scalar(INTERRUPTED), &columns[outcome])?;
+            columns[outcome] = zip(&dead, &StringArray::new_scalar(RunOutcome::Interrupted.word()), &columns[outcome])?;
             Ok((RecordBatch::try_new(batch.schema(), columns)?, dead.true_count()))
         };
-        self.change_runs(("outcome", RUNNING), marked, None, except_run_id).await
+        self.change_runs(("outcome", RunOutcome::Running.word()), marked, None, except_run_id).await
     }
 
     /// Rewrites the files that can have `value` in `column` and in which `change` finds rows to change, and adds the

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
-use crate::tables::Table;
+use crate::tables::{RunOutcome, SourceOutcome, Table};
 
 /// One processed input file: a row of [`Table::Sources`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct SourceRow {
     pub etag: Option<String>,
     /// When the file was last modified, if the store gives it.
     pub modified_at: Option<DateTime<Utc>>,
-    /// A hash of the job's `where`, `id` and `text`: the same file with another query is another source.
+    /// A hash of the job's `where`, `id` and `text`: the same file with another of these is another source.
     pub input_hash: String,
     /// The number of rows read, rejects included; in an unfinished file, the first rows.
     pub rows: i64,
-    /// `done`, `partial` if the last commit covers only its first rows, or why the file could not be read.
-    pub outcome: String,
+    /// Whether it was read to its end.
+    pub outcome: SourceOutcome,
     /// The run that finished the file.
     pub run_id: String,
     /// The specification it was extracted under.
@@ -55,7 +55,7 @@ pub struct RunRow {
     pub run_id: String,
     /// The specification it extracted under.
     pub spec_id: String,
-    /// The resolved job, as JSON.
+    /// The job as JSON, with the specification of its rows under `spec`.
     pub job: String,
     /// The model directory or its name.
     pub model: String,
@@ -71,9 +71,8 @@ pub struct RunRow {
     pub started_at: DateTime<Utc>,
     /// When it ended; `None` if it was killed before it could write this.
     pub finished_at: Option<DateTime<Utc>>,
-    /// `running` until it ends; then `done`, `limited` (by `--limit`), `stopped`, or `failed: ` and the reason. `interrupted` if it
-    /// was killed before it could write its outcome.
-    pub outcome: String,
+    /// How it ended, if it has.
+    pub outcome: RunOutcome,
     /// The number of documents with each outcome: a JSON object of integers.
     pub counts: String,
 }
@@ -92,7 +91,7 @@ pub fn source_rows(rows: &[SourceRow]) -> Result<RecordBatch, ArrowError> {
             timestamps(rows, |row| row.modified_at),
             strings(rows, |row| &row.input_hash),
             Arc::new(rows.iter().map(|row| Some(row.rows)).collect::<Int64Array>()),
-            strings(rows, |row| &row.outcome),
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.outcome.to_string()))),
             strings(rows, |row| &row.run_id),
             strings(rows, |row| &row.spec_id),
         ],
@@ -134,7 +133,7 @@ pub fn run_rows(rows: &[RunRow]) -> Result<RecordBatch, ArrowError> {
             strings(rows, |row| &row.versions),
             timestamps(rows, |row| Some(row.started_at)),
             timestamps(rows, |row| row.finished_at),
-            strings(rows, |row| &row.outcome),
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.outcome.to_string()))),
             strings(rows, |row| &row.counts),
         ],
     )

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
@@ -54,6 +56,12 @@ pub(crate) fn extracted(id_type: &DataType, source: &str, documents: &[Document<
         Arc::new(documents.iter().map(|(_, reason, _)| *reason).collect::<StringArray>()),
         Arc::new(documents.iter().map(|(_, reason, _)| reason.map(|_| "seen")).collect::<StringArray>()),
         Arc::new(entities),
+        Arc::new(BooleanArray::from(vec![false; rows])),
+        integers(vec![4; rows]),
+        integers(vec![0; rows]),
+        integers(vec![0; rows]),
+        integers(vec![0; rows]),
+        integers(vec![0; rows]),
     ];
     RecordBatch::try_new(extracted_schema(id_type), columns).unwrap()
 }

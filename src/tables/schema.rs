@@ -170,7 +170,8 @@ pub fn mention_fields() -> Fields {
 
 /// The output schema of `ExtractExec` and input schema of `WriteExec`: one row per input document. `row` is the row number in
 /// the source file, from 0; `reason` is null for an extracted document and gives the reason of a reject. The lengths of a reject
-/// are 0 if they were not counted, and its `entities` are empty.
+/// are 0 if they were not counted, and its `entities` are empty. `changed` is true if the commit that adds the row must remove the old
+/// rows of the document. The last columns are counts for a run's metrics.
 #[must_use]
 pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -187,6 +188,12 @@ pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
             "entities",
             DataType::List(Arc::new(Field::new_list_field(DataType::Struct(mention_fields()), false))),
         ),
+        required("changed", DataType::Boolean),
+        integer("n_queries"),
+        integer("n_unknown"),
+        integer("n_words_cut"),
+        integer("n_capped"),
+        integer("n_undecided"),
     ]))
 }
 

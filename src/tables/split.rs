@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
-    new_empty_array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt64Array, new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{filter_record_batch, is_not_null, is_null, take};
@@ -81,6 +81,12 @@ pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<Recor
         strings(vec![Some("unreadable_file"); count]),
         strings(files.iter().map(|(_, reason)| Some(*reason)).collect()),
         Arc::new(no_entities),
+        Arc::new(BooleanArray::from(vec![false; count])),
+        zeros(),
+        zeros(),
+        zeros(),
+        zeros(),
+        zeros(),
     ];
     RecordBatch::try_new(schema, columns)
 }

@@ -125,7 +125,7 @@ fn ledger_rows_fit_their_tables() {
         modified_at: Some(stamp().finished_at),
         input_hash: "77".to_owned(),
         rows: 3,
-        outcome: "done".to_owned(),
+        outcome: SourceOutcome::Done,
         run_id: "run-1".to_owned(),
         spec_id: "5ec".to_owned(),
     };
@@ -155,7 +155,7 @@ fn ledger_rows_fit_their_tables() {
         versions: "{}".to_owned(),
         started_at: stamp().finished_at,
         finished_at: None,
-        outcome: "interrupted".to_owned(),
+        outcome: RunOutcome::Interrupted,
         counts: "{}".to_owned(),
     };
     assert_eq!(run_rows(&[run]).unwrap()["finished_at"].null_count(), 1);

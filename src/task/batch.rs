@@ -1,30 +1,30 @@
-//! Encoded queries → [`QueryBatch`]es by token budget. In: the queries of a block of windows. Out: batches of queries of
-//! similar length, whose padded size stays within the budget. It must not lose a query or make one depend on another.
+//! Model inputs → [`Batch`]es by token budget. In: the inputs of a block of windows. Out: batches of inputs of similar
+//! length, whose padded size stays within the budget. It must not lose an input or make one depend on another.
 
-use crate::task::query::{Encoded, EncodedRow};
+use crate::task::input::{InputRow, ModelInput};
 
 /// The maximum share of padding among computed tokens, in per cent.
 const PADDING: usize = 3;
 
-/// Queries that are computed in one pass. The batch owns them, so no answer can be matched to the wrong query.
+/// Inputs that are computed in one pass. The batch owns them, so no answer can be matched to the wrong input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct QueryBatch {
-    /// The queries, longest first.
-    pub queries: Vec<Encoded>,
+pub struct Batch {
+    /// The inputs, longest first.
+    pub inputs: Vec<ModelInput>,
 }
 
-/// A batch as tensors for the graph, each a row-major `[rows, tokens]`.
+/// A batch as arrays of its tokens, each a row-major `[rows, tokens]`. Every kind makes its graph's inputs of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchInputs {
-    /// How many queries.
+pub struct BatchTensors {
+    /// How many inputs.
     pub rows: usize,
     /// The length of the longest one.
     pub tokens: usize,
-    /// Vocabulary ids, `[PAD]` beyond a query's end.
+    /// Vocabulary ids, `[PAD]` beyond an input's end.
     pub input_ids: Vec<i64>,
-    /// 1 on a query's tokens, 0 beyond.
+    /// 1 on an input's tokens, 0 beyond.
     pub attention_mask: Vec<i64>,
-    /// 1 on the context.
+    /// 1 on the window and its `[SEP]` if a question precedes it, else 0.
     pub token_type_ids: Vec<i64>,
     /// Context tokens that can start a mention.
     pub start_mask: Vec<bool>,
@@ -32,34 +32,34 @@ pub struct BatchInputs {
     pub end_mask: Vec<bool>,
 }
 
-impl QueryBatch {
+impl Batch {
     /// The length that its rows are padded to.
     pub fn tokens(&self) -> usize {
-        self.queries.iter().map(Encoded::len).max().unwrap_or(0)
+        self.inputs.iter().map(ModelInput::len).max().unwrap_or(0)
     }
 
     /// The number of tokens that are not padding.
     pub fn real_tokens(&self) -> usize {
-        self.queries.iter().map(Encoded::len).sum()
+        self.inputs.iter().map(ModelInput::len).sum()
     }
 
     /// The number of tokens that the device computes, padding included.
     pub fn padded_tokens(&self) -> usize {
-        self.queries.len() * self.tokens()
+        self.inputs.len() * self.tokens()
     }
 
-    /// Splits the batch into the longer and the shorter half of its queries.
+    /// Splits the batch into the longer and the shorter half of its inputs.
     #[must_use]
     pub fn halves(mut self) -> [Self; 2] {
-        let shorter = self.queries.split_off(self.queries.len().div_ceil(2));
-        [self, Self { queries: shorter }]
+        let shorter = self.inputs.split_off(self.inputs.len().div_ceil(2));
+        [self, Self { inputs: shorter }]
     }
 
-    /// The input tensors for the graph.
-    pub fn inputs(&self) -> BatchInputs {
-        let (rows, tokens) = (self.queries.len(), self.tokens());
+    /// The tokens of all inputs.
+    pub fn tensors(&self) -> BatchTensors {
+        let (rows, tokens) = (self.inputs.len(), self.tokens());
         let size = rows * tokens;
-        let mut inputs = BatchInputs {
+        let mut tensors = BatchTensors {
             rows,
             tokens,
             input_ids: vec![0; size],
@@ -68,37 +68,37 @@ impl QueryBatch {
             start_mask: vec![false; size],
             end_mask: vec![false; size],
         };
-        for (row, query) in self.queries.iter().enumerate() {
+        for (row, input) in self.inputs.iter().enumerate() {
             let range = row * tokens..(row + 1) * tokens;
-            query.write(&mut EncodedRow {
-                input_ids: &mut inputs.input_ids[range.clone()],
-                attention_mask: &mut inputs.attention_mask[range.clone()],
-                token_type_ids: &mut inputs.token_type_ids[range.clone()],
-                start_mask: &mut inputs.start_mask[range.clone()],
-                end_mask: &mut inputs.end_mask[range],
+            input.write(&mut InputRow {
+                input_ids: &mut tensors.input_ids[range.clone()],
+                attention_mask: &mut tensors.attention_mask[range.clone()],
+                token_type_ids: &mut tensors.token_type_ids[range.clone()],
+                start_mask: &mut tensors.start_mask[range.clone()],
+                end_mask: &mut tensors.end_mask[range],
             });
         }
-        inputs
+        tensors
     }
 }
 
-/// Sorts queries by length, longest first, and splits them into batches of at most `budget` padded tokens; a query longer than
-/// the budget is a batch of its own. A batch ends early if the next query would raise the share of padding in all batches so far
-/// above 3 per cent. Small budgets never reach this limit. Large budgets do not produce tiny batches, because queries of equal length
-/// leave padding for the rest to use. Queries of equal length keep their order, so the same queries make the same batches.
-pub fn batches(mut queries: Vec<Encoded>, budget: usize) -> Vec<QueryBatch> {
-    queries.sort_by_key(|query| std::cmp::Reverse(query.len()));
-    let mut found: Vec<QueryBatch> = Vec::new();
+/// Sorts inputs by length, longest first, and splits them into batches of at most `budget` padded tokens; an input longer than
+/// the budget is a batch of its own. A batch ends early if the next input would raise the share of padding in all batches so far
+/// above 3 per cent. Small budgets never reach this limit. Large budgets do not produce tiny batches, because inputs of equal length
+/// leave padding for the rest to use. Inputs of equal length keep their order, so the same inputs make the same batches.
+pub fn batches(mut inputs: Vec<ModelInput>, budget: usize) -> Vec<Batch> {
+    inputs.sort_by_key(|input| std::cmp::Reverse(input.len()));
+    let mut found: Vec<Batch> = Vec::new();
     // The length of the last batch; the real tokens and the padded tokens of all batches.
     let (mut width, mut real, mut padded) = (0, 0, 0);
-    for query in queries {
-        real += query.len();
+    for input in inputs {
+        real += input.len();
         let little_padding = 100 * real >= (100 - PADDING) * (padded + width);
         match found.last_mut() {
-            Some(batch) if little_padding && (batch.queries.len() + 1) * width <= budget => batch.queries.push(query),
+            Some(batch) if little_padding && (batch.inputs.len() + 1) * width <= budget => batch.inputs.push(input),
             _ => {
-                width = query.len();
-                found.push(QueryBatch { queries: vec![query] });
+                width = input.len();
+                found.push(Batch { inputs: vec![input] });
             }
         }
         padded += width;
@@ -113,7 +113,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::random::Random;
     use crate::task::entity_schema::{EntitySchema, EntityType};
-    use crate::task::query::{Question, Questions};
+    use crate::task::input::{Question, Questions};
+    use crate::task::kind::{Task, TaskSettings};
     use crate::text::document::Document;
     use crate::text::tokens::Words;
     use crate::text::tokens::tests::tiny;
@@ -121,11 +122,9 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     /// The queries of some texts with two questions.
-    pub(crate) fn queries(texts: &[String]) -> Vec<Encoded> {
+    pub(crate) fn queries(texts: &[String]) -> Vec<ModelInput> {
         let tokenizer = tiny(Words::Tokenizer);
-        let types =
-            ["which bank", "who"].map(|question| EntityType { name: question.into(), question: question.into() });
-        let questions = Questions::new(&EntitySchema { nested: true, types: types.into() }, &tokenizer).unwrap();
+        let questions = Questions::new(&schema(), &tokenizer).unwrap();
         let rule = WindowRule { tokens: 16, overlap: 4 };
         let mut found = Vec::new();
         for (document, text) in texts.iter().enumerate() {
@@ -136,11 +135,23 @@ pub(crate) mod tests {
         found
     }
 
+    /// The task of [`queries`]: accept everything above even odds.
+    pub(crate) fn task() -> Task {
+        let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
+        Task::new(&settings, &schema(), &tiny(Words::Tokenizer), 0.5, 1e-3).unwrap()
+    }
+
+    fn schema() -> EntitySchema {
+        let types =
+            ["which bank", "who"].map(|question| EntityType { name: question.into(), question: question.into() });
+        EntitySchema { nested: true, types: types.into() }
+    }
+
     /// Queries of synthetic documents with the lengths of news wire (those of benches/stages.rs), in windows of 256 wordpieces, with
     /// `questions` questions of eight wordpieces. Each query has its own number as its document.
-    fn news(documents: usize, questions: usize) -> Vec<Encoded> {
+    fn news(documents: usize, questions: usize) -> Vec<ModelInput> {
         let mut query = queries(&["a".to_owned()]).swap_remove(0);
-        query.question = Arc::new(Question { entity_type: 0, ids: vec![5; 8] });
+        query.question = Some(Arc::new(Question { entity_type: 0, ids: vec![5; 8] }));
         let window = |tokens: usize| {
             let mut window = Window::clone(&query.window);
             window.tokens = vec![window.tokens[0]; tokens];
@@ -148,7 +159,7 @@ pub(crate) mod tests {
         };
         let windows: Vec<Arc<Window>> = (0..=256).map(window).collect();
         let mut random = Random::new(7, 0);
-        let mut found: Vec<Encoded> = Vec::new();
+        let mut found: Vec<ModelInput> = Vec::new();
         for _ in 0..documents {
             // About 1.3 wordpieces a word.
             let mut left = (1.3 * (4.34 + 0.98 * random.normal()).exp()).clamp(3.0, 6000.0) as usize;
@@ -174,12 +185,12 @@ pub(crate) mod tests {
             let queries = news(documents, questions);
             for budget in (10..20).map(|power| 1_usize << power) {
                 let found = batches(queries.clone(), budget);
-                let numbers = found.iter().flat_map(|batch| batch.queries.iter().map(|query| query.document));
+                let numbers = found.iter().flat_map(|batch| batch.inputs.iter().map(|query| query.document));
                 let mut numbers: Vec<usize> = numbers.collect();
                 numbers.sort_unstable();
                 assert!(numbers.into_iter().eq(0..queries.len()), "a query is lost or duplicated");
-                let padded: usize = found.iter().map(QueryBatch::padded_tokens).sum();
-                let real: usize = found.iter().map(QueryBatch::real_tokens).sum();
+                let padded: usize = found.iter().map(Batch::padded_tokens).sum();
+                let real: usize = found.iter().map(Batch::real_tokens).sum();
                 let (padding, mean) = (1.0 - real as f64 / padded as f64, padded / found.len());
                 let what =
                     format!("{questions} question(s), budget {budget}: padding {padding:.4}, {mean} tokens a batch");
@@ -192,8 +203,8 @@ pub(crate) mod tests {
     #[test]
     fn a_row_is_cls_question_sep_window_sep_and_padding() {
         let encoded = queries(&["new york.".into(), "a".into()]);
-        let batch = QueryBatch { queries: vec![encoded[1].clone(), encoded[3].clone()] };
-        let inputs = batch.inputs();
+        let batch = Batch { inputs: vec![encoded[1].clone(), encoded[3].clone()] };
+        let inputs = batch.tensors();
         // "who" is three letters: [CLS] w ##h ##o [SEP] new york . [SEP]
         assert_eq!((inputs.rows, inputs.tokens), (2, 9));
         assert_eq!(inputs.input_ids[0], 2);
@@ -210,13 +221,13 @@ pub(crate) mod tests {
             let encoded = queries(&texts);
             let found = batches(encoded.clone(), budget);
             for batch in &found {
-                prop_assert!(batch.padded_tokens() <= budget || batch.queries.len() == 1);
+                prop_assert!(batch.padded_tokens() <= budget || batch.inputs.len() == 1);
             }
-            let padded: usize = found.iter().map(QueryBatch::padded_tokens).sum();
-            let real: usize = found.iter().map(QueryBatch::real_tokens).sum();
+            let padded: usize = found.iter().map(Batch::padded_tokens).sum();
+            let real: usize = found.iter().map(Batch::real_tokens).sum();
             prop_assert!(100 * real >= (100 - PADDING) * padded);
-            let key = |query: &Encoded| (query.document, query.window.index, query.question.entity_type);
-            let mut keys: Vec<_> = found.iter().flat_map(|batch| batch.queries.iter().map(key)).collect();
+            let key = |query: &ModelInput| (query.document, query.window.index, query.entity_type());
+            let mut keys: Vec<_> = found.iter().flat_map(|batch| batch.inputs.iter().map(key)).collect();
             keys.sort_unstable();
             let mut expected: Vec<_> = encoded.iter().map(key).collect();
             expected.sort_unstable();

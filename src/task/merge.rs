@@ -1,4 +1,4 @@
-//! Spans of all windows → [`Mention`]s of the document. In: each query's spans. Out: mentions in code points, without
+//! Spans of all windows → [`Mention`]s of the document. In: each input's spans. Out: mentions in code points, without
 //! duplicates, in the order of the text. It must not use a window's prediction for a place that another window owns.
 //!
 //! Starts and ends move outward to grapheme boundaries (Unicode Standard Annex 29), so no mention starts or ends inside a
@@ -6,31 +6,26 @@
 
 use unicode_segmentation::GraphemeCursor;
 
-use crate::task::decode::{Answer, sigmoid};
-use crate::task::query::Encoded;
+use crate::task::answer::{Answer, sigmoid};
+use crate::task::input::ModelInput;
 use crate::text::mention::Mention;
 use crate::text::span::{ByteSpan, CharSpan};
 
-/// Collects the answers to a document's queries.
+/// Collects the answers to a document's inputs.
 #[derive(Debug, Default)]
 pub struct Mentions {
     found: Vec<(ByteSpan, usize, f32, usize)>,
 }
 
 impl Mentions {
-    /// Adds one query's answer; only the spans that its window owns are kept.
-    pub fn add(&mut self, query: &Encoded, answer: &Answer) {
+    /// Adds the answer to one input; only the spans that its window owns are kept.
+    pub fn add(&mut self, query: &ModelInput, answer: &Answer) {
         let window = &query.window;
         for span in answer.spans.iter().filter(|span| window.owns(span.tokens)) {
             let base = window.span.start;
             let first = window.tokens[span.tokens.start - base].bytes;
             let last = window.tokens[span.tokens.end - 1 - base].bytes;
-            self.found.push((
-                ByteSpan::new(first.start, last.end),
-                query.question.entity_type,
-                span.logit,
-                window.index,
-            ));
+            self.found.push((ByteSpan::new(first.start, last.end), span.entity_type, span.logit, window.index));
         }
     }
 

@@ -1,16 +1,26 @@
-//! Model inputs and outputs of the MRC task. In: windows, entity types and logits. Out: batches of queries, spans and mentions.
-//! It must stay pure, as `text` is.
+//! What a model is asked, and how its answer is read. In: windows, entity types, and the outputs of a graph. Out: batches of inputs,
+//! spans and mentions. It must stay pure, as `text` is.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`entity_schema`] | entity types and their questions |
-//! | [`query`] | window × entity type → [`Encoded`](query::Encoded) |
-//! | [`batch`] | encoded queries → [`QueryBatch`](batch::QueryBatch)es by token budget |
-//! | [`decode`] | logits → [`Span`](decode::Span)s |
+//! | [`kind`] | the closed list of kinds: window → inputs, the contract of the graph, outputs → spans |
+//! | [`mrc`] | the kind of Li et al. 2020: one question per type and window |
+//! | [`mrc::decode`] | its logits → [`Span`](answer::Span)s |
+//! | `one_pass` | a kind for tests: all types of a window in one pass |
+//! | [`input`] | window (× question) → [`ModelInput`](input::ModelInput) |
+//! | [`batch`] | inputs → [`Batch`](batch::Batch)es by token budget |
+//! | [`tensor`] | named arrays: the inputs and outputs of a graph |
+//! | [`answer`] | the spans found in one input |
 //! | [`merge`] | spans of all windows → [`Mention`](crate::text::mention::Mention)s of the document |
 
+pub mod answer;
 pub mod batch;
-pub mod decode;
 pub mod entity_schema;
+pub mod input;
+pub mod kind;
 pub mod merge;
-pub mod query;
+pub mod mrc;
+#[cfg(test)]
+pub(crate) mod one_pass;
+pub mod tensor;

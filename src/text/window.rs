@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::text::document::{Document, Reject};
@@ -17,7 +18,7 @@ use crate::text::tokens::{Token, Tokenizer, segments};
 pub const SHORTEST_WINDOW: usize = 8;
 
 /// Length and overlap of windows, in wordpieces of context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowRule {
     /// The most context wordpieces in one window.
     pub tokens: usize,

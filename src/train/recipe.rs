@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::encoder::config::Activation;
+use crate::model::head::Activation;
 use crate::text::tokens::Words;
 
 /// How to handle a problem.

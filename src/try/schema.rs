@@ -1,18 +1,19 @@
 //! The entity types of `quarry try`. In: words, a schema file, or the types the model was trained on. Out: entity types with their
 //! questions. It must not load the model.
 
-use crate::cli::TryArgs;
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::package::manifest::Manifest;
 use crate::task::entity_schema::{EntitySchema, EntityType};
 
-/// The origin of errors about the arguments.
+/// The origin of errors about the requested types.
 pub(super) const ORIGIN: &str = "quarry try";
 
-/// The types that the arguments name, or the model's own.
-pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySchema> {
-    if let Some(path) = &arguments.schema {
+/// The types that the settings name, or the model's own.
+pub(super) fn choose(schema: Option<&Path>, types: &[String], model: &Manifest) -> Result<EntitySchema> {
+    if let Some(path) = schema {
         return read_schema(path);
     }
     let refuse = |reason: &str, hint: &str| Error::Setting {
@@ -21,7 +22,7 @@ pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySche
         reason: reason.into(),
         hint: hint.into(),
     };
-    if arguments.types.is_empty() {
+    if types.is_empty() {
         if model.types.is_empty() {
             return Err(refuse(
                 "the model directory does not list the types it was trained on",
@@ -30,7 +31,7 @@ pub(super) fn choose(arguments: &TryArgs, model: &Manifest) -> Result<EntitySche
         }
         return Ok(EntitySchema { nested: model.nested, types: model.types.clone() });
     }
-    let types = arguments.types.iter().map(|word| entity_type(word.trim(), &model.types)).collect();
+    let types = types.iter().map(|word| entity_type(word.trim(), &model.types)).collect();
     // The mentions of such types often nest, so all are kept.
     let schema = EntitySchema { nested: true, types };
     schema.validate().map_err(|reason| refuse(&reason, "separate the types with single commas"))?;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use quarry::cli::{Format, Unit};
-use quarry::prepare::PrepareOptions;
+use quarry::prepare::Settings;
 use quarry::prepare::Split;
+use quarry::prepare::{Format, Unit};
 
 use super::{counts, mentions, options, prepared, sql, types};
 use crate::support::{Dir, shared};
@@ -158,13 +158,13 @@ fn genias_xml_gives_the_mentions_of_its_json_lines() {
     for part in ["train", "dev", "test"] {
         let Some(jsonl) = shared(&format!("data/genia/genia_{part}.jsonl")) else { return };
         let out = dir.path(&format!("jsonl-{part}"));
-        prepared(&dir, &PrepareOptions { unit: Some(Unit::Sentence), ..options(Format::Jsonl, &jsonl, &out) });
+        prepared(&dir, &Settings { unit: Some(Unit::Sentence), ..options(Format::Jsonl, &jsonl, &out) });
         expected.extend(mentions(&dir, &out));
         texts.extend(sql(&dir, &out, "SELECT doc_id, text FROM documents"));
         let ids = sql(&dir, &out, "SELECT DISTINCT document FROM documents");
         lists.push((part.to_owned(), dir.write(&format!("{part}.txt"), &ids.join("\n"))));
     }
-    let whole = PrepareOptions { unit: Some(Unit::Sentence), ..options(Format::Genia, &xml, &dir.path("xml")) };
+    let whole = Settings { unit: Some(Unit::Sentence), ..options(Format::Genia, &xml, &dir.path("xml")) };
     let found = prepared(&dir, &whole);
     assert_eq!(counts(&found.summaries[0]), [1_999, 18_535, 18_535, 56_036]);
     assert!(
@@ -177,7 +177,7 @@ fn genias_xml_gives_the_mentions_of_its_json_lines() {
         sql(&dir, &dir.path("xml"), "SELECT doc_id, text FROM documents").into_iter().collect();
     assert!(found_texts == texts, "other texts");
 
-    let parts = PrepareOptions { split: Some(Split::Lists(lists)), out: dir.path("parts"), ..whole };
+    let parts = Settings { split: Some(Split::Lists(lists)), out: dir.path("parts"), ..whole };
     let found = prepared(&dir, &parts);
     let counted: Vec<_> = found.summaries.iter().map(|part| [part.sentences, part.all.mentions]).collect();
     assert_eq!(counted, [[15_038, 46_203], [1_765, 4_714], [1_732, 5_119]]);
@@ -187,7 +187,7 @@ fn genias_xml_gives_the_mentions_of_its_json_lines() {
 fn conll_to_mrc_json_and_back_loses_nothing() {
     let dir = Dir::new();
     let Some(columns) = shared("data/conll2003/eng.testb") else { return };
-    prepared(&dir, &PrepareOptions { mrc: true, ..options(Format::Conll, &columns, &dir.path("columns")) });
+    prepared(&dir, &Settings { mrc: true, ..options(Format::Conll, &columns, &dir.path("columns")) });
     let found = prepared(&dir, &options(Format::Mrc, &dir.path("columns/mrc.json"), &dir.path("back")));
     assert_eq!(counts(&found.summaries[0]), [3_453, 3_453, 3_453, 5_648]);
     let texts = |folder: &str| sql(&dir, &dir.path(folder), "SELECT doc_id, text FROM documents ORDER BY doc_id");

@@ -1,8 +1,8 @@
 //! Ambiguous cases: ids in several files, chunk columns, options of other formats, an empty result.
 
-use quarry::cli::Format;
+use quarry::prepare::Format;
 use quarry::prepare::run;
-use quarry::prepare::{PrepareOptions, ReadOptions};
+use quarry::prepare::{ReadOptions, Settings};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::Dir;
@@ -23,7 +23,7 @@ fn files_that_each_count_their_rows_lose_none() {
     assert!(noted, "{:?}", found.notes);
     // Naming the key means that the ids identify documents.
     let read = ReadOptions { id: Some("id".into()), ..ReadOptions::default() };
-    let error = run(&PrepareOptions { read, ..whole }).unwrap_err().to_string();
+    let error = run(&Settings { read, ..whole }).unwrap_err().to_string();
     assert!(error.contains("the id `0` also occurs in `test.jsonl`"), "{error}");
 }
 
@@ -52,7 +52,7 @@ fn several_columns_of_tags_are_noted() {
     let input = dir.write("two.tsv", "Ada\tB-PER\tO\nRom\tO\tB-LOC\n");
     let notes = |tags: &[&str]| {
         let read = ReadOptions { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..ReadOptions::default() };
-        run(&PrepareOptions { read, ..options(Format::Conll, &input, &dir.path("out")) }).unwrap().notes
+        run(&Settings { read, ..options(Format::Conll, &input, &dir.path("out")) }).unwrap().notes
     };
     let found = notes(&[]);
     assert!(

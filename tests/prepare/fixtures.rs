@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use insta::assert_snapshot;
-use quarry::cli::{Format, Labels};
-use quarry::prepare::{PrepareOptions, ReadOptions};
+use quarry::prepare::{Format, Labels};
+use quarry::prepare::{ReadOptions, Settings};
 
 use super::{counts, fixture, mentions, options, prepared, sql, types};
 use crate::support::{Dir, project};
@@ -15,7 +15,7 @@ fn under_schema(format: Format, input: &str, schema: &str) -> String {
     let schema = quarry::job::read_schema(&project().join("schemas").join(schema)).unwrap();
     let expected: BTreeSet<String> = schema.types.iter().map(|one| one.name.clone()).collect();
     let read = ReadOptions { schema: Some(schema), ..ReadOptions::default() };
-    let found = prepared(&dir, &PrepareOptions { read, ..options(format, &fixture(input), &dir.path("out")) });
+    let found = prepared(&dir, &Settings { read, ..options(format, &fixture(input), &dir.path("out")) });
     let types: BTreeSet<String> = types(&found.summaries[0]).into_iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(types, expected);
     mentions(&dir, &dir.path("out")).join("\n")
@@ -172,7 +172,7 @@ fn bbn_keeps_subtypes_or_not() {
     let labelled = |labels| {
         let dir = Dir::new();
         let read = ReadOptions { labels, ..ReadOptions::default() };
-        prepared(&dir, &PrepareOptions { read, ..options(Format::Bbn, &fixture("bbn.qa"), &dir.path("out")) });
+        prepared(&dir, &Settings { read, ..options(Format::Bbn, &fixture("bbn.qa"), &dir.path("out")) });
         let rows = sql(
             &dir,
             &dir.path("out"),
@@ -197,8 +197,7 @@ fn bbn_keeps_subtypes_or_not() {
 fn genias_own_classes() {
     let dir = Dir::new();
     let read = ReadOptions { labels: Some(Labels::Fine), ..ReadOptions::default() };
-    let found =
-        prepared(&dir, &PrepareOptions { read, ..options(Format::Genia, &fixture("genia.xml"), &dir.path("out")) });
+    let found = prepared(&dir, &Settings { read, ..options(Format::Genia, &fixture("genia.xml"), &dir.path("out")) });
     let names: Vec<&str> = types(&found.summaries[0]).into_iter().map(|(name, _)| name).collect();
     let expected = [
         "DNA_domain_or_region",

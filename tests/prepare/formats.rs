@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Builder, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::Schema;
-use quarry::cli::{Format, Scheme, Unit};
 use quarry::prepare::Split;
-use quarry::prepare::{PrepareOptions, ReadOptions};
+use quarry::prepare::{Format, Scheme, Unit};
+use quarry::prepare::{ReadOptions, Settings};
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::{Dir, project};
 
-fn written(format: Format, name: &str, text: &str, change: impl Fn(PrepareOptions) -> PrepareOptions) -> (Dir, String) {
+fn written(format: Format, name: &str, text: &str, change: impl Fn(Settings) -> Settings) -> (Dir, String) {
     let dir = Dir::new();
     let input = dir.write(name, text);
     let found = prepared(&dir, &change(options(format, &input, &dir.path("out"))));
@@ -48,7 +48,7 @@ fn columns_and_scheme_can_be_given() {
         scheme: Scheme::Iob1,
         ..ReadOptions::default()
     };
-    let (_, found) = written(Format::Conll, "x", text, |options| PrepareOptions { read: read.clone(), ..options });
+    let (_, found) = written(Format::Conll, "x", text, |options| Settings { read: read.clone(), ..options });
     assert_eq!(found, "x/0|PER|0|3|Ada");
 }
 
@@ -78,7 +78,7 @@ fn mrc_items_without_labels_are_known_by_their_question() {
     let items = [item("Ada left Rome", person, "0"), item("Ada left Rome", place, "2"), item("Rome", place, "0")];
     let read = ReadOptions { schema: Some(schema.clone()), ..ReadOptions::default() };
     let text = format!("[{}]", items.join(",\n"));
-    let (_, found) = written(Format::Mrc, "m.json", &text, |options| PrepareOptions { read: read.clone(), ..options });
+    let (_, found) = written(Format::Mrc, "m.json", &text, |options| Settings { read: read.clone(), ..options });
     assert_eq!(found, "m.json/0|PER|0|3|Ada\nm.json/0|LOC|9|13|Rome\nm.json/1|LOC|0|4|Rome");
 }
 
@@ -173,7 +173,7 @@ fn parquet_with_ids_and_tags_as_words() {
     let columns = [("id", ids), ("words", Arc::new(words.finish()) as ArrayRef), ("names", Arc::new(tags.finish()))];
     let input = dir.parquet("t.parquet", &RecordBatch::try_from_iter(columns).unwrap());
     let read = ReadOptions { tags: vec!["names".into()], ..ReadOptions::default() };
-    prepared(&dir, &PrepareOptions { read, ..options(Format::Parquet, &input, &dir.path("out")) });
+    prepared(&dir, &Settings { read, ..options(Format::Parquet, &input, &dir.path("out")) });
     assert_eq!(mentions(&dir, &dir.path("out")), ["42|PER|0|3|Zoë"]);
     let error = quarry::prepare::run(&options(Format::Parquet, &input, &dir.path("out"))).unwrap_err().to_string();
     assert!(error.ends_with("row 1: no list column with tags (ner_tags, tags, ner, labels, fine_ner_tags), the columns are id, words, names"), "{error}");
@@ -189,8 +189,7 @@ fn plain_text_is_a_document_a_file() {
     let texts = sql(&dir, &dir.path("out"), "SELECT doc_id, text, source FROM documents ORDER BY doc_id");
     assert_eq!(texts, ["b.txt|One.  Two.\n|b.txt", "sub/a.txt|Three.|sub/a.txt"]);
     assert_eq!(counts(&found.summaries[0]), [2, 3, 2, 0]);
-    let sentences =
-        PrepareOptions { unit: Some(Unit::Sentence), ..options(Format::Text, &dir.path("in"), &dir.path("out")) };
+    let sentences = Settings { unit: Some(Unit::Sentence), ..options(Format::Text, &dir.path("in"), &dir.path("out")) };
     prepared(&dir, &sentences);
     let texts = sql(&dir, &dir.path("out"), "SELECT doc_id, text, document, sentence FROM documents ORDER BY doc_id");
     assert_eq!(texts, ["b.txt/0|One.|b.txt|0", "b.txt/1|Two.|b.txt|1", "sub/a.txt/0|Three.|sub/a.txt|0"]);
@@ -199,13 +198,12 @@ fn plain_text_is_a_document_a_file() {
 #[test]
 fn units_and_parts() {
     let dir = Dir::new();
-    let unit =
-        |unit| PrepareOptions { unit: Some(unit), ..options(Format::Conll, &fixture("conll.txt"), &dir.path("out")) };
+    let unit = |unit| Settings { unit: Some(unit), ..options(Format::Conll, &fixture("conll.txt"), &dir.path("out")) };
     let found = prepared(&dir, &unit(Unit::Document));
     assert_eq!(counts(&found.summaries[0]), [2, 2, 2, 5]);
     assert_eq!(sql(&dir, &dir.path("out"), "SELECT doc_id FROM documents ORDER BY 1"), ["conll.txt/0", "conll.txt/1"]);
     let split = Some(Split::parse("train=1,test=1").unwrap());
-    let found = prepared(&dir, &PrepareOptions { split, ..unit(Unit::Sentence) });
+    let found = prepared(&dir, &Settings { split, ..unit(Unit::Sentence) });
     let parts: Vec<_> = found.summaries.iter().map(|part| (part.part.as_str(), part.rows)).collect();
     assert_eq!(parts, [("train", 1), ("test", 1)]);
 }

@@ -120,9 +120,9 @@ fn files_that_lack_their_other_half_or_their_shape() {
 #[test]
 fn nothing_makes_a_reader_panic() {
     use clap::ValueEnum;
-    use quarry::cli::{Format, OnError, Unit};
-    use quarry::prepare::PrepareOptions;
+    use quarry::prepare::Settings;
     use quarry::prepare::run;
+    use quarry::prepare::{Format, OnError, Unit};
     let dir = Dir::new();
     let names =
         ["conll.txt", "genia.xml", "ontonotes.name", "made.v4_gold_conll", "bbn.qa", "ace/made-up-2004.apf.xml"];
@@ -148,7 +148,7 @@ fn nothing_makes_a_reader_panic() {
                 for (on_error, unit) in [(OnError::Stop, Unit::Document), (OnError::Skip, Unit::Sentence)] {
                     let options = super::options(*format, &file, &dir.path("out"));
                     read += usize::from(
-                        run(&PrepareOptions { on_error, unit: Some(unit), mrc: on_error == OnError::Skip, ..options })
+                        run(&Settings { on_error, unit: Some(unit), mrc: on_error == OnError::Skip, ..options })
                             .is_ok(),
                     );
                 }

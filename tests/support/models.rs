@@ -1,12 +1,12 @@
 //! Models with random weights for tests: their answers mean nothing, but they are fast.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use quarry::model::encoder::config::BertConfig;
+use quarry::model::config::ModelConfig;
 use quarry::model::package::directory::{ModelDirectory, Parts};
 use quarry::model::package::manifest::Manifest;
 use quarry::model::weights::safetensors_file::WeightForm;
-use quarry::model::weights::tensors::{Tensor, Weights, expected_shapes};
+use quarry::model::weights::tensors::{Tensor, Weights};
 
 use super::{Dir, Random, project};
 
@@ -26,13 +26,15 @@ impl Dir {
     }
 
     fn model(&self, name: &str, words: usize, tokenizer: &[u8]) -> PathBuf {
-        let mut config: BertConfig = serde_json::from_value(serde_json::json!({
+        let config = serde_json::json!({
             "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
             "vocab_size": words, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8,
-        }))
-        .unwrap();
+        });
+        let mut config = ModelConfig::parse(Path::new("config.json"), config.to_string().as_bytes()).unwrap();
         let mut random = Random(7);
-        let tensors = expected_shapes(&config, false).into_iter().map(|(name, shape)| {
+        let mut shapes = config.encoder.architecture().shapes();
+        shapes.extend(config.head.two_layers(16).shapes());
+        let tensors = shapes.into_iter().map(|(name, shape)| {
             let size: usize = shape.iter().product();
             let value = |_| match name.as_str() {
                 norm if norm.ends_with("LayerNorm.weight") => 1.0,

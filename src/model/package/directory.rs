@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::machine::hash::{hexadecimal, sha256_of};
-use crate::model::encoder::config::BertConfig;
+use crate::model::config::ModelConfig;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphVariant, Precision};
@@ -28,7 +28,7 @@ const FOREIGN_GRAPH: &str = "model.onnx";
 pub struct ModelDirectory {
     root: PathBuf,
     manifest: Manifest,
-    config: Option<BertConfig>,
+    config: Option<ModelConfig>,
     hash: String,
     foreign: bool,
 }
@@ -76,9 +76,9 @@ impl ModelDirectory {
             ));
         }
         let config =
-            if !foreign || root.join(CONFIG).exists() { Some(BertConfig::read(&root.join(CONFIG))?) } else { None };
+            if !foreign || root.join(CONFIG).exists() { Some(ModelConfig::read(&root.join(CONFIG))?) } else { None };
         let default = Manifest::default();
-        let longest = config.as_ref().map_or(default.max_length, |config| config.max_position_embeddings);
+        let longest = config.as_ref().map_or(default.max_length, |config| config.encoder.architecture().max_tokens);
         let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
         if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
             return Err(refuse(
@@ -109,8 +109,8 @@ impl ModelDirectory {
         &self.manifest
     }
 
-    /// The encoder's configuration; `None` if there is only a foreign graph without `config.json`.
-    pub fn config(&self) -> Option<&BertConfig> {
+    /// The configuration of encoder and head; `None` if there is only a foreign graph without `config.json`.
+    pub fn config(&self) -> Option<&ModelConfig> {
         self.config.as_ref()
     }
 
@@ -129,7 +129,8 @@ impl ModelDirectory {
         let path = self.tokenizer_path();
         let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
         let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(requested))?;
-        let known = self.config.as_ref().filter(|_| !self.foreign).map_or(usize::MAX, |config| config.vocab_size);
+        let config = self.config.as_ref().filter(|_| !self.foreign);
+        let known = config.map_or(usize::MAX, |config| config.encoder.architecture().words.rows);
         let largest = tokenizer.largest_id();
         if largest as usize >= known {
             return Err(Error::Model {
@@ -157,8 +158,8 @@ impl ModelDirectory {
         self.manifest.files.contains_key(&name).then(|| self.root.join(name))
     }
 
-    /// Reads the weights, dequantized to float32, with their configuration.
-    pub fn weights(&self) -> Result<(Weights, BertConfig)> {
+    /// Reads the weights, dequantized to float32.
+    pub fn weights(&self) -> Result<Weights> {
         let path = self.root.join(WEIGHTS);
         let Some(mut config) = self.config.clone().filter(|_| !self.foreign) else {
             return Err(Error::Model {
@@ -168,8 +169,7 @@ impl ModelDirectory {
             });
         };
         let tensors = read_tensors(&path)?;
-        let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&path, misfit))?;
-        Ok((weights, config))
+        Weights::check(tensors, &mut config).map_err(|misfit| refused(&path, misfit))
     }
 
     /// Writes a model directory and opens it. It fills in `manifest.files`. It writes `quarry.json` last, so an incomplete
@@ -204,8 +204,8 @@ pub struct Parts<'a> {
     pub weights: &'a Weights,
     /// The storage format of the matrices.
     pub form: WeightForm,
-    /// The encoder's configuration.
-    pub config: &'a BertConfig,
+    /// The configuration of encoder and head.
+    pub config: &'a ModelConfig,
     /// The content of `tokenizer.json`.
     pub tokenizer: &'a [u8],
     /// The manifest; its `files` are ignored.
@@ -222,7 +222,7 @@ pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::model::config::tests::tiny;
     use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::tensors::tests::made_up;
 
@@ -241,9 +241,11 @@ pub(crate) mod tests {
         let written = write_tiny(folder.path(), WeightForm::Fp32);
         let opened = ModelDirectory::open(folder.path()).expect("it opens");
         assert_eq!((opened.model_hash(), opened.manifest()), (written.model_hash(), written.manifest()));
-        let (weights, config) = opened.weights().expect("weights");
-        assert_eq!(config, tiny());
-        assert_eq!(weights, Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit"));
+        assert_eq!(opened.config(), Some(&tiny()));
+        assert_eq!(
+            opened.weights().expect("weights"),
+            Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit")
+        );
         assert_eq!(opened.manifest().files.len(), 3);
     }
 

@@ -119,13 +119,14 @@ impl Name {
     }
 
     /// The model's folder. Files that are not cached are fetched, all from the same commit.
-    pub fn fetch(&self, part: Part, note: &dyn Fn(&str)) -> Result<PathBuf> {
+    pub fn fetch(&self, part: Part) -> Result<PathBuf> {
         if let Some(folder) = self.cached(part)? {
             return Ok(folder);
         }
-        note(&format!("fetching {self} from the hub, once"));
+        tracing::info!("fetching {self} from the hub, once");
         let root = self.cache()?;
-        // Its own runtime on its own thread, because the caller can be on a thread of another runtime.
+        // Its own runtime on its own thread: this call blocks, and its caller can be on a thread of the program's runtime, which must not
+        // block on itself, or in a program that has none.
         std::thread::scope(|scope| {
             let fetching = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

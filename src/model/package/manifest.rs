@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::task::entity_schema::EntityType;
+use crate::task::kind::Kind;
 use crate::text::tokens::Words;
 
 /// The file's name.
@@ -15,14 +16,6 @@ pub const MANIFEST: &str = "quarry.json";
 
 /// The default maximum input length.
 const DEFAULT_LENGTH: usize = 512;
-
-/// The kind of a model: what its graph computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Start, end and match logits of one question on one context (Li et al. 2020).
-    Mrc,
-}
 
 /// The content of `quarry.json`: a model's properties and origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

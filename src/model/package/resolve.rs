@@ -22,23 +22,23 @@ pub struct Place {
     pub origin: Option<&'static str>,
 }
 
-/// The folder of a model. A model of the hub is fetched unless it is in the hub's cache. `note` reports if the folder is not where the
+/// The folder of a model. A model of the hub is fetched unless it is in the hub's cache. It is logged if the folder is not where the
 /// path points.
-pub fn model(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
+pub fn model(named: &Path) -> Result<PathBuf> {
     if let Some(name) = hub::Name::parse(named)? {
-        return name.fetch(Part::Model, note);
+        return name.fetch(Part::Model);
     }
     let place = local_or_embedded(named)?;
     if let Some(origin) = place.origin {
-        note(&format!("model `{}` is loaded from {origin}: `{}`", named.display(), place.path.display()));
+        tracing::info!("model `{}` is loaded from {origin}: `{}`", named.display(), place.path.display());
     }
     Ok(place.path)
 }
 
 /// The folder of a pretrained encoder: a path, or a model of the hub.
-pub fn encoder(named: &Path, note: &dyn Fn(&str)) -> Result<PathBuf> {
+pub fn encoder(named: &Path) -> Result<PathBuf> {
     if let Some(name) = hub::Name::parse(named)? {
-        return name.fetch(Part::Encoder, note);
+        return name.fetch(Part::Encoder);
     }
     let Some(other) = on_the_hub(named) else { return Ok(named.to_path_buf()) };
     Err(Error::Checkpoint {
@@ -113,14 +113,14 @@ mod tests {
             ("google-bert/bert-base-uncased", "hf://google-bert/bert-base-uncased"),
             ("some_model.v2", "hf://OWNER/some_model.v2"),
         ] {
-            let error = encoder(Path::new(named), &|_| ()).unwrap_err();
+            let error = encoder(Path::new(named)).unwrap_err();
             assert_eq!(error.to_string(), format!("cannot use checkpoint `{named}`: there is no such file or folder"));
             let hint = format!("check that the path is right; a model on the Hugging Face hub is written {written}");
             assert_eq!(error.hint(), Some(hint.as_str()));
         }
         for path in ["./bert", "../bert", "/no/bert", "a/b/bert", "bert/", "b ert", "", "src", "src/bert"] {
             assert_eq!(on_the_hub(Path::new(path)), None, "{path}");
-            assert_eq!(encoder(Path::new(path), &|_| ()).unwrap(), Path::new(path));
+            assert_eq!(encoder(Path::new(path)).unwrap(), Path::new(path));
         }
     }
 

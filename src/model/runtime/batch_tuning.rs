@@ -1,5 +1,5 @@
-//! Tunes the number of tokens per batch and caches the result per user. In: idle sessions, queries as long as the job's
-//! longest, the key of the cache. Out: a budget of padded tokens. It must not change answers: queries do not depend on their batch.
+//! Tunes the number of tokens per batch and caches the result per user. In: idle sessions, inputs as long as the job's
+//! longest, the key of the cache. Out: a budget of padded tokens. It must not change answers: inputs do not depend on their batch.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -13,8 +13,8 @@ use crate::machine::files::write_whole;
 use crate::machine::hash::short_hash;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::hardware;
-use crate::model::runtime::pool::{PoolCounters, SessionPool};
-use crate::task::batch::QueryBatch;
+use crate::model::runtime::scorer::{Scorer, ScorerCounters};
+use crate::task::batch::Batch;
 
 /// Rates that differ by less than this factor count as equal; the smaller budget then wins, because it takes less memory.
 const EQUAL_RATE: f64 = 1.015;
@@ -40,7 +40,7 @@ pub struct TuningKey {
     pub library: String,
     /// The number of cores.
     pub cores: usize,
-    /// The longest query, in tokens.
+    /// The longest input, in tokens.
     pub longest: usize,
 }
 
@@ -90,14 +90,13 @@ impl TuningKey {
 }
 
 /// The budget of a run: the `configured` one, else the cached one for this key, else the result of `search`. A measured result is
-/// written to the per-user cache and reported through `note`.
+/// written to the per-user cache and logged.
 pub fn settle(
     configured: Option<usize>,
     tuning_key: &TuningKey,
-    note: &dyn Fn(&str),
     search: impl FnOnce() -> Result<Finding>,
 ) -> Result<usize> {
-    settle_in(cache_folder().ok().as_deref(), configured, tuning_key, note, search)
+    settle_in(cache_folder().ok().as_deref(), configured, tuning_key, search)
 }
 
 /// [`settle`] with a given cache folder, or without one.
@@ -105,7 +104,6 @@ fn settle_in(
     folder: Option<&Path>,
     configured: Option<usize>,
     tuning_key: &TuningKey,
-    note: &dyn Fn(&str),
     search: impl FnOnce() -> Result<Finding>,
 ) -> Result<usize> {
     if let Some(known) = configured.or_else(|| tuning_key.cached(folder?)) {
@@ -115,7 +113,7 @@ fn settle_in(
     if let Some(rate) = tokens_per_second {
         let cached = folder.is_some_and(|folder| tuning_key.store(folder, batch_tokens, rate));
         let cached = if cached { "; cached for later runs" } else { "" };
-        note(&format!("batches of {batch_tokens} tokens are the fastest here ({rate:.0} tokens/s){cached}"));
+        tracing::info!("batches of {batch_tokens} tokens are the fastest here ({rate:.0} tokens/s){cached}");
     }
     Ok(batch_tokens)
 }
@@ -136,19 +134,19 @@ const fn default_budget(device: Device) -> usize {
     }
 }
 
-/// The fastest budget for batches of queries like those of `sample`. The budget is doubled until the rate stops growing or the device
+/// The fastest budget for batches of inputs like those of `sample`. The budget is doubled until the rate stops growing or the device
 /// runs out of memory. This computes about 15,000 tokens on a CPU (at most 45,000) and three million on a GPU: about 3 s (at most 8) on
 /// a CPU with 6,000 tokens/s, and 2 s on a GPU with two million tokens/s. The sessions' counters are reset afterwards. If other
 /// programs keep the CPU busy, the result is the default budget, unmeasured. If memory is too small for the smallest budget, that one is
-/// the result, and `note` reports it.
-pub fn search(pool: &SessionPool, device: Device, sample: &QueryBatch, note: &dyn Fn(&str)) -> Result<Finding> {
+/// the result, which is logged.
+pub fn search(scorer: &Scorer, device: Device, sample: &Batch) -> Result<Finding> {
     let unmeasured = |batch_tokens: usize| Ok(Finding { batch_tokens, tokens_per_second: None });
-    if sample.queries.is_empty() || device == Device::Cpu && hardware::busy() {
+    if sample.inputs.is_empty() || device == Device::Cpu && hardware::busy() {
         return unmeasured(default_budget(device));
     }
     let longest = sample.tokens();
     let splits = || {
-        let PoolCounters { halved, cut, .. } = pool.counters();
+        let ScorerCounters { halved, cut, .. } = scorer.counters();
         halved.load(Ordering::Relaxed) + cut.load(Ordering::Relaxed)
     };
     let rate = |budget: usize| -> Result<Option<f64>> {
@@ -156,9 +154,9 @@ pub fn search(pool: &SessionPool, device: Device, sample: &QueryBatch, note: &dy
         let (mut best, mut tokens) = (Duration::MAX, 0);
         for _ in 0..REPEATS {
             let before = splits();
-            let batch = QueryBatch { queries: sample.queries.iter().cycle().take(rows).cloned().collect() };
+            let batch = Batch { inputs: sample.inputs.iter().cycle().take(rows).cloned().collect() };
             tokens = batch.real_tokens();
-            best = best.min(pool.answer(batch)?);
+            best = best.min(scorer.answer(batch)?);
             if splits() > before {
                 return Ok(None);
             }
@@ -166,12 +164,12 @@ pub fn search(pool: &SessionPool, device: Device, sample: &QueryBatch, note: &dy
         Ok(Some(tokens as f64 / best.as_secs_f64().max(1e-9)))
     };
     // Warm up: the first batch allocates memory that later ones reuse.
-    pool.answer(sample.clone())?;
+    scorer.answer(sample.clone())?;
     let found = grow(range(device), rate)?;
-    pool.counters().clear();
+    scorer.counters().clear();
     let Some((batch_tokens, rate)) = found else {
         let (smallest, _) = range(device);
-        note(&format!("the device's memory is too small for batches of {smallest} tokens: they will be split in half"));
+        tracing::info!("the device's memory is too small for batches of {smallest} tokens: they will be split in half");
         return unmeasured(smallest);
     };
     Ok(Finding { batch_tokens, tokens_per_second: Some(rate) })
@@ -209,9 +207,10 @@ fn grow(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::cell::Cell;
 
     use super::*;
+    use crate::machine::captured_events::captured;
 
     fn tuning_key() -> TuningKey {
         TuningKey {
@@ -243,14 +242,13 @@ mod tests {
 
     /// The budget if a search would find `found`, whether there was a search, and the notes.
     fn settled(folder: &Path, configured: Option<usize>, found: Finding) -> (usize, bool, String) {
-        let (searched, notes) = (Cell::new(false), RefCell::new(String::new()));
-        let note = |text: &str| notes.borrow_mut().push_str(text);
+        let searched = Cell::new(false);
         let search = || {
             searched.set(true);
             Ok(found)
         };
-        let settled = settle_in(Some(folder), configured, &tuning_key(), &note, search).unwrap();
-        (settled, searched.get(), notes.take())
+        let (settled, notes) = captured(|| settle_in(Some(folder), configured, &tuning_key(), search).unwrap());
+        (settled, searched.get(), notes.join("\n"))
     }
 
     const FOUND: Finding = Finding { batch_tokens: 65_536, tokens_per_second: Some(1_900_000.4) };

@@ -7,14 +7,16 @@ use std::str::FromStr;
 
 use ort::ep::ArbitrarilyConfigurableExecutionProvider as _;
 use ort::session::builder::SessionBuilder;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::library;
 use crate::model::runtime::library::Library;
 
-/// The job's `[model] device`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The job's `[model] device`. It is written as in a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum DeviceChoice {
     /// A CUDA device if there is one, else the CPU.
     #[default]
@@ -38,6 +40,29 @@ impl fmt::Display for Device {
             Self::Cpu => formatter.write_str("cpu"),
             Self::Cuda(number) => write!(formatter, "cuda:{number}"),
         }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Named(device) => device.fmt(formatter),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

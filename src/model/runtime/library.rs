@@ -36,14 +36,13 @@ static LOADED: OnceLock<Library> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Library {
-    /// Finds or fetches the library and loads it; a second call returns the loaded one. `note` receives a message for people when
-    /// something is fetched.
-    pub fn load(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<Self> {
+    /// Finds or fetches the library and loads it; a second call returns the loaded one. A fetch is logged.
+    pub fn load(setting: Option<&Path>, distribution: Distribution) -> Result<Self> {
         let _guard = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = LOADED.get() {
             return Ok(loaded.clone());
         }
-        let path = locate(setting, distribution, note)?;
+        let path = locate(setting, distribution)?;
         let library = open(&path)?;
         Ok(LOADED.get_or_init(|| library).clone())
     }
@@ -109,7 +108,7 @@ pub fn find(setting: Option<&Path>, distribution: Distribution) -> Result<Option
 }
 
 /// Searches for the library, tries one that is not pinned in a child process, and fetches one if there is none.
-pub fn locate(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(&str)) -> Result<PathBuf> {
+pub fn locate(setting: Option<&Path>, distribution: Distribution) -> Result<PathBuf> {
     match find(setting, distribution)? {
         Some(found) if found.pinned => {
             if let (CACHE, Some(folder)) = (found.origin, found.path.parent()) {
@@ -118,12 +117,12 @@ pub fn locate(setting: Option<&Path>, distribution: Distribution, note: &dyn Fn(
             return Ok(found.path);
         }
         Some(found) if found.origin != CACHE => return tried(found),
-        Some(damaged) => note(&format!("`{}` is damaged and is fetched again", damaged.path.display())),
+        Some(damaged) => tracing::info!("`{}` is damaged and is fetched again", damaged.path.display()),
         None => {}
     }
     let wheel = wheel(distribution)?;
     let folder = cache_folder()?.join(wheel.folder());
-    fetch(wheel, &folder, note)?;
+    fetch(wheel, &folder)?;
     Ok(folder.join(wheel.files[0].0))
 }
 

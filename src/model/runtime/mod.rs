@@ -9,8 +9,8 @@
 //! | [`device`] | CPU or CUDA, and the execution provider for it |
 //! | [`hardware`] | the processor, GPUs, and how busy the machine is |
 //! | [`selection`] | selects device, precision and library |
-//! | [`session`] | a loaded graph: `QueryBatch` → `Logits` |
-//! | [`pool`] | sessions on their own threads, behind one bounded channel |
+//! | [`session`] | a loaded graph: tensors → outputs |
+//! | [`scorer`] | a model's sessions on their own threads, behind one bounded channel |
 //! | [`batch_tuning`] | the fastest number of tokens per batch, measured once and cached |
 
 pub mod batch_tuning;
@@ -18,7 +18,7 @@ pub mod device;
 pub mod distribution;
 pub mod hardware;
 pub mod library;
-pub mod pool;
+pub mod scorer;
 pub mod selection;
 pub mod session;
 pub(crate) mod wheel;

@@ -54,19 +54,14 @@ pub const fn distribution(device: Device, precision: Precision) -> Distribution 
 
 impl DeviceChoice {
     /// Loads the library for the device and checks that device and provider are available. `precision` and `library` are the explicit
-    /// settings, if any; `note` reports downloads and fallbacks of `auto`.
-    pub fn resolve(
-        self,
-        precision: Option<Precision>,
-        library: Option<&Path>,
-        note: &dyn Fn(&str),
-    ) -> Result<RuntimeSelection> {
+    /// settings, if any. Downloads and fallbacks of `auto` are logged.
+    pub fn resolve(self, precision: Option<Precision>, library: Option<&Path>) -> Result<RuntimeSelection> {
         let cuda = |device: Device, reason: &str, library: Library| {
             let precision = precision.unwrap_or_else(|| best_precision(device).0);
             RuntimeSelection { device, reason: reason.into(), precision, distribution: Distribution::Cuda, library }
         };
         match self {
-            Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library, note),
+            Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library),
             Self::Named(device @ Device::Cuda(_)) => {
                 if !nvidia_driver() {
                     return Err(Error::Device {
@@ -75,19 +70,17 @@ impl DeviceChoice {
                         hint: "install the driver, or say device = \"cpu\"".into(),
                     });
                 }
-                Ok(cuda(device, "the job names it", on_the_gpu(device, library, note)?))
+                Ok(cuda(device, "the job names it", on_the_gpu(device, library)?))
             }
-            Self::Auto if precision == Some(Precision::Int8) => {
-                on_the_cpu("int8 runs on the CPU", precision, library, note)
-            }
-            Self::Auto if nvidia_driver() => match on_the_gpu(Device::Cuda(0), library, note) {
+            Self::Auto if precision == Some(Precision::Int8) => on_the_cpu("int8 runs on the CPU", precision, library),
+            Self::Auto if nvidia_driver() => match on_the_gpu(Device::Cuda(0), library) {
                 Ok(loaded) => Ok(cuda(Device::Cuda(0), "there is an NVIDIA driver", loaded)),
                 Err(error) => {
-                    note(&format!("the GPU cannot be used, so this run uses the CPU: {error}"));
-                    on_the_cpu("the GPU cannot be used", precision, library, note)
+                    tracing::info!("the GPU cannot be used, so this run uses the CPU: {error}");
+                    on_the_cpu("the GPU cannot be used", precision, library)
                 }
             },
-            Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library, note),
+            Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library),
         }
     }
 
@@ -107,8 +100,8 @@ impl DeviceChoice {
 }
 
 /// Loads the library with the CUDA provider, and checks that the provider starts on this GPU.
-fn on_the_gpu(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Distribution::Cuda, note)?;
+fn on_the_gpu(device: Device, path: Option<&Path>) -> Result<Library> {
+    let library = Library::load(path, Distribution::Cuda)?;
     if !ort::ep::CUDA::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: device.to_string(),
@@ -121,43 +114,37 @@ fn on_the_gpu(device: Device, path: Option<&Path>, note: &dyn Fn(&str)) -> Resul
 }
 
 /// Selects the CPU, with the configured precision or the best one for this processor.
-fn on_the_cpu(
-    reason: &str,
-    configured: Option<Precision>,
-    path: Option<&Path>,
-    note: &dyn Fn(&str),
-) -> Result<RuntimeSelection> {
+fn on_the_cpu(reason: &str, configured: Option<Precision>, path: Option<&Path>) -> Result<RuntimeSelection> {
     let load = |distribution: Distribution| match distribution {
-        Distribution::OpenVino => openvino(path, note),
-        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu, note),
+        Distribution::OpenVino => openvino(path),
+        Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu),
     };
-    let (precision, distribution, library) = precision_on(Processor::own(), configured, load, note)?;
+    let (precision, distribution, library) = precision_on(Processor::own(), configured, load)?;
     Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, distribution, library })
 }
 
 /// The configured precision or the best one for a processor, the distribution that supports it, and the result of `load` for this distribution. If the
-/// best precision needs OpenVINO and it is not available, the next best precision is used, and `note` reports it.
+/// best precision needs OpenVINO and it is not available, the next best precision is used, which is logged.
 fn precision_on<Loaded>(
     processor: Processor,
     configured: Option<Precision>,
     load: impl Fn(Distribution) -> Result<Loaded>,
-    note: &dyn Fn(&str),
 ) -> Result<(Precision, Distribution, Loaded)> {
     let precision = configured.unwrap_or_else(|| best_on(processor).0);
     let wanted = distribution(Device::Cpu, precision);
     match load(wanted) {
         Ok(loaded) => {
             if wanted == Distribution::OpenVino && !processor.tiles {
-                note(
-                    "this processor has no bfloat16 tiles (AMX), so OpenVINO computes in a wider format, which is slower than int8",
+                tracing::info!(
+                    "this processor has no bfloat16 tiles (AMX), so OpenVINO computes in a wider format, which is slower than int8"
                 );
             }
             Ok((precision, wanted, loaded))
         }
         Err(error) if wanted == Distribution::OpenVino && configured.is_none() => {
-            note(&format!(
+            tracing::info!(
                 "OpenVINO, which is faster on this processor, cannot be used; this run does without it: {error}"
-            ));
+            );
             Ok((plain_on(processor).0, Distribution::Cpu, load(Distribution::Cpu)?))
         }
         Err(error) => Err(error),
@@ -165,8 +152,8 @@ fn precision_on<Loaded>(
 }
 
 /// Loads the library with the OpenVINO provider, and checks that the provider starts.
-fn openvino(path: Option<&Path>, note: &dyn Fn(&str)) -> Result<Library> {
-    let library = Library::load(path, Distribution::OpenVino, note)?;
+fn openvino(path: Option<&Path>) -> Result<Library> {
+    let library = Library::load(path, Distribution::OpenVino)?;
     if !ort::ep::OpenVINO::is_available().unwrap_or(false) {
         return Err(Error::Device {
             device: Device::Cpu.to_string(),
@@ -207,9 +194,8 @@ fn plain_on(processor: Processor) -> (Precision, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
+    use crate::machine::captured_events::captured;
 
     const AMX: Processor = Processor { tiles: true, bytes: true };
     const AVX2: Processor = Processor { tiles: false, bytes: true };
@@ -221,7 +207,6 @@ mod tests {
         configured: Option<Precision>,
         openvino: bool,
     ) -> (Result<(Precision, Distribution)>, String) {
-        let notes = RefCell::new(String::new());
         let load = |distribution: Distribution| {
             let missing = || Error::Device {
                 device: "cpu".into(),
@@ -230,13 +215,12 @@ mod tests {
             };
             if distribution == Distribution::OpenVino && !openvino { Err(missing()) } else { Ok(distribution) }
         };
-        let note = |text: &str| notes.borrow_mut().push_str(text);
-        let found = precision_on(processor, configured, load, &note);
+        let (found, notes) = captured(|| precision_on(processor, configured, load));
         let found = found.map(|(precision, distribution, loaded)| {
             assert_eq!(distribution, loaded, "the loaded library is not the one of the selected distribution");
             (precision, distribution)
         });
-        (found, notes.take())
+        (found, notes.join("\n"))
     }
 
     #[test]

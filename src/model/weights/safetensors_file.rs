@@ -9,7 +9,6 @@ use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View, serialize};
 use serde::{Deserialize, Serialize};
 
-use crate::model::encoder::config::BertConfig;
 use crate::model::weights::tensors::{Floats, Tensor, Weights};
 
 /// The storage format of a model's tensors.
@@ -125,9 +124,10 @@ pub fn write_tensors(weights: &Weights, form: WeightForm) -> Result<Vec<u8>, Str
 }
 
 /// The weights after a round trip through a file of this format. The error names a value that the format cannot represent.
-pub fn as_stored(weights: &Weights, form: WeightForm, config: &BertConfig) -> Result<Weights, String> {
+pub fn as_stored(weights: &Weights, form: WeightForm) -> Result<Weights, String> {
     let tensors = read_tensors(&write_tensors(weights, form)?)?;
-    Weights::check(tensors, &mut config.clone()).map_err(|misfit| misfit.reason)
+    let (architecture, head) = (weights.encoder.architecture.clone(), weights.head.description.clone());
+    Weights::new(architecture, head, tensors).map_err(|misfit| misfit.reason)
 }
 
 /// Values as fp16 bytes; the error is the first value that is too large.
@@ -199,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::model::config::tests::tiny;
     use crate::model::weights::tensors::tests::made_up;
 
     fn weights() -> Weights {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn round_trip(weights: &Weights, form: WeightForm) -> Weights {
-        as_stored(weights, form, &tiny()).expect("it can be stored")
+        as_stored(weights, form).expect("it can be stored")
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         let mut large = made_up(&tiny(), false);
         large.get_mut("start_outputs.bias").expect("there").values[0] = 1e6;
         let large = Weights::check(large, &mut tiny()).expect("they fit");
-        let error = as_stored(&large, WeightForm::Int8, &tiny()).expect_err("too large");
+        let error = as_stored(&large, WeightForm::Int8).expect_err("too large");
         assert_eq!(error, "`start_outputs.bias` holds 1000000, too large for fp16");
     }
 

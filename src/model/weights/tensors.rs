@@ -1,11 +1,14 @@
-//! The tensors of a model under the reference's names. In: tensors under the names of a file. Out: [`Weights`] with exactly the
-//! names and shapes that the configuration requires. It must not read files.
+//! The tensors of a model. In: tensors under the names of a file. Out: [`Weights`] with exactly the names and shapes that the
+//! descriptions of encoder and head require. It must not read files.
 
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 
-use crate::model::encoder::config::BertConfig;
+use crate::model::blocks::Linear;
+use crate::model::config::ModelConfig;
+use crate::model::encoder::architecture::{Architecture, CheckpointNames};
+use crate::model::head::MrcHead;
 
 /// A dense float32 tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,32 +70,76 @@ pub struct Misfit {
     pub hint: String,
 }
 
-/// The checked tensors of a model: `bert.*`, `start_outputs.*`, `end_outputs.*` and `span_embedding.*` (`classifier1`
-/// and `classifier2` of the reference's code, or the paper's single linear layer). Each head has one logit.
+/// The checked tensors of an encoder or a head, by name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
-    tensors: BTreeMap<String, Tensor>,
+pub struct Tensors(BTreeMap<String, Tensor>);
+
+impl Tensors {
+    /// The tensor with a name of the description.
+    ///
+    /// # Panics
+    /// Panics on other names. It never panics on those of the description: [`Weights::new`] ensures that they all exist.
+    pub fn get(&self, name: &str) -> &Tensor {
+        &self.0[name]
+    }
+
+    /// Every tensor, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
 }
 
-// The tensors that distinguish the two kinds of match head.
-const MATCH_HIDDEN: &str = "span_embedding.classifier1.weight";
-const MATCH_LINEAR: &str = "span_embedding.weight";
+/// An encoder's tensors, those of [`Architecture::shapes`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderWeights {
+    /// Its description.
+    pub architecture: Architecture,
+    /// Its tensors.
+    pub tensors: Tensors,
+}
+
+/// A head's tensors, those of [`MrcHead::shapes`]. Each layer that gives a logit gives one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadWeights {
+    /// Its description.
+    pub description: MrcHead,
+    /// Its tensors.
+    pub tensors: Tensors,
+}
+
+/// The checked tensors of a model: all that its descriptions name, of the shapes there, and no others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// The encoder's.
+    pub encoder: EncoderWeights,
+    /// The head's.
+    pub head: HeadWeights,
+}
 
 impl Weights {
     /// Takes tensors under any of the accepted names, renames them, converts heads of two logits (the paper's softmax) to
     /// one logit (the difference), and checks every name and shape. Sets `classifier_intermediate_hidden_size` in `config`
     /// if it was missing.
-    pub fn check(tensors: BTreeMap<String, Tensor>, config: &mut BertConfig) -> Result<Self, Misfit> {
-        let mut tensors = canonical_names(tensors)?;
-        for head in ["start_outputs", "end_outputs", "span_embedding.classifier2", "span_embedding"] {
-            one_logit(&mut tensors, head);
+    pub fn check(tensors: BTreeMap<String, Tensor>, config: &mut ModelConfig) -> Result<Self, Misfit> {
+        let architecture = config.encoder.architecture();
+        let mut tensors = canonical_names(tensors, &architecture.checkpoint)?;
+        let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape.as_slice());
+        let head = config.head.of_checkpoint(architecture.hidden_size, shape);
+        for layer in head.logits() {
+            one_logit(&mut tensors, layer);
         }
-        if let Some(hidden) = tensors.get(MATCH_HIDDEN) {
-            let width = hidden.shape.first().copied().filter(|width| *width > 0);
-            config.classifier_intermediate_hidden_size = config.classifier_intermediate_hidden_size.or(width);
-        }
-        let single = tensors.contains_key(MATCH_LINEAR) && !tensors.contains_key(MATCH_HIDDEN);
-        let expected = expected_shapes(config, single);
+        Self::new(architecture, head, tensors)
+    }
+
+    /// Checks every name and shape of tensors that have the names of their descriptions.
+    pub fn new(
+        architecture: Architecture,
+        head: MrcHead,
+        mut tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self, Misfit> {
+        let own = architecture.shapes();
+        let mut expected = own.clone();
+        expected.extend(head.shapes());
         for (name, shape) in &expected {
             match tensors.get(name) {
                 Some(tensor) if &tensor.shape == shape => {}
@@ -102,7 +149,7 @@ impl Weights {
                         hint: "config.json and the weights must be of the same model".to_owned(),
                     });
                 }
-                None => return Err(missing(name)),
+                None => return Err(missing(name, own.contains_key(name))),
             }
         }
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
@@ -119,82 +166,28 @@ impl Weights {
                 });
             }
         }
-        Ok(Self { tensors })
+        let of_head = tensors.extract_if(.., |name, _| !own.contains_key(name)).collect();
+        Ok(Self {
+            encoder: EncoderWeights { architecture, tensors: Tensors(tensors) },
+            head: HeadWeights { description: head, tensors: Tensors(of_head) },
+        })
     }
 
-    /// The tensor with a name that [`Weights::check`] requires.
-    ///
-    /// # Panics
-    /// Panics on other names. It never panics on the names of [`expected_shapes`]: `check` ensures that they all exist.
-    pub fn tensor(&self, name: &str) -> &Tensor {
-        &self.tensors[name]
-    }
-
-    /// Whether the match head is the paper's single linear layer (`span_embedding.weight` `[1, 2h]`).
-    pub fn linear_match(&self) -> bool {
-        self.tensors.contains_key(MATCH_LINEAR)
-    }
-
-    /// Every tensor, by name.
+    /// Every tensor: the encoder's by name, then the head's.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.encoder.tensors.iter().chain(self.head.tensors.iter())
     }
 }
 
-/// Names and shapes of all tensors of a model; `linear_match` as in [`Weights::linear_match`]. h = hidden size, m = width
-/// of the match head.
-pub fn expected_shapes(config: &BertConfig, linear_match: bool) -> BTreeMap<String, Vec<usize>> {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let mut shapes = BTreeMap::new();
-    let mut linear = |name: &str, outputs: usize, inputs: usize| {
-        shapes.insert(format!("{name}.weight"), vec![outputs, inputs]);
-        shapes.insert(format!("{name}.bias"), vec![outputs]);
-    };
-    for layer in 0..config.num_hidden_layers {
-        let layer = format!("bert.encoder.layer.{layer}");
-        for part in ["self.query", "self.key", "self.value", "output.dense"] {
-            linear(&format!("{layer}.attention.{part}"), hidden, hidden);
-        }
-        linear(&format!("{layer}.intermediate.dense"), inner, hidden);
-        linear(&format!("{layer}.output.dense"), hidden, inner);
-    }
-    linear("start_outputs", 1, hidden);
-    linear("end_outputs", 1, hidden);
-    if linear_match {
-        linear("span_embedding", 1, 2 * hidden);
-    } else {
-        let width = config.classifier_intermediate_hidden_size.unwrap_or(1024);
-        linear("span_embedding.classifier1", width, 2 * hidden);
-        linear("span_embedding.classifier2", 1, width);
-    }
-    let mut norms = vec!["bert.embeddings.LayerNorm".to_owned()];
-    for layer in 0..config.num_hidden_layers {
-        norms.push(format!("bert.encoder.layer.{layer}.attention.output.LayerNorm"));
-        norms.push(format!("bert.encoder.layer.{layer}.output.LayerNorm"));
-    }
-    for norm in norms {
-        shapes.insert(format!("{norm}.weight"), vec![hidden]);
-        shapes.insert(format!("{norm}.bias"), vec![hidden]);
-    }
-    let tables = [
-        ("word", config.vocab_size),
-        ("position", config.max_position_embeddings),
-        ("token_type", config.type_vocab_size),
-    ];
-    for (table, rows) in tables {
-        shapes.insert(format!("bert.embeddings.{table}_embeddings.weight"), vec![rows, hidden]);
-    }
-    shapes
-}
-
-/// The reference's name for a tensor; `None` if the graph does not use it.
-fn canonical_name(name: &str) -> Option<String> {
+/// The description's name for a tensor; `None` if no result depends on it.
+fn canonical_name(name: &str, names: &CheckpointNames) -> Option<String> {
+    // What Lightning and training on several GPUs put before all names.
     let name = name.strip_prefix("module.").unwrap_or(name);
     let name = name.strip_prefix("model.").unwrap_or(name);
-    let pooler = name.starts_with("bert.pooler.") || name.starts_with("pooler.");
-    let unused = pooler || name.ends_with(".position_ids");
-    // In a checkpoint of an encoder alone, names have no prefix.
-    let prefix = if name.starts_with("embeddings.") || name.starts_with("encoder.") { "bert." } else { "" };
+    let starts = |name: &str, beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
+    let unused = starts(name.strip_prefix(names.prefix).unwrap_or(name), names.unused);
+    let unused = unused || name.ends_with(".position_ids");
+    let prefix = if starts(name, names.bare) { names.prefix } else { "" };
     let name = match name.rsplit_once('.') {
         Some((norm, "gamma")) => format!("{prefix}{norm}.weight"),
         Some((norm, "beta")) => format!("{prefix}{norm}.bias"),
@@ -203,11 +196,14 @@ fn canonical_name(name: &str) -> Option<String> {
     (!unused).then_some(name)
 }
 
-/// Renames tensors to the reference's names and drops those that the graph does not use.
-pub(crate) fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, Misfit> {
+/// Renames tensors to the names of the description and drops those that no result depends on.
+pub(crate) fn canonical_names(
+    tensors: BTreeMap<String, Tensor>,
+    names: &CheckpointNames,
+) -> Result<BTreeMap<String, Tensor>, Misfit> {
     let mut renamed = BTreeMap::new();
     for (original, tensor) in tensors {
-        let Some(name) = canonical_name(&original) else { continue };
+        let Some(name) = canonical_name(&original, names) else { continue };
         if renamed.insert(name.clone(), tensor).is_some() {
             return Err(Misfit {
                 reason: format!("`{name}` occurs twice, once as `{original}`"),
@@ -218,9 +214,9 @@ pub(crate) fn canonical_names(tensors: BTreeMap<String, Tensor>) -> Result<BTree
     Ok(renamed)
 }
 
-/// Converts a head of two logits to one logit: a softmax over two logits is the sigmoid of their difference.
-fn one_logit(tensors: &mut BTreeMap<String, Tensor>, head: &str) {
-    let (weight, bias) = (format!("{head}.weight"), format!("{head}.bias"));
+/// Converts a layer of two logits to one logit: a softmax over two logits is the sigmoid of their difference.
+fn one_logit(tensors: &mut BTreeMap<String, Tensor>, layer: &Linear) {
+    let (weight, bias) = (layer.weight(), layer.bias());
     let is_pair = |name: &str| tensors.get(name).is_some_and(|tensor| tensor.shape.first() == Some(&2));
     if !is_pair(&weight) || !is_pair(&bias) {
         return;
@@ -234,8 +230,8 @@ fn one_logit(tensors: &mut BTreeMap<String, Tensor>, head: &str) {
     }
 }
 
-fn missing(name: &str) -> Misfit {
-    let hint = if name.starts_with("bert.") {
+fn missing(name: &str, of_encoder: bool) -> Misfit {
+    let hint = if of_encoder {
         "check model_type and num_hidden_layers in config.json"
     } else {
         "an encoder without heads cannot find mentions: fine-tune it first with `quarry train`"
@@ -246,16 +242,20 @@ fn missing(name: &str) -> Misfit {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::model::config::tests::tiny;
 
     /// Pseudo-random tensors for a configuration: the same on every machine, and small enough that nothing saturates.
-    pub(crate) fn made_up(config: &BertConfig, linear_match: bool) -> BTreeMap<String, Tensor> {
+    pub(crate) fn made_up(config: &ModelConfig, one_layer: bool) -> BTreeMap<String, Tensor> {
         let mut state = 1_u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             ((state >> 40) as f32 / (1_u32 << 24) as f32 - 0.5) * 0.4
         };
-        let shapes = expected_shapes(config, linear_match);
+        let architecture = config.encoder.architecture();
+        let width = architecture.hidden_size;
+        let head = if one_layer { MrcHead::one_layer(width) } else { config.head.two_layers(width) };
+        let mut shapes = architecture.shapes();
+        shapes.extend(head.shapes());
         let tensor = |(name, shape): (String, Vec<usize>)| {
             let shift = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 };
             let values = (0..shape.iter().product()).map(|_| next() + shift).collect();
@@ -277,7 +277,11 @@ pub(crate) mod tests {
             .collect();
         named.insert("model.bert.pooler.dense.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
         named.insert("model.bert.embeddings.position_ids".into(), Tensor { shape: vec![1], values: vec![0.0] });
-        assert_eq!(Weights::check(named, &mut config).expect("they fit").tensors, wanted);
+        let weights = Weights::check(named, &mut config).expect("they fit");
+        let found = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), wanted);
+        assert!(weights.encoder.tensors.iter().all(|(name, _)| name.starts_with("bert.")));
+        assert!(weights.head.tensors.iter().all(|(name, _)| MrcHead::owns(name)));
     }
 
     #[test]
@@ -290,7 +294,8 @@ pub(crate) mod tests {
             ("pooler.dense.weight", None),
             ("embeddings.position_ids", None),
         ] {
-            assert_eq!(canonical_name(name).as_deref(), canonical, "{name}");
+            let names = tiny().encoder.architecture().checkpoint;
+            assert_eq!(canonical_name(name, &names).as_deref(), canonical, "{name}");
         }
     }
 
@@ -303,9 +308,10 @@ pub(crate) mod tests {
         );
         tensors.insert("start_outputs.bias".into(), Tensor { shape: vec![2], values: vec![0.5, 2.0] });
         let weights = Weights::check(tensors, &mut tiny()).expect("they fit");
-        assert_eq!(weights.tensor("start_outputs.weight"), &Tensor { shape: vec![1, 8], values: vec![8.0; 8] });
-        assert_eq!(weights.tensor("start_outputs.bias").values, [1.5]);
-        assert!(weights.linear_match());
+        let head = &weights.head.tensors;
+        assert_eq!(head.get("start_outputs.weight"), &Tensor { shape: vec![1, 8], values: vec![8.0; 8] });
+        assert_eq!(head.get("start_outputs.bias").values, [1.5]);
+        assert_eq!(weights.head.description, MrcHead::one_layer(8));
     }
 
     #[test]
@@ -336,8 +342,8 @@ pub(crate) mod tests {
     #[test]
     fn the_match_width_comes_from_the_weights_if_config_lacks_it() {
         let mut config = tiny();
-        config.classifier_intermediate_hidden_size = None;
+        config.head.classifier_intermediate_hidden_size = None;
         Weights::check(made_up(&tiny(), false), &mut config).expect("they fit");
-        assert_eq!(config.classifier_intermediate_hidden_size, Some(12));
+        assert_eq!(config.head.classifier_intermediate_hidden_size, Some(12));
     }
 }

@@ -6,14 +6,13 @@
 //! from 0, END inclusive, and repeats the text it covers. Releases differ in whether `&amp;` counts as one character or five: the
 //! reader uses the interpretation in which more mentions match their text.
 
-use crate::cli::Labels;
 use crate::error::{Error, Result};
 use crate::prepare::char_index::CharIndex;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag, resolve};
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Document, Kind, LineError, Mention, Place};
+use crate::prepare::settings::{Labels, ReadOptions};
 use crate::text::span::CharSpan;
 
 /// The expected format, quoted in hints.
@@ -214,7 +213,7 @@ fn labelled(entity: &Tag, line: usize, parts: &[Part], labels: Labels) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::OnError;
+    use crate::prepare::corpus::OnError;
 
     #[test]
     fn only_tags_are_removed() {

@@ -3,16 +3,15 @@
 //!
 //! Format: BBN Pronoun Coreference and Entity Type Corpus (LDC2005T33), files of many Wall Street Journal articles.
 
-use crate::cli::Labels;
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::inline::{Inline, Tagged, add, is_mention, mention};
 use crate::prepare::markup::ontonotes::plain_token;
 use crate::prepare::markup::xml::{Piece, Pieces};
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::Assembler;
+use crate::prepare::settings::{Labels, ReadOptions};
 
 /// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =

@@ -2,14 +2,13 @@
 //! document per article, with its MEDLINE number as id. It must not label coordinated terms: `sem="(AND …)"` names several terms that
 //! are not contiguous in the text.
 
-use crate::cli::Labels;
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::xml::{Piece, Pieces, Tag};
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, LineError, Mention, Place};
 use crate::prepare::sentences::Assembler;
+use crate::prepare::settings::{Labels, ReadOptions};
 use crate::text::span::CharSpan;
 
 /// The expected format, quoted in hints.

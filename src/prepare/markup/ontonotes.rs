@@ -9,9 +9,9 @@ use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::inline::{Inline, Tagged, add, is_mention, mention};
 use crate::prepare::markup::xml::{Piece, Pieces};
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Mention, Place};
 use crate::prepare::sentences::Assembler;
+use crate::prepare::settings::ReadOptions;
 use crate::text::span::CharSpan;
 
 /// The expected format, quoted in hints.

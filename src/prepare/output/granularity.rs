@@ -1,12 +1,21 @@
 //! Documents → rows. In: checked documents. Out: one row per document or sentence, with mentions in the row's own coordinates. It must
 //! not split a mention: sentences that share one stay together.
 
+use clap::ValueEnum;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::cli::Unit;
 use crate::prepare::char_index::CharIndex;
 use crate::prepare::record::{Document, Kind, Mention, Place};
 use crate::text::span::CharSpan;
+
+/// What becomes a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    /// One row per sentence.
+    Sentence,
+    /// One row per document.
+    Document,
+}
 
 /// A row of the documents table with its gold mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]

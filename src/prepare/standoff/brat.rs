@@ -6,8 +6,8 @@
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Document, Kind, Mention, Place, short};
+use crate::prepare::settings::ReadOptions;
 use crate::text::span::CharSpan;
 
 /// The expected format, quoted in hints.

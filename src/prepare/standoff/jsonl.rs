@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::prepare::char_index::Walk;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Mention, Place, outside_tokens, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
+use crate::prepare::settings::ReadOptions;
 use crate::prepare::standoff::spans::{Labelled, first, span};
 use crate::text::span::{CharSpan, TokenSpan};
 
@@ -190,7 +190,7 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::OnError;
+    use crate::prepare::corpus::OnError;
 
     /// The text that each mention of a line covers, and the problems of the line.
     fn line(text: &str) -> (Vec<String>, Vec<String>) {

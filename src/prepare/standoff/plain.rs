@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Document, Kind, Place};
+use crate::prepare::settings::ReadOptions;
 
 /// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "plain text is UTF-8";

@@ -6,17 +6,16 @@
 
 use serde_json::Value;
 
-use crate::cli::Scheme;
 use crate::error::Result;
 use crate::prepare::char_index::Walk;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Mention, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
+use crate::prepare::settings::ReadOptions;
 use crate::prepare::standoff::json::{items, parse};
 use crate::prepare::standoff::spans::span;
-use crate::prepare::tagged::tags::decode;
+use crate::prepare::tagged::tags::{Scheme, decode};
 use crate::text::span::{CharSpan, TokenSpan};
 
 /// The expected format, quoted in hints.
@@ -176,7 +175,7 @@ fn aligned(raw: &str, sentences: &[Tagged<'_>], place: Place) -> Result<Vec<Ment
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::OnError;
+    use crate::prepare::corpus::OnError;
 
     /// The problems of a file with this text.
     fn problems(text: &str) -> Vec<String> {

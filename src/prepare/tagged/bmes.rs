@@ -4,9 +4,9 @@
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
+use crate::prepare::settings::ReadOptions;
 use crate::prepare::tagged::tags::{Detector, decode};
 
 /// The expected format, quoted in hints.

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::Scheme;
 use crate::error::{Error, Result};
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
-use crate::prepare::tagged::tags::{Detector, decode, is_tag, label};
+use crate::prepare::settings::ReadOptions;
+use crate::prepare::tagged::tags::{Detector, Scheme, decode, is_tag, label};
 
 /// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str =

@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::ontonotes::plain_token;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, LineError, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
+use crate::prepare::settings::ReadOptions;
 use crate::text::span::TokenSpan;
 
 /// The expected format, quoted in hints.

@@ -3,8 +3,24 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::Scheme;
+use clap::ValueEnum;
+
 use crate::text::span::TokenSpan;
+
+/// The tagging scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scheme {
+    /// Detected from the tags.
+    Auto,
+    /// I inside; B only where a mention directly follows another of its type.
+    Iob1,
+    /// B on every first token.
+    Iob2,
+    /// B, I, E, and S on a single token (L and U are read as E and S).
+    Bioes,
+    /// B, M, E, and S on a single token.
+    Bmes,
+}
 
 /// A parsed tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,14 +11,13 @@ use arrow::datatypes::{DataType, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::cli::Scheme;
 use crate::error::{Error, Result};
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::options::ReadOptions;
 use crate::prepare::record::{Kind, Place};
 use crate::prepare::sentences::{Assembler, TokenSentence};
-use crate::prepare::tagged::tags::{Detector, decode};
+use crate::prepare::settings::ReadOptions;
+use crate::prepare::tagged::tags::{Detector, Scheme, decode};
 
 /// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "the Parquet file needs a list of tokens and a list of tags; name them with --tokens and --tags if they are not `tokens` and `ner_tags`";

@@ -6,13 +6,18 @@ use crate::query::run_history::*;
 use crate::store::runs::tests::run;
 use crate::store::write::commit::tests::{commit_of, context, open};
 use crate::store::write::write_exec::tests::stamp;
-use crate::tables::{RunRow, Stamp};
+use crate::tables::{RunOutcome, RunRow, Stamp};
 
 /// A run under `spec_id`, `minutes` after the first.
 fn run_under(spec_id: &str, minutes: i64, replaces: bool) -> RunRow {
     let job = serde_json::json!({ "replace": replaces, "spec": { "begun": minutes } });
     let started_at = DateTime::from_timestamp(1_700_000_000 + 60 * minutes, 0).unwrap();
-    RunRow { spec_id: spec_id.into(), job: job.to_string(), started_at, ..run(&format!("run-{minutes}"), "done") }
+    RunRow {
+        spec_id: spec_id.into(),
+        job: job.to_string(),
+        started_at,
+        ..run(&format!("run-{minutes}"), RunOutcome::Done)
+    }
 }
 
 async fn standing_of(store: &Store, spec_id: &str) -> Standing {

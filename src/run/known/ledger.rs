@@ -3,33 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
 use crate::error::Result;
 use crate::machine::hash::short_hash;
-use crate::query::statement::{query_store, string_column};
+use crate::query::statement::query_store;
 use crate::source::input::InputSpec;
 use crate::source::listing::{Listing, SourceFile};
 use crate::store::delta_store::Store;
-use crate::tables::SourceRow;
-
-/// The outcome of a file that was read to its end.
-pub(crate) const DONE: &str = "done";
-/// The outcome of a file that a commit covers in part; its `rows` are those that the commit covers.
-const PARTIAL: &str = "partial";
+use crate::tables::result_row::result_rows;
+use crate::tables::{SourceOutcome, SourceRow};
 
 /// An earlier visit to a file.
 #[derive(Debug)]
 struct Visit {
     size: i64,
     etag: Option<String>,
-    modified: Option<i64>,
+    modified: Option<DateTime<Utc>>,
     rows: i64,
-    outcome: String,
+    outcome: SourceOutcome,
 }
 
 impl Visit {
@@ -37,7 +31,7 @@ impl Visit {
         Self {
             size: row.size,
             etag: row.etag.clone(),
-            modified: row.modified_at.map(|time| time.timestamp_micros()),
+            modified: row.modified_at,
             rows: row.rows,
             outcome: row.outcome.clone(),
         }
@@ -59,13 +53,13 @@ impl Visit {
             // A server that sends neither tag nor time can have changed the file.
             _ => self.modified.is_some() || modified.is_some(),
         };
-        let modified = modified.map(|time| time.timestamp_micros());
-        self.size == size && same_tag && self.modified.is_none_or(|known| Some(known) == modified)
+        let micros = |time: DateTime<Utc>| time.timestamp_micros();
+        self.size == size && same_tag && self.modified.is_none_or(|known| Some(micros(known)) == modified.map(micros))
     }
 
     /// Whether rows of the file were read.
     fn was_read(&self) -> bool {
-        self.outcome == DONE || self.outcome == PARTIAL || self.rows > 0
+        !matches!(self.outcome, SourceOutcome::Refused(_)) || self.rows > 0
     }
 }
 
@@ -130,20 +124,14 @@ impl Ledger {
              WHERE input_hash = '{input_hash}' AND spec_id = '{spec_id}'"
         );
         let mut visits: BTreeMap<String, Vec<Visit>> = BTreeMap::new();
-        for batch in query_store(context, store.location(), &sql).await? {
-            let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
-            let times = batch.column(5).as_primitive::<TimestampMicrosecondType>();
-            let text =
-                string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?).zip(string_column(&batch, 2)?);
-            for (row, ((path, etag), outcome)) in text.enumerate() {
-                visits.entry(path).or_default().push(Visit {
-                    size: integers(3).value(row),
-                    etag: Some(etag).filter(|etag| !etag.is_empty()),
-                    modified: times.is_valid(row).then(|| times.value(row)),
-                    rows: integers(4).value(row),
-                    outcome,
-                });
-            }
+        for row in result_rows(&query_store(context, store.location(), &sql).await?) {
+            visits.entry(row.get("path")?).or_default().push(Visit {
+                size: row.get("size")?,
+                etag: row.get::<Option<String>>("etag")?.filter(|tag| !tag.is_empty()),
+                modified: row.get("modified_at")?,
+                rows: row.get("rows")?,
+                outcome: row.get::<&str>("outcome")?.into(),
+            });
         }
         Ok(Self { visits, specs: store.specs()?, ..empty })
     }
@@ -154,7 +142,7 @@ impl Ledger {
         let before = listing.files.len();
         let visit = |file: &SourceFile, done: bool| {
             let visits = self.visits.get(&file.path)?;
-            visits.iter().find(|visit| (visit.outcome == DONE) == done && visit.is_of(file))
+            visits.iter().find(|visit| (visit.outcome == SourceOutcome::Done) == done && visit.is_of(file))
         };
         listing.files.retain(|file| visit(file, true).is_none());
         let finished_rows = |file: &SourceFile| visit(file, false).map(|visit| (file.path.clone(), visit.rows));
@@ -184,11 +172,9 @@ impl Ledger {
         if self.others.is_none() {
             let sql = format!("SELECT run_id, job FROM runs WHERE spec_id = '{}'", self.spec_id);
             let mut others = BTreeSet::new();
-            for batch in query_store(context, store.location(), &sql).await? {
-                for (run, job) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
-                    if recorded_input_hash(&job).is_some_and(|hash| hash != self.input_hash) {
-                        others.insert(run);
-                    }
+            for run in result_rows(&query_store(context, store.location(), &sql).await?) {
+                if recorded_input_hash(run.get("job")?).is_some_and(|hash| hash != self.input_hash) {
+                    others.insert(run.get("run_id")?);
                 }
             }
             self.others = Some(others);
@@ -206,17 +192,17 @@ impl Ledger {
 
     /// The row of a file that was read to its end.
     pub(crate) fn done(&self, file: &SourceFile, rows: i64) -> SourceRow {
-        self.row(file, rows, DONE)
+        self.row(file, rows, SourceOutcome::Done)
     }
 
     /// The row of a file of which the first `rows` rows are done.
     pub(crate) fn partial(&self, file: &SourceFile, rows: i64) -> SourceRow {
-        self.row(file, rows, PARTIAL)
+        self.row(file, rows, SourceOutcome::Partial)
     }
 
     /// The row of a file that cannot be read, or cannot be read from row `rows` on.
     pub(crate) fn refused(&self, file: &SourceFile, rows: i64, reason: &str) -> SourceRow {
-        self.row(file, rows, reason)
+        self.row(file, rows, SourceOutcome::Refused(reason.to_owned()))
     }
 
     /// Whether `sources` already has a row equal to this one.
@@ -225,7 +211,7 @@ impl Ledger {
         visits.filter(|visit| visit.is_of(file)).any(|visit| visit.rows == row.rows && visit.outcome == row.outcome)
     }
 
-    fn row(&self, file: &SourceFile, rows: i64, outcome: &str) -> SourceRow {
+    fn row(&self, file: &SourceFile, rows: i64, outcome: SourceOutcome) -> SourceRow {
         SourceRow {
             path: file.path.clone(),
             size: file.meta.size as i64,
@@ -233,7 +219,7 @@ impl Ledger {
             modified_at: modified(file),
             input_hash: self.input_hash.clone(),
             rows,
-            outcome: outcome.to_owned(),
+            outcome,
             run_id: self.run_id.clone(),
             spec_id: self.spec_id.clone(),
         }

@@ -1,114 +1,120 @@
 //! `--dry-run`: a run that writes nothing. In: the preflight of a run. Out: counted mentions, and the run summary. It must not write to
 //! the store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
-use crate::cli::RunArgs;
 use crate::console;
 use crate::console::{ProgressDisplay, Style};
-use crate::error::Result;
-use crate::extract::known_documents::KnownDocuments;
-use crate::extract::marks::Marks;
-use crate::job::Job;
+use crate::error::{Error, Result};
+use crate::extract::extract_exec::Extract;
+use crate::extract::known_documents::LedgerHashes;
+use crate::job::plan::reading_plan;
 use crate::run::commit::Position;
-use crate::run::extract::{chunks, progress, reading_plan};
+use crate::run::exit_code::{Ended, announce, ended};
+use crate::run::extract::{chunks, progress};
 use crate::run::failure::run_error;
 use crate::run::known::documents::known;
-use crate::run::outcome::{Ended, announce, ended};
-use crate::run::preview::preflight::Preflight;
+use crate::run::preflight::{Preflight, Preview};
+use crate::run::settings::RunSettings;
 use crate::run::summary::figures::Figures;
-use crate::run::summary::run_summary::{Loaded, RunSummary};
+use crate::run::summary::run_summary::RunSummary;
 use crate::source::chunk::Chunk;
+use crate::tables::Totals;
 
 /// Extracts the documents that a run would extract, and discards the rows.
 pub(crate) async fn run(
     mut preflight: Preflight,
-    job: &Job,
+    settings: &RunSettings,
     style: Style,
     summary: &RunSummary,
-    arguments: &RunArgs,
 ) -> Result<Ended> {
     if let Some(refusal) = preflight.refusal.take() {
         return Err(refusal);
     }
-    if let Some(commit) = preflight.incomplete_commit() {
-        console::warn(&format!("{commit}; a run would remove it first"));
+    let mut preview = preflight.look_ahead(settings.limit).await?;
+    if let Some(commit) = preview.incomplete_commit() {
+        tracing::warn!("{commit}; a run would remove it first");
     }
-    announce(job, &preflight.ready, &preflight.documents, preflight.files_done);
-    if job.file.input.gold.is_some() {
-        console::note("a dry run computes no scores: they are computed from the store's tables");
+    let extractor = Arc::clone(&preview.preflight.extractor);
+    announce(&settings.job, &extractor, &preview.preflight.documents, preview.preflight.files_done);
+    if settings.job.file.input.gold.is_some() {
+        tracing::info!("a dry run computes no scores: they are computed from the store's tables");
     }
-    summary.begin(Loaded::of(&preflight.ready));
-    summary.unreadable(&preflight.documents);
+    summary.begin(&extractor);
+    summary.unreadable(&preview.preflight.documents);
     let mut display = ProgressDisplay::new(style, None);
-    let commit_documents = job.file.store.commit_documents;
-    let from = |preflight: &Preflight, reached: Position| {
-        chunks(
-            &preflight.documents,
-            &preflight.ready,
-            preflight.finished_rows(),
-            commit_documents,
-            preflight.limit,
-            reached,
-        )
+    let commit_documents = settings.job.file.store.commit_documents;
+    let from = |preview: &Preview, reached: Position| {
+        let documents = &preview.preflight.documents;
+        chunks(documents, &extractor, preview.finished_rows(), commit_documents, preview.limit, reached)
     };
-    let mut remaining = from(&preflight, Position::default());
+    let mut remaining = from(&preview, Position::default());
     while let Some(chunk) = remaining.next() {
-        let before = Marks::new(&preflight.ready.extractor.counters);
-        let extracted = extract(&preflight, &chunk, &mut display, summary).await;
-        if preflight.ready.extractor.stop.load(Ordering::Relaxed) {
-            display.finish();
-            return extracted.map(|()| Ended::Stopped);
+        let extracted = extract(&preview, settings, &chunk, &mut display, summary).await;
+        if let Ok(totals) = &extracted {
+            summary.commit(totals);
         }
-        if let Err(error) = extracted {
-            // Rows that are read again are counted again.
-            before.roll_back(&preflight.ready.extractor.counters);
-            preflight.exclude_corrupt(error, &chunk).await?;
-            summary.unreadable(&preflight.documents);
-            let first = chunk.ranges.first().map(|range| Position { file: range.file, row: range.rows.start });
-            remaining = from(&preflight, first.unwrap_or_default());
+        if summary.monitor.is_stopped() {
+            display.finish();
+            return extracted.map(|_| Ended::Stopped);
+        }
+        match extracted {
+            Ok(_) => {}
+            Err(error) => {
+                // Rows that are read again are counted again.
+                summary.roll_back();
+                preview.exclude_corrupt(error, &chunk).await?;
+                summary.unreadable(&preview.preflight.documents);
+                let first = chunk.ranges.first().map(|range| Position { file: range.file, row: range.rows.start });
+                remaining = from(&preview, first.unwrap_or_default());
+            }
         }
     }
     display.finish();
-    let figures = Figures::gather(&preflight.ready, preflight.documents.unreadable.len(), summary.started.elapsed());
-    if !arguments.json {
-        console::print(&figures.summary("none: nothing was written", &preflight.ready));
+    let documents = &preview.preflight.documents;
+    let figures = Figures::gather(&extractor, summary, documents.unreadable.len());
+    if !settings.json {
+        console::print(&figures.summary("none: nothing was written", &extractor));
     }
-    if arguments.profile.is_some() && !arguments.json {
-        console::print(&figures.profile(&preflight.ready));
+    if settings.profile && !settings.json {
+        console::print(&figures.profile(&extractor, &summary.monitor));
     }
-    Ok(ended(job, &preflight.ready, &preflight.documents, preflight.limit.is_some()))
+    Ok(ended(&settings.job, &summary.totals(), documents, preview.limit.is_some()))
 }
 
+/// Extracts a chunk and returns its totals.
 async fn extract(
-    preflight: &Preflight,
+    preview: &Preview,
+    settings: &RunSettings,
     chunk: &Chunk,
     display: &mut ProgressDisplay,
     summary: &RunSummary,
-) -> Result<()> {
-    let Preflight { context, documents, ready, ledger, .. } = preflight;
-    let known = match &preflight.store {
-        Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
-        _ => HashMap::new(),
+) -> Result<Totals> {
+    let Preflight { context, documents, extractor, ledger, store, .. } = &preview.preflight;
+    let known = match store {
+        Some(store) if ledger.has_documents() => known(context, documents, chunk, store, extractor.spec_id()).await?,
+        _ => LedgerHashes::new(),
     };
-    let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preflight.replaced)));
-    let plan = reading_plan(context, documents, ready, chunk, known_documents, None).await?;
+    let extract = Extract { spec: extractor.spec().clone(), runtime: settings.job.runtime.clone() };
+    let plan = reading_plan(documents, chunk, known, &preview.replaced, extract).map_err(run_error)?;
     let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let mut totals = Totals::default();
+    let miscounted =
+        |source: arrow::error::ArrowError| Error::Engine { doing: "count the documents".into(), source: source.into() };
     loop {
         tokio::select! {
             next = rows.next() => match next {
-                // The operators have counted it.
-                Some(batch) => drop(batch.map_err(run_error)?),
-                None => return Ok(()),
+                Some(batch) => totals.add_documents(&batch.map_err(run_error)?).map_err(miscounted)?,
+                None => return Ok(totals),
             },
-            _ = tick.tick() => display.show(&progress(ready, None, summary.started.elapsed())),
+            _ = tick.tick() => {
+                display.show(&progress(extractor, &summary.monitor, None, summary.started.elapsed()));
+            }
         }
     }
 }

@@ -3,47 +3,53 @@
 
 use datafusion::physical_plan::displayable;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::console;
 use crate::console::{duration, thousands};
 use crate::error::Result;
-use crate::job::Job;
-use crate::query::statement::{i64_row, query_store, string_column};
+use crate::extract::extract_exec::Extract;
+use crate::extract::known_documents::LedgerHashes;
+use crate::job::plan::{reading_plan, writing_plan};
+use crate::query::statement::query_store;
 use crate::run::commit::Position;
-use crate::run::extract::{chunks, plan};
+use crate::run::extract::chunks;
+use crate::run::failure::run_error;
 use crate::run::known::documents::{count_replaced, input};
-use crate::run::preview::preflight::Preflight;
+use crate::run::preflight::{Preflight, Preview};
 use crate::run::preview::sample::Sample;
+use crate::run::settings::RunSettings;
 use crate::source::input::Documents;
+use crate::source::operator::scan_exec::ScanExec;
 use crate::store::delta_store::Store;
 use crate::store::write::write_exec::WriteSpec;
 use crate::tables::Stamp;
+use crate::tables::result_row::{first_row, scalar};
 
 /// Minimum duration of a run whose rate is used: in shorter runs, loading the model distorts it.
 const MIN_RUN_SECONDS: f64 = 20.0;
 
 /// Prints what a run would do. If the run would be refused, returns that error after printing.
-pub(crate) async fn explain(mut preflight: Preflight, job: &Job, as_json: bool) -> Result<()> {
+pub(crate) async fn explain(preflight: Preflight, settings: &RunSettings) -> Result<()> {
+    let mut preview = preflight.look_ahead(settings.limit).await?;
     // Ids of another type than the store's are not looked up: the run would be refused.
-    let figures = if preflight.other_ids { None } else { Some(figures(&mut preflight).await?) };
-    let plan = first_plan(&preflight, job).await?;
-    console::print(&if as_json {
-        format!("{:#}", object(&preflight, figures.as_ref(), plan.as_deref()))
+    let figures = if preview.preflight.other_ids { None } else { Some(figures(&mut preview).await?) };
+    let plan = first_plan(&preview, settings).await?;
+    console::print(&if settings.json {
+        format!("{:#}", object(&preview, figures.as_ref(), plan.as_deref()))
     } else {
-        let table = console::rows(&rows(&preflight, figures.as_ref(), job));
+        let table = console::rows(&rows(&preview, figures.as_ref()));
         plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
     });
-    preflight.refusal.take().map_or(Ok(()), Err)
+    preview.preflight.refusal.map_or(Ok(()), Err)
 }
 
 /// The counts of a run and its estimated time.
-async fn figures(preflight: &mut Preflight) -> Result<(Counts, Forecast)> {
+async fn figures(preview: &mut Preview) -> Result<(Counts, Forecast)> {
     // Take the sample first: reading it finds corrupt files.
-    let mut sample = Sample::take(preflight).await?;
-    let counts = Counts::of(preflight).await?;
-    let rate = rate(preflight, &mut sample).await?;
+    let mut sample = Sample::take(preview).await?;
+    let counts = Counts::of(preview).await?;
+    let rate = rate(&preview.preflight, &mut sample).await?;
     let forecast = Forecast::new(&counts, &sample, rate);
     Ok((counts, forecast))
 }
@@ -59,23 +65,23 @@ struct Counts {
 }
 
 impl Counts {
-    async fn of(preflight: &Preflight) -> Result<Self> {
-        let Preflight { context, documents, location, ready, .. } = preflight;
-        let all_rows = preflight.all_rows();
+    async fn of(preview: &Preview) -> Result<Self> {
+        let Preflight { context, documents, location, extractor, store, ledger, .. } = &preview.preflight;
+        let all_rows = preview.all_rows();
         if all_rows.ranges.is_empty() {
             return Ok(Self { documents: 0, known: 0, duplicates: 0 });
         }
         // Rows after the limit are replaced only by rows after the limit.
-        let after_limit = count_replaced(context, documents, &preflight.after_limit()).await?;
-        let duplicates = preflight.replaced.rows().saturating_sub(after_limit) as u64;
+        let after_limit = count_replaced(context, documents, &preview.after_limit()).await?;
+        let duplicates = preview.replaced.rows().saturating_sub(after_limit) as u64;
         input(context, documents, &all_rows).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
-            Ok::<_, crate::error::Error>(i64_row(&batches)?.first().copied().unwrap_or(0) as u64)
+            Ok::<_, crate::error::Error>(scalar::<usize>(&batches)? as u64)
         };
         let total = count("SELECT count(*) FROM input".to_owned()).await?;
-        let known = if preflight.store.is_some() && preflight.ledger.has_documents() {
-            let spec_id = &ready.spec_id;
+        let known = if store.is_some() && ledger.has_documents() {
+            let spec_id = extractor.spec_id();
             count(format!(
                 "SELECT count(*) FROM input WHERE doc_id IN (SELECT doc_id FROM documents WHERE spec_id = '{spec_id}')"
             ))
@@ -89,27 +95,26 @@ impl Counts {
 
 /// Tokens per second, and the source of that figure.
 async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64, String)>> {
-    let ready = &preflight.ready;
+    let extractor = &preflight.extractor;
     if preflight.store.is_some() {
         let sql = format!(
-            "SELECT CAST(r.run_id AS varchar), CAST(rate.value AS varchar) FROM runs AS r
+            "SELECT r.run_id, rate.value AS rate FROM runs AS r
              JOIN metrics AS rate ON r.run_id = rate.run_id AND rate.scope = 'all' AND rate.name = 'tokens_per_second'
              JOIN metrics AS took ON r.run_id = took.run_id AND took.scope = 'all' AND took.name = 'seconds'
              WHERE r.model_hash = '{}' AND r.device = '{}' AND r.precision = '{}'
                 AND took.value >= {MIN_RUN_SECONDS} AND rate.value > 0
              ORDER BY r.started_at DESC LIMIT 1",
-            ready.model_hash, ready.spec.device, ready.spec.precision
+            extractor.spec().model.hash,
+            extractor.selection().device,
+            extractor.selection().precision
         );
         let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
-        if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0)
-            && let [run_id, rate] = [string_column(batch, 0)?.remove(0), string_column(batch, 1)?.remove(0)]
-            && let Ok(rate) = rate.parse()
-        {
-            return Ok(Some((rate, format!("the rate of run {run_id}"))));
+        if let Some(run) = first_row(&batches) {
+            return Ok(Some((run.get("rate")?, format!("the rate of run {}", run.get::<&str>("run_id")?))));
         }
     }
     // Waiting for the session's thread must not block the runtime.
-    let measured = tokio::task::block_in_place(|| sample.measure(&ready.extractor))?;
+    let measured = tokio::task::block_in_place(|| sample.measure(extractor))?;
     Ok(measured.map(|rate| (rate, "measured on a few batches".to_owned())))
 }
 
@@ -151,7 +156,7 @@ impl Forecast {
 }
 
 fn specification(preflight: &Preflight) -> String {
-    let id = &preflight.ready.spec_id;
+    let id = preflight.extractor.spec_id();
     match (&preflight.refusal, &preflight.store) {
         (Some(_), _) => format!("{id}: differs from the store's"),
         (None, None) => format!("{id}: new"),
@@ -161,8 +166,9 @@ fn specification(preflight: &Preflight) -> String {
     }
 }
 
-fn store(preflight: &Preflight) -> String {
-    let state = match (&preflight.store, preflight.incomplete_commit(), &preflight.writer) {
+fn store(preview: &Preview) -> String {
+    let preflight = &preview.preflight;
+    let state = match (&preflight.store, preview.incomplete_commit(), &preflight.writer) {
         (None, ..) => "does not exist yet".to_owned(),
         (Some(_), _, Some(writer)) => format!("run {writer} is writing to it: this run would be refused"),
         (Some(_), Some(commit), _) => format!("{commit}; a run removes it first"),
@@ -173,7 +179,8 @@ fn store(preflight: &Preflight) -> String {
     format!("{}, {state}", preflight.location)
 }
 
-fn rows(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, job: &Job) -> Vec<(String, String)> {
+fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String, String)> {
+    let preflight = &preview.preflight;
     let Documents { files, unreadable, .. } = &preflight.documents;
     let mut rows = vec![("files to read".to_owned(), thousands(files.len() as u64))];
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
@@ -184,22 +191,23 @@ fn rows(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, job: &Job) 
         add("unreadable files", thousands(unreadable.len() as u64));
     }
     if let Some((counts, forecast)) = figures {
-        rows.extend(figure_rows(preflight, counts, forecast, job));
+        rows.extend(figure_rows(preview, counts, forecast));
     }
-    let ready = &preflight.ready;
+    let selection = preflight.extractor.selection();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    add("device", format!("{}, {}", ready.chosen.device, ready.chosen.precision));
+    add("device", format!("{}, {}", selection.device, selection.precision));
+    add("batch", format!("{} tokens", thousands(preflight.extractor.batch_tokens() as u64)));
     add("specification", specification(preflight));
-    add("store", store(preflight));
+    add("store", store(preview));
     rows
 }
 
-fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job: &Job) -> Vec<(String, String)> {
+fn figure_rows(preview: &Preview, counts: &Counts, forecast: &Forecast) -> Vec<(String, String)> {
     let about = if forecast.exact { "" } else { "about " };
     let count = |number: u64| format!("{about}{}", thousands(number));
     let mut rows = Vec::new();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let limited = if preflight.limit.is_some() { " (--limit)" } else { "" };
+    let limited = if preview.limit.is_some() { " (--limit)" } else { "" };
     add("documents to read", format!("{}{limited}", thousands(counts.documents)));
     add("  new", count(forecast.new));
     if counts.known > 0 {
@@ -211,7 +219,10 @@ fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job:
         add("    of these, duplicate ids", thousands(counts.duplicates));
     }
     add("windows", count(forecast.windows));
-    add("queries", format!("{} ({} types)", count(forecast.queries), job.schema.types.len()));
+    add(
+        "queries",
+        format!("{} ({} types)", count(forecast.queries), preview.preflight.extractor.spec().schema.types.len()),
+    );
     add("tokens", count(forecast.tokens));
     match (&forecast.time, &forecast.rate) {
         (Some(time), Some((rate, origin))) => {
@@ -224,7 +235,8 @@ fn figure_rows(preflight: &Preflight, counts: &Counts, forecast: &Forecast, job:
 }
 
 /// The object that `--json` prints. Counts are null if nothing was counted.
-fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+fn object(preview: &Preview, figures: Option<&(Counts, Forecast)>, plan: Option<&str>) -> serde_json::Value {
+    let preflight = &preview.preflight;
     let counted = |count: fn(&Counts) -> u64| figures.map(|(counts, _)| count(counts));
     let forecast = |count: fn(&Forecast) -> u64| figures.map(|(_, forecast)| count(forecast));
     let rate = figures.and_then(|(_, forecast)| forecast.rate.as_ref());
@@ -233,7 +245,7 @@ fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Opt
         "files_done": preflight.files_done,
         "unreadable_files": preflight.documents.unreadable.len(),
         "documents": counted(|counts| counts.documents),
-        "limited": preflight.limit.is_some(),
+        "limited": preview.limit.is_some(),
         "known_ids": counted(|counts| counts.known),
         "duplicates": counted(|counts| counts.duplicates),
         "estimated": figures.map(|(_, forecast)| !forecast.exact),
@@ -247,9 +259,10 @@ fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Opt
         "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
         "tokens_per_second": rate.map(|(rate, _)| rate),
         "rate_from": rate.map(|(_, origin)| origin),
-        "device": preflight.ready.chosen.device.to_string(),
-        "precision": preflight.ready.chosen.precision,
-        "spec_id": preflight.ready.spec_id,
+        "device": preflight.extractor.selection().device.to_string(),
+        "precision": preflight.extractor.selection().precision,
+        "batch_tokens": preflight.extractor.batch_tokens(),
+        "spec_id": preflight.extractor.spec_id(),
         "refused_because": preflight.refusal.as_ref().map(ToString::to_string),
         "replaces": preflight.replaces,
         "store": preflight.location.to_string(),
@@ -257,15 +270,29 @@ fn object(preflight: &Preflight, figures: Option<&(Counts, Forecast)>, plan: Opt
     })
 }
 
-/// The plan of the first chunk; none if there is nothing to read.
-async fn first_plan(preflight: &Preflight, job: &Job) -> Result<Option<String>> {
-    let Preflight { context, documents, ready, location, .. } = preflight;
-    let commit = preflight.store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
-    let stamp =
-        Stamp { run_id: String::new(), commit, spec_id: ready.spec_id.clone(), finished_at: chrono::Utc::now() };
-    let rows = job.file.store.commit_documents;
-    let first = chunks(documents, ready, preflight.finished_rows(), rows, preflight.limit, Position::default()).next();
+/// The plan of the first chunk, and below its `ScanExec` the plan that reads the files; none if there is nothing to read.
+async fn first_plan(preview: &Preview, settings: &RunSettings) -> Result<Option<String>> {
+    let Preflight { context, documents, extractor, location, store, .. } = &preview.preflight;
+    let commit = store.as_ref().and_then(Store::last_commit).unwrap_or(0) + 1;
+    let spec_id = extractor.spec_id().to_owned();
+    let stamp = Stamp { run_id: String::new(), commit, spec_id, finished_at: chrono::Utc::now() };
+    let rows = settings.job.file.store.commit_documents;
+    let first = chunks(documents, extractor, preview.finished_rows(), rows, preview.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
-    let plan = plan(context, documents, ready, &chunk, Arc::default(), None, WriteSpec::new(location, stamp)).await?;
-    Ok(Some(displayable(plan.as_ref()).indent(false).to_string()))
+    let extract = Extract { spec: extractor.spec().clone(), runtime: settings.job.runtime.clone() };
+    let plan = reading_plan(documents, &chunk, LedgerHashes::new(), &preview.replaced, extract);
+    let plan = plan.and_then(|plan| writing_plan(plan, WriteSpec::new(location, stamp))).map_err(run_error)?;
+    let mut text = displayable(plan.as_ref()).indent(false).to_string();
+    let scan = documents.plan(&chunk);
+    if let Some(scan) = scan.downcast_ref::<ScanExec>() {
+        let reading = scan.reading_plan(context).await.map_err(run_error)?;
+        // The scan is the deepest operator, so the reading is one level below it.
+        let depth = text.lines().count();
+        for line in displayable(reading.as_ref()).indent(false).to_string().lines() {
+            text.push_str(&"  ".repeat(depth));
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    Ok(Some(text))
 }

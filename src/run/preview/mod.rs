@@ -2,12 +2,10 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `preflight` | what a run would find, and why it would be refused |
 //! | `sample` | estimates from some of the documents |
 //! | `explain` | files, documents, queries, estimated time, and the plan |
 //! | `dry_run` | a run that writes nothing |
 
 pub(crate) mod dry_run;
 pub(crate) mod explain;
-pub(crate) mod preflight;
 pub(crate) mod sample;

@@ -1,7 +1,6 @@
 //! A sample of the documents. In: documents still to be read. Out: how many of the sampled documents are new, changed, done or refused,
-//! and the windows, queries and tokens of the new ones. It must not run the model, except on a few batches to measure its rate.
+//! and the windows, inputs and tokens of the new ones. It must not run the model, except on a few batches to measure its rate.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,19 +10,19 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::error::Result;
-use crate::extract::known_documents::KnownDocuments;
-use crate::extract::pipeline::Extractor;
-use crate::extract::skip_known::SkipKnownExec;
-use crate::query::statement::{i64_row, query_store};
+use crate::extract::extractor::Extractor;
+use crate::extract::known_documents::{KnownDocuments, LedgerHashes};
+use crate::extract::skip_known::{SkipKnown, SkipKnownExec};
+use crate::query::statement::query_store;
 use crate::run::failure::run_error;
 use crate::run::known::documents::{input, known};
-use crate::run::preview::preflight::Preflight;
+use crate::run::preflight::{Preflight, Preview};
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::input::SLICE_ROWS;
-use crate::task::batch::QueryBatch;
-use crate::task::query::Encoded;
+use crate::tables::result_row::scalar;
+use crate::task::batch::Batch;
+use crate::task::input::ModelInput;
 use crate::text::document::Document;
-use crate::text::window::Windows;
 
 /// Number of slices in a sample, spread over the input.
 const SLICES: i64 = 8;
@@ -45,48 +44,50 @@ pub(crate) struct Sample {
     pub(crate) refused: u64,
     pub(crate) windows: u64,
     pub(crate) queries: u64,
-    /// Tokens of all queries.
+    /// Tokens of all inputs.
     pub(crate) tokens: u64,
     /// Whether the sample covers all documents.
     pub(crate) complete: bool,
-    /// Some of the queries, to measure the rate on.
-    queries_kept: Vec<Encoded>,
+    /// Some of the inputs, to measure the rate on.
+    queries_kept: Vec<ModelInput>,
 }
 
 impl Sample {
     /// Samples slices spread over all rows to be read, or all rows if they are few. Corrupt files are found on the way and recorded in
-    /// `preflight`.
-    pub(crate) async fn take(preflight: &mut Preflight) -> Result<Self> {
+    /// `preview`.
+    pub(crate) async fn take(preview: &mut Preview) -> Result<Self> {
         loop {
-            let (chunk, complete) = spread(&preflight.all_rows());
+            let (chunk, complete) = spread(&preview.all_rows());
             if chunk.ranges.is_empty() {
                 return Ok(Self { complete, ..Self::default() });
             }
-            match Self::of(preflight, &chunk, complete).await {
+            match Self::of(preview, &chunk, complete).await {
                 Ok(sample) => return Ok(sample),
-                Err(error) => preflight.exclude_corrupt(error, &chunk).await?,
+                Err(error) => preview.exclude_corrupt(error, &chunk).await?,
             }
         }
     }
 
-    async fn of(preflight: &Preflight, chunk: &Chunk, complete: bool) -> Result<Self> {
-        let Preflight { context, documents, ready, ledger, .. } = preflight;
+    async fn of(preview: &Preview, chunk: &Chunk, complete: bool) -> Result<Self> {
+        let Preflight { context, documents, extractor, ledger, store, location, .. } = &preview.preflight;
         let mut sample = Self { complete, ..Self::default() };
-        let known = match &preflight.store {
-            Some(store) if ledger.has_documents() => known(context, documents, chunk, store, &ready.spec_id).await?,
-            _ => HashMap::new(),
+        let known = match store {
+            Some(store) if ledger.has_documents() => {
+                known(context, documents, chunk, store, extractor.spec_id()).await?
+            }
+            _ => LedgerHashes::new(),
         };
         input(context, documents, chunk).await?;
-        let count = query_store(context, &preflight.location, "SELECT count(*) FROM input").await?;
-        sample.documents = i64_row(&count)?.first().copied().unwrap_or(0) as u64;
-        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preflight.replaced)));
-        let scan = documents.plan(context, chunk).await?;
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(SkipKnownExec::new(scan, Arc::clone(&known_documents)));
+        let count = query_store(context, location, "SELECT count(*) FROM input").await?;
+        sample.documents = scalar::<usize>(&count)? as u64;
+        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preview.replaced)));
+        let plan = SkipKnownExec::try_new(documents.plan(chunk), SkipKnown { known_documents }).map_err(run_error)?;
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
         let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
         let started = Instant::now();
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(run_error)?;
-            sample.add(&ready.extractor, &batch);
+            sample.add(extractor, &batch);
             if started.elapsed() > TIME_LIMIT && batch.num_rows() > 0 {
                 let last = batch.num_rows() - 1;
                 let source = batch.column(0).as_string::<i32>().value(last);
@@ -98,12 +99,12 @@ impl Sample {
                 break;
             }
         }
-        sample.changed = known_documents.take_changed(|_| true).len() as u64;
         Ok(sample)
     }
 
     fn add(&mut self, extractor: &Extractor, batch: &RecordBatch) {
         let (texts, refused) = (batch.column(3).as_string_view(), batch.column(4).as_string::<i32>());
+        let changed = batch.column(5).as_boolean();
         for row in 0..batch.num_rows() {
             self.admitted += 1;
             let text = texts.is_valid(row).then(|| texts.value(row));
@@ -112,13 +113,14 @@ impl Sample {
                 self.refused += 1;
                 continue;
             };
-            let windows = Windows::new(&extractor.tokenizer, extractor.windows, document);
-            for window in windows.flatten() {
+            self.changed += u64::from(changed.value(row));
+            for window in extractor.windows(document).flatten() {
                 self.windows += 1;
-                for query in extractor.questions.ask(0, &window) {
+                for query in extractor.task().ask(0, &window) {
                     self.queries += 1;
                     self.tokens += query.len() as u64;
-                    if self.queries_kept.iter().map(Encoded::len).sum::<usize>() < BATCHES * extractor.batch_tokens {
+                    if self.queries_kept.iter().map(ModelInput::len).sum::<usize>() < BATCHES * extractor.batch_tokens()
+                    {
                         self.queries_kept.push(query);
                     }
                 }
@@ -126,17 +128,17 @@ impl Sample {
         }
     }
 
-    /// Tokens per second of the model, measured on the kept queries; none if there are none.
+    /// Tokens per second of the model, measured on the kept inputs; none if there are none.
     pub(crate) fn measure(&mut self, extractor: &Extractor) -> Result<Option<f64>> {
         let kept = std::mem::take(&mut self.queries_kept);
-        let batches = crate::task::batch::batches(kept, extractor.batch_tokens);
+        let batches = crate::task::batch::batches(kept, extractor.batch_tokens());
         let Some(first) = batches.first() else { return Ok(None) };
-        let warm_up = QueryBatch { queries: first.queries.iter().take(1).cloned().collect() };
-        extractor.pool.answer(warm_up)?;
-        let tokens: usize = batches.iter().map(QueryBatch::real_tokens).sum();
+        let warm_up = Batch { inputs: first.inputs.iter().take(1).cloned().collect() };
+        extractor.scorer().answer(warm_up)?;
+        let tokens: usize = batches.iter().map(Batch::real_tokens).sum();
         let mut elapsed = Duration::ZERO;
         for batch in batches {
-            elapsed += extractor.pool.answer(batch)?;
+            elapsed += extractor.scorer().answer(batch)?;
         }
         Ok(Some(tokens as f64 / elapsed.as_secs_f64().max(1e-6)))
     }

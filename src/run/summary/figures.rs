@@ -1,5 +1,5 @@
-//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs` with scores and peak memory,
-//! and the summary table. It must not write them.
+//! A run's metrics. In: counters, the clock, gold entities if the job has any. Out: rows of `metrics` and `runs` with scores and peak
+//! memory, and the summary table. It must not write them.
 
 use std::time::Duration;
 
@@ -7,16 +7,17 @@ use chrono::Utc;
 
 use crate::console::{duration, rows, short_time, thousands};
 use crate::error::{Error, Result};
-use crate::extract::counters::Counters;
-use crate::job::{Job, Ready};
+use crate::extract::extractor::Extractor;
+use crate::extract::monitor::Monitor;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table;
 use crate::query::scoring::{counts_by, match_once};
 use crate::query::session::register_store;
 use crate::query::statement::register;
 use crate::run::state::Run;
+use crate::run::summary::run_summary::RunSummary;
 use crate::score::counts::Counts;
-use crate::tables::{MetricRow, RunRow, Table};
+use crate::tables::{MetricRow, RunOutcome, RunRow, Table, TypeTotals};
 
 /// One metric: scope, name, value, unit.
 type Figure = (String, &'static str, f64, &'static str);
@@ -31,11 +32,10 @@ pub(crate) struct Figures {
 
 impl Run {
     /// Gathers the metrics after the last commit. The second value is the error if the scores could not be computed.
-    pub(crate) async fn figures(&mut self, job: &Job) -> (Figures, Result<()>) {
-        let elapsed = self.started.elapsed();
-        let mut figures = Figures::gather(&self.ready, self.documents.unreadable.len(), elapsed);
-        let Some(gold) = &job.file.input.gold else { return (figures, Ok(())) };
-        let scored = self.quality(gold).await.map(|quality| figures.score(quality));
+    pub(crate) async fn figures(&mut self) -> (Figures, Result<()>) {
+        let mut figures = Figures::gather(&self.extractor, &self.summary, self.documents.unreadable.len());
+        let Some(gold) = self.settings.job.file.input.gold.clone() else { return (figures, Ok(())) };
+        let scored = self.quality(&gold).await.map(|quality| figures.score(quality));
         (figures, scored)
     }
 
@@ -43,7 +43,7 @@ impl Run {
     /// type.
     async fn quality(&mut self, gold: &str) -> Result<Vec<(String, Counts)>> {
         register_store(&self.context, &self.store).await?;
-        let (context, spec_id) = (&self.context, &self.ready.spec_id);
+        let (context, spec_id) = (&self.context, self.extractor.spec_id());
         let files = ExternalTable { table: "gold_entities", what: "gold mentions", location: gold };
         let columns = mention_table::check(&files, &files.register(context).await?)?;
         // Not the views: during a replacement they show the rows of the old specification.
@@ -62,85 +62,85 @@ impl Run {
     }
 
     /// The run's row of `runs`, as it is now.
-    pub(crate) fn row(&self, job: &Job, outcome: &str) -> Result<RunRow> {
+    pub(crate) fn row(&self, outcome: RunOutcome) -> Result<RunRow> {
         let failed = |source: crate::error::Cause| Error::Engine { doing: "write the run's row".into(), source };
-        let counters = &self.ready.extractor.counters;
+        let (totals, spec, selection) = (self.summary.totals(), self.extractor.spec(), self.extractor.selection());
         let counts = serde_json::json!({
-            "documents": Counters::get(&counters.documents),
-            "rejects": Counters::get(&counters.rejects),
+            "documents": totals.documents,
+            "rejects": totals.rejected(),
             "unreadable_files": self.documents.unreadable.len(),
-            "mentions": counters.mentions(),
+            "mentions": totals.mentions(),
         });
         let versions = serde_json::json!({
             "quarry": env!("CARGO_PKG_VERSION"),
-            "onnxruntime": self.ready.chosen.library.version,
+            "onnxruntime": selection.library.version,
             "datafusion": datafusion::DATAFUSION_VERSION,
         });
-        let mut job_file = serde_json::to_value(&job.file).map_err(|source| failed(source.into()))?;
-        job_file["spec"] = self.ready.spec_parts.clone();
+        let mut job_file = serde_json::to_value(&self.settings.job.file).map_err(|source| failed(source.into()))?;
+        job_file["spec"] = serde_json::to_value(spec).map_err(|source| failed(source.into()))?;
         job_file["replace"] = self.replaces.into();
         Ok(RunRow {
-            run_id: self.id.clone(),
-            spec_id: self.ready.spec_id.clone(),
+            run_id: self.id().to_owned(),
+            spec_id: self.extractor.spec_id().to_owned(),
             job: job_file.to_string(),
-            model: self.ready.spec.model.clone(),
-            model_hash: self.ready.model_hash.clone(),
-            precision: self.ready.spec.precision.clone(),
-            device: self.ready.spec.device.clone(),
+            model: spec.model.path.display().to_string(),
+            model_hash: spec.model.hash.clone(),
+            precision: selection.precision.to_string(),
+            device: selection.device.to_string(),
             versions: versions.to_string(),
-            started_at: self.started_at,
+            started_at: self.summary.started_at,
             finished_at: Some(Utc::now()),
-            outcome: outcome.to_owned(),
+            outcome,
             counts: counts.to_string(),
         })
     }
 }
 
 impl Figures {
-    /// Reads the counters and the clock.
-    pub(crate) fn gather(ready: &Ready, unreadable_files: usize, elapsed: Duration) -> Self {
-        let extractor = &ready.extractor;
-        let (counters, pool) = (&extractor.counters, extractor.pool.counters());
-        let get = |counter| Counters::get(counter) as f64;
+    /// Reads the totals, the counters and the clock.
+    pub(crate) fn gather(extractor: &Extractor, summary: &RunSummary, unreadable_files: usize) -> Self {
+        let (totals, scorer, elapsed) = (summary.totals(), extractor.scorer().counters(), summary.started.elapsed());
+        let get = |counter| Monitor::get(counter) as f64;
         let mut figures: Vec<Figure> = Vec::new();
         let mut add =
             |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
         let seconds = elapsed.as_secs_f64();
-        let (real, padded) = (get(&pool.real_tokens), get(&pool.padded_tokens));
-        add("documents", get(&counters.documents), "documents");
-        add("rejects", get(&counters.rejects), "documents");
+        let (real, padded) = (get(&scorer.real_tokens), get(&scorer.padded_tokens));
+        add("documents", totals.documents as f64, "documents");
+        add("rejects", totals.rejected() as f64, "documents");
         add("unreadable_files", unreadable_files as f64, "files");
-        add("mentions", counters.mentions() as f64, "mentions");
-        add("windows", get(&counters.windows), "windows");
-        add("queries", get(&counters.queries), "queries");
-        add("batches", get(&pool.batches), "batches");
-        add("batches_halved", get(&pool.halved), "batches");
-        add("document_tokens", get(&counters.tokens), "tokens");
+        add("mentions", totals.mentions() as f64, "mentions");
+        add("windows", totals.windows as f64, "windows");
+        add("queries", totals.queries as f64, "queries");
+        add("batches", get(&scorer.batches), "batches");
+        add("batches_halved", get(&scorer.halved), "batches");
+        add("document_tokens", totals.tokens as f64, "tokens");
         add("real_tokens", real, "tokens");
         add("padded_tokens", padded, "tokens");
         add("padding", if padded > 0.0 { 1.0 - real / padded } else { 0.0 }, "share");
-        add("unknown_tokens", get(&counters.unknown), "tokens");
-        add("words_cut", get(&counters.words_cut), "words");
-        add("candidates_capped", get(&counters.capped), "candidates");
-        add("undecided", get(&counters.undecided), "decisions");
-        for (name, spent) in extractor.stages() {
+        add("unknown_tokens", totals.unknown as f64, "tokens");
+        add("words_cut", totals.words_cut as f64, "words");
+        add("candidates_capped", totals.capped as f64, "candidates");
+        add("undecided", totals.undecided as f64, "decisions");
+        for (name, spent) in extractor.stages(&summary.monitor) {
             figures.push((format!("stage:{name}"), "seconds", spent, "seconds"));
             figures.push((format!("stage:{name}"), "share", spent / seconds, "share"));
         }
         let mut add =
             |name: &'static str, value: f64, unit: &'static str| figures.push(("all".into(), name, value, unit));
         add("seconds", seconds, "seconds");
-        add("documents_per_second", get(&counters.documents) / seconds, "documents/s");
+        add("documents_per_second", totals.documents as f64 / seconds, "documents/s");
         add("tokens_per_second", real / seconds, "tokens/s");
         if let Some(bytes) = peak_memory() {
             add("peak_memory", bytes, "bytes");
         }
         let mut by_type = Vec::new();
-        for (one, (mentions, score)) in extractor.schema.types.iter().zip(&counters.by_type) {
-            let (count, mean) = (Counters::get(mentions), get(score) / 1e6 / get(mentions).max(1.0));
-            figures.push((one.name.clone(), "mentions", count as f64, "mentions"));
+        for one in &extractor.spec().schema.types {
+            let TypeTotals { mentions, score } = totals.by_type.get(&one.name).copied().unwrap_or_default();
+            let mean = score / (mentions as f64).max(1.0);
+            figures.push((one.name.clone(), "mentions", mentions as f64, "mentions"));
             figures.push((one.name.clone(), "mean_score", mean, "probability"));
-            by_type.push((one.name.clone(), count, mean));
+            by_type.push((one.name.clone(), mentions, mean));
         }
         Self { all: figures, by_type, quality: Vec::new(), elapsed }
     }
@@ -180,19 +180,19 @@ impl Figures {
     }
 
     /// A table of the time spent in each stage.
-    pub(crate) fn profile(&self, ready: &Ready) -> String {
+    pub(crate) fn profile(&self, extractor: &Extractor, monitor: &Monitor) -> String {
         let seconds = self.elapsed.as_secs_f64();
         let stage = |(name, spent): (&str, f64)| {
             let share = format!("{:.1} %", spent / seconds * 100.0);
             (name.to_owned(), format!("{:>9}   {share:>7}", short_time(Duration::from_secs_f64(spent))))
         };
-        let stages = ready.extractor.stages().map(stage).into_iter();
+        let stages = extractor.stages(monitor).map(stage).into_iter();
         let head = ("stage (stages overlap)".to_owned(), "     time   of run".to_owned());
         rows(&std::iter::once(head).chain(stages).collect::<Vec<_>>())
     }
 
     /// The run summary as a table.
-    pub(crate) fn summary(&self, tables: &str, ready: &Ready) -> String {
+    pub(crate) fn summary(&self, tables: &str, extractor: &Extractor) -> String {
         let count = |name| thousands(self.value(name) as u64);
         let mut table = vec![("documents".to_owned(), count("documents")), ("mentions".to_owned(), count("mentions"))];
         for (name, mentions, mean) in &self.by_type {
@@ -213,7 +213,7 @@ impl Figures {
                 format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
             table.push((format!("F1 {scope}"), scores));
         }
-        table.push(("device".into(), format!("{}, {}", ready.chosen.device, ready.chosen.precision)));
+        table.push(("device".into(), format!("{}, {}", extractor.selection().device, extractor.selection().precision)));
         table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -11,15 +11,14 @@ use serde_json::{Value, json};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
-use crate::cli::RunArgs;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::extract::counters::Counters;
-use crate::extract::pipeline::Extractor;
-use crate::job::Ready;
-use crate::run::outcome::Ended;
+use crate::extract::extractor::Extractor;
+use crate::extract::monitor::Monitor;
+use crate::run::exit_code::Ended;
 use crate::run::summary::prometheus::PrometheusText;
 use crate::source::input::Documents;
+use crate::tables::{RunOutcome, Totals};
 use crate::text::document::RejectReason;
 
 /// A run as its observers see it: the signal handler, and programs that read its result.
@@ -32,44 +31,32 @@ pub(crate) struct RunSummary {
     pub(crate) store: OnceLock<String>,
     /// Number of unreadable files found so far.
     unreadable_files: AtomicUsize,
-    loaded: OnceLock<Loaded>,
+    /// The loaded model, once there is one.
+    extractor: OnceLock<Arc<Extractor>>,
+    /// Live counters, and the flag that stops the extraction.
+    pub(crate) monitor: Arc<Monitor>,
+    /// The totals of what is committed.
+    totals: Mutex<Totals>,
 }
 
-/// What is known once the model is loaded.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) extractor: Arc<Extractor>,
-    pub(crate) spec_id: String,
-    pub(crate) device: String,
-    pub(crate) precision: String,
-}
-
-impl Loaded {
-    pub(crate) fn of(ready: &Ready) -> Self {
-        Self {
-            extractor: Arc::clone(&ready.extractor),
-            spec_id: ready.spec_id.clone(),
-            device: ready.chosen.device.to_string(),
-            precision: ready.chosen.precision.to_string(),
-        }
-    }
-}
-
-/// How a run ended, with the values of `--json`.
-pub(crate) struct RunOutcome<'a> {
-    pub(crate) outcome: &'static str,
+/// How a run ended, for the program that started it.
+pub(crate) struct RunEnd<'a> {
+    pub(crate) outcome: RunOutcome,
     pub(crate) exit_code: u8,
     pub(crate) error: Option<&'a Error>,
 }
 
-impl<'a> RunOutcome<'a> {
+impl<'a> RunEnd<'a> {
     pub(crate) fn of(ended: &'a Result<Ended>) -> Self {
         match ended {
-            Ok(Ended::Done(exit_code)) => Self { outcome: "done", exit_code: *exit_code, error: None },
-            Ok(Ended::Limited(exit_code)) => Self { outcome: "limited", exit_code: *exit_code, error: None },
-            Ok(Ended::Stopped) => Self { outcome: "stopped", exit_code: 2, error: None },
+            Ok(Ended::Done(exit_code)) => Self { outcome: RunOutcome::Done, exit_code: *exit_code, error: None },
+            Ok(Ended::Limited(exit_code)) => Self { outcome: RunOutcome::Limited, exit_code: *exit_code, error: None },
+            Ok(Ended::Stopped) => Self { outcome: RunOutcome::Stopped, exit_code: 2, error: None },
             Err(error) => {
-                let outcome = if matches!(error, Error::Stopped { .. }) { "stopped" } else { "failed" };
+                let outcome = match error {
+                    Error::Stopped { .. } => RunOutcome::Stopped,
+                    _ => RunOutcome::Failed(error.to_string().lines().next().unwrap_or_default().to_owned()),
+                };
                 Self { outcome, exit_code: error.exit_code(), error: Some(error) }
             }
         }
@@ -84,16 +71,18 @@ impl RunSummary {
             started: Instant::now(),
             store: OnceLock::new(),
             unreadable_files: AtomicUsize::new(0),
-            loaded: OnceLock::new(),
+            extractor: OnceLock::new(),
+            monitor: Arc::default(),
+            totals: Mutex::default(),
         }
     }
 
     /// The run as a trace span, below the caller's span if there is one.
-    pub(crate) fn span(&self, arguments: &RunArgs) -> Span {
+    pub(crate) fn span(&self, job: &Path) -> Span {
         let span = info_span!(
             "run",
             quarry.run_id = self.run_id,
-            quarry.job = %arguments.job.display(),
+            quarry.job = %job.display(),
             quarry.store = Empty,
             quarry.spec_id = Empty,
             quarry.device = Empty,
@@ -112,29 +101,49 @@ impl RunSummary {
     }
 
     /// Records the outcome in the run's span.
-    pub(crate) fn record(&self, span: &Span, outcome: &RunOutcome<'_>) {
+    pub(crate) fn record(&self, span: &Span, end: &RunEnd<'_>) {
         span.record("quarry.store", self.store.get());
-        if let Some(loaded) = self.loaded.get() {
-            let counters = &loaded.extractor.counters;
-            span.record("quarry.spec_id", &loaded.spec_id)
-                .record("quarry.device", &loaded.device)
-                .record("quarry.precision", &loaded.precision)
-                .record("quarry.documents", Counters::get(&counters.documents))
-                .record("quarry.mentions", counters.mentions())
-                .record("quarry.rejects", Counters::get(&counters.rejects))
+        if let Some(extractor) = self.extractor() {
+            let totals = self.totals();
+            span.record("quarry.spec_id", extractor.spec_id())
+                .record("quarry.device", extractor.selection().device.to_string())
+                .record("quarry.precision", extractor.selection().precision.to_string())
+                .record("quarry.documents", totals.documents)
+                .record("quarry.mentions", totals.mentions())
+                .record("quarry.rejects", totals.rejected())
                 .record("quarry.tokens", self.tokens());
         }
-        span.record("quarry.outcome", outcome.outcome).record("process.exit.code", outcome.exit_code);
-        if let Some(error) = outcome.error {
+        span.record("quarry.outcome", end.outcome.word()).record("process.exit.code", end.exit_code);
+        if let Some(error) = end.error {
             span.record("otel.status_code", "ERROR").record("otel.status_description", error.to_string());
         }
     }
 
     /// Records the loaded model. From here on, a signal stops the run only after finished documents are committed.
-    pub(crate) fn begin(&self, loaded: Loaded) {
-        loaded.extractor.counters.start.add(self.started.elapsed());
+    pub(crate) fn begin(&self, extractor: &Arc<Extractor>) {
+        self.monitor.start.add(self.started.elapsed());
         // Set once: a run starts once.
-        let _ = self.loaded.set(loaded);
+        let _ = self.extractor.set(Arc::clone(extractor));
+    }
+
+    /// Adds the totals of a commit.
+    pub(crate) fn commit(&self, totals: &Totals) {
+        self.locked().add(totals);
+    }
+
+    /// The totals of what is committed.
+    pub(crate) fn totals(&self) -> Totals {
+        self.locked().clone()
+    }
+
+    /// Sets the live counters back to what is committed: the rows after it are read again.
+    pub(crate) fn roll_back(&self) {
+        let totals = self.locked();
+        self.monitor.reset(totals.documents + totals.rejected(), totals.queries, totals.mentions());
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the number of unreadable files known so far: reading can find more corrupt files.
@@ -148,51 +157,47 @@ impl RunSummary {
 
     /// The extractor that a signal stops; none before extraction starts.
     pub(crate) fn extractor(&self) -> Option<&Arc<Extractor>> {
-        self.loaded.get().map(|loaded| &loaded.extractor)
-    }
-
-    fn counters(&self) -> Option<&Counters> {
-        self.extractor().map(|extractor| &extractor.counters)
+        self.extractor.get()
     }
 
     fn tokens(&self) -> u64 {
-        self.extractor().map_or(0, |extractor| Counters::get(&extractor.pool.counters().real_tokens))
+        self.extractor().map_or(0, |extractor| Monitor::get(&extractor.scorer().counters().real_tokens))
     }
 
     fn mentions_by_type(&self) -> Vec<(&str, u64)> {
         let Some(extractor) = self.extractor() else { return Vec::new() };
-        let names = extractor.schema.types.iter().map(|one| one.name.as_str());
-        names.zip(extractor.counters.by_type.iter().map(|(mentions, _)| Counters::get(mentions))).collect()
+        let (types, totals) = (&extractor.spec().schema.types, self.locked());
+        let count = |name: &str| totals.by_type.get(name).map_or(0, |of| of.mentions);
+        types.iter().map(|one| (one.name.as_str(), count(&one.name))).collect()
     }
 
     /// Rejects by reason, unreadable files included.
     fn rejects_by_reason(&self) -> Vec<(&'static str, u64)> {
-        let count = |reason: RejectReason| match (reason, self.counters()) {
-            (RejectReason::UnreadableFile, _) => self.unreadable_files(),
-            (_, Some(counters)) => Counters::get(&counters.rejects_by_reason[reason as usize]),
-            (_, None) => 0,
+        let totals = self.locked();
+        let count = |reason: RejectReason| match reason {
+            RejectReason::UnreadableFile => self.unreadable_files(),
+            _ => totals.rejects.get(reason.as_str()).copied().unwrap_or(0),
         };
         RejectReason::ALL.into_iter().map(|reason| (reason.as_str(), count(reason))).collect()
     }
 
     /// The object that `--json` prints; every key is always present.
-    pub(crate) fn json(&self, outcome: &RunOutcome<'_>, dry_run: bool) -> Value {
+    pub(crate) fn json(&self, end: &RunEnd<'_>, dry_run: bool) -> Value {
         let seconds = self.started.elapsed().as_secs_f64();
-        let (documents, rejects, mentions) = self.counters().map_or((0, 0, 0), |counters| {
-            (Counters::get(&counters.documents), Counters::get(&counters.rejects), counters.mentions())
-        });
-        let loaded = self.loaded.get();
+        let totals = self.totals();
+        let (documents, rejects, mentions) = (totals.documents, totals.rejected(), totals.mentions());
+        let extractor = self.extractor();
         let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
         json!({
-            "outcome": outcome.outcome,
-            "exit_code": outcome.exit_code,
-            "error": outcome.error.map(error),
+            "outcome": end.outcome.word(),
+            "exit_code": end.exit_code,
+            "error": end.error.map(error),
             "dry_run": dry_run,
             "run_id": self.run_id,
             "store": self.store.get(),
-            "spec_id": loaded.map(|loaded| &loaded.spec_id),
-            "device": loaded.map(|loaded| &loaded.device),
-            "precision": loaded.map(|loaded| &loaded.precision),
+            "spec_id": extractor.map(|extractor| extractor.spec_id()),
+            "device": extractor.map(|extractor| extractor.selection().device.to_string()),
+            "precision": extractor.map(|extractor| extractor.selection().precision),
             "started_at": self.started_at,
             "seconds": (seconds * 1000.0).round() / 1000.0,
             "documents": documents,
@@ -207,14 +212,14 @@ impl RunSummary {
     }
 
     /// Writes the run's metrics as gauges, atomically. A failed run keeps the time of the last success.
-    pub(crate) fn write_metrics(&self, path: &Path, outcome: &RunOutcome<'_>) -> Result<()> {
+    pub(crate) fn write_metrics(&self, path: &Path, end: &RunEnd<'_>) -> Result<()> {
         let mut text = PrometheusText::of(self.store.get().map(String::as_str));
         let now = Utc::now().timestamp();
-        let succeeded = matches!(outcome.outcome, "done" | "limited") && matches!(outcome.exit_code, 0 | 3);
-        let documents = self.counters().map_or(0, |counters| Counters::get(&counters.documents));
+        let succeeded = matches!(end.outcome, RunOutcome::Done | RunOutcome::Limited) && matches!(end.exit_code, 0 | 3);
+        let documents = self.totals().documents;
         let tokens = self.tokens();
         let seconds = self.started.elapsed().as_secs_f64();
-        text.one("exit_code", "Exit code of the last run.", outcome.exit_code);
+        text.one("exit_code", "Exit code of the last run.", end.exit_code);
         let start = self.started_at.timestamp();
         text.one("start_time_seconds", "Start time of the last run, in seconds since 1970.", start);
         text.one("end_time_seconds", "End time of the last run, in seconds since 1970.", now);
@@ -234,7 +239,7 @@ impl RunSummary {
         text.one("tokens", "Tokens processed by the last run's model, without padding.", tokens);
         if let Some(extractor) = self.extractor() {
             let help = "Time the last run spent in a stage, summed over all threads.";
-            text.many("stage_seconds", help, "stage", &extractor.stages());
+            text.many("stage_seconds", help, "stage", &extractor.stages(&self.monitor));
         }
         text.write(path)
     }
@@ -268,10 +273,10 @@ mod tests {
             let begin = format!("quarry_run_{name}{{store=\"a \\\"store\\\"\\\\\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())
         };
-        let failed = RunOutcome { outcome: "failed", exit_code: 2, error: None };
+        let failed = RunEnd { outcome: RunOutcome::Failed(String::new()), exit_code: 2, error: None };
         summary.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), None));
-        summary.write_metrics(&path, &RunOutcome { outcome: "done", exit_code: 0, error: None }).unwrap();
+        summary.write_metrics(&path, &RunEnd { outcome: RunOutcome::Done, exit_code: 0, error: None }).unwrap();
         let success = value("last_success_time_seconds").unwrap();
         summary.write_metrics(&path, &failed).unwrap();
         assert_eq!((value("exit_code"), value("last_success_time_seconds")), (Some(2.0), Some(success)));
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn the_object_has_every_key_before_extraction_starts() {
         let ended = Err(Error::Stopped { signal: "SIGTERM", exit_code: 143 });
-        let object = RunSummary::new().json(&RunOutcome::of(&ended), false);
+        let object = RunSummary::new().json(&RunEnd::of(&ended), false);
         assert_eq!((object["outcome"].as_str(), object["exit_code"].as_u64()), (Some("stopped"), Some(143)));
         assert_eq!(object["error"]["message"], "stopped by SIGTERM");
         assert_eq!(object["rejects_by_reason"].as_object().unwrap().len(), RejectReason::ALL.len());

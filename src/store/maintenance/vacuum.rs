@@ -100,7 +100,7 @@ impl Store {
     async fn known(&self, table: Table) -> Result<HashSet<Path>> {
         let mut known: HashSet<Path> =
             self.data_files(table)?.iter().map(crate::store::data_files::DataFile::object_path).collect();
-        let state = self.tables[table as usize].snapshot().map_err(|cause| self.failed("read", cause))?;
+        let state = self.tables[table].delta().snapshot().map_err(|cause| self.failed("read", cause))?;
         let retention = state.table_config().deleted_file_retention_duration();
         let expired = Utc::now().timestamp_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let log = self.log(table);

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use crate::store::runs::*;
 use crate::store::write::commit::tests::{location, open, query};
 
-pub(crate) fn run(id: &str, outcome: &str) -> RunRow {
+pub(crate) fn run(id: &str, outcome: RunOutcome) -> RunRow {
     let text = |text: &str| text.to_owned();
     RunRow {
         run_id: text(id),
@@ -20,7 +20,7 @@ pub(crate) fn run(id: &str, outcome: &str) -> RunRow {
         versions: text("{}"),
         started_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
         finished_at: DateTime::from_timestamp(1_700_000_060, 0),
-        outcome: text(outcome),
+        outcome,
         counts: text("{}"),
     }
 }
@@ -51,7 +51,7 @@ async fn in_one_file(store: &mut Store) {
 async fn a_run_begins_and_ends_in_one_row() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
-    store.begin_run(&run("run-1", "whatever")).await.unwrap();
+    store.begin_run(&run("run-1", RunOutcome::Done)).await.unwrap();
     assert_snapshot!(shown(&store).await, @"
     +--------+----------------------+-------------+---------+
     | run_id | started_at           | finished_at | outcome |
@@ -60,7 +60,7 @@ async fn a_run_begins_and_ends_in_one_row() {
     +--------+----------------------+-------------+---------+
     ");
     let version = store.version(TABLE);
-    store.end_run(&run("run-1", "done")).await.unwrap();
+    store.end_run(&run("run-1", RunOutcome::Done)).await.unwrap();
     assert_eq!(store.version(TABLE), version + 1, "one transaction");
     assert_snapshot!(shown(&store).await, @"
     +--------+----------------------+----------------------+---------+
@@ -75,15 +75,15 @@ async fn a_run_begins_and_ends_in_one_row() {
 async fn without_a_start_the_end_is_added() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
-    store.end_run(&run("run-1", "failed")).await.unwrap();
-    store.end_run(&run("run-2", "done")).await.unwrap();
+    store.end_run(&run("run-1", RunOutcome::Failed("no space".to_owned()))).await.unwrap();
+    store.end_run(&run("run-2", RunOutcome::Done)).await.unwrap();
     assert_snapshot!(query(&store, "SELECT run_id, outcome FROM runs ORDER BY run_id").await, @"
-    +--------+---------+
-    | run_id | outcome |
-    +--------+---------+
-    | run-1  | failed  |
-    | run-2  | done    |
-    +--------+---------+
+    +--------+------------------+
+    | run_id | outcome          |
+    +--------+------------------+
+    | run-1  | failed: no space |
+    | run-2  | done             |
+    +--------+------------------+
     ");
 }
 
@@ -92,10 +92,10 @@ async fn rows_of_other_runs_in_the_same_file_survive() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
     for id in ["run-1", "run-2", "run-3"] {
-        store.begin_run(&run(id, "")).await.unwrap();
+        store.begin_run(&run(id, RunOutcome::Running)).await.unwrap();
     }
     in_one_file(&mut store).await;
-    store.end_run(&run("run-2", "done")).await.unwrap();
+    store.end_run(&run("run-2", RunOutcome::Done)).await.unwrap();
     assert_snapshot!(query(&store, "SELECT run_id, outcome FROM runs ORDER BY run_id").await, @"
     +--------+---------+
     | run_id | outcome |
@@ -114,9 +114,9 @@ async fn dead_runs_are_marked_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = open(&folder).await;
         assert_eq!(store.mark_interrupted("run-3").await.unwrap(), 0);
-        store.end_run(&run("run-0", "done")).await.unwrap();
+        store.end_run(&run("run-0", RunOutcome::Done)).await.unwrap();
         for id in ["run-1", "run-2", "run-3"] {
-            store.begin_run(&run(id, "")).await.unwrap();
+            store.begin_run(&run(id, RunOutcome::Running)).await.unwrap();
         }
         if together {
             in_one_file(&mut store).await;
@@ -144,13 +144,13 @@ async fn dead_runs_are_marked_and_no_others() {
 async fn two_runs_that_end_at_once_both_have_their_row() {
     let folder = tempfile::tempdir().unwrap();
     let mut one = open(&folder).await;
-    one.begin_run(&run("run-1", "")).await.unwrap();
-    one.begin_run(&run("run-2", "")).await.unwrap();
+    one.begin_run(&run("run-1", RunOutcome::Running)).await.unwrap();
+    one.begin_run(&run("run-2", RunOutcome::Running)).await.unwrap();
     let mut other = Store::open(location(&folder), DataType::Utf8).await.unwrap();
     in_one_file(&mut one).await;
-    one.end_run(&run("run-1", "done")).await.unwrap();
+    one.end_run(&run("run-1", RunOutcome::Done)).await.unwrap();
     // It has not read the new files yet, so its first attempt conflicts.
-    other.end_run(&run("run-2", "done")).await.unwrap();
+    other.end_run(&run("run-2", RunOutcome::Done)).await.unwrap();
     assert_snapshot!(query(&other, "SELECT run_id, outcome FROM runs ORDER BY run_id").await, @"
     +--------+---------+
     | run_id | outcome |

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::store::data_files::{DataFile, data_files};
-use crate::store::delta_store::{APPLICATION, Store};
+use crate::store::delta_store::Store;
+use crate::store::open_table::APPLICATION;
 use crate::store::table_files::WrittenFile;
 use crate::store::write::fault_injection;
 use crate::store::write::transaction::{ATTEMPTS, Change, NUMBER, RUN_ID};
@@ -199,7 +200,8 @@ impl Store {
     /// Checks that the log, as last read, has this commit. If not, fails with the writer that committed instead, or else with `cause`.
     async fn expect_ours(&mut self, table: Table, commit: &Commit, cause: crate::error::Cause) -> Result<()> {
         self.catch_up(&[table]).await?;
-        let newest: Vec<CommitInfo> = self.tables[table as usize]
+        let newest: Vec<CommitInfo> = self.tables[table]
+            .delta()
             .history(Some(16))
             .try_collect()
             .await

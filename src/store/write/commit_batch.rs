@@ -3,17 +3,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
-use datafusion::common::internal_err;
-use datafusion::error::Result;
+use arrow::array::{
+    Array, BooleanArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::internal_datafusion_err;
+use datafusion::error::{DataFusionError, Result};
 
 use crate::store::table_files::WrittenFile;
-use crate::tables::Table;
+use crate::tables::Totals;
+use crate::tables::result_row::{ColumnError, ResultRow, first_row, result_rows};
 
 /// The output of `WriteExec`. A row is a finished file: its `table`, `action` (an Add action as JSON), `rows` and `bytes`. The other
 /// columns describe its commit batch: the `commit` number of its rows, the offset (`source` and `row`) before which all rows are in it
-/// or in an earlier batch, and whether it is the `last`.
+/// or in an earlier batch, whether it is the `last`, the ids as text of the `changed` documents, whose old rows the commit must remove, and
+/// the `totals` of its documents as JSON.
 #[must_use]
 pub fn written_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -25,11 +29,13 @@ pub fn written_schema() -> SchemaRef {
         Field::new("source", DataType::Utf8, false),
         Field::new("row", DataType::Int64, false),
         Field::new("last", DataType::Boolean, false),
+        Field::new_list("changed", Field::new_list_field(DataType::Utf8, false), false),
+        Field::new("totals", DataType::Utf8, false),
     ]))
 }
 
 /// One partition's part of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CommitBatch {
     /// The commit number of the rows.
     pub commit: i64,
@@ -41,38 +47,51 @@ pub struct CommitBatch {
     pub row: i64,
     /// Whether it is the last of the input.
     pub last: bool,
+    /// The ids of documents that the store has with another text.
+    pub changed: Vec<String>,
+    /// The totals of its documents.
+    pub totals: Totals,
 }
 
 /// Reads a commit batch from a record batch of [`written_schema`].
 ///
 /// # Errors
-/// An internal error if the batch has another schema, no rows, or names an unknown table.
+/// A [`ColumnError`] if the batch has no row, other columns, or the name of an unknown table.
 pub fn commit_batch(batch: &RecordBatch) -> Result<CommitBatch> {
-    if batch.schema() != written_schema() || batch.num_rows() == 0 {
-        return internal_err!("not the output of WriteExec: {}", batch.schema());
-    }
-    let strings = |column: usize| batch.column(column).as_string::<i32>();
-    let counts = |column: usize| batch.column(column).as_primitive::<UInt64Type>();
-    let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
-    let file = |row: usize| {
-        let Some(table) = Table::from_name(strings(0).value(row)) else {
-            return internal_err!("there is no table `{}`", strings(0).value(row));
-        };
-        let action = strings(1).value(row).to_owned();
-        Ok(WrittenFile { table, action, rows: counts(2).value(row), bytes: counts(3).value(row) })
+    read(batch).map_err(|cause| DataFusionError::External(Box::new(cause)))
+}
+
+fn read(batch: &RecordBatch) -> Result<CommitBatch, ColumnError> {
+    let file = |row: ResultRow<'_>| {
+        Ok(WrittenFile {
+            table: row.get("table")?,
+            action: row.get("action")?,
+            rows: row.get("rows")?,
+            bytes: row.get("bytes")?,
+        })
     };
+    let first = first_row([batch]).ok_or(ColumnError::NoRow)?;
     Ok(CommitBatch {
-        commit: integers(4).value(0),
-        files: (0..batch.num_rows()).map(file).collect::<Result<_>>()?,
-        source: strings(5).value(0).to_owned(),
-        row: integers(6).value(0),
-        last: batch.column(7).as_boolean().value(0),
+        commit: first.get("commit")?,
+        files: result_rows([batch]).map(file).collect::<Result<_, ColumnError>>()?,
+        source: first.get("source")?,
+        row: first.get("row")?,
+        last: first.get("last")?,
+        changed: first.get("changed")?,
+        totals: first.get("totals")?,
     })
 }
 
 /// The commit batch as a record batch of [`written_schema`].
 pub(crate) fn commit_record_batch(commit_batch: &CommitBatch) -> Result<RecordBatch> {
     let files = &commit_batch.files;
+    let totals = serde_json::to_string(&commit_batch.totals);
+    let totals = totals.map_err(|cause| internal_datafusion_err!("the totals of a commit batch: {cause}"))?;
+    // The ids are in the first row; the other rows describe further files.
+    let mut changed = ListBuilder::new(StringBuilder::new()).with_field(Field::new_list_field(DataType::Utf8, false));
+    for row in 0..files.len() {
+        changed.append_value(commit_batch.changed.iter().filter(|_| row == 0).map(Some));
+    }
     let columns: Vec<Arc<dyn Array>> = vec![
         Arc::new(files.iter().map(|file| Some(file.table.name())).collect::<StringArray>()),
         Arc::new(files.iter().map(|file| Some(file.action.as_str())).collect::<StringArray>()),
@@ -82,6 +101,8 @@ pub(crate) fn commit_record_batch(commit_batch: &CommitBatch) -> Result<RecordBa
         Arc::new(StringArray::from(vec![commit_batch.source.as_str(); files.len()])),
         Arc::new(Int64Array::from_value(commit_batch.row, files.len())),
         Arc::new(BooleanArray::from(vec![commit_batch.last; files.len()])),
+        Arc::new(changed.finish()),
+        Arc::new(StringArray::from(vec![totals.as_str(); files.len()])),
     ];
     Ok(RecordBatch::try_new(written_schema(), columns)?)
 }

@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitData, PROTOCOL};
 use deltalake_core::kernel::{Action, Add, Transaction, Version};
 use deltalake_core::logstore::{CommitOrBytes, get_actions};
 use deltalake_core::protocol::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::config::TablePropertiesExt;
-use deltalake_core::{DeltaTable, DeltaTableError};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::store::delta_store::{APPLICATION, Store};
+use crate::store::delta_store::Store;
+use crate::store::open_table::{APPLICATION, OpenTable};
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
 use crate::tables::{SPEC_ID, Table};
 
@@ -25,8 +26,6 @@ pub(crate) const RUN_ID: &str = "quarryRun";
 pub(crate) const NUMBER: &str = "quarryCommit";
 /// How often a change is attempted that can conflict with other writers.
 pub(crate) const ATTEMPTS: usize = 16;
-/// After this many transactions a table is loaded from scratch.
-const RELOAD: u64 = 20;
 /// After an error the log is read up to this many times,
 const READ_ATTEMPTS: u32 = 4;
 /// with a pause after each failed attempt that grows by this much.
@@ -126,60 +125,25 @@ impl Store {
     pub(crate) async fn transact(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
         self.write_log(table, change).await?;
         self.write_checkpoints(&[table]).await;
-        self.load_known(table).await
+        self.tables[table].load_known().await
     }
 
     /// Like [`Store::transact`], without reading the table, which takes time in proportion to its number of files. For the same
     /// reason a due checkpoint is only noted, for [`Store::write_checkpoints`].
     pub(crate) async fn write_log(&mut self, table: Table, change: Change<'_>) -> Result<(), DeltaTableError> {
-        let Change { actions, run_id, number, compaction } = change;
-        let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
-        info.extend(number.map(|number| (NUMBER.to_owned(), Value::from(number))));
-        let operation = if compaction {
-            DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 }
-        } else {
-            DeltaOperation::Write {
-                mode: SaveMode::Append,
-                partition_by: table.partition_column().map(|_| vec![SPEC_ID.to_owned()]),
-                predicate: None,
-            }
-        };
-        let state = self.tables[table as usize].snapshot()?;
-        let interval = state.table_config().checkpoint_interval().get();
-        PROTOCOL.can_commit(state, &actions, &operation)?;
-        let transaction = number.map(|number| Transaction::new(APPLICATION, number));
-        let entry = CommitData::new(actions, operation, info, transaction.into_iter().collect()).get_bytes()?;
-        let version = self.versions[table as usize] + 1;
-        self.log(table).write_commit_entry(version, CommitOrBytes::LogBytes(entry), Uuid::new_v4()).await?;
-        self.versions[table as usize] = version;
-        if number.is_some() {
-            self.commits[table as usize] = number;
-        }
-        self.due[table as usize] |= (version + 1).is_multiple_of(interval);
-        Ok(())
+        self.tables[table].write_log(change).await
     }
 
     /// Writes the due checkpoints of these tables.
     pub(crate) async fn write_checkpoints(&mut self, tables: &[Table]) {
         for &table in tables {
-            if std::mem::take(&mut self.due[table as usize])
-                && let Err(cause) = self.write_checkpoint(table).await
+            if self.tables[table].take_checkpoint_due()
+                && let Err(cause) = self.tables[table].write_checkpoint().await
             {
                 // The log is readable without it, and the next checkpoint covers it.
                 tracing::debug!(%cause, table = table.name(), "cannot write a checkpoint");
             }
         }
-    }
-
-    /// Writes a checkpoint of a table, and removes expired log entries if the table's settings say so.
-    async fn write_checkpoint(&mut self, table: Table) -> Result<(), DeltaTableError> {
-        self.load_known(table).await?;
-        let loaded = &self.tables[table as usize];
-        create_checkpoint(loaded, None).await?;
-        if loaded.snapshot()?.table_config().enable_expired_log_cleanup() {
-            cleanup_metadata(loaded, None).await?;
-        }
-        self.reload(table).await
     }
 
     /// Reads the commits of these tables that were written since the tables were last read.
@@ -188,32 +152,10 @@ impl Store {
     /// [`crate::error::Error::Store`] if a log cannot be read.
     pub async fn catch_up(&mut self, tables: &[Table]) -> Result<()> {
         for table in tables {
-            if self.load_known(*table).await.is_err() {
+            if self.tables[*table].load_known().await.is_err() {
                 self.read_again(*table).await?;
             }
         }
-        Ok(())
-    }
-
-    /// Brings a loaded table to the newest known version. Incremental updates keep each transaction, and every later update goes
-    /// through all of them, so after [`RELOAD`] transactions the table is loaded from scratch.
-    async fn load_known(&mut self, table: Table) -> Result<(), DeltaTableError> {
-        let (known, loaded) = (self.versions[table as usize], self.loaded[table as usize]);
-        if self.tables[table as usize].version() == Some(known) {
-            return Ok(());
-        }
-        if known >= loaded + RELOAD {
-            return self.reload(table).await;
-        }
-        self.tables[table as usize].update_incremental(Some(known)).await
-    }
-
-    async fn reload(&mut self, table: Table) -> Result<(), DeltaTableError> {
-        let known = self.versions[table as usize];
-        let mut loaded = DeltaTable::new(self.log(table));
-        loaded.load_version(known).await?;
-        self.tables[table as usize] = loaded;
-        self.loaded[table as usize] = known;
         Ok(())
     }
 
@@ -230,6 +172,42 @@ impl Store {
     /// The Add action of a written file.
     pub(crate) fn parse(&self, file: &WrittenFile) -> Result<Add> {
         serde_json::from_str(&file.action).map_err(|cause| self.failed("commit to", cause))
+    }
+}
+
+impl OpenTable {
+    async fn write_log(&mut self, change: Change<'_>) -> Result<(), DeltaTableError> {
+        let Change { actions, run_id, number, compaction } = change;
+        let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
+        info.extend(number.map(|number| (NUMBER.to_owned(), Value::from(number))));
+        let operation = if compaction {
+            DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 }
+        } else {
+            DeltaOperation::Write {
+                mode: SaveMode::Append,
+                partition_by: self.table().partition_column().map(|_| vec![SPEC_ID.to_owned()]),
+                predicate: None,
+            }
+        };
+        let state = self.delta().snapshot()?;
+        let interval = state.table_config().checkpoint_interval().get();
+        PROTOCOL.can_commit(state, &actions, &operation)?;
+        let transaction = number.map(|number| Transaction::new(APPLICATION, number));
+        let entry = CommitData::new(actions, operation, info, transaction.into_iter().collect()).get_bytes()?;
+        let version = self.version() + 1;
+        self.log().write_commit_entry(version, CommitOrBytes::LogBytes(entry), Uuid::new_v4()).await?;
+        self.written(version, number, (version + 1).is_multiple_of(interval));
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and removes expired log entries if the table's settings say so.
+    async fn write_checkpoint(&mut self) -> Result<(), DeltaTableError> {
+        self.load_known().await?;
+        create_checkpoint(self.delta(), None).await?;
+        if self.delta().snapshot()?.table_config().enable_expired_log_cleanup() {
+            cleanup_metadata(self.delta(), None).await?;
+        }
+        self.reload().await
     }
 }
 

@@ -1,23 +1,17 @@
 //! `WriteExec`: writes the store's data files, on the machine where it runs. In: extracted rows (`tables::extracted_schema`). Out:
 //! Parquet files in the store, and one row per finished file with its Add action. It must not touch the transaction log.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::compute::{cast, filter};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use chrono::Utc;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{internal_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::execution_plan::{EmissionType, ReplaceChildrenOptions};
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
-};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
@@ -26,13 +20,17 @@ use tracing::{Instrument as _, trace_span};
 
 use crate::source::input::SLICE_ROWS;
 use crate::source::location::StoreLocation;
+use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
 use crate::store::write::commit_batch::{CommitBatch, commit_record_batch, written_schema};
 use crate::tables;
-use crate::tables::{Stamp, Table};
+use crate::tables::{Stamp, Table, Totals};
 
 /// An upper limit for timeouts in seconds: the clock overflows on much longer ones.
 const YEAR: u64 = 365 * 24 * 3600;
+
+/// The plan that writes `entities`, `documents` and `rejects`. Each input partition writes its own files, concurrently.
+pub type WriteExec = UnaryExec<WriteSpec>;
 
 /// The settings of a [`WriteExec`]. They can be sent to another machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,124 +61,61 @@ impl WriteSpec {
     }
 }
 
-/// Writes `entities`, `documents` and `rejects`. Each input partition writes its own files, concurrently.
-#[derive(Debug)]
-pub struct WriteExec {
-    input: Arc<dyn ExecutionPlan>,
-    spec: WriteSpec,
-    location: StoreLocation,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
+impl WriteSpec {
+    fn location(&self) -> Result<StoreLocation> {
+        StoreLocation::parse(&self.store).map_err(|cause| DataFusionError::External(Box::new(cause)))
+    }
 }
 
-impl WriteExec {
-    /// The operator over `input`, whose schema must be [`tables::extracted_schema`] for some id type.
-    ///
-    /// # Errors
-    /// A plan error for another schema or a `spec_id` that cannot name a folder; an external error for an unusable
-    /// location.
-    pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: WriteSpec) -> Result<Self> {
-        let schema = input.schema();
-        let id_type = schema.field_with_name("doc_id")?.data_type();
+impl RowOperator for WriteSpec {
+    const NAME: &'static str = "WriteExec";
+
+    /// A row per finished file, over [`tables::extracted_schema`] for some id type.
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        let id_type = input.field_with_name("doc_id")?.data_type();
         let expected = tables::extracted_schema(id_type);
-        if !schema
-            .fields()
-            .iter()
-            .map(|field| (field.name(), field.data_type()))
-            .eq(expected.fields().iter().map(|field| (field.name(), field.data_type())))
-        {
-            return plan_err!("WriteExec takes {expected}, not {schema}");
+        let columns = |schema: &SchemaRef| -> Vec<_> {
+            schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        };
+        if columns(input) != columns(&expected) {
+            return plan_err!("WriteExec takes {expected}, not {input}");
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if spec.stamp.spec_id.is_empty() || !spec.stamp.spec_id.bytes().all(plain) {
-            return plan_err!("the specification's id `{}` cannot name a folder", spec.stamp.spec_id);
+        if self.stamp.spec_id.is_empty() || !self.stamp.spec_id.bytes().all(plain) {
+            return plan_err!("the specification's id `{}` cannot name a folder", self.stamp.spec_id);
         }
-        let location = StoreLocation::parse(&spec.store).map_err(|cause| DataFusionError::External(Box::new(cause)))?;
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(written_schema()),
-            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            EmissionType::Incremental,
-            input.boundedness(),
-        );
-        Ok(Self { input, spec, location, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
-    }
-}
-
-impl DisplayAs for WriteExec {
-    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stamp { commit, spec_id, .. } = &self.spec.stamp;
-        write!(formatter, "WriteExec: tables=[entities, documents, rejects], commit={commit}, spec_id={spec_id}")
-    }
-}
-
-impl ExecutionPlan for WriteExec {
-    fn name(&self) -> &'static str {
-        "WriteExec"
+        self.location()?;
+        Ok(written_schema())
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+    fn details(&self) -> String {
+        let Stamp { commit, spec_id, .. } = &self.stamp;
+        format!("tables=[entities, documents, rejects], commit={commit}, spec_id={spec_id}")
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+    fn maintains_input_order(&self) -> bool {
+        false // its rows are files
     }
 
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false] // more partitions would only be more and smaller files
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn replace_children(
+    fn run(
         self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Ok([input]) = <[_; 1]>::try_from(children) else { return internal_err!("WriteExec has one input") };
-        Ok(Arc::new(Self::try_new(input, self.spec.clone())?))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute;
-        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        input: SendableRecordBatchStream,
+        task: PartitionTask,
+    ) -> Result<SendableRecordBatchStream> {
+        let location = self.location()?;
         let write = Write {
-            files: [Table::Entities, Table::Documents, Table::Rejects].map(|table| {
-                TableFiles::new(table, &self.location, &self.spec.stamp.spec_id).with_file_bytes(self.spec.file_bytes)
-            }),
-            spec: self.spec.clone(),
-            metrics: WriteMetrics::new(&self.metrics, partition),
-            commit_batch: CommitBatch {
-                commit: self.spec.stamp.commit,
-                files: Vec::new(),
-                source: String::new(),
-                row: 0,
-                last: false,
-            },
+            files: [Table::Entities, Table::Documents, Table::Rejects]
+                .map(|table| TableFiles::new(table, &location, &self.stamp.spec_id).with_file_bytes(self.file_bytes)),
+            metrics: WriteMetrics::new(&task.metrics, task.partition),
+            commit_batch: CommitBatch { commit: self.stamp.commit, ..CommitBatch::default() },
+            spec: self,
             rows: 0,
         };
         // The stream owns the task: dropping the stream cancels the writing and leaves only files that are in no log.
-        let mut stream = RecordBatchReceiverStream::builder(written_schema(), 2);
+        let mut stream = RecordBatchReceiverStream::builder(task.schema, 2);
         let finished = stream.tx();
         stream.spawn(write.run(input, finished));
         Ok(stream.build())
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 
@@ -208,7 +143,7 @@ impl WriteMetrics {
 /// The work of one partition.
 struct Write {
     files: [TableFiles; 3],
-    spec: WriteSpec,
+    spec: Arc<WriteSpec>,
     metrics: WriteMetrics,
     /// The batch that the next slice goes into.
     commit_batch: CommitBatch,
@@ -253,6 +188,8 @@ impl Write {
             let file = self.files[index].write(rows).await?;
             self.closed(file);
         }
+        self.commit_batch.totals.add_documents(batch)?;
+        self.commit_batch.changed.extend(changed_ids(batch)?);
         self.rows += batch.num_rows() as u64;
         let last = batch.num_rows() - 1;
         batch["source"].as_string::<i32>().value(last).clone_into(&mut self.commit_batch.source);
@@ -281,9 +218,21 @@ impl Write {
         let _ = finished.send(commit_record_batch(&self.commit_batch)).await;
         self.commit_batch.commit += 1;
         self.commit_batch.files.clear();
+        self.commit_batch.changed.clear();
+        self.commit_batch.totals = Totals::default();
         self.rows = 0;
         Ok(())
     }
+}
+
+/// The ids, as text, of the changed documents of a batch.
+fn changed_ids(batch: &RecordBatch) -> Result<Vec<String>> {
+    let changed = batch["changed"].as_boolean();
+    if changed.true_count() == 0 {
+        return Ok(Vec::new());
+    }
+    let ids = cast(&filter(&batch["doc_id"], changed)?, &DataType::Utf8)?;
+    Ok(ids.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
 }
 
 #[cfg(test)]

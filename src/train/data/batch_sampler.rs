@@ -1,8 +1,8 @@
-//! Examples → batches, epoch by epoch. In: the queries' lengths, the recipe, the seed. Out: the batches of an epoch, always the same in
-//! the same order. It must not read texts.
+//! Examples → batches, epoch by epoch. In: the lengths of the inputs, the recipe, the seed. Out: the batches of an epoch, always the same
+//! in the same order. It must not read texts.
 //!
 //! An epoch is shuffled and divided into blocks. Each block is sorted by length and divided into batches, and the batches are shuffled:
-//! queries of similar length share a batch, so there is little padding, and the order stays random.
+//! inputs of similar length share a batch, so there is little padding, and the order stays random.
 
 use crate::random::Random;
 use crate::train::recipe::RecipeSection;
@@ -24,7 +24,7 @@ pub struct BatchSampler {
 }
 
 impl BatchSampler {
-    /// A sampler over queries of these lengths for a number of devices.
+    /// A sampler over inputs of these lengths for a number of devices.
     pub fn new(lengths: Vec<usize>, recipe: &RecipeSection, devices: usize) -> Self {
         Self {
             lengths,

@@ -6,16 +6,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::machine::hash::hexadecimal;
 use crate::query::external_table::{ExternalTable, Kind};
 use crate::query::mention_table;
-use crate::query::statement::{query, string_column};
+use crate::query::statement::query;
+use crate::tables::result_row::result_rows;
 use crate::task::entity_schema::EntitySchema;
 use crate::text::span::{ByteSpan, CharSpan, same_words};
 use crate::train::data::labels::{LabelCounts, Labels};
@@ -130,15 +129,14 @@ impl Split {
              WHERE {id} IS NOT NULL AND {text} IS NOT NULL ORDER BY doc_id"
         );
         let mut split = Self::default();
-        for batch in query(context, &sql).await? {
-            for (id, text) in string_column(&batch, 0)?.into_iter().zip(string_column(&batch, 1)?) {
-                if split.documents.last().is_some_and(|last| last.id == id) {
-                    return Err(documents.refuse(format!("the id `{id}` occurs twice"), "ids must be unique"));
-                }
-                let mentions = checked_mentions(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
-                let labelled_types = labels.labelled_types.clone();
-                split.documents.push(LabelledDocument { id, text, mentions, labelled_types });
+        for row in result_rows(&query(context, &sql).await?) {
+            let (id, text): (String, String) = (row.get("doc_id")?, row.get("text")?);
+            if split.documents.last().is_some_and(|last| last.id == id) {
+                return Err(documents.refuse(format!("the id `{id}` occurs twice"), "ids must be unique"));
             }
+            let mentions = checked_mentions(&id, &text, golds.remove(&id).unwrap_or_default(), &gold)?;
+            let labelled_types = labels.labelled_types.clone();
+            split.documents.push(LabelledDocument { id, text, mentions, labelled_types });
         }
         if split.documents.is_empty() {
             return Err(documents.refuse("it contains no document with a text", "name a split with documents"));
@@ -175,32 +173,23 @@ async fn gold_by_document(
     labels: &Labels<'_>,
 ) -> Result<(HashMap<String, Vec<GoldRow>>, LabelCounts)> {
     let (mut golds, mut found) = (HashMap::<String, Vec<GoldRow>>::new(), LabelCounts::new());
-    let sql = "SELECT doc_id, entity_type, CAST(start_char AS bigint), CAST(end_char AS bigint), text FROM train_gold";
-    for batch in query(context, sql).await? {
-        let (ids, types, texts) = (string_column(&batch, 0)?, string_column(&batch, 1)?, string_column(&batch, 4)?);
-        let (starts, ends) = (positions(&batch, 2)?, positions(&batch, 3)?);
-        for ((((id, label), start), end), text) in ids.into_iter().zip(types).zip(starts).zip(ends).zip(texts) {
-            if let Some(entity_type) = labels.type_index(&label) {
-                golds.entry(id).or_default().push((Gold { chars: CharSpan::new(start, end), entity_type }, text));
-            }
-            *found.entry(label).or_default() += 1;
+    let sql = "SELECT doc_id, entity_type, start_char, end_char, text FROM train_gold";
+    for row in result_rows(&query(context, sql).await?) {
+        let label: String = row.get("entity_type")?;
+        if let Some(entity_type) = labels.type_index(&label) {
+            let chars = CharSpan::new(row.get("start_char")?, row.get("end_char")?);
+            let text = row.get::<Option<String>>("text")?.unwrap_or_default();
+            golds.entry(row.get("doc_id")?).or_default().push((Gold { chars, entity_type }, text));
         }
+        *found.entry(label).or_default() += 1;
     }
     Ok((golds, found))
-}
-
-fn positions(batch: &RecordBatch, column: usize) -> Result<Vec<usize>> {
-    let values = batch.column(column).as_primitive_opt::<Int64Type>().ok_or_else(|| Error::Engine {
-        doing: "read gold mentions".into(),
-        source: "a position is not an integer".into(),
-    })?;
-    Ok(values.values().iter().map(|&value| usize::try_from(value).unwrap_or(0)).collect())
 }
 
 /// The gold mentions of the document `id`, sorted by position, without duplicates.
 ///
 /// # Errors
-/// [`Error::Table`] if one lies outside `text`, or covers another text than gold gives.
+/// [`crate::error::Error::Table`] if one lies outside `text`, or covers another text than gold gives.
 fn checked_mentions(id: &str, text: &str, mut rows: Vec<GoldRow>, gold: &ExternalTable<'_>) -> Result<Vec<Gold>> {
     let length = text.chars().count();
     if let Some((beyond, _)) = rows.iter().find(|(mention, _)| mention.chars.end > length) {

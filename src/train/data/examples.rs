@@ -1,10 +1,10 @@
-//! [`LabelledDocument`]s → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's queries, as
+//! [`LabelledDocument`]s → [`Example`]s. In: texts with gold mentions, the tokenizer, the questions. Out: every window's inputs, as
 //! in extraction, each with the positions of its answers. It must not drop a mention without counting it.
 
 use std::sync::Arc;
 
-use crate::task::batch::QueryBatch;
-use crate::task::query::{Encoded, Questions};
+use crate::task::batch::Batch;
+use crate::task::input::{ModelInput, Questions};
 use crate::text::document::{Document, Reject};
 use crate::text::span::{ByteSpan, TokenSpan};
 use crate::text::tokens::Tokenizer;
@@ -14,11 +14,11 @@ use crate::train::data::dataset::{LabelledDocument, byte_spans};
 /// The minimum of [`Examples::usual_window`]: shorter windows would split most sentences, even if the training texts are shorter.
 const SHORTEST_USUAL: usize = 32;
 
-/// A query and its answers.
+/// An input and its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// The question and the window.
-    pub query: Encoded,
+    pub query: ModelInput,
     /// The spans of its answers, in tokens of the document.
     pub answers: Vec<TokenSpan>,
 }
@@ -78,7 +78,9 @@ pub fn examples(
         let first = all.examples.len();
         for window in &windows {
             let queries = questions.ask(number, window);
-            let labelled = |query: &Encoded| document.labelled_types.binary_search(&query.question.entity_type).is_ok();
+            let labelled = |query: &ModelInput| {
+                document.labelled_types.binary_search(&query.entity_type().unwrap_or_default()).is_ok()
+            };
             all.examples.extend(queries.filter(labelled).map(|query| Example { query, answers: Vec::new() }));
         }
         let types = document.labelled_types.len();
@@ -156,11 +158,11 @@ pub struct Targets {
     pub spans: Vec<[i64; 3]>,
 }
 
-/// A batch and its targets, longest query first.
-pub fn batch(examples: &[Example], numbers: &[usize]) -> (QueryBatch, Targets) {
+/// A batch and its targets, longest input first.
+pub fn batch(examples: &[Example], numbers: &[usize]) -> (Batch, Targets) {
     let mut numbers = numbers.to_vec();
     numbers.sort_by_key(|&number| std::cmp::Reverse(examples[number].query.len()));
-    let batch = QueryBatch { queries: numbers.iter().map(|&number| examples[number].query.clone()).collect() };
+    let batch = Batch { inputs: numbers.iter().map(|&number| examples[number].query.clone()).collect() };
     let width = batch.tokens();
     let mut targets =
         Targets { starts: vec![0.0; numbers.len() * width], ends: vec![0.0; numbers.len() * width], spans: Vec::new() };
@@ -220,7 +222,7 @@ pub(crate) mod tests {
         assert_eq!(made.examples[1].answers, [TokenSpan::new(1, 3), TokenSpan::new(3, 4)]);
         let (batch, targets) = batch(&made.examples, &[1, 0]);
         let width = batch.tokens();
-        let inputs = batch.inputs();
+        let inputs = batch.tensors();
         assert_eq!(targets.spans.len(), 3);
         for [row, start, end] in targets.spans {
             let (start, end) = (row as usize * width + start as usize, row as usize * width + end as usize);
@@ -250,7 +252,7 @@ pub(crate) mod tests {
         let document = LabelledDocument { labelled_types: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
         let made = made(&document, 16, 4);
         let [only] = made.examples.as_slice() else { panic!("one window, one type") };
-        assert_eq!((only.query.question.entity_type, only.answers.as_slice()), (1, [TokenSpan::new(0, 2)].as_slice()));
+        assert_eq!((only.query.entity_type(), only.answers.as_slice()), (Some(1), [TokenSpan::new(0, 2)].as_slice()));
     }
 
     #[test]
@@ -288,7 +290,7 @@ pub(crate) mod tests {
                     let from = window.tokens[answer.start - window.span.start].bytes.start;
                     let to = window.tokens[answer.end - 1 - window.span.start].bytes.end;
                     let chars = |byte: usize| text[..byte].chars().count();
-                    found.push(Gold { chars: CharSpan::new(chars(from), chars(to)), entity_type: example.query.question.entity_type });
+                    found.push(Gold { chars: CharSpan::new(chars(from), chars(to)), entity_type: example.query.entity_type().unwrap() });
                 }
             }
             found.sort_unstable();

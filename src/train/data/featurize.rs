@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use crate::console;
 use crate::error::{Error, Result};
 use crate::task::entity_schema::EntitySchema;
-use crate::task::query::Questions;
+use crate::task::input::Questions;
 use crate::text::document::Reject;
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{SHORTEST_WINDOW, WindowRule};
@@ -24,7 +23,7 @@ const QUOTED: usize = 3;
 pub struct Data {
     /// Documents and gold.
     pub split: Split,
-    /// Their queries and answers.
+    /// Their inputs and answers.
     pub examples: Examples,
 }
 
@@ -104,7 +103,7 @@ impl<'a> Featurizer<'a> {
                 let hint = "correct them, or skip them with data.misaligned = \"skip\"";
                 return Err(refuse("gold mentions", reason, hint));
             }
-            console::warn(&format!("{location}: {reason}; they are skipped"));
+            tracing::warn!("{location}: {reason}; they are skipped");
         }
         Ok(Data { split, examples })
     }

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::console;
 use crate::console::thousands;
 use crate::error::{Error, Result};
 use crate::query::external_table::ExternalTable;
@@ -102,12 +101,12 @@ impl<'a> Labels<'a> {
         }
         let each: Vec<String> =
             unknown.iter().map(|&(label, mentions)| format!("{label} × {}", thousands(mentions as u64))).collect();
-        console::warn(&format!(
+        tracing::warn!(
             "`{}`: {} mention(s) of types outside the job's are skipped: {}",
             gold.location,
             thousands(unknown.iter().map(|&(_, mentions)| mentions as u64).sum()),
             each.join(", ")
-        ));
+        );
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! | [`dataset`] | prepared folders → documents with gold |
 //! | `labels` | the labels of a corpus → types of the schema |
 //! | `remarks` | ignored rows → warnings |
-//! | [`examples`] | documents → queries with the positions of their answers |
+//! | [`examples`] | documents → inputs with the positions of their answers |
 //! | [`featurize`] | splits → their examples |
 //! | [`batch_sampler`] | examples → batches, epoch by epoch |
 

@@ -3,12 +3,12 @@
 
 use datafusion::prelude::SessionContext;
 
-use crate::console;
 use crate::console::thousands;
 use crate::error::Result;
 use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{no_mention, tally};
-use crate::query::statement::{i64_row, query, string_column};
+use crate::query::statement::{count, query};
+use crate::tables::result_row::scalar;
 
 /// The number of characters of the text that identify a document without an id.
 const EXCERPT: usize = 40;
@@ -22,19 +22,16 @@ pub(crate) async fn documents(
 ) -> Result<()> {
     let name = format!("coalesce(CAST({id} AS varchar), substr(CAST({text} AS varchar), 1, {EXCERPT}))");
     let rest = format!("FROM {} WHERE {id} IS NULL OR {text} IS NULL", documents.table);
-    let rows = i64_row(&query(context, &format!("SELECT count(*) {rest}")).await?)?.first().copied().unwrap_or(0);
+    let rows = count(context, &format!("SELECT count(*) {rest}")).await?;
     if rows == 0 {
         return Ok(());
     }
-    let mut example = String::new();
-    for batch in query(context, &format!("SELECT min({name}) {rest}")).await? {
-        // A row with neither an id nor a text cannot be identified.
-        for name in string_column(&batch, 0)?.iter().filter(|name| !name.is_empty()) {
-            example = format!(", such as `{name}`");
-        }
-    }
+    // A row with neither an id nor a text cannot be identified.
+    let example: Option<String> = scalar(&query(context, &format!("SELECT min({name}) {rest}")).await?)?;
+    let example = example.filter(|name| !name.is_empty());
+    let example = example.map_or_else(String::new, |name| format!(", such as `{name}`"));
     let (location, rows) = (documents.location, thousands(rows as u64));
-    console::warn(&format!("`{location}`: {rows} row(s) without an id or a text are skipped{example}"));
+    tracing::warn!("`{location}`: {rows} row(s) without an id or a text are skipped{example}");
     Ok(())
 }
 
@@ -49,6 +46,6 @@ pub(crate) async fn gold(context: &SessionContext, gold: &ExternalTable<'_>) -> 
         return Ok(());
     }
     let example = no_mention(context, gold.table).await?.map_or_else(String::new, |row| format!(", such as {row}"));
-    console::warn(&format!("`{}`: {} are ignored{example}", gold.location, reasons.join(", ")));
+    tracing::warn!("`{}`: {} are ignored{example}", gold.location, reasons.join(", "));
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::console;
 use crate::console::{Style, duration};
 use crate::train::display::dashboard::Dashboard;
 use crate::train::display::glance::Glance;
@@ -86,12 +85,11 @@ impl Screen {
 
     /// Shows a note.
     pub fn note(&mut self, history: &History, position: &Position, text: &str) {
-        match &mut self.dashboard {
-            Some(dashboard) => {
-                dashboard.note(text);
-                dashboard.draw(history, &Glance::at(history, position, self.steps), "training");
-            }
-            None => console::note(text),
+        if let Some(dashboard) = &mut self.dashboard {
+            dashboard.note(text);
+            dashboard.draw(history, &Glance::at(history, position, self.steps), "training");
+        } else {
+            tracing::info!("{text}");
         }
     }
 }

@@ -4,10 +4,9 @@
 use tch::{Device, Kind, no_grad};
 
 use crate::error::Result;
-use crate::model::encoder::config::BertConfig;
 use crate::model::weights::tensors::Weights;
-use crate::train::network::bert::Network;
 use crate::train::network::failure::{guarded, libtorch_error};
+use crate::train::network::heads::Network;
 use crate::train::network::optimizer::clear_gradient;
 
 /// One replica per device; the first one is authoritative.
@@ -15,8 +14,8 @@ pub(crate) struct DataParallel(Vec<Network>);
 
 impl DataParallel {
     /// Copies weights to every device. `kind` is the precision of products.
-    pub(crate) fn new(weights: &Weights, config: &BertConfig, kind: Kind, devices: &[Device]) -> Self {
-        Self(devices.iter().map(|&device| Network::new(weights, config, kind, device)).collect())
+    pub(crate) fn new(weights: &Weights, kind: Kind, devices: &[Device]) -> Result<Self> {
+        devices.iter().map(|&device| Network::new(weights, kind, device)).collect::<Result<_>>().map(Self)
     }
 
     /// The number of devices.
@@ -63,12 +62,12 @@ impl DataParallel {
         let [first, others @ ..] = self.0.as_mut_slice() else { return };
         no_grad(|| {
             for other in others {
-                for (name, leaf) in &mut other.leaves {
+                for (name, leaf) in &mut other.leaves.tensors {
                     let gradient = leaf.grad();
                     if !gradient.defined() {
                         continue;
                     }
-                    let own = &first.leaves[name];
+                    let own = &first.leaves.tensors[name];
                     if !own.grad().defined() {
                         // This device had no candidates: create a zero gradient to add to.
                         tch::with_grad(|| (own * 0.0).sum(Kind::Float).backward());
@@ -86,8 +85,8 @@ impl DataParallel {
         let [first, others @ ..] = self.0.as_mut_slice() else { return };
         no_grad(|| {
             for other in others {
-                for (name, leaf) in &mut other.leaves {
-                    leaf.copy_(&first.leaves[name]);
+                for (name, leaf) in &mut other.leaves.tensors {
+                    leaf.copy_(&first.leaves.tensors[name]);
                 }
             }
         });

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use tch::{Cuda, Device};
 
-use crate::console;
 use crate::error::{Error, Result};
 
 /// Set in the re-executed program.
@@ -30,7 +29,7 @@ pub fn devices(setting: &str) -> Result<Vec<Device>> {
         vec![match cuda(driver) {
             Ok(()) => Device::Cuda(0),
             Err(reason) => {
-                console::note(&format!("training on the CPU: {reason}"));
+                tracing::info!("training on the CPU: {reason}");
                 Device::Cpu
             }
         }]

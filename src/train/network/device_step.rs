@@ -5,7 +5,9 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::train::data::examples::{Example, batch};
-use crate::train::network::bert::{Dropout, Inputs, Network, torch};
+use crate::train::network::encoder::Inputs;
+use crate::train::network::failure::torch;
+use crate::train::network::heads::{Dropout, Network};
 use crate::train::network::loss::LossRule;
 
 /// The contribution of a device's batches to a step's figures.
@@ -35,7 +37,7 @@ impl DeviceStep {
         let mut sums: Option<Tensor> = None;
         for numbers in batches {
             let (queries, targets) = batch(examples, numbers);
-            let inputs = Inputs::new(&queries.inputs(), network.device());
+            let inputs = Inputs::new(&queries.tensors(), network.device());
             let loss = rule.loss(network, &inputs, &targets, dropout);
             (&loss.total / count as f64).backward();
             let [start, end, span] = &loss.parts;

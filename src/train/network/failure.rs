@@ -47,6 +47,11 @@ pub(crate) fn libtorch_error(message: &str) -> Error {
     Error::Training { reason: reason.trim_end_matches("\")").to_owned(), hint: hint.into() }
 }
 
+/// Converts a LibTorch error.
+pub(crate) fn torch(doing: &str) -> impl Fn(tch::TchError) -> Error + '_ {
+    move |source| Error::Engine { doing: doing.to_owned(), source: source.into() }
+}
+
 /// The limit of skipped steps in a row. Skipped steps do not change the weights, so further steps would fail as well.
 pub(crate) const MAX_SKIPPED_IN_A_ROW: usize = 100;
 

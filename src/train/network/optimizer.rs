@@ -64,8 +64,8 @@ impl Optimizer {
                 if scale < 1.0 {
                     let _ = gradient.g_mul_scalar_(scale);
                 }
-                let exempt = name.contains("LayerNorm") || name.rsplit('.').next() == Some("bias");
-                let decay = if exempt { 0.0 } else { self.decay };
+                // Vectors are biases and the scales and shifts of layer normalizations.
+                let decay = if leaf.dim() < 2 { 0.0 } else { self.decay };
                 let momentum = momentum.unwrap_or(MOMENTUM);
                 match self.name {
                     OptimizerName::Sgd => self.sgd(name, leaf, &mut gradient, decay, rate, momentum),
@@ -130,7 +130,7 @@ mod tests {
 
     /// The weights after three steps on Σ(k·x)² from [1, -2, 0.5].
     fn three_steps(optimizer: OptimizerName, rate: f64, momenta: [Option<f64>; 3]) -> Vec<f32> {
-        let leaf = Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).set_requires_grad(true);
+        let leaf = Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).view([1, 3]).set_requires_grad(true);
         let mut leaves = BTreeMap::from([("weight".to_owned(), leaf)]);
         let recipe = RecipeSection { optimizer, ..RecipeSection::default() };
         let mut optimizer = Optimizer::new(&recipe, &leaves);
@@ -139,7 +139,7 @@ mod tests {
             scaled.square().sum(Kind::Float).backward();
             optimizer.step(&mut leaves, rate, momentum);
         }
-        Vec::try_from(leaves["weight"].detach()).unwrap()
+        Vec::try_from(leaves["weight"].detach().flatten(0, -1)).unwrap()
     }
 
     /// Optimizer, rate, weights after three steps with the default momentum, and with momenta of 0.85, 0.9 and 0.95.
@@ -164,8 +164,9 @@ mod tests {
 
     #[test]
     fn gradients_are_clipped_and_biases_do_not_decay() {
-        let leaf = || Tensor::full([4], 10.0, (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let mut leaves = BTreeMap::from([("a.weight".to_owned(), leaf()), ("a.bias".to_owned(), leaf())]);
+        let leaf = |shape: &[i64]| Tensor::full(shape, 10.0, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let both = || BTreeMap::from([("a.weight".to_owned(), leaf(&[2, 2])), ("a.bias".to_owned(), leaf(&[4]))]);
+        let mut leaves = both();
         let recipe = RecipeSection {
             gradient_clip_val: 1.0,
             weight_decay: 0.0,
@@ -176,14 +177,14 @@ mod tests {
         ((&leaves["a.weight"] * 3.0).sum(Kind::Float) + (&leaves["a.bias"] * 4.0).sum(Kind::Float)).backward();
         let norm = optimizer.step(&mut leaves, 1.0, None);
         assert!((norm - 10.0).abs() < 1e-4, "{norm}");
-        let moved = (10.0 - leaves["a.weight"].double_value(&[0]), 10.0 - leaves["a.bias"].double_value(&[0]));
+        let moved = (10.0 - leaves["a.weight"].double_value(&[0, 0]), 10.0 - leaves["a.bias"].double_value(&[0]));
         assert!((moved.0 - 0.3).abs() < 1e-4 && (moved.1 - 0.4).abs() < 1e-4, "{moved:?}");
-        let mut leaves = BTreeMap::from([("a.weight".to_owned(), leaf()), ("a.bias".to_owned(), leaf())]);
+        let mut leaves = both();
         let recipe = RecipeSection { weight_decay: 0.1, ..RecipeSection::default() };
         let mut optimizer = Optimizer::new(&recipe, &leaves);
         ((&leaves["a.weight"] * 0.0).sum(Kind::Float) + (&leaves["a.bias"] * 0.0).sum(Kind::Float)).backward();
         optimizer.step(&mut leaves, 0.5, None);
-        assert!((leaves["a.weight"].double_value(&[0]) - 9.5).abs() < 1e-4);
+        assert!((leaves["a.weight"].double_value(&[0, 0]) - 9.5).abs() < 1e-4);
         assert!((leaves["a.bias"].double_value(&[0]) - 10.0).abs() < 1e-6);
     }
 }

@@ -1,13 +1,15 @@
-//! Encoder folder → [`Pretrained`]. In: a Hugging Face BERT, a model directory or a Lightning checkpoint. Out: complete weights with the
-//! names of the reference implementation and new or kept heads, the configuration, the tokenizer. It must not train anything.
+//! Encoder folder → [`Pretrained`]. In: a Hugging Face encoder, a model directory or a Lightning checkpoint. Out: complete weights with
+//! new or kept heads, the configuration, the tokenizer. It must not train anything.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::model::encoder::config::BertConfig;
+use crate::model::config::ModelConfig;
+use crate::model::encoder::architecture::CheckpointNames;
+use crate::model::head::{HeadConfig, MatchHead, MrcHead};
 use crate::model::package::resolve;
 use crate::model::weights::checkpoint::{Checkpoint, beside, read_tensors, refused, weights_file};
-use crate::model::weights::tensors::{Tensor, Weights, canonical_names, expected_shapes};
+use crate::model::weights::tensors::{Tensor, Weights, canonical_names};
 use crate::random::Random;
 use crate::train::file::{EncoderSection, Heads};
 use crate::train::network::provenance::provenance;
@@ -24,8 +26,8 @@ const NAMED: usize = 3;
 pub struct Pretrained {
     /// Every tensor of the model, heads included.
     pub weights: Weights,
-    /// The configuration of the encoder and the match head.
-    pub config: BertConfig,
+    /// The configuration of the encoder and its head.
+    pub config: ModelConfig,
     /// The content of `tokenizer.json`.
     pub tokenizer: Vec<u8>,
     /// The encoder's name, for quarry.json.
@@ -36,42 +38,48 @@ pub struct Pretrained {
 
 impl Pretrained {
     /// Reads the encoder and initializes its heads, or keeps them. A missing or unknown tensor is an error; but with new heads, the heads
-    /// of other tasks are ignored. `note` receives a note about ignored tensors and about downloads.
-    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, note: &dyn Fn(&str)) -> Result<Self> {
-        let path = &resolve::encoder(&encoder.path, note)?;
+    /// of other tasks are ignored. Ignored tensors and downloads are logged.
+    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection) -> Result<Self> {
+        let path = &resolve::encoder(&encoder.path)?;
         let file = weights_file(path)?;
         let folder = beside(&file).to_owned();
-        let mut config = BertConfig::read(&folder.join("config.json"))?;
-        let mut tensors = canonical_names(read_tensors(&file)?).map_err(|misfit| refused(&file, misfit))?;
-        // The heads of pretraining.
-        tensors.retain(|name, _| !name.starts_with("cls."));
+        let mut config = ModelConfig::read(&folder.join("config.json"))?;
+        let architecture = config.encoder.architecture();
+        let names = &architecture.checkpoint;
+        let mut tensors = canonical_names(read_tensors(&file)?, names).map_err(|misfit| refused(&file, misfit))?;
+        tensors.retain(|name, _| !names.pretraining_heads.iter().any(|head| name.starts_with(head)));
+        let kept = config.head.two_layers(architecture.hidden_size).start.weight();
         if encoder.heads == Heads::New {
-            if let Some(ignored) = keep_encoder_only(&mut tensors) {
-                note(&format!("`{}`: {ignored}", file.display()));
+            if let Some(ignored) = keep_encoder_only(&mut tensors, names) {
+                tracing::info!("`{}`: {ignored}", file.display());
             }
-            config.classifier_intermediate_hidden_size = Some(recipe.classifier_intermediate_hidden_size);
-            config.classifier_act_func = recipe.classifier_act_func;
-            initialize_heads(&mut tensors, &config, recipe.seed);
-        } else if !tensors.contains_key("start_outputs.weight") {
+            config.head = HeadConfig {
+                classifier_intermediate_hidden_size: Some(recipe.classifier_intermediate_hidden_size),
+                classifier_act_func: recipe.classifier_act_func,
+            };
+            initialize(&mut tensors, &config.head.two_layers(architecture.hidden_size), recipe.seed);
+        } else if !tensors.contains_key(&kept) {
             return Err(Error::Checkpoint {
                 path: file,
-                reason: "it has no heads to keep: `start_outputs.weight` is missing".into(),
+                reason: format!("it has no heads to keep: `{kept}` is missing"),
                 hint: "set encoder.heads = \"new\" for a pretrained encoder".into(),
             });
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
-        if weights.linear_match() {
+        if let MatchHead::OneLayer(layer) = &weights.head.description.matching {
             return Err(Error::Checkpoint {
                 path: file,
-                reason: "its match head is one linear layer (`span_embedding.weight`); training supports only heads of two layers"
-                    .into(),
+                reason: format!(
+                    "its match head is one linear layer (`{}`); training supports only heads of two layers",
+                    layer.weight()
+                ),
                 hint: "set encoder.heads = \"new\" to initialize a new one".into(),
             });
         }
         let (name, before) = provenance(&encoder.path, &folder)?;
         let checkpoint = Checkpoint { weights_path: file, weights, config, folder };
         let tokenizer = checkpoint.tokenizer_json()?;
-        let longest = checkpoint.config.max_position_embeddings;
+        let longest = architecture.max_tokens;
         if recipe.max_length > longest {
             return Err(Error::Setting {
                 origin: path.display().to_string(),
@@ -85,11 +93,10 @@ impl Pretrained {
 }
 
 /// Removes all tensors except the encoder's. Returns a note if there were tensors other than the heads of this task.
-fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
-    let known = ["bert.", "start_outputs.", "end_outputs.", "span_embedding."];
-    let foreign = tensors.keys().filter(|name| !known.iter().any(|part| name.starts_with(*part)));
+fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>, names: &CheckpointNames) -> Option<String> {
+    let foreign = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !MrcHead::owns(name));
     let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
-    tensors.retain(|name, _| name.starts_with("bert."));
+    tensors.retain(|name, _| name.starts_with(names.prefix));
     if foreign.is_empty() {
         return None;
     }
@@ -98,10 +105,9 @@ fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
     Some(format!("tensors outside the encoder are ignored ({count}): {first}{more}"))
 }
 
-/// Adds normally distributed weights and zero biases for every tensor of the heads.
-fn initialize_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig, seed: u64) {
-    let heads = expected_shapes(config, false).into_iter().filter(|(name, _)| !name.starts_with("bert."));
-    for (stream, (name, shape)) in heads.enumerate() {
+/// Adds normally distributed weights and zero biases for every tensor of a head.
+fn initialize(tensors: &mut BTreeMap<String, Tensor>, head: &MrcHead, seed: u64) {
+    for (stream, (name, shape)) in head.shapes().into_iter().enumerate() {
         let mut random = Random::new(seed, stream as u64);
         let count = shape.iter().product();
         let values = if name.rsplit('.').next() == Some("bias") {
@@ -115,10 +121,9 @@ fn initialize_heads(tensors: &mut BTreeMap<String, Tensor>, config: &BertConfig,
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
-    use crate::model::encoder::config::tests::tiny;
+    use crate::machine::captured_events::captured;
+    use crate::model::config::tests::tiny;
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::tensors::tests::made_up;
 
@@ -135,10 +140,7 @@ mod tests {
             seed: 1,
             ..RecipeSection::default()
         };
-        let notes = RefCell::new(Vec::new());
-        let note = |text: &str| notes.borrow_mut().push(text.to_owned());
-        let read = Pretrained::read(&EncoderSection { path: folder.path().into(), heads }, &recipe, &note);
-        (read, notes.into_inner())
+        captured(|| Pretrained::read(&EncoderSection { path: folder.path().into(), heads }, &recipe))
     }
 
     /// A whole model's tensors under other names.
@@ -156,11 +158,11 @@ mod tests {
         add(&mut bare, &["cls.predictions.bias", "pooler.dense.bias", "embeddings.position_ids"]);
         let (read, notes) = read(&bare, Heads::New);
         assert!(notes.is_empty(), "{notes:?}");
-        let weights = read.unwrap().weights;
-        let drawn = &weights.tensor("span_embedding.classifier1.weight").values;
+        let head = read.unwrap().weights.head.tensors;
+        let drawn = &head.get("span_embedding.classifier1.weight").values;
         let variance = drawn.iter().map(|value| f64::from(value * value)).sum::<f64>() / drawn.len() as f64;
         assert!((variance.sqrt() - STANDARD_DEVIATION).abs() < 0.005, "{}", variance.sqrt());
-        assert!(weights.tensor("start_outputs.bias").values.iter().all(|&value| value == 0.0));
+        assert!(head.get("start_outputs.bias").values.iter().all(|&value| value == 0.0));
     }
 
     #[test]
@@ -172,8 +174,10 @@ mod tests {
             assert_eq!(kept.unwrap().weights, whole, "{prefix}");
             assert!(notes.is_empty(), "{prefix}: {notes:?}");
             let (drawn, notes) = read(&tensors, Heads::New);
-            for (name, tensor) in drawn.unwrap().weights.iter() {
-                assert_eq!(tensor == whole.tensor(name), name.starts_with("bert."), "{prefix}: {name}");
+            let drawn = drawn.unwrap().weights;
+            assert_eq!(drawn.encoder, whole.encoder, "{prefix}");
+            for ((name, drawn), (_, whole)) in drawn.head.tensors.iter().zip(whole.head.tensors.iter()) {
+                assert_ne!(drawn, whole, "{prefix}: {name}");
             }
             assert!(notes.is_empty(), "{prefix}: {notes:?}");
         }

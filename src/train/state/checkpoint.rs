@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::model::weights::safetensors_file::{WeightForm, read_tensors, write_tensors};
 use crate::model::weights::tensors::Weights;
-use crate::train::network::bert::{Network, torch};
+use crate::train::network::failure::torch;
+use crate::train::network::heads::Network;
 use crate::train::network::optimizer::Optimizer;
 use crate::train::state::fingerprint::Fingerprint;
 
@@ -101,7 +102,7 @@ impl TrainingFolder {
     /// Saves a checkpoint. `position.json` names the files of the tensors and of the best weights and is written last.
     pub fn save(&self, position: &Position, network: &Network, optimizer: &Optimizer) -> Result<()> {
         let mut tensors: Vec<(String, &Tensor)> = Vec::new();
-        tensors.extend(network.leaves.iter().map(|(name, tensor)| (name.clone(), tensor)));
+        tensors.extend(network.leaves.tensors.iter().map(|(name, tensor)| (name.clone(), tensor)));
         tensors.extend(optimizer.first.iter().map(|(name, tensor)| (format!("first.{name}"), tensor)));
         tensors.extend(optimizer.second.iter().map(|(name, tensor)| (format!("second.{name}"), tensor)));
         let tensors: Vec<(String, Tensor)> =
@@ -128,12 +129,12 @@ impl TrainingFolder {
         let refuse =
             |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "start over with --restart".into() };
         let saved = Tensor::read_safetensors(&path).map_err(|source| refuse(source.to_string()))?;
-        let mut left = network.leaves.len() + optimizer.first.len() + optimizer.second.len();
+        let mut left = network.leaves.tensors.len() + optimizer.first.len() + optimizer.second.len();
         for (name, tensor) in saved {
             let target = match name.split_once('.') {
                 Some(("first", name)) => optimizer.first.get_mut(name),
                 Some(("second", name)) => optimizer.second.get_mut(name),
-                _ => network.leaves.get_mut(&name),
+                _ => network.leaves.tensors.get_mut(&name),
             };
             let target = target.ok_or_else(|| refuse(format!("`{name}` is not a tensor of this training")))?;
             tch::no_grad(|| target.f_copy_(&tensor)).map_err(torch("load the saved tensors"))?;
@@ -151,14 +152,14 @@ impl TrainingFolder {
         write_whole(&path, &bytes)
     }
 
-    /// Reads the best weights, those after `step`.
-    pub fn best(&self, step: usize, config: &mut crate::model::encoder::config::BertConfig) -> Result<Weights> {
+    /// Reads the best weights of `network`, those after `step`.
+    pub fn best(&self, step: usize, network: &Network) -> Result<Weights> {
         let path = self.best_weights(step);
         let bytes = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
         let refuse =
             |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "start over with --restart".into() };
         let tensors = read_tensors(&bytes).map_err(refuse)?;
-        Weights::check(tensors, config).map_err(|misfit| refuse(misfit.reason))
+        network.check(tensors).map_err(|misfit| refuse(misfit.reason))
     }
 
     /// Removes the checkpoint; the lock is kept.

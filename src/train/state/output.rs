@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use crate::console;
 use crate::error::{Error, Result};
 use crate::model::weights::checkpoint::{beside, same};
 use crate::train::file::TrainFile;
@@ -50,7 +49,7 @@ pub(crate) fn prepare(model: &Path, fingerprint: &Fingerprint, restart: bool) ->
         if let Some((reason, hint)) = fingerprint.differs(&position.fingerprint) {
             return Err(refused(model, &format!("it holds an unfinished training {reason}"), &hint));
         }
-        console::note(&format!("resuming after step {}", position.step));
+        tracing::info!("resuming after step {}", position.step);
     }
     Ok(folder)
 }

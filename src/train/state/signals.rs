@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::console;
 use crate::console::Style;
 use crate::error::{Error, Result};
 
@@ -32,7 +31,7 @@ pub(crate) async fn listen(style: Style) {
             std::process::exit(i32::from(code));
         }
         if style != Style::Terminal {
-            console::note("stopping as soon as a checkpoint is saved; a second signal stops immediately");
+            tracing::info!("stopping as soon as a checkpoint is saved; a second signal stops immediately");
         }
     }
 }

@@ -7,20 +7,22 @@ use tch::{Tensor, no_grad};
 
 use crate::error::Result;
 use crate::score::counts::Counts;
-use crate::task::batch::{QueryBatch, batches};
-use crate::task::decode::{DecodeRule, Logits, decode};
+use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::EntitySchema;
+use crate::task::input::ModelInput;
 use crate::task::merge::Mentions;
-use crate::task::query::Encoded;
+use crate::task::mrc::decode::{DecodeRule, Logits, decode};
 use crate::train::data::dataset::{Gold, Split};
 use crate::train::data::examples::Example;
-use crate::train::network::bert::{Inputs, Network, torch};
+use crate::train::network::encoder::Inputs;
+use crate::train::network::failure::torch;
+use crate::train::network::heads::Network;
 use crate::train::network::loss::CHUNK;
 use crate::train::state::signals;
 
 /// Padded tokens in a batch.
 const BATCH_TOKENS: usize = 8192;
-/// The maximum number of candidates of one query, as in extraction.
+/// The maximum number of candidates of one input, as in extraction.
 const MAX_CANDIDATES: usize = 4096;
 
 /// The counts of a network's predictions against a split's gold.
@@ -37,7 +39,7 @@ pub struct Quality {
 /// # Errors
 /// [`crate::error::Error::Stopped`] after a signal.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
-    let queries: Vec<Encoded> = examples.iter().map(|example| example.query.clone()).collect();
+    let queries: Vec<ModelInput> = examples.iter().map(|example| example.query.clone()).collect();
     let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
     let rule = DecodeRule {
         threshold: 0.0,
@@ -49,7 +51,7 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
     for batch in batches(queries, BATCH_TOKENS) {
         signals::check()?;
         let logits = logits(network, &batch)?;
-        for (query, answer) in batch.queries.iter().zip(decode(&batch, &logits, &rule)) {
+        for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule)) {
             found[query.document].add(query, &answer);
         }
     }
@@ -73,9 +75,9 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
 }
 
 /// The network's logits, as the ONNX graph returns them with boundary logit 0.
-pub fn logits(network: &Network, batch: &QueryBatch) -> Result<Logits> {
+pub fn logits(network: &Network, batch: &Batch) -> Result<Logits> {
     no_grad(|| {
-        let inputs = Inputs::new(&batch.inputs(), network.device());
+        let inputs = Inputs::new(&batch.tensors(), network.device());
         let hidden = network.encode(&inputs, 0.0);
         let [start, end] = network.boundaries(&hidden);
         let passing = |logits: &Tensor, mask: &Tensor| logits.gt(0.0).logical_and(mask);
@@ -85,7 +87,7 @@ pub fn logits(network: &Network, batch: &QueryBatch) -> Result<Logits> {
         let count = index.size()[0];
         let mut span = Vec::with_capacity(count as usize);
         if count > 0 {
-            let head = network.match_head(&hidden, &index);
+            let head = network.match_candidates(&hidden, &index);
             for from in (0..count).step_by(CHUNK as usize) {
                 span.extend(floats(&head.logits(&head.parts, from, CHUNK.min(count - from), 0.0))?);
             }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::model::encoder::config::BertConfig;
 use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
@@ -16,10 +15,10 @@ use crate::train::data::featurize::Data;
 use crate::train::display::history::{History, Scoring, StepFigures};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
-use crate::train::network::bert::{Dropout, Network};
 use crate::train::network::data_parallel::DataParallel;
 use crate::train::network::device_step::DeviceStep;
 use crate::train::network::failure::{MAX_SKIPPED_IN_A_ROW, diverged, guarded, not_finite};
+use crate::train::network::heads::{Dropout, Network};
 use crate::train::network::loss::LossRule;
 use crate::train::network::optimizer::Optimizer;
 use crate::train::network::schedule::Schedule;
@@ -59,7 +58,7 @@ impl<'a> Trainer<'a> {
         file: &'a TrainFile,
         schema: &'a EntitySchema,
         (train, dev): (&'a Data, &'a Data),
-        (weights, config): (&Weights, &BertConfig),
+        weights: &Weights,
         devices: &[Device],
         (folder, fingerprint): (TrainingFolder, Fingerprint),
     ) -> Result<Self> {
@@ -68,8 +67,8 @@ impl<'a> Trainer<'a> {
             Precision::Fp32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let mut replicas = DataParallel::new(weights, config, kind, devices);
-        let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves);
+        let mut replicas = DataParallel::new(weights, kind, devices)?;
+        let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves.tensors);
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let sampler = BatchSampler::new(lengths, recipe, devices.len());
         let steps = sampler.steps(recipe.max_epochs);
@@ -78,7 +77,7 @@ impl<'a> Trainer<'a> {
             Some(position) => {
                 folder.load(&position, replicas.first_mut(), &mut optimizer)?;
                 // Fail now, not after the last step, if the best weights cannot be read.
-                position.best.map_or(Ok(()), |(_, step)| folder.best(step, &mut config.clone()).map(drop))?;
+                position.best.map_or(Ok(()), |(_, step)| folder.best(step, replicas.first()).map(drop))?;
                 position
             }
             None => Position { fingerprint, ..Position::default() },
@@ -188,7 +187,7 @@ impl<'a> Trainer<'a> {
         let (lr, momentum) = (self.schedule.rate(step), self.schedule.momentum(step));
         let gradient_norm = guarded(|| {
             self.replicas.reduce_gradients();
-            let norm = self.optimizer.step(&mut self.replicas.first_mut().leaves, lr, momentum);
+            let norm = self.optimizer.step(&mut self.replicas.first_mut().leaves.tensors, lr, momentum);
             if norm.is_finite() {
                 self.replicas.broadcast();
                 self.position.left_out_in_a_row = 0;
@@ -285,9 +284,9 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Setting`] if the format cannot represent the weights.
-    pub fn best(&mut self, data: Option<&Data>, config: &BertConfig) -> Result<(Weights, Option<Quality>)> {
+    pub fn best(&mut self, data: Option<&Data>) -> Result<(Weights, Option<Quality>)> {
         let step = self.position.best.map_or(0, |(_, step)| step);
-        let weights = self.folder.best(step, &mut config.clone())?;
+        let weights = self.folder.best(step, self.replicas.first())?;
         let form = self.file.weight_form();
         let misfit = |reason: String| Error::Setting {
             origin: self.file.output.path.display().to_string(),
@@ -295,15 +294,14 @@ impl<'a> Trainer<'a> {
             reason,
             hint: "set fp32 and run the training again: the checkpoint is kept".into(),
         };
-        let stored =
-            if form == WeightForm::Fp32 { None } else { Some(as_stored(&weights, form, config).map_err(misfit)?) };
+        let stored = if form == WeightForm::Fp32 { None } else { Some(as_stored(&weights, form).map_err(misfit)?) };
         let Some(data) = data else { return Ok((weights, None)) };
         let device = self.replicas.first().device();
         self.replicas.free();
         self.optimizer.first.clear();
         self.optimizer.second.clear();
         let quality = guarded(|| {
-            let network = Network::new(stored.as_ref().unwrap_or(&weights), config, Kind::Float, device);
+            let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device)?;
             score(&network, &data.split, &data.examples.examples, self.schema)
         })?;
         Ok((weights, Some(quality)))

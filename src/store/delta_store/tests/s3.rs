@@ -11,7 +11,7 @@ use crate::store::runs::tests::run;
 use crate::store::write::commit::tests::{commit, counts, query};
 use crate::store::write::write_exec::WriteSpec;
 use crate::store::write::write_exec::tests::{stamp, written};
-use crate::tables::sample;
+use crate::tables::{RunOutcome, sample};
 use moto::{BUCKET, Moto};
 
 /// Names the step for the child process. The store's settings are in the environment too, as they are for users.
@@ -52,7 +52,7 @@ async fn inside() {
         "create" => {
             Store::open_existing(location.clone()).await.unwrap_err();
             let mut store = open().await;
-            store.begin_run(&run("run-1", "")).await.unwrap();
+            store.begin_run(&run("run-1", RunOutcome::Running)).await.unwrap();
             let mut first = commit(&store, 1, "run-1", "a.parquet").await;
             let spec = WriteSpec::new(store.location(), stamp(1, "run-1"));
             first.files = written(spec, vec![vec![sample::three(&DataType::Utf8, "a.parquet", 10)]]).await;

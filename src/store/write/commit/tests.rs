@@ -13,7 +13,7 @@ use crate::store::write::commit::*;
 use crate::store::write::write_exec::WriteSpec;
 use crate::store::write::write_exec::tests::{stamp, written};
 use crate::tables;
-use crate::tables::{MetricRow, Stamp, metric_rows, sample};
+use crate::tables::{MetricRow, SourceOutcome, Stamp, metric_rows, sample};
 
 pub(crate) fn location(folder: &TempDir) -> StoreLocation {
     StoreLocation::parse(folder.path().join("a store").to_str().unwrap()).unwrap()
@@ -58,7 +58,7 @@ pub(crate) async fn commit_of(store: &Store, stamp: Stamp, source: &str, first: 
         modified_at: None,
         input_hash: "77".to_owned(),
         rows: 3,
-        outcome: "done".to_owned(),
+        outcome: SourceOutcome::Done,
         run_id: run_id.clone(),
         spec_id,
     };

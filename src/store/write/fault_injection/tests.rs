@@ -23,7 +23,7 @@ use crate::store::write::commit::Commit;
 use crate::store::write::commit::tests::{begin, files, query};
 use crate::store::write::fault_injection::tests::store::FaultyStore;
 use crate::store::write::write_exec::tests::stamp;
-use crate::tables::{MetricRow, SourceRow, Table, metric_rows};
+use crate::tables::{MetricRow, RunOutcome, SourceOutcome, SourceRow, Table, metric_rows};
 
 const COMMITS: i64 = 8;
 /// One of this many commits has changed documents instead of new ones.
@@ -55,7 +55,7 @@ async fn prepared(store: &Store, number: i64, run_id: &str) -> Result<Commit> {
             modified_at: None,
             input_hash: "77".to_owned(),
             rows: 3,
-            outcome: "done".to_owned(),
+            outcome: SourceOutcome::Done,
             run_id: run_id.to_owned(),
             spec_id: stamp.spec_id,
         }],
@@ -155,9 +155,9 @@ impl Job {
 
     async fn run_ends(&mut self, id: &str) {
         let mut store = self.open().await;
-        let _ = store.begin_run(&run(id, "")).await;
+        let _ = store.begin_run(&run(id, RunOutcome::Running)).await;
         for _ in 0..MAX_ATTEMPTS {
-            if store.end_run(&run(id, "done")).await.is_ok() {
+            if store.end_run(&run(id, RunOutcome::Done)).await.is_ok() {
                 return;
             }
             store = self.open().await;

@@ -2,9 +2,10 @@
 //! process.
 
 use crate::console;
-use crate::extract::counters::Counters;
-use crate::job::{Job, Ready};
+use crate::extract::extractor::Extractor;
+use crate::job::Job;
 use crate::source::input::Documents;
+use crate::tables::Totals;
 
 /// The exit code of a run that finished, but found unreadable files or more rejects than the job allows.
 const DONE_WITH_REJECTS: u8 = 3;
@@ -18,35 +19,34 @@ pub(crate) enum Ended {
 }
 
 /// Logs the device, the input to read, and the unreadable files.
-pub(crate) fn announce(job: &Job, ready: &Ready, documents: &Documents, skipped: usize) {
-    let chosen = &ready.chosen;
-    console::note(&format!(
+pub(crate) fn announce(job: &Job, extractor: &Extractor, documents: &Documents, skipped: usize) {
+    let chosen = extractor.selection();
+    tracing::info!(
         "device {} ({}), precision {}, ONNX Runtime {}{}",
         chosen.device,
         chosen.reason,
         chosen.precision,
         chosen.library.version,
         chosen.distribution.beside()
-    ));
+    );
     let files = documents.files.len();
     let rows = documents
         .rows()
         .map_or_else(String::new, |rows| format!(" with {} rows", console::thousands(rows.unsigned_abs())));
     let done = if skipped > 0 { format!(", {skipped} more already done") } else { String::new() };
-    console::note(&format!(
+    tracing::info!(
         "{files} file(s){rows} to read from `{}`{done}; {} entity types",
         job.input.documents,
-        job.schema.types.len()
-    ));
+        job.extraction.schema.types.len()
+    );
     for (file, reason) in &documents.unreadable {
-        console::warn(&format!("`{}` cannot be read: {reason}", file.path));
+        tracing::warn!("`{}` cannot be read: {reason}", file.path);
     }
 }
 
 /// The outcome of a run that was not stopped, with its exit code.
-pub(crate) fn ended(job: &Job, ready: &Ready, documents: &Documents, limited: bool) -> Ended {
-    let rejects = Counters::get(&ready.extractor.counters.rejects);
-    let total = rejects + Counters::get(&ready.extractor.counters.documents);
+pub(crate) fn ended(job: &Job, totals: &Totals, documents: &Documents, limited: bool) -> Ended {
+    let (rejects, total) = (totals.rejected(), totals.rejected() + totals.documents);
     let incomplete = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, total);
     let code = if incomplete { DONE_WITH_REJECTS } else { 0 };
     if limited { Ended::Limited(code) } else { Ended::Done(code) }

@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, select};
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
-use crate::extract::counters::Counters;
-use crate::extract::slice::{Extracted, SliceResult, SliceRows};
-use crate::model::runtime::pool::Answered;
-use crate::task::decode::{DecodeRule, decode};
+use crate::extract::monitor::Monitor;
+use crate::extract::pipeline::slice::{Extracted, SliceResult, SliceRows};
+use crate::model::runtime::scorer::Answered;
+use crate::model::runtime::session::contract;
+use crate::task::kind::Task;
 use crate::task::merge::Mentions;
 use crate::text::document::Reject;
 use crate::text::window::TokenCounts;
@@ -32,10 +32,10 @@ pub(crate) struct InFlightSlice<Rows> {
     pub(crate) rows: Arc<Rows>,
 }
 
-/// A document whose last query was sent.
+/// A document whose last input was sent.
 pub(crate) struct Asked {
-    /// How many queries were sent. A document that is refused at a later window has some too, and they are answered.
-    pub(crate) queries: usize,
+    /// How many inputs were sent. A document that is refused at a later window has some too, and they are answered.
+    pub(crate) inputs: usize,
     pub(crate) outcome: Result<Prepared, Reject>,
 }
 
@@ -51,24 +51,23 @@ pub(crate) struct Prepared {
 struct Open {
     mentions: Mentions,
     answered: usize,
-    capped: u64,
-    undecided: u64,
+    capped: usize,
+    undecided: usize,
     asked: Option<Asked>,
 }
 
 impl Open {
     fn done(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.queries == self.answered)
+        self.asked.as_ref().is_some_and(|asked| asked.inputs == self.answered)
     }
 }
 
 pub(crate) struct Collector<'run, Rows, Emit> {
-    counters: &'run Counters,
-    rule: &'run DecodeRule,
-    /// Whether mentions may overlap.
+    /// Says whether the run was stopped; unfinished slices are then no error.
+    monitor: &'run Monitor,
+    task: &'run Task,
+    /// Whether mentions can overlap.
     nested: bool,
-    /// Set if unfinished slices are no error, because the run was stopped.
-    stop: &'run AtomicBool,
     slices: VecDeque<InFlightSlice<Rows>>,
     documents: BTreeMap<usize, Open>,
     /// Sends the bytes of each finished slice.
@@ -77,27 +76,20 @@ pub(crate) struct Collector<'run, Rows, Emit> {
 }
 
 impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'run, Rows, Emit> {
-    pub(crate) fn new(
-        counters: &'run Counters,
-        rule: &'run DecodeRule,
-        nested: bool,
-        stop: &'run AtomicBool,
-        done: Sender<usize>,
-        emit: Emit,
-    ) -> Self {
-        Self { counters, rule, nested, stop, slices: VecDeque::new(), documents: BTreeMap::new(), done, emit }
+    pub(crate) fn new(monitor: &'run Monitor, task: &'run Task, nested: bool, done: Sender<usize>, emit: Emit) -> Self {
+        Self { monitor, task, nested, slices: VecDeque::new(), documents: BTreeMap::new(), done, emit }
     }
 
     /// Takes events and answers until both channels close. Returns false if `emit` asked to stop.
     ///
     /// # Errors
-    /// [`Error::Inference`] if unfinished slices remain and the run was not stopped: a session's thread ended with their queries.
+    /// [`Error::Inference`] if unfinished slices remain and the run was not stopped: a session's thread ended with their inputs.
     pub(crate) fn run(mut self, events: &Receiver<Event<Rows>>, answers: &Receiver<Result<Answered>>) -> Result<bool> {
         let mut open = (true, true);
         while open.0 || open.1 {
             if open == (false, true) {
                 match answers.recv() {
-                    Ok(answered) => self.answered(&answered?),
+                    Ok(answered) => self.answered(answered?)?,
                     Err(_) => open.1 = false,
                 }
             } else {
@@ -107,7 +99,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                         Err(_) => open.0 = false,
                     },
                     recv(answers) -> answer => match answer {
-                        Ok(answered) => self.answered(&answered?),
+                        Ok(answered) => self.answered(answered?)?,
                         // Workers close both channels together, except for answers in flight.
                         Err(_) => open = (false, false),
                     },
@@ -123,7 +115,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         if !self.close_slices() {
             return Ok(false);
         }
-        if self.slices.is_empty() || self.stop.load(Ordering::Relaxed) {
+        if self.slices.is_empty() || self.monitor.is_stopped() {
             return Ok(true);
         }
         let source = format!("the thread ended before {} slice(s) were answered", self.slices.len());
@@ -137,19 +129,20 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         }
     }
 
-    fn answered(&mut self, answered: &Answered) {
-        let counters = self.counters;
-        counters.decode.work(&trace_span!("decode", queries = answered.batch.queries.len()), || {
-            let Answered { batch, logits } = answered;
-            for (query, answer) in batch.queries.iter().zip(decode(batch, logits, self.rule)) {
-                let document = self.documents.entry(query.document).or_default();
-                document.mentions.add(query, &answer);
+    fn answered(&mut self, Answered { batch, outputs }: Answered) -> Result<()> {
+        let monitor = self.monitor;
+        monitor.decode.work(&trace_span!("decode", queries = batch.inputs.len()), || {
+            let answers = self.task.read(&batch, outputs).map_err(contract)?;
+            for (input, answer) in batch.inputs.iter().zip(answers) {
+                let document = self.documents.entry(input.document).or_default();
+                document.mentions.add(input, &answer);
                 document.answered += 1;
-                document.capped += answer.capped as u64;
-                document.undecided += answer.undecided as u64;
-                counters.answered.fetch_add(1, Ordering::Relaxed);
+                document.capped += answer.capped;
+                document.undecided += answer.undecided;
+                Monitor::add(&monitor.answered, 1);
             }
-        });
+            Ok(())
+        })
     }
 
     /// Emits every slice at the front whose documents are all done.
@@ -163,7 +156,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
             let Some(InFlightSlice { bytes, rows, .. }) = self.slices.pop_front() else { return true };
             let later = self.documents.split_off(&numbers.end);
             let open = std::mem::replace(&mut self.documents, later).into_values().enumerate();
-            let documents = self.counters.decode.work(&trace_span!("close a slice"), || {
+            let documents = self.monitor.decode.work(&trace_span!("close a slice"), || {
                 open.map(|(row, open)| self.close(rows.row(row).text, open)).collect()
             });
             if !(self.emit)(SliceResult { rows, documents }) {
@@ -175,21 +168,17 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         true
     }
 
-    /// Finishes a document and counts it. Documents are counted with their slice, so the counters cover exactly the slices emitted so far.
+    /// Finishes a document.
     fn close(&self, text: Option<&str>, open: Open) -> Extracted {
-        self.counters.capped.fetch_add(open.capped, Ordering::Relaxed);
-        self.counters.undecided.fetch_add(open.undecided, Ordering::Relaxed);
+        let counts = Extracted { capped: open.capped, undecided: open.undecided, ..Extracted::default() };
         match open.asked {
-            Some(Asked { queries, outcome: Ok(Prepared { counts, windows }) }) => {
+            Some(Asked { inputs, outcome: Ok(Prepared { counts: tokens, windows }) }) => {
                 let mentions = open.mentions.finish(text.unwrap_or_default(), self.nested);
-                self.counters.count_document(&counts, windows, queries, &mentions);
-                Extracted { counts, windows, outcome: Ok(mentions) }
+                Monitor::add(&self.monitor.mentions, mentions.len());
+                Extracted { tokens, windows, inputs, outcome: Ok(mentions), ..counts }
             }
-            Some(Asked { outcome: Err(reject), .. }) => {
-                self.counters.count_reject(reject.reason);
-                Extracted { outcome: Err(reject), ..Extracted::default() }
-            }
-            None => Extracted::default(),
+            Some(Asked { outcome: Err(reject), .. }) => Extracted { outcome: Err(reject), ..counts },
+            None => counts,
         }
     }
 }
@@ -199,14 +188,11 @@ mod tests {
     use crossbeam_channel::unbounded;
 
     use super::*;
-    use crate::extract::slice::Row;
-    use crate::task::batch::QueryBatch;
-    use crate::task::batch::tests::queries;
-    use crate::task::decode::Logits;
+    use crate::extract::pipeline::slice::Row;
+    use crate::task::batch::Batch;
+    use crate::task::batch::tests::{queries, task};
+    use crate::task::tensor::{Tensors, Values};
     use crate::text::document::RejectReason;
-
-    const RULE: DecodeRule =
-        DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
 
     /// A slice of one row.
     struct One;
@@ -228,33 +214,39 @@ mod tests {
     /// The event of a document with two queries.
     fn asked(number: usize, outcome: Result<(), Reject>) -> Event<One> {
         let prepared = Prepared { counts: TokenCounts::default(), windows: 1 };
-        Event::Document { number, asked: Asked { queries: 2, outcome: outcome.map(|()| prepared) } }
+        Event::Document { number, asked: Asked { inputs: 2, outcome: outcome.map(|()| prepared) } }
     }
 
     /// The answers to the two queries about a document, which find nothing.
     fn nothing(number: usize) -> Answered {
         let all = queries(&vec!["new york".to_owned(); number + 1]);
-        let batch = QueryBatch { queries: all.into_iter().filter(|query| query.document == number).collect() };
-        assert_eq!(batch.queries.len(), 2);
-        let low = vec![-9.0; batch.padded_tokens()];
-        Answered { batch, logits: Logits { start: low.clone(), end: low, ..Logits::default() } }
+        let batch = Batch { inputs: all.into_iter().filter(|query| query.document == number).collect() };
+        assert_eq!(batch.inputs.len(), 2);
+        let shape = [batch.inputs.len(), batch.tokens()];
+        let low = || Values::F32(vec![-9.0; batch.padded_tokens()]);
+        let outputs = Tensors::default()
+            .with("start_logits", &shape, low())
+            .with("end_logits", &shape, low())
+            .with("span_index", &[0, 3], Values::I64(Vec::new()))
+            .with("span_logits", &[0], Values::F32(Vec::new()));
+        Answered { batch, outputs }
     }
 
     fn collector<'run, Emit: FnMut(SliceResult<One>) -> bool>(
-        counters: &'run Counters,
-        stop: &'run AtomicBool,
+        monitor: &'run Monitor,
+        task: &'run Task,
         done: Sender<usize>,
         emit: Emit,
     ) -> Collector<'run, One, Emit> {
-        Collector::new(counters, &RULE, true, stop, done, emit)
+        Collector::new(monitor, task, true, done, emit)
     }
 
     #[test]
     fn a_document_refused_at_a_later_window_shifts_no_row() {
-        let (counters, stop) = (Counters::new(2), AtomicBool::new(false));
+        let (monitor, task) = (Monitor::default(), task());
         let (done, finished) = unbounded();
         let mut emitted = Vec::new();
-        let mut collector = collector(&counters, &stop, done, |slice| {
+        let mut collector = collector(&monitor, &task, done, |slice| {
             emitted.push(slice.documents);
             true
         });
@@ -262,9 +254,9 @@ mod tests {
         collector.event(asked(0, Err(Reject::new(RejectReason::Tokenizer, "a torn text"))));
         assert!(collector.close_slices() && finished.is_empty(), "its first windows are not answered");
         collector.event(slice(1));
-        collector.answered(&nothing(0));
+        collector.answered(nothing(0)).unwrap();
         collector.event(asked(1, Ok(())));
-        collector.answered(&nothing(1));
+        collector.answered(nothing(1)).unwrap();
         assert!(collector.close_slices() && collector.documents.is_empty());
         drop(collector);
         assert_eq!(finished.iter().collect::<Vec<_>>(), [8, 8]);
@@ -278,7 +270,10 @@ mod tests {
     #[test]
     fn a_slice_whose_queries_a_session_lost_is_an_error_unless_the_run_was_stopped() {
         for stopped in [false, true] {
-            let (counters, stop) = (Counters::new(2), AtomicBool::new(stopped));
+            let (monitor, task) = (Monitor::default(), task());
+            if stopped {
+                monitor.stop();
+            }
             let (events, incoming) = unbounded();
             let (reply, answers) = unbounded();
             for event in [slice(0), asked(0, Ok(())), slice(1), asked(1, Ok(()))] {
@@ -287,7 +282,7 @@ mod tests {
             reply.send(Ok(nothing(0))).unwrap();
             drop((events, reply));
             let mut slices = 0;
-            let ended = collector(&counters, &stop, unbounded().0, |_| {
+            let ended = collector(&monitor, &task, unbounded().0, |_| {
                 slices += 1;
                 true
             })

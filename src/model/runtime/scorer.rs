@@ -1,9 +1,10 @@
-//! A pool of sessions, each on its own thread. In: batches from any number of callers through one bounded channel. Out: each batch
-//! with its logits, sent to its caller; in parts if the device's memory is too small for the whole batch. It must not drop or merge
-//! batches, or queue more than one batch per session.
+//! The scorer of a model: its sessions, each on its own thread. In: batches from any number of callers through one bounded channel. Out:
+//! each batch with its outputs, sent to its caller; in parts if the device's memory is too small for the whole batch. It must not drop
+//! or merge batches, or queue more than one batch per session.
 //!
 //! The caller's thread makes a batch's tensors while the session computes the previous batch. Making tensors, waiting for a session
-//! and inference are separate stages.
+//! and inference are separate stages. The scorer gets tensors that are the same for every batch once, when it is opened: for a model of
+//! two graphs, the outputs of the graph that runs once a job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -18,29 +19,30 @@ use crate::error::{Error, Result};
 use crate::machine::stage_timer::StageTimer;
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
-use crate::task::batch::{BatchInputs, QueryBatch};
-use crate::task::decode::Logits;
+use crate::task::batch::Batch;
+use crate::task::kind::Kind;
+use crate::task::tensor::Tensors;
 use crate::text::tokens::panic_message;
 
 /// A batch on its way to a session.
 struct Request {
-    batch: QueryBatch,
-    inputs: BatchInputs,
+    batch: Batch,
+    tensors: Tensors,
     reply: Sender<Result<Answered>>,
 }
 
-/// A batch with its logits.
+/// A batch with the outputs of the graph.
 #[derive(Debug)]
 pub struct Answered {
     /// The batch that was sent, or a part of it; all parts together are the batch.
-    pub batch: QueryBatch,
+    pub batch: Batch,
     /// The graph's outputs.
-    pub logits: Logits,
+    pub outputs: Tensors,
 }
 
 /// Counters of all sessions; they can be read at any time.
 #[derive(Debug, Default)]
-pub struct PoolCounters {
+pub struct ScorerCounters {
     /// Computed batches; each part of a split batch counts.
     pub batches: AtomicU64,
     /// Computed tokens without padding.
@@ -59,7 +61,7 @@ pub struct PoolCounters {
     pub inference: StageTimer,
 }
 
-impl PoolCounters {
+impl ScorerCounters {
     /// Resets all counters to zero.
     pub fn clear(&self) {
         let Self { batches, real_tokens, padded_tokens, halved, cut, tensors, wait, inference } = self;
@@ -71,44 +73,46 @@ impl PoolCounters {
         }
     }
 
-    fn tensors_of(&self, batch: &QueryBatch) -> BatchInputs {
-        self.tensors.work(&trace_span!("make tensors"), || batch.inputs())
+    fn tensors_of(&self, kind: Kind, batch: &Batch) -> Tensors {
+        self.tensors.work(&trace_span!("make tensors"), || kind.tensors(batch))
     }
 }
 
 /// Session threads and the channel to them. Clones share the sessions; the threads end when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct SessionPool {
+pub struct Scorer {
+    kind: Kind,
     requests: Sender<Request>,
-    counters: Arc<PoolCounters>,
+    counters: Arc<ScorerCounters>,
 }
 
-impl SessionPool {
-    /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. With a `trial` batch, each
-    /// session computes it first, to check that the graph runs on its device.
+impl Scorer {
+    /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. The graph gets the tensors `fixed`
+    /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device.
     pub fn open(
         library: &Library,
         graph: &Path,
+        kind: Kind,
         options: SessionOptions,
         sessions: usize,
-        boundary: f32,
-        trial: Option<&QueryBatch>,
+        fixed: &Tensors,
+        trial: Option<&Batch>,
     ) -> Result<Self> {
         let (requests, incoming) = bounded::<Request>(sessions);
-        let counters = Arc::new(PoolCounters::default());
+        let counters = Arc::new(ScorerCounters::default());
         for number in 0..sessions {
             let (ready, opened) = bounded(1);
             let (library, graph, incoming) = (library.clone(), graph.to_path_buf(), incoming.clone());
-            let (counted, trial) = (Arc::clone(&counters), trial.cloned());
-            let open = move || match trial {
-                Some(trial) => Session::open_on_its_device(&library, &graph, options, &trial),
-                None => Session::open(&library, &graph, options),
+            let (counted, fixed, trial) = (Arc::clone(&counters), fixed.clone(), trial.cloned());
+            let open = move |fixed: &Tensors| match trial {
+                Some(trial) => Session::open_on_its_device(&library, &graph, kind, options, (&trial, fixed)),
+                None => Session::open(&library, &graph, kind, options),
             };
-            let serve = move || match open() {
+            let serve = move || match open(&fixed) {
                 Ok(session) => {
                     // `open` waits for this message; if the receiver is gone, there are no callers.
                     let _ = ready.send(Ok(()));
-                    serve(session, boundary, &incoming, &counted);
+                    serve(session, kind, &fixed, &incoming, &counted);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -119,34 +123,48 @@ impl SessionPool {
                 .map_err(|source| Error::Inference { doing: "start a session thread".into(), source: source.into() })?;
             opened.recv().unwrap_or_else(|_| Err(gone()))?;
         }
-        Ok(Self { requests, counters })
+        Ok(Self { kind, requests, counters })
+    }
+
+    /// A scorer whose only session is `answer`, for tests.
+    #[cfg(test)]
+    pub(crate) fn answering(kind: Kind, answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Self {
+        let (requests, incoming) = bounded::<Request>(1);
+        std::thread::spawn(move || {
+            for Request { batch, reply, .. } in incoming {
+                let outputs = answer(&batch);
+                // If the caller is gone, nobody needs the answer.
+                let _ = reply.send(Ok(Answered { batch, outputs }));
+            }
+        });
+        Self { kind, requests, counters: Arc::default() }
     }
 
     /// Sends a batch to the next free session. It blocks while all sessions are busy and the queue has one batch per session. The
     /// answer goes to `reply`.
-    pub fn ask(&self, batch: QueryBatch, reply: &Sender<Result<Answered>>) -> Result<()> {
-        let inputs = self.counters.tensors_of(&batch);
-        let request = Request { batch, inputs, reply: reply.clone() };
+    pub fn ask(&self, batch: Batch, reply: &Sender<Result<Answered>>) -> Result<()> {
+        let tensors = self.counters.tensors_of(self.kind, &batch);
+        let request = Request { batch, tensors, reply: reply.clone() };
         let sent = || self.requests.send(request).map_err(|_| gone());
         self.counters.wait.work(&trace_span!("wait for a session"), sent)
     }
 
     /// Computes a batch, waits for the answer and returns the time it took.
-    pub fn answer(&self, batch: QueryBatch) -> Result<Duration> {
-        let queries = batch.queries.len();
-        let (reply, answers) = bounded(queries);
+    pub fn answer(&self, batch: Batch) -> Result<Duration> {
+        let inputs = batch.inputs.len();
+        let (reply, answers) = bounded(inputs);
         let started = Instant::now();
         self.ask(batch, &reply)?;
         drop(reply);
         let mut answered = 0;
-        while answered < queries {
-            answered += answers.recv().map_err(|_| gone())??.batch.queries.len();
+        while answered < inputs {
+            answered += answers.recv().map_err(|_| gone())??.batch.inputs.len();
         }
         Ok(started.elapsed())
     }
 
     /// The counters of the sessions.
-    pub fn counters(&self) -> &PoolCounters {
+    pub fn counters(&self) -> &ScorerCounters {
         &self.counters
     }
 }
@@ -156,32 +174,38 @@ fn gone() -> Error {
 }
 
 /// Computes batches: a session, or in tests a fake that fails like a device without free memory.
-trait Answer {
-    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits>;
+trait Compute {
+    fn compute(&mut self, given: &[&Tensors]) -> Result<Tensors>;
 }
 
-impl Answer for Session {
-    fn answer(&mut self, inputs: &BatchInputs, boundary: f32) -> Result<Logits> {
-        self.answer_inputs(inputs, boundary)
+impl Compute for Session {
+    fn compute(&mut self, given: &[&Tensors]) -> Result<Tensors> {
+        self.run(given)
     }
 }
 
-fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, counters: &PoolCounters) {
+fn serve(
+    mut session: impl Compute,
+    kind: Kind,
+    fixed: &Tensors,
+    incoming: &Receiver<Request>,
+    counters: &ScorerCounters,
+) {
     // The number of padded tokens that fit into the device's memory, as far as known.
     let mut fits = usize::MAX;
-    for Request { batch, inputs, reply } in incoming {
-        let mut parts = vec![(batch, Some(inputs))];
-        while let Some((batch, inputs)) = parts.pop() {
-            let (divisible, padded) = (batch.queries.len() > 1, batch.padded_tokens());
+    for Request { batch, tensors, reply } in incoming {
+        let mut parts = vec![(batch, Some(tensors))];
+        while let Some((batch, tensors)) = parts.pop() {
+            let (divisible, padded) = (batch.inputs.len() > 1, batch.padded_tokens());
             if divisible && padded > fits {
                 counters.cut.fetch_add(1, Ordering::Relaxed);
                 parts.extend(batch.halves().map(|half| (half, None)));
                 continue;
             }
-            let inputs = inputs.unwrap_or_else(|| counters.tensors_of(&batch));
-            let span = trace_span!("infer", queries = batch.queries.len(), tokens = padded);
-            let result = counters.inference.work(&span, || guarded(|| session.answer(&inputs, boundary)));
-            drop(inputs);
+            let tensors = tensors.unwrap_or_else(|| counters.tensors_of(kind, &batch));
+            let span = trace_span!("infer", queries = batch.inputs.len(), tokens = padded);
+            let result = counters.inference.work(&span, || guarded(|| session.compute(&[&tensors, fixed])));
+            drop(tensors);
             match result {
                 Err(error) if divisible && out_of_memory(&error) => {
                     fits = padded.div_ceil(2);
@@ -199,7 +223,7 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
                         counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
                     }
                     // If the caller is gone (its query was cancelled), nobody needs the answer.
-                    let _ = reply.send(result.map(|logits| Answered { batch, logits }));
+                    let _ = reply.send(result.map(|outputs| Answered { batch, outputs }));
                 }
             }
         }
@@ -208,7 +232,7 @@ fn serve(mut session: impl Answer, boundary: f32, incoming: &Receiver<Request>, 
 
 /// Calls a session and turns a panic into an error. Otherwise the thread would end, and its caller would take the answers so far for
 /// all answers.
-fn guarded(call: impl FnOnce() -> Result<Logits>) -> Result<Logits> {
+fn guarded(call: impl FnOnce() -> Result<Tensors>) -> Result<Tensors> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         Err(Error::Inference { doing: "answer a batch".into(), source: panic_message(&*panic).to_owned().into() })
     })
@@ -237,31 +261,31 @@ mod tests {
     /// A device with memory for eight queries.
     struct Small;
 
-    impl Answer for Small {
-        fn answer(&mut self, inputs: &BatchInputs, _: f32) -> Result<Logits> {
-            if inputs.rows > 8 {
+    impl Compute for Small {
+        fn compute(&mut self, given: &[&Tensors]) -> Result<Tensors> {
+            if given[0].get("input_ids").is_none_or(|ids| ids.shape[0] > 8) {
                 let source = "BFCArena: Failed to allocate memory for requested buffer of size 7".into();
                 return Err(Error::Inference { doing: "answer a batch".into(), source });
             }
-            Ok(Logits::default())
+            Ok(Tensors::default())
         }
     }
 
     #[test]
     fn a_batch_that_does_not_fit_is_split_and_its_size_remembered() {
-        let counters = PoolCounters::default();
+        let counters = ScorerCounters::default();
         let (requests, incoming) = bounded(4);
         let (reply, answers) = bounded(64);
         let texts = vec!["new york".to_owned(); 30];
         for document in [0, 1] {
-            let batch = QueryBatch { queries: queries(&texts)[document * 30..][..30].to_vec() };
-            let inputs = batch.inputs();
-            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
+            let batch = Batch { inputs: queries(&texts)[document * 30..][..30].to_vec() };
+            let tensors = Kind::Mrc.tensors(&batch);
+            requests.send(Request { batch, tensors, reply: reply.clone() }).unwrap();
         }
         drop((requests, reply));
-        serve(Small, 0.0, &incoming, &counters);
+        serve(Small, Kind::Mrc, &Tensors::default(), &incoming, &counters);
         let mut documents: Vec<usize> =
-            answers.iter().flat_map(|answer| answer.unwrap().batch.queries).map(|query| query.document).collect();
+            answers.iter().flat_map(|answer| answer.unwrap().batch.inputs).map(|query| query.document).collect();
         documents.sort_unstable();
         assert_eq!(documents, (0..60).map(|query| query / 2).collect::<Vec<_>>());
         // 30 → 15 → 8: two failures in the first batch, none in the second.
@@ -283,11 +307,11 @@ mod tests {
     #[test]
     fn making_tensors_and_waiting_for_a_session_are_separate_stages() {
         let (requests, incoming) = bounded(0);
-        let pool = SessionPool { requests, counters: Arc::default() };
+        let scorer = Scorer { kind: Kind::Mrc, requests, counters: Arc::default() };
         let (reply, _answers) = bounded(1);
-        let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
+        let batch = Batch { inputs: queries(&["new york".to_owned()]) };
         let (entered, spans) = bounded(2);
-        let counters = Arc::clone(&pool.counters);
+        let counters = Arc::clone(&scorer.counters);
         // Takes the batch when the asker waits, and not before.
         let session = std::thread::spawn(move || {
             assert_eq!((spans.recv(), spans.recv()), (Ok("make tensors"), Ok("wait for a session")));
@@ -299,38 +323,38 @@ mod tests {
             (made, waited, busy.as_secs_f64())
         });
         let told = tracing_subscriber::registry().with(Entered(entered));
-        tracing::subscriber::with_default(told, || pool.ask(batch, &reply)).unwrap();
+        tracing::subscriber::with_default(told, || scorer.ask(batch, &reply)).unwrap();
         let (made, waited, busy) = session.join().expect("the session got its batch");
-        let PoolCounters { tensors, wait, inference, .. } = pool.counters();
+        let ScorerCounters { tensors, wait, inference, .. } = scorer.counters();
         assert!(made > 0.0 && waited == 0.0, "{made} s, {waited} s");
         assert!(wait.seconds() >= busy, "{} s of {busy} s", wait.seconds());
         assert_eq!((tensors.seconds(), inference.seconds()), (made, 0.0), "waiting is counted twice");
-        pool.counters().clear();
-        assert!(pool.counters().wait.seconds() == 0.0 && pool.counters().tensors.seconds() == 0.0);
+        scorer.counters().clear();
+        assert!(scorer.counters().wait.seconds() == 0.0 && scorer.counters().tensors.seconds() == 0.0);
     }
 
     /// A session that panics once.
     struct Panicking(bool);
 
-    impl Answer for Panicking {
-        fn answer(&mut self, _: &BatchInputs, _: f32) -> Result<Logits> {
+    impl Compute for Panicking {
+        fn compute(&mut self, _: &[&Tensors]) -> Result<Tensors> {
             assert!(!std::mem::take(&mut self.0), "no shape at all");
-            Ok(Logits::default())
+            Ok(Tensors::default())
         }
     }
 
     #[test]
     fn a_panic_becomes_an_error_and_the_thread_continues() {
-        let counters = PoolCounters::default();
+        let counters = ScorerCounters::default();
         let (requests, incoming) = bounded(2);
         let (reply, answers) = bounded(2);
         for _ in 0..2 {
-            let batch = QueryBatch { queries: queries(&["new york".to_owned()]) };
-            let inputs = batch.inputs();
-            requests.send(Request { batch, inputs, reply: reply.clone() }).unwrap();
+            let batch = Batch { inputs: queries(&["new york".to_owned()]) };
+            let tensors = Kind::Mrc.tensors(&batch);
+            requests.send(Request { batch, tensors, reply: reply.clone() }).unwrap();
         }
         drop((requests, reply));
-        serve(Panicking(true), 0.0, &incoming, &counters);
+        serve(Panicking(true), Kind::Mrc, &Tensors::default(), &incoming, &counters);
         let error = answers.recv().unwrap().unwrap_err();
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("no shape at all"), "{error}");
         assert!(answers.recv().unwrap().is_ok());

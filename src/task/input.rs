@@ -1,5 +1,6 @@
-//! Window × entity type → [`Encoded`]. In: a window and the question of an entity type. Out: one query, `[CLS] question [SEP]
-//! window [SEP]`, written from token ids into a batch. It must not tokenize a window: that happens once for all its types.
+//! Window → [`ModelInput`]s. In: a window and, for kinds that ask one, the question of an entity type. Out: `[CLS] question [SEP]
+//! window [SEP]` or `[CLS] window [SEP]`, written from token ids into a batch. It must not tokenize a window: that happens once
+//! for all its types.
 
 use std::sync::Arc;
 
@@ -36,45 +37,51 @@ impl Questions {
         Ok(Self { questions, special: tokenizer.special() })
     }
 
-    /// The length in tokens of the longest query with a window of `window_tokens`: question, window and three special tokens.
+    /// The length in tokens of the longest input with a window of `window_tokens`: question, window and three special tokens.
     pub fn longest_query(&self, window_tokens: usize) -> usize {
         self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
     }
 
-    /// One query per entity type for a window of document number `document`.
-    pub fn ask(&self, document: usize, window: &Arc<Window>) -> impl Iterator<Item = Encoded> + use<'_> {
+    /// The index of the entity type whose question is the longest.
+    pub fn longest(&self) -> Option<usize> {
+        self.questions.iter().max_by_key(|question| question.ids.len()).map(|question| question.entity_type)
+    }
+
+    /// One input per entity type for a window of document number `document`.
+    pub fn ask(&self, document: usize, window: &Arc<Window>) -> impl Iterator<Item = ModelInput> + use<'_> {
         let window = Arc::clone(window);
-        self.questions.iter().map(move |question| Encoded {
+        self.questions.iter().map(move |question| ModelInput {
             document,
             window: Arc::clone(&window),
-            question: Arc::clone(question),
+            question: Some(Arc::clone(question)),
             special: self.special,
         })
     }
 }
 
-/// The number of special tokens of a query: `[CLS]` and two `[SEP]`.
+/// The number of special tokens around a question and a window: `[CLS]` and two `[SEP]`.
 pub const FRAME_TOKENS: usize = 3;
 
-/// One query: it knows its document and window, and writes itself into a row of a batch.
+/// One row of a batch: a window after the question of one entity type, or, for a kind that answers all types in one pass, the window
+/// alone. It knows its document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded {
+pub struct ModelInput {
     /// The caller's number for the document.
     pub document: usize,
     /// The context.
     pub window: Arc<Window>,
-    /// The question.
-    pub question: Arc<Question>,
+    /// The question, if there is one.
+    pub question: Option<Arc<Question>>,
     special: SpecialTokens,
 }
 
-/// A row of a batch's inputs. Each slice is as long as the batch's longest query and zero after this query's end.
-pub struct EncodedRow<'batch> {
+/// A row of a batch. Each slice is as long as the batch's longest input and zero after this input's end.
+pub struct InputRow<'batch> {
     /// Vocabulary ids.
     pub input_ids: &'batch mut [i64],
-    /// 1 on the query's tokens.
+    /// 1 on the input's tokens.
     pub attention_mask: &'batch mut [i64],
-    /// 0 on the question, 1 on the context and its `[SEP]`.
+    /// 0 on a question, 1 on the window after it and its `[SEP]`; 0 everywhere without a question.
     pub token_type_ids: &'batch mut [i64],
     /// Context tokens that can start a mention.
     pub start_mask: &'batch mut [bool],
@@ -82,23 +89,33 @@ pub struct EncodedRow<'batch> {
     pub end_mask: &'batch mut [bool],
 }
 
-impl Encoded {
-    /// The query's length in tokens, special tokens included.
-    pub fn len(&self) -> usize {
-        self.question.ids.len() + self.window.tokens.len() + FRAME_TOKENS
+impl ModelInput {
+    /// The input that is a window of document number `document` alone.
+    pub fn alone(document: usize, window: &Arc<Window>, special: SpecialTokens) -> Self {
+        Self { document, window: Arc::clone(window), question: None, special }
     }
 
-    /// Always false: a query has at least its special tokens.
+    /// The index of the entity type that is asked for; `None` if all types are.
+    pub fn entity_type(&self) -> Option<usize> {
+        self.question.as_ref().map(|question| question.entity_type)
+    }
+
+    /// The length in tokens, special tokens included.
+    pub fn len(&self) -> usize {
+        self.context_start() + self.window.tokens.len() + 1
+    }
+
+    /// Always false: an input has at least its special tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The position of the window's first token in the query.
+    /// The position of the window's first token.
     pub fn context_start(&self) -> usize {
-        self.question.ids.len() + 2
+        self.question.as_ref().map_or(1, |question| question.ids.len() + 2)
     }
 
-    /// The document's tokens at positions `start..=end` of the query; `None` outside the context.
+    /// The document's tokens at positions `start..=end` of the input; `None` outside the window.
     pub fn place(&self, start: usize, end: usize) -> Option<TokenSpan> {
         let context = self.context_start();
         let inside = start >= context && start <= end && end < context + self.window.tokens.len();
@@ -106,15 +123,18 @@ impl Encoded {
         inside.then(|| TokenSpan::new(base + start - context, base + end + 1 - context))
     }
 
-    /// Writes `[CLS] question [SEP] window [SEP]` into `row`, whose slices are zero and at least as long as the query.
-    pub fn write(&self, row: &mut EncodedRow<'_>) {
+    /// Writes itself into `row`, whose slices are zero and at least as long.
+    pub fn write(&self, row: &mut InputRow<'_>) {
         let context = self.context_start();
         let length = self.len();
         row.input_ids[0] = self.special.classify.into();
-        for (slot, &id) in row.input_ids[1..].iter_mut().zip(&self.question.ids) {
-            *slot = id.into();
+        if let Some(question) = &self.question {
+            for (slot, &id) in row.input_ids[1..].iter_mut().zip(&question.ids) {
+                *slot = id.into();
+            }
+            row.input_ids[context - 1] = self.special.separate.into();
+            row.token_type_ids[context..length].fill(1);
         }
-        row.input_ids[context - 1] = self.special.separate.into();
         for (position, token) in self.window.tokens.iter().enumerate() {
             row.input_ids[context + position] = token.id.into();
             row.start_mask[context + position] = token.starts_word;
@@ -122,7 +142,6 @@ impl Encoded {
         }
         row.input_ids[length - 1] = self.special.separate.into();
         row.attention_mask[..length].fill(1);
-        row.token_type_ids[context..length].fill(1);
         row.input_ids[length..].fill(self.special.pad.into());
     }
 }

@@ -4,12 +4,12 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use datafusion::error::Result;
 
-use crate::extract::slice::{Row, SliceRows};
+use crate::extract::pipeline::slice::{Row, SliceRows};
 use crate::model::runtime::device::Device;
 use crate::source::input::SLICE_ROWS;
 
-/// Bytes of text, times questions, in a GPU's slice: about four thousand queries of news wire, enough to fill large batches with
-/// queries of similar length.
+/// Bytes of text, times questions, in a GPU's slice: about four thousand inputs of news wire, enough to fill large batches with
+/// inputs of similar length.
 const GPU_BYTES: usize = 4 << 20;
 
 /// Where slices end. It depends only on rows and texts and starts over at each border, so a resumed run has the same slices.
@@ -146,7 +146,7 @@ impl<Incoming: Iterator<Item = Result<RecordBatch>>> Iterator for Slices<Incomin
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringArray, StringViewArray};
+    use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, StringViewArray};
 
     use super::*;
 
@@ -158,12 +158,13 @@ mod tests {
             let first = first + 100 * number as i64;
             let numbers: ArrayRef = Arc::new((first..first + lengths.len() as i64).collect::<Int64Array>());
             let texts = lengths.iter().map(|&length| Some("x".repeat(length))).collect::<StringViewArray>();
-            let columns: [(&str, ArrayRef); 5] = [
+            let columns: [(&str, ArrayRef); 6] = [
                 ("source", Arc::new(StringArray::from(vec![source; lengths.len()]))),
                 ("row", Arc::clone(&numbers)),
                 ("id", numbers),
                 ("text", Arc::new(texts)),
                 ("refused", Arc::new(StringArray::new_null(lengths.len()))),
+                ("changed", Arc::new(BooleanArray::from(vec![false; lengths.len()]))),
             ];
             Ok(RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap())
         };

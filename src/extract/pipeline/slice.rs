@@ -34,9 +34,15 @@ pub struct Row<'slice> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extracted {
     /// Its token counts.
-    pub counts: TokenCounts,
+    pub tokens: TokenCounts,
     /// How many windows it has.
     pub windows: usize,
+    /// How many inputs of the model they make.
+    pub inputs: usize,
+    /// Candidates dropped because an input had too many.
+    pub capped: usize,
+    /// Decisions within the precision's tolerance of a threshold.
+    pub undecided: usize,
     /// Its mentions, in text order, or why the document was refused.
     pub outcome: Result<Vec<Mention>, Reject>,
 }
@@ -51,6 +57,19 @@ pub struct SliceResult<Rows> {
 
 impl Default for Extracted {
     fn default() -> Self {
-        Self { counts: TokenCounts::default(), windows: 0, outcome: Ok(Vec::new()) }
+        Self { tokens: TokenCounts::default(), windows: 0, inputs: 0, capped: 0, undecided: 0, outcome: Ok(Vec::new()) }
+    }
+}
+
+/// One text as a slice of one row.
+pub(crate) struct OneText(pub(crate) String);
+
+impl SliceRows for OneText {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn row(&self, _: usize) -> Row<'_> {
+        Row { has_id: true, text: Some(&self.0), replaced: false }
     }
 }

@@ -1,14 +1,14 @@
-//! Logits → [`Span`]s. In: a batch and its logits. Out: for each query the spans whose match logit passes the threshold, with
-//! that logit. It must not compare queries: `merge` resolves conflicts between windows and types.
+//! Logits → [`Span`]s. In: a batch and its logits. Out: for each input the spans whose match logit passes the threshold, with
+//! that logit. It must not compare inputs: `merge` resolves conflicts between windows and types.
 //!
 //! Decisions follow section 3.3 of the BERT-MRC paper: a start and an end are candidates if their own logits pass, and a pair of
 //! them is a mention if its match logit passes. Flat decoding gives each start the nearest end that passes.
 
 use std::cmp::Ordering;
 
-use crate::task::batch::QueryBatch;
-use crate::task::query::Encoded;
-use crate::text::span::TokenSpan;
+use crate::task::answer::{Answer, Span};
+use crate::task::batch::Batch;
+use crate::task::input::ModelInput;
 use crate::text::tokens::Token;
 
 /// The graph's outputs for a batch of `[rows, tokens]`.
@@ -33,51 +33,21 @@ pub struct DecodeRule {
     pub boundary: f32,
     /// Whether one start can have several ends.
     pub nested: bool,
-    /// The maximum number of candidates of one query; the best by start + end logit are kept.
+    /// The maximum number of candidates of one input; the best by start + end logit are kept.
     pub max_candidates: usize,
     /// A decision closer to its threshold than this counts as undecided.
     pub tolerance: f32,
 }
 
-/// A span that a query found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Span {
-    /// Its range in the document's tokens.
-    pub tokens: TokenSpan,
-    /// The match logit.
-    pub logit: f32,
-}
-
-/// The spans that one query found.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Answer {
-    /// The spans in order of start and end.
-    pub spans: Vec<Span>,
-    /// Candidates dropped because there were more than `max_candidates`.
-    pub capped: usize,
-    /// Decisions so close to a threshold that another device could decide them differently.
-    pub undecided: usize,
-}
-
-/// The logit whose sigmoid is `probability`.
-pub fn logit(probability: f32) -> f32 {
-    (probability / (1.0 - probability)).ln()
-}
-
-/// The logistic function σ.
-pub fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-/// One [`Answer`] per query of `batch`, in its order.
-pub fn decode(batch: &QueryBatch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> {
+/// One [`Answer`] per input of `batch`, in its order.
+pub fn decode(batch: &Batch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> {
     let width = batch.tokens();
-    let mut candidates: Vec<Vec<Candidate>> = vec![Vec::new(); batch.queries.len()];
+    let mut candidates: Vec<Vec<Candidate>> = vec![Vec::new(); batch.inputs.len()];
     for (&[row, start, end], &logit) in logits.span_index.iter().zip(&logits.span) {
         let boundary = logits.start[row * width + start] + logits.end[row * width + end];
         candidates[row].push(Candidate { start, end, logit, boundary });
     }
-    let rows = batch.queries.iter().zip(candidates).enumerate();
+    let rows = batch.inputs.iter().zip(candidates).enumerate();
     rows.map(|(row, (query, candidates))| {
         // Only tokens that can start or end a mention are decisions.
         let context = row * width + query.context_start();
@@ -85,7 +55,7 @@ pub fn decode(batch: &QueryBatch, logits: &Logits, rule: &DecodeRule) -> Vec<Ans
             let tokens = query.window.tokens.iter().zip(&values[context..]);
             tokens.filter(|(token, value)| decides(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
         };
-        let mut answer = answer(query, candidates, rule);
+        let mut answer = answer(query, query.entity_type().unwrap_or_default(), candidates, rule);
         answer.undecided += near(&logits.start, |token| token.starts_word) + near(&logits.end, |token| token.ends_word);
         answer
     })
@@ -100,7 +70,7 @@ struct Candidate {
     boundary: f32,
 }
 
-fn answer(query: &Encoded, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
+fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
     let capped = candidates.len().saturating_sub(rule.max_candidates);
     if capped > 0 {
         candidates.sort_by(|a, b| {
@@ -118,7 +88,7 @@ fn answer(query: &Encoded, mut candidates: Vec<Candidate>, rule: &DecodeRule) ->
         }
         if let Some(tokens) = query.place(candidate.start, candidate.end) {
             last_start = Some(candidate.start);
-            spans.push(Span { tokens, logit: candidate.logit });
+            spans.push(Span { entity_type, tokens, logit: candidate.logit });
         }
     }
     Answer { spans, capped, undecided }
@@ -128,16 +98,17 @@ fn answer(query: &Encoded, mut candidates: Vec<Candidate>, rule: &DecodeRule) ->
 mod tests {
     use super::*;
     use crate::task::batch::tests::queries;
+    use crate::text::span::TokenSpan;
     use proptest::prelude::*;
 
     const RULE: DecodeRule =
         DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
 
     /// Logits of a graph that scores every pair with `pair`, by the contract of the MRC graph.
-    fn graph(batch: &QueryBatch, start: &[f32], end: &[f32], pair: impl Fn(usize, usize, usize) -> f32) -> Logits {
-        let (inputs, width) = (batch.inputs(), batch.tokens());
+    fn graph(batch: &Batch, start: &[f32], end: &[f32], pair: impl Fn(usize, usize, usize) -> f32) -> Logits {
+        let (inputs, width) = (batch.tensors(), batch.tokens());
         let mut logits = Logits { start: start.into(), end: end.into(), ..Logits::default() };
-        for row in 0..batch.queries.len() {
+        for row in 0..batch.inputs.len() {
             for first in
                 (0..width).filter(|at| inputs.start_mask[row * width + at] && start[row * width + at] > RULE.boundary)
             {
@@ -154,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_span_outside_the_context_is_not_a_mention() {
-        let batch = QueryBatch { queries: queries(&["new york".into()]) };
+        let batch = Batch { inputs: queries(&["new york".into()]) };
         let size = batch.padded_tokens();
         let logits =
             Logits { start: vec![1.0; size], end: vec![1.0; size], span_index: vec![[0, 1, 2]], span: vec![9.0] };
@@ -164,17 +135,17 @@ mod tests {
     #[test]
     fn masked_tokens_are_not_counted_as_undecided() {
         // One word of two wordpieces: it starts with the first and ends with the second.
-        let batch = QueryBatch { queries: queries(&["banker".into()])[..1].to_vec() };
+        let batch = Batch { inputs: queries(&["banker".into()])[..1].to_vec() };
         let size = batch.padded_tokens();
         let logits = Logits { start: vec![0.0; size], end: vec![0.0; size], ..Logits::default() };
-        assert_eq!(batch.queries[0].window.tokens.len(), 2);
+        assert_eq!(batch.inputs[0].window.tokens.len(), 2);
         assert_eq!(decode(&batch, &logits, &RULE)[0].undecided, 2);
     }
 
     #[test]
     fn the_cap_keeps_the_best_boundaries() {
-        let batch = QueryBatch { queries: queries(&["a b c".into()])[..1].to_vec() };
-        let (width, context) = (batch.tokens(), batch.queries[0].context_start());
+        let batch = Batch { inputs: queries(&["a b c".into()])[..1].to_vec() };
+        let (width, context) = (batch.tokens(), batch.inputs[0].context_start());
         let mut start = vec![0.5; width];
         start[context + 1] = 3.0;
         let logits = graph(&batch, &start, &vec![0.5; width], |_, _, _| 1.0);
@@ -191,15 +162,15 @@ mod tests {
             values in proptest::collection::vec(-2.0_f32..2.0, 4096),
             nested in any::<bool>(),
         ) {
-            let batch = QueryBatch { queries: queries(&texts) };
-            prop_assume!(!batch.queries.is_empty());
+            let batch = Batch { inputs: queries(&texts) };
+            prop_assume!(!batch.inputs.is_empty());
             let (size, width) = (batch.padded_tokens(), batch.tokens());
             let start: Vec<f32> = (0..size).map(|at| values[at % 2048]).collect();
             let end: Vec<f32> = (0..size).map(|at| values[2048 + at % 2047]).collect();
             let pair = |row: usize, first: usize, last: usize| values[(row * 31 + first * 7 + last) % 4096];
             let found = decode(&batch, &graph(&batch, &start, &end, pair), &DecodeRule { nested, ..RULE });
-            let inputs = batch.inputs();
-            for (row, query) in batch.queries.iter().enumerate() {
+            let inputs = batch.tensors();
+            for (row, query) in batch.inputs.iter().enumerate() {
                 let mut expected = Vec::new();
                 for first in query.context_start()..query.len() - 1 {
                     for last in first..query.len() - 1 {

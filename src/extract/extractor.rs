@@ -1,0 +1,285 @@
+//! The library's front door: text → mentions. In: a specification and where to run it. Out: an [`Extractor`] with open sessions, and the
+//! mentions of a text or of slices of documents. It must not read documents or touch a store.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::error::{Error, Result};
+use crate::extract::monitor::Monitor;
+use crate::extract::pipeline::Pipeline;
+use crate::extract::pipeline::slice::{OneText, SliceResult, SliceRows};
+use crate::extract::pipeline::slices::SliceRule;
+use crate::extract::settings::RuntimeSettings;
+use crate::extract::spec::ExtractionSpec;
+use crate::graph::{WRITER_VERSION, cache};
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::model::precision::Precision;
+use crate::model::runtime::batch_tuning;
+use crate::model::runtime::batch_tuning::TuningKey;
+use crate::model::runtime::device::Device;
+use crate::model::runtime::distribution::Distribution;
+use crate::model::runtime::hardware;
+use crate::model::runtime::scorer::{Scorer, ScorerCounters};
+use crate::model::runtime::selection::RuntimeSelection;
+use crate::model::runtime::session::SessionOptions;
+use crate::task::batch::Batch;
+use crate::task::kind::Task;
+use crate::text::document::Document;
+use crate::text::mention::Mention;
+use crate::text::tokens::Tokenizer;
+use crate::text::window::{WindowRule, Windows};
+
+/// The extractors of this process that are in use, by what they were opened with.
+static SHARED: Mutex<Vec<(ExtractionSpec, RuntimeSettings, Weak<Extractor>)>> = Mutex::new(Vec::new());
+
+/// A loaded model with the entity types that it is asked for.
+///
+/// ```
+/// use quarry::extract::extractor::Extractor;
+/// use quarry::extract::settings::{ExtractionSettings, RuntimeSettings};
+///
+/// # fn main() -> quarry::error::Result<()> {
+/// let schema = quarry::job::read_schema("schemas/conll03.toml".as_ref())?;
+/// let (spec, _) = ExtractionSettings::new("models/default", schema).resolve()?;
+/// let runtime = RuntimeSettings { batch_tokens: Some(2048), ..RuntimeSettings::default() };
+/// let text = "Ada Lovelace met Charles Babbage in London.";
+/// let mentions = Extractor::open(&spec, &runtime)?.extract(text)?;
+/// let found: Vec<&str> = mentions.iter().map(|mention| mention.bytes.of(text)).collect();
+/// assert_eq!(found, ["Ada Lovelace", "Charles Babbage", "London"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Extractor {
+    spec: ExtractionSpec,
+    spec_id: String,
+    selection: RuntimeSelection,
+    cores: usize,
+    slices: SliceRule,
+    pipeline: Pipeline,
+}
+
+impl Extractor {
+    /// Opens the model of a specification on a device. Slow steps are logged before they start.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the model is not the one that the specification means, and whatever can fail when a model, a library or a device
+    /// is opened.
+    pub fn open(spec: &ExtractionSpec, runtime: &RuntimeSettings) -> Result<Self> {
+        let model = ModelDirectory::open(&resolve::model(&spec.model.path)?)?;
+        Self::with_model(spec, &model, runtime)
+    }
+
+    /// [`Extractor::open`] for a model that is already verified.
+    ///
+    /// # Errors
+    /// As for [`Extractor::open`].
+    pub fn with_model(spec: &ExtractionSpec, model: &ModelDirectory, runtime: &RuntimeSettings) -> Result<Self> {
+        if model.model_hash() != spec.model.hash {
+            return Err(Error::Model {
+                path: model.root().to_owned(),
+                reason: format!("its hash is {}, and the specification means {}", model.model_hash(), spec.model.hash),
+                hint: "the model has changed since the specification was made: start again".into(),
+            });
+        }
+        let foreign = model.foreign_graph();
+        // A foreign graph runs as it is, in fp32 unless a precision is named.
+        let named = spec.precision.or_else(|| foreign.is_some().then_some(Precision::Fp32));
+        let selection = runtime.device.resolve(named, runtime.library.as_deref())?;
+        let tokenizer = model.tokenizer(Some(spec.words))?;
+        let task = spec.task(&tokenizer, model, tolerance(selection.precision))?;
+        let (variant, graph_precision) = selection.graph();
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
+        let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
+        let fixed = task.fixed();
+        let open =
+            |graph: &Path| Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref());
+        let scorer = match foreign {
+            Some(graph) => open(&graph)?,
+            None => cache::load(model, variant, graph_precision, open)?,
+        };
+        let tuning_key = TuningKey {
+            model: spec.model.hash.clone(),
+            writer: WRITER_VERSION,
+            device: selection.device.to_string(),
+            hardware: hardware::name(selection.device),
+            precision: selection.precision.to_string(),
+            library: selection.library.version.clone(),
+            cores,
+            longest: task.longest_input(spec.windows.tokens),
+        };
+        let search =
+            || batch_tuning::search(&scorer, selection.device, &sample(&task, &tokenizer, spec.windows.tokens));
+        let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
+        Ok(Self {
+            spec: spec.clone(),
+            spec_id: spec.id(),
+            cores,
+            slices: SliceRule::new(selection.device, spec.schema.types.len()),
+            pipeline: Pipeline {
+                nested: spec.schema.nested,
+                windows: spec.windows,
+                workers: workers(selection.device, cores),
+                task,
+                tokenizer,
+                batch_tokens,
+                scorer,
+            },
+            selection,
+        })
+    }
+
+    /// The extractor of this process for a specification: the one that is open, or a new one. It is closed when the last one who uses it
+    /// drops it.
+    ///
+    /// # Errors
+    /// As for [`Extractor::open`].
+    pub fn shared(spec: &ExtractionSpec, runtime: &RuntimeSettings) -> Result<Arc<Self>> {
+        Self::shared_or(spec, runtime, || Self::open(spec, runtime))
+    }
+
+    /// [`Extractor::shared`], opened by `open` if there is none.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn shared_or(
+        spec: &ExtractionSpec,
+        runtime: &RuntimeSettings,
+        open: impl FnOnce() -> Result<Self>,
+    ) -> Result<Arc<Self>> {
+        // Held while a model is opened, so that two partitions do not open it twice.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|(.., extractor)| extractor.strong_count() > 0);
+        let same = |(of, on, _): &&(ExtractionSpec, RuntimeSettings, _)| of == spec && on == runtime;
+        if let Some(extractor) = shared.iter().find(same).and_then(|(.., extractor)| extractor.upgrade()) {
+            return Ok(extractor);
+        }
+        let extractor = Arc::new(open()?);
+        shared.push((spec.clone(), runtime.clone(), Arc::downgrade(&extractor)));
+        Ok(extractor)
+    }
+
+    /// The mentions of one text, in text order. `entity_type` of a mention is the index of its type in the specification's schema.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a text without a word, or on which the tokenizer fails; [`Error::Inference`] if the model fails.
+    pub fn extract(&self, text: &str) -> Result<Vec<Mention>> {
+        let mut found = None;
+        self.run(&Monitor::default(), std::iter::once(Ok(OneText(text.to_owned()))), |mut result| {
+            found = result.documents.pop();
+            true
+        })?;
+        let document = found.ok_or_else(|| Error::Engine {
+            doing: "extract the text".into(),
+            source: "the pipeline returned no result".into(),
+        })?;
+        document.outcome.map_err(|reject| Error::Input {
+            location: "the text".into(),
+            reason: reject.detail,
+            hint: "enter a text with at least one word".into(),
+        })
+    }
+
+    /// Runs the pipeline over `slices` until they end or the monitor stops it. `emit` takes each finished slice, in order, and returns
+    /// false to stop.
+    ///
+    /// # Errors
+    /// Those of `slices`, and [`Error::Inference`] if the model fails.
+    pub fn run<Rows: SliceRows>(
+        &self,
+        monitor: &Monitor,
+        slices: impl Iterator<Item = Result<Rows>> + Send,
+        emit: impl FnMut(SliceResult<Rows>) -> bool + Send,
+    ) -> Result<()> {
+        self.pipeline.run(monitor, slices, emit)
+    }
+
+    /// Seconds spent in each stage, summed over threads, in pipeline order.
+    pub fn stages(&self, monitor: &Monitor) -> [(&'static str, f64); 9] {
+        let ScorerCounters { tensors, wait, inference, .. } = self.scorer().counters();
+        let Monitor { start, read, tokenize, decode, write, commit, .. } = monitor;
+        let stages = [
+            ("start", start),
+            ("read", read),
+            ("tokenize", tokenize),
+            ("tensors", tensors),
+            ("wait", wait),
+            ("inference", inference),
+            ("decode", decode),
+            ("write", write),
+            ("commit", commit),
+        ];
+        stages.map(|(name, stage)| (name, stage.seconds()))
+    }
+
+    /// What is extracted.
+    pub const fn spec(&self) -> &ExtractionSpec {
+        &self.spec
+    }
+
+    /// The hash of the specification.
+    pub fn spec_id(&self) -> &str {
+        &self.spec_id
+    }
+
+    /// The device, the reason for its choice, the precision, and the library.
+    pub const fn selection(&self) -> &RuntimeSelection {
+        &self.selection
+    }
+
+    /// How many cores the work uses.
+    pub const fn cores(&self) -> usize {
+        self.cores
+    }
+
+    /// Where slices of documents end on this device.
+    pub const fn slices(&self) -> SliceRule {
+        self.slices
+    }
+
+    /// The model's sessions.
+    pub const fn scorer(&self) -> &Scorer {
+        &self.pipeline.scorer
+    }
+
+    /// The maximum of padded tokens in a batch.
+    pub const fn batch_tokens(&self) -> usize {
+        self.pipeline.batch_tokens
+    }
+
+    /// The windows of a document.
+    pub fn windows<'text>(&'text self, document: Document<'text>) -> Windows<'text> {
+        Windows::new(&self.pipeline.tokenizer, self.pipeline.windows, document)
+    }
+
+    /// What the model is asked.
+    pub const fn task(&self) -> &Task {
+        &self.pipeline.task
+    }
+}
+
+/// The inputs for one window of about `tokens` tokens, for a trial run of a graph.
+fn sample(task: &Task, tokenizer: &Tokenizer, tokens: usize) -> Batch {
+    let text = "Ada Lovelace met Charles Babbage in London . ".repeat(tokens / 8 + 1);
+    let windows = Windows::new(tokenizer, WindowRule { tokens, overlap: 0 }, Document { text: &text });
+    Batch { inputs: windows.flatten().take(1).flat_map(|window| task.ask(0, &window)).collect() }
+}
+
+/// The number of tokenizer threads: with a GPU all cores except one; on the CPU one, because inference uses the cores.
+const fn workers(device: Device, cores: usize) -> usize {
+    match device {
+        Device::Cuda(_) if cores > 2 => cores - 1,
+        Device::Cpu | Device::Cuda(_) => 1,
+    }
+}
+
+/// How far a precision's logits can differ from the exact ones. Decisions closer to a threshold are counted as undecided.
+const fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::Fp32 => 1e-3,
+        Precision::Bf16 | Precision::Fp16 | Precision::Int8 => 0.1,
+    }
+}

@@ -1,0 +1,77 @@
+//! Watches and stops the extractions of this process. In: events of the stages. Out: live counters, and a stop flag. It is an extension
+//! of a session's configuration and must not be part of a plan: what a commit needs is in the rows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use datafusion::execution::TaskContext;
+
+use crate::machine::stage_timer::StageTimer;
+
+/// Live counters of extractions, which any thread can add to and read: they are atomics, so they do not slow the stages.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    /// Documents whose inputs have all been sent, and refused documents.
+    pub prepared: AtomicU64,
+    /// Inputs sent to the scorer.
+    pub asked: AtomicU64,
+    /// Inputs answered.
+    pub answered: AtomicU64,
+    /// Mentions found.
+    pub mentions: AtomicU64,
+    /// Tokenizing and making windows.
+    pub tokenize: StageTimer,
+    /// Decoding and merging.
+    pub decode: StageTimer,
+    /// Opening the store and loading the model.
+    pub start: StageTimer,
+    /// Waiting for rows from the scan.
+    pub read: StageTimer,
+    /// Encoding, compressing and sending rows.
+    pub write: StageTimer,
+    /// Committing.
+    pub commit: StageTimer,
+    stop: AtomicBool,
+}
+
+impl Monitor {
+    /// The monitor of the session that a plan runs in, or a new one that nobody watches.
+    pub fn of(context: &TaskContext) -> Arc<Self> {
+        context.session_config().get_extension().unwrap_or_default()
+    }
+
+    /// A counter's value.
+    pub fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// An estimate of the documents done. Inputs are answered in order of length, so the documents of a slice finish together;
+    /// until then, the share of answered inputs shows the progress.
+    pub fn documents_done(&self) -> u64 {
+        let (prepared, asked) = (Self::get(&self.prepared), Self::get(&self.asked));
+        (prepared * Self::get(&self.answered)).checked_div(asked).unwrap_or(prepared)
+    }
+
+    /// Sets the counters to what is committed: rows after it are read again. No extraction must be running.
+    pub fn reset(&self, documents: u64, inputs: u64, mentions: u64) {
+        self.prepared.store(documents, Ordering::Relaxed);
+        self.asked.store(inputs, Ordering::Relaxed);
+        self.answered.store(inputs, Ordering::Relaxed);
+        self.mentions.store(mentions, Ordering::Relaxed);
+    }
+
+    /// Ends extractions early: slices that are already answered completely are still emitted, the others are dropped.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Monitor::stop`] was called.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,188 @@
+//! Settings of an extraction, as a job or a command has them. In: settings; those that are absent come from the model. Out: the
+//! [`ExtractionSpec`] for a model, or an error that names the setting. It must not load weights or ONNX Runtime.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::extract::spec::{ExtractionSpec, ModelReference};
+use crate::model::package::directory::ModelDirectory;
+use crate::model::package::resolve;
+use crate::model::precision::Precision;
+use crate::model::runtime::device::DeviceChoice;
+use crate::task::entity_schema::EntitySchema;
+use crate::task::kind::{Kind, Task, TaskSettings};
+use crate::text::tokens::Words;
+use crate::text::window::{SHORTEST_WINDOW, WindowRule};
+
+/// Context wordpieces in one window, if neither the settings nor the model name it.
+const DEFAULT_WINDOW: usize = 256;
+
+/// The default thresholds: accept what is more likely than not.
+pub const DEFAULT_THRESHOLD: f32 = 0.5;
+/// The default maximum of candidates per input.
+pub const DEFAULT_MAX_CANDIDATES: usize = 4096;
+
+/// What is extracted, as a job or a command says it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtractionSettings {
+    /// A model directory, or `hf://owner/name`.
+    pub model: PathBuf,
+    /// The entity types.
+    pub schema: EntitySchema,
+    /// Context wordpieces in one window; by default as in the model's training.
+    pub window_tokens: Option<usize>,
+    /// Context wordpieces that the next window repeats; by default an eighth.
+    pub overlap_tokens: Option<usize>,
+    /// What counts as a word; by default as in the model's training.
+    pub words: Option<Words>,
+    /// See [`ExtractionSpec::threshold`].
+    pub threshold: f32,
+    /// See [`TaskSettings::Mrc`].
+    pub boundary_threshold: f32,
+    /// See [`TaskSettings::Mrc`].
+    pub max_candidates: usize,
+    /// The precision; by default the device's best.
+    pub precision: Option<Precision>,
+}
+
+/// Where and how a model runs. It does not change the rows beyond the tolerance of the precision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeSettings {
+    /// The device.
+    pub device: DeviceChoice,
+    /// A shared library of ONNX Runtime to use instead of the pinned one.
+    pub library: Option<PathBuf>,
+    /// Padded tokens in one batch; by default the fastest number on this machine, measured once and cached.
+    pub batch_tokens: Option<usize>,
+}
+
+impl ExtractionSettings {
+    /// Settings with default values.
+    pub fn new(model: impl Into<PathBuf>, schema: EntitySchema) -> Self {
+        Self {
+            model: model.into(),
+            schema,
+            window_tokens: None,
+            overlap_tokens: None,
+            words: None,
+            threshold: DEFAULT_THRESHOLD,
+            boundary_threshold: DEFAULT_THRESHOLD,
+            max_candidates: DEFAULT_MAX_CANDIDATES,
+            precision: None,
+        }
+    }
+
+    /// Checks everything that can be checked without a model. Errors name `origin` and the key of a job file.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value out of range.
+    pub fn validate(&self, origin: &str) -> Result<()> {
+        let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
+            origin: origin.into(),
+            key: key.into(),
+            reason,
+            hint: hint.into(),
+        };
+        let probabilities =
+            [("extract.threshold", self.threshold), ("extract.boundary_threshold", self.boundary_threshold)];
+        for (key, value) in probabilities {
+            if !(value > 0.0 && value < 1.0) {
+                let reason = format!("{value} is not a probability between 0 and 1");
+                return Err(refuse(key, reason, "0.5 accepts what is more likely than not"));
+            }
+        }
+        // If no window is set, it is the model's, which is not known here.
+        if let Some(tokens) = self.window_tokens {
+            self.window_rule(origin, tokens)?;
+        }
+        if self.max_candidates == 0 {
+            let reason = "it must be at least 1, not 0".to_owned();
+            return Err(refuse("extract.max_candidates", reason, "leave it out for the default"));
+        }
+        Ok(())
+    }
+
+    /// The specification for the model that the settings name, which is fetched if it lies on the hub, and the opened model.
+    ///
+    /// # Errors
+    /// As for [`ModelDirectory::open`] and [`Self::specify`].
+    pub fn resolve(&self) -> Result<(ExtractionSpec, ModelDirectory)> {
+        let model = ModelDirectory::open(&resolve::model(&self.model)?)?;
+        Ok((self.specify(&model)?, model))
+    }
+
+    /// The specification for an opened model: windows and words are the model's where the settings leave them open.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a window and the longest question do not fit the model, [`Error::Tokenizer`] if the tokenizer fails.
+    pub fn specify(&self, model: &ModelDirectory) -> Result<ExtractionSpec> {
+        let tokenizer = model.tokenizer(self.words)?;
+        let mut spec = ExtractionSpec {
+            model: ModelReference { path: self.model.clone(), hash: model.model_hash().to_owned() },
+            schema: self.schema.clone(),
+            words: model.words(self.words),
+            windows: WindowRule { tokens: SHORTEST_WINDOW, overlap: 0 },
+            threshold: self.threshold,
+            task: match model.manifest().kind {
+                Kind::Mrc => TaskSettings::Mrc {
+                    boundary_threshold: self.boundary_threshold,
+                    max_candidates: self.max_candidates,
+                },
+                #[cfg(test)]
+                Kind::OnePass => TaskSettings::OnePass,
+            },
+            precision: self.precision,
+        };
+        spec.windows = self.windows(&spec.task(&tokenizer, model, 0.0)?, model)?;
+        Ok(spec)
+    }
+
+    /// The window rule: from the settings, or else from the model.
+    fn windows(&self, task: &Task, model: &ModelDirectory) -> Result<WindowRule> {
+        let longest = model.manifest().max_length;
+        let origin = self.model.display().to_string();
+        let available = longest.saturating_sub(task.longest_input(0));
+        let default = model.manifest().window_tokens.unwrap_or(DEFAULT_WINDOW).min(available);
+        let tokens = self.window_tokens.unwrap_or(default);
+        if available < SHORTEST_WINDOW {
+            let name = task.longest_question().map_or("", |index| &self.schema.types[index].name);
+            return Err(Error::Setting {
+                origin,
+                key: "question".into(),
+                reason: format!(
+                    "that of type `{name}` leaves {available} of the model's {longest} tokens for the text"
+                ),
+                hint: "shorten the question".into(),
+            });
+        }
+        let needed = task.longest_input(tokens);
+        if needed > longest {
+            return Err(Error::Setting {
+                origin,
+                key: "extract.window_tokens".into(),
+                reason: format!(
+                    "{tokens} and the longest question need {needed} tokens, and the model takes {longest}"
+                ),
+                hint: format!("the maximum is {available}"),
+            });
+        }
+        self.window_rule(&origin, tokens)
+    }
+
+    /// Windows of `tokens` tokens. Errors name `origin`.
+    fn window_rule(&self, origin: &str, tokens: usize) -> Result<WindowRule> {
+        let refuse = |key: &str, reason: String, hint: &str| {
+            Err(Error::Setting { origin: origin.into(), key: key.into(), reason, hint: hint.into() })
+        };
+        if tokens < SHORTEST_WINDOW {
+            let hint = format!("the minimum is {SHORTEST_WINDOW}; if it is left out, the model decides");
+            return refuse("extract.window_tokens", format!("{tokens} is too short a context"), &hint);
+        }
+        WindowRule::new(tokens, self.overlap_tokens).or_else(|overlap| {
+            let reason = format!("{overlap} is more than half of window_tokens ({tokens})");
+            refuse("extract.overlap_tokens", reason, "if it is left out, it is an eighth of the window")
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! The settings of one run. In: the path of a job file and the flags of the command. Out: [`Settings`]; with the job read, `RunSettings`.
+//! It must not open a store or a model.
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::job::Job;
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Extracts and commits.
+    Run,
+    /// Extracts, and writes nothing.
+    DryRun,
+    /// Prints what a run would do.
+    Explain,
+}
+
+/// The settings of `quarry run`.
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct Settings {
+    /// The job file.
+    pub job: PathBuf,
+    /// Values for its `${key}`.
+    pub set: Vec<(String, String)>,
+    /// What the run does.
+    pub mode: Mode,
+    /// Whether rows of another specification are replaced.
+    pub replace: bool,
+    /// Whether a replacement drops the old rows of files that were not read again.
+    pub drop_missing: bool,
+    /// The most documents to read.
+    pub limit: Option<u64>,
+    /// Whether the run summary is one JSON object.
+    pub json: bool,
+    /// A file for the run's metrics.
+    pub metrics_file: Option<PathBuf>,
+    /// Whether the time spent in each stage is printed.
+    pub profile: bool,
+}
+
+/// The settings of one run with its job.
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct RunSettings {
+    pub(crate) job: Job,
+    pub(crate) mode: Mode,
+    pub(crate) replace: bool,
+    pub(crate) drop_missing: bool,
+    pub(crate) limit: Option<u64>,
+    pub(crate) json: bool,
+    pub(crate) profile: bool,
+}
+
+impl Settings {
+    /// Reads the job.
+    ///
+    /// # Errors
+    /// As for [`Job::read`].
+    pub(crate) fn read_job(&self) -> Result<RunSettings> {
+        let Self { job, set, mode, replace, drop_missing, limit, json, profile, .. } = self;
+        Ok(RunSettings {
+            job: Job::read(job, set)?,
+            mode: *mode,
+            replace: *replace,
+            drop_missing: *drop_missing,
+            limit: *limit,
+            json: *json,
+            profile: *profile,
+        })
+    }
+}

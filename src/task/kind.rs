@@ -1,0 +1,211 @@
+//! Kinds of models. In: a schema, windows, and the outputs of a graph. Out: the inputs of the model and the spans that it finds. What
+//! comes before (tokens, windows) and after (mentions, tables) does not know the kind. It must not run a graph.
+//!
+//! A kind owns three things: how a window becomes inputs, the contract of its graph, and how outputs become spans.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::answer::{Answer, logit};
+use crate::task::batch::Batch;
+use crate::task::entity_schema::EntitySchema;
+use crate::task::input::ModelInput;
+use crate::task::mrc;
+use crate::task::mrc::Mrc;
+use crate::task::mrc::decode::DecodeRule;
+#[cfg(test)]
+use crate::task::one_pass;
+use crate::task::tensor::{GraphSignature, Misfit, Tensor, Tensors};
+use crate::text::document::Reject;
+use crate::text::tokens::Tokenizer;
+use crate::text::window::Window;
+
+/// The kind of a model: what its graph computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Start, end and match logits of one question on one window (Li et al. 2020).
+    #[default]
+    Mrc,
+    /// All types of a window in one pass; only for tests.
+    #[cfg(test)]
+    OnePass,
+}
+
+impl Kind {
+    /// Checks a graph's inputs and outputs against the contract.
+    ///
+    /// # Errors
+    /// A [`Misfit`] that names the input or output.
+    pub fn check(self, graph: &GraphSignature) -> Result<(), Misfit> {
+        match self {
+            Self::Mrc => mrc::check(graph),
+            #[cfg(test)]
+            Self::OnePass => Ok(()),
+        }
+    }
+
+    /// The graph's tensors for a batch.
+    pub fn tensors(self, batch: &Batch) -> Tensors {
+        match self {
+            Self::Mrc => mrc::tensors(batch),
+            #[cfg(test)]
+            Self::OnePass => one_pass::tensors(batch),
+        }
+    }
+
+    /// Checks the outputs of a graph, which was given the tensors that `given` finds by name, and returns what is read of them: of a graph
+    /// that scores more than candidates, only these.
+    ///
+    /// # Errors
+    /// What violates the contract.
+    pub fn accept<'a>(self, given: &dyn Fn(&str) -> Option<&'a Tensor>, outputs: Tensors) -> Result<Tensors, String> {
+        match self {
+            Self::Mrc => mrc::accept(given, outputs),
+            #[cfg(test)]
+            Self::OnePass => Ok(outputs),
+        }
+    }
+
+    /// The names of the outputs that are read.
+    pub const fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Self::Mrc => &mrc::OUTPUTS,
+            #[cfg(test)]
+            Self::OnePass => &one_pass::OUTPUTS,
+        }
+    }
+}
+
+/// The settings that a kind has of its own. They change the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TaskSettings {
+    /// Of [`Kind::Mrc`].
+    Mrc {
+        /// σ(start logit) and σ(end logit) must be above this.
+        boundary_threshold: f32,
+        /// The most candidates per question and window; the best by start + end logit are kept.
+        max_candidates: usize,
+    },
+    /// Of [`Kind::OnePass`].
+    #[cfg(test)]
+    OnePass,
+}
+
+impl TaskSettings {
+    /// The kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Mrc { .. } => Kind::Mrc,
+            #[cfg(test)]
+            Self::OnePass => Kind::OnePass,
+        }
+    }
+
+    /// The settings with their names, for messages.
+    pub fn values(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Mrc { boundary_threshold, max_candidates } => vec![
+                ("boundary_threshold", boundary_threshold.to_string()),
+                ("max_candidates", max_candidates.to_string()),
+            ],
+            #[cfg(test)]
+            Self::OnePass => Vec::new(),
+        }
+    }
+}
+
+/// A kind with the entity types to extract.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// [`Kind::Mrc`].
+    Mrc(Mrc),
+    /// [`Kind::OnePass`].
+    #[cfg(test)]
+    OnePass(one_pass::OnePass),
+}
+
+impl Task {
+    /// The kind for the types of `schema`. A span is accepted if its score is above the probability `threshold`; decisions within
+    /// `tolerance` of a threshold's logit are counted as undecided.
+    ///
+    /// # Errors
+    /// A [`Reject`] if the tokenizer fails on a question.
+    pub fn new(
+        settings: &TaskSettings,
+        schema: &EntitySchema,
+        tokenizer: &Tokenizer,
+        threshold: f32,
+        tolerance: f32,
+    ) -> Result<Self, Reject> {
+        let threshold = logit(threshold);
+        match *settings {
+            TaskSettings::Mrc { boundary_threshold, max_candidates } => {
+                let boundary = logit(boundary_threshold);
+                let rule = DecodeRule { threshold, boundary, nested: schema.nested, max_candidates, tolerance };
+                Mrc::new(schema, tokenizer, rule).map(Self::Mrc)
+            }
+            #[cfg(test)]
+            TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, threshold))),
+        }
+    }
+
+    /// The kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Mrc(_) => Kind::Mrc,
+            #[cfg(test)]
+            Self::OnePass(_) => Kind::OnePass,
+        }
+    }
+
+    /// The inputs for a window of document number `document`.
+    pub fn ask(&self, document: usize, window: &Arc<Window>) -> Vec<ModelInput> {
+        match self {
+            Self::Mrc(mrc) => mrc.ask(document, window).collect(),
+            #[cfg(test)]
+            Self::OnePass(one_pass) => vec![one_pass.ask(document, window)],
+        }
+    }
+
+    /// The length in tokens of the longest input with a window of `window_tokens`.
+    pub fn longest_input(&self, window_tokens: usize) -> usize {
+        match self {
+            Self::Mrc(mrc) => mrc.questions.longest_query(window_tokens),
+            #[cfg(test)]
+            Self::OnePass(_) => window_tokens + 2,
+        }
+    }
+
+    /// The index of the entity type whose question is the longest; `None` if the kind asks none.
+    pub fn longest_question(&self) -> Option<usize> {
+        match self {
+            Self::Mrc(mrc) => mrc.questions.longest(),
+            #[cfg(test)]
+            Self::OnePass(_) => None,
+        }
+    }
+
+    /// The tensors that the graph takes with every batch.
+    pub fn fixed(&self) -> Tensors {
+        match self {
+            Self::Mrc(mrc) => mrc::fixed(mrc.rule.boundary),
+            #[cfg(test)]
+            Self::OnePass(_) => Tensors::default(),
+        }
+    }
+
+    /// One [`Answer`] per input of `batch`, in its order, from outputs that [`Kind::accept`] has returned.
+    ///
+    /// # Errors
+    /// What violates the contract of the graph.
+    pub fn read(&self, batch: &Batch, outputs: Tensors) -> Result<Vec<Answer>, String> {
+        match self {
+            Self::Mrc(mrc) => mrc.read(batch, outputs),
+            #[cfg(test)]
+            Self::OnePass(one_pass) => one_pass.read(batch, outputs),
+        }
+    }
+}
