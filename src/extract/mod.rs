@@ -11,8 +11,10 @@
 //! | [`known_documents`] | the store's documents as hashes: decides which rows are new, changed, done or duplicates |
 //! | [`skip_known`] | `SkipKnownExec`: skips documents that the store already has |
 //! | [`extract_exec`] | `ExtractExec`: document rows → one row per document with its mentions |
+//! | `extracted_rows` | a finished slice → rows |
 
 pub mod extract_exec;
+pub(crate) mod extracted_rows;
 pub mod extractor;
 pub mod known_documents;
 pub mod monitor;

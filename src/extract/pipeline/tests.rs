@@ -17,6 +17,7 @@ use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, EntityType};
 use crate::task::kind::{Kind, TaskSettings};
+use crate::task::merge::Mentions;
 use crate::task::tensor::{Tensors, Values};
 use crate::text::tokens::Words;
 use crate::text::tokens::tests::tiny;
@@ -155,8 +156,16 @@ fn with_rayon(pipeline: &Pipeline, slices: &[Texts]) -> usize {
         }
         drop(reply);
         let answers: Vec<Answered> = answers.into_iter().map(Result::unwrap).collect();
-        let read = |Answered { batch, outputs }: Answered| pipeline.task.read(&batch, outputs).unwrap().len();
-        answered += answers.into_par_iter().map(read).sum::<usize>();
+        let read = |Answered { batch, outputs }: Answered| (pipeline.task.read(&batch, outputs).unwrap(), batch);
+        let mut mentions: Vec<Mentions> = slice.0.iter().map(|_| Mentions::default()).collect();
+        for (answers, batch) in answers.into_par_iter().map(read).collect::<Vec<_>>() {
+            for (input, answer) in batch.inputs.iter().zip(&answers) {
+                mentions[input.document].add(input, answer);
+                answered += 1;
+            }
+        }
+        let finished = mentions.into_par_iter().zip(&slice.0).map(|(mentions, text)| mentions.finish(text, false));
+        assert!(finished.collect::<Vec<_>>().iter().all(Vec::is_empty));
     }
     answered
 }
