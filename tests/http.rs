@@ -11,6 +11,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
+    #[cfg_attr(not(feature = "telemetry"), allow(dead_code, reason = "only the tests of traces read it"))]
     pub(crate) body: Vec<u8>,
 }
 

@@ -23,6 +23,7 @@ pub(super) fn provider() -> Option<Result<Provider, String>> {
 
 /// Stands in for `exporter` in a program without the feature `telemetry`.
 #[cfg(not(feature = "telemetry"))]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signatures are those of `exporter`")]
 mod absent {
     use tracing::Span;
     use tracing_subscriber::layer::Identity;
