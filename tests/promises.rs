@@ -77,6 +77,57 @@ fn a_stopped_run_commits_finished_documents_and_the_next_resumes() {
     assert!(rows(&dir, "undisturbed") == rows(&dir, "stopped"));
 }
 
+/// Documents of very different lengths, so that slices end at any row: some at a time, long ones alone. Some ids come twice.
+fn uneven(dir: &Dir, name: &str, count: usize, random: &mut Random) {
+    let text = "Ada Lovelace met Mr. Babbage in London , yesterday . ";
+    let mut id = 0;
+    let rows = (0..count).map(|_| {
+        id += usize::from(!random.next().is_multiple_of(9));
+        let words = match random.next() % 10 {
+            0 => 300 + random.next() % 600,
+            1..=4 => 20 + random.next() % 60,
+            _ => 1,
+        };
+        let from = (random.next() % 8) as usize;
+        (format!("{id:04}"), text.repeat(words as usize)[from..].trim().to_owned())
+    });
+    let rows: Vec<(String, String)> = rows.collect();
+    let rows: Vec<_> = rows.iter().map(|(id, text)| (Some(id.as_str()), Some(text.as_str()))).collect();
+    dir.documents(name, &rows);
+}
+
+#[test]
+fn a_run_killed_after_any_slice_resumes_at_its_last_row() {
+    let dir = Dir::new();
+    let mut random = Random(11);
+    uneven(&dir, "docs/a.parquet", 300, &mut random);
+    uneven(&dir, "docs/b.parquet", 40, &mut random);
+    let model = dir.small_model().display().to_string();
+    // Every slice is a commit.
+    let job = |store: &str| {
+        let path = job(&dir, "docs", store, &model, "[extract]\nwindow_tokens = 64\nbatch_tokens = 1024");
+        let text = std::fs::read_to_string(&path).unwrap().replace("commit_documents = 256", "commit_documents = 1");
+        dir.write(&format!("{store}.toml"), &text).display().to_string()
+    };
+    dir.quarry(&["run", &job("undisturbed")]).ended(0);
+    let commits = dir.rows("undisturbed", "documents", "max(commit)", "").concat().parse::<usize>().unwrap();
+    assert!(commits > 30, "{commits}");
+    // A file is done in part at other rows than multiples of 256; the second kill is in the slice after the first.
+    let disturbed = job("disturbed");
+    let mut positions = Vec::new();
+    for kill in [2, 3, 5, 9, commits / 2, commits - 4] {
+        let fault = format!("after:documents:{kill}");
+        let ended = dir.command(&["run", &disturbed]).env("QUARRY_FAULT", fault).output().unwrap();
+        assert_eq!(ended.status.code(), None, "it was not killed in commit {kill}");
+        positions.extend(dir.rows("disturbed", "sources", "rows", "WHERE outcome = 'partial'"));
+    }
+    let inside = positions.iter().filter(|rows| rows.parse::<u64>().is_ok_and(|rows| rows % 256 != 0)).count();
+    assert!(inside > 3, "{positions:?}");
+    dir.quarry(&["run", &disturbed]).ended(0);
+    assert!(rows(&dir, "undisturbed") == rows(&dir, "disturbed"));
+    assert_eq!(dir.rows("disturbed", "documents", "max(commit)", ""), [commits.to_string()]);
+}
+
 #[test]
 fn a_changed_document_replaces_its_rows_and_a_finished_one_is_skipped() {
     let dir = Dir::new();

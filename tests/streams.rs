@@ -72,6 +72,32 @@ fn errors_are_json_objects_with_the_json_log_format() {
 }
 
 #[test]
+fn a_signal_inside_a_long_document_commits_the_documents_before_it() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    // The first 256 rows are a commit, then come 20 documents of some length, and one that takes minutes.
+    let text = "Ada Lovelace met Mr. Babbage in London , yesterday . ";
+    let mut texts = vec![text.to_owned(); 256];
+    texts.extend((1..=20).map(|times| text.repeat(10 * times)));
+    texts.push(text.repeat(2_000_000));
+    let ids: Vec<String> = (0..texts.len()).map(|id| format!("{id:03}")).collect();
+    let rows: Vec<_> = ids.iter().zip(&texts).map(|(id, text)| (Some(id.as_str()), Some(text.as_str()))).collect();
+    dir.documents("docs.parquet", &rows);
+    let job = crate::promises::job(&dir, "docs.parquet", "store", &model, "[extract]\nbatch_tokens = 1024");
+    let mut begun = None;
+    let said = dir.stopped_when(&["run", &job], |_| {
+        let first = dir.path("store/documents/_delta_log/00000000000000000001.json").exists();
+        begun = begun.or_else(|| first.then(Instant::now));
+        // The model answers the twenty in less than a second.
+        begun.is_some_and(|begun| begun.elapsed() > Duration::from_secs(8))
+    });
+    assert_eq!(said.ended(143).error(), "error: stopped by SIGTERM");
+    assert_eq!(dir.rows("store", "documents", "count(*), max(doc_id)", ""), ["276|275"]);
+    assert_eq!(dir.rows("store", "sources", "rows, outcome", ""), ["276|partial"]);
+    assert_eq!(dir.rows("store", "runs", "outcome", ""), ["stopped"]);
+}
+
+#[test]
 fn a_signal_stops_a_run_while_a_model_loads() {
     let dir = Dir::new();
     dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);

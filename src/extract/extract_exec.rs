@@ -82,7 +82,13 @@ impl RowOperator for Extract {
         builder.spawn(async move {
             loop {
                 let started = Instant::now();
-                let Some(batch) = input.next().instrument(trace_span!("read")).await else { break };
+                let next = input.next().instrument(trace_span!("read"));
+                // A stopped run does not wait for rows, which can take long to come.
+                let batch = tokio::select! {
+                    batch = next => batch,
+                    () = reading.stopped() => None,
+                };
+                let Some(batch) = batch else { break };
                 reading.read.add(started.elapsed());
                 if rows.send(batch).await.is_err() {
                     break;

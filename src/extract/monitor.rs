@@ -2,9 +2,10 @@
 //! of a session's configuration and must not be part of a plan: what a commit needs is in the rows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::execution::TaskContext;
+use tokio::sync::watch;
 
 use crate::machine::stage_timer::StageTimer;
 
@@ -31,7 +32,7 @@ pub struct Monitor {
     pub write: StageTimer,
     /// Committing.
     pub commit: StageTimer,
-    stop: AtomicBool,
+    stop: watch::Sender<bool>,
 }
 
 impl Monitor {
@@ -67,11 +68,17 @@ impl Monitor {
 
     /// Ends extractions early: slices that are already answered completely are still emitted, the others are dropped.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
     }
 
     /// Whether [`Monitor::stop`] was called.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        *self.stop.borrow()
+    }
+
+    /// Waits for [`Monitor::stop`].
+    pub async fn stopped(&self) {
+        // It fails only if the sender is gone, which is a part of this monitor.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }

@@ -176,19 +176,20 @@ impl Partition<'_> {
                     Ok(document) => self.ask(first + row, document, &mut block)?,
                     Err(reject) => Asked { inputs: 0, outcome: Err(reject) },
                 };
-                Monitor::add(&self.monitor.prepared, 1);
-                let _ = events.send(Event::Document { number: first + row, asked });
+                // A stop abandons a document in the middle.
                 if self.is_stopped() {
                     return Ok(());
                 }
+                Monitor::add(&self.monitor.prepared, 1);
+                let _ = events.send(Event::Document { number: first + row, asked });
             }
             block.flush()?;
         }
         Ok(())
     }
 
-    /// Adds all inputs of a document to the block, which is sent to the scorer whenever it is full. A text that cannot be tokenized is
-    /// refused at the failing window; inputs of its earlier windows can already be in flight.
+    /// Adds all inputs of a document to the block, which is sent to the scorer whenever it is full, or fewer if the run is stopped. A text
+    /// that cannot be tokenized is refused at the failing window; inputs of its earlier windows can already be in flight.
     fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Asked> {
         let Pipeline { task, tokenizer, windows, .. } = self.pipeline;
         let mut windows = Windows::new(tokenizer, *windows, document);
@@ -197,6 +198,7 @@ impl Partition<'_> {
             match self.monitor.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
                 None => break Ok(Prepared { counts: windows.counts(), windows: count }),
                 Some(Err(reject)) => break Err(reject),
+                Some(Ok(_)) if self.is_stopped() => break Ok(Prepared { counts: windows.counts(), windows: count }),
                 Some(Ok(window)) => {
                     count += 1;
                     for input in task.ask(number, &window) {

@@ -17,7 +17,7 @@ use crate::source::plan_error::own_error;
 use crate::source::scan::{ScanFile, ScanSpec};
 use crate::tables::result_row::first_row;
 
-/// Slices, and therefore commits, end at multiples of this many rows of a file.
+/// Slices, and therefore chunks, end at multiples of this many rows of a file, and where a slice has enough text.
 pub const SLICE_ROWS: i64 = 256;
 
 /// The columns of a job's documents.

@@ -3,8 +3,8 @@
 
 use crossbeam_channel::Receiver;
 
-/// The bytes of text in flight are limited to this per permitted slice: 256 documents of 64 KiB.
-const SLICE_BYTES: usize = 16 << 20;
+/// The bytes of text in flight are limited to this per permitted slice: the largest slice of a GPU, or a longer text alone.
+const SLICE_BYTES: usize = 4 << 20;
 
 /// Limits the number of slices in flight and the bytes of their texts.
 pub(crate) struct InFlightLimit {

@@ -108,14 +108,6 @@ fn idle_pipeline(workers: usize) -> Pipeline {
     let types = types.map(|name| EntityType { name: name.into(), question: format!("Which {name} are named?") });
     let schema = EntitySchema { nested: false, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
-    let nothing = |batch: &Batch| {
-        let (shape, low) = ([batch.inputs.len(), batch.tokens()], vec![-9.0; batch.padded_tokens()]);
-        Tensors::default()
-            .with("start_logits", &shape, Values::F32(low.clone()))
-            .with("end_logits", &shape, Values::F32(low))
-            .with("span_index", &[0, 3], Values::I64(Vec::new()))
-            .with("span_logits", &[0], Values::F32(Vec::new()))
-    };
     Pipeline {
         task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.1).unwrap(),
         tokenizer,
@@ -125,6 +117,63 @@ fn idle_pipeline(workers: usize) -> Pipeline {
         scorer: Scorer::answering(Kind::Mrc, nothing),
         workers,
     }
+}
+
+/// A pipeline over the words of [`tiny`] whose scorer answers with `answer`.
+fn tiny_pipeline(answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Pipeline {
+    let tokenizer = tiny(Words::Tokenizer);
+    let types = ["york", "bank"].map(|word| EntityType { name: word.into(), question: word.into() });
+    let schema = EntitySchema { nested: false, types: types.into() };
+    let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
+    Pipeline {
+        task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.0).unwrap(),
+        tokenizer,
+        windows: WindowRule { tokens: 8, overlap: 2 },
+        nested: false,
+        batch_tokens: 32,
+        scorer: Scorer::answering(Kind::Mrc, answer),
+        workers: 1,
+    }
+}
+
+/// The outputs of a graph that finds nothing.
+fn nothing(batch: &Batch) -> Tensors {
+    let (shape, low) = ([batch.inputs.len(), batch.tokens()], vec![-9.0; batch.padded_tokens()]);
+    Tensors::default()
+        .with("start_logits", &shape, Values::F32(low.clone()))
+        .with("end_logits", &shape, Values::F32(low))
+        .with("span_index", &[0, 3], Values::I64(Vec::new()))
+        .with("span_logits", &[0], Values::F32(Vec::new()))
+}
+
+#[test]
+fn a_slice_before_a_long_text_is_emitted_while_that_is_read_and_a_stop_abandons_it() {
+    let monitor = Arc::new(Monitor::default());
+    let (emitted, seen) = bounded::<()>(1);
+    let stopping = Arc::clone(&monitor);
+    let pipeline = tiny_pipeline(move |batch| {
+        // Document 2 is the long text; its first batch is answered once the slice before it is emitted.
+        if batch.inputs.iter().any(|input| input.document == 2) && !stopping.is_stopped() {
+            let waited = seen.recv_timeout(std::time::Duration::from_secs(30));
+            assert!(waited.is_ok(), "the slice before the long text is not emitted");
+            stopping.stop();
+        }
+        nothing(batch)
+    });
+    // Two hundred thousand windows.
+    let long = "a bank , new york . ".repeat(200_000);
+    let slices = [Texts(vec!["new york".into(), "a bank".into()]), Texts(vec![long]), Texts(vec!["york".into()])];
+    let mut counts = Vec::new();
+    let emit = |result: SliceResult<Texts>| {
+        counts.push(result.documents.len());
+        emitted.send(()).unwrap();
+        true
+    };
+    pipeline.run(&monitor, slices.map(Ok).into_iter(), emit).unwrap();
+    assert_eq!(counts, [2]);
+    // It was not even tokenized to its end.
+    let asked = Monitor::get(&monitor.asked);
+    assert!(asked < 200_000, "{asked} inputs of the long text");
 }
 
 /// Some texts as a slice.

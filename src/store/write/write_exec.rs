@@ -15,10 +15,10 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{Instrument as _, trace_span};
 
-use crate::source::input::SLICE_ROWS;
+use crate::extract::monitor::Monitor;
 use crate::source::location::StoreLocation;
 use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
@@ -43,7 +43,7 @@ pub struct WriteSpec {
     pub file_bytes: usize,
     /// A commit batch ends after this many rows,
     pub cut_rows: u64,
-    /// or after this many seconds, whichever comes first; always between two slices.
+    /// or after this many seconds, or when the run is stopped, whichever comes first; always between two slices.
     pub cut_seconds: u64,
 }
 
@@ -114,7 +114,7 @@ impl RowOperator for WriteSpec {
         // The stream owns the task: dropping the stream cancels the writing and leaves only files that are in no log.
         let mut stream = RecordBatchReceiverStream::builder(task.schema, 2);
         let finished = stream.tx();
-        stream.spawn(write.run(input, finished));
+        stream.spawn(write.run(input, finished, Monitor::of(&task.context)));
         Ok(stream.build())
     }
 }
@@ -152,14 +152,30 @@ struct Write {
 }
 
 impl Write {
-    async fn run(mut self, mut input: SendableRecordBatchStream, finished: Sender<Result<RecordBatch>>) -> Result<()> {
+    async fn run(
+        mut self,
+        mut input: SendableRecordBatchStream,
+        finished: Sender<Result<RecordBatch>>,
+        monitor: Arc<Monitor>,
+    ) -> Result<()> {
         let interval = Duration::from_secs(self.spec.cut_seconds.min(YEAR));
         let mut deadline = Instant::now() + interval;
+        let mut stopped = false;
         loop {
-            let Ok(next) = timeout_at(deadline, input.next()).await else {
-                self.finish(&finished).await?;
-                deadline = Instant::now() + interval;
-                continue;
+            let next = tokio::select! {
+                biased;
+                next = input.next() => next,
+                () = sleep_until(deadline) => {
+                    self.finish(&finished).await?;
+                    deadline = Instant::now() + interval;
+                    continue;
+                }
+                // What is done is committed at once: the input ends only when the model has answered its last batches.
+                () = monitor.stopped(), if !stopped => {
+                    stopped = true;
+                    self.finish(&finished).await?;
+                    continue;
+                }
             };
             let Some(batch) = next else { break };
             let time = self.metrics.write_time.clone();
@@ -193,8 +209,7 @@ impl Write {
         self.rows += batch.num_rows() as u64;
         let last = batch.num_rows() - 1;
         batch["source"].as_string::<i32>().value(last).clone_into(&mut self.commit_batch.source);
-        let row = batch["row"].as_primitive::<Int64Type>().value(last);
-        self.commit_batch.row = (row / SLICE_ROWS + 1) * SLICE_ROWS;
+        self.commit_batch.row = batch["row"].as_primitive::<Int64Type>().value(last) + 1;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{collect, displayable};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::stream;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -148,7 +148,7 @@ async fn a_commit_batch_ends_between_two_slices() {
     let commits: Vec<CommitBatch> =
         collect(exec, context.task_ctx()).await.unwrap().iter().map(|batch| commit_batch(batch).unwrap()).collect();
     let ends: Vec<_> = commits.iter().map(|batch| (batch.commit, batch.files.len(), batch.row, batch.last)).collect();
-    assert_eq!(ends, [(7, 3, SLICE_ROWS, false), (8, 3, SLICE_ROWS, false), (9, 3, SLICE_ROWS, true)]);
+    assert_eq!(ends, [(7, 3, 3, false), (8, 3, 3, false), (9, 3, 3, true)]);
     assert!(commits.iter().all(|batch| batch.source == "a.parquet"));
     for batch in &commits {
         let action: Value = serde_json::from_str(&batch.files[0].action).unwrap();
@@ -168,6 +168,40 @@ async fn a_commit_batch_ends_in_time_if_slices_come_without_a_pause() {
     let batches = collect(exec, context.task_ctx()).await.unwrap();
     let commits: Vec<i64> = batches.iter().map(|batch| commit_batch(batch).unwrap().commit).collect();
     assert_eq!(commits, [1, 2, 3]);
+}
+
+/// Rows, and then none until the test ends.
+#[derive(Debug)]
+struct Stalled(RecordBatch);
+
+impl PartitionStream for Stalled {
+    fn schema(&self) -> &SchemaRef {
+        self.0.schema_ref()
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let batches = stream::iter([Ok(self.0.clone())]).chain(stream::pending());
+        Box::pin(RecordBatchStreamAdapter::new(self.0.schema(), batches))
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_run_commits_what_is_done_and_waits_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(folder.path().to_str().unwrap()).unwrap();
+    let monitor = Arc::new(Monitor::default());
+    let context = SessionContext::new_with_config(SessionConfig::new().with_extension(Arc::clone(&monitor)));
+    let batch = sample::three(&DataType::Utf8, "a.parquet", 1);
+    let table = StreamingTable::try_new(batch.schema(), vec![Arc::new(Stalled(batch))]).unwrap();
+    let input = context.read_table(Arc::new(table)).unwrap().create_physical_plan().await.unwrap();
+    let exec = WriteExec::try_new(input, WriteSpec::new(&location, stamp(1, "run-1"))).unwrap();
+    let mut commits = Arc::new(exec).execute(0, context.task_ctx()).unwrap();
+    let early = timeout(Duration::from_millis(200), commits.next()).await;
+    assert!(early.is_err(), "its only commit is not due");
+    monitor.stop();
+    let commit = timeout(Duration::from_secs(20), commits.next()).await.expect("it waits for rows");
+    let commit = commit_batch(&commit.unwrap().unwrap()).unwrap();
+    assert_eq!((commit.files.len(), commit.row, commit.last), (3, 3, false));
 }
 
 /// Repeats one batch as long as it is read. The reading stream owns `reader`, so dropping the stream closes the channel.
