@@ -77,7 +77,7 @@ impl RowOperator for Extract {
         let schema = task.schema;
         let monitor = Monitor::of(&task.context);
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
-        let (rows, mut incoming) = tokio::sync::mpsc::channel(2);
+        let (rows, mut incoming) = tokio::sync::mpsc::channel(1);
         let reading = Arc::clone(&monitor);
         builder.spawn(async move {
             loop {

@@ -13,6 +13,7 @@ use crate::extract::pipeline::slices::SliceRule;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::spec::ExtractionSpec;
 use crate::graph::{WRITER_VERSION, cache};
+use crate::model::encoder::architecture::{Attention, FeedForward, Layer};
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
 use crate::model::precision::Precision;
@@ -118,7 +119,7 @@ impl Extractor {
             spec: spec.clone(),
             spec_id: spec.id(),
             cores,
-            slices: SliceRule::new(selection.device, spec.schema.types.len()),
+            slices: SliceRule::new(selection.device, spec.schema.types.len(), layer_weights(model)),
             pipeline: Pipeline {
                 nested: spec.schema.nested,
                 windows: spec.windows,
@@ -268,7 +269,19 @@ fn sample(task: &Task, tokenizer: &Tokenizer, tokens: usize) -> Batch {
     Batch { inputs: windows.flatten().take(1).flat_map(|window| task.ask(0, &window)).collect() }
 }
 
-/// The number of tokenizer threads: with a GPU all cores except one; on the CPU one, because inference uses the cores.
+/// How many weights every token is multiplied by; unknown for a foreign graph without a configuration.
+fn layer_weights(model: &ModelDirectory) -> Option<usize> {
+    let layers = model.config()?.encoder.architecture().layers;
+    let of = |Layer { attention, feed_forward, .. }: &Layer| -> usize {
+        let Attention { query, key, value, output, .. } = attention;
+        let FeedForward { inner, outer } = feed_forward;
+        [query, key, value, output, inner, outer].map(|linear| linear.inputs * linear.outputs).iter().sum()
+    };
+    Some(layers.iter().map(of).sum())
+}
+
+/// The number of threads that take slices: with a GPU all cores except one, so that long texts are tokenized side by side; on the CPU one,
+/// because inference uses the cores.
 const fn workers(device: Device, cores: usize) -> usize {
     match device {
         Device::Cuda(_) if cores > 2 => cores - 1,

@@ -1,20 +1,22 @@
 //! Document rows → mentions, through the scorer. In: slices of rows, on a blocking thread. Out: one [`SliceResult`] per slice,
 //! in order. It must not hold more than the texts of the slices in flight and one block of inputs per worker.
 //!
-//! A reader thread hands slices to `workers` threads. Each worker tokenizes, cuts windows, makes the inputs of each and hands
-//! batches to the scorer. `collect` decodes the answers and finishes documents and slices. Back-pressure: the scorer's bounded
-//! channel makes workers wait for the device, and the reader waits while the in-flight limit is reached.
+//! A reader thread hands slices to `workers` threads. Each worker tokenizes, cuts windows and makes the inputs of a slice on rayon's pool, which
+//! divides the rows, and hands batches to the scorer. A slice of one row can be a text of any length: the worker streams its windows itself,
+//! because it waits for the device between them, and a thread of a shared pool must not wait. `collect` decodes the answers and finishes
+//! documents and slices. Back-pressure: the scorer's bounded channel makes workers wait for the device, and the reader waits while the in-flight
+//! limit is reached.
 //!
-//! The threads are our own, not rayon's pool: a worker streams the windows of a text of any length and waits for the device, and a thread of
-//! a shared pool must not wait. Without inference, on two cores, the pool does the same work in 0.90 to 0.95 of the time, because it divides
-//! a slice (`own_threads_and_rayon` in the tests measures it). In a whole job on a CPU, tokenizing and decoding take 1.4 % of the time, beside
-//! inference, so there is nothing to gain.
+//! Without inference, on two cores that other programs used too, workers with the pool took 0.92 of the time of workers alone on slices of a
+//! megabyte, as on a GPU, and the same time on slices of 16 KiB; the pool alone, one slice after the other, took 1.00 and 1.13
+//! (`threads_and_the_pool` in the tests measures it). Decoding a batch takes a tenth of a millisecond, so one thread does it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rayon::prelude::*;
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
@@ -55,7 +57,7 @@ pub(crate) struct Pipeline {
     pub(crate) batch_tokens: usize,
     /// The model's sessions.
     pub(crate) scorer: Scorer,
-    /// Threads that tokenize.
+    /// Threads that take slices.
     pub(crate) workers: usize,
 }
 
@@ -166,31 +168,64 @@ impl Partition<'_> {
         let Worker { tasks, events, reply } = worker;
         for (first, rows) in tasks {
             let mut block = Block { partition: self, inputs: Vec::new(), tokens: 0, reply };
-            for row in 0..rows.count() {
-                let Row { has_id, text, replaced } = rows.row(row);
-                let asked = match Document::admit(has_id, text) {
-                    Ok(_) if replaced => {
-                        let detail = "a later document of this run has the same id";
-                        Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
-                    }
-                    Ok(document) => self.ask(first + row, document, &mut block)?,
-                    Err(reject) => Asked { inputs: 0, outcome: Err(reject) },
-                };
+            let finish = |number: usize, asked: Asked| {
+                Monitor::add(&self.monitor.prepared, 1);
+                let _ = events.send(Event::Document { number, asked });
+            };
+            if rows.count() == 1 {
+                // It can be of any length, so its windows stream.
+                let asked = self.prepare(first, rows.row(0), |input| block.push(input))?;
                 // A stop abandons a document in the middle.
                 if self.is_stopped() {
                     return Ok(());
                 }
-                Monitor::add(&self.monitor.prepared, 1);
-                let _ = events.send(Event::Document { number: first + row, asked });
+                finish(first, asked);
+            } else {
+                let prepare = |row: usize| {
+                    let mut inputs = Vec::new();
+                    let asked = self.prepare(first + row, rows.row(row), |input| {
+                        inputs.push(input);
+                        Ok(())
+                    })?;
+                    Ok((asked, inputs))
+                };
+                let prepared = (0..rows.count()).into_par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+                for (row, (asked, inputs)) in prepared.into_iter().enumerate() {
+                    for input in inputs {
+                        block.push(input)?;
+                    }
+                    if self.is_stopped() {
+                        return Ok(());
+                    }
+                    finish(first + row, asked);
+                }
             }
             block.flush()?;
         }
         Ok(())
     }
 
-    /// Adds all inputs of a document to the block, which is sent to the scorer whenever it is full, or fewer if the run is stopped. A text
-    /// that cannot be tokenized is refused at the failing window; inputs of its earlier windows can already be in flight.
-    fn ask(&self, number: usize, document: Document<'_>, block: &mut Block<'_>) -> Result<Asked> {
+    /// Checks a row and makes the inputs of its document.
+    fn prepare(&self, number: usize, row: Row<'_>, push: impl FnMut(ModelInput) -> Result<()>) -> Result<Asked> {
+        let Row { has_id, text, replaced } = row;
+        match Document::admit(has_id, text) {
+            Ok(_) if replaced => {
+                let detail = "a later document of this run has the same id";
+                Ok(Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) })
+            }
+            Ok(document) => self.ask(number, document, push),
+            Err(reject) => Ok(Asked { inputs: 0, outcome: Err(reject) }),
+        }
+    }
+
+    /// Makes all inputs of a document, or fewer if the run is stopped. A text that cannot be tokenized is refused at the failing window;
+    /// inputs of its earlier windows can already be in flight.
+    fn ask(
+        &self,
+        number: usize,
+        document: Document<'_>,
+        mut push: impl FnMut(ModelInput) -> Result<()>,
+    ) -> Result<Asked> {
         let Pipeline { task, tokenizer, windows, .. } = self.pipeline;
         let mut windows = Windows::new(tokenizer, *windows, document);
         let (mut count, mut inputs) = (0, 0);
@@ -204,7 +239,7 @@ impl Partition<'_> {
                     for input in task.ask(number, &window) {
                         inputs += 1;
                         Monitor::add(&self.monitor.asked, 1);
-                        block.push(input)?;
+                        push(input)?;
                     }
                 }
             }

@@ -94,16 +94,21 @@ impl ScanFile {
         }
     }
 
-    /// The file for DataFusion's scan, with the selection of its rows if its length is known.
-    fn partitioned(&self) -> Result<PartitionedFile> {
-        let part = PartitionedFile::new_from_meta(ObjectMeta {
+    /// The file as its object store lists it.
+    pub(crate) fn meta(&self) -> Result<ObjectMeta> {
+        Ok(ObjectMeta {
             // As it was listed: special characters are not encoded again.
             location: object_store::path::Path::parse(&self.location)?,
             last_modified: self.last_modified,
             size: self.size,
             e_tag: self.e_tag.clone(),
             version: self.version.clone(),
-        });
+        })
+    }
+
+    /// The file for DataFusion's scan, with the selection of its rows if its length is known.
+    fn partitioned(&self) -> Result<PartitionedFile> {
+        let part = PartitionedFile::new_from_meta(self.meta()?);
         let Range { start, end } = self.range;
         let Some(all) = self.rows.filter(|all| *all > end - start) else { return Ok(part) };
         let selectors = [
@@ -185,7 +190,9 @@ impl ScanSpec {
                 None => Transformed::no(expression),
             })
         })?;
-        Ok(Arc::new(FilterExec::try_new(condition.data, plan)?))
+        // By default it joins its batches to 8,192 rows.
+        let rows = context.state().config().batch_size();
+        Ok(Arc::new(FilterExec::try_new(condition.data, plan)?.with_batch_size(rows)?))
     }
 
     /// Prepends the prefix to `source` and keeps (source, row, id) and the columns `more`.

@@ -8,9 +8,12 @@ use crate::extract::pipeline::slice::{Row, SliceRows};
 use crate::model::runtime::device::Device;
 use crate::source::input::SLICE_ROWS;
 
-/// Bytes of text, times questions, in a CPU's slice: about eighteen thousand tokens of news wire, which are a few seconds of work, and less
-/// than two minutes for a model as slow as BERT-large on two cores.
-const CPU_BYTES: usize = 64 << 10;
+/// Bytes of text, times questions, in a CPU's slice: about seventy thousand tokens of news wire. More would make the batches hardly fuller.
+const CPU_BYTES: usize = 256 << 10;
+
+/// A model that multiplies every token by more weights than this has smaller slices on the CPU, so that each is about half a minute of work for
+/// two cores, with BERT-base (85 million weights) and BERT-large (302 million) in fp32.
+const CPU_WEIGHTS: usize = 20_000_000;
 
 /// Bytes of text, times questions, in a GPU's slice: about four thousand inputs of news wire, enough to fill large batches with
 /// inputs of similar length.
@@ -29,10 +32,13 @@ pub struct SliceRule {
 
 impl SliceRule {
     /// A slice takes more text the fewer questions there are. On the CPU slices are small, because batches are small, and a slice is what
-    /// a stopped run loses.
-    pub fn new(device: Device, questions: usize) -> Self {
+    /// a stopped run loses; smaller for a model that multiplies a token by many `weights`. Unknown ones count as those of BERT-base.
+    pub fn new(device: Device, questions: usize, weights: Option<usize>) -> Self {
         let (border, bytes) = match device {
-            Device::Cpu => (SLICE_ROWS, CPU_BYTES),
+            Device::Cpu => {
+                let times = weights.unwrap_or(85_000_000).div_ceil(CPU_WEIGHTS);
+                (SLICE_ROWS, CPU_BYTES / times.max(1))
+            }
             Device::Cuda(_) => (16 * SLICE_ROWS, GPU_BYTES),
         };
         Self { border, bytes: bytes / questions.max(1) }
@@ -192,28 +198,33 @@ mod tests {
         let mut rows = scanned("a", 0, &[60; 600]);
         rows.extend(scanned("b", 0, &[1; 300]));
         let expected = [(0, 256), (256, 256), (512, 88), (0, 256), (256, 44)];
-        assert_eq!(slices(SliceRule::new(Device::Cpu, 4), rows), expected);
+        assert_eq!(slices(SliceRule::new(Device::Cpu, 4, Some(10_616_832)), rows), expected);
     }
 
     #[test]
     fn slices_grow_with_shorter_texts_and_fewer_questions() {
         let sizes = |device: Device, questions: usize, length: usize| -> Vec<usize> {
-            let slices = slices(SliceRule::new(device, questions), scanned("a", 0, &vec![length; 5000]));
+            let slices =
+                slices(SliceRule::new(device, questions, Some(10_616_832)), scanned("a", 0, &vec![length; 5000]));
             slices.into_iter().map(|(_, count)| count).collect()
         };
         assert_eq!(sizes(GPU, 4, 1024), [1024, 1024, 1024, 1024, 904]);
         assert_eq!(sizes(GPU, 1, 1024), [4096, 904]);
         assert_eq!(sizes(GPU, 1, 10), [4096, 904]);
         assert_eq!(sizes(GPU, 18, 1024)[..2], [227, 227]);
-        assert_eq!(sizes(Device::Cpu, 4, 1000)[..2], [16, 16]);
-        assert_eq!(sizes(Device::Cpu, 1, 1000)[..5], [65, 65, 65, 61, 65]);
+        assert_eq!(sizes(Device::Cpu, 4, 1000)[..5], [65, 65, 65, 61, 65]);
+        assert_eq!(sizes(Device::Cpu, 1, 1000)[..2], [256, 256]);
+        // BERT-large, and a graph of unknown size.
+        assert_eq!(SliceRule::new(Device::Cpu, 4, Some(302_000_000)).bytes, 4096);
+        assert_eq!(SliceRule::new(Device::Cpu, 4, None).bytes, SliceRule::new(Device::Cpu, 4, Some(85_000_000)).bytes);
+        assert_eq!(SliceRule::new(GPU, 4, None).bytes, 1 << 20);
     }
 
     #[test]
     fn a_long_text_is_a_slice_of_its_own() {
         let limit = CPU_BYTES / 4;
         let lengths = [10, 10, 20 * limit, 10, limit, 1, 0, limit, limit + 1, 10];
-        let found = slices(SliceRule::new(Device::Cpu, 4), scanned("a", 0, &lengths));
+        let found = slices(SliceRule::new(Device::Cpu, 4, Some(10_616_832)), scanned("a", 0, &lengths));
         assert_eq!(found, [(0, 2), (2, 1), (3, 1), (4, 1), (5, 2), (7, 1), (8, 1), (9, 1)]);
     }
 

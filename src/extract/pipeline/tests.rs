@@ -17,7 +17,6 @@ use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, EntityType};
 use crate::task::kind::{Kind, TaskSettings};
-use crate::task::merge::Mentions;
 use crate::task::tensor::{Tensors, Values};
 use crate::text::tokens::Words;
 use crate::text::tokens::tests::tiny;
@@ -189,54 +188,132 @@ impl SliceRows for Texts {
     }
 }
 
-/// The same work, slice by slice on rayon's pool: texts are tokenized in parallel, and so are batches decoded.
-fn with_rayon(pipeline: &Pipeline, slices: &[Texts]) -> usize {
-    let mut answered = 0;
-    for slice in slices {
+/// Texts, one of which cannot be read.
+struct Torn(Texts);
+
+impl SliceRows for Torn {
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        assert_ne!(row, 7, "row 7 is torn");
+        self.0.row(row)
+    }
+
+    fn bytes(&self) -> usize {
+        1
+    }
+}
+
+#[test]
+fn a_panic_in_the_pool_is_an_error_and_not_a_hang() {
+    let slices = (0..9).map(|_| Ok(Torn(Texts(vec!["new york".into(); 40]))));
+    let error = tiny_pipeline(nothing).run(&Monitor::default(), slices, |_| true).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(matches!(error, Error::Engine { .. }) && cause.contains("row 7 is torn"), "{error}: {cause}");
+}
+
+#[test]
+fn the_documents_of_a_slice_are_those_of_each_text_alone() {
+    let texts: Vec<String> = (0..60).map(|row| "a bank , new york . ".repeat(row % 9)).collect();
+    let run = |slices: Vec<Texts>| {
+        let mut found = Vec::new();
+        let emit = |result: SliceResult<Texts>| {
+            found.extend(result.documents);
+            true
+        };
+        tiny_pipeline(nothing).run(&Monitor::default(), slices.into_iter().map(Ok), emit).unwrap();
+        found
+    };
+    let together = run(texts.chunks(20).map(|texts| Texts(texts.to_vec())).collect());
+    assert_eq!(together.iter().filter(|document| document.outcome.is_err()).count(), 7, "empty texts");
+    assert_eq!(together, run(texts.into_iter().map(|text| Texts(vec![text])).collect()));
+}
+
+/// How the slices of [`timed`] are tokenized.
+#[derive(Debug, Clone, Copy)]
+enum Tokenizing {
+    /// Each thread takes a slice after the other.
+    Threads,
+    /// The same, and the pool divides a slice: as the pipeline does it.
+    ThreadsAndPool,
+    /// The pool divides a slice, and the next one begins when it is answered.
+    Pool,
+}
+
+/// Seconds and inputs of the work of a pipeline without its bookkeeping.
+fn timed(pipeline: &Pipeline, slices: &[Texts], how: Tokenizing) -> (f64, usize) {
+    let inputs = |slice: &Texts| -> Vec<ModelInput> {
         let ask = |(number, text): (usize, &String)| {
             let document = Document::admit(true, Some(text)).unwrap();
             let windows = Windows::new(&pipeline.tokenizer, pipeline.windows, document);
             windows.flatten().flat_map(|window| pipeline.task.ask(number, &window)).collect::<Vec<_>>()
         };
-        let inputs: Vec<ModelInput> = slice.0.par_iter().enumerate().flat_map_iter(ask).collect();
-        let (reply, answers) = unbounded();
-        for batch in batches(inputs, pipeline.batch_tokens) {
-            pipeline.scorer.ask(batch, &reply).unwrap();
+        match how {
+            Tokenizing::Threads => slice.0.iter().enumerate().flat_map(ask).collect(),
+            _ => slice.0.par_iter().enumerate().flat_map_iter(ask).collect(),
+        }
+    };
+    let started = std::time::Instant::now();
+    let (reply, answers) = bounded(4);
+    let threads = if matches!(how, Tokenizing::Pool) { 1 } else { pipeline.workers };
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let answered = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (reply, inputs, next) = (reply.clone(), &inputs, &next);
+            scope.spawn(move || {
+                while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for batch in batches(inputs(slice), pipeline.batch_tokens) {
+                        pipeline.scorer.ask(batch, &reply).unwrap();
+                    }
+                }
+            });
         }
         drop(reply);
-        let answers: Vec<Answered> = answers.into_iter().map(Result::unwrap).collect();
-        let read = |Answered { batch, outputs }: Answered| (pipeline.task.read(&batch, outputs).unwrap(), batch);
-        let mut mentions: Vec<Mentions> = slice.0.iter().map(|_| Mentions::default()).collect();
-        for (answers, batch) in answers.into_par_iter().map(read).collect::<Vec<_>>() {
-            for (input, answer) in batch.inputs.iter().zip(&answers) {
-                mentions[input.document].add(input, answer);
-                answered += 1;
-            }
-        }
-        let finished = mentions.into_par_iter().zip(&slice.0).map(|(mentions, text)| mentions.finish(text, false));
-        assert!(finished.collect::<Vec<_>>().iter().all(Vec::is_empty));
-    }
-    answered
+        let read = |answer: Result<Answered>| {
+            let Answered { batch, outputs } = answer.unwrap();
+            pipeline.task.read(&batch, outputs).unwrap().len()
+        };
+        answers.into_iter().map(read).sum()
+    });
+    (started.elapsed().as_secs_f64(), answered)
 }
 
 #[test]
-#[ignore = "a measurement: the pipeline's own threads and rayon's pool, without inference"]
-fn own_threads_and_rayon() {
+#[ignore = "a measurement: slices tokenized by threads, by threads and rayon's pool, and by the pool alone, without inference"]
+fn threads_and_the_pool() {
     let cores = std::thread::available_parallelism().unwrap().get();
     let sentence = "Ada Lovelace met Charles Babbage in London on the fifth of June , 1833 . ";
-    let slices = || -> Vec<Texts> {
-        (0..16).map(|slice| Texts((0..256).map(|row| sentence.repeat(1 + (slice + row) % 16)).collect())).collect()
-    };
-    for round in 0..3 {
+    // Texts of 8 sentences in the mean, in slices of the CPU and of a GPU with four questions; few long texts.
+    for (name, slices, texts, sentences) in [
+        ("CPU", 160, 26, 16),
+        ("GPU", 6, 1690, 16),
+        ("long texts on a GPU", 8, 4, 7000),
+        ("one long text each", 8, 1, 15_000),
+    ] {
+        let text = |number: usize| sentence.repeat(1 + number % sentences);
+        let slices: Vec<Texts> = (0..slices)
+            .map(|slice| {
+                Texts((0..texts).map(|row| text(if texts < 5 { sentences - 1 } else { slice + row })).collect())
+            })
+            .collect();
         let pipeline = idle_pipeline(cores);
-        let given: Vec<Result<Texts>> = slices().into_iter().map(Ok).collect();
-        let (monitor, started) = (Monitor::default(), std::time::Instant::now());
-        pipeline.run(&monitor, given.into_iter(), |_| true).unwrap();
-        let own = started.elapsed().as_secs_f64();
-        let (slices, started) = (slices(), std::time::Instant::now());
-        let answered = with_rayon(&pipeline, &slices);
-        let rayon = started.elapsed().as_secs_f64();
-        assert_eq!(answered as u64, Monitor::get(&monitor.answered));
-        eprintln!("round {round}, {cores} threads: own {own:.3} s, rayon {rayon:.3} s, ratio {:.3}", own / rayon);
+        let mut seconds: Vec<[f64; 3]> = Vec::new();
+        for _ in 0..5 {
+            let all = [Tokenizing::Threads, Tokenizing::ThreadsAndPool, Tokenizing::Pool];
+            let found = all.map(|how| timed(&pipeline, &slices, how));
+            assert!(found.iter().all(|(_, answered)| *answered == found[0].1));
+            seconds.push(found.map(|(seconds, _)| seconds));
+        }
+        let median = |how: usize| {
+            let mut one: Vec<f64> = seconds.iter().map(|of| of[how]).collect();
+            one.sort_unstable_by(f64::total_cmp);
+            one[2]
+        };
+        let [threads, both, pool] = [0, 1, 2].map(median);
+        eprintln!(
+            "{name}, {cores} threads: threads {threads:.3} s, with the pool {both:.3} s, the pool alone {pool:.3} s"
+        );
     }
 }

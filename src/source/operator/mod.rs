@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`scan_exec`] | `ScanExec`: reads rows of files, the first operator of every extraction |
+//! | `scan_bounds` | how much a scan reads at a time |
 //! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has no row index |
 
 use std::fmt;
@@ -28,6 +29,7 @@ use datafusion::physical_plan::{
 };
 
 pub mod row_number;
+mod scan_bounds;
 pub mod scan_exec;
 
 /// What an operator does to the rows of each input partition, and what it needs of them. The value is the operator's settings.

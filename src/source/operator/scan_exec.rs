@@ -29,6 +29,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::source::operator::row_number::rows_by_source;
+use crate::source::operator::scan_bounds::bounded;
 use crate::source::scan::{ScanSpec, scan_session};
 
 /// The operator. It has no input: the reading plan is made when it runs, so an optimizer cannot split the rows of a file.
@@ -122,7 +123,9 @@ impl ExecutionPlan for ScanExec {
         let (schema, spec, reading) = (self.schema(), Arc::clone(&self.spec), Arc::clone(&self.reading));
         let shape = Arc::clone(&schema);
         let rows = async move {
-            let context = scan_session(task.session_config(), task.runtime_env());
+            let (spec, rows) = bounded(&spec, &task).await;
+            let config = task.session_config().clone().with_batch_size(rows);
+            let context = scan_session(&config, task.runtime_env());
             let plan = spec.plan(&context).await?;
             *reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
             execute_stream(plan, context.task_ctx())
