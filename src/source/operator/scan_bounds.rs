@@ -50,7 +50,7 @@ pub(crate) async fn bounded(spec: &ScanSpec, task: &TaskContext) -> (ScanSpec, u
     for file in &spec.files {
         let Bounds { row_bytes, ends } = bounds.next().await.unwrap_or(Bounds::NONE);
         longest = longest.max(row_bytes);
-        parts.extend(split(&file.range, &ends).map(|range| ScanFile { range, ..file.clone() }));
+        parts.extend(split(file.range.clone(), &ends).map(|range| ScanFile { range, ..file.clone() }));
     }
     drop(bounds);
     spec.files = parts;
@@ -63,11 +63,13 @@ fn fitting(row_bytes: u64, most: usize) -> usize {
     1 << rows.ilog2()
 }
 
-/// A range in parts that end at these rows.
-fn split(range: &Range<i64>, ends: &[i64]) -> impl Iterator<Item = Range<i64>> {
-    let inside = ends.iter().copied().filter(|end| range.start < *end && *end < range.end);
-    let mut start = range.start;
-    inside.chain([range.end]).map(move |end| std::mem::replace(&mut start, end)..end)
+/// A range in parts that end at these rows; of a damaged index some are not in order.
+fn split(range: Range<i64>, ends: &[i64]) -> impl Iterator<Item = Range<i64>> {
+    let Range { start: first, end: last } = range;
+    let inside = ends.iter().copied().filter(move |end| *end < last).chain([last]);
+    let whole = move |start: i64, end: i64| start == first && end == last;
+    let mut start = first;
+    inside.filter_map(move |end| (start < end || whole(start, end)).then(|| std::mem::replace(&mut start, end)..end))
 }
 
 async fn bounds_of(spec: &ScanSpec, file: &ScanFile, objects: &Arc<dyn ObjectStore>, task: &TaskContext) -> Bounds {
@@ -90,7 +92,7 @@ async fn bounds_of(spec: &ScanSpec, file: &ScanFile, objects: &Arc<dyn ObjectSto
 /// The bounds of a scan of a Parquet file's column: by pages if the file has an offset index, else by row groups.
 fn column_bounds(metadata: &ParquetMetaData, column: &str) -> Bounds {
     let mut bounds = Bounds::NONE;
-    let (mut first_row, mut part) = (0, 0);
+    let (mut first_row, mut part) = (0_i64, 0_u64);
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let rows = group.num_rows();
         let Some(index) = group.columns().iter().position(|chunk| chunk.column_path().parts() == [column]) else {
@@ -104,7 +106,7 @@ fn column_bounds(metadata: &ParquetMetaData, column: &str) -> Bounds {
         let offsets = metadata.offset_index().and_then(|groups| groups.get(number)?.get(index));
         let Some(offsets) = offsets.filter(|offsets| !offsets.page_locations.is_empty()) else {
             see(bytes, rows);
-            first_row += rows;
+            first_row = rows.saturating_add(first_row);
             continue;
         };
         let pages = &offsets.page_locations;
@@ -115,16 +117,16 @@ fn column_bounds(metadata: &ParquetMetaData, column: &str) -> Bounds {
         for (page, location) in pages.iter().enumerate() {
             let end = pages.get(page + 1).map_or(rows, |next| next.first_row_index);
             if let Some(length) = lengths.and_then(|lengths| lengths.get(page)) {
-                see(*length, end - location.first_row_index);
+                see(*length, end.saturating_sub(location.first_row_index));
             }
             let size = u64::from(location.compressed_page_size.unsigned_abs());
-            if part > 0 && part + size > PART_BYTES {
-                bounds.ends.push(first_row + location.first_row_index);
+            if part > 0 && part.saturating_add(size) > PART_BYTES {
+                bounds.ends.push(location.first_row_index.saturating_add(first_row));
                 part = 0;
             }
             part += size;
         }
-        first_row += rows;
+        first_row = rows.saturating_add(first_row);
     }
     bounds
 }
@@ -160,10 +162,12 @@ mod tests {
 
     #[test]
     fn a_range_is_split_at_the_rows_inside_it() {
-        let parts = |range: Range<i64>| split(&range, &[3, 7, 9]).collect::<Vec<_>>();
+        let parts = |range: Range<i64>| split(range, &[3, 7, 9]).collect::<Vec<_>>();
         assert_eq!(parts(0..10), [0..3, 3..7, 7..9, 9..10]);
         assert_eq!(parts(3..9), [3..7, 7..9]);
         assert_eq!((parts(4..6), parts(9..20), parts(5..5)), (vec![4..6], vec![9..20], vec![5..5]));
+        let damaged = split(2..8, &[7, 3, -1, i64::MIN, 7, 5]).collect::<Vec<_>>();
+        assert_eq!(damaged, [2..7, 7..8]);
     }
 
     #[test]
