@@ -72,7 +72,8 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let names = Tensors::default().with("names", &[2], Values::I64(names));
     let mut session = Session::open(&library, &first(folder.path()), Kind::OnePass, OPTIONS).unwrap();
     let wanted = session.run(&[&names]).unwrap();
-    let scorer = Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None).unwrap();
+    let scorer =
+        Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None, None).unwrap();
     let pipeline = Pipeline {
         task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, 0.5, 0.0).unwrap(),
         tokenizer,
@@ -156,7 +157,8 @@ fn with_rayon(pipeline: &Pipeline, slices: &[Texts]) -> usize {
         }
         drop(reply);
         let answers: Vec<Answered> = answers.into_iter().map(Result::unwrap).collect();
-        let read = |Answered { batch, outputs }: Answered| (pipeline.task.read(&batch, outputs).unwrap(), batch);
+        let read =
+            |Answered { batch, outputs }: Answered| (pipeline.task.read(&batch, outputs.unwrap()).unwrap(), batch);
         let mut mentions: Vec<Mentions> = slice.0.iter().map(|_| Mentions::default()).collect();
         for (answers, batch) in answers.into_par_iter().map(read).collect::<Vec<_>>() {
             for (input, answer) in batch.inputs.iter().zip(&answers) {
