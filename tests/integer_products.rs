@@ -55,11 +55,11 @@ impl Matrix {
     fn extreme_activations(&self, random: &mut Random) -> Vec<u8> {
         let extreme = |high: bool| if high { u8::MAX } else { 0 };
         let mut rows = Vec::new();
-        for output in (0..self.outputs).step_by(self.outputs.div_ceil(8)) {
+        for output in (0..self.outputs).step_by(self.outputs.div_ceil(3)) {
             rows.extend((0..self.inputs).map(|input| extreme(self.weight(input, output) > 0)));
             rows.extend((0..self.inputs).map(|input| extreme(self.weight(input, output) < 0)));
         }
-        rows.extend((0..3 * self.inputs).map(|_| extreme(random.unit() < 0.5)));
+        rows.extend((0..self.inputs).map(|_| extreme(random.unit() < 0.5)));
         rows.extend((0..self.inputs).map(|_| u8::MAX));
         rows
     }

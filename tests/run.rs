@@ -50,7 +50,7 @@ fn a_text_whose_logits_are_not_finite_is_one_reject() {
     let ids: Vec<String> = (0..300).map(|number| number.to_string()).collect();
     let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
     dir.documents("docs.parquet", &rows);
-    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'", model.display());
+    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());
     let job = dir.job("docs.parquet", "store", &section).display().to_string();
     dir.quarry(&["run", &job]).ended(0);
     let rejects = dir.rows("store", "rejects", "\"row\", reason, detail", "");
@@ -66,7 +66,7 @@ fn a_model_whose_logits_are_not_finite_for_many_texts_is_an_error() {
     let text = |number: usize| if number % 3 == 0 { "He left for Paris ." } else { "He left for Rome ." };
     let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
     dir.documents("docs.parquet", &rows);
-    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'", model.display());
+    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());
     let job = dir.job("docs.parquet", "store", &section).display().to_string();
     assert_snapshot!(dir.quarry(&["run", &job]).ended(1).error(), @r##"
     error: the model cannot answer 14 of 40 documents: its logits are not finite

@@ -246,7 +246,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (5, "632cf7e5d8d5031af905bb3afcee7db6dc01b2bc407513427383c55a7bb6d604")
+            (5, "b5e4c2de71e4c6e88519c8b0be1dc8aa8282b5b7b5d64898de8f18c34e178ce8")
         );
     }
 
