@@ -54,6 +54,9 @@ pub enum Error {
     /// ONNX Runtime rejected a graph or failed on a batch.
     #[error("ONNX Runtime failed to {doing}")]
     Inference { doing: String, source: Cause },
+    /// The model's logits are not finite for a large share of the documents.
+    #[error("the model cannot answer {refused} of {documents} documents: its logits are not finite")]
+    Unanswerable { refused: usize, documents: usize },
     /// The store's tables cannot be read or committed to.
     #[error("cannot {doing} the store `{store}`")]
     Store { doing: String, store: String, source: Cause },
@@ -111,6 +114,9 @@ impl Error {
                 Some("the model directory needs a tokenizer.json as the `tokenizers` library writes it")
             }
             Self::Inference { .. } => Some("run with `--log debug` to see ONNX Runtime's own messages"),
+            Self::Unanswerable { .. } => {
+                Some("check the weights (`quarry doctor`), or name another precision, such as `precision = \"fp32\"`")
+            }
             Self::Store { .. } => {
                 Some("nothing was lost: start the run again once the store is reachable and has free space")
             }

@@ -15,6 +15,7 @@ mod evaluate;
 mod forecast;
 mod http;
 mod hub;
+mod integer_products;
 mod jobs;
 mod ledger;
 mod moto;

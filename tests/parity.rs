@@ -14,6 +14,7 @@ use quarry::model::precision::{GraphVariant, Precision};
 use quarry::model::runtime::device::Device;
 use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library::Library;
+use quarry::model::runtime::scorer::{Answered, OpenExact, Scorer};
 use quarry::model::runtime::session::{Session, SessionOptions};
 use quarry::task::batch::Batch;
 use quarry::task::input::{ModelInput, Questions};
@@ -270,6 +271,42 @@ fn a_query_has_the_same_answer_alone_and_in_any_batch() {
             }
         }
         assert!(largest < tolerance, "{precision}: {largest}");
+    }
+}
+
+#[test]
+fn a_query_that_overflows_in_fp16_has_the_answer_of_fp32() {
+    let dir = Dir::new();
+    // More than fp16 can hold.
+    let model = Model::open(&dir.overflowing_model("model", Some(70_000.0)));
+    let half = cache::derive(&model.directory, GraphVariant::Portable, Precision::Fp16).unwrap();
+    let single = cache::derive(&model.directory, GraphVariant::Portable, Precision::Fp32).unwrap();
+    let library = Library::load(None, Distribution::Cpu).unwrap();
+    let batch = Batch {
+        inputs: ["He left for Rome .", "He left for Paris ."].iter().flat_map(|text| model.queries(text)).collect(),
+    };
+    let answers = |exact: Option<&OpenExact>| {
+        let fixed = fixed(BOUNDARY);
+        let scorer = Scorer::open(&library, &half, Kind::Mrc, OPTIONS, 1, &fixed, None, exact).unwrap();
+        let (reply, answers) = crossbeam_channel::unbounded();
+        scorer.ask(batch.clone(), &reply).unwrap();
+        drop((reply, scorer));
+        answers.iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let refused = |answers: &[Answered]| -> usize {
+        answers.iter().filter(|one| one.outputs.is_none()).map(|one| one.batch.inputs.len()).sum()
+    };
+    assert_eq!(refused(&answers(None)), batch.inputs.len() / 2);
+    let open: OpenExact = {
+        let (library, single) = (library.clone(), single.clone());
+        std::sync::Arc::new(move || Session::open(&library, &single, Kind::Mrc, OPTIONS))
+    };
+    let answered = answers(Some(&open));
+    assert_eq!(refused(&answered), 0);
+    let mut session = Session::open(&library, &single, Kind::Mrc, OPTIONS).unwrap();
+    for Answered { batch, outputs } in answered.into_iter().filter(|one| one.batch.inputs.len() == 1) {
+        let logits = quarry::task::mrc::logits(outputs.unwrap()).unwrap();
+        assert_eq!(logits, session.logits(&batch, BOUNDARY).unwrap());
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::support::{Dir, Finished, project, same_but_for_scores};
@@ -39,6 +40,39 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
     let runs = dir.rows("store", "runs", "outcome, device, precision", "");
     assert_eq!(runs.len(), 1);
     assert!(runs[0].starts_with("done|cpu|"), "{runs:?}");
+}
+
+#[test]
+fn a_text_whose_logits_are_not_finite_is_one_reject() {
+    let dir = Dir::new();
+    let model = dir.overflowing_model("model", Some(3e38));
+    let text = |number: usize| if number == 7 { "He left for Paris today ." } else { "He left for Rome today ." };
+    let ids: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+    let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
+    dir.documents("docs.parquet", &rows);
+    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());
+    let job = dir.job("docs.parquet", "store", &section).display().to_string();
+    dir.quarry(&["run", &job]).ended(0);
+    let rejects = dir.rows("store", "rejects", "\"row\", reason, detail", "");
+    assert_eq!(rejects, ["7|unanswerable|the model's logits are not finite for bytes 0 to 25 of the text"]);
+    assert_eq!(dir.rows("store", "documents", "count(*)", ""), ["299"]);
+}
+
+#[test]
+fn a_model_whose_logits_are_not_finite_for_many_texts_is_an_error() {
+    let dir = Dir::new();
+    let model = dir.overflowing_model("model", Some(3e38));
+    let ids: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let text = |number: usize| if number % 3 == 0 { "He left for Paris ." } else { "He left for Rome ." };
+    let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
+    dir.documents("docs.parquet", &rows);
+    let section = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());
+    let job = dir.job("docs.parquet", "store", &section).display().to_string();
+    assert_snapshot!(dir.quarry(&["run", &job]).ended(1).error(), @r##"
+    error: the model cannot answer 14 of 40 documents: its logits are not finite
+    hint: check the weights (`quarry doctor`), or name another precision, such as `precision = "fp32"`
+    "##);
+    assert_eq!(dir.rows("store", "documents", "count(*)", ""), ["0"]);
 }
 
 #[test]

@@ -16,17 +16,17 @@ use crate::graph::{WRITER_VERSION, cache};
 use crate::model::encoder::architecture::{Attention, FeedForward, Layer};
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
-use crate::model::precision::Precision;
+use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::batch_tuning;
 use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware;
-use crate::model::runtime::scorer::{Scorer, ScorerCounters};
+use crate::model::runtime::scorer::{OpenExact, Scorer, ScorerCounters};
 use crate::model::runtime::selection::RuntimeSelection;
-use crate::model::runtime::session::SessionOptions;
+use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
-use crate::task::kind::Task;
+use crate::task::kind::{Kind, Task};
 use crate::text::document::Document;
 use crate::text::mention::Mention;
 use crate::text::tokens::Tokenizer;
@@ -96,8 +96,11 @@ impl Extractor {
         let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
         let fixed = task.fixed();
-        let open =
-            |graph: &Path| Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref());
+        let exact = (foreign.is_none() && graph_precision != Precision::Fp32)
+            .then(|| in_fp32(spec, &selection, task.kind(), cores));
+        let open = |graph: &Path| {
+            Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref(), exact.as_ref())
+        };
         let scorer = match foreign {
             Some(graph) => open(&graph)?,
             None => cache::load(model, variant, graph_precision, open)?,
@@ -260,6 +263,17 @@ impl Extractor {
     pub const fn task(&self) -> &Task {
         &self.pipeline.task
     }
+}
+
+/// Opens the model in fp32 on the CPU, which every library has: for the few inputs whose logits overflow in another precision.
+fn in_fp32(spec: &ExtractionSpec, selection: &RuntimeSelection, kind: Kind, threads: usize) -> OpenExact {
+    let (path, library) = (spec.model.path.clone(), selection.library.clone());
+    Arc::new(move || {
+        let model = ModelDirectory::open(&resolve::model(&path)?)?;
+        let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
+        let open = |graph: &Path| Session::open(&library, graph, kind, options);
+        cache::load(&model, GraphVariant::Fused, Precision::Fp32, open)
+    })
 }
 
 /// The inputs for one window of about `tokens` tokens, for a trial run of a graph.

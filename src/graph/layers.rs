@@ -2,10 +2,10 @@
 //! Out: the name of the result. It must not know the order of the layers.
 
 use crate::graph::builder::Builder;
+use crate::graph::integer_weights::quantize_for_products;
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::blocks::{Linear, Norm};
 use crate::model::precision::{GraphVariant, Precision};
-use crate::model::weights::safetensors_file::quantize_rows;
 use crate::model::weights::tensors::{Tensor, Tensors, Weights};
 
 /// The zero point of quantized activations: they are unsigned 8-bit integers, symmetric around it.
@@ -33,7 +33,7 @@ impl Writer<'_> {
     /// without a bias. `minimum` is a lower bound of x, if one is known.
     ///
     /// In int8, every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
-    /// integer sums are scaled back. No row depends on another, so no input depends on the others of its batch.
+    /// integer sums, exact on every processor, are scaled back. No row depends on another, so no input depends on the others of its batch.
     pub(crate) fn product(&mut self, input: &str, layers: &[&Linear], minimum: Option<f32>) -> String {
         let matrix = stacked(&self.weights.encoder.tensors, layers, Linear::weight);
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
@@ -43,7 +43,7 @@ impl Writer<'_> {
             let weight = self.graph.weights(&name, &[inputs, outputs], &transposed);
             return self.graph.op("MatMul", &[input, &weight]);
         }
-        let quantized = quantize_rows(&matrix);
+        let quantized = quantize_for_products(&matrix);
         let integers = transpose(&quantized.integers, outputs, inputs).into_iter().map(i8::cast_unsigned).collect();
         let graph = &mut self.graph;
         let weight = graph.constant(&name, ElementType::Int8, &[inputs, outputs], integers);

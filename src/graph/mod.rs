@@ -10,6 +10,7 @@ pub(crate) mod builder;
 pub mod cache;
 mod encoder;
 mod heads;
+mod integer_weights;
 mod layers;
 pub mod onnx;
 
@@ -23,7 +24,7 @@ use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
 /// The version of this writer: it changes whenever the same model would give other bytes. It is part of the cache key.
-pub const WRITER_VERSION: u32 = 4;
+pub const WRITER_VERSION: u32 = 5;
 
 /// The ONNX operator set and the matching version of the format. Set 17 is from 2022: every current runtime supports it, and it
 /// has layer normalization. The fused int8 graph, which only ONNX Runtime on the CPU runs, needs the block quantization of 21.
@@ -245,7 +246,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (4, "632cf7e5d8d5031af905bb3afcee7db6dc01b2bc407513427383c55a7bb6d604")
+            (5, "b5e4c2de71e4c6e88519c8b0be1dc8aa8282b5b7b5d64898de8f18c34e178ce8")
         );
     }
 

@@ -55,6 +55,16 @@ impl Batch {
         [self, Self { inputs: shorter }]
     }
 
+    /// Splits the batch into the inputs in these rows, which are in order, and the others.
+    #[must_use]
+    pub fn divided(self, rows: &[usize]) -> [Self; 2] {
+        let (mut chosen, mut others) = (Vec::new(), Vec::new());
+        for (row, input) in self.inputs.into_iter().enumerate() {
+            if rows.binary_search(&row).is_ok() { chosen.push(input) } else { others.push(input) }
+        }
+        [Self { inputs: chosen }, Self { inputs: others }]
+    }
+
     /// The tokens of all inputs.
     pub fn tensors(&self) -> BatchTensors {
         let (rows, tokens) = (self.inputs.len(), self.tokens());

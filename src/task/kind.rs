@@ -68,6 +68,15 @@ impl Kind {
         }
     }
 
+    /// The rows of accepted outputs that answer nothing, because they are not finite. The other rows do not depend on them.
+    pub fn unanswered(self, outputs: &Tensors) -> Vec<usize> {
+        match self {
+            Self::Mrc => mrc::unanswered(outputs),
+            #[cfg(test)]
+            Self::OnePass => Vec::new(),
+        }
+    }
+
     /// The names of the outputs that are read.
     pub const fn outputs(self) -> &'static [&'static str] {
         match self {

@@ -122,8 +122,7 @@ pub fn check(graph: &GraphSignature) -> Result<(), Misfit> {
 /// candidates are selected here, as a graph that has it selects them.
 ///
 /// # Errors
-/// What violates the contract: a missing output, another number of values, NaN or +∞, a candidate outside the batch. (-∞ is allowed: a
-/// graph can use it for an impossible span.)
+/// What violates the contract: a missing output, another number of values, a candidate outside the batch.
 pub fn accept<'a>(given: &dyn Fn(&str) -> Option<&'a Tensor>, mut outputs: Tensors) -> Result<Tensors, String> {
     let Some([rows, tokens]) = given("input_ids").and_then(|ids| <[usize; 2]>::try_from(ids.shape.clone()).ok()) else {
         return Err("input_ids are not a batch".to_owned());
@@ -154,6 +153,29 @@ pub fn accept<'a>(given: &dyn Fn(&str) -> Option<&'a Tensor>, mut outputs: Tenso
         .with("span_logits", &[count], Values::F32(span)))
 }
 
+/// The rows of outputs that [`accept`] has returned in which a logit is NaN or +∞, as when an activation overflows: such a row answers
+/// nothing. (-∞ is allowed: a graph can use it for an impossible span.)
+pub fn unanswered(outputs: &Tensors) -> Vec<usize> {
+    let invalid = |value: &f32| value.is_nan() || *value == f32::INFINITY;
+    let invalid_at = |name: &str| -> Vec<usize> {
+        match outputs.get(name).map(|output| &output.values) {
+            Some(Values::F32(values)) => (0..values.len()).filter(|&place| invalid(&values[place])).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let width = outputs.get("start_logits").and_then(|output| output.shape.last().copied()).unwrap_or_default().max(1);
+    let mut rows: Vec<usize> =
+        ["start_logits", "end_logits"].into_iter().flat_map(invalid_at).map(|place| place / width).collect();
+    if let Some(Values::I64(index)) = outputs.get("span_index").map(|output| &output.values) {
+        rows.extend(
+            invalid_at("span_logits").into_iter().filter_map(|candidate| Some(*index.get(3 * candidate)? as usize)),
+        );
+    }
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
 /// Outputs that [`accept`] has returned, as logits.
 ///
 /// # Errors
@@ -171,7 +193,7 @@ pub fn logits(mut outputs: Tensors) -> Result<Logits, String> {
     Ok(Logits { start, end, span_index, span })
 }
 
-/// The values of an output: as many as expected, none of them NaN or +∞.
+/// The values of an output: as many as expected.
 fn floats(output: Option<Tensor>, name: &str, expected: usize) -> Result<Vec<f32>, String> {
     let Some(Tensor { shape, values: Values::F32(values) }) = output else {
         return Err(format!("{name} is not a float32 tensor"));
@@ -179,11 +201,7 @@ fn floats(output: Option<Tensor>, name: &str, expected: usize) -> Result<Vec<f32
     if values.len() != expected {
         return Err(format!("{name} has shape {shape:?}, expected {expected} values"));
     }
-    let invalid = |value: &f32| value.is_nan() || (value.is_infinite() && value.is_sign_positive());
-    match values.iter().position(invalid) {
-        Some(position) => Err(format!("{name} has {} at {position} of {shape:?}", values[position])),
-        None => Ok(values),
-    }
+    Ok(values)
 }
 
 /// The candidates of a graph that scores all pairs: row, start and end of each, and their scores.

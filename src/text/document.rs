@@ -23,14 +23,23 @@ pub enum RejectReason {
     DuplicateId,
     /// The tokenizer failed on the text.
     Tokenizer,
+    /// The model's logits for the text are not finite.
+    Unanswerable,
     /// The file cannot be read, or lacks a column that the job names.
     UnreadableFile,
 }
 
 impl RejectReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 6] =
-        [Self::NullId, Self::NullText, Self::EmptyText, Self::DuplicateId, Self::Tokenizer, Self::UnreadableFile];
+    pub const ALL: [Self; 7] = [
+        Self::NullId,
+        Self::NullText,
+        Self::EmptyText,
+        Self::DuplicateId,
+        Self::Tokenizer,
+        Self::Unanswerable,
+        Self::UnreadableFile,
+    ];
 
     /// The code in the table.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +49,7 @@ impl RejectReason {
             Self::EmptyText => "empty_text",
             Self::DuplicateId => "duplicate_id",
             Self::Tokenizer => "tokenizer",
+            Self::Unanswerable => "unanswerable",
             Self::UnreadableFile => "unreadable_file",
         }
     }

@@ -10,10 +10,19 @@ use quarry::model::weights::tensors::{Tensor, Weights};
 
 use super::{Dir, Random, project};
 
+/// The wordpiece `paris` in the vocabulary of the default model.
+const PARIS: usize = 3000;
+
 impl Dir {
     /// A fast model that answers every text differently: one small layer with random weights.
     pub(crate) fn small_model(&self) -> PathBuf {
-        self.model("small-model", 30_522, &std::fs::read(project().join("models/default/tokenizer.json")).unwrap())
+        self.overflowing_model("small-model", None)
+    }
+
+    /// The same, with this value in every place of the vector of the word `paris`.
+    pub(crate) fn overflowing_model(&self, name: &str, paris: Option<f32>) -> PathBuf {
+        let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
+        self.model(name, 30_522, &tokenizer, paris.map(|value| (PARIS, value)))
     }
 
     /// The same with a vocabulary of a few words, so that its files are read quickly.
@@ -22,10 +31,10 @@ impl Dir {
         let mut tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
         let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
         words.retain(|_, id| id.as_u64().is_some_and(|id| id < 160));
-        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap())
+        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap(), None)
     }
 
-    fn model(&self, name: &str, words: usize, tokenizer: &[u8]) -> PathBuf {
+    fn model(&self, name: &str, words: usize, tokenizer: &[u8], word: Option<(usize, f32)>) -> PathBuf {
         let config = serde_json::json!({
             "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
             "vocab_size": words, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8,
@@ -42,7 +51,10 @@ impl Dir {
                 name if name.contains("bias") => 0.0,
                 _ => random.unit() as f32 * 2.0 - 1.0,
             };
-            let values = (0..size).map(value).collect();
+            let mut values: Vec<f32> = (0..size).map(value).collect();
+            if let Some((word, value)) = word.filter(|_| name.ends_with("word_embeddings.weight")) {
+                values[word * shape[1]..(word + 1) * shape[1]].fill(value);
+            }
             (name, Tensor { shape, values })
         });
         let weights = Weights::check(tensors.collect(), &mut config).unwrap();

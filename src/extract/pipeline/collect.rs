@@ -14,7 +14,7 @@ use crate::model::runtime::scorer::Answered;
 use crate::model::runtime::session::contract;
 use crate::task::kind::Task;
 use crate::task::merge::Mentions;
-use crate::text::document::Reject;
+use crate::text::document::{Reject, RejectReason};
 use crate::text::window::TokenCounts;
 
 /// A message from the reader or a worker to the collector. Documents are numbered across the partition.
@@ -53,7 +53,17 @@ struct Open {
     answered: usize,
     capped: usize,
     undecided: usize,
+    /// The first of its windows that the model could not answer.
+    unanswered: Option<Unanswered>,
     asked: Option<Asked>,
+}
+
+/// A window that the model could not answer: its number, from 0, and its bytes in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Unanswered {
+    window: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Open {
@@ -61,6 +71,11 @@ impl Open {
         self.asked.as_ref().is_some_and(|asked| asked.inputs == self.answered)
     }
 }
+
+/// A run fails if the model cannot answer more documents than this,
+const UNANSWERABLE: usize = 10;
+/// and more than one in this many: then the model is at fault, and not a text.
+const UNANSWERABLE_SHARE: usize = 10;
 
 pub(crate) struct Collector<'run, Rows, Emit> {
     /// Says whether the run was stopped; unfinished slices are then no error.
@@ -73,17 +88,32 @@ pub(crate) struct Collector<'run, Rows, Emit> {
     /// Sends the bytes of each finished slice.
     done: Sender<usize>,
     emit: Emit,
+    /// Documents of finished slices that the model was asked about,
+    asked: usize,
+    /// and those among them that it could not answer.
+    refused: usize,
 }
 
 impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'run, Rows, Emit> {
     pub(crate) fn new(monitor: &'run Monitor, task: &'run Task, nested: bool, done: Sender<usize>, emit: Emit) -> Self {
-        Self { monitor, task, nested, slices: VecDeque::new(), documents: BTreeMap::new(), done, emit }
+        Self {
+            monitor,
+            task,
+            nested,
+            slices: VecDeque::new(),
+            documents: BTreeMap::new(),
+            done,
+            emit,
+            asked: 0,
+            refused: 0,
+        }
     }
 
     /// Takes events and answers until both channels close. Returns false if `emit` asked to stop.
     ///
     /// # Errors
     /// [`Error::Inference`] if unfinished slices remain and the run was not stopped: a session's thread ended with their inputs.
+    /// [`Error::Unanswerable`] if the model cannot answer a large share of the documents.
     pub(crate) fn run(mut self, events: &Receiver<Event<Rows>>, answers: &Receiver<Result<Answered>>) -> Result<bool> {
         let mut open = (true, true);
         while open.0 || open.1 {
@@ -105,14 +135,14 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                     },
                 }
             }
-            if !self.close_slices() {
+            if !self.close_slices()? {
                 return Ok(false);
             }
         }
         while let Ok(event) = events.try_recv() {
             self.event(event);
         }
-        if !self.close_slices() {
+        if !self.close_slices()? {
             return Ok(false);
         }
         if self.slices.is_empty() || self.monitor.is_stopped() {
@@ -131,6 +161,22 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
 
     fn answered(&mut self, Answered { batch, outputs }: Answered) -> Result<()> {
         let monitor = self.monitor;
+        let Some(outputs) = outputs else {
+            for input in &batch.inputs {
+                let document = self.documents.entry(input.document).or_default();
+                let tokens = &input.window.tokens;
+                let unanswered = Unanswered {
+                    window: input.window.index,
+                    start: tokens.first().map_or(0, |token| token.bytes.start),
+                    end: tokens.last().map_or(0, |token| token.bytes.end),
+                };
+                // The windows of a document are answered in any order.
+                document.unanswered = Some(document.unanswered.map_or(unanswered, |other| other.min(unanswered)));
+                document.answered += 1;
+                Monitor::add(&monitor.answered, 1);
+            }
+            return Ok(());
+        };
         monitor.decode.work(&trace_span!("decode", queries = batch.inputs.len()), || {
             let answers = self.task.read(&batch, outputs).map_err(contract)?;
             for (input, answer) in batch.inputs.iter().zip(answers) {
@@ -146,26 +192,45 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
     }
 
     /// Emits every slice at the front whose documents are all done.
-    fn close_slices(&mut self) -> bool {
+    fn close_slices(&mut self) -> Result<bool> {
         while let Some(InFlightSlice { first, rows, .. }) = self.slices.front() {
             let numbers = *first..first + rows.count();
             let done = numbers.clone().rev().all(|number| self.documents.get(&number).is_some_and(Open::done));
             if !done {
-                return true;
+                return Ok(true);
             }
-            let Some(InFlightSlice { bytes, rows, .. }) = self.slices.pop_front() else { return true };
+            let Some(InFlightSlice { bytes, rows, .. }) = self.slices.pop_front() else { return Ok(true) };
             let later = self.documents.split_off(&numbers.end);
             let open = std::mem::replace(&mut self.documents, later).into_values().enumerate();
-            let documents = self.monitor.decode.work(&trace_span!("close a slice"), || {
+            let documents: Vec<Extracted> = self.monitor.decode.work(&trace_span!("close a slice"), || {
                 open.map(|(row, open)| self.close(rows.row(row).text, open)).collect()
             });
+            self.count_unanswerable(&documents)?;
             if !(self.emit)(SliceResult { rows, documents }) {
-                return false;
+                return Ok(false);
             }
             // If the reader has ended, nobody waits for the limit.
             let _ = self.done.send(bytes);
         }
-        true
+        Ok(true)
+    }
+
+    /// Fails if the model cannot answer a large share of the documents.
+    fn count_unanswerable(&mut self, documents: &[Extracted]) -> Result<()> {
+        for document in documents {
+            match &document.outcome {
+                Ok(_) => self.asked += 1,
+                Err(reject) if reject.reason == RejectReason::Unanswerable => {
+                    self.asked += 1;
+                    self.refused += 1;
+                }
+                Err(_) => {}
+            }
+        }
+        if self.refused > UNANSWERABLE && self.refused * UNANSWERABLE_SHARE > self.asked {
+            return Err(Error::Unanswerable { refused: self.refused, documents: self.asked });
+        }
+        Ok(())
     }
 
     /// Finishes a document.
@@ -173,6 +238,10 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
         let counts = Extracted { capped: open.capped, undecided: open.undecided, ..Extracted::default() };
         match open.asked {
             Some(Asked { inputs, outcome: Ok(Prepared { counts: tokens, windows }) }) => {
+                if let Some(Unanswered { start, end, .. }) = open.unanswered {
+                    let detail = format!("the model's logits are not finite for bytes {start} to {end} of the text");
+                    return Extracted { outcome: Err(Reject::new(RejectReason::Unanswerable, detail)), ..counts };
+                }
                 let mentions = open.mentions.finish(text.unwrap_or_default(), self.nested);
                 Monitor::add(&self.monitor.mentions, mentions.len());
                 Extracted { tokens, windows, inputs, outcome: Ok(mentions), ..counts }
@@ -192,7 +261,6 @@ mod tests {
     use crate::task::batch::Batch;
     use crate::task::batch::tests::{queries, task};
     use crate::task::tensor::{Tensors, Values};
-    use crate::text::document::RejectReason;
 
     /// A slice of one row.
     struct One;
@@ -229,7 +297,7 @@ mod tests {
             .with("end_logits", &shape, low())
             .with("span_index", &[0, 3], Values::I64(Vec::new()))
             .with("span_logits", &[0], Values::F32(Vec::new()));
-        Answered { batch, outputs }
+        Answered { batch, outputs: Some(outputs) }
     }
 
     fn collector<'run, Emit: FnMut(SliceResult<One>) -> bool>(
@@ -252,12 +320,12 @@ mod tests {
         });
         collector.event(slice(0));
         collector.event(asked(0, Err(Reject::new(RejectReason::Tokenizer, "a torn text"))));
-        assert!(collector.close_slices() && finished.is_empty(), "its first windows are not answered");
+        assert!(collector.close_slices().unwrap() && finished.is_empty(), "its first windows are not answered");
         collector.event(slice(1));
         collector.answered(nothing(0)).unwrap();
         collector.event(asked(1, Ok(())));
         collector.answered(nothing(1)).unwrap();
-        assert!(collector.close_slices() && collector.documents.is_empty());
+        assert!(collector.close_slices().unwrap() && collector.documents.is_empty());
         drop(collector);
         assert_eq!(finished.iter().collect::<Vec<_>>(), [8, 8]);
         let outcomes: Vec<Vec<bool>> = emitted

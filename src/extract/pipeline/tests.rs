@@ -71,7 +71,8 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let names = Tensors::default().with("names", &[2], Values::I64(names));
     let mut session = Session::open(&library, &first(folder.path()), Kind::OnePass, OPTIONS).unwrap();
     let wanted = session.run(&[&names]).unwrap();
-    let scorer = Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None).unwrap();
+    let scorer =
+        Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None, None).unwrap();
     let pipeline = Pipeline {
         task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, 0.5, 0.0).unwrap(),
         tokenizer,
@@ -273,7 +274,7 @@ fn timed(pipeline: &Pipeline, slices: &[Texts], how: Tokenizing) -> (f64, usize)
         drop(reply);
         let read = |answer: Result<Answered>| {
             let Answered { batch, outputs } = answer.unwrap();
-            pipeline.task.read(&batch, outputs).unwrap().len()
+            pipeline.task.read(&batch, outputs.unwrap()).unwrap().len()
         };
         answers.into_iter().map(read).sum()
     });

@@ -48,7 +48,7 @@ impl Library {
     }
 
     /// The environment of the sessions.
-    pub(crate) const fn environment(&self) -> &ort::environment::Environment {
+    pub const fn environment(&self) -> &ort::environment::Environment {
         &self.environment
     }
 }

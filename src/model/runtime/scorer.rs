@@ -1,6 +1,6 @@
 //! The scorer of a model: its sessions, each on its own thread. In: batches from any number of callers through one bounded channel. Out:
-//! each batch with its outputs, sent to its caller; in parts if the device's memory is too small for the whole batch. It must not drop
-//! or merge batches, or queue more than one batch per session.
+//! each batch with its outputs, sent to its caller; in parts if the device's memory is too small for the whole batch, or if the answers
+//! to some inputs are not finite. It must not drop or merge batches, or queue more than one batch per session.
 //!
 //! The caller's thread makes a batch's tensors while the session computes the previous batch. Making tensors, waiting for a session
 //! and inference are separate stages. The scorer gets tensors that are the same for every batch once, when it is opened: for a model of
@@ -36,9 +36,12 @@ struct Request {
 pub struct Answered {
     /// The batch that was sent, or a part of it; all parts together are the batch.
     pub batch: Batch,
-    /// The graph's outputs.
-    pub outputs: Tensors,
+    /// The graph's outputs; none if they are not finite, also in fp32.
+    pub outputs: Option<Tensors>,
 }
+
+/// Opens a session in fp32 for inputs whose answers are not finite in the precision of the run.
+pub type OpenExact = Arc<dyn Fn() -> Result<Session> + Send + Sync>;
 
 /// Counters of all sessions; they can be read at any time.
 #[derive(Debug, Default)]
@@ -53,6 +56,8 @@ pub struct ScorerCounters {
     pub halved: AtomicU64,
     /// How often a batch was split in half in advance, because it exceeds the limit learned from an earlier failure.
     pub cut: AtomicU64,
+    /// Inputs whose answers were not finite.
+    pub not_finite: AtomicU64,
     /// Time to make tensors.
     pub tensors: StageTimer,
     /// Time to wait for a free session.
@@ -64,8 +69,8 @@ pub struct ScorerCounters {
 impl ScorerCounters {
     /// Resets all counters to zero.
     pub fn clear(&self) {
-        let Self { batches, real_tokens, padded_tokens, halved, cut, tensors, wait, inference } = self;
-        for counter in [batches, real_tokens, padded_tokens, halved, cut] {
+        let Self { batches, real_tokens, padded_tokens, halved, cut, not_finite, tensors, wait, inference } = self;
+        for counter in [batches, real_tokens, padded_tokens, halved, cut, not_finite] {
             counter.store(0, Ordering::Relaxed);
         }
         for stage in [tensors, wait, inference] {
@@ -88,7 +93,8 @@ pub struct Scorer {
 
 impl Scorer {
     /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. The graph gets the tensors `fixed`
-    /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device.
+    /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device. Inputs whose
+    /// answers are not finite are asked again in the session of `exact`, if there is one.
     pub fn open(
         library: &Library,
         graph: &Path,
@@ -97,6 +103,7 @@ impl Scorer {
         sessions: usize,
         fixed: &Tensors,
         trial: Option<&Batch>,
+        exact: Option<&OpenExact>,
     ) -> Result<Self> {
         let (requests, incoming) = bounded::<Request>(sessions);
         let counters = Arc::new(ScorerCounters::default());
@@ -104,6 +111,7 @@ impl Scorer {
             let (ready, opened) = bounded(1);
             let (library, graph, incoming) = (library.clone(), graph.to_path_buf(), incoming.clone());
             let (counted, fixed, trial) = (Arc::clone(&counters), fixed.clone(), trial.cloned());
+            let exact = Exact::new(exact.cloned());
             let open = move |fixed: &Tensors| match trial {
                 Some(trial) => Session::open_on_its_device(&library, &graph, kind, options, (&trial, fixed)),
                 None => Session::open(&library, &graph, kind, options),
@@ -112,7 +120,7 @@ impl Scorer {
                 Ok(session) => {
                     // `open` waits for this message; if the receiver is gone, there are no callers.
                     let _ = ready.send(Ok(()));
-                    serve(session, kind, &fixed, &incoming, &counted);
+                    serve(session, exact, kind, &fixed, &incoming, &counted);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -134,7 +142,7 @@ impl Scorer {
             for Request { batch, reply, .. } in incoming {
                 let outputs = answer(&batch);
                 // If the caller is gone, nobody needs the answer.
-                let _ = reply.send(Ok(Answered { batch, outputs }));
+                let _ = reply.send(Ok(Answered { batch, outputs: Some(outputs) }));
             }
         });
         Self { kind, requests, counters: Arc::default() }
@@ -184,8 +192,48 @@ impl Compute for Session {
     }
 }
 
-fn serve(
-    mut session: impl Compute,
+/// The session in fp32, which is opened when it is first needed.
+enum Exact<S> {
+    Closed(Arc<dyn Fn() -> Result<S> + Send + Sync>),
+    Open(S),
+    /// There is none, or it could not be opened.
+    Missing,
+}
+
+impl<S: Compute> Exact<S> {
+    fn new(open: Option<Arc<dyn Fn() -> Result<S> + Send + Sync>>) -> Self {
+        open.map_or(Self::Missing, Self::Closed)
+    }
+
+    /// Answers a batch whose answers were not finite: all its inputs, in parts.
+    fn answer(&mut self, batch: Batch, kind: Kind, fixed: &Tensors) -> Result<Vec<Answered>> {
+        if let Self::Closed(open) = self {
+            *self = match open() {
+                Ok(session) => Self::Open(session),
+                Err(error) => {
+                    tracing::warn!(
+                        "texts whose logits are not finite are refused, because the model cannot be opened in fp32: {error}"
+                    );
+                    Self::Missing
+                }
+            };
+        }
+        let Self::Open(session) = self else { return Ok(vec![Answered { batch, outputs: None }]) };
+        // One by one: there are few, and the answer to one must not depend on the others that failed.
+        let mut answered = Vec::with_capacity(batch.inputs.len());
+        for input in batch.inputs {
+            let batch = Batch { inputs: vec![input] };
+            let outputs = guarded(|| session.compute(&[&kind.tensors(&batch), fixed]))?;
+            let outputs = kind.unanswered(&outputs).is_empty().then_some(outputs);
+            answered.push(Answered { batch, outputs });
+        }
+        Ok(answered)
+    }
+}
+
+fn serve<S: Compute>(
+    mut session: S,
+    mut exact: Exact<S>,
     kind: Kind,
     fixed: &Tensors,
     incoming: &Receiver<Request>,
@@ -216,14 +264,32 @@ fn serve(
                     );
                     parts.extend(batch.halves().map(|half| (half, None)));
                 }
-                result => {
-                    if result.is_ok() {
-                        counters.batches.fetch_add(1, Ordering::Relaxed);
-                        counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
-                        counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
+                // If the caller is gone (its query was cancelled), nobody needs the answer.
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+                Ok(outputs) => {
+                    let unanswered = kind.unanswered(&outputs);
+                    if !unanswered.is_empty() {
+                        counters.not_finite.fetch_add(unanswered.len() as u64, Ordering::Relaxed);
+                        let [failed, others] = batch.divided(&unanswered);
+                        if !others.inputs.is_empty() {
+                            parts.push((others, None));
+                        }
+                        match exact.answer(failed, kind, fixed) {
+                            Ok(answered) => answered.into_iter().for_each(|one| {
+                                let _ = reply.send(Ok(one));
+                            }),
+                            Err(error) => {
+                                let _ = reply.send(Err(error));
+                            }
+                        }
+                        continue;
                     }
-                    // If the caller is gone (its query was cancelled), nobody needs the answer.
-                    let _ = reply.send(result.map(|outputs| Answered { batch, outputs }));
+                    counters.batches.fetch_add(1, Ordering::Relaxed);
+                    counters.real_tokens.fetch_add(batch.real_tokens() as u64, Ordering::Relaxed);
+                    counters.padded_tokens.fetch_add(padded as u64, Ordering::Relaxed);
+                    let _ = reply.send(Ok(Answered { batch, outputs: Some(outputs) }));
                 }
             }
         }
@@ -257,6 +323,7 @@ mod tests {
 
     use super::*;
     use crate::task::batch::tests::queries;
+    use crate::task::tensor::{Tensor, Values};
 
     /// A device with memory for eight queries.
     struct Small;
@@ -283,7 +350,7 @@ mod tests {
             requests.send(Request { batch, tensors, reply: reply.clone() }).unwrap();
         }
         drop((requests, reply));
-        serve(Small, Kind::Mrc, &Tensors::default(), &incoming, &counters);
+        serve(Small, Exact::Missing, Kind::Mrc, &Tensors::default(), &incoming, &counters);
         let mut documents: Vec<usize> =
             answers.iter().flat_map(|answer| answer.unwrap().batch.inputs).map(|query| query.document).collect();
         documents.sort_unstable();
@@ -291,6 +358,82 @@ mod tests {
         // 30 → 15 → 8: two failures in the first batch, none in the second.
         assert_eq!(counters.halved.load(Ordering::Relaxed), 2);
         assert!(counters.cut.load(Ordering::Relaxed) > 1);
+    }
+
+    /// A session whose logits for inputs with a certain token are NaN.
+    struct Overflowing(Option<i64>);
+
+    impl Compute for Overflowing {
+        fn compute(&mut self, given: &[&Tensors]) -> Result<Tensors> {
+            let Some(Tensor { shape, values: Values::I64(ids) }) = given[0].get("input_ids") else { panic!("no ids") };
+            let logits: Vec<f32> = ids
+                .chunks(shape[1])
+                .flat_map(|row| {
+                    let overflows = self.0.is_some_and(|token| row.contains(&token));
+                    row.iter().map(move |_| if overflows { f32::NAN } else { -9.0 })
+                })
+                .collect();
+            Ok(Tensors::default()
+                .with("start_logits", shape, Values::F32(logits.clone()))
+                .with("end_logits", shape, Values::F32(logits))
+                .with("span_index", &[0, 3], Values::I64(Vec::new()))
+                .with("span_logits", &[0], Values::F32(Vec::new())))
+        }
+    }
+
+    /// The inputs that a scorer answers, and those that it does not, for a batch in which one of three texts overflows.
+    fn asked(exact: Exact<Overflowing>) -> [Vec<usize>; 2] {
+        let counters = ScorerCounters::default();
+        let (requests, incoming) = bounded(4);
+        let (reply, answers) = bounded(64);
+        let batch = Batch { inputs: queries(&["new york".to_owned(), "banker".to_owned(), "new york".to_owned()]) };
+        let only_here: Vec<i64> = batch
+            .inputs
+            .iter()
+            .filter(|input| input.document == 1)
+            .flat_map(|input| {
+                Kind::Mrc
+                    .tensors(&Batch { inputs: vec![input.clone()] })
+                    .take("input_ids")
+                    .map(|ids| match ids.values {
+                        Values::I64(ids) => ids,
+                        _ => Vec::new(),
+                    })
+                    .unwrap_or_default()
+            })
+            .collect();
+        let Some(Tensor { values: Values::I64(others), .. }) = Kind::Mrc
+            .tensors(&Batch { inputs: vec![batch.inputs[0].clone(), batch.inputs[1].clone()] })
+            .take("input_ids")
+        else {
+            panic!("no ids")
+        };
+        let token = only_here.into_iter().find(|token| !others.contains(token)).unwrap();
+        let failing = batch.inputs.iter().filter(|input| input.document == 1).count();
+        let tensors = Kind::Mrc.tensors(&batch);
+        requests.send(Request { batch, tensors, reply: reply.clone() }).unwrap();
+        drop((requests, reply));
+        serve(Overflowing(Some(token)), exact, Kind::Mrc, &Tensors::default(), &incoming, &counters);
+        assert_eq!(counters.not_finite.load(Ordering::Relaxed), failing as u64);
+        let mut found = [Vec::new(), Vec::new()];
+        for Answered { batch, outputs } in answers.iter().map(Result::unwrap) {
+            found[usize::from(outputs.is_none())].extend(batch.inputs.iter().map(|input| input.document));
+        }
+        found.iter_mut().for_each(|documents| documents.sort_unstable());
+        found
+    }
+
+    #[test]
+    fn inputs_whose_logits_are_not_finite_are_asked_again_in_fp32() {
+        let open: Arc<dyn Fn() -> Result<Overflowing> + Send + Sync> = Arc::new(|| Ok(Overflowing(None)));
+        assert_eq!(asked(Exact::Closed(open)), [vec![0, 0, 1, 1, 2, 2], vec![]]);
+    }
+
+    #[test]
+    fn only_the_inputs_whose_logits_are_not_finite_stay_unanswered() {
+        assert_eq!(asked(Exact::Missing), [vec![0, 0, 2, 2], vec![1, 1]]);
+        let refused: Arc<dyn Fn() -> Result<Overflowing> + Send + Sync> = Arc::new(|| Err(gone()));
+        assert_eq!(asked(Exact::Closed(refused)), [vec![0, 0, 2, 2], vec![1, 1]]);
     }
 
     /// Tells the name of each span that is entered.
@@ -354,7 +497,7 @@ mod tests {
             requests.send(Request { batch, tensors, reply: reply.clone() }).unwrap();
         }
         drop((requests, reply));
-        serve(Panicking(true), Kind::Mrc, &Tensors::default(), &incoming, &counters);
+        serve(Panicking(true), Exact::Missing, Kind::Mrc, &Tensors::default(), &incoming, &counters);
         let error = answers.recv().unwrap().unwrap_err();
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("no shape at all"), "{error}");
         assert!(answers.recv().unwrap().is_ok());

@@ -199,10 +199,13 @@ impl Session {
     /// The logits of a batch, of a graph of [`Kind::Mrc`]; `boundary` is the logit that a start and an end must exceed to be a candidate.
     ///
     /// # Errors
-    /// As for [`Session::run`], and if the outputs violate the contract.
+    /// As for [`Session::run`], and if the outputs violate the contract or are not finite.
     pub fn logits(&mut self, batch: &Batch, boundary: f32) -> Result<Logits> {
         let outputs = self.run(&[&mrc::tensors(batch), &mrc::fixed(boundary)])?;
-        mrc::logits(outputs).map_err(contract)
+        match mrc::unanswered(&outputs).first() {
+            Some(row) => Err(contract(format!("the logits of row {row} are not finite"))),
+            None => mrc::logits(outputs).map_err(contract),
+        }
     }
 }
 
