@@ -99,7 +99,7 @@ impl Extractor {
             |graph: &Path| Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref());
         let scorer = match foreign {
             Some(graph) => open(&graph)?,
-            None => cache::load(model, variant, graph_precision, open)?,
+            None => open(&cache::derive(model, variant, graph_precision)?)?,
         };
         let tuning_key = TuningKey {
             model: spec.model.hash.clone(),

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::config::ModelConfig;
+use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphVariant, Precision};
@@ -94,6 +95,19 @@ impl ModelDirectory {
                 None => sha256_of(&root.join(name))?,
             };
             hasher.update(format!("{name} {hash}\n"));
+        }
+        let listed = files.keys().filter(|name| Path::new(name).extension().is_some_and(|end| end == "onnx"));
+        for graph in listed.map(String::as_str).chain(foreign.then_some(FOREIGN_GRAPH)) {
+            for name in external_files(&root.join(graph))? {
+                // Another path would read a file that belongs to somebody else, and is not copied with the directory.
+                if Path::new(&name).file_name().is_none_or(|file| file != name.as_str()) {
+                    return Err(refuse(
+                        format!("the weights of {graph} are in `{name}`, which is not a file of the folder"),
+                        "copy the file into the folder, and write the graph again with its name",
+                    ));
+                }
+                hasher.update(format!("{graph} {name} {}\n", sha256_of(&root.join(&name))?));
+            }
         }
         let hash = hexadecimal(&hasher.finalize());
         Ok(Self { root: root.to_owned(), manifest, config, hash, foreign })
@@ -223,6 +237,7 @@ pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::package::external_data::tests::graph_with_weights_in;
     use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::tensors::tests::made_up;
 
@@ -312,6 +327,25 @@ pub(crate) mod tests {
         std::fs::write(folder.path().join(TOKENIZER), b"{}").expect("written");
         let opened = open().expect("it opens");
         assert!(opened.config().is_none() && opened.foreign_graph().is_some() && opened.weights().is_err());
+    }
+
+    #[test]
+    fn weights_beside_a_graph_are_hashed_and_lie_in_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("written");
+        let open = || ModelDirectory::open(folder.path());
+        write(TOKENIZER, b"{}");
+        write(FOREIGN_GRAPH, &graph_with_weights_in("model.onnx_data"));
+        assert!(open().expect_err("it is missing").to_string().contains("model.onnx_data"));
+        write("model.onnx_data", b"one");
+        let one = open().expect("it opens").model_hash().to_owned();
+        write("model.onnx_data", b"two");
+        assert_ne!(open().expect("it opens").model_hash(), one);
+        for outside in ["../model.onnx_data", "/etc/passwd", "a/b", ".."] {
+            write(FOREIGN_GRAPH, &graph_with_weights_in(outside));
+            let error = open().expect_err("it points outside").to_string();
+            assert!(error.contains(&format!("`{outside}`, which is not a file of the folder")), "{error}");
+        }
     }
 
     #[test]
