@@ -52,6 +52,8 @@ impl StoreLocation {
             Ok(url) if url.has_authority() => {
                 return Err(unusable(format!("has the scheme `{}`, which cannot hold a store", url.scheme())));
             }
+            // As a path it would lose a slash, and its log-in would no longer be recognized as one.
+            Err(cause) if text.contains("://") => return Err(unusable(format!("is not a URL: {cause}"))),
             _ => folder_url(FilePath::new(text)).ok_or_else(|| unusable("is not a path on this machine".to_owned()))?,
         };
         let (objects, prefix) = object_store::parse_url_opts(&url, environment())
@@ -225,6 +227,12 @@ mod tests {
         }
         let azure = StoreLocation::parse("abfss://lake@account.dfs.core.windows.net/a");
         assert!(azure.is_ok_and(|location| location.table_path(Table::Runs).as_ref() == "a/runs"));
+    }
+
+    #[test]
+    fn what_looks_like_a_url_is_no_path() {
+        let error = StoreLocation::parse("s3://me:secret/x@lake:80/a").unwrap_err();
+        assert_eq!(error.to_string(), "store: `path`: `s3://lake:80/a` is not a URL: invalid port number");
     }
 
     #[test]

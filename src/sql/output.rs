@@ -106,7 +106,7 @@ impl Output {
             None if self.format == RowFormat::Parquet => {
                 return refuse("Parquet output needs a file", "use --out FILE, or \\o FILE in the shell");
             }
-            None => Box::new(console::results()),
+            None => console::results(),
             Some(file) if repeated && file.atomic => {
                 return refuse("a file takes the rows of one query", "run one query, or write several files");
             }

@@ -24,6 +24,9 @@ const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const FOREIGN_GRAPH: &str = "model.onnx";
 
+/// The longest input that a graph of unknown architecture can claim to take. A trial batch has an input of this length.
+const LONGEST_INPUT: usize = 1 << 16;
+
 /// A verified model directory.
 #[derive(Debug, Clone)]
 pub struct ModelDirectory {
@@ -81,7 +84,8 @@ impl ModelDirectory {
         let default = Manifest::default();
         let longest = config.as_ref().map_or(default.max_length, |config| config.encoder.architecture().max_tokens);
         let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
-        if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
+        let longest = if foreign { LONGEST_INPUT } else { longest };
+        if manifest.max_length == 0 || manifest.max_length > longest {
             return Err(refuse(
                 format!("`max_length` is {} but the encoder has {longest} positions", manifest.max_length),
                 "correct `max_length` in quarry.json",
@@ -327,6 +331,23 @@ pub(crate) mod tests {
         std::fs::write(folder.path().join(TOKENIZER), b"{}").expect("written");
         let opened = open().expect("it opens");
         assert!(opened.config().is_none() && opened.foreign_graph().is_some() && opened.weights().is_err());
+    }
+
+    #[test]
+    fn a_graph_cannot_claim_any_length() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("written");
+        write(TOKENIZER, b"{}");
+        write(FOREIGN_GRAPH, b"graph");
+        for (length, opens) in
+            [(512, true), (LONGEST_INPUT, true), (LONGEST_INPUT + 1, false), (usize::MAX, false), (0, false)]
+        {
+            let manifest = Manifest { max_length: length, ..Manifest::default() };
+            write(MANIFEST, &serde_json::to_vec(&manifest).expect("json"));
+            let opened = ModelDirectory::open(folder.path());
+            assert_eq!(opened.is_ok(), opens, "{length}");
+            assert!(opened.err().is_none_or(|error| error.to_string().contains("`max_length` is")), "{length}");
+        }
     }
 
     #[test]
