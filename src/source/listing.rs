@@ -202,9 +202,12 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         refused(documents, reason, "name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://")
     };
     if !documents.contains("://") {
-        let local = std::path::Path::new(documents);
-        if !documents.contains(['*', '?', '[']) && !local.exists() {
-            return Err(refuse("there is no such file or folder".into()));
+        let exists = std::path::Path::new(documents).try_exists();
+        match exists {
+            _ if documents.contains(['*', '?', '[']) => {}
+            Ok(true) => {}
+            Ok(false) => return Err(refuse("there is no such file or folder".into())),
+            Err(cause) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
         }
         let url = ListingTableUrl::parse(documents).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, "/".into()));

@@ -148,8 +148,10 @@ fn no_statement_writes_a_file() {
     assert_eq!(files(&dir.path("")), before);
     // Tables in memory can be changed, and a file that is named with --out is written.
     let sql = "CREATE TABLE t AS SELECT 1 AS a; INSERT INTO t VALUES (2); SELECT sum(a) AS a FROM t";
-    dir.quarry(&["sql", "store", sql, "--out", "sum.csv"]).ended(0);
-    assert_eq!(std::fs::read_to_string(dir.path("sum.csv")).unwrap(), "a\n3\n");
+    let sum = dir.quarry(&["sql", "store", sql, "--format", "csv"]).ended(0).stdout();
+    assert!(sum.ends_with("a\n3\n"), "{sum}");
+    dir.quarry(&["sql", "store", "SELECT 3 AS a", "--out", "three.csv"]).ended(0);
+    assert_eq!(std::fs::read_to_string(dir.path("three.csv")).unwrap(), "a\n3\n");
 }
 
 #[test]
