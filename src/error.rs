@@ -189,8 +189,13 @@ impl Error {
 }
 
 /// Places that cannot be written to. What is read can be missing because another program replaces it, and be there in a retry.
-const NO_PLACE: [ErrorKind; 4] =
-    [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::IsADirectory, ErrorKind::InvalidFilename];
+const NO_PLACE: [ErrorKind; 5] = [
+    ErrorKind::AlreadyExists,
+    ErrorKind::NotFound,
+    ErrorKind::NotADirectory,
+    ErrorKind::IsADirectory,
+    ErrorKind::InvalidFilename,
+];
 
 /// Whether the operating system refused for a reason that does not go away by itself.
 pub(crate) fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
