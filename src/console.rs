@@ -16,12 +16,15 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::console::marks::visible;
 use crate::console::screen::{STYLE, Screen};
 use crate::error::{Error, Result};
+use crate::sanitize::{escaped_json, escaped_lines};
 
 mod amounts;
 #[cfg(feature = "telemetry")]
 mod exporter;
+mod lines;
 mod marks;
 mod profile;
 mod progress;
@@ -68,8 +71,8 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
     let lines = fmt::layer().with_writer(|| Screen).with_target(false).with_ansi(style == Style::Terminal);
     let lines = match style {
         Style::Json => lines.json().flatten_event(true).boxed(),
-        Style::Plain => lines.boxed(),
-        Style::Terminal => lines.without_time().boxed(),
+        Style::Plain => lines.fmt_fields(lines::Fields).boxed(),
+        Style::Terminal => lines.without_time().fmt_fields(lines::Fields).boxed(),
     };
     let (provider, trace_error) = match traces::provider() {
         Some(Ok(provider)) => (Some(TRACES.get_or_init(|| provider)), None),
@@ -119,8 +122,18 @@ pub fn finish() {
     }
 }
 
-/// Prints a result to standard output. [`printed`] reports whether all results were written.
+/// Prints a text for people to standard output: control characters in it are escaped. [`printed`] reports whether all results were
+/// written.
 pub fn print(text: &str) {
+    print_line(&visible(text));
+}
+
+/// Prints JSON for programs to standard output. Its values are exact: control characters in it are JSON's escapes.
+pub fn print_json(json: &str) {
+    print_line(&escaped_json(json));
+}
+
+fn print_line(text: &str) {
     let written = Results.write_fmt(format_args!("{}\n", text.trim_end())).and_then(|()| Results.flush());
     // A closed pipe, as behind `| head`, is not a failure.
     if let Some(error) = written.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
@@ -137,9 +150,12 @@ pub fn printed() -> Result<()> {
     failed.map_or(Ok(()), |source| Err(Error::Write { path: "standard output".into(), source: source.into() }))
 }
 
-/// Standard output, for streamed results.
-pub fn results() -> impl std::io::Write + Send {
-    std::io::BufWriter::new(Results)
+/// Standard output, for streamed results. They are exact, but on a terminal control characters are escaped.
+pub fn results() -> Box<dyn std::io::Write + Send> {
+    if std::io::stdout().is_terminal() {
+        return Box::new(std::io::BufWriter::new(EscapedResults { out: Results, incomplete: Vec::new() }));
+    }
+    Box::new(std::io::BufWriter::new(Results))
 }
 
 /// Whether standard output is closed, as behind `| head`.
@@ -165,6 +181,31 @@ impl std::io::Write for Results {
     }
 }
 
+/// Escapes control characters. UTF-8 can come in parts.
+struct EscapedResults<Out: std::io::Write> {
+    out: Out,
+    /// The bytes of a character that has not come whole yet.
+    incomplete: Vec<u8>,
+}
+
+impl<Out: std::io::Write> std::io::Write for EscapedResults<Out> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.incomplete.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.incomplete) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.incomplete.len(),
+        };
+        let rest = self.incomplete.split_off(whole);
+        let text = std::mem::replace(&mut self.incomplete, rest);
+        self.out.write_all(escaped_lines(&String::from_utf8_lossy(&text)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 fn note_closed(error: &std::io::Error) {
     if error.kind() == std::io::ErrorKind::BrokenPipe {
         OUTPUT_CLOSED.store(true, Ordering::Relaxed);
@@ -176,7 +217,7 @@ pub fn rows(rows: &[(String, String)]) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY);
     for (name, value) in rows {
-        table.add_row([name, value]);
+        table.add_row([visible(name), visible(value)]);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -187,6 +228,7 @@ pub fn rows(rows: &[(String, String)]) -> String {
 /// A table with a header; all columns except the first are right-aligned.
 pub fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
+    let rows = rows.map(|row| row.iter().map(|cell| visible(cell).into_owned()).collect::<Vec<_>>());
     table.load_preset(UTF8_BORDERS_ONLY).set_header(header).add_rows(rows);
     for index in 1..header.len() {
         if let Some(column) = table.column_mut(index) {
@@ -204,4 +246,18 @@ pub fn error(error: &Error) {
     }
     // A closed standard error cannot receive the message.
     let _ = Screen.write_all(error.report().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_on_a_terminal_are_escaped_also_in_parts() {
+        let mut results = EscapedResults { out: Vec::new(), incomplete: Vec::new() };
+        for byte in "é\u{1b}[31m🎉\u{9b}\n".as_bytes() {
+            results.write_all(&[*byte]).unwrap();
+        }
+        assert_eq!(String::from_utf8(results.out).unwrap(), "é\\u{1b}[31m🎉\\u{9b}\n");
+    }
 }

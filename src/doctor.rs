@@ -89,7 +89,11 @@ pub fn command(settings: &Settings, runtime: Runtime) -> Result<u8> {
     // Leak the runtime: dropping it would wait for checks that hang, and would fail those that still use it.
     std::mem::forget(runtime);
     let code = u8::from(findings.iter().any(|finding| finding.status == Status::Fix));
-    console::print(&if settings.json { report::json(&findings, code)? } else { report::text(&findings) });
+    if settings.json {
+        console::print_json(&report::json(&findings, code)?);
+    } else {
+        console::print(&report::text(&findings));
+    }
     Ok(code)
 }
 

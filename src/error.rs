@@ -1,8 +1,13 @@
 //! Every error of this crate. In: a cause (an I/O error, a library's error, an invalid value). Out: one sentence that names
-//! the path or value, the chain of causes, and a hint with the way out. It must not print.
+//! the path or value, the chain of causes, and a hint with the way out. It must not print, and what it says must not hold a log-in or a
+//! signature of a URL.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::sanitize::{escaped_lines, without_secrets};
 
 /// The cause of an [`Error`], kept so that the whole chain can be printed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -13,71 +18,81 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[allow(missing_docs, reason = "the message of each variant shows what its fields hold")]
 pub enum Error {
     /// A setting of the job file (or of the command line) cannot be used.
-    #[error("{origin}: `{key}`: {reason}")]
+    #[error("{}: `{}`: {}", shown(origin), shown(key), shown(reason))]
     Setting { origin: String, key: String, reason: String, hint: String },
     /// The job, schema or configuration file cannot be parsed.
-    #[error("cannot parse `{}`", path.display())]
+    #[error("cannot parse `{}`", shown_path(path))]
     Parse { path: PathBuf, source: Cause, hint: String },
     /// A file or folder cannot be read.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`", shown_path(path))]
     Read { path: PathBuf, source: Cause },
     /// A file or folder cannot be written.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{}`", shown_path(path))]
     Write { path: PathBuf, source: Cause },
     /// The input has no documents, or not in the format that the job names.
-    #[error("cannot use the documents at `{location}`: {reason}")]
+    #[error("cannot use the documents at `{}`: {}", shown(location), shown(reason))]
     Input { location: String, reason: String, hint: String },
     /// A table that a command reads (mentions, documents) is missing or has other columns.
-    #[error("cannot use the {what} at `{location}`: {reason}")]
+    #[error("cannot use the {} at `{}`: {}", shown(what), shown(location), shown(reason))]
     Table { what: String, location: String, reason: String, hint: String },
     /// A corpus violates its format.
-    #[error("cannot prepare `{}`, {place}: {reason}", path.display())]
+    #[error("cannot prepare `{}`, {}: {}", shown_path(path), shown(place), shown(reason))]
     Corpus { path: PathBuf, place: String, reason: String, hint: String },
     /// A checkpoint (safetensors, PyTorch, Lightning) cannot be used.
-    #[error("cannot use checkpoint `{}`: {reason}", path.display())]
+    #[error("cannot use checkpoint `{}`: {}", shown_path(path), shown(reason))]
     Checkpoint { path: PathBuf, reason: String, hint: String },
     /// A model directory cannot be loaded.
-    #[error("cannot load model `{}`: {reason}", path.display())]
+    #[error("cannot load model `{}`: {}", shown_path(path), shown(reason))]
     Model { path: PathBuf, reason: String, hint: String },
     /// A model cannot be fetched from the Hugging Face hub.
-    #[error("cannot fetch model `{model}` from the hub")]
+    #[error("cannot fetch model `{}` from the hub", shown(model))]
     Hub { model: String, missing: bool, source: Cause },
     /// The model's tokenizer cannot be loaded or fails on a text.
-    #[error("cannot use tokenizer `{}`", path.display())]
+    #[error("cannot use tokenizer `{}`", shown_path(path))]
     Tokenizer { path: PathBuf, source: Cause },
     /// ONNX Runtime's library is missing, damaged or of the wrong version.
-    #[error("cannot use ONNX Runtime: {reason}")]
-    Library { reason: String, hint: String },
+    #[error("cannot use ONNX Runtime: {}", shown(reason))]
+    Library { reason: String, hint: String, retry: bool },
     /// The device that the job names is not available.
-    #[error("cannot use device `{device}`: {reason}")]
+    #[error("cannot use device `{}`: {}", shown(device), shown(reason))]
     Device { device: String, reason: String, hint: String },
     /// ONNX Runtime rejected a graph or failed on a batch.
-    #[error("ONNX Runtime failed to {doing}")]
+    #[error("ONNX Runtime failed to {}", shown(doing))]
     Inference { doing: String, source: Cause },
     /// The model's logits are not finite for a large share of the documents.
     #[error("the model cannot answer {refused} of {documents} documents: its logits are not finite")]
     Unanswerable { refused: usize, documents: usize },
     /// The store's tables cannot be read or committed to.
-    #[error("cannot {doing} the store `{store}`")]
+    #[error("cannot {} the store `{}`", shown(doing), shown(store))]
     Store { doing: String, store: String, source: Cause },
     /// The store has documents of another specification, ids of another type, or unexpected tables.
-    #[error("the store `{store}` {reason}")]
+    #[error("the store `{}` {}", shown(store), shown(reason))]
     Refused { store: String, reason: String, hint: String },
     /// Another run writes to the store at the same time.
-    #[error("the store `{store}` is being written to by {other}")]
+    #[error("the store `{}` is being written to by {}", shown(store), shown(other))]
     Conflict { store: String, other: String, source: Cause },
     /// Training cannot continue.
-    #[error("cannot continue training: {reason}")]
+    #[error("cannot continue training: {}", shown(reason))]
     Training { reason: String, hint: String },
     /// The query engine failed.
-    #[error("cannot {doing}")]
+    #[error("cannot {}", shown(doing))]
     Engine { doing: String, source: Cause },
     /// A user's SQL cannot be parsed or answered; the excerpt shows where.
-    #[error("cannot answer the query: {reason}{excerpt}")]
+    #[error("cannot answer the query: {}{}", shown(reason), shown(excerpt))]
     Sql { reason: String, excerpt: String, hint: String },
     /// A signal stopped the run; all finished documents are committed.
     #[error("stopped by {signal}")]
     Stopped { signal: &'static str, exit_code: u8 },
+}
+
+/// What an error says of a value that it was given.
+fn shown(value: &str) -> Cow<'_, str> {
+    without_secrets(value)
+}
+
+/// The same of a path, which can be a mistaken URL.
+fn shown_path(path: &Path) -> String {
+    without_secrets(&path.to_string_lossy()).into_owned()
 }
 
 /// The result type of all fallible functions in this crate.
@@ -134,7 +149,8 @@ impl Error {
         let mut previous = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(source) = cause {
-            let message = source.to_string();
+            // Libraries name the URL that they asked, with everything in it.
+            let message = without_secrets(&source.to_string()).into_owned();
             if !previous.contains(message.trim()) {
                 causes.push(message.trim().to_owned());
                 previous = message;
@@ -144,7 +160,7 @@ impl Error {
         causes
     }
 
-    /// The error as a person reads it: the message, its causes and its hint, a line each.
+    /// The error as a person reads it: the message, its causes and its hint, a line each, with control characters escaped.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = format!("error: {self}\n");
@@ -153,17 +169,21 @@ impl Error {
             let _ = writeln!(text, "  caused by: {}", cause.replace('\n', "\n             "));
         }
         if let Some(hint) = self.hint() {
-            let _ = writeln!(text, "hint: {hint}");
+            let _ = writeln!(text, "hint: {}", without_secrets(hint));
         }
-        text
+        escaped_lines(&text).into_owned()
     }
 
     /// The process's exit code: 1 if the user must fix something, 2 if a retry can help, 130/143 if a signal stopped it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Store { source, .. } | Self::Engine { source, .. } if is_denied(source.as_ref()) => 1,
+            Self::Write { source, .. } if is_denied(source.as_ref()) || is_of_kind(source.as_ref(), &NO_PLACE) => 1,
+            Self::Inference { source, .. } if is_bad_graph(source.as_ref()) => 1,
             Self::Inference { .. }
             | Self::Hub { missing: false, .. }
+            | Self::Library { retry: true, .. }
             | Self::Store { .. }
             | Self::Conflict { .. }
             | Self::Engine { .. }
@@ -172,6 +192,33 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// Places that cannot be written to. What is read can be missing because another program replaces it, and be there in a retry.
+const NO_PLACE: [ErrorKind; 5] = [
+    ErrorKind::AlreadyExists,
+    ErrorKind::NotFound,
+    ErrorKind::NotADirectory,
+    ErrorKind::IsADirectory,
+    ErrorKind::InvalidFilename,
+];
+
+/// Whether the operating system refused for a reason that does not go away by itself.
+pub(crate) fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
+    is_of_kind(cause, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem])
+}
+
+/// Whether ONNX Runtime rejected the graph itself: it is damaged, or has an operator that the library does not have.
+fn is_bad_graph(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use ort::ErrorCode::{InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented};
+    let code = cause.downcast_ref::<ort::Error>().map(ort::Error::code);
+    matches!(code, Some(InvalidGraph | InvalidProtobuf | NoSuchFile | NotImplemented))
+}
+
+/// Whether the operating system's error, at any depth of a cause, is of one of these kinds.
+fn is_of_kind(cause: &(dyn std::error::Error + 'static), kinds: &[ErrorKind]) -> bool {
+    let causes = std::iter::successors(Some(cause), |error| error.source());
+    causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).any(|error| kinds.contains(&error.kind()))
 }
 
 #[cfg(test)]
@@ -205,5 +252,49 @@ mod tests {
             error.report(),
             "error: cannot read `job.toml`\n  caused by: entity not found\nhint: check that the path is right and that you may read it\n"
         );
+    }
+
+    #[test]
+    fn a_retry_helps_against_a_full_disk_and_not_against_missing_permission() {
+        let code = |kind: ErrorKind| {
+            // As an object store wraps it.
+            let cause = || -> Cause {
+                object_store::Error::Generic { store: "LocalFileSystem", source: std::io::Error::from(kind).into() }
+                    .into()
+            };
+            let errors = [
+                Error::Write { path: "a".into(), source: cause() },
+                Error::Engine { doing: "list".into(), source: cause() },
+                Error::Store { doing: "open".into(), store: "a".into(), source: cause() },
+            ];
+            errors.map(|error| error.exit_code())
+        };
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(code(kind), [1; 3], "{kind}");
+        }
+        assert_eq!(code(ErrorKind::NotFound), [1, 2, 2]);
+        for kind in [ErrorKind::StorageFull, ErrorKind::TimedOut, ErrorKind::ConnectionRefused, ErrorKind::Other] {
+            assert_eq!(code(kind), [2; 3], "{kind}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_an_error_has_a_log_in_or_acts_on_the_terminal() {
+        let url = "https://me:secret@host/a?sig=secret\u{1b}[31m";
+        let error = Error::Table {
+            what: "files".into(),
+            location: url.into(),
+            reason: format!("at {url}"),
+            hint: format!("see {url}"),
+        };
+        let read = Error::Read { path: url.into(), source: format!("error for url ({url})").into() };
+        for error in [error, read] {
+            assert!(!error.to_string().contains("secret") && !error.causes().concat().contains("secret"));
+            let report = error.report();
+            assert!(
+                !report.contains("secret") && !report.contains('\u{1b}') && report.contains("https://host/a?…"),
+                "{report}"
+            );
+        }
     }
 }

@@ -46,7 +46,11 @@ pub async fn command(settings: &Settings) -> Result<u8> {
         report.comparison = Some(compare::compare(&context, &report, rule).await?);
     }
     // Print the scores first, so that a file or store that cannot be written does not lose them.
-    console::print(&if settings.json { report.json()? } else { screen::text(&report) });
+    if settings.json {
+        console::print_json(&report.json()?);
+    } else {
+        console::print(&screen::text(&report));
+    }
     if let Some(folder) = &settings.out {
         outputs::write(&context, folder, &loaded, &report).await?;
     }

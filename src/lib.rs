@@ -20,16 +20,17 @@
 //!
 //! One subject per module, in the order of the dataflow. Imports go one way:
 //!
-//! `error ← random, machine, text ← task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ← console ←
-//! {commands} ← cli ← main`
+//! `sanitize ← error ← random, machine, text ← task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ←
+//! console ← {commands} ← cli ← main`
 //!
 //! A module imports only modules before it, and no module of its own group. Commands never import each other.
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`sanitize`] | texts without log-ins and signatures of URLs, and with control characters escaped; pure |
 //! | [`error`] | every error, with its causes and a hint |
 //! | [`random`] | seeded random numbers, the same on every machine; pure |
-//! | [`machine`] | environment variables, the cache folder, atomic file writes, hashes, stage timers |
+//! | [`machine`] | environment variables, the cache, atomic file writes, hashes, stage timers |
 //! | [`text`] | documents, tokens, windows, spans and mentions, with offsets in bytes and code points; pure |
 //! | [`task`] | what a model is asked and how its output is read, kind by kind: inputs, batches, decoding; pure |
 //! | [`score`] | predicted and gold mentions → precision, recall, F1 and intervals; pure |
@@ -72,6 +73,7 @@ pub mod query;
 pub mod random;
 pub mod report;
 pub mod run;
+pub mod sanitize;
 pub mod score;
 pub mod source;
 pub mod sql;

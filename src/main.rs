@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser};
 use quarry::cli::{Cli, Command, LogFormat};
 use quarry::console;
 use quarry::error::{Error, Result};
+use quarry::machine::cache::remove_temporary_cache;
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         error.exit_code()
     });
     console::finish();
+    remove_temporary_cache();
     ExitCode::from(code)
 }
 

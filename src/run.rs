@@ -22,6 +22,7 @@ use tracing::{Instrument as _, info_span};
 use crate::console;
 use crate::console::Style;
 use crate::error::{Error, Result};
+use crate::sanitize::without_secrets;
 use crate::tables;
 use crate::tables::{RunOutcome, Table};
 
@@ -48,7 +49,7 @@ pub fn run(settings: &Settings, style: Style, runtime: Runtime) -> Result<u8> {
     summary.record(&span, &end);
     drop(span);
     if settings.json && settings.mode != Mode::Explain {
-        console::print(&format!("{:#}", summary.json(&end, settings.mode == Mode::DryRun)));
+        console::print_json(&format!("{:#}", summary.json(&end, settings.mode == Mode::DryRun)));
     }
     if let Some(path) = settings.metrics_file.as_deref().filter(|_| settings.mode == Mode::Run)
         && check_folder(path).is_ok()
@@ -68,7 +69,7 @@ pub fn run(settings: &Settings, style: Style, runtime: Runtime) -> Result<u8> {
 fn start(settings: &Settings, style: Style, runtime: Runtime, summary: &Arc<RunSummary>) -> Result<Ended> {
     let run = settings.read_job()?;
     // The store is set once: a summary belongs to one job.
-    let _ = summary.store.set(run.job.file.store.path.clone());
+    let _ = summary.store.set(without_secrets(&run.job.file.store.path).into_owned());
     settings.metrics_file.as_deref().map_or(Ok(()), check_folder)?;
     // Its own task, so that signals are handled while it loads a model or waits for a download.
     let work = runtime.spawn(work(run, style, Arc::clone(summary)).in_current_span());

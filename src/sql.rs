@@ -40,13 +40,13 @@ pub fn command(settings: &Settings, runtime: &Runtime) -> Result<u8> {
         Statements::Input => Some(standard_input()?),
         Statements::Shell => None,
     };
-    let mut output = Output::new(settings.format, settings.rows, shell);
+    let session = runtime.block_on(SqlSession::open(settings))?;
+    let mut output = Output::new(settings.format, settings.rows, shell, session.location().folder());
     match &settings.out {
         Some(path) if shell => output.redirect(Some(path))?,
-        Some(path) => output.write_atomically(path),
+        Some(path) => output.write_atomically(path)?,
         None => {}
     }
-    let session = runtime.block_on(SqlSession::open(settings))?;
     let mut execution = Execution::new(session, output)?;
     let result = match text {
         None => shell::run(runtime, &mut execution),

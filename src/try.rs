@@ -56,11 +56,11 @@ pub fn command(settings: &Settings) -> Result<u8> {
     tracing::info!("device {} ({}), precision {}", selection.device, selection.reason, selection.precision);
     let mentions = extractor.extract(&text)?;
     let names: Vec<&str> = extraction.schema.types.iter().map(|one| one.name.as_str()).collect();
-    console::print(&if settings.json {
-        json(&text, &mentions, &extractor)?
+    if settings.json {
+        console::print_json(&json(&text, &mentions, &extractor)?);
     } else {
-        screen::text(&text, &mentions, &names, console::colours())
-    });
+        console::print(&screen::text(&text, &mentions, &names, console::colours()));
+    }
     Ok(0)
 }
 

@@ -277,3 +277,64 @@ fn a_library_that_is_no_library() {
     assert!(said.contains("DIR/libonnxruntime.so"), "{said}");
     assert!(said.contains("hint: "), "{said}");
 }
+
+/// Runs the program as somebody whom permissions bind: as root they do not, unless two capabilities are given up. None if that cannot be
+/// done here.
+fn bound_by_permissions(dir: &Dir, arguments: &[&str]) -> Option<crate::support::Finished> {
+    let readable = std::fs::read_dir(dir.path("closed")).is_ok();
+    if !readable {
+        return Some(dir.quarry(arguments));
+    }
+    let given_up = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"];
+    let mut command = std::process::Command::new("setpriv");
+    command.args(given_up).arg(env!("CARGO_BIN_EXE_quarry")).args(arguments).current_dir(dir.path(""));
+    if let Err(error) = std::process::Command::new("setpriv").args(given_up).arg("true").output() {
+        eprintln!("skipped: this test needs setpriv, or a user other than root: {error}");
+        return None;
+    }
+    Some(dir.finish(command))
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_needs_a_person() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = Dir::new();
+    dir.documents("closed/docs.parquet", &[(Some("a"), Some("Ada ."))]);
+    let allow = |mode: u32| {
+        std::fs::set_permissions(dir.path("closed"), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let job = dir.job("closed", "store", "").display().to_string();
+    let one = dir.job("closed/docs.parquet", "other", "").display().to_string();
+    allow(0o000);
+    let said: Vec<_> = [&job, &one].into_iter().filter_map(|job| bound_by_permissions(&dir, &["run", job])).collect();
+    allow(0o755);
+    for said in said {
+        let said = said.ended(1);
+        let (error, report) = (said.error(), said.stderr());
+        assert!(error.starts_with("error: cannot use the documents at `DIR/closed"), "{report}");
+        assert!(error.contains("Permission denied"), "{report}");
+    }
+}
+
+#[test]
+fn names_in_data_do_not_act_on_the_terminal() {
+    let dir = Dir::new();
+    dir.documents("docs/a.parquet", &[(Some("1"), Some("Ada Lovelace met Charles Babbage ."))]);
+    let column: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::StringArray::from(vec!["x"]));
+    let name = "\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\n2026-01-01T00:00:00Z  INFO all is well";
+    dir.parquet("docs/b.parquet", &arrow::array::RecordBatch::try_from_iter([(name, column)]).unwrap());
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs", "store", &model).display().to_string();
+    let said = dir.quarry(&["run", &job]).ended(3).stderr();
+    let acts = |letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}';
+    assert!(!said.contains(acts), "{said:?}");
+    assert!(said.contains(r"only \u{1b}]0;title\u{7}\u{9b}31m\u{202e}"), "{said}");
+    assert!(!said.lines().any(|line| line.starts_with("2026-01-01T")), "{said}");
+    // The table has the name as it is.
+    assert!(dir.rows("store", "rejects", "detail", "")[0].contains(name));
+    let alone = dir.job("docs/b.parquet", "other", &model).display().to_string();
+    let error = dir.quarry(&["run", &alone]).ended(1).stderr();
+    assert!(!error.contains(acts) && error.contains(r"\u{1b}]0;title"), "{error:?}");
+    let named = dir.quarry(&["run", "no\u{1b}[31mjob.toml"]).ended(1).stderr();
+    assert!(!named.contains(acts) && named.contains(r"no\u{1b}[31mjob.toml"), "{named:?}");
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::format_push_string, reason = "the text is short")]
 
 mod architecture;
+mod cache;
 mod changed;
 mod conll;
 mod damage;
@@ -31,6 +32,7 @@ mod replacement;
 mod report;
 mod run;
 mod second_architecture;
+mod secrets;
 mod shell;
 mod sql;
 mod streams;

@@ -339,6 +339,7 @@ fn a_file_that_is_no_graph_is_refused() {
     let path = dir.write("broken.onnx", "not a graph");
     let error = Session::open(&library, &path, Kind::Mrc, OPTIONS).unwrap_err();
     assert_eq!(error.to_string(), format!("ONNX Runtime failed to load the graph `{}`", path.display()));
+    assert_eq!(error.exit_code(), 1, "a retry does not repair a graph");
 }
 
 /// A graph with the contract's outputs and no weights: always the same candidate, with span indices of this type.

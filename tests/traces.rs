@@ -60,3 +60,25 @@ fn a_missing_collector_does_not_stop_a_run() {
     let said = dir.finish(command).ended(0).stderr();
     assert!(said.contains("traces are not exported: the protocol `grpc`"), "{said}");
 }
+
+#[test]
+fn a_trace_has_no_log_in() {
+    let dir = Dir::new();
+    let text = std::fs::read_to_string(dir.job("docs", "store", "")).unwrap();
+    // The server takes the log-in and sends the client elsewhere, where nobody answers.
+    let port = serve(|_| Response {
+        status: "302 Found",
+        headers: vec!["Location: http://127.0.0.1:1/docs.jsonl?X-Amz-Signature=s3cr3t-of-a-test".into()],
+        body: Vec::new(),
+    });
+    let remote = format!("'http://me:s3cr3t-of-a-test@127.0.0.1:{port}/docs.jsonl'");
+    let job = dir.write("job.toml", &text.replace(&format!("'{}'", dir.path("docs").display()), &remote));
+    let (endpoint, taken) = collector();
+    let mut command = dir.command(&["run", &job.display().to_string()]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+    dir.finish(command).ended(2);
+    let taken = taken.lock().unwrap();
+    let sent: Vec<u8> = taken.iter().flat_map(|(_, body)| body.clone()).collect();
+    assert!(has(&sent, format!("http://127.0.0.1:{port}/docs.jsonl").as_bytes()), "the error is not in the trace");
+    assert!(!has(&sent, b"s3cr3t-of-a-test"), "{}", String::from_utf8_lossy(&sent));
+}

@@ -120,3 +120,17 @@ fn a_model_is_found_in_the_data_folder() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("model `models/default` is loaded from the per-user data folder"), "{said}");
 }
+
+#[test]
+fn control_characters_of_a_text_are_escaped_and_exact_in_json() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let text = "\u{1b}[2JBerlin \u{9b}31m and\u{202e} Paris\u{7f}\n.";
+    let arguments = ["try", text, "--model", &model, "--types", "ship", "--device", "cpu"];
+    let shown = dir.quarry(&arguments).ended(0).stdout();
+    assert!(!shown.contains(|letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}'), "{shown:?}");
+    assert!(shown.contains(r"\u{1b}[2J") && shown.contains(r"\u{9b}31m"), "{shown}");
+    let json = dir.quarry(&[&arguments[..], &["--json"]].concat()).ended(0).stdout();
+    assert!(!json.contains(|letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}'), "{json:?}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], text);
+}

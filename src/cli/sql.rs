@@ -16,7 +16,7 @@ use crate::sql::{RowFormat, Settings, Statements};
 /// top_mentions, co_occurrence, documents_by_source, rejects_by_reason, metrics_by_run, last_run.
 /// If STORE is a job file, the table input_documents holds the documents that the job reads.
 /// A quoted path, glob or URL of Parquet, JSON Lines or CSV files is a table, too.
-/// The SQL dialect is DataFusion's. No statement can write to the store.
+/// The SQL dialect is DataFusion's. No statement writes to the store or to files; --out does, outside of the store.
 ///
 /// Example: check that every mention's offsets point at its text.
 ///

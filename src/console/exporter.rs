@@ -1,15 +1,17 @@
 //! Exports spans to an OpenTelemetry collector. In: the standard environment variables, spans of this program. Out: the spans over OTLP
-//! (HTTP, protobuf). It must not delay or fail the run that it traces.
+//! (HTTP, protobuf), without log-ins and signatures of URLs. It must not delay or fail the run that it traces.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{Status, TracerProvider as _};
+use opentelemetry::{KeyValue, Value};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use tracing::{Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
@@ -17,6 +19,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::machine::environment::text_variable;
+use crate::sanitize::without_secrets;
 
 /// The provider of traces, which owns the export thread.
 pub(super) type Provider = SdkTracerProvider;
@@ -32,11 +35,52 @@ pub(super) fn provider() -> Result<Provider, String> {
         return Err(format!("the protocol `{protocol}` is not supported: set http/protobuf (port 4318)"));
     }
     let exporter = SpanExporter::builder().with_http().build().map_err(|error| error.to_string())?;
+    let exporter = WithoutSecrets(exporter);
     let mut resource = Resource::builder();
     if text_variable("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name("quarry");
     }
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
+}
+
+/// An exporter that removes secrets from the texts of spans: messages of libraries name the URLs that they asked.
+#[derive(Debug)]
+struct WithoutSecrets(SpanExporter);
+
+impl opentelemetry_sdk::trace::SpanExporter for WithoutSecrets {
+    fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
+        for span in &mut batch {
+            clean(&mut span.attributes);
+            for event in &mut span.events.events {
+                event.name = without_secrets(&event.name).into_owned().into();
+                clean(&mut event.attributes);
+            }
+            if let Status::Error { description } = &mut span.status {
+                *description = without_secrets(description).into_owned().into();
+            }
+        }
+        self.0.export(batch)
+    }
+
+    fn shutdown_with_timeout(&mut self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&mut self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
+}
+
+fn clean(attributes: &mut [KeyValue]) {
+    for attribute in attributes {
+        if let Value::String(text) = &attribute.value {
+            attribute.value = Value::String(without_secrets(text.as_str()).into_owned().into());
+        }
+    }
 }
 
 /// The layer that passes this program's spans, and the log messages within them, to a provider.

@@ -1,8 +1,11 @@
-//! Standard error. In: log lines, the progress bar. Out: the lines above the bar. It must not decide what is written.
+//! Standard error. In: log lines, the progress bar. Out: the lines above the bar, without log-ins and signatures of URLs. It must not
+//! decide what is written.
 
 use std::sync::OnceLock;
 
 use indicatif::ProgressBar;
+
+use crate::sanitize::without_secrets;
 
 /// The progress bar on the screen, if there is one; log lines go above it.
 pub(crate) static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -25,12 +28,16 @@ pub enum Style {
 pub(crate) struct Screen;
 
 impl std::io::Write for Screen {
+    /// Writes whole lines: a URL in parts would not be recognized.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let write = || std::io::stderr().write(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        let shown = without_secrets(&text);
+        let write = || std::io::stderr().write_all(shown.as_bytes());
         match BAR.get() {
             Some(bar) => bar.suspend(write),
             None => write(),
-        }
+        }?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::console;
 use crate::console::Mark;
 use crate::error::{Error, Result};
+use crate::sanitize::without_secrets;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -97,7 +98,8 @@ impl Report {
         self.send(Finding::error(name, error));
     }
 
-    pub(super) fn send(&mut self, finding: Finding) {
+    pub(super) fn send(&mut self, mut finding: Finding) {
+        finding.text = without_secrets(&finding.text).into_owned();
         // The receiver is gone once the time limit is reached.
         let _ = self.sender.send((self.check, Message::Finding(finding)));
     }

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::query::error_analysis;
 use crate::query::scoring::{confusion, counts, counts_by, counts_by_document, overlaps, span_counts};
 use crate::query::statement::{count, query};
+use crate::sanitize::without_secrets;
 use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
 use crate::score::counting::Counting;
 use crate::score::counts::{Counts, Scores};
@@ -75,7 +76,7 @@ pub(super) async fn report(
 }
 
 fn table(side: &LoadedSide) -> TableReport {
-    TableReport { location: side.location.clone(), tally: side.tally }
+    TableReport { location: without_secrets(&side.location).into_owned(), tally: side.tally }
 }
 
 /// Bootstrap intervals over documents, including documents without mentions.

@@ -3,13 +3,18 @@
 
 use std::path::Path;
 
-use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
+use futures::TryStreamExt as _;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 use super::load::Loaded;
 use super::report::Report;
 use super::tables::{CHANGES, ERRORS, MATCHED, TEXTS};
 use crate::error::{Cause, Error, Result};
+use crate::machine::files::unfinished;
 use crate::query::error_analysis;
 use crate::query::statement::count;
 use crate::query::statement::plan;
@@ -80,21 +85,22 @@ pub(super) async fn write(context: &SessionContext, folder: &Path, loaded: &Load
     Ok(())
 }
 
+/// Writes the rows of a query as a Parquet file, which appears once it is complete.
 async fn write_table(context: &SessionContext, folder: &Path, name: &str, sql: &str) -> Result<()> {
     let path = folder.join(format!("{name}.parquet"));
-    let failed =
-        |source: datafusion::error::DataFusionError| Error::Write { path: path.clone(), source: source.into() };
-    // Otherwise an existing file of this name would become one of several.
-    let _ = std::fs::remove_file(&path);
-    let options = DataFrameWriteOptions::new().with_single_file_output(true);
+    let failed = |source: Cause| Error::Write { path: path.clone(), source };
+    let mut rows = plan(context, sql).await?.execute_stream().await.map_err(|error| failed(error.into()))?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     // For readers without support for Arrow's string views, write plain strings.
-    let mut format = context.state().default_table_options().parquet;
-    format.global.skip_arrow_metadata = true;
-    // Use a URL, since the engine would interpret brackets and stars in a path as a pattern.
-    let url = std::path::absolute(&path).ok().and_then(|path| url::Url::from_file_path(path).ok());
-    let target = url.map_or_else(|| path.to_string_lossy().into_owned(), String::from);
-    let frame = plan(context, sql).await?;
-    frame.write_parquet(&target, options, Some(format)).await.map_err(failed)?;
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let file = unfinished(&path).map_err(|error| failed(error.into()))?;
+    let writer = ArrowWriter::try_new_with_options(file.as_file(), rows.schema(), options);
+    let mut writer = writer.map_err(|error| failed(error.into()))?;
+    while let Some(batch) = rows.try_next().await.map_err(|error| failed(error.into()))? {
+        writer.write(&batch).map_err(|error| failed(error.into()))?;
+    }
+    writer.close().map_err(|error| failed(error.into()))?;
+    file.persist(&path).map_err(|error| failed(error.error.into()))?;
     Ok(())
 }
 

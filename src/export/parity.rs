@@ -63,8 +63,8 @@ pub fn measure(
 ) -> Result<Vec<Parity>> {
     let batches = sample(model)?;
     let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let mut session =
-            cache::load(model, variant, precision, |graph| Session::open(library, graph, Kind::Mrc, options))?;
+        let graph = cache::derive(model, variant, precision)?;
+        let mut session = Session::open(library, &graph, Kind::Mrc, options)?;
         let mut answer = |batch: &Batch| session.logits(batch, BOUNDARY);
         let in_batch: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
         let single = batches.iter().flat_map(|batch| &batch.inputs).map(|query| Batch { inputs: vec![query.clone()] });

@@ -103,7 +103,7 @@ impl Extractor {
         };
         let scorer = match foreign {
             Some(graph) => open(&graph)?,
-            None => cache::load(model, variant, graph_precision, open)?,
+            None => open(&cache::derive(model, variant, graph_precision)?)?,
         };
         let tuning_key = TuningKey {
             model: spec.model.hash.clone(),

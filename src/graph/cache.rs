@@ -1,83 +1,76 @@
-//! The per-user cache of derived graphs. In: a model directory, a graph variant and a precision. Out: the path of a complete
-//! ONNX file for exactly these weights. It must not keep anything in memory.
+//! The cache of derived graphs. In: a model directory, a graph variant and a precision. Out: the path of a complete ONNX file for exactly
+//! these weights, hashed in this call. It must not keep anything in memory.
+//!
+//! Beside a graph lies a file with its SHA-256. Disks damage files, and a graph with damaged weights still loads: it gives other scores.
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use crate::error::Result;
 use crate::graph::{WRITER_VERSION, write};
-use crate::machine::environment::cache_folder;
+use crate::machine::cache::{cache_folders, writable_cache};
 use crate::machine::files::write_whole;
+use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::package::directory::{ModelDirectory, graph_name};
 use crate::model::precision::{GraphVariant, Precision};
 
 /// The graph of a model in this variant and precision: the directory's own graph if it has one, otherwise the graph in the cache.
-/// The first call writes it to the cache, which takes a second or two. Fails for a directory without weights, and if the cache
-/// cannot be written.
+/// The first call writes it to the cache, which takes a second or two; so does a call that finds it damaged. Fails for a directory
+/// without weights, and if neither the cache nor a temporary folder can be written.
 pub fn derive(model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<PathBuf> {
+    // It was verified with the directory.
     if let Some(path) = model.written_graph(variant, precision) {
         return Ok(path);
     }
-    derive_into(&cache_folder()?, model, variant, precision)
+    derive_in(&cache_folders(), writable_cache, model, variant, precision)
 }
 
-/// Loads a graph with `open`, which gets its path. If ONNX Runtime rejects a graph of the cache, the graph is written again and
-/// loaded once more: disks damage files.
-pub fn load<T>(
-    model: &ModelDirectory,
-    variant: GraphVariant,
-    precision: Precision,
-    mut open: impl FnMut(&Path) -> Result<T>,
-) -> Result<T> {
-    match model.written_graph(variant, precision) {
-        Some(path) => open(&path),
-        None => load_from(&cache_folder()?, model, variant, precision, open),
-    }
-}
-
-/// [`load`] with a given cache folder, and never the directory's own graph.
-fn load_from<T>(
-    folder: &Path,
-    model: &ModelDirectory,
-    variant: GraphVariant,
-    precision: Precision,
-    mut open: impl FnMut(&Path) -> Result<T>,
-) -> Result<T> {
-    let path = graph_path(folder, model, variant, precision);
-    let cached = path.exists();
-    derive_into(folder, model, variant, precision)?;
-    match open(&path) {
-        Err(error @ Error::Inference { .. }) if cached => {
-            tracing::warn!(%error, graph = %path.display(), "the graph in the cache cannot be loaded: writing it again");
-            write_into(&path, model, variant, precision)?;
-            open(&path)
-        }
-        opened => opened,
-    }
-}
-
-/// [`derive()`] with a given cache folder, and never the directory's own graph. Writing a graph removes those that earlier versions of
-/// the writer made of the same model.
-pub fn derive_into(
-    folder: &Path,
+/// [`derive()`] with given folders to look in, and one to write to, and never the directory's own graph.
+fn derive_in(
+    folders: &[PathBuf],
+    writable: impl FnOnce() -> Result<PathBuf>,
     model: &ModelDirectory,
     variant: GraphVariant,
     precision: Precision,
 ) -> Result<PathBuf> {
-    let path = graph_path(folder, model, variant, precision);
-    if !path.exists() {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| Error::Write { path: folder.to_owned(), source: source.into() })?;
-        write_into(&path, model, variant, precision)?;
-        for version in 1..WRITER_VERSION {
-            // If an old graph cannot be removed, it only takes disk space.
-            let _ = std::fs::remove_file(versioned_path(folder, model, variant, precision, version));
+    for folder in folders {
+        let path = versioned_path(folder, model, variant, precision, WRITER_VERSION);
+        if path.exists() {
+            match verified(&path) {
+                Ok(()) => return Ok(path),
+                Err(reason) => tracing::warn!("the graph `{}` in the cache {reason}: writing it again", path.display()),
+            }
         }
+    }
+    let folder = writable()?;
+    let path = versioned_path(&folder, model, variant, precision, WRITER_VERSION);
+    let graph = write(&model.weights()?, variant, precision)?;
+    // In between there is no hash, or an old one, and the graph would be written once more.
+    write_whole(&path, &graph)?;
+    write_whole(&hash_path(&path), hexadecimal(&Sha256::digest(&graph)).as_bytes())?;
+    for version in 1..WRITER_VERSION {
+        let old = versioned_path(&folder, model, variant, precision, version);
+        // If an old graph cannot be removed, it only takes disk space.
+        let _ = std::fs::remove_file(hash_path(&old));
+        let _ = std::fs::remove_file(old);
     }
     Ok(path)
 }
 
-fn graph_path(folder: &Path, model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> PathBuf {
-    versioned_path(folder, model, variant, precision, WRITER_VERSION)
+/// Whether a graph has the hash that it was written with, or what is wrong.
+fn verified(path: &Path) -> std::result::Result<(), String> {
+    let Ok(written) = std::fs::read_to_string(hash_path(path)) else { return Err("has no hash".to_owned()) };
+    match sha256_of(path) {
+        Ok(found) if found == written.trim() => Ok(()),
+        Ok(found) => Err(format!("is damaged (SHA-256 {found}, written as {})", written.trim())),
+        Err(error) => Err(format!("cannot be read ({})", error.causes().join(", "))),
+    }
+}
+
+/// The file with a graph's hash.
+fn hash_path(graph: &Path) -> PathBuf {
+    graph.with_extension("onnx.sha256")
 }
 
 fn versioned_path(
@@ -91,15 +84,18 @@ fn versioned_path(
     folder.join(format!("{key}-v{version}-{}", graph_name(variant, precision)))
 }
 
-fn write_into(path: &Path, model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<()> {
-    write_whole(path, &write(&model.weights()?, variant, precision)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::captured_events::captured;
     use crate::model::package::directory::tests::write_tiny;
     use crate::model::weights::safetensors_file::WeightForm;
+
+    fn derived(folders: &[&Path], model: &ModelDirectory) -> PathBuf {
+        let folders: Vec<PathBuf> = folders.iter().map(|folder| folder.to_path_buf()).collect();
+        let writable = || Ok(folders.last().expect("a folder").clone());
+        derive_in(&folders, writable, model, GraphVariant::Fused, Precision::Fp32).expect("a graph")
+    }
 
     #[test]
     fn a_graph_is_written_once_and_named_by_its_hash() {
@@ -109,44 +105,50 @@ mod tests {
         for variant in [GraphVariant::Fused, GraphVariant::Portable] {
             std::fs::write(earlier(variant), b"old").expect("written");
         }
-        let path = derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("a graph");
+        let path = derived(&[cache.path()], &directory);
         assert!(!earlier(GraphVariant::Fused).exists(), "the new graph replaces the earlier one");
         std::fs::remove_file(earlier(GraphVariant::Portable)).expect("another variant stays");
-        std::fs::write(&path, b"kept").expect("written");
-        assert_eq!(
-            derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("the same"),
-            path
-        );
-        assert_eq!(std::fs::read(&path).expect("read"), b"kept");
+        let written = || path.metadata().expect("a file").modified().expect("a time");
+        let before = written();
+        let (again, said) = captured(|| derived(&[cache.path()], &directory));
+        assert_eq!((again, written(), said), (path.clone(), before, Vec::<String>::new()));
         let other = write_tiny(model.path(), WeightForm::Int8);
-        assert_ne!(derive_into(cache.path(), &other, GraphVariant::Fused, Precision::Fp32).expect("another"), path);
-        assert_eq!(std::fs::read_dir(cache.path()).expect("a listing").count(), 2);
+        assert_ne!(derived(&[cache.path()], &other), path);
+        assert_eq!(std::fs::read_dir(cache.path()).expect("a listing").count(), 4);
     }
 
     #[test]
-    fn a_graph_that_does_not_load_is_written_again_once() {
+    fn a_damaged_graph_is_written_again_with_a_word() {
         let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let directory = write_tiny(model.path(), WeightForm::Fp32);
-        let load = |open: &dyn Fn(&[u8]) -> bool| {
-            let mut tries = 0;
-            let loaded = load_from(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32, |path| {
-                tries += 1;
-                let graph = std::fs::read(path).expect("a graph");
-                let refused = || Error::Inference { doing: "load a graph".into(), source: "it is truncated".into() };
-                open(&graph).then_some(graph).ok_or_else(refused)
-            });
-            (loaded.ok(), tries)
-        };
-        let (complete, tries) = load(&|_| true);
-        let complete = complete.expect("loaded");
-        assert_eq!(tries, 1);
-        let path = derive_into(cache.path(), &directory, GraphVariant::Fused, Precision::Fp32).expect("a graph");
-        std::fs::write(&path, &complete[..complete.len() / 2]).expect("truncated");
-        let is_complete = |graph: &[u8]| graph.len() == complete.len();
-        assert_eq!(load(&is_complete), (Some(complete.clone()), 2));
-        // A complete graph that is rejected stays rejected; a graph that was just written is not written again.
-        assert_eq!(load(&|_| false), (None, 2));
-        std::fs::remove_file(&path).expect("removed");
-        assert_eq!(load(&|_| false), (None, 1));
+        let path = derived(&[cache.path()], &directory);
+        let complete = std::fs::read(&path).expect("a graph");
+        let mut zeroed = complete.clone();
+        let middle = zeroed.len() / 2;
+        zeroed[middle..middle + 64].fill(0);
+        assert_ne!(zeroed, complete);
+        let damages: [(&dyn Fn(), &str); 4] = [
+            (&|| std::fs::write(&path, &zeroed).expect("written"), "is damaged"),
+            (&|| std::fs::write(&path, &complete[..middle]).expect("written"), "is damaged"),
+            (&|| std::fs::write(hash_path(&path), "").expect("written"), "is damaged"),
+            (&|| std::fs::remove_file(hash_path(&path)).expect("removed"), "has no hash"),
+        ];
+        for (damage, word) in damages {
+            damage();
+            let (again, said) = captured(|| derived(&[cache.path()], &directory));
+            assert_eq!(std::fs::read(again).expect("a graph"), complete);
+            assert!(said.len() == 1 && said[0].contains(word) && said[0].contains("writing it again"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_graph_of_a_cache_that_cannot_be_written_is_used_if_it_is_sound() {
+        let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let directory = write_tiny(model.path(), WeightForm::Fp32);
+        let path = derived(&[cache.path()], &directory);
+        let own = tempfile::tempdir().expect("a folder");
+        assert_eq!(derived(&[cache.path(), own.path()], &directory), path);
+        std::fs::write(&path, b"damaged").expect("written");
+        assert!(derived(&[cache.path(), own.path()], &directory).starts_with(own.path()));
     }
 }

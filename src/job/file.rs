@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use strsim::levenshtein;
 
 use crate::error::{Error, Result};
 use crate::extract::settings::{DEFAULT_MAX_CANDIDATES, DEFAULT_THRESHOLD};
+use crate::sanitize::without_secrets;
 use crate::text::tokens::Words;
 
 /// A job file: the documents, the entity types, the model and the store.
@@ -37,6 +38,7 @@ pub struct JobFile {
 #[serde(deny_unknown_fields)]
 pub struct InputSection {
     /// A file, folder, glob or URL of Parquet, JSON Lines or CSV files.
+    #[serde(serialize_with = "address")]
     pub documents: String,
     /// The id column, string or integer.
     pub id: String,
@@ -46,7 +48,7 @@ pub struct InputSection {
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// Gold entities (doc_id, entity_type, start_char, end_char), in the same formats. The run then writes scores to the metrics.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "optional_address")]
     pub gold: Option<String>,
     /// The maximum of refused documents, a count or a share such as "1%". More of them set the exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,10 +119,21 @@ pub struct ExtractSection {
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
     /// A folder, or a URL of an object store.
+    #[serde(serialize_with = "address")]
     pub path: String,
     /// Documents in one commit.
     #[serde(default = "default_commit_documents")]
     pub commit_documents: u64,
+}
+
+/// Writes an address without its log-in and signature: the `runs` table keeps the job, for anybody who reads the store.
+fn address<S: Serializer>(address: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&without_secrets(address))
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn optional_address<S: Serializer>(address: &Option<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    address.as_deref().map(without_secrets).serialize(serializer)
 }
 
 const fn default_commit_documents() -> u64 {
@@ -274,6 +287,18 @@ pub(super) mod tests {
         let error = job(&text, &[("date", "x")]).unwrap_err();
         let causes = error.causes().concat();
         assert!(causes.contains(r#"expected a count, such as 100, or a share, such as "1%""#), "{causes}");
+    }
+
+    #[test]
+    fn a_recorded_job_has_no_log_in() {
+        let text = JOB
+            .replace("docs/${date}.parquet", "https://me:secret@host/${date}.parquet")
+            .replace("[entities]", "gold = 'https://host/gold.parquet?sig=secret'\n[entities]");
+        let file = job(&text, &[("date", "today")]).unwrap();
+        assert_eq!(file.input.documents, "https://me:secret@host/today.parquet");
+        let recorded = serde_json::to_value(&file).unwrap();
+        assert_eq!(recorded["input"]["documents"], "https://host/today.parquet");
+        assert_eq!(recorded["input"]["gold"], "https://host/gold.parquet?…");
     }
 
     /// A job that survives a round trip through TOML, or an error that names the file and has a hint.

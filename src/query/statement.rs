@@ -3,6 +3,7 @@
 
 use arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::error::{Error, Result};
@@ -38,9 +39,10 @@ pub async fn query_store(context: &SessionContext, store: &StoreLocation, sql: &
     })
 }
 
-/// Plans `sql`.
+/// Plans `sql`, which must be a query.
 pub async fn plan(context: &SessionContext, sql: &str) -> Result<DataFrame> {
-    context.sql(sql).await.map_err(failed)
+    let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    context.sql_with_options(sql, only_queries).await.map_err(failed)
 }
 
 /// Runs `sql` for a single count.

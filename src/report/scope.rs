@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::job::file::InputSection;
 use crate::query::statement::{query, register};
+use crate::sanitize::without_secrets;
 use crate::source::location::StoreLocation;
 use crate::tables::result_row::{ResultRow, first_row, result_rows};
 use crate::task::entity_schema::EntityType;
@@ -230,17 +231,9 @@ async fn runs(context: &SessionContext) -> Result<Vec<Run>> {
     result_rows(&query(context, sql).await?).map(run).collect()
 }
 
-/// Removes user names and passwords from the URLs in a text.
+/// Removes log-ins and signatures from the URLs in a text.
 pub(super) fn without_login(text: &str) -> String {
-    let mut parts = text.split("://");
-    let mut kept = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let ends = |letter: char| letter.is_whitespace() || "/?#`\"".contains(letter);
-        let host = part.split(ends).next().unwrap_or_default();
-        kept += "://";
-        kept += &part[host.rfind('@').map_or(0, |at| at + 1)..];
-    }
-    kept
+    without_secrets(text).into_owned()
 }
 
 /// A text as an SQL literal.
@@ -258,7 +251,7 @@ mod tests {
         assert_eq!(without_login("https://host/a@b.csv"), "https://host/a@b.csv");
         assert_eq!(without_login("lang = 'en@x'"), "lang = 'en@x'");
         let error = "cannot read `https://me:se@cret@host`: at https://host?to=a@b, then s3://you@lake/x";
-        assert_eq!(without_login(error), "cannot read `https://host`: at https://host?to=a@b, then s3://lake/x");
+        assert_eq!(without_login(error), "cannot read `https://host`: at https://host?…, then s3://lake/x");
     }
 
     #[test]

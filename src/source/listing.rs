@@ -17,9 +17,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_denied};
 use crate::source::location::StoreLocation;
-use crate::source::object_stores::register_location;
+use crate::source::object_stores::{register_location, web_server};
 use crate::source::plan_error::first_line;
 
 /// A file format of the input.
@@ -167,6 +167,7 @@ fn is_listed(base: &ListingTableUrl, location: &Path) -> bool {
 fn listing_error(documents: &str, error: DataFusionError) -> Error {
     use object_store::Error::{InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
     let permanent = match error.find_root() {
+        DataFusionError::ObjectStore(cause) if is_denied(&**cause) => true,
         DataFusionError::ObjectStore(cause) => {
             matches!(
                 **cause,
@@ -201,9 +202,12 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         refused(documents, reason, "name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://")
     };
     if !documents.contains("://") {
-        let local = std::path::Path::new(documents);
-        if !documents.contains(['*', '?', '[']) && !local.exists() {
-            return Err(refuse("there is no such file or folder".into()));
+        let exists = std::path::Path::new(documents).try_exists();
+        match exists {
+            _ if documents.contains(['*', '?', '[']) => {}
+            Ok(true) => {}
+            Ok(false) => return Err(refuse("there is no such file or folder".into())),
+            Err(cause) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
         }
         let url = ListingTableUrl::parse(documents).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, "/".into()));
@@ -216,16 +220,16 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
                 "its URL ends in .parquet, .jsonl, .ndjson, .json or .csv; a folder can be read from an object store";
             return Err(refused(documents, "over http(s) only a single file can be read".into(), endings));
         }
-        if let Some(query) = url.query() {
+        if url.query().is_some() {
             let hint = "download the file, and name the folder it is in";
-            return Err(refused(documents, format!("`?{query}` cannot be sent to the server"), hint));
+            return Err(refused(documents, "what follows the `?` cannot be sent to the server".into(), hint));
         }
-        let plain = (url.scheme() == "http").then_some(("allow_http", "true"));
-        let (objects, _) = object_store::parse_url_opts(&url, plain).map_err(|error| refuse(error.to_string()))?;
-        let origin = format!("{}/", &url[..url::Position::BeforePath]);
+        let (server, objects) = web_server(&url).map_err(refuse)?;
+        let origin = server.to_string();
         let root = ObjectStoreUrl::parse(&origin).map_err(|error| refuse(error.strip_backtrace()))?;
-        context.register_object_store(root.as_ref(), Arc::from(objects));
-        let url = ListingTableUrl::try_new(url, None).map_err(|error| refuse(error.strip_backtrace()))?;
+        context.register_object_store(root.as_ref(), objects);
+        let file = server.join(url.path()).map_err(|error| refuse(error.to_string()))?;
+        let url = ListingTableUrl::try_new(file, None).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, origin));
     }
     let star = documents.find(['*', '?', '[']).map(|at| documents[..at].rfind('/').map_or(at, |slash| slash + 1));

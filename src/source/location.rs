@@ -39,10 +39,21 @@ impl StoreLocation {
             hint: "name a folder, or a URL that begins with s3://, gs:// or az://".to_owned(),
         };
         let url = match Url::parse(text) {
+            Ok(url) if has_secrets(&url) => {
+                return Err(Error::Setting {
+                    origin: "store".to_owned(),
+                    key: "path".to_owned(),
+                    reason: format!("`{text}` has a log-in or parameters, which would not be used"),
+                    hint: "set the vendor's environment variables instead, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_SAS_TOKEN"
+                        .to_owned(),
+                });
+            }
             Ok(url) if SCHEMES.contains(&url.scheme()) => with_trailing_slash(url),
             Ok(url) if url.has_authority() => {
                 return Err(unusable(format!("has the scheme `{}`, which cannot hold a store", url.scheme())));
             }
+            // As a path it would lose a slash, and its log-in would no longer be recognized as one.
+            Err(cause) if text.contains("://") => return Err(unusable(format!("is not a URL: {cause}"))),
             _ => folder_url(FilePath::new(text)).ok_or_else(|| unusable("is not a path on this machine".to_owned()))?,
         };
         let (objects, prefix) = object_store::parse_url_opts(&url, environment())
@@ -120,6 +131,14 @@ impl std::fmt::Display for StoreLocation {
     }
 }
 
+/// Whether the URL of an object store has a log-in, a query or a fragment. A user name alone is the container of Azure's `abfs` URLs.
+fn has_secrets(url: &Url) -> bool {
+    let login = url.password().is_some() || !url.username().is_empty() && !url.scheme().starts_with("abfs");
+    SCHEMES.contains(&url.scheme())
+        && url.scheme() != "file"
+        && (login || url.query().is_some() || url.fragment().is_some())
+}
+
 fn with_trailing_slash(mut url: Url) -> Url {
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().push("");
@@ -193,6 +212,27 @@ mod tests {
         assert_eq!(location.table_path(Table::Runs).as_ref(), "entities/news/runs");
         assert_eq!(location.object_store_url().unwrap().as_str(), "s3://lake/");
         assert_eq!(location.folder(), None);
+    }
+
+    #[test]
+    fn a_log_in_is_refused_and_not_repeated() {
+        for text in [
+            "s3://me:secret@lake/a",
+            "az://lake/a?sv=1&sig=secret",
+            "abfss://lake:secret@account.dfs.core.windows.net/a",
+        ] {
+            let error = StoreLocation::parse(text).unwrap_err();
+            assert!(error.to_string().contains("has a log-in or parameters"), "{error}");
+            assert!(!error.report().contains("secret"), "{}", error.report());
+        }
+        let azure = StoreLocation::parse("abfss://lake@account.dfs.core.windows.net/a");
+        assert!(azure.is_ok_and(|location| location.table_path(Table::Runs).as_ref() == "a/runs"));
+    }
+
+    #[test]
+    fn what_looks_like_a_url_is_no_path() {
+        let error = StoreLocation::parse("s3://me:secret/x@lake:80/a").unwrap_err();
+        assert_eq!(error.to_string(), "store: `path`: `s3://lake:80/a` is not a URL: invalid port number");
     }
 
     #[test]

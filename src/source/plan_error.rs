@@ -4,6 +4,7 @@
 use datafusion::error::DataFusionError;
 
 use crate::error::Error;
+use crate::sanitize::without_secrets;
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
@@ -23,9 +24,9 @@ pub fn own_error(error: DataFusionError, doing: impl Into<String>) -> Error {
     }
 }
 
-/// The message without the plan dump that some errors carry and without a repeated kind.
+/// The message without the plan dump that some errors carry, without a repeated kind, and without log-ins and signatures: tables keep it.
 pub(crate) fn first_line(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
+    let text = without_secrets(&error.strip_backtrace()).into_owned();
     let line = text.lines().next().unwrap_or_default();
     match line.split_once(": ") {
         Some((kind, rest)) if rest.starts_with(kind) => rest.to_owned(),

@@ -12,6 +12,7 @@ use rustyline::{Context, Helper};
 use super::command::{COMMANDS, without_backslash};
 use super::script::{Piece, is_unfinished, pieces};
 use super::session::Vocabulary;
+use crate::sanitize::escaped;
 
 /// The SQL keywords that are completed and coloured.
 const KEYWORDS: &str = "
@@ -173,10 +174,15 @@ impl Completer for SqlHelper {
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         match self.candidates(line, position) {
-            Candidates::Files => self.files.complete_path(line, position),
+            Candidates::Files => {
+                let (start, mut pairs) = self.files.complete_path(line, position)?;
+                // The line editor would send the control characters of such a name to the terminal.
+                pairs.retain(|pair| escaped(&pair.replacement) == pair.replacement);
+                Ok((start, pairs))
+            }
             Candidates::Words(start, words) => {
                 let pair = |word: String| Pair { display: word.clone(), replacement: word };
-                Ok((start, words.into_iter().map(pair).collect()))
+                Ok((start, words.into_iter().filter(|word| escaped(word) == *word).map(pair).collect()))
             }
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Output {
     pub(super) timing: bool,
     /// Whether a shell uses it.
     pub(super) shell: bool,
+    /// The store's folder, where results must not be written.
+    store: Option<PathBuf>,
     file: Option<OutFile>,
 }
 
@@ -54,20 +56,40 @@ struct OutFile {
 }
 
 impl Output {
-    /// Writes results to the screen.
-    pub(super) fn new(format: RowFormat, rows: usize, shell: bool) -> Self {
-        Self { format, rows, records: false, timing: shell, shell, file: None }
+    /// Writes results to the screen. `store` is the store's folder, if it is on this machine.
+    pub(super) fn new(format: RowFormat, rows: usize, shell: bool, store: Option<PathBuf>) -> Self {
+        Self { format, rows, records: false, timing: shell, shell, store, file: None }
     }
 
     /// Writes the only result to a file, which appears once it is complete.
-    pub(super) fn write_atomically(&mut self, path: &Path) {
+    pub(super) fn write_atomically(&mut self, path: &Path) -> Result<()> {
+        self.check_place(path)?;
         self.file = Some(OutFile { path: path.to_owned(), atomic: true, unfinished: None, results: 0 });
+        Ok(())
+    }
+
+    /// Refuses a file inside the store: a file of its tables can be overwritten there, and a reader takes any file for one of them.
+    fn check_place(&self, path: &Path) -> Result<()> {
+        // A file that does not exist yet is where its folder is; a folder that does not exist is reported when the file is created.
+        let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let place = path.canonicalize().or_else(|_| beside.canonicalize());
+        let store = self.store.as_ref().and_then(|store| store.canonicalize().ok());
+        match (place, store) {
+            (Ok(place), Some(store)) if place.starts_with(&store) => Err(Error::Setting {
+                origin: "sql".into(),
+                key: "out".into(),
+                reason: format!("`{}` is inside the store", path.display()),
+                hint: "name a file outside of the store: only runs and evaluations write there".into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the following results to a file, or to the screen again.
     pub(super) fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
         self.finish()?;
         if let Some(path) = path {
+            self.check_place(path)?;
             File::create(path).map_err(|cause| unwritable(path, cause))?;
             self.file = Some(OutFile { path: path.to_owned(), atomic: false, unfinished: None, results: 0 });
         }
@@ -84,7 +106,7 @@ impl Output {
             None if self.format == RowFormat::Parquet => {
                 return refuse("Parquet output needs a file", "use --out FILE, or \\o FILE in the shell");
             }
-            None => Box::new(console::results()),
+            None => console::results(),
             Some(file) if repeated && file.atomic => {
                 return refuse("a file takes the rows of one query", "run one query, or write several files");
             }

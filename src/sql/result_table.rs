@@ -13,6 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use super::text_table::TextTable;
 use crate::console::{self, thousands};
 use crate::error::Cause;
+use crate::sanitize::{escaped_lines, without_secrets};
 
 /// How many rows beyond those shown a table counts.
 const COUNTED: usize = 100_000;
@@ -82,7 +83,9 @@ impl Table {
         let wanted = self.limit.saturating_sub(self.counted).min(batch.num_rows());
         for row in 0..wanted {
             if self.plan {
-                writeln!(self.sink, "{}\n{}", columns[0].value(row), columns[1].value(row).to_string().trim_end())?;
+                let plan = columns[1].value(row).to_string();
+                // A plan names the files that it reads, with their URLs.
+                writeln!(self.sink, "{}\n{}", columns[0].value(row), escaped_lines(&without_secrets(plan.trim_end())))?;
                 continue;
             }
             let cells = columns.iter().map(|column| column.value(row).try_to_string());

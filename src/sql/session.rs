@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::query::external_table::ExternalTable;
 use crate::query::file_catalog::with_files;
+use crate::query::read_only::refuse_writing;
 use crate::query::session::{SessionSettings, free_memory, register_store, session};
 use crate::query::views;
 use crate::source::location::StoreLocation;
@@ -193,23 +194,6 @@ async fn run_statement(
         }
     }
     Ok(())
-}
-
-/// Refuses to write to or replace a store's tables and views: only `quarry run` and `quarry evaluate` write to a store.
-fn refuse_writing(plan: &LogicalPlan) -> Result<(), DataFusionError> {
-    let name = match plan {
-        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => &create.name,
-        LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => &create.name,
-        LogicalPlan::Ddl(DdlStatement::CreateView(create)) => &create.name,
-        LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => &drop.name,
-        LogicalPlan::Ddl(DdlStatement::DropView(drop)) => &drop.name,
-        LogicalPlan::Dml(write) => &write.table_name,
-        _ => return Ok(()),
-    };
-    if views::what(name.table()).is_none() {
-        return Ok(());
-    }
-    Err(DataFusionError::Plan(format!("`{}` belongs to the store, which is read-only here", name.table())))
 }
 
 /// The names that a shell completes: tables and views with their columns, and functions.

@@ -17,6 +17,7 @@ use crate::console::{self, thousands};
 use crate::error::{Error, Result};
 use crate::machine::environment::cache_folder;
 use crate::query::statement::count;
+use crate::sanitize::without_secrets;
 use crate::tables::Table;
 
 /// Maximum number of lines in the history.
@@ -50,7 +51,7 @@ pub(super) fn run(runtime: &Runtime, execution: &mut Execution) -> Result<()> {
             continue;
         }
         // A history that cannot be saved must not end the shell.
-        let _ = editor.add_history_entry(line.trim_end());
+        let _ = editor.add_history_entry(without_secrets(line.trim_end()).as_ref());
         if let Some(path) = &history {
             let _ = editor.append_history(path);
         }

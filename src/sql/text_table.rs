@@ -6,6 +6,8 @@ use std::fmt::Write;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use crate::sanitize::escaped;
+
 /// Minimum width of a text column before columns are hidden.
 const MIN_WIDTH: usize = 8;
 
@@ -30,13 +32,13 @@ pub(super) struct Drawing {
 impl TextTable {
     /// An empty table; `columns` are names and whether the column holds numbers.
     pub(super) fn new(columns: impl Iterator<Item = (String, bool)>) -> Self {
-        let (names, figures) = columns.map(|(name, figures)| (escaped(&name), figures)).unzip();
+        let (names, figures) = columns.map(|(name, figures)| (escaped(&name).into_owned(), figures)).unzip();
         Self { names, figures, rows: Vec::new() }
     }
 
     /// Adds a row; characters that move the cursor are escaped.
     pub(super) fn push(&mut self, cells: impl Iterator<Item = String>) {
-        self.rows.push(cells.map(|cell| escaped(&cell)).collect());
+        self.rows.push(cells.map(|cell| escaped(&cell).into_owned()).collect());
     }
 
     /// Number of rows.
@@ -160,20 +162,6 @@ fn truncated(text: &str, width: usize) -> String {
         kept += cluster;
     }
     kept + "…"
-}
-
-/// A text with escaped line ends, tabs and other control characters, including those of writing direction.
-fn escaped(text: &str) -> String {
-    let is_control = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    if !text.contains(is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|letter| if is_control(letter) { letter.escape_default().to_string() } else { letter.to_string() })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Mentions in their text. In: a text and its mentions. Out: the text with its mentions marked, and a table. It must not print.
+//! Mentions in their text. In: a text and its mentions. Out: the text with its mentions marked, and a table; control characters of the
+//! text are escaped. It must not print.
 //!
 //! Without colours a mention is `[TYPE …]`, also when nested. With colours each type has its own colour and mentions are underlined; a
 //! nested mention has brackets in its colour.
@@ -6,18 +7,26 @@
 use std::fmt::Write as _;
 
 use crate::console::{Mark, PLAIN, columns, mark};
+use crate::sanitize::{escaped, escaped_lines};
 use crate::text::mention::Mention;
 
 /// The marked text, and below it a table with one row per mention.
 pub(super) fn text(text: &str, mentions: &[Mention], names: &[&str], colours: bool) -> String {
-    let marked = if colours { coloured(text, mentions) } else { bracketed(text, mentions, names) };
+    let names: Vec<_> = names.iter().map(|name| escaped(name)).collect();
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let marked = if colours { coloured(text, mentions) } else { bracketed(text, mentions, &names) };
     if mentions.is_empty() {
         return format!("{}\n\nno mentions found ({})", marked.trim_end(), names.join(", "));
     }
     let row = |mention: &Mention| {
         let one_line = mention.bytes.of(text).split_whitespace().collect::<Vec<_>>().join(" ");
         let offsets = format!("{}–{}", mention.chars.start, mention.chars.end);
-        vec![one_line, names[mention.entity_type].to_owned(), offsets, format!("{:.2}", mention.score)]
+        vec![
+            escaped(&one_line).into_owned(),
+            names[mention.entity_type].to_owned(),
+            offsets,
+            format!("{:.2}", mention.score),
+        ]
     };
     let table = columns(&["mention", "type", "characters", "score"], mentions.iter().map(row));
     let legend: Vec<String> =
@@ -51,7 +60,7 @@ fn bracketed(text: &str, mentions: &[Mention], names: &[&str]) -> String {
     let mut marked = String::with_capacity(text.len() * 2);
     let mut done = 0;
     for (offset, ends, begins) in boundaries(mentions) {
-        marked.push_str(&text[done..offset]);
+        marked.push_str(&escaped_lines(&text[done..offset]));
         done = offset;
         for one in ends {
             marked.push(']');
@@ -65,7 +74,7 @@ fn bracketed(text: &str, mentions: &[Mention], names: &[&str]) -> String {
             marked.push(' ');
         }
     }
-    marked + &text[done..]
+    marked + &escaped_lines(&text[done..])
 }
 
 fn coloured(text: &str, mentions: &[Mention]) -> String {
@@ -76,8 +85,8 @@ fn coloured(text: &str, mentions: &[Mention]) -> String {
     for (offset, ends, begins) in boundaries(mentions) {
         // Writing to a String cannot fail.
         let _ = match open.last() {
-            Some(inner) => write!(marked, "{}{}{PLAIN}", kind(inner), &text[done..offset]),
-            None => write!(marked, "{}", &text[done..offset]),
+            Some(inner) => write!(marked, "{}{}{PLAIN}", kind(inner), escaped_lines(&text[done..offset])),
+            None => write!(marked, "{}", escaped_lines(&text[done..offset])),
         };
         done = offset;
         for one in ends {
@@ -96,7 +105,7 @@ fn coloured(text: &str, mentions: &[Mention]) -> String {
             open.push(one);
         }
     }
-    marked + &text[done..]
+    marked + &escaped_lines(&text[done..])
 }
 
 #[cfg(test)]
@@ -158,5 +167,20 @@ mod tests {
         // Without the marks it equals the text.
         let plain = shown.replace("{0:", "").replace("{1:", "").replace('}', "").replace(['[', ']'], "");
         assert_eq!(plain, text);
+    }
+    #[test]
+    fn escape_sequences_of_a_text_are_escaped() {
+        let sequence = "\u{1b}[2J\u{9b}31m";
+        let text = format!("In {sequence}Oslo\u{202e}{sequence} it\nrained{sequence}");
+        let found = [mention(&text, "Oslo\u{202e}", 0)];
+        for colours in [false, true] {
+            let shown = super::text(&text, &found, &["LOC\u{1b}[31m"], colours);
+            let ours: String = shown.replace(PLAIN, "").replace(&mark(Mark::Kind(0)), "");
+            assert!(
+                !ours.contains(|letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}'),
+                "{ours:?}"
+            );
+            assert!(ours.contains("\\u{1b}[2J\\u{9b}31m") && ours.contains("Oslo\\u{202e}"), "{ours}");
+        }
     }
 }

@@ -155,7 +155,7 @@ fn a_part_of_the_store() {
     error: the store `DIR/nothing/` has no table `runs`
     hint: check the path; `quarry run` makes a store where there is none
     "##);
-    assert_snapshot!(dir.quarry(&["report", "store", "nowhere/page.html"]).ended(2).error(), @r##"
+    assert_snapshot!(dir.quarry(&["report", "store", "nowhere/page.html"]).ended(1).error(), @r##"
     error: cannot write `nowhere/page.html`
       caused by: No such file or directory (os error 2)
     hint: check that the folder exists, that you may write there and that the disk is not full

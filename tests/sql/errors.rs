@@ -101,3 +101,74 @@ fn a_store_that_is_not_there() {
     hint: run the job with `quarry run` first
     "##);
 }
+
+/// Every file below a folder with its size.
+fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.metadata().unwrap() {
+                metadata if metadata.is_dir() => folders.push(entry.path()),
+                metadata => found.push((entry.path(), metadata.len())),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn no_statement_writes_a_file() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &TEXTS);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    dir.quarry(&["run", &job]).ended(0);
+    let before = files(&dir.path(""));
+    let log = dir.path("store/entities/_delta_log").display().to_string();
+    let external = format!("CREATE EXTERNAL TABLE e (a BIGINT) STORED AS CSV LOCATION '{log}/';");
+    for (sql, reason) in [
+        (format!("COPY entities TO '{log}/00000000000000000009.json' STORED AS JSON"), "COPY writes files"),
+        (format!("EXPLAIN ANALYZE COPY entities TO '{log}/x.csv'"), "COPY writes files"),
+        (format!("PREPARE p AS COPY entities TO '{log}/x.csv'; EXECUTE p"), "COPY"),
+        (format!("{external} INSERT INTO e VALUES (1)"), "`e` is not a table in memory"),
+        (format!("{external} PREPARE p AS INSERT INTO e VALUES (1); EXECUTE p"), "`e` is not a table in memory"),
+        (format!("SET datafusion.runtime.temp_directory = '{log}'; SELECT 1"), "cannot be changed"),
+    ] {
+        let error = dir.quarry(&["sql", "store", &sql]).ended(1).error();
+        assert!(error.contains(reason), "{sql}: {error}");
+        assert_eq!(files(&dir.path("")), before, "{sql}");
+    }
+    let out = dir.path("store/entities/part-0.parquet").display().to_string();
+    let error = dir.quarry(&["sql", "store", "SELECT 1 AS a", "--out", &out]).ended(1).error();
+    assert!(error.contains("is inside the store"), "{error}");
+    let error = dir.quarry(&["sql", "store", &format!("\\o {out}\nSELECT 1 AS a")]).ended(1).error();
+    assert!(error.contains("is inside the store"), "{error}");
+    assert_eq!(files(&dir.path("")), before);
+    // Tables in memory can be changed, and a file that is named with --out is written.
+    let sql = "CREATE TABLE t AS SELECT 1 AS a; INSERT INTO t VALUES (2); SELECT sum(a) AS a FROM t";
+    let sum = dir.quarry(&["sql", "store", sql, "--format", "csv"]).ended(0).stdout();
+    assert!(sum.ends_with("a\n3\n"), "{sum}");
+    dir.quarry(&["sql", "store", "SELECT 3 AS a", "--out", "three.csv"]).ended(0);
+    assert_eq!(std::fs::read_to_string(dir.path("three.csv")).unwrap(), "a\n3\n");
+}
+
+#[test]
+fn control_characters_are_escaped_on_the_screen_and_exact_in_data() {
+    let acts = |letter: char| letter.is_control() && letter != '\n';
+    let error = ask(&["SELECT \u{1b}[31mx FROM entities"]).ended(1).stderr();
+    assert!(!error.contains(acts) && error.contains(r"\u{1b}"), "{error:?}");
+    let error = ask(&["SELECT \"\u{9b}31mx\" FROM entities"]).ended(1).stderr();
+    assert!(!error.contains(acts) && error.contains(r"\u{9b}31mx"), "{error:?}");
+    let sql = "SELECT 'a\u{1b}[31m\u{9b}b' AS \"n\u{1b}\"";
+    let table = ask(&[sql]).ended(0).stdout();
+    assert!(!table.contains(acts) && table.contains(r"│ a\u{1b}[31m\u{9b}b │"), "{table:?}");
+    let view = ask(&[&format!("CREATE VIEW v AS {sql};\n\\d v")]).ended(0).stdout();
+    assert!(!view.contains(acts) && view.contains(r"n\u{1b}"), "{view:?}");
+    let plan = ask(&[&format!("EXPLAIN {sql}")]).ended(0).stdout();
+    assert!(!plan.contains(acts) && plan.contains(r"\u{1b}[31m"), "{plan:?}");
+    assert_eq!(ask(&[sql, "--format", "csv"]).ended(0).stdout(), "n\u{1b}\na\u{1b}[31m\u{9b}b\n");
+    let json = ask(&[sql, "--format", "json"]).ended(0).stdout();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["n\u{1b}"], "a\u{1b}[31m\u{9b}b");
+}

@@ -14,7 +14,7 @@ use quarry::source::location::StoreLocation;
 use quarry::store::delta_store::Store;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Normalizer, Record, Runner, default_normalizer};
 
-use super::{answer, made};
+use super::{answer, ask, made};
 use crate::support::project;
 
 /// Separates the columns of a row.
@@ -100,6 +100,11 @@ async fn logic_test(path: &Path) -> Vec<String> {
 
 #[test]
 fn sql_logic_tests() {
+    // The files that they read.
+    for name in ["a.csv", "a.jsonl"] {
+        let out = made().path(name).display().to_string();
+        ask(&["SELECT doc_id, text FROM current_entities WHERE doc_id = 'a'", "--out", &out]).ended(0);
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(project().join("tests/sql")).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::config::ModelConfig;
+use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphVariant, Precision};
@@ -22,6 +23,9 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const FOREIGN_GRAPH: &str = "model.onnx";
+
+/// The longest input that a graph of unknown architecture can claim to take. A trial batch has an input of this length.
+const LONGEST_INPUT: usize = 1 << 16;
 
 /// A verified model directory.
 #[derive(Debug, Clone)]
@@ -80,7 +84,8 @@ impl ModelDirectory {
         let default = Manifest::default();
         let longest = config.as_ref().map_or(default.max_length, |config| config.encoder.architecture().max_tokens);
         let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
-        if manifest.max_length == 0 || manifest.max_length > longest && !foreign {
+        let longest = if foreign { LONGEST_INPUT } else { longest };
+        if manifest.max_length == 0 || manifest.max_length > longest {
             return Err(refuse(
                 format!("`max_length` is {} but the encoder has {longest} positions", manifest.max_length),
                 "correct `max_length` in quarry.json",
@@ -94,6 +99,19 @@ impl ModelDirectory {
                 None => sha256_of(&root.join(name))?,
             };
             hasher.update(format!("{name} {hash}\n"));
+        }
+        let listed = files.keys().filter(|name| Path::new(name).extension().is_some_and(|end| end == "onnx"));
+        for graph in listed.map(String::as_str).chain(foreign.then_some(FOREIGN_GRAPH)) {
+            for name in external_files(&root.join(graph))? {
+                // Another path would read a file that belongs to somebody else, and is not copied with the directory.
+                if Path::new(&name).file_name().is_none_or(|file| file != name.as_str()) {
+                    return Err(refuse(
+                        format!("the weights of {graph} are in `{name}`, which is not a file of the folder"),
+                        "copy the file into the folder, and write the graph again with its name",
+                    ));
+                }
+                hasher.update(format!("{graph} {name} {}\n", sha256_of(&root.join(&name))?));
+            }
         }
         let hash = hexadecimal(&hasher.finalize());
         Ok(Self { root: root.to_owned(), manifest, config, hash, foreign })
@@ -223,6 +241,7 @@ pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::package::external_data::tests::graph_with_weights_in;
     use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::tensors::tests::made_up;
 
@@ -312,6 +331,42 @@ pub(crate) mod tests {
         std::fs::write(folder.path().join(TOKENIZER), b"{}").expect("written");
         let opened = open().expect("it opens");
         assert!(opened.config().is_none() && opened.foreign_graph().is_some() && opened.weights().is_err());
+    }
+
+    #[test]
+    fn a_graph_cannot_claim_any_length() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("written");
+        write(TOKENIZER, b"{}");
+        write(FOREIGN_GRAPH, b"graph");
+        for (length, opens) in
+            [(512, true), (LONGEST_INPUT, true), (LONGEST_INPUT + 1, false), (usize::MAX, false), (0, false)]
+        {
+            let manifest = Manifest { max_length: length, ..Manifest::default() };
+            write(MANIFEST, &serde_json::to_vec(&manifest).expect("json"));
+            let opened = ModelDirectory::open(folder.path());
+            assert_eq!(opened.is_ok(), opens, "{length}");
+            assert!(opened.err().is_none_or(|error| error.to_string().contains("`max_length` is")), "{length}");
+        }
+    }
+
+    #[test]
+    fn weights_beside_a_graph_are_hashed_and_lie_in_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("written");
+        let open = || ModelDirectory::open(folder.path());
+        write(TOKENIZER, b"{}");
+        write(FOREIGN_GRAPH, &graph_with_weights_in("model.onnx_data"));
+        assert!(open().expect_err("it is missing").to_string().contains("model.onnx_data"));
+        write("model.onnx_data", b"one");
+        let one = open().expect("it opens").model_hash().to_owned();
+        write("model.onnx_data", b"two");
+        assert_ne!(open().expect("it opens").model_hash(), one);
+        for outside in ["../model.onnx_data", "/etc/passwd", "a/b", ".."] {
+            write(FOREIGN_GRAPH, &graph_with_weights_in(outside));
+            let error = open().expect_err("it points outside").to_string();
+            assert!(error.contains(&format!("`{outside}`, which is not a file of the folder")), "{error}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::machine::environment::cache_folder;
+use crate::machine::cache::{cache_folders, writable_cache};
 use crate::machine::files::write_whole;
 use crate::machine::hash::short_hash;
 
@@ -19,19 +19,36 @@ static FILES: [(&str, &[u8]); 4] = [
     ("quarry.json", include_bytes!("../../../models/default/quarry.json")),
 ];
 
-/// Returns its folder; missing or incomplete files are written first.
+/// Returns its folder; missing and damaged files are written first.
 pub fn unpack() -> Result<PathBuf> {
-    unpack_into(&cache_folder()?)
+    let complete = |folder: &PathBuf| FILES.iter().all(|(name, bytes)| is_file(&folder.join(name), bytes));
+    match cache_folders().iter().map(|cache| folder_in(cache)).find(complete) {
+        Some(folder) => Ok(folder),
+        None => unpack_into(&writable_cache()?),
+    }
+}
+
+fn folder_in(cache: &Path) -> PathBuf {
+    let [.., (_, manifest)] = FILES;
+    cache.join("models").join(short_hash(manifest, 8))
+}
+
+/// Whether a file has these bytes.
+fn is_file(path: &Path, bytes: &[u8]) -> bool {
+    let length = std::fs::metadata(path).map(|metadata| metadata.len());
+    length.is_ok_and(|length| length == bytes.len() as u64) && std::fs::read(path).is_ok_and(|found| found == bytes)
 }
 
 fn unpack_into(cache: &Path) -> Result<PathBuf> {
-    let [.., (_, manifest)] = FILES;
-    let folder = cache.join("models").join(short_hash(manifest, 8));
+    let folder = folder_in(cache);
     std::fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source: source.into() })?;
     for (name, bytes) in FILES {
         let path = folder.join(name);
-        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+        if is_file(&path, bytes) {
             continue;
+        }
+        if path.exists() {
+            tracing::warn!("`{}` is damaged and is unpacked again", path.display());
         }
         write_whole(&path, bytes)?;
     }
@@ -44,12 +61,16 @@ mod tests {
     use crate::model::package::directory::ModelDirectory;
 
     #[test]
-    fn incomplete_files_are_written_again() {
+    fn incomplete_and_damaged_files_are_written_again() {
         let cache = tempfile::tempdir().unwrap();
         let folder = unpack_into(cache.path()).unwrap();
         let hash = ModelDirectory::open(&folder).unwrap().model_hash().to_owned();
         std::fs::write(folder.join("tokenizer.json"), "cut short").unwrap();
         std::fs::remove_file(folder.join("quarry.json")).unwrap();
+        let mut weights = std::fs::read(folder.join("model.safetensors")).unwrap();
+        let middle = weights.len() / 2;
+        weights[middle] ^= 1;
+        std::fs::write(folder.join("model.safetensors"), &weights).unwrap();
         let again = unpack_into(cache.path()).unwrap();
         assert_eq!(ModelDirectory::open(&again).unwrap().model_hash(), hash);
     }

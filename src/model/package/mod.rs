@@ -6,11 +6,13 @@
 //! | [`resolve`] | a model's name → its folder |
 //! | [`directory`] | a model directory with verified files |
 //! | [`manifest`] | `quarry.json`: a model's properties and origin |
+//! | `external_data` | an ONNX file → the files that hold its weights |
 //! | [`embedded`] | the model inside the program |
 //! | [`hub`] | models on the Hugging Face hub, through its own cache |
 
 pub mod directory;
 pub mod embedded;
+mod external_data;
 pub mod hub;
 pub mod manifest;
 pub mod resolve;

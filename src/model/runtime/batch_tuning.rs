@@ -71,7 +71,9 @@ impl TuningKey {
     fn cached(&self, folder: &Path) -> Option<usize> {
         let text = std::fs::read_to_string(self.file(folder)).ok()?;
         let cached: CachedBudget = serde_json::from_str(&text).ok()?;
-        (cached.found_for == *self && cached.batch_tokens > 0).then_some(cached.batch_tokens)
+        // A batch of a damaged size could exhaust the memory.
+        let possible = (1..=range(Device::Cuda(0)).1).contains(&cached.batch_tokens);
+        (cached.found_for == *self && possible).then_some(cached.batch_tokens)
     }
 
     /// Caches a budget, and returns whether this succeeded. If not, the next run searches again.
@@ -305,8 +307,9 @@ mod tests {
         settled(folder.path(), None, FOUND);
         let path = tuning_key().file(folder.path());
         let text = std::fs::read_to_string(&path).unwrap();
-        let (half, zero, negative) = (&text[..text.len() / 2], text.replace("65536", "0"), text.replace("65536", "-1"));
-        for damaged in [half, "", "{}", zero.as_str(), negative.as_str()] {
+        let half = &text[..text.len() / 2];
+        let [zero, negative, huge] = ["0", "-1", "6553665536"].map(|number| text.replace("65536", number));
+        for damaged in [half, "", "{}", zero.as_str(), negative.as_str(), huge.as_str()] {
             std::fs::write(&path, damaged).unwrap();
             let (budget, searched, _) = settled(folder.path(), None, FOUND);
             assert!(budget == 65_536 && searched, "{damaged}");

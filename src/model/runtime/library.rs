@@ -11,7 +11,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::machine::environment::{cache_folder, variable};
+use crate::machine::cache::{cache_folders, writable_cache};
+use crate::machine::environment::variable;
 use crate::machine::hash::sha256_of;
 use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
 use crate::model::runtime::wheel::{fetch, note_checked, pinned_version, unharmed, wheel};
@@ -58,6 +59,7 @@ pub fn open(path: &Path) -> Result<Library> {
     let refuse = |cause: String| Error::Library {
         reason: format!("`{}` does not load: {cause}", path.display()),
         hint: format!("name a library of ONNX Runtime {VERSION} or newer, or none to have the pinned one fetched"),
+        retry: false,
     };
     let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
     let environment = builder.with_telemetry(false).build().map_err(|error| refuse(error.to_string()))?;
@@ -99,12 +101,10 @@ pub fn find(setting: Option<&Path>, distribution: Distribution) -> Result<Option
     if let Some(path) = beside {
         return named_library(&path, "the folder of the executable").map(Some);
     }
-    let folder = cache_folder()?.join(wheel.folder());
-    let path = folder.join(name);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    Ok(Some(Found { path, origin: CACHE, pinned: unharmed(wheel, &folder)? }))
+    // The last one is this process's own, if the cache cannot be written.
+    let folders = cache_folders().into_iter().rev().map(|cache| cache.join(wheel.folder()));
+    let Some(folder) = folders.into_iter().find(|folder| folder.join(name).is_file()) else { return Ok(None) };
+    Ok(Some(Found { path: folder.join(name), origin: CACHE, pinned: unharmed(wheel, &folder)? }))
 }
 
 /// Searches for the library, tries one that is not pinned in a child process, and fetches one if there is none.
@@ -121,14 +121,14 @@ pub fn locate(setting: Option<&Path>, distribution: Distribution) -> Result<Path
         None => {}
     }
     let wheel = wheel(distribution)?;
-    let folder = cache_folder()?.join(wheel.folder());
+    let folder = writable_cache()?.join(wheel.folder());
     fetch(wheel, &folder)?;
     Ok(folder.join(wheel.files[0].0))
 }
 
 fn misnamed(origin: &str, reason: String) -> Error {
     let hint = format!("it comes from {origin}; correct that, or leave it out to have ONNX Runtime {VERSION} fetched");
-    Error::Library { reason, hint }
+    Error::Library { reason, hint, retry: false }
 }
 
 /// A library that a setting names.
@@ -171,7 +171,7 @@ fn try_in_child(program: &Path, library: &Path, more: &[&str], limit: Duration) 
         let _ = stderr.take(4096).read_to_string(&mut said);
     }
     // The child's error starts with the same sentence as ours, so that is removed.
-    let kind = format!("error: {}", Error::Library { reason: String::new(), hint: String::new() });
+    let kind = format!("error: {}", Error::Library { reason: String::new(), hint: String::new(), retry: false });
     let bare = |line: &str| line.trim_start_matches(&kind).trim_start_matches("error: ").to_owned();
     let line = said.lines().find(|line| !line.trim().is_empty()).map(bare);
     Err(line.unwrap_or_else(|| format!("`{}` made a process that loads it end with {status}", library.display())))

@@ -119,6 +119,7 @@ pub(crate) fn wheel(distribution: Distribution) -> Result<&'static Wheel> {
     WHEELS.iter().find(fits).ok_or_else(|| Error::Library {
         reason: format!("no pinned build for {os} on {architecture}{}", distribution.beside()),
         hint: format!("build or install ONNX Runtime {VERSION} and name its library in {LIBRARY_VARIABLE}"),
+        retry: false,
     })
 }
 
@@ -186,12 +187,14 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> Result<()> {
 }
 
 fn download(wheel: &Wheel, staging: &Path) -> Result<PathBuf> {
-    let refuse = |reason: String| Error::Library {
+    let failed = |reason: String, retry: bool| Error::Library {
         reason,
         hint: format!(
             "install Python 3 with pip and a network, or put the library of ONNX Runtime {VERSION} on this machine and name it in {LIBRARY_VARIABLE}"
         ),
+        retry,
     };
+    let refuse = |reason: String| failed(reason, false);
     let mut command = Command::new("python3");
     command.args([
         "-m",
@@ -218,7 +221,8 @@ fn download(wheel: &Wheel, staging: &Path) -> Result<PathBuf> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        return Err(refuse(format!("pip could not fetch {} {}: {last}", wheel.package, wheel.version)));
+        // Where pip works, it is the network that failed.
+        return Err(failed(format!("pip could not fetch {} {}: {last}", wheel.package, wheel.version), true));
     }
     let entries =
         fs::read_dir(staging).map_err(|source| Error::Read { path: staging.into(), source: source.into() })?;
@@ -249,6 +253,7 @@ fn unpack(wheel: &Wheel, archive: &Path, staging: &Path, folder: &Path) -> Resul
                 reason: format!("`{name}` in the wheel has SHA-256 {found}, not {hash}"),
                 hint: "the wheel's own hash was right, so this version of the program has a wrong pin; report it"
                     .into(),
+                retry: false,
             });
         }
     }

@@ -35,12 +35,12 @@ pub(crate) async fn explain(preflight: Preflight, settings: &RunSettings) -> Res
     // Ids of another type than the store's are not looked up: the run would be refused.
     let figures = if preview.preflight.other_ids { None } else { Some(figures(&mut preview).await?) };
     let plan = first_plan(&preview, settings).await?;
-    console::print(&if settings.json {
-        format!("{:#}", object(&preview, figures.as_ref(), plan.as_deref()))
+    if settings.json {
+        console::print_json(&format!("{:#}", object(&preview, figures.as_ref(), plan.as_deref())));
     } else {
         let table = console::rows(&rows(&preview, figures.as_ref()));
-        plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}"))
-    });
+        console::print(&plan.map_or_else(|| table.clone(), |plan| format!("{table}\n{plan}")));
+    }
     preview.preflight.refusal.map_or(Ok(()), Err)
 }
 
