@@ -84,7 +84,13 @@ fn unlabelled(
         match &record.labels {
             Labels::Missing => missing += 1,
             Labels::Empty(key) => _ = empty.get_or_insert((*place, key.as_str())),
-            Labels::Spans(spans) => mentions += spans.iter().map(Vec::len).sum::<usize>(),
+            Labels::Spans(spans) => {
+                mentions += spans.iter().map(Vec::len).sum::<usize>();
+                let numbered = |label: &String| label.bytes().all(|digit| digit.is_ascii_digit());
+                if spans.iter().flatten().flat_map(|one| &one.labels).any(numbered) {
+                    corpus.note(file, *place, "records whose types are numbers, kept as they are");
+                }
+            }
             Labels::Tags { .. } => tagged = true,
         }
         for key in &record.unread {
@@ -103,7 +109,7 @@ fn unlabelled(
         return Some((*place, format!("no mention found, but {noun} {verb} lists that are not read; {way_out}")));
     }
     if let (false, Some((place, key))) = (labelled, empty) {
-        let others = if missing > 0 { format!(", and {missing} have no key of labels") } else { String::new() };
+        let others = if missing > 0 { format!("; records without a key of labels: {missing}") } else { String::new() };
         let reason = format!("no mention found: what `{key}` holds is empty in every record{others}; {way_out}");
         corpus.without_mentions(file, place, reason);
     }
