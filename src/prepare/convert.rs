@@ -121,7 +121,10 @@ pub fn run(settings: &Settings) -> Result<Prepared> {
         let Problem { path, place, reason } = problem;
         return Err(Error::Corpus { path, place, reason, hint: expected.into() });
     }
-    if settings.format != Format::Text && !settings.read.unlabelled && documents.iter().all(|one| one.mentions.is_empty()) {
+    if settings.format != Format::Text
+        && !settings.read.unlabelled
+        && documents.iter().all(|one| one.mentions.is_empty())
+    {
         notes.push("the corpus has no mention".into());
     }
     let unit = settings.unit.unwrap_or(default_unit(settings.format));

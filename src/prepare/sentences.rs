@@ -134,10 +134,16 @@ mod tests {
         let file = InputFile { path: "a".into(), name: "a".into() };
         let mut document = Assembler::new("a".into(), &file, Place::Line(1), Kind::Document);
         let mut corpus = Corpus::new(OnError::Skip, "", None);
-        let first = TokenSentence { tokens: vec!["Zoë", "left", "."], mentions: vec![], place: Place::Line(1), lines: vec![] };
+        let first =
+            TokenSentence { tokens: vec!["Zoë", "left", "."], mentions: vec![], place: Place::Line(1), lines: vec![] };
         document.tokens(&first, &file, &mut corpus).unwrap();
         let mentions = [(0, 2), (1, 3), (1, 1)].map(|(start, end)| (TokenSpan::new(start, end), "LOC".to_owned()));
-        let second = TokenSentence { tokens: vec!["São", "Paulo"], mentions: mentions.into(), place: Place::Line(5), lines: vec![] };
+        let second = TokenSentence {
+            tokens: vec!["São", "Paulo"],
+            mentions: mentions.into(),
+            place: Place::Line(5),
+            lines: vec![],
+        };
         document.tokens(&second, &file, &mut corpus).unwrap();
         let reasons: Vec<_> = corpus.problems.iter().map(|problem| problem.reason.as_str()).collect();
         assert_eq!(

@@ -262,7 +262,8 @@ pub(crate) mod tests {
         let end = inner.find(r#","pre_tokenizer""#).unwrap();
         let one = format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{}"}}"#, "a".repeat(1000));
         let all = vec![one; 4].join(",");
-        let error = changed(&inner[start..end], &format!(r#""normalizer":{{"type":"Sequence","normalizers":[{all}]}}"#));
+        let error =
+            changed(&inner[start..end], &format!(r#""normalizer":{{"type":"Sequence","normalizers":[{all}]}}"#));
         let source = std::error::Error::source(&error.unwrap_err()).map(ToString::to_string);
         let expected = "its normalizer can make a text 1000000000000 times as long, at most 32 is accepted";
         assert_eq!(source.as_deref(), Some(expected));

@@ -70,9 +70,14 @@ fn an_option_of_another_format_is_refused() {
         |option: &str, value: &str| dir.quarry(&["prepare", "spacy", &input, "out", option, value]).ended(1).error();
     let expected = "error: prepare: `--scheme`: the format `spacy` does not support it\nhint: remove it; it applies to conll, bmes, jsonl, parquet";
     assert_eq!(error("--scheme", "iob2"), expected);
-    for (option, value) in
-        [("--tokens", "1"), ("--tags", "2"), ("--tag-names", "O"), ("--id", "id"), ("--text", "text"), ("--labels", "fine")]
-    {
+    for (option, value) in [
+        ("--tokens", "1"),
+        ("--tags", "2"),
+        ("--tag-names", "O"),
+        ("--id", "id"),
+        ("--text", "text"),
+        ("--labels", "fine"),
+    ] {
         assert!(error(option, value).starts_with(&format!("error: prepare: `{option}`: the format `spacy`")));
     }
 }

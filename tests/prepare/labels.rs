@@ -104,7 +104,9 @@ fn label_studio_counts_utf16_units() {
 #[test]
 fn what_an_annotator_rejected_is_left_out_and_counted() {
     let line = |id: usize, answer: &str| {
-        format!("{{\"id\": {id}, \"text\": \"Zoë left\", \"spans\": [{{\"start\": 0, \"end\": 3, \"label\": \"PER\"}}], \"answer\": \"{answer}\"}}\n")
+        format!(
+            "{{\"id\": {id}, \"text\": \"Zoë left\", \"spans\": [{{\"start\": 0, \"end\": 3, \"label\": \"PER\"}}], \"answer\": \"{answer}\"}}\n"
+        )
     };
     let dir = Dir::new();
     dir.write("x.jsonl", &[line(1, "accept"), line(2, "reject"), line(3, "ignore")].concat());
@@ -128,9 +130,15 @@ fn labels_under_a_key_that_nobody_knows_are_an_error() {
     let inside = error_of(&unknown(r#", "about": {"found": {"people": [1]}}"#), ReadOptions::default());
     assert!(inside.contains("`about.found.people` holds lists"), "{inside}");
     let words = error_of(&unknown(r#", "entities": {"PER": ["Zoë"]}"#), ReadOptions::default());
-    assert!(words.ends_with("`entities` has \"Zoë\" under `PER`, expected the place of a mention, [start, end]"), "{words}");
+    assert!(
+        words.ends_with("`entities` has \"Zoë\" under `PER`, expected the place of a mention, [start, end]"),
+        "{words}"
+    );
     let empty = error_of(&[unknown(r#", "entities": []"#), unknown("")].concat(), ReadOptions::default());
-    assert!(empty.contains("what `entities` holds is empty in every record; records without a key of labels: 1; "), "{empty}");
+    assert!(
+        empty.contains("what `entities` holds is empty in every record; records without a key of labels: 1; "),
+        "{empty}"
+    );
     let missing = ReadOptions { tags: vec!["entitys".into()], ..ReadOptions::default() };
     let missing = error_of(&unknown(r#", "entities": [[0, 3, "PER"]]"#), missing);
     assert!(missing.ends_with("no record has the key `entitys`, which `--tags` names"), "{missing}");
@@ -161,6 +169,7 @@ fn a_file_of_unknown_labels_is_refused_among_others() {
 
 #[test]
 fn objects_over_several_lines_are_read() {
-    let text = "{\n \"id\": 1,\n \"text\": \"Zoë\",\n \"entities\": [[0, 3, \"PER\"]]\n}\n{\"id\": 2, \"text\": \"Ada\"}\n";
+    let text =
+        "{\n \"id\": 1,\n \"text\": \"Zoë\",\n \"entities\": [[0, 3, \"PER\"]]\n}\n{\"id\": 2, \"text\": \"Ada\"}\n";
     assert_eq!(mentions_of(text), ["1|PER|0|3|Zoë"]);
 }

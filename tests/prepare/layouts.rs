@@ -47,7 +47,9 @@ fn a_skipped_line_costs_the_line_and_not_the_document() {
     assert_eq!((counts(&found.summaries[0]), found.problems.len()), ([1, 1, 1, 2], 3));
     assert_eq!(mentions(&dir, &dir.path("out")), ["x/0|PER|0|3|Ada", "x/0|LOC|4|8|Rome"]);
     assert_eq!(sql(&dir, &dir.path("out"), "SELECT text FROM documents"), ["Ada Rome Bo now"]);
-    for (place, part) in [("line 4", "3 columns, expected 2"), ("line 2", "unknown tag `no tag`"), ("line 5", "`I-PER`")] {
+    for (place, part) in
+        [("line 4", "3 columns, expected 2"), ("line 2", "unknown tag `no tag`"), ("line 5", "`I-PER`")]
+    {
         let named = |problem: &String| problem.contains(place) && problem.contains(part);
         assert!(found.problems.iter().any(named), "{place}: {:?}", found.problems);
     }
@@ -66,11 +68,20 @@ fn a_column_of_counts_is_no_column_of_words() {
     let expected = (vec!["Ada Lind left", "She left Rome"], vec!["x/0|PER|0|8|Ada Lind", "x/1|LOC|9|13|Rome"]);
     let rows = ["Ada\tB-PER", "Lind\tI-PER", "left\tO", "", "She\tO", "left\tO", "Rome\tB-LOC"];
     let with = |counts: [&str; 7]| -> String {
-        counts.iter().zip(rows).map(|(count, row)| if row.is_empty() { "\n".into() } else { format!("{count}\t{row}\n") }).collect()
+        counts
+            .iter()
+            .zip(rows)
+            .map(|(count, row)| if row.is_empty() { "\n".into() } else { format!("{count}\t{row}\n") })
+            .collect()
     };
-    for counts in [["0", "1", "2", "", "0", "1", "2"], ["1", "2", "3", "", "4", "5", "6"], ["7", "8", "9", "", "1", "2", "3"]] {
+    for counts in
+        [["0", "1", "2", "", "0", "1", "2"], ["1", "2", "3", "", "4", "5", "6"], ["7", "8", "9", "", "1", "2", "3"]]
+    {
         let (texts, mentions, _) = read("x", &with(counts), &[]);
-        assert_eq!((texts.iter().map(String::as_str).collect(), mentions.iter().map(String::as_str).collect()), expected);
+        assert_eq!(
+            (texts.iter().map(String::as_str).collect(), mentions.iter().map(String::as_str).collect()),
+            expected
+        );
     }
     let ranges = with(["1", "2", "3", "", "1", "2", "3"]).replace("1\tShe", "1-2\tShe's\t_\n1\tShe");
     let (texts, _, notes) = read("x", &ranges, &["3"]);
@@ -102,7 +113,10 @@ fn an_ambiguous_layout_names_its_line_and_the_option() {
         run(&options(Format::Conll, &input, &dir.path("out"))).unwrap_err().to_string()
     };
     let brackets = error("# about\nAda (S* (PER*)\nleft *) *\n");
-    assert!(brackets.ends_with("line 2: columns 2, 3 hold brackets; `--tags` says which of them has the names"), "{brackets}");
+    assert!(
+        brackets.ends_with("line 2: columns 2, 3 hold brackets; `--tags` says which of them has the names"),
+        "{brackets}"
+    );
     let reversed = error("B-PER\tAda\tNNP\nO\tleft\tVBD\n");
     assert!(reversed.contains("line 1: column 1 holds tags; `--tokens` says which column has the words"), "{reversed}");
     let none = error("Ada NNP\nleft VBD\n");

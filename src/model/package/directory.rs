@@ -224,7 +224,7 @@ pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
-        use crate::model::weights::tensors::tests::made_up;
+    use crate::model::weights::tensors::tests::made_up;
     use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 
     /// Writes a tiny model into a folder.

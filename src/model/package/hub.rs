@@ -309,7 +309,9 @@ mod tests {
         let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"}}"#;
         std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
         assert_eq!(Part::Encoder.listed(folder.path()), ["1.safetensors", "2.safetensors"]);
-        assert!(Part::Encoder.whole(|name| ["config.json", "vocab.txt", "model.safetensors.index.json"].contains(&name)));
+        assert!(
+            Part::Encoder.whole(|name| ["config.json", "vocab.txt", "model.safetensors.index.json"].contains(&name))
+        );
         // Whole weights are preferred, and then nothing else is fetched.
         std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
         assert_eq!(Part::Encoder.listed(folder.path()), [""; 0]);

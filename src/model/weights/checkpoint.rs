@@ -47,7 +47,8 @@ impl Checkpoint {
             return Err(Error::Checkpoint {
                 path: weights_path,
                 reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
-                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`".into(),
+                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`"
+                    .into(),
             });
         }
         if !pretraining.is_empty() {
@@ -201,9 +202,14 @@ mod tests {
     #[test]
     fn wrappers_of_training_give_the_same_weights() {
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
-        for prefix in
-            ["_orig_mod.", "module.", "_forward_module.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod.model."]
-        {
+        for prefix in [
+            "_orig_mod.",
+            "module.",
+            "_forward_module.",
+            "module._orig_mod.",
+            "_orig_mod.module.",
+            "model._orig_mod.model.",
+        ] {
             let folder = folder_with("pytorch_model.bin", &renamed(|name| format!("{prefix}{name}")));
             assert_eq!(Checkpoint::open(folder.path(), None).expect(prefix).weights, weights, "{prefix}");
         }
@@ -243,7 +249,10 @@ mod tests {
         let bytes = std::fs::read(&shard).expect("read");
         std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("written");
         let error = Checkpoint::open(folder.path(), None).expect_err("cut off").to_string();
-        assert!(error.contains("pytorch_model-00002-of-00002.bin`: it is not a PyTorch file, or it is cut off"), "{error}");
+        assert!(
+            error.contains("pytorch_model-00002-of-00002.bin`: it is not a PyTorch file, or it is cut off"),
+            "{error}"
+        );
         std::fs::remove_file(&shard).expect("removed");
         let error = Checkpoint::open(folder.path(), None).expect_err("missing").to_string();
         assert!(error.contains("pytorch_model-00002-of-00002.bin"), "{error}");

@@ -306,7 +306,10 @@ pub(crate) mod tests {
             ("bert.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
             ("_orig_mod.module.bert.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
             ("model._forward_module.model.start_outputs.bias", Some("start_outputs.bias")),
-            ("bert._orig_mod.encoder.layer.0._fsdp_wrapped_module.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
+            (
+                "bert._orig_mod.encoder.layer.0._fsdp_wrapped_module.output.dense.bias",
+                Some("bert.encoder.layer.0.output.dense.bias"),
+            ),
             ("cls.predictions.bias", Some("cls.predictions.bias")),
             ("pooler.dense.weight", None),
             ("embeddings.position_ids", None),

@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn added_tokens_have_their_ids() {
-        assert_eq!(tokens(&[("added_tokens.json", r#"{"<x>": 15, "</x>": 16}"#)], "<x>hello</X>"), ["<x>", "hello", "</x>"]);
+        assert_eq!(
+            tokens(&[("added_tokens.json", r#"{"<x>": 15, "</x>": 16}"#)], "<x>hello</X>"),
+            ["<x>", "hello", "</x>"]
+        );
         assert_eq!(tokens(&[], "<x>"), ["<", "x", ">"]);
         let decoder = r#"{"added_tokens_decoder": {"15": {"content": "<x>", "normalized": false}, "0": {"content": "[PAD]", "special": true}}}"#;
         assert_eq!(with(decoder, "<x><X>"), ["<x>", "<", "x", ">"]);
@@ -197,7 +200,10 @@ mod tests {
             error
         };
         let words = refusal("tokenizer_config.json", r#"{"do_basic_tokenize": false}"#);
-        assert!(words.ends_with("tokenizer_config.json`: `do_basic_tokenize` is false, which is not supported"), "{words}");
+        assert!(
+            words.ends_with("tokenizer_config.json`: `do_basic_tokenize` is false, which is not supported"),
+            "{words}"
+        );
         assert!(refusal("tokenizer_config.json", r#"{"do_lower_case": "no"}"#).contains("invalid type: string"));
         assert!(refusal("added_tokens.json", "[]").contains("added_tokens.json`: invalid type"));
         let twice = refusal("added_tokens.json", r#"{"<x>": 15, "<y>": 15}"#);

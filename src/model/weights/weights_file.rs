@@ -124,9 +124,8 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
 fn is_shard(file: &Path) -> bool {
     let number = |text: &str| text.len() == 5 && text.bytes().all(|digit| digit.is_ascii_digit());
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    stem.rsplit_once("-of-").is_some_and(|(before, count)| {
-        number(count) && before.rsplit_once('-').is_some_and(|(_, shard)| number(shard))
-    })
+    stem.rsplit_once("-of-")
+        .is_some_and(|(before, count)| number(count) && before.rsplit_once('-').is_some_and(|(_, shard)| number(shard)))
 }
 
 /// The folder of a file; the working folder for a bare name.
@@ -172,10 +171,10 @@ mod tests {
             shards(&index)
         };
         let found = read(r#"{"weight_map": {"b": "1", "a": "1", "c": "2"}}"#).expect("it lists two");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [
-            ("1".to_owned(), vec!["a".to_owned(), "b".to_owned()]),
-            ("2".to_owned(), vec!["c".to_owned()])
-        ]);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [("1".to_owned(), vec!["a".to_owned(), "b".to_owned()]), ("2".to_owned(), vec!["c".to_owned()])]
+        );
         let outside = read(r#"{"weight_map": {"a": "../1"}}"#).expect_err("another folder").to_string();
         assert!(outside.ends_with("it lists `../1`, which is not a file name"), "{outside}");
         assert!(read("{}").expect_err("no map").to_string().contains("missing field `weight_map`"));

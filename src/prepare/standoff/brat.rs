@@ -168,7 +168,9 @@ mod tests {
         assert_eq!(read("T1\tPER 0 12\tAda Lovelace"), "PER 0..12");
         assert_eq!(read("R1\tKnows Arg1:T1 Arg2:T2"), "-");
         assert_eq!(read("#1\tAnnotatorNotes T1\tsure?"), "-");
-        for wrong in ["T1 PER 0 12 Ada", "T1\tPER zero 12\tAda", "T1\tPER 0 3;\tAda", "PER\tT1 0 3\tAda", "T1\tPER\tAda"] {
+        for wrong in
+            ["T1 PER 0 12 Ada", "T1\tPER zero 12\tAda", "T1\tPER 0 3;\tAda", "PER\tT1 0 3\tAda", "T1\tPER\tAda"]
+        {
             assert!(read(wrong).starts_with("expected `T1⇥TYPE"), "{wrong}");
         }
         assert!(read("T1\tPER 12 0\tAda").contains("before it starts"));

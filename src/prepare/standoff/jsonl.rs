@@ -172,7 +172,8 @@ fn spans(labels: Labels, content: &Content, scheme: Scheme) -> Result<Vec<Vec<La
             let mut found = Vec::new();
             for tags in layers {
                 let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-                let decoded = decode(&tags, scheme).map_err(|(index, reason)| format!("token {}: {reason}", index + 1))?;
+                let decoded =
+                    decode(&tags, scheme).map_err(|(index, reason)| format!("token {}: {reason}", index + 1))?;
                 let span = |(span, label): (TokenSpan, String)| Labelled {
                     place: None,
                     tokens: Some(span),

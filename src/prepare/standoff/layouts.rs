@@ -28,8 +28,18 @@ const DOCUMENTS: [&str; 3] = ["doc", "doc_key", "document"];
 const TEXTS: [&str; 6] = ["text", "body", "content", "context", "sentence", "data"];
 const TOKENS: [&str; 3] = ["tokens", "words", GLINER];
 const LABELS: [&str; 12] = [
-    "entities", "spans", "mentions", "ents", "entity_mentions", "annotations", "annotation", "ner", "ner_tags", "tags",
-    "label", "labels",
+    "entities",
+    "spans",
+    "mentions",
+    "ents",
+    "entity_mentions",
+    "annotations",
+    "annotation",
+    "ner",
+    "ner_tags",
+    "tags",
+    "label",
+    "labels",
 ];
 
 /// The key of GLiNER's tokens; the ends of its spans are inside.
@@ -333,7 +343,11 @@ mod tests {
                     let (start, end) = one.place.or(one.tokens.map(|span| (span.start, span.end))).unwrap();
                     format!("{start}..{end} {}", one.labels.join("+"))
                 };
-                spans.iter().map(|spans| spans.iter().map(place).collect::<Vec<_>>().join(", ")).collect::<Vec<_>>().join(" | ")
+                spans
+                    .iter()
+                    .map(|spans| spans.iter().map(place).collect::<Vec<_>>().join(", "))
+                    .collect::<Vec<_>>()
+                    .join(" | ")
             }
             other => format!("{other:?}"),
         }

@@ -70,7 +70,11 @@ pub(crate) fn spans(value: &Value, text: Option<&str>) -> Result<Vec<Labelled>, 
 
 /// Spans by label: `{"PER": [[0, 9]]}`, or with the words that they cover, `{"PER": {"Ada Lind": [[0, 7]]}}` (CLUENER). The words of a
 /// mention without its position are an error: they can occur twice.
-pub(crate) fn spans_by_label(object: &Map<String, Value>, key: &str, text: Option<&str>) -> Result<Vec<Labelled>, String> {
+pub(crate) fn spans_by_label(
+    object: &Map<String, Value>,
+    key: &str,
+    text: Option<&str>,
+) -> Result<Vec<Labelled>, String> {
     let mut found = Vec::new();
     for (label, value) in object {
         let names = [label.clone()];
@@ -83,7 +87,12 @@ pub(crate) fn spans_by_label(object: &Map<String, Value>, key: &str, text: Optio
                         let one = short(&place.to_string());
                         format!("`{key}` has {one} under `{label}`, expected the place of a mention, [start, end]")
                     })?;
-                    found.push(Labelled { place: Some((start, end)), tokens: None, labels: names.to_vec(), surface: None });
+                    found.push(Labelled {
+                        place: Some((start, end)),
+                        tokens: None,
+                        labels: names.to_vec(),
+                        surface: None,
+                    });
                 }
             }
             Value::Object(surfaces) => {

@@ -284,6 +284,9 @@ mod tests {
     #[test]
     fn a_line_of_bars_is_a_sentence() {
         assert_eq!(sentences("Ada|NNP|I-PER left|VBD|O\n\nRome|NNP|I-LOC\n"), ["1:Ada 1:left", "3:Rome"]);
-        assert_eq!(Columns::read("Ada|O left|O\nRome\n").broken, [(2, "1 columns, expected 2 as above: `Rome`".into())]);
+        assert_eq!(
+            Columns::read("Ada|O left|O\nRome\n").broken,
+            [(2, "1 columns, expected 2 as above: `Rome`".into())]
+        );
     }
 }

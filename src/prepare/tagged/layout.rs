@@ -267,9 +267,8 @@ mod tests {
     #[test]
     fn lines_of_ranges_are_no_tokens() {
         let mut columns = Columns::read("1-2\tdu\t_\n1\tde\tO\n2\tle\tO\n3\tBois\tB-LOC\n");
-        let (layout, ranges) = detect(&mut columns, &ReadOptions { tags: vec!["3".into()], ..ReadOptions::default() })
-            .unwrap()
-            .unwrap();
+        let (layout, ranges) =
+            detect(&mut columns, &ReadOptions { tags: vec!["3".into()], ..ReadOptions::default() }).unwrap().unwrap();
         assert_eq!((layout.tokens, ranges, columns.blocks[0].rows.len()), (1, 1, 3));
     }
 

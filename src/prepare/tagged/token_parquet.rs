@@ -92,7 +92,12 @@ fn add(sentences: &[Sentence], scheme: Scheme, file: &InputFile, corpus: &mut Co
             corpus.problem(file, *place, reason)?;
             continue;
         }
-        let sentence = TokenSentence { tokens: tokens.iter().map(String::as_str).collect(), mentions, place: *place, lines: Vec::new() };
+        let sentence = TokenSentence {
+            tokens: tokens.iter().map(String::as_str).collect(),
+            mentions,
+            place: *place,
+            lines: Vec::new(),
+        };
         match id {
             None => rest.tokens(&sentence, file, corpus)?,
             Some(id) => {
@@ -227,9 +232,7 @@ fn classes_of(values: &ArrayRef, name: &str, classes: Option<&[String]>) -> Resu
     let one = |value: Option<i64>| {
         let number = value.ok_or_else(|| format!("an element of `{name}` is null"))?;
         let class = usize::try_from(number).ok().and_then(|number| classes.get(number));
-        class
-            .cloned()
-            .ok_or_else(|| format!("unknown tag {number} in `{name}`, {} are named", classes.len()))
+        class.cloned().ok_or_else(|| format!("unknown tag {number} in `{name}`, {} are named", classes.len()))
     };
     values.as_primitive::<Int64Type>().iter().map(one).collect()
 }
