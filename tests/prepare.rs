@@ -4,6 +4,8 @@ mod corpora;
 mod edges;
 mod fixtures;
 mod formats;
+mod labels;
+mod layouts;
 mod wrong;
 
 use std::path::{Path, PathBuf};

@@ -12,8 +12,8 @@ use quarry::model::runtime::device::Device;
 use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library::Library;
 use quarry::model::runtime::session::{Session, SessionOptions};
-use quarry::model::weights::checkpoint::tokenizer_from_vocabulary;
 use quarry::model::weights::tensors::{Tensor, Weights};
+use quarry::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 use quarry::task::batch::Batch;
 use quarry::task::input::Questions;
 use quarry::task::kind::Kind;
@@ -85,7 +85,7 @@ pub(crate) fn weights() -> Weights {
 pub(crate) fn batch() -> Batch {
     let folder = project().join("tests/fixtures/tiny-checkpoint");
     let path = folder.join("vocab.txt");
-    let json = tokenizer_from_vocabulary(&path, None).unwrap().to_string(false).unwrap();
+    let json = tokenizer_from_vocabulary(&path, &TokenizerConfig::default()).unwrap().to_string(false).unwrap();
     let tokenizer = Tokenizer::from_bytes(json.as_bytes(), &path, Words::default()).unwrap();
     let schema = quarry::job::read_schema(&folder.join("schema.toml")).unwrap();
     let questions = Questions::new(&schema, &tokenizer).unwrap();

@@ -35,15 +35,22 @@ pub struct PrepareArgs {
     /// Also write mrc.json, with one item per row and type, tokenized at whitespace.
     #[arg(long)]
     pub mrc: bool,
-    /// The tagging scheme (conll, bmes, parquet).
+    /// The tagging scheme (conll, bmes, jsonl, parquet).
     #[arg(long, default_value = "auto", value_name = "SCHEME")]
     pub scheme: Scheme,
-    /// The column of the tokens: a number from 1 (conll) or a name (parquet).
+    /// The column of the tokens: a number from 1 (conll) or a name (jsonl, parquet).
     #[arg(long, value_name = "COLUMN")]
     pub tokens: Option<String>,
-    /// The columns of the tags, one per layer, separated by commas: numbers from 1 (conll) or names (parquet).
+    /// The columns of the tags, one per layer, separated by commas: numbers from 1 (conll) or names (jsonl, parquet). In jsonl also the
+    /// keys of spans.
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub tags: Vec<String>,
+    /// The names of tags that are numbers, from 0, separated by commas, such as `O,B-PER,I-PER` (jsonl, parquet).
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub tag_names: Vec<String>,
+    /// Read only the texts, for a corpus without labels (jsonl).
+    #[arg(long)]
+    pub unlabelled: bool,
     /// The key of the id (jsonl, parquet).
     #[arg(long, value_name = "KEY")]
     pub id: Option<String>,
@@ -74,6 +81,8 @@ impl PrepareArgs {
                 scheme: self.scheme,
                 tokens: self.tokens,
                 tags: self.tags,
+                tag_names: self.tag_names,
+                unlabelled: self.unlabelled,
                 id: self.id,
                 text: self.text,
                 labels: self.labels,

@@ -8,9 +8,10 @@ use crate::export::settings::Settings;
 use crate::graph;
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
-use crate::model::weights::checkpoint::{Checkpoint, beside, refused, same};
+use crate::model::weights::checkpoint::{Checkpoint, refused};
 use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
+use crate::model::weights::weights_file::{beside, same};
 
 /// The result of an export.
 #[derive(Debug, Clone)]

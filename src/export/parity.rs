@@ -216,10 +216,10 @@ mod tests {
     use crate::model::config::tests::tiny;
     use crate::model::package::directory::Parts;
     use crate::model::package::manifest::Manifest;
-    use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::safetensors_file::WeightForm;
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
+    use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 
     fn row(boundary: f32, spans: &[([usize; 2], f32)]) -> Row {
         Row { boundaries: vec![[boundary, boundary]; 3], spans: spans.to_vec() }
@@ -254,7 +254,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vocab.txt");
         std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n").unwrap();
-        let tokenizer = tokenizer_from_vocabulary(&path, None).unwrap().to_string(false).unwrap();
+        let tokenizer =
+            tokenizer_from_vocabulary(&path, &TokenizerConfig::default()).unwrap().to_string(false).unwrap();
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
         // The longest default question is four words and a question mark, plus three special tokens.
         for (max_length, fits) in [(8, false), (9, false), (10, true), (24, true)] {

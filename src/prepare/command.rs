@@ -52,9 +52,11 @@ fn totals(prepared: &Prepared) -> String {
         row("longest (words)", &|summary| number(summary.all.longest)),
         row("decoding", &|summary| if summary.needs_nesting() { "nested" } else { "flat" }.to_owned()),
     ];
-    let mut last = vec!["skipped problems".to_owned(), number(prepared.problems.len())];
-    last.resize(prepared.summaries.len() + 1, String::new());
-    rows.push(last);
+    for (name, count) in [("left out", prepared.left_out), ("skipped problems", prepared.problems.len())] {
+        let mut cells = vec![name.to_owned(), number(count)];
+        cells.resize(prepared.summaries.len() + 1, String::new());
+        rows.push(cells);
+    }
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     console::columns(&header, rows.into_iter())
 }

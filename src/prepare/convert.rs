@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use crate::error::{Error, Result};
-use crate::prepare::corpus::{Corpus, Note};
+use crate::prepare::corpus::{Corpus, Note, Problem};
 use crate::prepare::files::InputFile;
 use crate::prepare::output::granularity::Row;
 use crate::prepare::output::granularity::Unit;
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub problems: Vec<String>,
     /// Notes for the user that are not problems.
     pub notes: Vec<String>,
+    /// Documents and mentions that were left out on purpose: rejected by an annotator, or in pieces. The notes say which.
+    pub left_out: usize,
     /// Files that could not be read, or only partly.
     pub refused_files: usize,
 }
@@ -64,11 +66,14 @@ fn default_unit(format: Format) -> Unit {
 
 /// Fails if an option is given that the format does not support.
 fn refuse_unsupported_option(format: Format, read: &ReadOptions) -> Result<()> {
-    let options: [(&str, bool, &[Format]); 6] = [
-        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Parquet]),
-        ("--tokens", read.tokens.is_some(), &[Format::Conll, Format::Parquet]),
-        ("--tags", !read.tags.is_empty(), &[Format::Conll, Format::Parquet]),
-        ("--id", read.id.is_some(), &[Format::Jsonl, Format::Parquet]),
+    let tagged = [Format::Conll, Format::Jsonl, Format::Parquet];
+    let options: [(&str, bool, &[Format]); 8] = [
+        ("--scheme", read.scheme != Scheme::Auto, &[Format::Conll, Format::Bmes, Format::Jsonl, Format::Parquet]),
+        ("--tokens", read.tokens.is_some(), &tagged),
+        ("--tags", !read.tags.is_empty(), &tagged),
+        ("--tag-names", !read.tag_names.is_empty(), &tagged[1..]),
+        ("--unlabelled", read.unlabelled, &[Format::Jsonl]),
+        ("--id", read.id.is_some(), &tagged[1..]),
         ("--text", read.text.is_some(), &[Format::Jsonl]),
         ("--labels", read.labels.is_some(), &[Format::Ace, Format::Bbn, Format::Genia]),
     ];
@@ -99,7 +104,8 @@ pub fn run(settings: &Settings) -> Result<Prepared> {
     }
     let mut notes: Vec<String> = corpus.notes.iter().map(|(text, note)| note_line(text, note)).collect();
     let problems: Vec<String> = corpus.problems.iter().map(ToString::to_string).collect();
-    let refused_files = corpus.refused_files;
+    let (refused_files, left_out) = (corpus.refused_files, corpus.left_out);
+    let without_mentions = corpus.without_mentions.take();
     let documents = corpus.into_documents();
     if documents.is_empty() {
         return Err(Error::Input {
@@ -110,6 +116,16 @@ pub fn run(settings: &Settings) -> Result<Prepared> {
             },
             hint: expected.into(),
         });
+    }
+    if let Some(problem) = without_mentions.filter(|_| documents.iter().all(|one| one.mentions.is_empty())) {
+        let Problem { path, place, reason } = problem;
+        return Err(Error::Corpus { path, place, reason, hint: expected.into() });
+    }
+    if settings.format != Format::Text
+        && !settings.read.unlabelled
+        && documents.iter().all(|one| one.mentions.is_empty())
+    {
+        notes.push("the corpus has no mention".into());
     }
     let unit = settings.unit.unwrap_or(default_unit(settings.format));
     let rows: Vec<Row> = documents.into_iter().flat_map(|document| granularity::rows(document, unit)).collect();
@@ -149,7 +165,7 @@ pub fn run(settings: &Settings) -> Result<Prepared> {
     if let (None, Some(schema)) = (&settings.read.schema, &schema) {
         write::schema(&settings.out.join(write::SCHEMA), schema)?;
     }
-    Ok(Prepared { summaries, problems, notes, refused_files })
+    Ok(Prepared { summaries, problems, notes, left_out, refused_files })
 }
 
 fn note_line(text: &str, note: &Note) -> String {

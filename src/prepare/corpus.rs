@@ -63,6 +63,10 @@ pub(crate) struct Corpus {
     pub(crate) problems: Vec<Problem>,
     /// Files that could not be read, or only partly.
     pub(crate) refused_files: usize,
+    /// Documents and mentions that were left out on purpose, such as those that an annotator rejected.
+    pub(crate) left_out: usize,
+    /// Why the corpus has no mention, if one of its files has labels that are all empty.
+    pub(crate) without_mentions: Option<Problem>,
     /// Notes by their text.
     pub(crate) notes: BTreeMap<String, Note>,
     types: Option<BTreeSet<String>>,
@@ -80,6 +84,8 @@ impl Corpus {
             qualify: false,
             problems: Vec::new(),
             refused_files: 0,
+            left_out: 0,
+            without_mentions: None,
             notes: BTreeMap::new(),
             types: schema.map(|schema| schema.types.iter().map(|one| one.name.clone()).collect()),
             on_error,
@@ -132,6 +138,18 @@ impl Corpus {
             .entry(text.into())
             .and_modify(|note| note.count += 1)
             .or_insert_with(|| Note { count: 1, first: format!("{}, {place}", file.path.display()) });
+    }
+
+    /// Counts a document or mention that is left out, and notes why.
+    pub(crate) fn leave_out(&mut self, file: &InputFile, place: Place, what: impl fmt::Display) {
+        self.left_out += 1;
+        self.note(file, place, format!("{what}, left out"));
+    }
+
+    /// Records that a file has labels and no mention. It is an error if no other file has one.
+    pub(crate) fn without_mentions(&mut self, file: &InputFile, place: Place, reason: String) {
+        let problem = Problem { path: file.path.clone(), place: place.to_string(), reason };
+        self.without_mentions.get_or_insert(problem);
     }
 
     /// Adds a document. A mention that does not match the text is a problem. Within a file, a later document replaces an earlier one
@@ -195,14 +213,20 @@ impl Corpus {
 impl InputFile {
     /// The file's text without a byte order mark; `None`, and a problem, if it is not UTF-8.
     pub(crate) fn text(&self, corpus: &mut Corpus) -> Result<Option<String>> {
+        Ok(self.text_and_mark(corpus)?.map(|(text, _)| text))
+    }
+
+    /// Like [`InputFile::text`], and whether the file has a byte order mark.
+    pub(crate) fn text_and_mark(&self, corpus: &mut Corpus) -> Result<Option<(String, bool)>> {
         let bytes = std::fs::read(&self.path)
             .map_err(|source| Error::Read { path: self.path.clone(), source: source.into() })?;
         match String::from_utf8(bytes) {
             Ok(mut text) => {
-                if text.starts_with('\u{feff}') {
+                let marked = text.starts_with('\u{feff}');
+                if marked {
                     text.drain(..'\u{feff}'.len_utf8());
                 }
-                Ok(Some(text))
+                Ok(Some((text, marked)))
             }
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();

@@ -11,8 +11,6 @@ use crate::text::span::CharSpan;
 pub(crate) enum Place {
     /// A line of text.
     Line(usize),
-    /// Lines with one token each, starting at this one.
-    Lines(usize),
     /// A row of a table.
     Row(usize),
 }
@@ -20,7 +18,7 @@ pub(crate) enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(number) | Self::Lines(number) => write!(formatter, "line {number}"),
+            Self::Line(number) => write!(formatter, "line {number}"),
             Self::Row(number) => write!(formatter, "row {number}"),
         }
     }
@@ -30,15 +28,7 @@ impl Place {
     /// The number alone, as written to the `line` column.
     pub(crate) fn number(self) -> usize {
         match self {
-            Self::Line(number) | Self::Lines(number) | Self::Row(number) => number,
-        }
-    }
-
-    /// The place of token number `index` of a sentence that begins here.
-    pub(crate) fn token(self, index: usize) -> Self {
-        match self {
-            Self::Lines(number) => Self::Line(number + index),
-            other => other,
+            Self::Line(number) | Self::Row(number) => number,
         }
     }
 }

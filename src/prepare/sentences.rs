@@ -16,6 +16,8 @@ pub(crate) struct TokenSentence<'text> {
     pub(crate) mentions: Vec<(TokenSpan, String)>,
     /// The place where it begins.
     pub(crate) place: Place,
+    /// The line of each token; empty if all are at `place`.
+    pub(crate) lines: Vec<usize>,
 }
 
 /// Builds a document from its sentences.
@@ -60,7 +62,7 @@ impl Assembler {
                 continue;
             };
             let span = CharSpan::new(first.start, last.end);
-            let place = sentence.place.token(token_span.start);
+            let place = sentence.lines.get(token_span.start).map_or(sentence.place, |line| Place::Line(*line));
             self.document.mentions.push(Mention::new(entity_type.as_str(), span, place));
         }
         self.close(start);
@@ -132,10 +134,16 @@ mod tests {
         let file = InputFile { path: "a".into(), name: "a".into() };
         let mut document = Assembler::new("a".into(), &file, Place::Line(1), Kind::Document);
         let mut corpus = Corpus::new(OnError::Skip, "", None);
-        let first = TokenSentence { tokens: vec!["Zoë", "left", "."], mentions: vec![], place: Place::Line(1) };
+        let first =
+            TokenSentence { tokens: vec!["Zoë", "left", "."], mentions: vec![], place: Place::Line(1), lines: vec![] };
         document.tokens(&first, &file, &mut corpus).unwrap();
         let mentions = [(0, 2), (1, 3), (1, 1)].map(|(start, end)| (TokenSpan::new(start, end), "LOC".to_owned()));
-        let second = TokenSentence { tokens: vec!["São", "Paulo"], mentions: mentions.into(), place: Place::Line(5) };
+        let second = TokenSentence {
+            tokens: vec!["São", "Paulo"],
+            mentions: mentions.into(),
+            place: Place::Line(5),
+            lines: vec![],
+        };
         document.tokens(&second, &file, &mut corpus).unwrap();
         let reasons: Vec<_> = corpus.problems.iter().map(|problem| problem.reason.as_str()).collect();
         assert_eq!(

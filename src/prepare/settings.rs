@@ -17,10 +17,14 @@ pub struct ReadOptions {
     pub schema: Option<EntitySchema>,
     /// The tagging scheme.
     pub scheme: Scheme,
-    /// The column of tokens.
+    /// The column or key of tokens.
     pub tokens: Option<String>,
-    /// The columns of tags, one per layer.
+    /// The columns of tags, one per layer, or the keys of labels.
     pub tags: Vec<String>,
+    /// The names of tags that are numbers, from 0.
+    pub tag_names: Vec<String>,
+    /// Whether to read only texts.
+    pub unlabelled: bool,
     /// The key or column of a row's id.
     pub id: Option<String>,
     /// The key of a row's text.
@@ -31,7 +35,17 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { schema: None, scheme: Scheme::Auto, tokens: None, tags: Vec::new(), id: None, text: None, labels: None }
+        Self {
+            schema: None,
+            scheme: Scheme::Auto,
+            tokens: None,
+            tags: Vec::new(),
+            tag_names: Vec::new(),
+            unlabelled: false,
+            id: None,
+            text: None,
+            labels: None,
+        }
     }
 }
 
@@ -59,7 +73,8 @@ pub struct Settings {
 /// The supported corpus formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One token per line in columns, an empty line between sentences: CoNLL-2002/2003, GermEval 2014, WNUT, LitBank.
+    /// One token per line in columns, an empty line between sentences: CoNLL-2002 to 2005, GermEval 2014, WNUT, LitBank, HIPE, Few-NERD;
+    /// also WikiNER's `word|tag` lines, and CSV with a line of names.
     Conll,
     /// CoNLL-2012 (`_gold_conll`), with bracketed names in the eleventh column.
     Conll2012,
@@ -79,7 +94,8 @@ pub enum Format {
     Bmes,
     /// brat standoff: `.ann` beside `.txt`.
     Brat,
-    /// JSON Lines with a text (or tokens) and spans.
+    /// JSON Lines or a JSON list, with a text and spans or tokens and tags: Hugging Face, doccano, Prodigy, Label Studio, DataTurks,
+    /// CLUENER, GLiNER, SciERC.
     Jsonl,
     /// spaCy's JSON: training documents, or pairs of text and entities.
     Spacy,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::text::document::{Reject, RejectReason};
+use crate::text::growth;
 use crate::text::span::ByteSpan;
 
 /// The longest segment that is tokenized at once, in bytes.
@@ -149,11 +150,13 @@ impl Tokenizer {
     }
 }
 
-/// Parses a `tokenizer.json`; `path` is only for error messages.
+/// Parses a `tokenizer.json`; `path` is only for error messages. A file whose rules can multiply a text is an error: without the check, one
+/// segment could need any amount of memory.
 pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     let failed = |source| Error::Tokenizer { path: path.into(), source };
     // The library panics if a part of the file is not JSON, so parse it as JSON first.
-    serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
+    let parsed = serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
+    growth::check(&parsed).map_err(|reason| failed(reason.into()))?;
     guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
 }
 
@@ -233,6 +236,37 @@ pub(crate) mod tests {
             entries.join(",")
         );
         Tokenizer::from_bytes(json.as_bytes(), Path::new("tiny"), words).unwrap()
+    }
+
+    /// The JSON of [`tiny`], with one part changed.
+    fn changed(from: &str, to: &str) -> Result<Tokenizer> {
+        let json = tiny(Words::Tokenizer).inner.to_string(false).unwrap();
+        assert!(json.contains(from), "{json}");
+        Tokenizer::from_bytes(json.replace(from, to).as_bytes(), Path::new("changed"), Words::Tokenizer)
+    }
+
+    #[test]
+    fn truncation_and_padding_of_the_file_are_not_applied() {
+        let truncation = r#""truncation":{"direction":"Right","max_length":3,"strategy":"LongestFirst","stride":0}"#;
+        let tokenizer = changed(r#""truncation":null"#, truncation).unwrap();
+        assert_eq!(tokenize_all(&tokenizer, "new york bank a b").tokens.len(), 5);
+        let padding = r#""padding":{"strategy":{"Fixed":9},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,"pad_type_id":0,"pad_token":"[PAD]"}"#;
+        let tokenizer = changed(r#""padding":null"#, padding).unwrap();
+        assert_eq!(tokenize_all(&tokenizer, "new york").tokens.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_multiplies_texts_is_refused() {
+        let inner = tiny(Words::Tokenizer).inner.to_string(false).unwrap();
+        let start = inner.find(r#""normalizer":"#).unwrap();
+        let end = inner.find(r#","pre_tokenizer""#).unwrap();
+        let one = format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{}"}}"#, "a".repeat(1000));
+        let all = vec![one; 4].join(",");
+        let error =
+            changed(&inner[start..end], &format!(r#""normalizer":{{"type":"Sequence","normalizers":[{all}]}}"#));
+        let source = std::error::Error::source(&error.unwrap_err()).map(ToString::to_string);
+        let expected = "its normalizer can make a text 1000000000000 times as long, at most 32 is accepted";
+        assert_eq!(source.as_deref(), Some(expected));
     }
 
     fn serde_json_string(text: &str) -> String {

@@ -68,13 +68,26 @@ fn an_option_of_another_format_is_refused() {
     let input = dir.write("a.json", "[]").display().to_string();
     let error =
         |option: &str, value: &str| dir.quarry(&["prepare", "spacy", &input, "out", option, value]).ended(1).error();
-    let expected = "error: prepare: `--scheme`: the format `spacy` does not support it\nhint: remove it; it applies to conll, bmes, parquet";
+    let expected = "error: prepare: `--scheme`: the format `spacy` does not support it\nhint: remove it; it applies to conll, bmes, jsonl, parquet";
     assert_eq!(error("--scheme", "iob2"), expected);
-    for (option, value) in
-        [("--tokens", "1"), ("--tags", "2"), ("--id", "id"), ("--text", "text"), ("--labels", "fine")]
-    {
+    for (option, value) in [
+        ("--tokens", "1"),
+        ("--tags", "2"),
+        ("--tag-names", "O"),
+        ("--id", "id"),
+        ("--text", "text"),
+        ("--labels", "fine"),
+    ] {
         assert!(error(option, value).starts_with(&format!("error: prepare: `{option}`: the format `spacy`")));
     }
+}
+
+#[test]
+fn the_texts_of_another_format_cannot_be_read_alone() {
+    let dir = Dir::new();
+    let input = dir.write("a.conll", "Ada B-PER\n").display().to_string();
+    let error = dir.quarry(&["prepare", "conll", &input, "out", "--unlabelled"]).ended(1).error();
+    assert!(error.contains("`--unlabelled`: the format `conll` does not support it"), "{error}");
 }
 
 #[test]

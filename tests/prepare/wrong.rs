@@ -48,7 +48,7 @@ fn a_type_the_schema_does_not_have() {
 fn a_file_of_another_format() {
     let json = r#"[{"context": "Ada"}]"#;
     assert_snapshot!(error("conll", "a.json", json), @r#"
-    error: cannot prepare `a.json`, line 1: no column holds tags, expected O, or B-, I- … and a label, found `"Ada"}]`
+    error: cannot prepare `a.json`, line 1: no column holds tags, expected O, or B-, I- … and a label, found `"Ada"}]`; `--tokens` and `--tags` name the columns
     hint: CoNLL has one token per line with its tags in the last columns and an empty line between sentences; `--on-error skip` skips invalid items
     "#);
     let columns = "Ada B-PER\n\nleft O\n";
@@ -217,20 +217,21 @@ fn invalid_items_are_skipped_and_counted() {
     │ corpus                 all │
     ╞════════════════════════════╡
     │ documents                1 │
-    │ sentences                1 │
-    │ rows                     1 │
-    │ mentions                 1 │
+    │ sentences                3 │
+    │ rows                     3 │
+    │ mentions                 2 │
     │ nested               0.0 % │
     │ partly overlapping       0 │
     │ several types            0 │
     │ longest (words)          1 │
     │ decoding              flat │
+    │ left out                 0 │
     │ skipped problems         3 │
     └────────────────────────────┘
     ┌────────────────────────────────────────────┐
     │ type   mentions   nested   longest (words) │
     ╞════════════════════════════════════════════╡
-    │ PER           1    0.0 %                 1 │
+    │ PER           2    0.0 %                 1 │
     └────────────────────────────────────────────┘
     "#);
     let said = found.stderr();
@@ -241,7 +242,8 @@ fn invalid_items_are_skipped_and_counted() {
     ] {
         assert!(said.contains(part), "{part} is not in\n{said}");
     }
-    assert_eq!(super::mentions(&dir, &dir.path("out")), ["a.conll/0|PER|0|3|Zoë"]);
+    // The line without a tag is lost, and the mention that the scheme forbids, but no sentence.
+    assert_eq!(super::mentions(&dir, &dir.path("out")), ["a.conll/0|PER|0|3|Ada", "a.conll/1|PER|0|3|Zoë"]);
 }
 
 /// A job reads the prepared tables: gold has five mentions, and the run computes scores against them.
@@ -279,6 +281,7 @@ fn the_summary_of_conll_2003() {
     │ several types            0       0 │
     │ longest (words)          5       6 │
     │ decoding              flat    flat │
+    │ left out                 0         │
     │ skipped problems         0         │
     └────────────────────────────────────┘
     ┌───────────────────────────────────────────────┐

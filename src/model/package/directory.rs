@@ -13,9 +13,10 @@ use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphVariant, Precision};
-use crate::model::weights::checkpoint::{read_tensors, refused};
+use crate::model::weights::checkpoint::refused;
 use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
+use crate::model::weights::weights_file::read_tensors;
 use crate::text::tokens::{Tokenizer, Words};
 
 // The names of a model directory's files.
@@ -242,8 +243,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
     use crate::model::package::external_data::tests::graph_with_weights_in;
-    use crate::model::weights::checkpoint::tokenizer_from_vocabulary;
     use crate::model::weights::tensors::tests::made_up;
+    use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 
     /// Writes a tiny model into a folder.
     pub(crate) fn write_tiny(root: &Path, form: WeightForm) -> ModelDirectory {
@@ -301,7 +302,7 @@ pub(crate) mod tests {
             let path = folder.path().join("vocab.txt");
             let text = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n".to_owned() + &more.join("\n");
             std::fs::write(&path, text).expect("written");
-            let tokenizer = tokenizer_from_vocabulary(&path, None).expect("a tokenizer");
+            let tokenizer = tokenizer_from_vocabulary(&path, &TokenizerConfig::default()).expect("a tokenizer");
             let json = tokenizer.to_string(false).expect("json").into_bytes();
             let parts = Parts {
                 weights: &weights,

@@ -20,6 +20,7 @@ use crate::error::{Cause, Error, Result};
 use crate::machine::environment::variable;
 use crate::machine::files::{sweep, write_whole};
 use crate::model::package::manifest::{MANIFEST, Manifest};
+use crate::model::weights::weights_file::{INDEX, shards};
 
 /// The prefix of a model name on the hub.
 pub(crate) const SCHEME: &str = "hf://";
@@ -46,24 +47,39 @@ impl Part {
     const fn files(self) -> &'static [&'static str] {
         match self {
             Self::Model => &[MANIFEST, "config.json", "tokenizer.json"],
-            Self::Encoder => &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"],
+            Self::Encoder => {
+                &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
+            }
         }
     }
 
-    /// The files of weights, in order of preference: the first that the hub has is fetched. A graph is only used if there are no weights.
-    const fn weights(self) -> [&'static str; 2] {
+    /// The files of weights, in order of preference: the first that the hub has is fetched, and of an index the shards that it lists. A
+    /// graph is only used if there are no weights.
+    const fn weights(self) -> &'static [&'static str] {
         match self {
-            Self::Model => ["model.safetensors", "model.onnx"],
-            Self::Encoder => ["model.safetensors", "pytorch_model.bin"],
+            Self::Model => &["model.safetensors", "model.onnx"],
+            Self::Encoder => &[
+                "model.safetensors",
+                "model.safetensors.index.json",
+                "pytorch_model.bin",
+                "pytorch_model.bin.index.json",
+            ],
         }
     }
 
     /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
-    /// not open.
+    /// not open. Of an encoder, the shards that an index lists.
     fn listed(self, folder: &Path) -> Vec<String> {
-        // An invalid manifest is reported when the directory is opened.
-        let manifest = if self == Self::Model { Manifest::of(folder).ok().flatten() } else { None }.unwrap_or_default();
-        manifest.files.into_keys().filter(|name| plain(name)).collect()
+        // An invalid manifest or index is reported when the model is opened.
+        let listed: Vec<String> = match self {
+            Self::Model => Manifest::of(folder).ok().flatten().unwrap_or_default().files.into_keys().collect(),
+            Self::Encoder => {
+                let weights = self.weights().iter().find(|name| folder.join(name).is_file());
+                let index = weights.filter(|name| name.ends_with(INDEX)).map(|name| folder.join(name));
+                index.and_then(|index| shards(&index).ok()).unwrap_or_default().into_keys().collect()
+            }
+        };
+        listed.into_iter().filter(|name| plain(name)).collect()
     }
 
     /// Whether the files are enough.
@@ -75,7 +91,7 @@ impl Part {
             Self::Encoder => {
                 there("config.json")
                     && (there("tokenizer.json") || there("vocab.txt"))
-                    && self.weights().into_iter().any(there)
+                    && self.weights().iter().any(|name| there(name))
             }
         }
     }
@@ -156,7 +172,7 @@ impl Name {
                 ),
                 Part::Encoder => (
                     "its repository has no config.json with a tokenizer and weights of PyTorch",
-                    "name a BERT: tokenizer.json or vocab.txt, and model.safetensors or pytorch_model.bin",
+                    "name a BERT: tokenizer.json or vocab.txt, and model.safetensors or pytorch_model.bin, or their shards",
                 ),
             };
             return Err(Error::Model { path: self.to_string().into(), reason: reason.into(), hint: hint.into() });
@@ -165,7 +181,7 @@ impl Name {
         let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
         std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
         sweep(&folder, |name| name.ends_with(PARTIAL), 2 * PATIENCE);
-        let weights = part.weights().into_iter().find(|name| has(name));
+        let weights = part.weights().iter().copied().find(|name| has(name));
         let own = part.files().iter().copied().filter(|name| has(name)).chain(weights);
         let mut names: VecDeque<String> = own.map(str::to_owned).collect();
         while let Some(name) = names.pop_front() {
@@ -174,7 +190,7 @@ impl Name {
                 let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
                 self.save(self.get(&client, &url).await?, &path).await?;
             }
-            if name == MANIFEST {
+            if name == MANIFEST || name.ends_with(INDEX) {
                 names.extend(part.listed(&folder).into_iter().filter(|name| has(name)));
             }
         }
@@ -286,6 +302,20 @@ fn word(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_brings_its_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"}}"#;
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+        assert_eq!(Part::Encoder.listed(folder.path()), ["1.safetensors", "2.safetensors"]);
+        assert!(
+            Part::Encoder.whole(|name| ["config.json", "vocab.txt", "model.safetensors.index.json"].contains(&name))
+        );
+        // Whole weights are preferred, and then nothing else is fetched.
+        std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        assert_eq!(Part::Encoder.listed(folder.path()), [""; 0]);
+    }
 
     #[test]
     fn names_of_the_hub_are_told_from_paths() {

@@ -4,21 +4,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::model::weights::tensors::{Misfit, Tensor, Weights};
-use crate::model::weights::{pytorch, safetensors_file};
+use crate::model::encoder::architecture::CheckpointNames;
+use crate::model::head::MrcHead;
+use crate::model::weights::pytorch;
+use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
+use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
+use crate::model::weights::weights_file::{beside, read_tensors, tensors_of, weights_file};
 use crate::text::tokens::parse;
 
-/// The file names to search in a folder, in this order; then the only file with one of [`SUFFIXES`].
-const NAMES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-const SUFFIXES: [&str; 4] = ["ckpt", "safetensors", "bin", "pt"];
+/// The number of tensors that a message names.
+const NAMED: usize = 3;
 
 /// A checked checkpoint.
 #[derive(Debug)]
@@ -40,7 +39,22 @@ impl Checkpoint {
         let weights_path = weights_file(path)?;
         let folder = encoder.unwrap_or(beside(&weights_path)).to_owned();
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
-        let tensors = read_tensors(&weights_path)?;
+        let names = config.encoder.architecture().checkpoint;
+        let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
+        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !MrcHead::owns(name));
+        let others: Vec<&String> = pretraining.iter().chain(others).collect();
+        if !others.is_empty() && !tensors.keys().any(|name| MrcHead::owns(name)) {
+            return Err(Error::Checkpoint {
+                path: weights_path,
+                reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
+                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`"
+                    .into(),
+            });
+        }
+        if !pretraining.is_empty() {
+            let (path, named) = (weights_path.display(), list(&pretraining.iter().collect::<Vec<_>>()));
+            tracing::info!("`{path}`: the heads of pretraining are left out: {named}");
+        }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&weights_path, misfit))?;
         Ok(Self { weights_path, weights, config, folder })
     }
@@ -89,28 +103,35 @@ impl Checkpoint {
                 hint: "copy the encoder's tokenizer.json beside config.json".to_owned(),
             });
         }
-        let lowercase = lowercase(&self.folder.join("tokenizer_config.json"));
-        tokenizer_from_vocabulary(&vocabulary, lowercase).map_err(failed(vocabulary))
+        let config = TokenizerConfig::beside(&self.folder)?;
+        tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
     }
 }
 
-/// Reads every float tensor of a safetensors, PyTorch or Lightning file under the file's own names; the file can be an encoder
-/// without heads. The content determines the format.
-pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })?;
-    tensors_of(&bytes).map_err(|reason| Error::Checkpoint {
-        path: path.to_owned(),
-        reason,
-        hint: "safetensors, pytorch_model.bin and Lightning .ckpt files can be read; download a damaged file again"
-            .to_owned(),
-    })
+/// The tensors of a checkpoint under the names of the descriptions.
+#[derive(Debug)]
+pub(crate) struct NamedTensors {
+    /// The tensors of the encoder and of heads.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    /// The names of tensors of the heads that the encoder was pretrained with, which are left out.
+    pub(crate) pretraining: Vec<String>,
 }
 
-fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
-    match bytes {
-        [b'P', b'K', ..] | [0x80, _, b'}' | 0x8a, ..] => pytorch::read_tensors(bytes),
-        _ => safetensors_file::read_tensors(bytes),
+impl NamedTensors {
+    /// Reads a weights file, or shards by their index.
+    pub(crate) fn read(path: &Path, names: &CheckpointNames) -> Result<Self> {
+        let mut tensors = canonical_names(read_tensors(path)?, names).map_err(|misfit| refused(path, misfit))?;
+        let pretraining = |name: &str| names.pretraining_heads.iter().any(|head| name.starts_with(head));
+        let pretraining = tensors.extract_if(.., |name, _| pretraining(name)).map(|(name, _)| name).collect();
+        Ok(Self { tensors, pretraining })
     }
+}
+
+/// The first of some names, for a message.
+fn list(names: &[&String]) -> String {
+    let (first, rest) = names.split_at(names.len().min(NAMED));
+    let first: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
+    format!("{}{}", first.join(", "), if rest.is_empty() { "" } else { ", …" })
 }
 
 /// Reads bytes in every format of a checkpoint and returns how many values they made. Fuzzing uses it to find panics, hangs and more
@@ -134,83 +155,11 @@ pub(crate) fn refused(path: &Path, misfit: Misfit) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: misfit.reason, hint: misfit.hint }
 }
 
-/// The folder of a file; the working folder for a bare name.
-pub(crate) fn beside(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Whether two paths point to the same existing file or folder.
-pub(crate) fn same(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
-}
-
-/// The weights file of a path: the path itself, or the file in a folder.
-pub fn weights_file(path: &Path) -> Result<PathBuf> {
-    let unreadable = |source: std::io::Error| Error::Read { path: path.to_owned(), source: source.into() };
-    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(path.to_owned());
-    }
-    if let Some(found) = NAMES.iter().map(|name| path.join(name)).find(|file| file.exists()) {
-        return Ok(found);
-    }
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        if file.extension().is_some_and(|suffix| SUFFIXES.iter().any(|known| suffix == *known)) {
-            found.push(file);
-        }
-    }
-    found.sort();
-    match found.as_slice() {
-        [only] => Ok(only.clone()),
-        [] => Err(Error::Checkpoint {
-            path: path.to_owned(),
-            reason: "there are no weights in this folder".to_owned(),
-            hint: "it needs model.safetensors, pytorch_model.bin or one .ckpt file".to_owned(),
-        }),
-        [first, ..] => Err(Error::Checkpoint {
-            path: path.to_owned(),
-            reason: format!("there are {} files with weights", found.len()),
-            hint: format!("name one of them, such as `{}`", first.display()),
-        }),
-    }
-}
-
-/// The `do_lower_case` of `tokenizer_config.json`, if present.
-fn lowercase(path: &Path) -> Option<bool> {
-    let bytes = std::fs::read(path).ok()?;
-    let config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    config.get("do_lower_case")?.as_bool()
-}
-
-/// BERT's tokenizer from its vocabulary. If `lowercase` is `None`, the tokenizer lower-cases if no token of the vocabulary has a
-/// capital letter.
-pub fn tokenizer_from_vocabulary(path: &Path, lowercase: Option<bool>) -> tokenizers::Result<Tokenizer> {
-    let words = WordPiece::read_bytes(&std::fs::read(path)?)?;
-    let special = |token: &str| token.starts_with('[') && token.ends_with(']');
-    let mut names: Vec<&String> = words.keys().collect();
-    names.sort();
-    let capitals = names.iter().any(|token| !special(token) && token.chars().any(char::is_uppercase));
-    let lowercase = lowercase.unwrap_or(!capitals);
-    let id =
-        |token: &str| words.get(token).copied().ok_or_else(|| format!("there is no `{token}` in {}", path.display()));
-    let (separator, start) = (("[SEP]".to_owned(), id("[SEP]")?), ("[CLS]".to_owned(), id("[CLS]")?));
-    id("[UNK]")?;
-    let model = WordPiece::builder().vocab(words).unk_token("[UNK]".to_owned()).build()?;
-    let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_post_processor(Some(BertProcessing::new(separator, start)));
-    tokenizer.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
-    let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|token| AddedToken::from(token, true));
-    tokenizer.add_special_tokens(specials)?;
-    Ok(tokenizer)
-}
-
 #[cfg(test)]
 #[allow(clippy::print_stderr, reason = "a failing test prints where its input is")]
 mod tests {
     use super::*;
+    use crate::machine::captured_events::captured;
     use crate::model::config::tests::{tiny, tiny_but};
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
@@ -244,11 +193,90 @@ mod tests {
         }
     }
 
+    /// The tensors under names that a wrapper of training gives them.
+    fn renamed(rename: impl Fn(&str) -> String) -> Vec<u8> {
+        let tensors = made_up(&tiny(), false);
+        torch_save(&tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect(), false)
+    }
+
     #[test]
-    fn the_folder_of_a_bare_name_is_the_working_folder() {
-        for (file, folder) in [("model.safetensors", "."), ("a/b.ckpt", "a"), ("./c.pt", "."), ("/d.bin", "/")] {
-            assert_eq!(beside(Path::new(file)), Path::new(folder), "{file}");
+    fn wrappers_of_training_give_the_same_weights() {
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        for prefix in [
+            "_orig_mod.",
+            "module.",
+            "_forward_module.",
+            "module._orig_mod.",
+            "_orig_mod.module.",
+            "model._orig_mod.model.",
+        ] {
+            let folder = folder_with("pytorch_model.bin", &renamed(|name| format!("{prefix}{name}")));
+            assert_eq!(Checkpoint::open(folder.path(), None).expect(prefix).weights, weights, "{prefix}");
         }
+        let inside = renamed(|name| {
+            let name = name.replace("layer.0.", "layer.0._fsdp_wrapped_module.");
+            format!("_fsdp_wrapped_module.{}", name.replace("layer.1.", "layer.1._checkpoint_wrapped_module."))
+        });
+        let folder = folder_with("pytorch_model.bin", &inside);
+        assert_eq!(Checkpoint::open(folder.path(), None).expect("wrapped").weights, weights);
+    }
+
+    /// Splits a model into two shards and writes them, and the index, as safetensors.
+    fn sharded() -> (tempfile::TempDir, Weights) {
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let folder = folder_with("notes.txt", b"");
+        let (mut parts, mut map) = ([BTreeMap::new(), BTreeMap::new()], BTreeMap::new());
+        for (number, (name, tensor)) in weights.iter().enumerate() {
+            parts[number % 2].insert(name.to_owned(), tensor.clone());
+            map.insert(name.to_owned(), format!("pytorch_model-0000{}-of-00002.bin", number % 2 + 1));
+        }
+        for (number, part) in parts.iter().enumerate() {
+            let file = folder.path().join(format!("pytorch_model-0000{}-of-00002.bin", number + 1));
+            std::fs::write(file, torch_save(part, false)).expect("written");
+        }
+        let index = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string();
+        std::fs::write(folder.path().join("pytorch_model.bin.index.json"), index).expect("written");
+        (folder, weights)
+    }
+
+    #[test]
+    fn shards_are_read_by_their_index() {
+        let (folder, weights) = sharded();
+        assert_eq!(Checkpoint::open(folder.path(), None).expect("it opens").weights, weights);
+        let shard = folder.path().join("pytorch_model-00002-of-00002.bin");
+        let error = Checkpoint::open(&shard, None).expect_err("one of two");
+        assert!(error.to_string().ends_with("it is one of several shards"), "{error}");
+        let bytes = std::fs::read(&shard).expect("read");
+        std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("written");
+        let error = Checkpoint::open(folder.path(), None).expect_err("cut off").to_string();
+        assert!(
+            error.contains("pytorch_model-00002-of-00002.bin`: it is not a PyTorch file, or it is cut off"),
+            "{error}"
+        );
+        std::fs::remove_file(&shard).expect("removed");
+        let error = Checkpoint::open(folder.path(), None).expect_err("missing").to_string();
+        assert!(error.contains("pytorch_model-00002-of-00002.bin"), "{error}");
+        std::fs::remove_file(folder.path().join("pytorch_model.bin.index.json")).expect("removed");
+        let error = Checkpoint::open(folder.path(), None).expect_err("no index").to_string();
+        assert!(error.ends_with("there are 1 shards of weights, but no index that lists them"), "{error}");
+    }
+
+    #[test]
+    fn heads_of_pretraining_are_named() {
+        let mut tensors = made_up(&tiny(), false);
+        let own = Weights::check(tensors.clone(), &mut tiny()).expect("they fit");
+        tensors.insert("cls.predictions.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
+        let folder = folder_with("pytorch_model.bin", &torch_save(&tensors, false));
+        let (opened, notes) = captured(|| Checkpoint::open(folder.path(), None));
+        assert_eq!(opened.expect("it opens").weights, own);
+        assert!(notes[0].ends_with("the heads of pretraining are left out: `cls.predictions.bias`"), "{notes:?}");
+        tensors.retain(|name, _| !MrcHead::owns(name));
+        tensors.insert("qa_outputs.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
+        let folder = folder_with("pytorch_model.bin", &torch_save(&tensors, false));
+        let error = Checkpoint::open(folder.path(), None).expect_err("no heads");
+        let expected = "it has no heads that find mentions, only others: `cls.predictions.bias`, `qa_outputs.bias`";
+        assert!(error.to_string().ends_with(expected), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("its encoder can be fine-tuned")), "{error}");
     }
 
     #[test]
@@ -355,17 +383,5 @@ mod tests {
             read += usize::from(values > 0);
         }
         assert!(read > CASES / 20 && read < CASES, "{read} of {CASES} were read");
-    }
-
-    #[test]
-    fn a_vocabulary_becomes_a_tokenizer() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("vocab.txt");
-        std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nwor\n##ld\n").expect("written");
-        let tokenizer = tokenizer_from_vocabulary(&path, None).expect("a tokenizer");
-        let encoding = tokenizer.encode("Hello WORLD!", true).expect("an encoding");
-        assert_eq!(encoding.get_ids(), [2, 5, 6, 7, 1, 3]);
-        std::fs::write(&path, "[PAD]\n[UNK]\nhello\n").expect("written");
-        assert!(tokenizer_from_vocabulary(&path, None).expect_err("no separator").to_string().contains("`[SEP]`"));
     }
 }

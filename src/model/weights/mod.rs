@@ -3,7 +3,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`checkpoint`] | checkpoint folder or file → named tensors |
+//! | [`checkpoint`] | checkpoint folder or file → the weights of a model, and its tokenizer |
+//! | [`weights_file`] | a weights file, or shards with an index → named tensors |
+//! | [`vocabulary`] | `vocab.txt` and the settings beside it → a tokenizer |
 //! | [`pytorch`] | PyTorch's file format → named tensors |
 //! | [`unpickle`] | bytes of a Python pickle → [`pickle`], its values, without running anything |
 //! | [`safetensors_file`] | safetensors in fp32, fp16 or int8 per row |
@@ -15,3 +17,5 @@ pub mod pytorch;
 pub mod safetensors_file;
 pub mod tensors;
 pub mod unpickle;
+pub mod vocabulary;
+pub mod weights_file;

@@ -10,6 +10,11 @@ use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::{Architecture, CheckpointNames};
 use crate::model::head::MrcHead;
 
+/// Modules around a model or its layers: of `torch.compile`, DeepSpeed, sharded training and activation checkpointing.
+const WRAPPERS: [&str; 4] = ["_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+/// Attributes that hold a model: of data-parallel training and of a Lightning module.
+const HOLDERS: [&str; 2] = ["module", "model"];
+
 /// A dense float32 tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -153,10 +158,12 @@ impl Weights {
             }
         }
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
-            return Err(Misfit {
-                reason: format!("`{name}` is not a tensor of this model"),
-                hint: "check num_hidden_layers in config.json, or remove the tensor from the checkpoint".to_owned(),
-            });
+            let hint = if name.starts_with(architecture.checkpoint.prefix) {
+                "check num_hidden_layers in config.json, or remove the tensor from the checkpoint"
+            } else {
+                "it belongs to another head, or to a wrapper of training; remove the tensor from the checkpoint"
+            };
+            return Err(Misfit { reason: format!("`{name}` is not a tensor of this model"), hint: hint.to_owned() });
         }
         for (name, tensor) in &tensors {
             if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
@@ -179,11 +186,18 @@ impl Weights {
     }
 }
 
+/// A name without what training puts into it, at any depth: [`WRAPPERS`] anywhere, [`HOLDERS`] at its beginning.
+fn unwrapped(name: &str) -> String {
+    let mut parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
+    let held = parts.iter().take_while(|part| HOLDERS.contains(part)).count();
+    parts.drain(..held);
+    parts.join(".")
+}
+
 /// The description's name for a tensor; `None` if no result depends on it.
 fn canonical_name(name: &str, names: &CheckpointNames) -> Option<String> {
-    // What Lightning and training on several GPUs put before all names.
-    let name = name.strip_prefix("module.").unwrap_or(name);
-    let name = name.strip_prefix("model.").unwrap_or(name);
+    let name = unwrapped(name);
+    let name = name.as_str();
     let starts = |name: &str, beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
     let unused = starts(name.strip_prefix(names.prefix).unwrap_or(name), names.unused);
     let unused = unused || name.ends_with(".position_ids");
@@ -290,6 +304,12 @@ pub(crate) mod tests {
             ("embeddings.LayerNorm.gamma", Some("bert.embeddings.LayerNorm.weight")),
             ("module.model.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
             ("bert.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
+            ("_orig_mod.module.bert.encoder.layer.0.output.dense.bias", Some("bert.encoder.layer.0.output.dense.bias")),
+            ("model._forward_module.model.start_outputs.bias", Some("start_outputs.bias")),
+            (
+                "bert._orig_mod.encoder.layer.0._fsdp_wrapped_module.output.dense.bias",
+                Some("bert.encoder.layer.0.output.dense.bias"),
+            ),
             ("cls.predictions.bias", Some("cls.predictions.bias")),
             ("pooler.dense.weight", None),
             ("embeddings.position_ids", None),

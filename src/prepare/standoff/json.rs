@@ -1,7 +1,8 @@
-//! A JSON list → its items with line numbers. In: the text of a file. Out: each item's text and line, so that errors can name the
-//! line. It must not know the formats of the items.
+//! A JSON list, or objects one behind the other → its items with line numbers. In: the text of a file. Out: each item's text and line, so
+//! that errors can name the line. It must not know the formats of the items.
 
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::prepare::files::Lines;
 use crate::prepare::record::LineError;
@@ -46,6 +47,20 @@ pub(crate) fn items(text: &str) -> Result<Vec<(usize, &str)>, LineError> {
     Err((lines.of(text.len()), "the list is never closed".into()))
 }
 
+/// The objects in `text` if it holds nothing else, each over one or several lines.
+pub(crate) fn objects(text: &str) -> Option<Vec<(usize, &str)>> {
+    let lines = Lines::new(text);
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Map<String, Value>>();
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(value) = values.next() {
+        value.ok()?;
+        let item = text[from..values.byte_offset()].trim_start();
+        found.push((lines.of(values.byte_offset() - item.len()), item));
+        from = values.byte_offset();
+    }
+    Some(found)
+}
+
 /// Parses an item; the line of an error refers to the file.
 pub(crate) fn parse<T: DeserializeOwned>((line, text): (usize, &str)) -> Result<T, LineError> {
     serde_json::from_str(text).map_err(|error| {
@@ -64,6 +79,14 @@ mod tests {
         let text = "\n[\n {\"a\": \"],\\\"\"},\n\n [1,\n 2], 3\n]\n";
         assert_eq!(items(text).unwrap(), [(3, "{\"a\": \"],\\\"\"}"), (5, "[1,\n 2]"), (6, "3")]);
         assert_eq!(items("[]").unwrap(), []);
+    }
+
+    #[test]
+    fn objects_can_lie_over_several_lines() {
+        let text = "\n{\n \"a\": 1\n}\n{\"b\":\n2}{}\n";
+        assert_eq!(objects(text).unwrap(), [(2, "{\n \"a\": 1\n}"), (5, "{\"b\":\n2}"), (6, "{}")]);
+        assert_eq!(objects("{} {").map(|found| found.len()), None);
+        assert_eq!(objects("{} [1]").map(|found| found.len()), None);
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! JSON Lines → documents. In: one object per line with a text (or tokens) and spans. Out: one document per line; lines with the same
-//! `doc` are the sentences of one document. It must not guess offsets: they count code points, or tokens if there is no text;
-//! `start_token` and `end_token` always count tokens, which must then occur in the text.
+//! JSON Lines → documents. In: one object per line, or a list of objects, with a text (or tokens) and labels. Out: one document per
+//! object; objects with the same `doc` are the sentences of one document. It must not pass over labels: a file with lists that nobody
+//! reads, and without a mention, is an error.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::prepare::char_index::Walk;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
-use crate::prepare::record::{Kind, Mention, Place, outside_tokens, short};
+use crate::prepare::record::{Kind, LineError, Mention, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::settings::ReadOptions;
-use crate::prepare::standoff::spans::{Labelled, first, span};
+use crate::prepare::standoff::json::{items, objects, parse};
+use crate::prepare::standoff::layouts::record;
+use crate::prepare::standoff::records::{Content, Labels, Outcome, Record};
+use crate::prepare::standoff::spans::{Labelled, find_places};
+use crate::prepare::tagged::tags::{Detector, Scheme, decode};
 use crate::text::span::{CharSpan, TokenSpan};
 
 /// The expected format, quoted in hints.
@@ -21,49 +24,136 @@ pub(crate) const EXPECTED: &str = "each line is an object with text (or tokens) 
 /// Suffixes of the files to read from a folder.
 pub(crate) const ENDINGS: &[&str] = &[".jsonl", ".ndjson"];
 
-const IDS: [&str; 4] = ["doc_id", "id", "document_id", "uid"];
-const DOCUMENTS: [&str; 3] = ["doc", "doc_key", "document"];
-const TEXTS: [&str; 5] = ["text", "body", "content", "context", "sentence"];
-const TOKENS: [&str; 2] = ["tokens", "words"];
-const SPANS: [&str; 7] = ["entities", "spans", "mentions", "label", "labels", "annotations", "ner"];
-
-/// A line.
-struct Line {
-    id: Option<String>,
-    document: Option<String>,
-    content: Content,
-    spans: Vec<Labelled>,
-}
-
-enum Content {
-    Text(String),
-    Tokens(Vec<String>),
-}
-
 /// Reads one file.
 pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus) -> Result<()> {
     let Some(text) = file.text(corpus)? else { return Ok(()) };
+    let values = match values(&text) {
+        Ok(values) => values,
+        Err((line, reason)) => return corpus.unreadable(file, Place::Line(line), reason),
+    };
+    let mut records = Vec::new();
+    for (line, text) in values {
+        let place = Place::Line(line);
+        let value = parse::<Value>((line, text)).map_err(|(_, reason)| format!("not JSON: {reason}"));
+        match value.and_then(|value| record(&value, options)) {
+            Ok(Outcome::Record(record)) => records.push((place, record)),
+            Ok(Outcome::LeftOut(reason)) => corpus.leave_out(file, place, reason),
+            Err(reason) => corpus.problem(file, place, reason)?,
+        }
+    }
+    if let Some((place, reason)) = unlabelled(&records, options, file, corpus) {
+        return corpus.unreadable(file, place, reason);
+    }
+    let mut detector = Detector::default();
+    for (_, record) in &records {
+        if let Labels::Tags { layers, .. } = &record.labels {
+            layers.iter().for_each(|tags| detector.observe(tags.iter().map(String::as_str)));
+        }
+    }
+    assemble(records, detector.resolve(options.scheme), options.scheme, file, corpus)
+}
+
+/// The objects of a file, each with its line: a list, objects over several lines, or one object per line.
+fn values(text: &str) -> Result<Vec<(usize, &str)>, LineError> {
+    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let first = lines().next().map(|(_, line)| serde_json::from_str::<Value>(line));
+    let several = lines().nth(1).is_some();
+    match first {
+        // A list in one line, or the beginning of a list; lists in several lines are one value each.
+        Some(Ok(Value::Array(_))) if !several => items(text),
+        Some(Err(_)) if text.trim_start().starts_with('[') => items(text),
+        Some(Err(error)) if error.is_eof() && several => match objects(text) {
+            Some(found) => Ok(found),
+            None => Ok(lines().map(|(number, line)| (number + 1, line)).collect()),
+        },
+        _ => Ok(lines().map(|(number, line)| (number + 1, line)).collect()),
+    }
+}
+
+/// Notes what was not read as labels. If the file has no mention, returns why it cannot be used: lists under keys that nobody reads. Lists
+/// of labels that are all empty are an error of the corpus, unless another file has a mention.
+fn unlabelled(
+    records: &[(Place, Record)],
+    options: &ReadOptions,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> Option<(Place, String)> {
+    let (mut empty, mut missing, mut tagged, mut mentions) = (None, 0, false, 0);
+    let mut unread: BTreeMap<&str, (Place, usize)> = BTreeMap::new();
+    for (place, record) in records {
+        match &record.labels {
+            Labels::Missing => missing += 1,
+            Labels::Empty(key) => _ = empty.get_or_insert((*place, key.as_str())),
+            Labels::Spans(spans) => {
+                mentions += spans.iter().map(Vec::len).sum::<usize>();
+                let numbered = |label: &String| label.bytes().all(|digit| digit.is_ascii_digit());
+                if spans.iter().flatten().flat_map(|one| &one.labels).any(numbered) {
+                    corpus.note(file, *place, "records whose types are numbers, kept as they are");
+                }
+            }
+            Labels::Tags { .. } => tagged = true,
+        }
+        for key in &record.unread {
+            unread.entry(key).or_insert((*place, 0)).1 += 1;
+        }
+        record.left_out.iter().for_each(|reason| corpus.leave_out(file, *place, *reason));
+    }
+    let labelled = tagged || mentions > 0;
+    if let (true, true, Some((place, _))) = (missing == records.len(), !options.tags.is_empty(), records.first()) {
+        return Some((*place, format!("no record has the key `{}`, which `--tags` names", options.tags.join("`, `"))));
+    }
+    let way_out = "`--tags KEY` reads labels from another key, `--unlabelled` reads only the texts";
+    if let (false, Some((key, (place, _)))) = (labelled, unread.first_key_value()) {
+        let keys: Vec<String> = unread.keys().map(|key| format!("`{key}`")).collect();
+        let (noun, verb) = if unread.len() > 1 { (keys.join(", "), "hold") } else { (format!("`{key}`"), "holds") };
+        return Some((*place, format!("no mention found, but {noun} {verb} lists that are not read; {way_out}")));
+    }
+    if let (false, Some((place, key))) = (labelled, empty) {
+        let others = if missing > 0 { format!("; records without a key of labels: {missing}") } else { String::new() };
+        let reason = format!("no mention found: what `{key}` holds is empty in every record{others}; {way_out}");
+        corpus.without_mentions(file, place, reason);
+    }
+    for (key, (place, count)) in unread {
+        (0..count).for_each(|_| corpus.note(file, place, format!("records with lists under `{key}`, not read")));
+    }
+    if labelled {
+        for (place, _) in records.iter().filter(|(_, record)| record.labels == Labels::Missing) {
+            corpus.note(file, *place, "records without a key of labels, read as texts without mentions");
+        }
+    }
+    None
+}
+
+fn assemble(
+    records: Vec<(Place, Record)>,
+    scheme: Scheme,
+    given: Scheme,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> Result<()> {
     let mut documents: Vec<(Assembler, bool)> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = Place::Line(number + 1);
-        let Line { id, document, content, spans } = match read_line(line, options) {
-            Ok(line) => line,
-            Err(reason) => {
-                corpus.problem(file, place, reason)?;
-                continue;
-            }
-        };
+    for (place, Record { id, document, content, labels, .. }) in records {
         let slot = document.as_ref().filter(|_| id.is_none()).and_then(|name| numbers.get(name)).copied();
         let slot = slot.unwrap_or_else(|| {
             // A text with an id is a document; a line of tokens, or of a named document, is a sentence.
             let is_document = matches!(content, Content::Text(_)) && (id.is_some() || document.is_none());
-            let name = id.or(document.clone()).unwrap_or_else(|| format!("{}/{number}", file.name));
+            let name = id.or(document.clone()).unwrap_or_else(|| format!("{}/{}", file.name, place.number() - 1));
             documents.push((Assembler::new(name.clone(), file, place, Kind::Document), is_document));
             numbers
                 .extend(document.filter(|document| *document == name).map(|document| (document, documents.len() - 1)));
             documents.len() - 1
         });
+        if given == Scheme::Auto && scheme == Scheme::Bare && matches!(labels, Labels::Tags { .. }) {
+            corpus.note(file, place, "records whose tags have no B- or I-, a run of one label read as a mention");
+        }
+        let spans = match spans(labels, &content, scheme) {
+            Ok(spans) => spans,
+            Err(reason) => {
+                corpus.problem(file, place, reason)?;
+                continue;
+            }
+        };
         add(&mut documents[slot].0, &content, spans, place, file, corpus)?;
     }
     for (document, is_document) in documents {
@@ -73,10 +163,37 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     Ok(())
 }
 
+/// The spans of each sentence: in characters of a text, or in tokens.
+fn spans(labels: Labels, content: &Content, scheme: Scheme) -> Result<Vec<Vec<Labelled>>, String> {
+    match labels {
+        Labels::Missing | Labels::Empty(_) => Ok(Vec::new()),
+        Labels::Spans(spans) => Ok(spans),
+        Labels::Tags { words, layers } => {
+            let mut found = Vec::new();
+            for tags in layers {
+                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+                let decoded =
+                    decode(&tags, scheme).map_err(|(index, reason)| format!("token {}: {reason}", index + 1))?;
+                let span = |(span, label): (TokenSpan, String)| Labelled {
+                    place: None,
+                    tokens: Some(span),
+                    labels: vec![label],
+                    surface: None,
+                };
+                found.extend(decoded.into_iter().map(span));
+            }
+            if let Content::Text(text) = content {
+                find_places(&mut found, text, &words)?;
+            }
+            Ok(vec![found])
+        }
+    }
+}
+
 fn add(
     document: &mut Assembler,
     content: &Content,
-    spans: Vec<Labelled>,
+    spans: Vec<Vec<Labelled>>,
     place: Place,
     file: &InputFile,
     corpus: &mut Corpus,
@@ -89,102 +206,51 @@ fn add(
                 let mention = Mention { surface, ..Mention::new("", CharSpan::new(start, end), place) };
                 labels.into_iter().map(move |entity_type| Mention { entity_type, ..mention.clone() })
             };
-            document.text(text, spans.into_iter().flat_map(labelled), file, corpus)
+            document.text(text, spans.into_iter().flatten().flat_map(labelled), file, corpus)
         }
-        Content::Tokens(tokens) => {
-            let mut mentions = Vec::new();
-            for one in spans {
-                let (start, end) = one.place.unwrap_or_default();
-                let span = one.tokens.unwrap_or(TokenSpan::new(start, end));
-                if let (Some(surface), Some(covered)) = (&one.surface, tokens.get(span.start..span.end))
-                    && !same_letters(&covered.concat(), surface)
-                {
-                    let reason = format!(
-                        "a mention of type {} covers tokens {}..{}, which are `{}`, expected `{}`",
-                        one.labels.join(", "),
-                        span.start,
-                        span.end,
-                        short(&covered.join(" ")),
-                        short(surface)
-                    );
-                    corpus.problem(file, place, reason)?;
-                    continue;
-                }
-                mentions.extend(one.labels.into_iter().map(|label| (span, label)));
+        Content::Tokens(sentences) => {
+            let mut spans = spans.into_iter();
+            for tokens in sentences {
+                let mentions = in_tokens(tokens, spans.next().unwrap_or_default(), place, file, corpus)?;
+                let tokens = tokens.iter().map(String::as_str).collect();
+                document.tokens(&TokenSentence { tokens, mentions, place, lines: Vec::new() }, file, corpus)?;
             }
-            let tokens = tokens.iter().map(String::as_str).collect();
-            document.tokens(&TokenSentence { tokens, mentions, place }, file, corpus)
+            Ok(())
         }
     }
+}
+
+/// The labels and tokens of spans; one that repeats other words than its tokens is a problem.
+fn in_tokens(
+    tokens: &[String],
+    spans: Vec<Labelled>,
+    place: Place,
+    file: &InputFile,
+    corpus: &mut Corpus,
+) -> Result<Vec<(TokenSpan, String)>> {
+    let mut mentions = Vec::new();
+    for one in spans {
+        let (start, end) = one.place.unwrap_or_default();
+        let span = one.tokens.unwrap_or(TokenSpan::new(start, end));
+        if let (Some(surface), Some(covered)) = (&one.surface, tokens.get(span.start..span.end))
+            && !same_letters(&covered.concat(), surface)
+        {
+            let (labels, covered, surface) = (one.labels.join(", "), short(&covered.join(" ")), short(surface));
+            let (from, to) = (span.start, span.end);
+            let reason = format!(
+                "a mention of type {labels} covers tokens {from}..{to}, which are `{covered}`, expected `{surface}`"
+            );
+            corpus.problem(file, place, reason)?;
+            continue;
+        }
+        mentions.extend(one.labels.into_iter().map(|label| (span, label)));
+    }
+    Ok(mentions)
 }
 
 /// Whether two texts differ only in white space.
 fn same_letters(one: &str, other: &str) -> bool {
     one.split_whitespace().flat_map(str::chars).eq(other.split_whitespace().flat_map(str::chars))
-}
-
-fn read_line(line: &str, options: &ReadOptions) -> Result<Line, String> {
-    let value: Value = serde_json::from_str(line).map_err(|error| {
-        let message = error.to_string();
-        format!("not JSON: {}", message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason))
-    })?;
-    if !value.is_object() {
-        return Err("expected an object".into());
-    }
-    let keys = |given: &Option<String>, known: &[&'static str]| -> Vec<String> {
-        given.as_ref().map_or_else(|| known.iter().map(|&key| key.to_owned()).collect(), |key| vec![key.clone()])
-    };
-    let (ids, texts) = (keys(&options.id, &IDS), keys(&options.text, &TEXTS));
-    let (ids, texts): (Vec<&str>, Vec<&str>) =
-        (ids.iter().map(String::as_str).collect(), texts.iter().map(String::as_str).collect());
-    let tokens = first(&value, &TOKENS).and_then(Value::as_array);
-    let content = if let Some(text) = first(&value, &texts) {
-        Content::Text(text.as_str().ok_or("the text is not a string")?.to_owned())
-    } else if let Some(tokens) = tokens {
-        Content::Tokens(strings(tokens)?)
-    } else {
-        return Err(format!("no text found, expected one of the keys {}", [&texts[..], &TOKENS].concat().join(", ")));
-    };
-    // A label that is a string is the class of the whole text, not a list of spans.
-    let found = SPANS.iter().filter_map(|key| value.get(key)).find(|found| !(found.is_null() || found.is_string()));
-    let mut spans = match found {
-        Some(Value::Array(spans)) => spans.iter().map(span).collect::<Result<Vec<_>, _>>()?,
-        Some(other) => return Err(format!("`{}` is not a list of spans", short(&other.to_string()))),
-        None => Vec::new(),
-    };
-    if let Content::Text(text) = &content
-        && spans.iter().any(|one| one.place.is_none())
-    {
-        let tokens =
-            tokens.ok_or("`start_token` and `end_token` count tokens, expected `tokens` in addition to the text")?;
-        find_places(&mut spans, text, &strings(tokens)?)?;
-    }
-    Ok(Line { id: first(&value, &ids).map(plain), document: first(&value, &DOCUMENTS).map(plain), content, spans })
-}
-
-fn strings(tokens: &[Value]) -> Result<Vec<String>, String> {
-    let strings = tokens.iter().map(|token| token.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-    strings.ok_or_else(|| "a token is not a string".to_owned())
-}
-
-/// Computes character positions for spans given only in tokens. The tokens must occur in the text in order.
-fn find_places(spans: &mut [Labelled], text: &str, tokens: &[String]) -> Result<(), String> {
-    let mut walk = Walk::new(text);
-    let places = tokens.iter().map(|token| walk.word(token)).collect::<Result<Vec<_>, _>>()?;
-    for one in spans {
-        let (None, Some(TokenSpan { start, end, .. })) = (one.place, one.tokens) else { continue };
-        let covered = places.get(start..end).unwrap_or_default();
-        let (Some(first), Some(last)) = (covered.first(), covered.last()) else {
-            return Err(outside_tokens(&one.labels.join(", "), start..end, places.len()));
-        };
-        one.place = Some((first.start, last.end));
-    }
-    Ok(())
-}
-
-/// A string without quotation marks, or a number as written.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -197,10 +263,12 @@ mod tests {
         let file = InputFile { path: "a".into(), name: "a".into() };
         let mut corpus = Corpus::new(OnError::Skip, "", None);
         let mut document = Assembler::new("a".into(), &file, Place::Line(1), Kind::Document);
-        match read_line(text, &ReadOptions::default()) {
-            Ok(Line { content, spans, .. }) => {
+        match record(&serde_json::from_str(text).unwrap(), &ReadOptions::default()) {
+            Ok(Outcome::Record(Record { content, labels, .. })) => {
+                let spans = spans(labels, &content, Scheme::Iob2).unwrap();
                 add(&mut document, &content, spans, Place::Line(1), &file, &mut corpus).unwrap();
             }
+            Ok(Outcome::LeftOut(_)) => {}
             Err(reason) => corpus.problem(&file, Place::Line(1), reason).unwrap(),
         }
         let document = document.finish();

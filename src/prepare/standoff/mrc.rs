@@ -75,7 +75,8 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     let mut rest = Assembler::new(file.name.clone(), file, Place::Line(1), Kind::File);
     for Sentence { context, doc_id, line, mentions, .. } in sentences {
         let place = Place::Line(line);
-        let sentence = TokenSentence { tokens: context.split_whitespace().collect(), mentions, place };
+        let sentence =
+            TokenSentence { tokens: context.split_whitespace().collect(), mentions, place, lines: Vec::new() };
         match doc_id {
             None => rest.tokens(&sentence, file, corpus)?,
             Some(id) => {

@@ -40,7 +40,11 @@ pub(crate) fn read(file: &InputFile, _options: &ReadOptions, corpus: &mut Corpus
         match sentence(item) {
             Ok((context, mentions)) => {
                 let tokens = context.split_whitespace().collect();
-                document.tokens(&TokenSentence { tokens, mentions, place: Place::Line(item.0) }, file, corpus)?;
+                document.tokens(
+                    &TokenSentence { tokens, mentions, place: Place::Line(item.0), lines: Vec::new() },
+                    file,
+                    corpus,
+                )?;
             }
             Err((line, reason)) => corpus.problem(file, Place::Line(line), reason)?,
         }

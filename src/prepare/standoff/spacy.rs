@@ -148,7 +148,7 @@ fn paragraph(
     }
     let Some(raw) = value.get("raw").and_then(Value::as_str) else {
         for (tokens, mentions) in read {
-            document.tokens(&TokenSentence { tokens, mentions, place }, file, corpus)?;
+            document.tokens(&TokenSentence { tokens, mentions, place, lines: Vec::new() }, file, corpus)?;
         }
         return Ok(());
     };

@@ -1,10 +1,11 @@
 //! Spans in JSON → labelled positions. In: `[start, end, label]` or an object with such keys. Out: a span with its labels, or what was
 //! expected. It must not assume whether `start` and `end` count characters or tokens; `start_token` and `end_token` count tokens.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::prepare::record::short;
-use crate::text::span::TokenSpan;
+use crate::prepare::char_index::Walk;
+use crate::prepare::record::{outside_tokens, short};
+use crate::text::span::{TokenSpan, same_words};
 
 const STARTS: [&str; 6] = ["start", "start_char", "start_offset", "begin", "from", "start_position"];
 const ENDS: [&str; 5] = ["end", "end_char", "end_offset", "to", "end_position"];
@@ -29,23 +30,15 @@ pub(crate) fn first<'value>(object: &'value Value, keys: &[&str]) -> Option<&'va
     keys.iter().find_map(|key| object.get(key).filter(|value| !value.is_null()))
 }
 
-/// Reads one span.
+/// Reads one span. Labels that are numbers, as the ids of a labelling tool, are kept as they are written.
 pub(crate) fn span(value: &Value) -> Result<Labelled, String> {
-    let wrong = || {
-        format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()))
-    };
+    let wrong = || not_a_span(value);
     let part = |index: usize, keys: &[&str]| match value {
         Value::Array(parts) => parts.get(index),
         _ => first(value, keys),
     };
     let number = |found: Option<&Value>| found.and_then(Value::as_u64).map(|number| number as usize).ok_or_else(wrong);
-    let labels = match part(2, &LABELS).ok_or_else(wrong)? {
-        Value::String(label) => vec![label.clone()],
-        Value::Array(labels) if !labels.is_empty() => {
-            labels.iter().map(|label| label.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
-        }
-        _ => return Err(wrong()),
-    };
+    let labels = labels(part(2, &LABELS)).ok_or_else(wrong)?;
     let pair = |start: Option<&Value>, end: Option<&Value>| -> Result<Option<(usize, usize)>, String> {
         if start.is_none() && end.is_none() {
             return Ok(None);
@@ -64,6 +57,105 @@ pub(crate) fn span(value: &Value) -> Result<Labelled, String> {
     let tokens = tokens.map(|(start, end)| TokenSpan::new(start, end));
     let surface = first(value, &SURFACES).and_then(Value::as_str).map(str::to_owned);
     Ok(Labelled { place, tokens, labels, surface })
+}
+
+/// Reads an element of a list of spans: a span, or labels with `points`, each of which is a span (DataTurks). `text` is what the positions
+/// refer to.
+pub(crate) fn spans(value: &Value, text: Option<&str>) -> Result<Vec<Labelled>, String> {
+    let Some(points) = value.get("points").and_then(Value::as_array) else { return Ok(vec![span(value)?]) };
+    let names = labels(first(value, &LABELS)).ok_or_else(|| not_a_span(value))?;
+    let one = |point: &Value| inclusive(point, first(point, &STARTS)?, first(point, &ENDS)?, &names, text);
+    points.iter().map(|point| one(point).ok_or_else(|| not_a_span(point))).collect()
+}
+
+/// Spans by label: `{"PER": [[0, 9]]}`, or with the words that they cover, `{"PER": {"Ada Lind": [[0, 7]]}}` (CLUENER). The words of a
+/// mention without its position are an error: they can occur twice.
+pub(crate) fn spans_by_label(
+    object: &Map<String, Value>,
+    key: &str,
+    text: Option<&str>,
+) -> Result<Vec<Labelled>, String> {
+    let mut found = Vec::new();
+    for (label, value) in object {
+        let names = [label.clone()];
+        match value {
+            Value::Array(places) => {
+                for place in places {
+                    let pair = place.as_array().filter(|pair| pair.len() == 2);
+                    let pair = pair.and_then(|pair| Some((pair[0].as_u64()? as usize, pair[1].as_u64()? as usize)));
+                    let (start, end) = pair.ok_or_else(|| {
+                        let one = short(&place.to_string());
+                        format!("`{key}` has {one} under `{label}`, expected the place of a mention, [start, end]")
+                    })?;
+                    found.push(Labelled {
+                        place: Some((start, end)),
+                        tokens: None,
+                        labels: names.to_vec(),
+                        surface: None,
+                    });
+                }
+            }
+            Value::Object(surfaces) => {
+                for (surface, places) in surfaces {
+                    let wrong = || format!("`{}` is not a list of places", short(&places.to_string()));
+                    for place in places.as_array().ok_or_else(wrong)? {
+                        let point = serde_json::json!({"text": surface});
+                        let one = place.get(0).zip(place.get(1));
+                        let one = one.and_then(|(start, end)| inclusive(&point, start, end, &names, text));
+                        found.push(one.ok_or_else(wrong)?);
+                    }
+                }
+            }
+            Value::Null => {}
+            other => return Err(format!("`{}` is not a list of spans", short(&other.to_string()))),
+        }
+    }
+    Ok(found)
+}
+
+/// A span whose last position is inside it, unless the words that it repeats say that it is behind.
+fn inclusive(point: &Value, start: &Value, end: &Value, labels: &[String], text: Option<&str>) -> Option<Labelled> {
+    let (start, end) = (start.as_u64()? as usize, end.as_u64()? as usize);
+    let surface = first(point, &SURFACES).and_then(Value::as_str).map(str::to_owned);
+    let covers = |end: usize| {
+        let (text, surface) = (text?, surface.as_ref()?);
+        let covered: String = text.chars().skip(start).take(end.checked_sub(start)?).collect();
+        same_words(&covered, surface).then_some(end)
+    };
+    let end = covers(end).unwrap_or(end.checked_add(1)?);
+    (start <= end).then(|| Labelled { place: Some((start, end)), tokens: None, labels: labels.to_vec(), surface })
+}
+
+/// Computes character positions for spans given only in tokens. The tokens must occur in the text in order.
+pub(crate) fn find_places(spans: &mut [Labelled], text: &str, tokens: &[String]) -> Result<(), String> {
+    let mut walk = Walk::new(text);
+    let places = tokens.iter().map(|token| walk.word(token)).collect::<Result<Vec<_>, _>>()?;
+    for one in spans {
+        let (None, Some(TokenSpan { start, end, .. })) = (one.place, one.tokens) else { continue };
+        let covered = places.get(start..end).unwrap_or_default();
+        let (Some(first), Some(last)) = (covered.first(), covered.last()) else {
+            return Err(outside_tokens(&one.labels.join(", "), start..end, places.len()));
+        };
+        one.place = Some((first.start, last.end));
+    }
+    Ok(())
+}
+
+/// A label, or a list of them; `None` if the value is neither.
+fn labels(value: Option<&Value>) -> Option<Vec<String>> {
+    let one = |label: &Value| match label {
+        Value::String(label) => Some(label.clone()),
+        Value::Number(number) if number.is_u64() => Some(number.to_string()),
+        _ => None,
+    };
+    match value? {
+        Value::Array(labels) if !labels.is_empty() => labels.iter().map(one).collect(),
+        other => one(other).map(|label| vec![label]),
+    }
+}
+
+fn not_a_span(value: &Value) -> String {
+    format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()))
 }
 
 #[cfg(test)]
@@ -91,7 +183,36 @@ mod tests {
             let reason = format!("`{wrong}` is not a span, expected [start, end, label] or start, end and label");
             assert_eq!(span(&wrong), Err(reason));
         }
+        assert_eq!(span(&json!([1, 3, 7])).unwrap().labels, ["7"]);
         let reversed = "a mention of type PER ends at 1, before it starts at 3";
         assert_eq!(span(&json!([3, 1, "PER"])), Err(reversed.into()));
+    }
+
+    /// Places and labels of spans.
+    fn places(found: Result<Vec<Labelled>, String>) -> Vec<(usize, usize, String)> {
+        let place = |one: Labelled| (one.place.unwrap().0, one.place.unwrap().1, one.labels.join(" "));
+        found.unwrap().into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn the_words_of_a_mention_say_whether_its_end_is_inside() {
+        let text = Some("Zoë met Ada");
+        let points = |end: usize, words: &str| {
+            let one = json!({"label": ["PER", "X"], "points": [{"start": 8, "end": end, "text": words}]});
+            places(spans(&one, text))
+        };
+        assert_eq!(points(10, "Ada"), [(8, 11, "PER X".to_owned())]);
+        assert_eq!(points(11, "Ada"), [(8, 11, "PER X".to_owned())]);
+        // Neither fits: the check of the mention reports it.
+        assert_eq!(points(10, "Bo"), [(8, 11, "PER X".to_owned())]);
+    }
+
+    #[test]
+    fn spans_by_label_need_their_places() {
+        let read = |value: Value| spans_by_label(value.as_object().unwrap(), "entities", Some("Zoë met Ada"));
+        assert_eq!(places(read(json!({"PER": {"Zoë": [[0, 2]], "Ada": [[8, 10]]}, "LOC": {}}))).len(), 2);
+        assert_eq!(places(read(json!({"PER": [[8, 11]]}))), [(8, 11, "PER".to_owned())]);
+        let error = read(json!({"PER": ["Ada"]})).unwrap_err();
+        assert_eq!(error, "`entities` has \"Ada\" under `PER`, expected the place of a mention, [start, end]");
     }
 }

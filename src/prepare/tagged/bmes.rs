@@ -40,7 +40,9 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     let mut document = Assembler::new(file.name.clone(), file, Place::Line(1), Kind::File);
     for (place, tokens, tags) in lines {
         match decode(&tags, scheme) {
-            Ok(mentions) => document.tokens(&TokenSentence { tokens, mentions, place }, file, corpus)?,
+            Ok(mentions) => {
+                document.tokens(&TokenSentence { tokens, mentions, place, lines: Vec::new() }, file, corpus)?
+            }
             Err((index, reason)) => corpus.problem(file, place, format!("token {}: {reason}", index + 1))?,
         }
     }

@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::prepare::corpus::Corpus;
 use crate::prepare::files::InputFile;
 use crate::prepare::markup::ontonotes::plain_token;
-use crate::prepare::record::{Kind, LineError, Place, short};
+use crate::prepare::record::{Kind, Place, short};
 use crate::prepare::sentences::{Assembler, TokenSentence};
 use crate::prepare::settings::ReadOptions;
-use crate::text::span::TokenSpan;
+use crate::prepare::tagged::brackets::brackets;
 
 /// The expected format, quoted in hints.
 pub(crate) const EXPECTED: &str = "CoNLL-2012 has `#begin document (ID); part N`, then at least twelve columns per token: the fourth is the word, the eleventh the names";
@@ -88,74 +88,21 @@ fn add(
     corpus: &mut Corpus,
 ) -> Result<()> {
     let (Some(document), Some((first, _))) = (document, rows.first()) else { return Ok(()) };
-    let place = Place::Lines(*first);
-    match mentions(rows) {
+    let place = Place::Line(*first);
+    let names: Vec<&str> = rows.iter().map(|(_, fields)| fields[NAMES]).collect();
+    match brackets(&names) {
         Ok(mentions) => {
             let tokens = rows.iter().map(|(_, fields)| plain_token(fields[WORD])).collect();
-            document.tokens(&TokenSentence { tokens, mentions, place }, file, corpus)
+            let lines = rows.iter().map(|(line, _)| *line).collect();
+            document.tokens(&TokenSentence { tokens, mentions, place, lines }, file, corpus)
         }
-        Err((line, reason)) => corpus.problem(file, Place::Line(line), reason),
-    }
-}
-
-/// The names of a sentence, from their brackets.
-fn mentions(rows: &[(usize, Vec<&str>)]) -> Result<Vec<(TokenSpan, String)>, LineError> {
-    let (mut open, mut found) = (Vec::new(), Vec::new());
-    for (index, (line, fields)) in rows.iter().enumerate() {
-        let wrong = |why: &str| (*line, format!("{why}, found `{}`", fields[NAMES]));
-        let mut rest = fields[NAMES];
-        while let Some(inside) = rest.strip_prefix('(') {
-            let end = inside.find(['(', '*', ')']).unwrap_or(inside.len());
-            if end == 0 {
-                return Err(wrong("expected a type after the bracket"));
-            }
-            open.push((index, &inside[..end]));
-            rest = &inside[end..];
-        }
-        rest = rest.strip_prefix(['*', '-']).unwrap_or(rest);
-        while let Some(after) = rest.strip_prefix(')') {
-            let (start, label) = open.pop().ok_or_else(|| wrong("a closing bracket without an opening one"))?;
-            found.push((TokenSpan::new(start, index + 1), label.to_owned()));
-            rest = after;
-        }
-        if !rest.is_empty() {
-            return Err(wrong("expected names such as `(ORG*`, `*`, `*)` or `(GPE)`"));
-        }
-    }
-    match (open.pop(), rows.last()) {
-        (Some((_, label)), Some((line, _))) => Err((*line, format!("the sentence ends inside a mention of {label}"))),
-        _ => Ok(found),
+        Err((index, reason)) => corpus.problem(file, Place::Line(rows[index].0), reason),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(column: &str) -> Result<Vec<(TokenSpan, String)>, LineError> {
-        let row = |(index, names): (usize, &'static str)| {
-            let mut fields = vec!["-"; COLUMNS];
-            fields[NAMES] = names;
-            (index + 1, fields)
-        };
-        let names: Vec<&'static str> = column.split(' ').map(|name| &*name.to_owned().leak()).collect();
-        mentions(&names.into_iter().enumerate().map(row).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn brackets_nest() {
-        let found = names("(DATE(CARDINAL) * *) (GPE)").unwrap();
-        let expected = [(0, 1, "CARDINAL"), (0, 3, "DATE"), (3, 4, "GPE")];
-        assert_eq!(found, expected.map(|(start, end, label)| (TokenSpan::new(start, end), label.to_owned())));
-    }
-
-    #[test]
-    fn brackets_that_do_not_match_are_errors() {
-        assert_eq!(names("* *)").unwrap_err(), (2, "a closing bracket without an opening one, found `*)`".into()));
-        assert_eq!(names("(ORG* *").unwrap_err(), (2, "the sentence ends inside a mention of ORG".into()));
-        assert!(names("ORG").unwrap_err().1.starts_with("expected names such as"));
-        assert!(names("(*").unwrap_err().1.starts_with("expected a type"));
-    }
 
     #[test]
     fn the_part_number_is_in_the_id() {

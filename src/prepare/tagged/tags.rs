@@ -1,5 +1,8 @@
 //! Tags → spans. In: the tags of a sentence, one per token. Out: each mention's token span and label, or the tag that violates the
 //! scheme. It must not guess: a tag that the scheme forbids is an error.
+//!
+//! A tag is `O`, or a letter, a hyphen or an underscore, and a label. Some corpora leave the letter out (`PER`, `O`): there a run of one
+//! label is a mention ([`Scheme::Bare`]).
 
 use std::collections::BTreeSet;
 
@@ -20,6 +23,8 @@ pub enum Scheme {
     Bioes,
     /// B, M, E, and S on a single token.
     Bmes,
+    /// Labels without a prefix: a run of one label is a mention.
+    Bare,
 }
 
 /// A parsed tag.
@@ -37,7 +42,7 @@ impl<'text> Tag<'text> {
         if text == "O" {
             return Some(Self::Outside);
         }
-        let (prefix, label) = text.split_once('-').filter(|(_, label)| !label.is_empty())?;
+        let (prefix, label) = text.split_once(['-', '_']).filter(|(_, label)| !label.is_empty())?;
         match prefix {
             "B" => Some(Self::Begin(label)),
             "I" | "M" => Some(Self::Inside(label)),
@@ -53,6 +58,13 @@ pub(crate) fn is_tag(text: &str) -> bool {
     Tag::parse(text).is_some()
 }
 
+/// Whether a text can be a label without a prefix: it begins with a letter, and not with a letter and a hyphen, as a tag of an unknown
+/// scheme does.
+pub(crate) fn is_bare(text: &str) -> bool {
+    let mut letters = text.chars();
+    letters.next().is_some_and(char::is_alphabetic) && letters.next() != Some('-') && !is_tag(text)
+}
+
 /// The label of a tag; `None` for `O` and for text that is not a tag.
 pub(crate) fn label(text: &str) -> Option<&str> {
     match Tag::parse(text)? {
@@ -66,6 +78,7 @@ pub(crate) fn label(text: &str) -> Option<&str> {
 pub(crate) struct Detector {
     prefixes: BTreeSet<char>,
     loose: bool,
+    bare: bool,
 }
 
 impl Detector {
@@ -76,7 +89,10 @@ impl Detector {
             match Tag::parse(tag) {
                 Some(Tag::Inside(label)) => self.loose |= open != Some(label),
                 Some(_) => {}
-                None => continue,
+                None => {
+                    self.bare |= is_bare(tag);
+                    continue;
+                }
             }
             self.prefixes.extend(tag.chars().next());
             open = label(tag);
@@ -93,6 +109,8 @@ impl Detector {
             Scheme::Bmes
         } else if ['E', 'S', 'L', 'U'].iter().any(|prefix| self.prefixes.contains(prefix)) {
             Scheme::Bioes
+        } else if self.bare && self.prefixes.iter().all(|prefix| *prefix == 'O') {
+            Scheme::Bare
         } else if self.loose {
             Scheme::Iob1
         } else {
@@ -103,27 +121,32 @@ impl Detector {
 
 /// The mentions of a sentence, or the index of the token with an invalid tag and the reason.
 pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, String)>, (usize, String)> {
+    decode_with(tags, scheme, |number, reason| Err((number, reason)))
+}
+
+/// Like [`decode`], but `wrong` gets the index of each invalid tag and the reason. If it returns `Ok`, the tag is read as `O`, and the
+/// mention that it belongs to is lost.
+pub(crate) fn decode_with<E>(
+    tags: &[&str],
+    scheme: Scheme,
+    mut wrong: impl FnMut(usize, String) -> Result<(), E>,
+) -> Result<Vec<(TokenSpan, String)>, E> {
     let mut found = Vec::new();
     let mut open: Option<(usize, &str)> = None;
     let closing = matches!(scheme, Scheme::Bioes | Scheme::Bmes);
-    let scheme_name = match scheme {
-        Scheme::Auto | Scheme::Iob1 => "IOB1",
-        Scheme::Iob2 => "IOB2",
-        Scheme::Bioes => "BIOES",
-        Scheme::Bmes => "BMES",
-    };
     for (number, text) in tags.iter().enumerate() {
-        let wrong = |why: String| (number, why);
-        let tag = Tag::parse(text).ok_or_else(|| {
-            wrong(format!("unknown tag `{text}`, expected O or a label after B-, I-, M-, E-, L-, S- or U-"))
-        })?;
-        let continues = |label: &str| open.is_some_and(|(_, other)| other == label);
-        if closing {
-            let unfinished = matches!(tag, Tag::Outside | Tag::Begin(_) | Tag::Single(_));
-            if let (true, Some((_, label))) = (unfinished, open) {
-                return Err(wrong(format!("`{text}` comes before the end of a mention of {label} ({scheme_name})")));
-            }
+        let Some(tag) = parse(text, scheme) else {
+            let expected = "expected O or a label after B-, I-, M-, E-, L-, S- or U-";
+            wrong(number, format!("unknown tag `{text}`, {expected}"))?;
+            open = None;
+            continue;
+        };
+        let unfinished = matches!(tag, Tag::Outside | Tag::Begin(_) | Tag::Single(_));
+        if let (true, true, Some((_, label))) = (closing, unfinished, open) {
+            wrong(number, format!("`{text}` comes before the end of a mention of {label} ({})", name(scheme)))?;
+            open = None;
         }
+        let continues = |label: &str| open.is_some_and(|(_, other)| other == label);
         match tag {
             Tag::Outside => found.extend(open.take().map(|one| mention(one, number))),
             Tag::Begin(label) => {
@@ -131,7 +154,7 @@ pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, St
                 open = Some((number, label));
             }
             Tag::Inside(label) if continues(label) => {}
-            Tag::Inside(label) if scheme == Scheme::Iob1 || scheme == Scheme::Auto => {
+            Tag::Inside(label) if matches!(scheme, Scheme::Iob1 | Scheme::Auto | Scheme::Bare) => {
                 found.extend(open.take().map(|one| mention(one, number)));
                 open = Some((number, label));
             }
@@ -139,18 +162,41 @@ pub(crate) fn decode(tags: &[&str], scheme: Scheme) -> Result<Vec<(TokenSpan, St
                 found.extend(open.take().map(|one| mention(one, number + 1)));
             }
             Tag::Single(label) if closing => found.push((TokenSpan::new(number, number + 1), label.to_owned())),
-            Tag::Inside(_) | Tag::End(_) if closing || scheme == Scheme::Iob2 && matches!(tag, Tag::Inside(_)) => {
-                return Err(wrong(format!("`{text}` does not continue a mention ({scheme_name})")));
+            _ => {
+                let inside = matches!(tag, Tag::Inside(_)) || closing && matches!(tag, Tag::End(_));
+                let reason = if inside { "does not continue a mention (" } else { "is not a tag of " };
+                let close = if inside { ")" } else { "" };
+                wrong(number, format!("`{text}` {reason}{}{close}", name(scheme)))?;
+                let ended = open.take().filter(|_| !closing);
+                found.extend(ended.map(|one| mention(one, number)));
             }
-            _ => return Err(wrong(format!("`{text}` is not a tag of {scheme_name}"))),
         }
     }
     if let (true, Some((_, label))) = (closing, open) {
-        let last = tags.len() - 1;
-        return Err((last, format!("the sentence ends inside a mention of {label} ({scheme_name})")));
+        wrong(tags.len() - 1, format!("the sentence ends inside a mention of {label} ({})", name(scheme)))?;
+        open = None;
     }
     found.extend(open.map(|one| mention(one, tags.len())));
     Ok(found)
+}
+
+/// A tag of the scheme; a label without a prefix is inside a mention.
+fn parse(text: &str, scheme: Scheme) -> Option<Tag<'_>> {
+    match scheme {
+        Scheme::Bare if text == "O" => Some(Tag::Outside),
+        Scheme::Bare => (!text.is_empty()).then_some(Tag::Inside(text)),
+        _ => Tag::parse(text),
+    }
+}
+
+const fn name(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Auto | Scheme::Iob1 => "IOB1",
+        Scheme::Iob2 => "IOB2",
+        Scheme::Bioes => "BIOES",
+        Scheme::Bmes => "BMES",
+        Scheme::Bare => "labels without a prefix",
+    }
 }
 
 fn mention((start, label): (usize, &str), end: usize) -> (TokenSpan, String) {
@@ -207,5 +253,33 @@ mod tests {
         assert!(decoded("E-PER", Scheme::Bioes).unwrap_err().contains("does not continue a mention"));
         assert!(decoded("O X-PER", Scheme::Iob1).unwrap_err().starts_with("1: unknown tag `X-PER`, expected O"));
         assert!(decoded("B-", Scheme::Iob2).unwrap_err().starts_with("0: unknown tag `B-`"));
+    }
+
+    #[test]
+    fn labels_without_a_prefix_are_mentions_by_runs() {
+        assert_eq!(detected(&["PER PER O ORG/x-y", "O"]), Scheme::Bare);
+        assert_eq!(decoded("PER PER O LOC ORG ORG", Scheme::Bare), Ok("PER 0..2, LOC 3..4, ORG 4..6".into()));
+        // A letter and a hyphen are a tag of a scheme that nobody knows, and a prefix elsewhere means that the label lacks one.
+        assert_eq!(detected(&["O X-PER"]), Scheme::Iob2);
+        assert_eq!(detected(&["O PER B-PER"]), Scheme::Iob2);
+        assert_eq!(decoded("B_PER I_PER O", Scheme::Iob2), Ok("PER 0..2".into()));
+    }
+
+    #[test]
+    fn an_invalid_tag_can_be_passed_over() {
+        let lenient = |tags: &str, scheme| {
+            let tags: Vec<&str> = tags.split(' ').collect();
+            let mut wrong = Vec::new();
+            let found = decode_with(&tags, scheme, |number, _| {
+                wrong.push(number);
+                Ok::<_, ()>(())
+            });
+            let found = found.unwrap().into_iter().map(|(span, label)| format!("{label} {}..{}", span.start, span.end));
+            (found.collect::<Vec<_>>().join(", "), wrong)
+        };
+        assert_eq!(lenient("B-PER I-LOC O B-LOC", Scheme::Iob2), ("PER 0..1, LOC 3..4".into(), vec![1]));
+        assert_eq!(lenient("B-PER O S-LOC", Scheme::Bioes), ("LOC 2..3".into(), vec![1]));
+        assert_eq!(lenient("B-PER X-LOC I-PER B-LOC", Scheme::Iob2), ("LOC 3..4".into(), vec![1, 2]));
+        assert_eq!(lenient("S-LOC B-PER", Scheme::Bmes), ("LOC 0..1".into(), vec![1]));
     }
 }

@@ -92,7 +92,12 @@ fn add(sentences: &[Sentence], scheme: Scheme, file: &InputFile, corpus: &mut Co
             corpus.problem(file, *place, reason)?;
             continue;
         }
-        let sentence = TokenSentence { tokens: tokens.iter().map(String::as_str).collect(), mentions, place: *place };
+        let sentence = TokenSentence {
+            tokens: tokens.iter().map(String::as_str).collect(),
+            mentions,
+            place: *place,
+            lines: Vec::new(),
+        };
         match id {
             None => rest.tokens(&sentence, file, corpus)?,
             Some(id) => {
@@ -143,7 +148,8 @@ impl Columns {
         };
         let about = schema.metadata().get("huggingface").and_then(|text| serde_json::from_str::<Value>(text).ok());
         let classes = |name: &str| class_names(about.as_ref()?, name);
-        let tags = tags.into_iter().map(|name| (name.clone(), classes(&name))).collect();
+        let given = (!options.tag_names.is_empty()).then(|| options.tag_names.clone());
+        let tags = tags.into_iter().map(|name| (name.clone(), given.clone().or_else(|| classes(&name)))).collect();
         Ok(Self { id, tokens, tags })
     }
 
@@ -219,14 +225,14 @@ fn strings(values: &ArrayRef, name: &str) -> Result<Vec<String>, String> {
 
 fn classes_of(values: &ArrayRef, name: &str, classes: Option<&[String]>) -> Result<Vec<String>, String> {
     let classes = classes.ok_or_else(|| {
-        format!("`{name}` holds numbers, and the file's `huggingface` metadata has no class names for them")
+        format!(
+            "`{name}` holds numbers, and the file's `huggingface` metadata has no class names for them; `--tag-names O,B-PER,I-PER,…` names them from 0"
+        )
     })?;
     let one = |value: Option<i64>| {
         let number = value.ok_or_else(|| format!("an element of `{name}` is null"))?;
         let class = usize::try_from(number).ok().and_then(|number| classes.get(number));
-        class
-            .cloned()
-            .ok_or_else(|| format!("unknown tag {number} in `{name}`, the file names {} classes", classes.len()))
+        class.cloned().ok_or_else(|| format!("unknown tag {number} in `{name}`, {} are named", classes.len()))
     };
     values.as_primitive::<Int64Type>().iter().map(one).collect()
 }

@@ -8,8 +8,9 @@ use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::CheckpointNames;
 use crate::model::head::{HeadConfig, MatchHead, MrcHead};
 use crate::model::package::resolve;
-use crate::model::weights::checkpoint::{Checkpoint, beside, read_tensors, refused, weights_file};
-use crate::model::weights::tensors::{Tensor, Weights, canonical_names};
+use crate::model::weights::checkpoint::{Checkpoint, NamedTensors, refused};
+use crate::model::weights::tensors::{Tensor, Weights};
+use crate::model::weights::weights_file::{beside, weights_file};
 use crate::random::Random;
 use crate::train::file::{EncoderSection, Heads};
 use crate::train::network::provenance::provenance;
@@ -46,8 +47,7 @@ impl Pretrained {
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let architecture = config.encoder.architecture();
         let names = &architecture.checkpoint;
-        let mut tensors = canonical_names(read_tensors(&file)?, names).map_err(|misfit| refused(&file, misfit))?;
-        tensors.retain(|name, _| !names.pretraining_heads.iter().any(|head| name.starts_with(head)));
+        let NamedTensors { mut tensors, .. } = NamedTensors::read(&file, names)?;
         let kept = config.head.two_layers(architecture.hidden_size).start.weight();
         if encoder.heads == Heads::New {
             if let Some(ignored) = keep_encoder_only(&mut tensors, names) {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn checkpoints_of_lightning_and_of_several_gpus_are_encoders() {
         let whole = Weights::check(made_up(&tiny(), false), &mut tiny()).unwrap();
-        for prefix in ["model.", "module.", "module.model."] {
+        for prefix in ["model.", "module.", "module.model.", "module._orig_mod.", "_forward_module.model."] {
             let tensors = renamed(|name| Some(format!("{prefix}{name}")));
             let (kept, notes) = read(&tensors, Heads::Keep);
             assert_eq!(kept.unwrap().weights, whole, "{prefix}");
