@@ -10,14 +10,22 @@ use deltalake_core::kernel::{EagerSnapshot, StructType, Version};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt as _;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 
 use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
+use crate::store::log::features;
+use crate::store::log::hidden_files::HiddenFiles;
+use crate::store::log::log_files::{APPLICATION, LogFiles, damaged};
 use crate::tables::Table;
 
-/// Our application id in the tables' transactions (Delta protocol, "Transaction Identifiers").
-pub(crate) const APPLICATION: &str = "quarry";
+/// The order of reading, the reverse of the order in which a commit writes: rows that one table shows as done are then in the tables
+/// read after it.
+pub(crate) const READING: [Table; 6] =
+    [Table::Runs, Table::Metrics, Table::Documents, Table::Sources, Table::Rejects, Table::Entities];
 /// After this many transactions a table is loaded from scratch.
 const RELOAD: u64 = 20;
 
@@ -25,6 +33,8 @@ const RELOAD: u64 = 20;
 pub(crate) struct OpenTable {
     table: Table,
     delta: DeltaTable,
+    /// The object store as the log is read through it: without the checkpoints that cannot be read.
+    files: Arc<HiddenFiles>,
     /// The newest known version. After a commit, `delta` can be older.
     version: Version,
     /// The version at which `delta` was last loaded from scratch.
@@ -38,24 +48,37 @@ pub(crate) struct OpenTable {
 impl OpenTable {
     /// The table, not read yet.
     pub(crate) fn new(location: &StoreLocation, table: Table) -> Self {
-        let delta = DeltaTable::new(log_store(location, table));
-        Self { table, delta, version: 0, loaded: 0, commit: None, checkpoint_due: false }
+        let files = Arc::new(HiddenFiles::new(Arc::clone(location.objects())));
+        let delta = DeltaTable::new(log_store(location, table, Arc::clone(&files)));
+        Self { table, delta, files, version: 0, loaded: 0, commit: None, checkpoint_due: false }
     }
 
-    /// Reads the table. If it is absent and `id_type` is given, creates it.
-    async fn open(&mut self, location: &StoreLocation, id_type: Option<&DataType>) -> Result<()> {
-        let exists = self.exists().await.map_err(|cause| failed(location, "open", cause))?;
-        match (exists, id_type) {
-            (true, _) => self.load().await.map_err(|cause| failed(location, "open", cause))?,
-            (false, Some(id_type)) => self.create(location, id_type).await?,
-            (false, None) => {
-                return Err(Error::Refused {
-                    store: location.to_string(),
-                    reason: format!("has no table `{}`", self.table.name()),
-                    hint: "check the path; `quarry run` makes a store where there is none".to_owned(),
-                });
+    /// Reads the table, whose log is `log`. A checkpoint that cannot be read is left out, as long as there are log entries to read
+    /// instead; a run then writes a new one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a log entry is gone or not whole, [`Error::Unsupported`] if the table asks something that we do not honour,
+    /// [`Error::Store`] if it cannot be read.
+    pub(crate) async fn open(&mut self, location: &StoreLocation, log: &LogFiles) -> Result<()> {
+        let store = location.to_string();
+        let mut first = None;
+        while let Err(cause) = self.load().await {
+            let cause = first.get_or_insert(cause);
+            if let Some(error) = features::explain(&store, self.table, &log.protocols(self.files.as_ref()).await) {
+                return Err(error);
             }
+            let Some(name) = log.hide_checkpoint(&self.files) else {
+                log.check(&self.files, true).await?;
+                // Every entry is whole, so this is no damage of ours.
+                return Err(failed(location, "open", cause.to_string()));
+            };
+            tracing::warn!("cannot read `{name}` of the table `{}`: reading its log entries instead", self.table.name());
+            self.delta = DeltaTable::new(log_store(location, self.table, Arc::clone(&self.files)));
+            self.checkpoint_due = true;
         }
+        // On an object store an object is there whole or not at all.
+        log.check(&self.files, location.folder().is_some()).await?;
+        features::check(&store, self.table, self.snapshot().map_err(|cause| failed(location, "open", cause))?)?;
         self.read_commit().await.map_err(|cause| failed(location, "read", cause))
     }
 
@@ -70,14 +93,18 @@ impl OpenTable {
             // Another process was faster. Its table will do; if not, loading it fails with the reason.
             Err(cause) if self.exists().await.unwrap_or(false) => {
                 tracing::debug!(%cause, table = self.table.name(), "another process created the table");
-                self.load().await.map_err(|cause| failed(location, "open", cause))
+                let read = async {
+                    self.load().await?;
+                    self.read_commit().await
+                };
+                read.await.map_err(|cause| failed(location, "open", cause))
             }
             Err(cause) => Err(failed(location, "create a table of", cause)),
         }
     }
 
     /// Whether the table is there.
-    pub(crate) async fn exists(&self) -> Result<bool, DeltaTableError> {
+    async fn exists(&self) -> Result<bool, DeltaTableError> {
         self.log().is_delta_table_location().await
     }
 
@@ -181,20 +208,95 @@ impl OpenTable {
 pub(crate) struct OpenTables([OpenTable; Table::ALL.len()]);
 
 impl OpenTables {
-    /// Opens the tables in this order. If `id_type` is given, absent ones are created.
+    /// Opens the tables. If `id_type` is given and there is no store yet, they are created; a run that was killed meanwhile leaves some
+    /// of them, without transactions.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a table is absent and not created, [`Error::Store`] if one cannot be read or created.
-    pub(crate) async fn open(
-        location: &StoreLocation,
-        order: [Table; Table::ALL.len()],
-        id_type: Option<&DataType>,
-    ) -> Result<Self> {
+    /// [`Error::Refused`] if there is no store and none is created; [`Error::Damaged`] if a table is gone or has lost something;
+    /// [`Error::Unsupported`] if a table asks something that we do not honour; [`Error::Store`] if one cannot be read or created.
+    pub(crate) async fn open(location: &StoreLocation, id_type: Option<&DataType>) -> Result<Self> {
         let mut tables = Self(Table::ALL.map(|table| OpenTable::new(location, table)));
-        for table in order {
-            tables[table].open(location, id_type).await?;
+        let logs = TableLogs::list(location).await?;
+        for table in READING {
+            let log = &logs.0[table as usize];
+            if log.exists() {
+                tables[table].open(location, log).await?;
+            } else if let Some(id_type) = id_type.filter(|_| !logs.were_used()) {
+                expect_no_files(location, table).await?;
+                tables[table].create(location, id_type).await?;
+            } else {
+                return Err(logs.absent(location, table));
+            }
         }
+        tables.check_commits(location).await?;
+        tables.check_files(location)?;
         Ok(tables)
+    }
+}
+
+/// The logs of the six tables, by [`Table`].
+pub(crate) struct TableLogs([LogFiles; Table::ALL.len()]);
+
+impl TableLogs {
+    /// Lists them, in the order of reading.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be listed.
+    pub(crate) async fn list(location: &StoreLocation) -> Result<Self> {
+        let mut logs = Vec::new();
+        for table in READING {
+            logs.push((table as usize, LogFiles::list(location, table).await.map_err(|cause| failed(location, "open", cause))?));
+        }
+        logs.sort_by_key(|(place, _)| *place);
+        let logs: Vec<LogFiles> = logs.into_iter().map(|(_, log)| log).collect();
+        logs.try_into().map(Self).map_err(|_| failed(location, "open", "it does not have six tables"))
+    }
+
+    /// The log of a table.
+    ///
+    /// # Errors
+    /// As [`OpenTables::open`] if it is absent from a store that has others.
+    pub(crate) fn of(&self, location: &StoreLocation, table: Table) -> Result<Option<&LogFiles>> {
+        let log = &self.0[table as usize];
+        if log.exists() { Ok(Some(log)) } else if self.were_used() { Err(self.absent(location, table)) } else { Ok(None) }
+    }
+
+    /// Whether there is a transaction in one of the tables after its creation: all six tables have then been there.
+    fn were_used(&self) -> bool {
+        self.0.iter().any(LogFiles::was_used)
+    }
+
+    fn absent(&self, location: &StoreLocation, table: Table) -> Error {
+        if self.were_used() {
+            return damaged(&location.to_string(), table, "its log is gone".to_owned());
+        }
+        Error::Refused {
+            store: location.to_string(),
+            reason: format!("has no table `{}`", table.name()),
+            hint: "check the path; `quarry run` makes a store where there is none".to_owned(),
+        }
+    }
+}
+
+/// Checks that a table which is to be created has no data files yet: they would be those of a log that is gone.
+async fn expect_no_files(location: &StoreLocation, table: Table) -> Result<()> {
+    let folder = location.table_path(table);
+    let mut listed = location.objects().list(Some(&folder));
+    loop {
+        match listed.try_next().await {
+            Ok(Some(file)) if file.location.extension() == Some("parquet") => {
+                let log = LogFiles::list(location, table).await.map_err(|cause| failed(location, "open", cause))?;
+                if log.exists() {
+                    return Ok(()); // another process has just created the table
+                }
+                let path: Path = file.location.prefix_match(&folder).into_iter().flatten().collect();
+                let reason = format!("it has files, such as `{path}`, but no log");
+                return Err(damaged(&location.to_string(), table, reason));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(cause) => return Err(failed(location, "open", cause)),
+        }
     }
 }
 
@@ -228,9 +330,8 @@ async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Res
 
 /// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): if two writers write the same version,
 /// one of them fails.
-fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
-    let root = location.objects().clone();
-    let folder = Arc::new(PrefixStore::new(root.clone(), location.table_path(table)));
+fn log_store(location: &StoreLocation, table: Table, root: Arc<HiddenFiles>) -> LogStoreRef {
+    let folder = Arc::new(PrefixStore::new(Arc::clone(&root) as Arc<dyn ObjectStore>, location.table_path(table)));
     default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
 }
 
