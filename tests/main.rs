@@ -13,6 +13,7 @@ mod engines;
 mod errors;
 mod evaluate;
 mod forecast;
+mod foreign;
 mod http;
 mod hub;
 mod jobs;

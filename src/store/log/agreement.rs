@@ -49,7 +49,9 @@ impl OpenTables {
         let done = number(Table::Documents);
         [Table::Sources, Table::Rejects, Table::Entities].into_iter().find_map(|table| {
             let own = number(table);
-            let lost = |from: i64, to: i64| if from == to { format!("commit {to}") } else { format!("commits {from} to {to}") };
+            let lost = |from: i64, to: i64| {
+                if from == to { format!("commit {to}") } else { format!("commits {from} to {to}") }
+            };
             if own < done {
                 let lost = lost(own + 1, done);
                 Some((table, format!("the log of `documents` has {lost}, and its own has not")))

@@ -45,6 +45,28 @@ pub(crate) async fn check(location: &StoreLocation) -> Result<()> {
     match honoured {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::UnsafeStore { store: location.to_string() }),
-        Err(cause) => Err(Error::Store { doing: "write to".to_owned(), store: location.to_string(), source: cause.into() }),
+        Err(cause) => {
+            Err(Error::Store { doing: "write to".to_owned(), store: location.to_string(), source: cause.into() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::TryStreamExt as _;
+    use object_store::ObjectStore;
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_honours_them_is_left_as_it_was() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let location = StoreLocation::within(Arc::clone(&objects), Url::parse("memory:///lake/news").unwrap());
+        check(&location).await.unwrap();
+        assert_eq!(objects.list(None).try_collect::<Vec<_>>().await.unwrap(), []);
     }
 }

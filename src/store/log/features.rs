@@ -16,11 +16,8 @@ const WRITER_FEATURES: u64 = 7;
 /// The features that a table of ours has without listing them; of neither does it make use.
 const KNOWN: [&str; 2] = ["appendOnly", "invariants"];
 /// Settings that ask something of readers or writers, and the value that asks nothing.
-const SETTINGS: [(&str, &str); 3] = [
-    ("delta.columnMapping.mode", "none"),
-    ("delta.appendOnly", "false"),
-    ("delta.enableDeletionVectors", "false"),
-];
+const SETTINGS: [(&str, &str); 3] =
+    [("delta.columnMapping.mode", "none"), ("delta.appendOnly", "false"), ("delta.enableDeletionVectors", "false")];
 
 /// Checks that we honour all that a table asks of its readers and writers.
 ///
@@ -84,7 +81,8 @@ mod tests {
     #[test]
     fn only_the_protocol_of_our_tables_is_honoured() {
         let ours = json!({ "minReaderVersion": 1, "minWriterVersion": 2 });
-        let listed = json!({ "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["appendOnly", "invariants"] });
+        let listed =
+            json!({ "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["appendOnly", "invariants"] });
         for protocol in [&ours, &listed] {
             assert_eq!(unsupported(protocol), None, "{protocol}");
         }

@@ -50,10 +50,7 @@ impl HiddenFiles {
         Err(Error::NotFound { path: location.to_string(), source: "it cannot be read and is left out".into() })
     }
 
-    fn without_hidden(
-        &self,
-        listed: BoxStream<'static, Result<ObjectMeta>>,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn without_hidden(&self, listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
         let hidden = Arc::clone(&self.hidden);
         let visible = move |file: &ObjectMeta| {
             let hidden = hidden.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,8 @@ pub(crate) const FILES: &str = "quarryFiles";
 /// How many log entries are read concurrently.
 const READS: usize = 8;
 /// The way out of damage that nothing on the disk can repair.
-pub(crate) const RESTORE: &str = "restore it from a backup; without one, name a new store in `store.path` and run the job again";
+pub(crate) const RESTORE: &str =
+    "restore it from a backup; without one, name a new store in `store.path` and run the job again";
 
 /// The files of a log at the time of the listing.
 #[derive(Debug)]
@@ -36,14 +37,16 @@ pub(crate) struct LogFiles {
     entries: BTreeMap<Version, u64>,
     /// The files of each checkpoint.
     checkpoints: BTreeMap<Version, Vec<Path>>,
+    /// `_last_checkpoint`, if it is there.
+    hint: Option<Path>,
 }
 
 impl LogFiles {
     /// Lists the log of a table.
     pub(crate) async fn list(location: &StoreLocation, table: Table) -> object_store::Result<Self> {
         let folder: Path = location.table_path(table).parts().chain(Path::from("_delta_log").parts()).collect();
-        let mut log =
-            Self { table, store: location.to_string(), folder, entries: BTreeMap::new(), checkpoints: BTreeMap::new() };
+        let (entries, checkpoints) = (BTreeMap::new(), BTreeMap::new());
+        let mut log = Self { table, store: location.to_string(), folder, entries, checkpoints, hint: None };
         let mut listed = location.objects().list(Some(&log.folder));
         loop {
             match listed.try_next().await {
@@ -58,6 +61,9 @@ impl LogFiles {
     fn sort_in(&mut self, path: &Path, size: u64) {
         let Some(mut inside) = path.prefix_match(&self.folder) else { return };
         let (Some(name), None) = (inside.next(), inside.next()) else { return };
+        if name.as_ref() == "_last_checkpoint" {
+            self.hint = Some(path.clone());
+        }
         let Some((version, kind)) = name.as_ref().split_once('.') else { return };
         let Some(version) = version.parse::<Version>().ok().filter(|_| version.len() == 20) else { return };
         if kind == "json" {
@@ -80,18 +86,17 @@ impl LogFiles {
     /// Hides the newest checkpoint that is visible, or else `_last_checkpoint` if that is. Returns its name; `None` if there was nothing
     /// left to hide. The log is then read from an older checkpoint, or from its entries.
     pub(crate) fn hide_checkpoint(&self, files: &HiddenFiles) -> Option<String> {
-        let hint: Path = self.folder.parts().chain(Path::from("_last_checkpoint").parts()).collect();
         let newest = self.base(files).and_then(|version| self.checkpoints.get_key_value(&version));
         let name = match newest {
             Some((version, paths)) => {
                 files.hide(paths.iter().cloned());
                 format!("{version:020}.checkpoint.parquet")
             }
-            None if files.has_hidden(&hint) => return None,
+            None if self.hint.as_ref().is_none_or(|hint| files.has_hidden(hint)) => return None,
             None => "_last_checkpoint".to_owned(),
         };
         // It can name the hidden checkpoint, which readers must then find.
-        files.hide([hint]);
+        files.hide(self.hint.clone());
         Some(name)
     }
 
@@ -127,7 +132,7 @@ impl LogFiles {
             let bytes = bytes.await.map_err(|cause| self.unreadable(cause))?;
             get_actions(version, &bytes)
                 .ok()
-                .and_then(|actions| whole(&actions))
+                .and_then(|actions| whole(version, &actions))
                 .map(|commit| (version, commit))
                 .ok_or_else(|| self.damaged(version, "is not whole"))
         });
@@ -173,8 +178,11 @@ impl LogFiles {
 }
 
 /// The number of the commit that an entry is part of, if any. `None` if the entry has lost lines.
-#[expect(clippy::option_option, reason = "the outer one says whether the entry is whole, the inner one whether it is a commit")]
-fn whole(actions: &[Action]) -> Option<Option<i64>> {
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says whether the entry is whole, the inner one whether it is a commit"
+)]
+fn whole(version: Version, actions: &[Action]) -> Option<Option<i64>> {
     let (mut files, mut expected, mut number, mut commit) = (0, None, None, None);
     for action in actions {
         match action {
@@ -187,8 +195,11 @@ fn whole(actions: &[Action]) -> Option<Option<i64>> {
             _ => {}
         }
     }
+    let created = |of: fn(&Action) -> bool| version > 0 || actions.iter().any(of);
+    let created = created(|action| matches!(action, Action::Protocol(_)))
+        && created(|action| matches!(action, Action::Metadata(_)));
     // Only our own entries say how many files they have. Those of other tools have no number either.
-    let whole = !actions.is_empty() && expected.is_none_or(|expected| expected == files) && number == commit;
+    let whole = created && !actions.is_empty() && expected.is_none_or(|expected| expected == files) && number == commit;
     whole.then_some(commit)
 }
 

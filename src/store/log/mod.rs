@@ -6,6 +6,7 @@
 //! | `open_table` | each of the six tables as it is open: newest version, last commit, snapshot |
 //! | `log_files` | the files of a log: which are there, and which are damaged |
 //! | `hidden_files` | an object store without the checkpoints that cannot be read |
+//! | `log_store` | a log as `deltalake-core` reads and writes it, with bounds on its memory |
 //! | `features` | what other tools can ask of a table's readers and writers, and we cannot honour |
 //! | `agreement` | whether the tables' last commits and data files fit together |
 //! | `conditional_puts` | whether an object store honours conditional puts |
@@ -15,4 +16,5 @@ pub(crate) mod conditional_puts;
 pub(crate) mod features;
 pub(crate) mod hidden_files;
 pub(crate) mod log_files;
+pub(crate) mod log_store;
 pub(crate) mod open_table;

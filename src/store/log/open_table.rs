@@ -7,19 +7,19 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::{EagerSnapshot, StructType, Version};
-use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt as _;
-use object_store::ObjectStore;
+use futures::future::try_join_all;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 
 use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
 use crate::store::log::features;
 use crate::store::log::hidden_files::HiddenFiles;
 use crate::store::log::log_files::{APPLICATION, LogFiles, damaged};
+use crate::store::log::log_store::log_store;
 use crate::tables::Table;
 
 /// The order of reading, the reverse of the order in which a commit writes: rows that one table shows as done are then in the tables
@@ -49,7 +49,7 @@ impl OpenTable {
     /// The table, not read yet.
     pub(crate) fn new(location: &StoreLocation, table: Table) -> Self {
         let files = Arc::new(HiddenFiles::new(Arc::clone(location.objects())));
-        let delta = DeltaTable::new(log_store(location, table, Arc::clone(&files)));
+        let delta = DeltaTable::new(log_store(location, table, Arc::clone(&files) as _));
         Self { table, delta, files, version: 0, loaded: 0, commit: None, checkpoint_due: false }
     }
 
@@ -72,8 +72,11 @@ impl OpenTable {
                 // Every entry is whole, so this is no damage of ours.
                 return Err(failed(location, "open", cause.to_string()));
             };
-            tracing::warn!("cannot read `{name}` of the table `{}`: reading its log entries instead", self.table.name());
-            self.delta = DeltaTable::new(log_store(location, self.table, Arc::clone(&self.files)));
+            tracing::warn!(
+                "cannot read `{name}` of the table `{}`: reading its log entries instead",
+                self.table.name()
+            );
+            self.delta = DeltaTable::new(log_store(location, self.table, Arc::clone(&self.files) as _));
             self.checkpoint_due = true;
         }
         // On an object store an object is there whole or not at all.
@@ -238,17 +241,13 @@ impl OpenTables {
 pub(crate) struct TableLogs([LogFiles; Table::ALL.len()]);
 
 impl TableLogs {
-    /// Lists them, in the order of reading.
+    /// Lists them.
     ///
     /// # Errors
     /// [`Error::Store`] if the store cannot be listed.
     pub(crate) async fn list(location: &StoreLocation) -> Result<Self> {
-        let mut logs = Vec::new();
-        for table in READING {
-            logs.push((table as usize, LogFiles::list(location, table).await.map_err(|cause| failed(location, "open", cause))?));
-        }
-        logs.sort_by_key(|(place, _)| *place);
-        let logs: Vec<LogFiles> = logs.into_iter().map(|(_, log)| log).collect();
+        let listing = Table::ALL.map(|table| LogFiles::list(location, table));
+        let logs = try_join_all(listing).await.map_err(|cause| failed(location, "open", cause))?;
         logs.try_into().map(Self).map_err(|_| failed(location, "open", "it does not have six tables"))
     }
 
@@ -258,7 +257,13 @@ impl TableLogs {
     /// As [`OpenTables::open`] if it is absent from a store that has others.
     pub(crate) fn of(&self, location: &StoreLocation, table: Table) -> Result<Option<&LogFiles>> {
         let log = &self.0[table as usize];
-        if log.exists() { Ok(Some(log)) } else if self.were_used() { Err(self.absent(location, table)) } else { Ok(None) }
+        if log.exists() {
+            Ok(Some(log))
+        } else if self.were_used() {
+            Err(self.absent(location, table))
+        } else {
+            Ok(None)
+        }
     }
 
     /// Whether there is a transaction in one of the tables after its creation: all six tables have then been there.
@@ -326,13 +331,6 @@ async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Res
         .with_columns(schema.fields().cloned())
         .with_partition_columns(table.partition_column())
         .await
-}
-
-/// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): if two writers write the same version,
-/// one of them fails.
-fn log_store(location: &StoreLocation, table: Table, root: Arc<HiddenFiles>) -> LogStoreRef {
-    let folder = Arc::new(PrefixStore::new(Arc::clone(&root) as Arc<dyn ObjectStore>, location.table_path(table)));
-    default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
 }
 
 /// The error for `doing` something with the store at `location`, such as `read`.

@@ -134,7 +134,10 @@ impl Store {
         if exists.map_err(|cause| self.failed("read", cause))? {
             return Ok(());
         }
-        Err(self.lost(table, format!("an incomplete commit cannot be rolled back: the file `{}` {which} is gone", file.path)))
+        Err(self.lost(
+            table,
+            format!("an incomplete commit cannot be rolled back: the file `{}` {which} is gone", file.path),
+        ))
     }
 
     /// Removes the rows of the files `merged`, which are no longer in the table, from the files `others`, into which another tool has

@@ -82,8 +82,7 @@ async fn a_power_failure_leaves_what_a_killed_run_leaves() {
     assert!(disks.len() > 30, "{} states", disks.len());
     assert_eq!(disk(&steps, &root, Unsynced::Lost).files, all, "what is committed stays");
     for disk in disks {
-        let files: Vec<PathBuf> =
-            disk.files.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
+        let files: Vec<PathBuf> = disk.files.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
         let copy = copied(&root, &files);
         for path in &disk.empty {
             std::fs::write(copy.path().join(path.strip_prefix(&root).unwrap()), "").unwrap();
