@@ -12,7 +12,8 @@ use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
 use crate::store::log::conditional_puts;
 use crate::store::log::features;
-use crate::store::log::open_table::{OpenTable, OpenTables, READING, TableLogs, failed};
+use crate::store::log::open_table::{OpenTable, failed};
+use crate::store::log::open_tables::{OpenTables, READING, TableLogs};
 use crate::store::provider::StoreTable;
 use crate::tables::Table;
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::source::location::StoreLocation;
 use crate::store::data_files::{DataFile, data_files};
 use crate::store::log::log_files::damaged;
-use crate::store::log::open_table::{OpenTables, READING};
+use crate::store::log::open_tables::{OpenTables, READING};
 use crate::tables::Table;
 
 /// How often the tables are read again to see whether another run is just committing.

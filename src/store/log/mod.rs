@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `open_table` | each of the six tables as it is open: newest version, last commit, snapshot |
+//! | `open_table` | a table as it is open: newest version, last commit, snapshot |
+//! | `open_tables` | all six: created, opened, or gone |
 //! | `log_files` | the files of a log: which are there, and which are damaged |
 //! | `hidden_files` | an object store without the checkpoints that cannot be read |
 //! | `log_store` | a log as `deltalake-core` reads and writes it, with bounds on its memory |
@@ -18,3 +19,4 @@ pub(crate) mod hidden_files;
 pub(crate) mod log_files;
 pub(crate) mod log_store;
 pub(crate) mod open_table;
+pub(crate) mod open_tables;
