@@ -68,6 +68,15 @@ pub enum Error {
     /// The store has documents of another specification, ids of another type, or unexpected tables.
     #[error("the store `{}` {}", shown(store), shown(reason))]
     Refused { store: String, reason: String, hint: String },
+    /// A table of the store has lost something that it needs, as after a power failure on a disk that does not keep what it is told to.
+    #[error("the table `{table}` of the store `{}` is damaged: {}", shown(store), shown(reason))]
+    Damaged { store: String, table: String, reason: String, hint: String },
+    /// A table of the store asks something of its readers or writers that this version does not honour.
+    #[error("the table `{table}` of the store `{}` has {feature}, which this version of quarry does not honour", shown(store))]
+    Unsupported { store: String, table: String, feature: String },
+    /// The object store ignores the condition of conditional puts.
+    #[error("the object store of `{}` ignores conditional puts (`If-None-Match: *`)", shown(store))]
+    UnsafeStore { store: String },
     /// Another run writes to the store at the same time.
     #[error("the store `{}` is being written to by {}", shown(store), shown(other))]
     Conflict { store: String, other: String, source: Cause },
@@ -114,8 +123,12 @@ impl Error {
             | Self::Device { hint, .. }
             | Self::Training { hint, .. }
             | Self::Refused { hint, .. }
+            | Self::Damaged { hint, .. }
             | Self::Sql { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Self::Read { .. } => Some("check that the path is right and that you may read it"),
+            Self::Write { source, .. } | Self::Store { source, .. } if is_denied(source.as_ref()) => Some(
+                "check that you may read and write there, that every part of the path is a folder, and that the file system is not read-only",
+            ),
             Self::Write { .. } => {
                 Some("check that the folder exists, that you may write there and that the disk is not full")
             }
@@ -135,6 +148,12 @@ impl Error {
             Self::Store { .. } => {
                 Some("nothing was lost: start the run again once the store is reachable and has free space")
             }
+            Self::Unsupported { .. } => Some(
+                "nothing was read or written: another tool has changed the table. Drop the feature with that tool (deletion vectors: purge them first), or restore the table, or name a new store",
+            ),
+            Self::UnsafeStore { .. } => Some(
+                "two runs could overwrite each other's commits there: use an object store that honours the condition (S3, Google Cloud Storage, Azure and MinIO do), or a local folder",
+            ),
             Self::Conflict { .. } => {
                 Some("what this run committed is kept: wait for the other run to end, then start this one again")
             }
@@ -224,6 +243,26 @@ fn is_of_kind(cause: &(dyn std::error::Error + 'static), kinds: &[ErrorKind]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forbidden_is_not_tried_again() {
+        use std::io::{Error as IoError, ErrorKind};
+        let write = |kind: ErrorKind| Error::Write { path: "store".into(), source: IoError::from(kind).into() };
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory] {
+            let error = write(kind);
+            assert!((error.exit_code(), error.hint().unwrap().contains("may read and write")) == (1, true), "{kind:?}");
+        }
+        for kind in [ErrorKind::StorageFull, ErrorKind::TimedOut, ErrorKind::NotFound] {
+            assert_eq!(write(kind).exit_code(), 2, "{kind:?}");
+        }
+        let denied = || object_store::Error::PermissionDenied { path: "runs".into(), source: "403".into() };
+        let store = |source: Cause| Error::Store { doing: "open".into(), store: "s3://a/b".into(), source };
+        assert_eq!(store(denied().into()).exit_code(), 1);
+        let lost = object_store::Error::Generic { store: "S3", source: "timeout".into() };
+        assert_eq!(store(lost.into()).exit_code(), 2);
+        let nested = Error::Engine { doing: "read".into(), source: store(denied().into()).into() };
+        assert_eq!(nested.exit_code(), 1);
+    }
 
     #[test]
     fn causes_are_listed_once_and_in_order() {

@@ -14,6 +14,7 @@ mod engines;
 mod errors;
 mod evaluate;
 mod forecast;
+mod foreign;
 mod http;
 mod hub;
 mod integer_products;

@@ -8,6 +8,7 @@
 //! | [`files`] | atomic writes, removal of leftovers of interrupted downloads |
 //! | [`hash`] | SHA-256 of files and texts |
 //! | [`stage_timer`] | time spent in a stage |
+//! | [`synced_files`] | the local disk as an object store that survives a power failure |
 
 pub mod cache;
 #[cfg(test)]
@@ -16,3 +17,4 @@ pub mod environment;
 pub mod files;
 pub mod hash;
 pub mod stage_timer;
+pub mod synced_files;

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use url::{Position, Url};
 
 use crate::error::{Error, Result};
+use crate::machine::synced_files::SyncedFiles;
 use crate::tables::Table;
 
 /// The URL schemes that a store can have; a text without a scheme is a local path.
@@ -58,7 +59,9 @@ impl StoreLocation {
         };
         let (objects, prefix) = object_store::parse_url_opts(&url, environment())
             .map_err(|cause| unusable(format!("cannot be used: {cause}")))?;
-        Ok(Self { url, objects: Arc::from(objects), prefix })
+        let objects: Arc<dyn ObjectStore> =
+            if url.scheme() == "file" { Arc::new(SyncedFiles::default()) } else { Arc::from(objects) };
+        Ok(Self { url, objects, prefix })
     }
 
     /// The location of `url` in an existing object store: for stores in memory and for tests.

@@ -26,6 +26,7 @@ use serde_json::Value;
 use crate::source::location::StoreLocation;
 use crate::store::delta_store::Store;
 use crate::store::ids::Ids;
+use crate::store::log::features;
 use crate::tables::Table;
 
 /// Rows per batch in document lookups.
@@ -50,7 +51,7 @@ pub(crate) struct DataFile {
 impl Store {
     /// The files of a table at the last read version of its log.
     pub(crate) fn data_files(&self, table: Table) -> crate::error::Result<Vec<DataFile>> {
-        Ok(data_files(self.location(), table, self.snapshot(table)?))
+        data_files(self.location(), table, self.snapshot(table)?)
     }
 
     /// The columns `names` of a table's files, in this order.
@@ -62,12 +63,20 @@ impl Store {
 }
 
 /// The files of a table at one version of its log.
-pub(crate) fn data_files(location: &StoreLocation, table: Table, snapshot: &EagerSnapshot) -> Vec<DataFile> {
-    let folder = location.table_path(table);
+///
+/// # Errors
+/// [`crate::error::Error::Unsupported`] if one has a deletion vector.
+pub(crate) fn data_files(
+    location: &StoreLocation,
+    table: Table,
+    snapshot: &EagerSnapshot,
+) -> crate::error::Result<Vec<DataFile>> {
+    let (folder, store) = (location.table_path(table), location.to_string());
     let file = |view: LogicalFileView| {
+        features::check_file(&store, table, &view)?;
         let partition = table.partition_column().and_then(|column| view.partition_values_map().remove(column));
         let statistics = view.stats().and_then(|statistics| serde_json::from_str(&statistics).ok());
-        DataFile {
+        Ok(DataFile {
             path: view.path().into_owned(),
             bytes: view.size().max(0) as u64,
             modified: view.modification_time(),
@@ -75,7 +84,7 @@ pub(crate) fn data_files(location: &StoreLocation, table: Table, snapshot: &Eage
             location: folder.parts().chain(view.object_store_path().parts()).collect(),
             statistics: statistics.unwrap_or_default(),
             view,
-        }
+        })
     };
     snapshot.log_data().iter().map(file).collect()
 }

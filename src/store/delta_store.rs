@@ -10,14 +10,12 @@ use deltalake_core::logstore::LogStoreRef;
 
 use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
-use crate::store::open_table::{OpenTable, OpenTables, failed};
+use crate::store::log::conditional_puts;
+use crate::store::log::features;
+use crate::store::log::open_table::{OpenTable, failed};
+use crate::store::log::open_tables::{OpenTables, READING, TableLogs};
 use crate::store::provider::StoreTable;
 use crate::tables::Table;
-
-/// The order of reading, the reverse of the order in which a commit writes: rows that one table shows as done are then in the tables
-/// read after it.
-const READING: [Table; 6] =
-    [Table::Runs, Table::Metrics, Table::Documents, Table::Sources, Table::Rejects, Table::Entities];
 
 /// A store at the versions at which it was opened, refreshed or last committed to.
 pub struct Store {
@@ -31,21 +29,28 @@ impl Store {
     /// [`crate::tables::id_type`] returns it.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a table exists with other columns, [`Error::Store`] if one cannot be read or created.
+    /// [`Error::Refused`] if a table exists with other columns, [`Error::Damaged`] if a table has lost something,
+    /// [`Error::Unsupported`] if one asks something that we do not honour, [`Error::UnsafeStore`] if the object store has no conditional
+    /// puts, [`Error::Store`] if a table cannot be read or created.
     pub async fn open(location: StoreLocation, id_type: DataType) -> Result<Self> {
         if let Some(folder) = location.folder() {
             std::fs::create_dir_all(&folder).map_err(|cause| Error::Write { path: folder, source: Box::new(cause) })?;
         }
-        let tables = OpenTables::open(&location, Table::ALL, Some(&id_type)).await?;
-        Self::checked(location, id_type, tables)
+        conditional_puts::check(&location).await?;
+        let tables = OpenTables::open(&location, Some(&id_type)).await?;
+        let mut store = Self::checked(location, id_type, tables)?;
+        // Those that replace checkpoints which cannot be read: other tools need them.
+        store.write_checkpoints(&Table::ALL).await;
+        Ok(store)
     }
 
     /// Opens an existing store for reading. Nothing is created; the type of `doc_id` is the store's.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a table is absent or has other columns, [`Error::Store`] if one cannot be read.
+    /// [`Error::Refused`] if there is no store or a table has other columns, [`Error::Damaged`] if a table has lost something,
+    /// [`Error::Unsupported`] if one asks something that we do not honour, [`Error::Store`] if one cannot be read.
     pub async fn open_existing(location: StoreLocation) -> Result<Self> {
-        let tables = OpenTables::open(&location, READING, None).await?;
+        let tables = OpenTables::open(&location, None).await?;
         let id_type = tables[Table::Documents].id_type().map_err(|cause| failed(&location, "open", cause))?;
         Self::checked(location, id_type.unwrap_or(DataType::Utf8), tables)
     }
@@ -59,17 +64,13 @@ impl Store {
     /// The type of `doc_id` in the store at `location`; `None` if there is no store yet.
     ///
     /// # Errors
-    /// [`Error::Store`] if it cannot be read.
+    /// As for [`Store::open_existing`].
     pub async fn id_type_at(location: &StoreLocation) -> Result<Option<DataType>> {
+        let logs = TableLogs::list(location).await?;
+        let Some(log) = logs.of(location, Table::Documents)? else { return Ok(None) };
         let mut documents = OpenTable::new(location, Table::Documents);
-        if !documents.exists().await.map_err(|cause| failed(location, "open", cause))? {
-            return Ok(None);
-        }
-        let id_type = async {
-            documents.load().await?;
-            documents.id_type()
-        };
-        id_type.await.map_err(|cause| failed(location, "open", cause))
+        documents.open(location, log).await?;
+        documents.id_type().map_err(|cause| failed(location, "open", cause))
     }
 
     /// Reads what other writers have committed since the last read.
@@ -85,7 +86,9 @@ impl Store {
 
     pub(crate) async fn refresh_table(&mut self, table: Table) -> Result<()> {
         let outcome = self.tables[table].refresh().await;
-        outcome.map_err(|cause| self.failed("read", cause))
+        outcome.map_err(|cause| self.failed("read", cause))?;
+        // Another tool can have changed more than files.
+        features::check(&self.location.to_string(), table, self.snapshot(table)?)
     }
 
     /// The store's location.

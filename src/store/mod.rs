@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`delta_store`] | the six Delta tables of a store |
-//! | `open_table` | each of the six as it is open: newest version, last commit, snapshot |
+//! | `log` | the tables' transaction logs: each table as it is open, what is damaged, what we cannot honour |
 //! | [`provider`] | a Delta table → a DataFusion table provider |
 //! | [`table_files`] | writes the Parquet files of one table |
 //! | `data_files` | a table's log → its data files and their rows |
@@ -19,8 +19,8 @@ pub mod delta_store;
 pub mod document_hashes;
 pub(crate) mod ids;
 pub mod lock;
+pub(crate) mod log;
 pub mod maintenance;
-pub(crate) mod open_table;
 pub mod provider;
 pub mod runs;
 pub mod table_files;

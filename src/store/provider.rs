@@ -31,6 +31,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::source::location::StoreLocation;
+use crate::store::log::features;
 use crate::tables::Table;
 
 /// One version of a table. It is readable until its files are removed.
@@ -46,7 +47,7 @@ impl StoreTable {
     /// The table at the version of `snapshot`.
     ///
     /// # Errors
-    /// [`Error::Store`] if a file in the log has no valid time or a negative size.
+    /// [`Error::Unsupported`] if a file has a deletion vector, [`Error::Store`] if one has no valid time or a negative size in the log.
     pub fn try_new(
         location: &StoreLocation,
         table: Table,
@@ -56,6 +57,7 @@ impl StoreTable {
         let file_schema = table.file_schema(id_type);
         let mut files = Vec::new();
         for file in snapshot.log_data().iter() {
+            features::check_file(&location.to_string(), table, &file)?;
             let file = partitioned_file(location, table, &file_schema, &file).map_err(|cause| Error::Store {
                 doing: "read".to_owned(),
                 store: location.to_string(),

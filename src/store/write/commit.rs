@@ -1,27 +1,24 @@
-//! Commits, and the rollback of incomplete ones. In: data files that `WriteExec` has written, and rows for `sources`.
-//! Out: a transaction in each table, in an order that shows where a killed run stopped. It must not write document rows
-//! itself.
+//! Commits. In: data files that `WriteExec` has written, and rows for `sources`. Out: a transaction in each table, in an order that shows
+//! where a killed run stopped. It must not write document rows itself.
 
 use std::collections::BTreeMap;
 
-use deltalake_core::kernel::{Action, CommitInfo, Version};
+use deltalake_core::kernel::{Action, CommitInfo};
 use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::store::data_files::{DataFile, data_files};
+use crate::store::data_files::DataFile;
 use crate::store::delta_store::Store;
-use crate::store::open_table::APPLICATION;
+use crate::store::log::log_files::{NUMBER, RUN_ID};
 use crate::store::table_files::WrittenFile;
 use crate::store::write::fault_injection;
-use crate::store::write::transaction::{ATTEMPTS, Change, NUMBER, RUN_ID};
+use crate::store::write::transaction::Change;
 use crate::tables::{SourceRow, Table, source_rows};
 
 /// The order of a commit. A document in `documents` counts as done, so `documents` is written last, and everything before it can be
 /// rolled back. `sources` is written just before it: a refused document is recorded only by its file's row there.
-const ORDER: [Table; 4] = [Table::Entities, Table::Rejects, Table::Sources, Table::Documents];
-/// The action in errors about a commit that cannot be rolled back.
-const ROLL_BACK: &str = "roll back an incomplete commit in";
+pub(super) const ORDER: [Table; 4] = [Table::Entities, Table::Rejects, Table::Sources, Table::Documents];
 
 /// The contents of one commit: finished slices.
 #[derive(Debug, Clone, Default)]
@@ -89,89 +86,6 @@ impl Store {
         furthest.filter(|_| furthest > self.last_commit())
     }
 
-    /// Rolls back an incomplete commit: removes its files, adds the files that it replaced, and sets each table's application
-    /// transaction to that of `documents`. Does nothing if there is none, or if it has been completed. A run that is killed here
-    /// does no harm: the next one continues.
-    ///
-    /// On an object store, the run that began the commit can still be alive and continue it. Therefore every table is read again,
-    /// `documents` last, and then `documents` gets the first transaction: from then on, no run can complete the commit as it was
-    /// read.
-    ///
-    /// # Errors
-    /// [`Error::Store`] if a log cannot be read or written, or has transactions after the incomplete one.
-    pub async fn roll_back_incomplete_commit(&mut self, run_id: &str) -> Result<()> {
-        if self.incomplete_commit().is_none() {
-            return Ok(());
-        }
-        for _ in 0..ATTEMPTS {
-            for table in ORDER {
-                self.read_again(table).await?;
-            }
-            if self.incomplete_commit().is_none() || self.roll_back(ORDER.into_iter().rev(), run_id).await? {
-                return Ok(());
-            }
-        }
-        Err(self.failed(ROLL_BACK, format!("other runs committed to it during {ATTEMPTS} attempts")))
-    }
-
-    /// Gives each table one transaction that restores the state of the last complete commit: the inverse of the incomplete
-    /// transaction, or else an empty one, which stops a run that continues the commit. Returns false if another writer
-    /// committed in between: the tables have then changed since they were read, and the rollback must start over.
-    async fn roll_back(&mut self, tables: impl Iterator<Item = Table>, run_id: &str) -> Result<bool> {
-        for table in tables {
-            let (version, last) = (self.version(table), self.last_commit());
-            let actions = match self.table_commit(table).filter(|number| Some(*number) > last) {
-                Some(number) => self.inverse(table, version, number).await?,
-                None => Vec::new(),
-            };
-            let change = Change { actions, run_id, number: Some(last.unwrap_or(0)), compaction: false };
-            if let Err(cause) = self.transact(table, change).await {
-                self.read_again(table).await?;
-                if self.version(table) == version {
-                    return Err(self.failed(ROLL_BACK, cause));
-                }
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The inverse of a table's newest transaction, which must belong to the commit `number`.
-    async fn inverse(&self, table: Table, version: Version, number: i64) -> Result<Vec<Action>> {
-        let actions = self.transaction(table, version).await?;
-        let is_commit =
-            |action: &Action| matches!(action, Action::Txn(txn) if txn.app_id == APPLICATION && txn.version == number);
-        if !actions.iter().any(is_commit) {
-            let cause = format!("`{}` was changed after the incomplete commit {number}", table.name());
-            return Err(self.failed(ROLL_BACK, cause));
-        }
-        let current = by_path(self.data_files(table)?);
-        let mut previous = BTreeMap::new();
-        if actions.iter().any(|action| matches!(action, Action::Remove(_))) {
-            let mut before = deltalake_core::DeltaTable::new(self.log(table));
-            before.load_version(version - 1).await.map_err(|cause| self.failed("read", cause))?;
-            let before = before.snapshot().map_err(|cause| self.failed("read", cause))?;
-            previous = by_path(data_files(self.location(), table, before.snapshot()));
-        }
-        let mut inverse = Vec::new();
-        for action in actions {
-            match action {
-                Action::Add(add) => inverse.extend(current.get(&add.path).map(|file| file.remove(true))),
-                Action::Remove(remove) => {
-                    let Some(file) = previous.get(&remove.path) else { continue };
-                    let exists = file.is_there(self.location().objects().as_ref()).await;
-                    if !exists.map_err(|cause| self.failed("read", cause))? {
-                        let cause = format!("the file `{}` of `{}` that it replaced is gone", file.path, table.name());
-                        return Err(self.failed(ROLL_BACK, cause));
-                    }
-                    inverse.push(file.add());
-                }
-                _ => {}
-            }
-        }
-        Ok(inverse)
-    }
-
     /// The Add and Remove actions of a commit for one table.
     async fn actions(&self, table: Table, commit: &Commit) -> Result<Vec<Action>> {
         let mut actions = Vec::new();
@@ -226,7 +140,7 @@ impl Store {
     }
 }
 
-fn by_path(files: Vec<DataFile>) -> BTreeMap<String, DataFile> {
+pub(super) fn by_path(files: Vec<DataFile>) -> BTreeMap<String, DataFile> {
     files.into_iter().map(|file| (file.path.clone(), file)).collect()
 }
 

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`write_exec`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
 //! | [`commit_batch`] | a commit's data files and the input offset they cover |
-//! | [`commit`] | Add actions → Delta commits; rolls back incomplete ones |
+//! | [`commit`] | Add actions → Delta commits |
+//! | [`roll_back`] | an incomplete commit → the state before it |
 //! | `transaction` | one transaction in one table's log |
 //! | [`rewrite`] | removes rows that others replace |
 //! | `fault_injection` | points where a test can end the process |
@@ -14,5 +15,6 @@ pub mod commit;
 pub mod commit_batch;
 pub(crate) mod fault_injection;
 pub mod rewrite;
+pub mod roll_back;
 pub(crate) mod transaction;
 pub mod write_exec;

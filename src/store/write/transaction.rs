@@ -17,13 +17,11 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::store::delta_store::Store;
-use crate::store::open_table::{APPLICATION, OpenTable};
+use crate::store::log::log_files::{APPLICATION, FILES, NUMBER, RUN_ID};
+use crate::store::log::open_table::OpenTable;
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
 use crate::tables::{SPEC_ID, Table};
 
-/// The fields of `commitInfo` that identify the run and commit of a transaction.
-pub(crate) const RUN_ID: &str = "quarryRun";
-pub(crate) const NUMBER: &str = "quarryCommit";
 /// How often a change is attempted that can conflict with other writers.
 pub(crate) const ATTEMPTS: usize = 16;
 /// After an error the log is read up to this many times,
@@ -178,7 +176,8 @@ impl Store {
 impl OpenTable {
     async fn write_log(&mut self, change: Change<'_>) -> Result<(), DeltaTableError> {
         let Change { actions, run_id, number, compaction } = change;
-        let mut info = HashMap::from([(RUN_ID.to_owned(), Value::from(run_id))]);
+        let mut info =
+            HashMap::from([(RUN_ID.to_owned(), Value::from(run_id)), (FILES.to_owned(), Value::from(actions.len()))]);
         info.extend(number.map(|number| (NUMBER.to_owned(), Value::from(number))));
         let operation = if compaction {
             DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 }

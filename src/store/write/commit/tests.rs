@@ -250,3 +250,4 @@ async fn write(store: &mut Store, commit: &Commit, tables: &[Table]) -> Result<(
 }
 
 mod incomplete;
+mod many;

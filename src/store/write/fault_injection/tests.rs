@@ -1,6 +1,8 @@
 //! Stores on an object store that fails. In: commits, rewrites, appends, runs, optimizes, vacuums, kills. Out: the
 //! rows that an undisturbed store has.
 
+mod damage;
+mod power_loss;
 mod store;
 
 use std::sync::Arc;

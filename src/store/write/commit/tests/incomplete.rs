@@ -148,8 +148,9 @@ async fn a_replaced_file_that_is_gone_is_an_error_and_not_a_table_that_cannot_be
     begin(&mut store, &second, 1).await.unwrap();
     std::fs::remove_file(folder.path().join("a store/entities").join(&old)).unwrap();
     let error = store.roll_back_incomplete_commit("run-2").await.unwrap_err();
-    let cause = std::error::Error::source(&error).unwrap().to_string().replace(&old, "FILE");
-    assert_snapshot!(cause, @"the file `FILE` of `entities` that it replaced is gone");
+    let shown = error.to_string().replace(&old, "FILE").replace(&location(&folder).to_string(), "STORE");
+    assert_snapshot!(shown, @"the table `entities` of the store `STORE` is damaged: an incomplete commit cannot be rolled back: the file `FILE` that it replaced is gone");
+    assert_eq!(error.exit_code(), 1);
 }
 
 #[tokio::test]

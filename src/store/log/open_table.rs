@@ -1,23 +1,23 @@
-//! The open Delta tables of a store. In: a location. Out: for each table its newest known version, the last commit in it, and its
-//! snapshot. A table must not know the other tables.
+//! An open Delta table of a store. In: a location. Out: the table's newest known version, the last commit in it, and its snapshot. It must
+//! not know the other tables.
 
-use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::{EagerSnapshot, StructType, Version};
-use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::{DeltaTable, DeltaTableError};
-use object_store::prefix::PrefixStore;
 
 use crate::error::{Cause, Error, Result};
 use crate::source::location::StoreLocation;
+use crate::store::log::features;
+use crate::store::log::hidden_files::HiddenFiles;
+use crate::store::log::log_files::{APPLICATION, LogFiles};
+use crate::store::log::log_store::log_store;
 use crate::tables::Table;
 
-/// Our application id in the tables' transactions (Delta protocol, "Transaction Identifiers").
-pub(crate) const APPLICATION: &str = "quarry";
 /// After this many transactions a table is loaded from scratch.
 const RELOAD: u64 = 20;
 
@@ -25,6 +25,8 @@ const RELOAD: u64 = 20;
 pub(crate) struct OpenTable {
     table: Table,
     delta: DeltaTable,
+    /// The object store as the log is read through it: without the checkpoints that cannot be read.
+    files: Arc<HiddenFiles>,
     /// The newest known version. After a commit, `delta` can be older.
     version: Version,
     /// The version at which `delta` was last loaded from scratch.
@@ -38,28 +40,44 @@ pub(crate) struct OpenTable {
 impl OpenTable {
     /// The table, not read yet.
     pub(crate) fn new(location: &StoreLocation, table: Table) -> Self {
-        let delta = DeltaTable::new(log_store(location, table));
-        Self { table, delta, version: 0, loaded: 0, commit: None, checkpoint_due: false }
+        let files = Arc::new(HiddenFiles::new(Arc::clone(location.objects())));
+        let delta = DeltaTable::new(log_store(location, table, Arc::clone(&files) as _));
+        Self { table, delta, files, version: 0, loaded: 0, commit: None, checkpoint_due: false }
     }
 
-    /// Reads the table. If it is absent and `id_type` is given, creates it.
-    async fn open(&mut self, location: &StoreLocation, id_type: Option<&DataType>) -> Result<()> {
-        let exists = self.exists().await.map_err(|cause| failed(location, "open", cause))?;
-        match (exists, id_type) {
-            (true, _) => self.load().await.map_err(|cause| failed(location, "open", cause))?,
-            (false, Some(id_type)) => self.create(location, id_type).await?,
-            (false, None) => {
-                return Err(Error::Refused {
-                    store: location.to_string(),
-                    reason: format!("has no table `{}`", self.table.name()),
-                    hint: "check the path; `quarry run` makes a store where there is none".to_owned(),
-                });
+    /// Reads the table, whose log is `log`. A checkpoint that cannot be read is left out, as long as there are log entries to read
+    /// instead; a run then writes a new one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a log entry is gone or not whole, [`Error::Unsupported`] if the table asks something that we do not honour,
+    /// [`Error::Store`] if it cannot be read.
+    pub(crate) async fn open(&mut self, location: &StoreLocation, log: &LogFiles) -> Result<()> {
+        let store = location.to_string();
+        let mut first = None;
+        while let Err(cause) = self.load().await {
+            let cause = first.get_or_insert(cause);
+            if let Some(error) = features::explain(&store, self.table, &log.protocols(self.files.as_ref()).await) {
+                return Err(error);
             }
+            let Some(name) = log.hide_checkpoint(&self.files) else {
+                log.check(&self.files, true).await?;
+                // Every entry is whole, so this is no damage of ours.
+                return Err(failed(location, "open", cause.to_string()));
+            };
+            tracing::warn!(
+                "cannot read `{name}` of the table `{}`: reading its log entries instead",
+                self.table.name()
+            );
+            self.delta = DeltaTable::new(log_store(location, self.table, Arc::clone(&self.files) as _));
+            self.checkpoint_due = true;
         }
+        // On an object store an object is there whole or not at all.
+        log.check(&self.files, location.folder().is_some()).await?;
+        features::check(&store, self.table, self.snapshot().map_err(|cause| failed(location, "open", cause))?)?;
         self.read_commit().await.map_err(|cause| failed(location, "read", cause))
     }
 
-    async fn create(&mut self, location: &StoreLocation, id_type: &DataType) -> Result<()> {
+    pub(crate) async fn create(&mut self, location: &StoreLocation, id_type: &DataType) -> Result<()> {
         match create_table(self.log(), self.table, id_type).await {
             Ok(created) => {
                 self.delta = created;
@@ -70,14 +88,18 @@ impl OpenTable {
             // Another process was faster. Its table will do; if not, loading it fails with the reason.
             Err(cause) if self.exists().await.unwrap_or(false) => {
                 tracing::debug!(%cause, table = self.table.name(), "another process created the table");
-                self.load().await.map_err(|cause| failed(location, "open", cause))
+                let read = async {
+                    self.load().await?;
+                    self.read_commit().await
+                };
+                read.await.map_err(|cause| failed(location, "open", cause))
             }
             Err(cause) => Err(failed(location, "create a table of", cause)),
         }
     }
 
     /// Whether the table is there.
-    pub(crate) async fn exists(&self) -> Result<bool, DeltaTableError> {
+    async fn exists(&self) -> Result<bool, DeltaTableError> {
         self.log().is_delta_table_location().await
     }
 
@@ -177,41 +199,6 @@ impl OpenTable {
     }
 }
 
-/// The six tables of a store, by [`Table`].
-pub(crate) struct OpenTables([OpenTable; Table::ALL.len()]);
-
-impl OpenTables {
-    /// Opens the tables in this order. If `id_type` is given, absent ones are created.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if a table is absent and not created, [`Error::Store`] if one cannot be read or created.
-    pub(crate) async fn open(
-        location: &StoreLocation,
-        order: [Table; Table::ALL.len()],
-        id_type: Option<&DataType>,
-    ) -> Result<Self> {
-        let mut tables = Self(Table::ALL.map(|table| OpenTable::new(location, table)));
-        for table in order {
-            tables[table].open(location, id_type).await?;
-        }
-        Ok(tables)
-    }
-}
-
-impl Index<Table> for OpenTables {
-    type Output = OpenTable;
-
-    fn index(&self, table: Table) -> &OpenTable {
-        &self.0[table as usize]
-    }
-}
-
-impl IndexMut<Table> for OpenTables {
-    fn index_mut(&mut self, table: Table) -> &mut OpenTable {
-        &mut self.0[table as usize]
-    }
-}
-
 async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Result<DeltaTable, DeltaTableError> {
     let schema: StructType = table
         .schema(id_type)
@@ -224,14 +211,6 @@ async fn create_table(log: LogStoreRef, table: Table, id_type: &DataType) -> Res
         .with_columns(schema.fields().cloned())
         .with_partition_columns(table.partition_column())
         .await
-}
-
-/// The log is written with conditional puts (`If-None-Match`, on a local disk a hard link): if two writers write the same version,
-/// one of them fails.
-fn log_store(location: &StoreLocation, table: Table) -> LogStoreRef {
-    let root = location.objects().clone();
-    let folder = Arc::new(PrefixStore::new(root.clone(), location.table_path(table)));
-    default_logstore(folder, root, &location.table_url(table), &StorageConfig::default())
 }
 
 /// The error for `doing` something with the store at `location`, such as `read`.
