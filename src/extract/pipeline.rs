@@ -167,12 +167,12 @@ impl Partition<'_> {
         for (first, rows) in tasks {
             let mut block = Block { partition: self, inputs: Vec::new(), tokens: 0, reply };
             for row in 0..rows.count() {
-                let Row { has_id, text, replaced } = rows.row(row);
-                let asked = match Document::admit(has_id, text) {
-                    Ok(_) if replaced => {
-                        let detail = "a later document of this run has the same id";
-                        Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
-                    }
+                let Row { has_id, text, refused } = rows.row(row);
+                // A fault comes before what is missing because of it, an empty text before the same id in a later row.
+                let refused = refused.and_then(|refused| refused.parse::<Reject>().ok());
+                let fault = refused.clone().filter(|reject| reject.reason != RejectReason::DuplicateId);
+                let asked = match fault.map_or_else(|| Document::admit(has_id, text), Err) {
+                    Ok(_) if let Some(reject) = refused => Asked { inputs: 0, outcome: Err(reject) },
                     Ok(document) => self.ask(first + row, document, &mut block)?,
                     Err(reject) => Asked { inputs: 0, outcome: Err(reject) },
                 };

@@ -6,6 +6,7 @@
 //! | [`environment`] | environment variables, the cache folder |
 //! | [`files`] | atomic writes, removal of leftovers of interrupted downloads |
 //! | [`hash`] | SHA-256 of files and texts |
+//! | [`panics`] | a boundary round libraries that panic on damaged input |
 //! | [`stage_timer`] | time spent in a stage |
 
 #[cfg(test)]
@@ -13,4 +14,5 @@ pub(crate) mod captured_events;
 pub mod environment;
 pub mod files;
 pub mod hash;
+pub mod panics;
 pub mod stage_timer;
