@@ -17,7 +17,8 @@ const ROWS: usize = 40;
 
 /// How many damaged files of each format are tried, and the first seed.
 fn amount() -> (u64, u64) {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     (number("QUARRY_DAMAGED_FILES", 3 * FILES).div_ceil(3), number("QUARRY_DAMAGED_SEED", 1))
 }
 
@@ -176,5 +177,5 @@ fn a_footer_longer_than_its_file_is_one_reject_everywhere() {
     assert!(said.contains("b.parquet`: ") && said.contains("its footer says"), "{said}");
     let said = dir.quarry(&["evaluate", "docs", "docs/a.parquet"]).ended(1).error();
     assert!(said.contains("b.parquet`: ") && said.contains("its footer says"), "{said}");
-    dir.quarry(&["report", "store", "--out", "page.html"]).ended(0);
+    dir.quarry(&["report", "store", "page.html"]).ended(0);
 }

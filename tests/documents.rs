@@ -53,7 +53,8 @@ fn ids_of_csv_are_strings_as_they_are_written_whatever_they_look_like() {
 #[test]
 fn a_bad_record_costs_that_record_and_its_line_is_named() {
     let dir = Dir::new();
-    let mut lines: Vec<String> = (0..1100).map(|row| format!("{{\"id\": \"d{row}\", \"body\": \"n {row}\"}}")).collect();
+    let mut lines: Vec<String> =
+        (0..1100).map(|row| format!("{{\"id\": \"d{row}\", \"body\": \"n {row}\"}}")).collect();
     lines[1005] = "{\"id\": \"x\", \"body\": \"cut".to_owned();
     lines[3] = "{\"id\": \"y\", \"body\": \"half \\ud83d\"}".to_owned();
     lines[5] = "{\"id\": 7, \"body\": \"other type\"}".to_owned();
@@ -62,7 +63,12 @@ fn a_bad_record_costs_that_record_and_its_line_is_named() {
     run(&dir, "docs.jsonl", "jsonl", "").ended(0);
     assert_eq!(ids(&dir, "jsonl").len(), 1096);
     let found = rejects(&dir, "jsonl");
-    for (found, expected) in found.iter().zip(["3|invalid_row|line 4: ", "5|invalid_row|line 6: `id` is an integer", "6|invalid_row|line 7: `body` is a list", "1005|invalid_row|line 1006: "]) {
+    for (found, expected) in found.iter().zip([
+        "3|invalid_row|line 4: ",
+        "5|invalid_row|line 6: `id` is an integer",
+        "6|invalid_row|line 7: `body` is a list",
+        "1005|invalid_row|line 1006: ",
+    ]) {
         assert!(found.starts_with(expected), "{found}");
     }
     assert_eq!(found.len(), 4, "{found:?}");
@@ -96,7 +102,8 @@ fn columns_that_are_not_asked_for_decide_nothing() {
     let years: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
     let one = RecordBatch::try_from_iter([("id", texts(["a", "b"])), ("body", texts(["x", "y"])), ("n", years)]);
     dir.parquet("two/a.parquet", &one.unwrap());
-    let other = RecordBatch::try_from_iter([("n", texts(["x", "y"])), ("body", texts(["x", "y"])), ("id", texts(["c", "d"]))]);
+    let other =
+        RecordBatch::try_from_iter([("n", texts(["x", "y"])), ("body", texts(["x", "y"])), ("id", texts(["c", "d"]))]);
     dir.parquet("two/b.parquet", &other.unwrap());
     run(&dir, "two", "two-store", "").ended(0);
     assert_eq!(ids(&dir, "two-store"), ["a", "b", "c", "d"]);
@@ -110,7 +117,8 @@ fn ids_and_texts_of_parquet_are_read_in_every_type_that_is_a_string_or_an_intege
         dir.parquet(name, &RecordBatch::try_from_iter_with_nullable([("id", id, true), ("body", body, true)]).unwrap());
     };
     let bytes = |texts: [&[u8]; 2]| -> ArrayRef { Arc::new(BinaryArray::from(texts.to_vec())) };
-    let dictionary = |texts: [&str; 2]| -> ArrayRef { Arc::new(texts.into_iter().collect::<DictionaryArray<Int32Type>>()) };
+    let dictionary =
+        |texts: [&str; 2]| -> ArrayRef { Arc::new(texts.into_iter().collect::<DictionaryArray<Int32Type>>()) };
     file("u64.parquet", Arc::new(UInt64Array::from(vec![7, u64::MAX])), body());
     file("binary.parquet", bytes([b"a1", b"\xff"]), bytes([b"\xff\xfe", b"text"]));
     file("dictionary.parquet", dictionary(["a", "b"]), dictionary(["one", "two"]));
@@ -118,7 +126,14 @@ fn ids_and_texts_of_parquet_are_read_in_every_type_that_is_a_string_or_an_intege
     file("uuid.parquet", Arc::new(uuids), body());
     for (name, expected, refused) in [
         ("u64", vec!["7"], vec!["1|invalid_row|the id does not fit 64 bits with a sign, or is not UTF-8"]),
-        ("binary", vec![], vec!["0|invalid_row|the text is not UTF-8", "1|invalid_row|the id does not fit 64 bits with a sign, or is not UTF-8"]),
+        (
+            "binary",
+            vec![],
+            vec![
+                "0|invalid_row|the text is not UTF-8",
+                "1|invalid_row|the id does not fit 64 bits with a sign, or is not UTF-8",
+            ],
+        ),
         ("dictionary", vec!["a", "b"], vec![]),
         ("uuid", vec!["11111111-1111-1111-1111-111111111111", "abababab-abab-abab-abab-abababababab"], vec![]),
     ] {
@@ -133,7 +148,10 @@ fn ids_and_texts_of_parquet_are_read_in_every_type_that_is_a_string_or_an_intege
     assert_eq!(rejects(&dir, "widths-store"), ["0|null_text|the text is null", "1|null_text|the text is null"]);
     file("float.parquet", Arc::new(Float64Array::from(vec![1.0, 2.0])), body());
     let said = run(&dir, "float.parquet", "float", "").ended(1).error();
-    assert!(said.contains("is Float64, expected a string or an integer") && said.contains("CAST(\"id\" AS bigint)"), "{said}");
+    assert!(
+        said.contains("is Float64, expected a string or an integer") && said.contains("CAST(\"id\" AS bigint)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -149,7 +167,8 @@ fn compressed_text_is_read_and_what_is_not_read_is_named() {
     let zstandard = zstd::encode_all(&b"{\"id\": \"b\", \"body\": \"y\"}\n"[..], 1).unwrap();
     fs::write(dir.path("docs/b.jsonl.zst"), zstandard).unwrap();
     dir.write("docs/c.jsonl", "{\"id\": \"c\", \"body\": \"z\"}\n");
-    let text: String = (0..3000).map(|row| format!("{{\"id\": \"r{row}\", \"body\": \"{row} {}\"}}\n", row * row)).collect();
+    let text: String =
+        (0..3000).map(|row| format!("{{\"id\": \"r{row}\", \"body\": \"{row} {}\"}}\n", row * row)).collect();
     let whole = gzip(&text);
     dir.write("docs/notes.txt", "x");
     dir.write("docs/d.xml", "x");
@@ -172,7 +191,8 @@ fn a_path_that_exists_is_that_path_and_only_else_a_glob() {
     run(&dir, "corpus [final]", "folder", "").ended(0);
     run(&dir, "[A-Z]*.csv", "none", "").ended(1);
     assert_eq!((ids(&dir, "file"), ids(&dir, "folder")), (vec!["a".to_owned()], vec!["b".to_owned()]));
-    let said = dir.quarry(&["sql", "file", "SELECT id FROM 'corpus [final]/b.csv'", "--format", "csv"]).ended(0).stdout();
+    let said =
+        dir.quarry(&["sql", "file", "SELECT id FROM 'corpus [final]/b.csv'", "--format", "csv"]).ended(0).stdout();
     assert!(said.ends_with("b\n"), "{said}");
 }
 
@@ -209,7 +229,10 @@ fn a_delta_table_is_read_at_its_latest_version() {
     }
     let size = |name: &str| fs::metadata(dir.path(&format!("table/{name}.parquet"))).unwrap().len();
     let add = |name: &str| {
-        format!("{{\"add\":{{\"path\":\"{name}.parquet\",\"partitionValues\":{{}},\"size\":{},\"modificationTime\":1,\"dataChange\":true}}}}\n", size(name))
+        format!(
+            "{{\"add\":{{\"path\":\"{name}.parquet\",\"partitionValues\":{{}},\"size\":{},\"modificationTime\":1,\"dataChange\":true}}}}\n",
+            size(name)
+        )
     };
     let fields = "{\\\"type\\\":\\\"struct\\\",\\\"fields\\\":[{\\\"name\\\":\\\"id\\\",\\\"type\\\":\\\"string\\\",\\\"nullable\\\":true,\\\"metadata\\\":{}},{\\\"name\\\":\\\"body\\\",\\\"type\\\":\\\"string\\\",\\\"nullable\\\":true,\\\"metadata\\\":{}}]}";
     let first = format!(
@@ -227,7 +250,10 @@ fn a_delta_table_is_read_at_its_latest_version() {
     dir.write("table/_delta_log/00000000000000000002.json", &add("loose"));
     fs::remove_file(dir.path("table/new.parquet")).unwrap();
     let said = run(&dir, "table", "store", "").ended(3).stderr();
-    assert!(said.contains("new.parquet` cannot be read: it belongs to the latest version of the Delta table"), "{said}");
+    assert!(
+        said.contains("new.parquet` cannot be read: it belongs to the latest version of the Delta table"),
+        "{said}"
+    );
     assert_eq!(ids(&dir, "store"), ["loose", "new"]);
 }
 
@@ -239,7 +265,11 @@ fn names_of_folders_are_columns_of_the_condition() {
         dir.documents(&format!("parquet/{name}/x.parquet"), &[(Some(id), Some("text"))]);
     }
     for format in ["csv", "parquet"] {
-        for (condition, expected) in [("year = 2024", vec!["b", "c"]), ("year > 2023 AND lang = ''d e''", vec!["c"]), ("lang <> ''en'' OR id = ''a''", vec!["a", "c"])] {
+        for (condition, expected) in [
+            ("year = 2024", vec!["b", "c"]),
+            ("year > 2023 AND lang = ''d e''", vec!["c"]),
+            ("lang <> ''en'' OR id = ''a''", vec!["a", "c"]),
+        ] {
             let store = format!("{format}-{}", expected.join(""));
             let condition = condition.replace("''", "'");
             run(&dir, format, &store, &format!("where = \"{condition}\"")).ended(0);
@@ -254,8 +284,11 @@ fn a_condition_that_fails_on_a_row_is_a_reject_and_on_all_rows_an_error() {
     let years = ["1999", "2001", "n/a", "2002"];
     let csv: String = years.iter().enumerate().map(|(row, year)| format!("d{row},x,\"{year}\"\n")).collect();
     dir.write("docs.csv", &format!("id,body,year\n{csv}"));
-    let json: String =
-        years.iter().enumerate().map(|(row, year)| format!("{{\"id\": \"d{row}\", \"body\": \"x\", \"year\": \"{year}\"}}\n")).collect();
+    let json: String = years
+        .iter()
+        .enumerate()
+        .map(|(row, year)| format!("{{\"id\": \"d{row}\", \"body\": \"x\", \"year\": \"{year}\"}}\n"))
+        .collect();
     dir.write("docs.jsonl", &json);
     let texts = |texts: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
     let parquet = RecordBatch::try_from_iter([
@@ -313,7 +346,12 @@ fn a_file_that_is_still_being_written_loses_no_document() {
     dir.write("docs.jsonl", begun);
     run(&dir, "docs.jsonl", "store", "").ended(0);
     let found = rejects(&dir, "store");
-    assert!(found.len() == 1 && found[0].starts_with("1|invalid_row|line 2: ") && found[0].ends_with("or still being written"), "{found:?}");
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("1|invalid_row|line 2: ")
+            && found[0].ends_with("or still being written"),
+        "{found:?}"
+    );
     dir.write("docs.jsonl", &format!("{begun}dy\": \"y\"}}\n"));
     dir.younger("docs.jsonl");
     run(&dir, "docs.jsonl", "store", "").ended(0);
@@ -325,7 +363,8 @@ fn a_file_that_is_still_being_written_loses_no_document() {
 fn a_damaged_row_group_costs_that_row_group() {
     let dir = Dir::new();
     let rows: Vec<(String, String)> = (0..1800).map(|row| (format!("{row:04}"), format!("text {row}"))).collect();
-    let rows: Vec<(Option<&str>, Option<&str>)> = rows.iter().map(|(id, text)| (Some(id.as_str()), Some(text.as_str()))).collect();
+    let rows: Vec<(Option<&str>, Option<&str>)> =
+        rows.iter().map(|(id, text)| (Some(id.as_str()), Some(text.as_str()))).collect();
     dir.documents("docs.parquet", &rows);
     dir.tear("docs.parquet", "body", 700);
     for _ in 0..2 {
@@ -345,7 +384,10 @@ fn sql_and_evaluate_give_a_column_one_type_for_all_files() {
         let columns = [("doc_id", id), ("entity_type", kind), ("start_char", start), ("end_char", end)];
         dir.parquet(name, &RecordBatch::try_from_iter(columns).unwrap());
     };
-    let (narrow, wide) = (|value| -> ArrayRef { Arc::new(Int32Array::from(vec![value])) }, |value| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) });
+    let (narrow, wide) = (
+        |value| -> ArrayRef { Arc::new(Int32Array::from(vec![value])) },
+        |value| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) },
+    );
     gold("gold/1.parquet", narrow(1), narrow(0), wide(3));
     gold("gold/2.parquet", wide(1 << 40), wide(0), narrow(3));
     dir.write("predicted.csv", "doc_id,entity_type,start_char,end_char\n1,PER,0,3\n1099511627776,PER,0,3\n");
@@ -353,10 +395,16 @@ fn sql_and_evaluate_give_a_column_one_type_for_all_files() {
     assert!(said.contains("\"f1\": 1.0"), "{said}");
     dir.write("docs.csv", "id,body\na,x\n");
     run(&dir, "docs.csv", "store", "").ended(0);
-    let said = dir.quarry(&["sql", "store", "SELECT max(doc_id), count(*) FROM 'gold/*.parquet'", "--format", "csv"]).ended(0).stdout();
+    let said = dir
+        .quarry(&["sql", "store", "SELECT max(doc_id), count(*) FROM 'gold/*.parquet'", "--format", "csv"])
+        .ended(0)
+        .stdout();
     assert!(said.ends_with("1099511627776,2\n"), "{said}");
     dir.write("ids/1.csv", "doc_id\n007\n");
     dir.write("ids/2.csv", "doc_id\n7\n");
-    let said = dir.quarry(&["sql", "store", "SELECT count(DISTINCT doc_id) AS n FROM 'ids/'", "--format", "csv"]).ended(0).stdout();
+    let said = dir
+        .quarry(&["sql", "store", "SELECT count(DISTINCT doc_id) AS n FROM 'ids/'", "--format", "csv"])
+        .ended(0)
+        .stdout();
     assert!(said.ends_with("n\n2\n"), "{said}");
 }

@@ -125,7 +125,10 @@ mod tests {
         let kept = skip_known(&operator.known_documents, &batch, &schema).unwrap();
         assert_eq!(kept["row"].as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
         let refused: Vec<_> = kept["refused"].as_string::<i32>().iter().collect();
-        assert_eq!(refused, [None, Some("duplicate_id: a later document of this run has the same id"), None, Some("invalid_row: x")]);
+        assert_eq!(
+            refused,
+            [None, Some("duplicate_id: a later document of this run has the same id"), None, Some("invalid_row: x")]
+        );
         let changed: Vec<_> = kept["changed"].as_boolean().iter().flatten().collect();
         assert_eq!(changed, [true, false, false, false]);
     }

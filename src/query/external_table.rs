@@ -101,7 +101,9 @@ impl ExternalTable<'_> {
         }
         if let Some(other) = files.iter().find(|file| Compression::of(file.location.as_ref()) != Compression::None) {
             let reason = format!("`{}` is compressed", other.location.filename().unwrap_or_default());
-            return Err(self.refuse(reason, "decompress it with `gunzip` or `unzstd`; only `quarry run` reads it as it is"));
+            return Err(
+                self.refuse(reason, "decompress it with `gunzip` or `unzstd`; only `quarry run` reads it as it is")
+            );
         }
         let objects = store_of(context, &root).map_err(|reason| self.refuse(reason, "check the path"))?;
         let schema = self.columns(&context.state(), &objects, format, &files).await?;
@@ -155,7 +157,9 @@ impl ExternalTable<'_> {
                 first = Some(schema);
                 continue;
             };
-            if format == Format::Csv && let Some(difference) = difference(first, &schema) {
+            if format == Format::Csv
+                && let Some(difference) = difference(first, &schema)
+            {
                 return Err(self.refuse(
                     format!("`{}` and `{}` have different headers: {difference}", files[0].location, file.location),
                     "write the same columns in the same order into all of them, or name one kind with a glob",
@@ -168,7 +172,8 @@ impl ExternalTable<'_> {
                     common_schema(&with_strings(&all, &[&column]), &with_strings(&schema, &[&column])).unwrap_or(all)
                 }
                 Err(column) => {
-                    let of = |schema: &Schema| schema.field_with_name(&column).map(|field| field.data_type().to_string());
+                    let of =
+                        |schema: &Schema| schema.field_with_name(&column).map(|field| field.data_type().to_string());
                     let (one, other) = (of(&all).unwrap_or_default(), of(&schema).unwrap_or_default());
                     return Err(self.refuse(
                         format!("column `{column}` is {other} in `{}` and {one} in the files before it", file.location),

@@ -65,7 +65,10 @@ impl Preflight {
             return Err(Error::Setting {
                 origin: "job".into(),
                 key: "store.path".into(),
-                reason: format!("the store `{location}` is inside `{}`, so its own files would be documents", listing.documents),
+                reason: format!(
+                    "the store `{location}` is inside `{}`, so its own files would be documents",
+                    listing.documents
+                ),
                 hint: "put the store elsewhere, or name the documents with a glob such as *.parquet".into(),
             });
         }

@@ -69,7 +69,9 @@ impl Format {
                 let inferred = Csv::default().with_header(true).infer_schema(records, Some(RECORDS))?.0;
                 // `00123` is no number.
                 let field = |field: &Field| match exact.field_with_name(field.name()) {
-                    Ok(exact) if *exact.data_type() == DataType::Utf8 && field.data_type().is_numeric() => exact.clone(),
+                    Ok(exact) if *exact.data_type() == DataType::Utf8 && field.data_type().is_numeric() => {
+                        exact.clone()
+                    }
                     _ => field.clone(),
                 };
                 Ok(Schema::new(inferred.fields().iter().map(|one| field(one)).collect::<Vec<_>>()))
@@ -146,7 +148,10 @@ mod tests {
             objects.put(&location, bytes.into()).await.unwrap();
             let meta = objects.head(&location).await.unwrap();
             let error = check_footer(&objects, &meta).await.err().map(|error| error.to_string());
-            assert!(error.as_deref().map_or(expected.is_none(), |error| error.contains(expected.unwrap())), "{error:?}");
+            assert!(
+                error.as_deref().map_or(expected.is_none(), |error| error.contains(expected.unwrap())),
+                "{error:?}"
+            );
         }
     }
 }

@@ -102,11 +102,11 @@ impl Documents {
         }
         let objects = store_of(context, &self.listing.objects).ok()?;
         let metadata = parquet_metadata(&context.state(), &objects, &self.files[file].meta).await.ok()?;
-        let ends = metadata.row_groups().iter().scan(0, |end, group| {
+        let mut ends = metadata.row_groups().iter().scan(0, |end, group| {
             *end += group.num_rows().max(0);
             Some(*end)
         });
-        ends.into_iter().find(|end| *end > row)
+        ends.find(|end| *end > row)
     }
 
     /// Leaves out the rows of a file that cannot be read. Returns the reason for people, which names the rows.
@@ -114,9 +114,19 @@ impl Documents {
         let Damage { rows, reason } = damage;
         let named: Vec<String> = rows
             .iter()
-            .map(|rows| if rows.end == i64::MAX { format!("from row {} on", rows.start) } else { format!("rows {} to {}", rows.start, rows.end - 1) })
+            .map(|rows| {
+                if rows.end == i64::MAX {
+                    format!("from row {} on", rows.start)
+                } else {
+                    format!("rows {} to {}", rows.start, rows.end - 1)
+                }
+            })
             .collect();
-        let reason = if matches!(&rows[..], [all] if *all == (0..i64::MAX)) { reason } else { format!("{}: {reason}", named.join(", ")) };
+        let reason = if matches!(&rows[..], [all] if *all == (0..i64::MAX)) {
+            reason
+        } else {
+            format!("{}: {reason}", named.join(", "))
+        };
         match &rows[..] {
             [rest] if rest.end == i64::MAX => self.files[file].broken = Some((rest.start, reason.clone())),
             _ => drop(self.holes.insert(file, (rows, reason.clone()))),

@@ -22,8 +22,8 @@ mod delta;
 mod format;
 mod names;
 
-pub use crate::source::listing::format::{Compression, Format};
 pub(crate) use crate::source::listing::format::has_tabs;
+pub use crate::source::listing::format::{Compression, Format};
 pub(crate) use crate::source::listing::names::{partition_names, partition_value};
 
 /// The most passed-over files that are named.
@@ -87,13 +87,19 @@ impl Listing {
         let (base, prefix) = listing_url(context, documents)?;
         let objects = store_of(context, &base.object_store())
             .map_err(|reason| refuse(reason, "name a path, or a URL that begins with s3://, gs:// or az://"))?;
-        let (all, invalid_names) = list(&base, objects.as_ref()).await.map_err(|error| listing_error(documents, error))?;
+        let (all, invalid_names) =
+            list(&base, objects.as_ref()).await.map_err(|error| listing_error(documents, error))?;
         let path = |location: &Path| format!("{prefix}{location}");
         let source = |meta: ObjectMeta| SourceFile { path: path(&meta.location), meta, rows: None, broken: None };
         let mut unusable: Vec<(SourceFile, String)> = Vec::new();
         if invalid_names && let Ok(folder) = base.get_url().to_file_path() {
             let reason = "its name has control characters or is no UTF-8: rename it";
-            let files = unusable_names(&folder).into_iter().map(|(path, meta)| SourceFile { path, meta, rows: None, broken: None });
+            let files = unusable_names(&folder).into_iter().map(|(path, meta)| SourceFile {
+                path,
+                meta,
+                rows: None,
+                broken: None,
+            });
             unusable.extend(files.map(|file| (file, reason.to_owned())));
         }
         let tables = live_files(&base, &objects, &all, documents).await?;
@@ -126,7 +132,8 @@ impl Listing {
             if !base.is_collection() {
                 return Err(refuse("there is no such file".into(), "check that the path is right"));
             }
-            let also = passed_over.1.first().map_or_else(String::new, |other| format!(", only files such as `{other}`"));
+            let also =
+                passed_over.1.first().map_or_else(String::new, |other| format!(", only files such as `{other}`"));
             return Err(refuse(format!("there is no Parquet, JSON Lines or CSV file{also}"), endings));
         };
         let format = Format::of(first.location.as_ref())
@@ -153,13 +160,17 @@ impl Listing {
     pub fn passed_over(&self) -> Option<String> {
         let (count, named) = &self.passed_over;
         let more = if *count > named.len() { ", …" } else { "" };
-        let formats = "only .parquet, .jsonl, .ndjson, .json, .csv and .tsv are read, the text formats also as .gz and .zst";
+        let formats =
+            "only .parquet, .jsonl, .ndjson, .json, .csv and .tsv are read, the text formats also as .gz and .zst";
         (*count > 0).then(|| format!("{count} file(s) are not read: `{}`{more}; {formats}", named.join("`, `")))
     }
 }
 
 /// Everything below the listed folder, or the file itself, and whether names were left out that an object store cannot have.
-async fn list(base: &ListingTableUrl, objects: &dyn ObjectStore) -> Result<(Vec<ObjectMeta>, bool), object_store::Error> {
+async fn list(
+    base: &ListingTableUrl,
+    objects: &dyn ObjectStore,
+) -> Result<(Vec<ObjectMeta>, bool), object_store::Error> {
     if !base.is_collection() {
         match objects.head(base.prefix()).await {
             Ok(meta) => return Ok((vec![meta], false)),
@@ -198,10 +209,14 @@ fn is_listed(base: &ListingTableUrl, location: &Path) -> bool {
 fn listing_error(documents: &str, error: object_store::Error) -> Error {
     use object_store::Error::{Generic, InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
     let causes = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
-    let forbidden = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
-    let forbidden = forbidden.into_iter().any(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let mut forbidden = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
+    let forbidden = forbidden.any(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
     let permanent = match error {
-        InvalidPath { .. } | NotFound { .. } | NotSupported { .. } | PermissionDenied { .. } | Unauthenticated { .. } => true,
+        InvalidPath { .. }
+        | NotFound { .. }
+        | NotSupported { .. }
+        | PermissionDenied { .. }
+        | Unauthenticated { .. } => true,
         Generic { store: "LocalFileSystem", .. } => forbidden,
         _ => false,
     };

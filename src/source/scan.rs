@@ -8,26 +8,23 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, StringArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{ScalarValue, internal_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::table_schema::TableSchema;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, Operator, ScalarUDF, TableProviderFilterPushDown, Volatility, cast, create_udf, ident, lit, try_cast, when,
-};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, ident};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, binary, col, lit as lit_value};
+use datafusion::physical_expr::expressions::{Column, binary, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::{PartitionStream as _, StreamingTableExec};
@@ -42,7 +39,9 @@ use crate::source::listing::{Format, SourceFile, partition_value};
 use crate::source::operator::row_filter::{RowFilter, RowFilterExec};
 use crate::source::operator::row_number::{NumberRows, NumberRowsExec};
 use crate::source::records::read::{OWN_COLUMNS, TextFiles};
-use crate::text::document::RejectReason;
+use crate::source::scan::parsed::{Parsed, parsed};
+
+mod parsed;
 
 /// What is read, and from where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,7 +187,7 @@ impl ScanSpec {
         }
         let source = call(context, "input_file_name").alias("source");
         let row = call(context, "file_row_index").alias("row");
-        let Parsed { id, text, fault } = self.parsed()?;
+        let Parsed { id, text, fault } = parsed(&self.schema, (&self.id, &self.id_type), &self.text)?;
         let mut columns = vec![source, row, id.alias("doc_id")];
         if self.texts {
             columns.push(text.alias("text"));
@@ -207,36 +206,6 @@ impl ScanSpec {
             Some(filter) => self.filtered(context, plan, filter, own),
             None => Ok(plan),
         }
-    }
-
-    /// Id and text of Parquet as strings or integers, and the fault of a value that is neither.
-    fn parsed(&self) -> Result<Parsed> {
-        let kind = |name: &str| self.schema.field_with_name(name).map(|field| field.data_type().clone());
-        let (id_type, text_type) = (kind(&self.id)?, kind(&self.text)?);
-        let none = || lit(ScalarValue::Utf8(None));
-        let (id, text) = (ident(&self.id), ident(&self.text));
-        let invalid = |what: &str| lit(format!("{}: {what}", RejectReason::InvalidRow));
-        let mut fault = none();
-        let id = match &id_type {
-            DataType::FixedSizeBinary(_) => uuid_text().call(vec![id]),
-            DataType::UInt64 | DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-                let value = try_cast(id.clone(), self.id_type.clone());
-                let bad = id.is_not_null().and(value.clone().is_null());
-                fault = when(bad, invalid("the id does not fit 64 bits with a sign, or is not UTF-8")).otherwise(fault)?;
-                value
-            }
-            _ => cast(id, self.id_type.clone()),
-        };
-        let text = match &text_type {
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-                let value = try_cast(text.clone(), DataType::Utf8View);
-                let bad = text.is_not_null().and(value.clone().is_null());
-                fault = when(bad, invalid("the text is not UTF-8")).otherwise(fault)?;
-                value
-            }
-            _ => cast(text, DataType::Utf8View),
-        };
-        Ok(Parsed { id, text, fault })
     }
 
     /// The plan of text files: (source, row, id, text, fault).
@@ -295,7 +264,7 @@ impl ScanSpec {
     fn with_prefix(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = plan.schema();
         let mut columns: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::new();
-        let source = binary(lit_value(self.prefix.as_str()), Operator::StringConcat, col("source", &schema)?, &schema)?;
+        let source = binary(lit(self.prefix.as_str()), Operator::StringConcat, col("source", &schema)?, &schema)?;
         columns.push((source, "source".into()));
         for field in self.output_schema().fields().iter().skip(1) {
             columns.push((col(field.name(), &schema)?, field.name().clone()));
@@ -304,29 +273,8 @@ impl ScanSpec {
     }
 }
 
-/// Id, text and fault of a row.
-struct Parsed {
-    id: Expr,
-    text: Expr,
-    fault: Expr,
-}
-
 fn bad(error: DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(bad_filter(&error)))
-}
-
-/// A function from 16 bytes to the text of a UUID (RFC 9562).
-fn uuid_text() -> ScalarUDF {
-    let text = |arguments: &[ColumnarValue]| {
-        let arrays = ColumnarValue::values_to_arrays(arguments)?;
-        let Some(bytes) = arrays.first().and_then(|bytes| bytes.as_fixed_size_binary_opt()) else {
-            return internal_err!("a UUID has 16 bytes");
-        };
-        let text = |bytes: Option<&[u8]>| Some(uuid::Uuid::from_slice(bytes?).ok()?.to_string());
-        Ok(ColumnarValue::Array(Arc::new(bytes.iter().map(text).collect::<StringArray>())))
-    };
-    let bytes = vec![DataType::FixedSizeBinary(16)];
-    create_udf("uuid_text", bytes, DataType::Utf8, Volatility::Immutable, Arc::new(text))
 }
 
 /// A column of the files, under a name that cannot clash with ours.
@@ -377,7 +325,11 @@ impl TableProvider for Files {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let reader = self.0.format.reader();
         let folders = self.0.partitions.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
-        let source = reader.file_source(TableSchema::builder(Arc::clone(&self.0.schema)).with_table_partition_cols(folders.collect::<Vec<_>>()).build());
+        let source = reader.file_source(
+            TableSchema::builder(Arc::clone(&self.0.schema))
+                .with_table_partition_cols(folders.collect::<Vec<_>>())
+                .build(),
+        );
         let files = self.0.files.iter().map(|file| file.partitioned(&self.0.partitions)).collect::<Result<_>>()?;
         // With work stealing, files come in any order and are consumed by the plan's first execution.
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(&self.0.objects)?, source)

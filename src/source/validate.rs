@@ -87,7 +87,8 @@ impl Documents {
         let fits = |file: &SourceFile, kind_of: IdKind, unreadable: &mut Vec<(SourceFile, String)>| {
             let fits = kind_of == kind || kind_of == IdKind::Unknown;
             if !fits {
-                let (found, others) = if kind == IdKind::Text { ("integers", "strings") } else { ("strings", "integers") };
+                let (found, others) =
+                    if kind == IdKind::Text { ("integers", "strings") } else { ("strings", "integers") };
                 let reason = format!("column `{}` (`[input] id`) has {found}, in most other files {others}", spec.id);
                 unreadable.push((file.clone(), reason));
             }

@@ -88,10 +88,7 @@ impl std::str::FromStr for Reject {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once(": ").unwrap_or((text, ""));
         let reason = RejectReason::ALL.into_iter().find(|reason| reason.as_str() == parts.0);
-        Ok(reason.map_or_else(
-            || Self::new(RejectReason::InvalidRow, text),
-            |reason| Self::new(reason, parts.1),
-        ))
+        Ok(reason.map_or_else(|| Self::new(RejectReason::InvalidRow, text), |reason| Self::new(reason, parts.1)))
     }
 }
 

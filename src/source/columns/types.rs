@@ -49,8 +49,7 @@ fn wider(one: &DataType, other: &DataType) -> DataType {
     match wide {
         Int8 | UInt8 => Int16,
         Int16 | UInt16 => Int32,
-        Int32 | UInt32 => Int64,
-        Int64 | UInt64 => Int64,
+        Int32 | UInt32 | Int64 | UInt64 => Int64,
         _ => wide.clone(),
     }
 }
@@ -125,7 +124,8 @@ mod tests {
         let one = schema(&[("id", DataType::Int32), ("text", DataType::Utf8)]);
         let other = schema(&[("lang", DataType::Utf8), ("id", DataType::Int64)]);
         let both = common_schema(&one, &other).unwrap();
-        let names: Vec<String> = both.fields().iter().map(|one| format!("{} {}", one.name(), one.data_type())).collect();
+        let names: Vec<String> =
+            both.fields().iter().map(|one| format!("{} {}", one.name(), one.data_type())).collect();
         assert_eq!(names, ["id Int64", "text Utf8", "lang Utf8"]);
         assert!(both.field(2).is_nullable() && !both.field(0).is_nullable());
         assert_eq!(common_schema(&one, &schema(&[("text", DataType::Date32)])), Err("text".to_owned()));

@@ -51,9 +51,11 @@ pub(super) async fn live_files(
             reason: format!("the Delta table `{folder}` {reason}"),
             hint: "name other files, or write the table again without that feature".to_owned(),
         };
-        let table = open(base, objects, folder).await.map_err(|error| match unavailable(&error) {
-            true => Error::Engine { doing: format!("read the Delta table `{folder}`"), source: error.into() },
-            false => refuse(format!("cannot be read: {error}")),
+        let table = open(base, objects, folder).await.map_err(|error| {
+            if unavailable(&error) {
+                return Error::Engine { doing: format!("read the Delta table `{folder}`"), source: error.into() };
+            }
+            refuse(format!("cannot be read: {error}"))
         })?;
         let snapshot = table.snapshot().map_err(|error| refuse(format!("cannot be read: {error}")))?.snapshot();
         let mapping = snapshot.metadata().configuration().get("delta.columnMapping.mode");
@@ -81,10 +83,14 @@ pub(super) async fn live_files(
 fn table_folder(location: &Path) -> Option<Path> {
     let parts: Vec<_> = location.parts().collect();
     let log = parts.iter().position(|part| part.as_ref() == LOG)?;
-    location.as_ref().ends_with(".json").then(|| parts[..log].iter().cloned().collect())
+    (location.extension() == Some("json")).then(|| parts[..log].iter().cloned().collect())
 }
 
-async fn open(base: &ListingTableUrl, objects: &Arc<dyn ObjectStore>, folder: &Path) -> Result<DeltaTable, DeltaTableError> {
+async fn open(
+    base: &ListingTableUrl,
+    objects: &Arc<dyn ObjectStore>,
+    folder: &Path,
+) -> Result<DeltaTable, DeltaTableError> {
     let mut url = base.get_url().clone();
     url.set_path(&format!("/{folder}/"));
     let inside = Arc::new(PrefixStore::new(Arc::clone(objects), folder.clone()));
@@ -96,8 +102,8 @@ async fn open(base: &ListingTableUrl, objects: &Arc<dyn ObjectStore>, folder: &P
 /// Whether the object store did not answer.
 fn unavailable(error: &DeltaTableError) -> bool {
     use object_store::Error::{Generic, NotFound, NotSupported, PermissionDenied, Unauthenticated};
-    let causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
-    let failure = causes.into_iter().find_map(|error| error.downcast_ref::<object_store::Error>());
+    let mut causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    let failure = causes.find_map(|error| error.downcast_ref::<object_store::Error>());
     failure.is_some_and(|error| {
         !matches!(
             error,

@@ -73,8 +73,8 @@ pub(crate) fn partition_names(location: &str) -> impl Iterator<Item = &str> {
 /// The value of a name in the folders of a path; the innermost one if there are several. `None` if there is none, or Hive's null.
 pub(crate) fn partition_value(location: &str, name: &str) -> Option<String> {
     let folders = location.rsplit_once('/').map_or("", |(folders, _)| folders);
-    let values = folders.rsplit('/').filter_map(|folder| folder.split_once('='));
-    let (_, value) = values.into_iter().find(|(key, _)| *key == name)?;
+    let mut values = folders.rsplit('/').filter_map(|folder| folder.split_once('='));
+    let (_, value) = values.find(|(key, _)| *key == name)?;
     (value != HIVE_NULL).then(|| decoded(value))
 }
 
@@ -97,7 +97,6 @@ fn decoded(value: &str) -> String {
     }
     String::from_utf8(bytes).unwrap_or_else(|_| value.to_owned())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -123,11 +122,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inside = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
         std::fs::create_dir(inside(b"sub")).unwrap();
-        for name in [b"a\nb.csv".as_slice(), b"sub/\xff.jsonl", b"good.csv", b"c\n.txt", b".\n.csv", b"\x1b[31m.parquet"] {
+        for name in
+            [b"a\nb.csv".as_slice(), b"sub/\xff.jsonl", b"good.csv", b"c\n.txt", b".\n.csv", b"\x1b[31m.parquet"]
+        {
             std::fs::write(inside(name), "x").unwrap();
         }
         let root = folder.path().to_str().unwrap();
-        let found: Vec<String> = unusable_names(folder.path()).into_iter().map(|(path, _)| path.replacen(root, "", 1)).collect();
+        let found: Vec<String> =
+            unusable_names(folder.path()).into_iter().map(|(path, _)| path.replacen(root, "", 1)).collect();
         assert_eq!(found, ["/\\x1B[31m.parquet", "/a\\x0Ab.csv", "/sub/\\xFF.jsonl"]);
     }
 }

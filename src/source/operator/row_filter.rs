@@ -74,7 +74,13 @@ impl RowOperator for RowFilter {
 }
 
 impl RowFilter {
-    fn filter(&self, batch: &RecordBatch, schema: &SchemaRef, evaluated: &Count, failed: &Count) -> Result<RecordBatch> {
+    fn filter(
+        &self,
+        batch: &RecordBatch,
+        schema: &SchemaRef,
+        evaluated: &Count,
+        failed: &Count,
+    ) -> Result<RecordBatch> {
         let (mut kept, mut failures) = (vec![false; batch.num_rows()], Vec::new());
         self.evaluate(batch, 0..batch.num_rows(), &mut kept, &mut failures);
         let faults = batch.column_by_name("fault").map(|faults| faults.as_string::<i32>().clone());

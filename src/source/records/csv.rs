@@ -33,7 +33,10 @@ pub(super) struct CsvRecords {
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
     /// A record of so many bytes, with its line end.
-    Record { fields: Vec<Vec<u8>>, length: usize },
+    Record {
+        fields: Vec<Vec<u8>>,
+        length: usize,
+    },
     /// The bytes end inside a record.
     Incomplete,
     Bad(&'static str),
@@ -121,7 +124,9 @@ impl CsvRecords {
                     self.fill()?;
                     continue;
                 }
-                Parsed::Incomplete => format!("it is longer than {} MB, or a quoted field is not closed", self.limit >> 20),
+                Parsed::Incomplete => {
+                    format!("it is longer than {} MB, or a quoted field is not closed", self.limit >> 20)
+                }
                 Parsed::Bad(reason) => reason.to_owned(),
                 Parsed::Record { fields, length } if blank(&fields) => {
                     self.take(length);
@@ -237,7 +242,11 @@ fn parse(bytes: &[u8], ended: bool, delimiter: u8) -> Parsed {
             (None, _) | (Some(b'\r'), None) => {
                 return if ended { Parsed::Record { fields, length: bytes.len() } } else { Parsed::Incomplete };
             }
-            _ => return Parsed::Bad("more text follows the closing quote of a field; inside quotes, a quote is written twice"),
+            _ => {
+                return Parsed::Bad(
+                    "more text follows the closing quote of a field; inside quotes, a quote is written twice",
+                );
+            }
         }
     }
 }
@@ -277,9 +286,10 @@ mod tests {
         let text = "id,body\n1,one\n2,\"stray\n3,three\n4,a,b\n5,\"five\nlines\"\n6,\"x\" y\n7,seven\n8,\"never closed\n9,nine\n";
         let found = read(text.as_bytes());
         let lines: Vec<(u64, bool)> = found.iter().map(|(line, cells)| (*line, !cells.starts_with('!'))).collect();
-        assert_eq!(lines, [
-            (2, true), (3, false), (4, true), (5, false), (6, true), (8, false), (9, true), (10, false), (11, true)
-        ]);
+        assert_eq!(
+            lines,
+            [(2, true), (3, false), (4, true), (5, false), (6, true), (8, false), (9, true), (10, false), (11, true)]
+        );
         assert_eq!(found[4].1, "5|five\nlines");
         assert_eq!(found[3].1, "! it has 3 fields, the header has 2");
         let found = read(b"id,body\n1,Z\xfcrich\n2,two\n");

@@ -16,29 +16,28 @@ const STRICT: CastOptions<'static> =
 
 /// Arrays of JSON values; `lines` has an object per record, none for a record that is faulty already. Returns the faults by record.
 pub(super) fn from_json(lines: &[Option<&[u8]>], schema: &SchemaRef) -> Result<(Vec<ArrayRef>, Faults), ArrowError> {
-    match decode(lines, schema) {
-        Ok(batch) => Ok((batch.columns().to_vec(), Vec::new())),
-        Err(_) => {
-            let (mut rows, mut faults): (Vec<RecordBatch>, Faults) = (Vec::new(), Vec::new());
-            for (number, line) in lines.iter().enumerate() {
-                rows.push(match decode(&[*line], schema) {
-                    Ok(row) => row,
-                    Err(error) => {
-                        faults.push((number, message(&error)));
-                        decode(&[None], schema)?
-                    }
-                });
-            }
-            Ok((concat_batches(schema, &rows)?.columns().to_vec(), faults))
-        }
+    if let Ok(batch) = decode(lines, schema) {
+        return Ok((batch.columns().to_vec(), Vec::new()));
     }
+    let (mut rows, mut faults): (Vec<RecordBatch>, Faults) = (Vec::new(), Vec::new());
+    for (number, line) in lines.iter().enumerate() {
+        rows.push(match decode(&[*line], schema) {
+            Ok(row) => row,
+            Err(error) => {
+                faults.push((number, message(&error)));
+                decode(&[None], schema)?
+            }
+        });
+    }
+    Ok((concat_batches(schema, &rows)?.columns().to_vec(), faults))
 }
 
 /// The record's number in the batch, and what is wrong with it.
 pub(super) type Faults = Vec<(usize, String)>;
 
 fn decode(lines: &[Option<&[u8]>], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let builder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(lines.len().max(1)).with_coerce_primitive(true);
+    let builder =
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(lines.len().max(1)).with_coerce_primitive(true);
     let mut decoder = builder.build_decoder()?;
     for line in lines {
         let mut rest = line.unwrap_or(b"{}");
@@ -50,9 +49,10 @@ fn decode(lines: &[Option<&[u8]>], schema: &SchemaRef) -> Result<RecordBatch, Ar
             rest = &rest[used..];
         }
     }
-    decoder.flush()?.filter(|batch| batch.num_rows() == lines.len()).ok_or_else(|| {
-        ArrowError::JsonError("a record is not one object".to_owned())
-    })
+    decoder
+        .flush()?
+        .filter(|batch| batch.num_rows() == lines.len())
+        .ok_or_else(|| ArrowError::JsonError("a record is not one object".to_owned()))
 }
 
 /// Arrays of CSV fields: `cells` has the cells of each record in the order of the schema's fields, none for a faulty record.

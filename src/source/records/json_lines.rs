@@ -45,9 +45,12 @@ impl JsonLines {
             if raw.trim_ascii().is_empty() {
                 continue;
             }
-            let cells = cells(raw.trim_ascii(), &self.wanted).map_err(|fault| match ended {
-                true => fault,
-                false => format!("{fault}; the file does not end with a line end: it is cut off, or still being written"),
+            let cells = cells(raw.trim_ascii(), &self.wanted).map_err(|fault| {
+                if ended {
+                    fault
+                } else {
+                    format!("{fault}; the file does not end with a line end: it is cut off, or still being written")
+                }
             });
             return Ok(Some(Record { line, cells, raw }));
         }
@@ -167,9 +170,10 @@ mod tests {
         let cells: Vec<_> = records.iter().map(|record| (record.line, record.cells.as_deref().ok())).collect();
         assert_eq!(cells[0], (1, Some(&[Cell::Integer(1), Cell::Text("a".into())][..])));
         assert_eq!(cells[4], (6, Some(&[Cell::Text("5".into()), Cell::Text("b".into())][..])));
-        assert_eq!(cells.iter().map(|(line, cells)| (*line, cells.is_some())).collect::<Vec<_>>(), [
-            (1, true), (3, false), (4, false), (5, false), (6, true), (7, false)
-        ]);
+        assert_eq!(
+            cells.iter().map(|(line, cells)| (*line, cells.is_some())).collect::<Vec<_>>(),
+            [(1, true), (3, false), (4, false), (5, false), (6, true), (7, false)]
+        );
         let fault = |record: usize| records[record].cells.clone().unwrap_err();
         assert_eq!(fault(1), "column 24: unexpected end of hex escape");
         assert!(fault(2).contains("expected an object"), "{}", fault(2));
@@ -183,12 +187,16 @@ mod tests {
         assert_eq!(records[1].cells.clone().unwrap()[0], Cell::Integer(2));
         let long = format!("{{\"id\": 1, \"body\": \"{}\"}}\n{{\"id\": 2}}\n", "x".repeat(5000));
         let records = read(long.as_bytes(), 4000);
-        assert_eq!(records.iter().map(|one| (one.line, one.cells.is_ok())).collect::<Vec<_>>(), [(1, false), (2, true)]);
+        assert_eq!(
+            records.iter().map(|one| (one.line, one.cells.is_ok())).collect::<Vec<_>>(),
+            [(1, false), (2, true)]
+        );
     }
 
     #[test]
     fn values_of_other_types_are_described() {
-        let records = read(b"{\"id\": 18446744073709551615, \"body\": 1.5}\n{\"id\": true, \"body\": []}", RECORD_BYTES);
+        let records =
+            read(b"{\"id\": 18446744073709551615, \"body\": 1.5}\n{\"id\": true, \"body\": []}", RECORD_BYTES);
         let kinds: Vec<_> = records.iter().flat_map(|one| one.cells.as_ref().unwrap()).map(Cell::kind).collect();
         assert_eq!(kinds[1..], ["a number with a fraction", "true or false", "a list"]);
     }

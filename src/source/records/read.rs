@@ -100,7 +100,13 @@ impl Layout {
     }
 
     /// Reads a file and hands over its batches until `send` returns false; returns false then.
-    fn read(&self, object: &Object, rows: usize, runtime: &Handle, send: &mut dyn FnMut(RecordBatch) -> bool) -> Result<bool> {
+    fn read(
+        &self,
+        object: &Object,
+        rows: usize,
+        runtime: &Handle,
+        send: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Result<bool> {
         let mut records = self.open(object, runtime).map_err(read_error)?;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         loop {
@@ -151,7 +157,13 @@ impl Layout {
         }
         let cell = |number: usize, place: usize| {
             let sound = faults[number].is_none();
-            records[number].cells.as_ref().ok().filter(|_| sound).and_then(|cells| cells.get(place)).unwrap_or(&Cell::Null)
+            records[number]
+                .cells
+                .as_ref()
+                .ok()
+                .filter(|_| sound)
+                .and_then(|cells| cells.get(place))
+                .unwrap_or(&Cell::Null)
         };
         let ids: ArrayRef = if self.integer_ids {
             let mut ids = Int64Builder::new();

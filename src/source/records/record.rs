@@ -88,5 +88,8 @@ pub(super) fn other_encoding(start: &[u8]) -> Option<&'static str> {
 pub(super) fn no_utf8(error: std::str::Utf8Error, bytes: &[u8]) -> String {
     let at = error.valid_up_to();
     let byte = bytes.get(at).copied().unwrap_or_default();
-    format!("byte {} (0x{byte:02X}) is not UTF-8: rewrite the file with `iconv -f latin1 -t utf-8` or as it is encoded", at + 1)
+    format!(
+        "byte {} (0x{byte:02X}) is not UTF-8: rewrite the file with `iconv -f latin1 -t utf-8` or as it is encoded",
+        at + 1
+    )
 }

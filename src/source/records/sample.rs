@@ -8,12 +8,12 @@ use datafusion::error::DataFusionError;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
+use crate::source::columns::types::common_type;
 use crate::source::listing::{Format, has_tabs};
 use crate::source::records::csv::CsvRecords;
 use crate::source::records::json_lines::{JsonLines, object as parsed};
 pub(crate) use crate::source::records::object_bytes::{Object, read_error};
 use crate::source::records::record::{Cell, Record, other_encoding};
-use crate::source::columns::types::common_type;
 
 /// Columns and types are those of this many records,
 const RECORDS: usize = 1000;
@@ -44,9 +44,8 @@ fn unreadable(reason: impl Into<String>) -> std::io::Error {
 }
 
 fn csv_columns(object: &Object, names: &[&str], runtime: &Handle) -> Result<Schema> {
-    let open = |wanted: &[String]| {
-        CsvRecords::new(object.open(runtime)?, names, wanted, has_tabs(object.location.as_ref()))
-    };
+    let open =
+        |wanted: &[String]| CsvRecords::new(object.open(runtime)?, names, wanted, has_tabs(object.location.as_ref()));
     let header = open(&[])?.header;
     let mut records = open(&header)?;
     let mut types = vec![DataType::Null; header.len()];
@@ -142,10 +141,12 @@ fn nothing(first: &Record, fault: &str) -> String {
         return reason.to_owned();
     }
     if start.starts_with(b"[") {
-        return "it is one JSON array, expected one object a line: rewrite it with `jq -c '.[]' FILE > FILE.jsonl`".to_owned();
+        return "it is one JSON array, expected one object a line: rewrite it with `jq -c '.[]' FILE > FILE.jsonl`"
+            .to_owned();
     }
     if matches!(start, b"{") || start.starts_with(b"{") && !start.ends_with(b"}") && fault.contains("EOF") {
-        return "its objects span lines, expected one object a line: rewrite it with `jq -c . FILE > FILE.jsonl`".to_owned();
+        return "its objects span lines, expected one object a line: rewrite it with `jq -c . FILE > FILE.jsonl`"
+            .to_owned();
     }
     format!("line {}, {fault}", first.line)
 }
@@ -169,7 +170,12 @@ mod tests {
         let runtime = Handle::current();
         let columns = move || columns(format, &object, &["id", "body"], &runtime);
         let schema = tokio::task::spawn_blocking(columns).await.unwrap().map_err(|error| error.to_string())?;
-        Ok(schema.fields().iter().map(|one| format!("{} {}", one.name(), one.data_type())).collect::<Vec<_>>().join(", "))
+        Ok(schema
+            .fields()
+            .iter()
+            .map(|one| format!("{} {}", one.name(), one.data_type()))
+            .collect::<Vec<_>>()
+            .join(", "))
     }
 
     #[tokio::test]
