@@ -139,7 +139,7 @@ impl Documents {
         match (filter_failures(plan), &self.spec.filter) {
             ((failed, evaluated), Some(filter)) if failed > 0 && failed == evaluated && self.known == 0 => {
                 let reason = format!("`{filter}` fails on all {failed} rows, as a cast or a division by zero does");
-                Err(bad_filter(&DataFusionError::Plan(reason)))
+                Err(bad_filter(&DataFusionError::External(reason.into())))
             }
             _ => Ok(()),
         }
