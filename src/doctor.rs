@@ -12,6 +12,7 @@ mod space;
 mod store;
 mod subject;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Instant;
@@ -131,7 +132,10 @@ fn run_checks(subject: Subject) -> Vec<Finding> {
         let (subject, mut report) = (Arc::clone(&subject), Report::new(number, sender.clone()));
         // A check whose thread cannot be started is reported below as one that exceeded the limit.
         let _ = std::thread::Builder::new().name(check.name.into()).spawn(move || {
-            (check.run)(&subject, &mut report);
+            // Otherwise it would be reported as one that exceeded the limit.
+            if catch_unwind(AssertUnwindSafe(|| (check.run)(&subject, &mut report))).is_err() {
+                report.fix(check.name, "the check failed", "report it as a bug, with the message above");
+            }
             report.end();
         });
     }

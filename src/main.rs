@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         _ => None,
     };
     let (json, plain) = (cli.log_format == LogFormat::Json, cli.log_format == LogFormat::Plain);
+    quarry::machine::panics::log_contained();
     let style = console::start(cli.log, json, plain, profile);
     let result = style.and_then(|style| dispatch(cli.command, style));
     let code = result.and_then(|code| console::printed().map(|()| code)).unwrap_or_else(|error| {

@@ -59,7 +59,7 @@ fn a_column_of_the_wrong_type() {
         dir.job("docs.parquet", "store", "")
     };
     assert_snapshot!(error(wrong), @r##"
-    error: cannot use the documents at `DIR/docs.parquet`: column `id` (`[input] id`) is Float64, expected a string or an integer
+    error: cannot use the documents at `DIR/docs.parquet`: column `id` (`[input] id`) is Float64, expected a string or an integer: write the file with `quarry sql` and `SELECT CAST("id" AS bigint) AS "id", …`
     hint: correct `[input] id` and `text`, or repair the file
     "##);
 }
@@ -72,7 +72,7 @@ fn an_empty_folder() {
     };
     assert_snapshot!(error(empty), @r##"
     error: cannot use the documents at `DIR/nothing`: there is no Parquet, JSON Lines or CSV file
-    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv
+    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json, .csv or .tsv; all but .parquet also with .gz or .zst
     "##);
 }
 
@@ -91,7 +91,7 @@ fn a_file_that_is_no_parquet() {
         dir.job("docs.parquet", "store", "")
     };
     assert_snapshot!(error(broken), @r##"
-    error: cannot use the documents at `DIR/docs.parquet`: Parquet error: Invalid Parquet file. Corrupt footer
+    error: cannot use the documents at `DIR/docs.parquet`: Parquet error: the file does not end as Parquet does: it is cut off, or of another format
     hint: correct `[input] id` and `text`, or repair the file
     "##);
 }

@@ -276,7 +276,9 @@ fn the_three_formats_give_the_same_rows_and_where_is_pushed_into_the_scan() {
         let found = dir.rows(store, "entities", "doc_id, entity_type, start_char, end_char, text", "ORDER BY 1, 3");
         assert!(found.iter().any(|row| row == "12|PER|0|10|Rosa Parks"), "{found:?}");
         assert!(!found.iter().any(|row| row.starts_with("13|") || row.starts_with("11|")), "{found:?}");
-        assert_eq!(dir.rows(store, "entities", "DISTINCT arrow_typeof(doc_id)", ""), ["Int64"]);
+        let types = dir.rows(store, "entities", "DISTINCT arrow_typeof(doc_id)", "");
+        // In CSV an id is what is written.
+        assert_eq!(types == ["Int64"], format != "docs.csv", "{types:?}");
         all.push(found);
     }
     assert_eq!(all[0], all[1]);

@@ -29,6 +29,7 @@ async fn documents(job: &Job, report: &mut Report) -> Result<()> {
     let context = session(&SessionSettings::default())?;
     let listing = Listing::find(&context, &job.input.documents).await?;
     let (listed, size) = (listing.files.len(), listing.files.iter().map(|file| file.meta.size).sum());
+    let passed_over = listing.passed_over();
     let documents = Documents::inspect(&context, job.input.clone(), listing, 0).await?;
     let rows = documents.rows().map_or_else(String::new, |rows| format!(", {} rows", thousands(rows.unsigned_abs())));
     report.ok(
@@ -42,6 +43,9 @@ async fn documents(job: &Job, report: &mut Report) -> Result<()> {
             job.input.text
         ),
     );
+    if let Some(passed_over) = passed_over {
+        report.warning("input", passed_over, "convert these files, or move them elsewhere if they are no documents");
+    }
     for (file, reason) in documents.unreadable.iter().take(NAMED) {
         report.warning(
             "input",

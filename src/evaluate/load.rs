@@ -117,7 +117,7 @@ impl Documents {
     /// Creates the view of texts, and registers the documents as one of the scopes if only they are scored.
     async fn register(&self, context: &SessionContext, scopes: &mut Vec<String>) -> Result<()> {
         let files = ExternalTable { table: "raw_documents", what: "documents", location: &self.location };
-        let schema = files.register(context).await?;
+        let schema = files.register_with_strings(context, &[&self.id, &self.text]).await?;
         let hint = "name the columns with --id and --text";
         files.expect(&schema, &self.id, Kind::Id, hint)?;
         files.expect(&schema, &self.text, Kind::Text, hint)?;

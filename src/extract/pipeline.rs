@@ -207,12 +207,12 @@ impl Partition<'_> {
 
     /// Checks a row and makes the inputs of its document.
     fn prepare(&self, number: usize, row: Row<'_>, push: impl FnMut(ModelInput) -> Result<()>) -> Result<Asked> {
-        let Row { has_id, text, replaced } = row;
-        match Document::admit(has_id, text) {
-            Ok(_) if replaced => {
-                let detail = "a later document of this run has the same id";
-                Ok(Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) })
-            }
+        let Row { has_id, text, refused } = row;
+        // A fault comes before what is missing because of it, an empty text before the same id in a later row.
+        let refused = refused.and_then(|refused| refused.parse::<Reject>().ok());
+        let fault = refused.clone().filter(|reject| reject.reason != RejectReason::DuplicateId);
+        match fault.map_or_else(|| Document::admit(has_id, text), Err) {
+            Ok(_) if let Some(reject) = refused => Ok(Asked { inputs: 0, outcome: Err(reject) }),
             Ok(document) => self.ask(number, document, push),
             Err(reject) => Ok(Asked { inputs: 0, outcome: Err(reject) }),
         }

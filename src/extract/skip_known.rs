@@ -1,12 +1,13 @@
-//! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text), and what the store knows of these documents.
-//! Out: the rows that are not done, with the columns `refused` for duplicate rows and `changed` for documents that the store has with
-//! another text. It must not reorder rows.
+//! `SkipKnownExec`: document rows → rows still to be extracted. In: (source, row, id, text, fault), and what the store knows of these documents.
+//! Out: the rows that are not done, with the columns `refused` for rows that are duplicates or have a fault and `changed` for documents
+//! that the store has with another text. It must not reorder rows.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{Distribution, SendableRecordBatchStream};
@@ -17,10 +18,15 @@ use crate::extract::known_documents::{KnownDocuments, Verdict};
 use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::text::document::RejectReason;
 
+/// The place of the scan's column `fault`.
+const FAULT: usize = 4;
+/// The detail of a duplicate row's reject.
+const DUPLICATE: &str = "a later document of this run has the same id";
+
 /// The plan that skips known documents.
 pub type SkipKnownExec = UnaryExec<SkipKnown>;
 
-/// Skips documents that the store has. It adds `refused`, the reason code of a refused row, and `changed`.
+/// Skips documents that the store has. It makes `fault` into `refused`, the code and detail of a refused row, and adds `changed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkipKnown {
     /// What the store knows of the documents.
@@ -31,7 +37,10 @@ impl RowOperator for SkipKnown {
     const NAME: &'static str = "SkipKnownExec";
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        let mut fields = input.fields().to_vec();
+        if input.fields().len() != 5 || input.field(FAULT).data_type() != &DataType::Utf8 {
+            return plan_err!("SkipKnownExec needs (source, row, id, text, fault), found {input}");
+        }
+        let mut fields = input.fields()[..FAULT].to_vec();
         fields.push(Arc::new(Field::new("refused", DataType::Utf8, true)));
         fields.push(Arc::new(Field::new("changed", DataType::Boolean, false)));
         Ok(Arc::new(Schema::new(fields)))
@@ -57,9 +66,10 @@ impl RowOperator for SkipKnown {
 }
 
 fn skip_known(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let (mut columns, count) = (batch.columns().to_vec(), batch.num_rows());
+    let (mut columns, count) = (batch.columns()[..FAULT].to_vec(), batch.num_rows());
+    let faults = batch.column(FAULT);
     if known_documents.is_empty() {
-        columns.push(new_null_array(&DataType::Utf8, count));
+        columns.push(Arc::clone(faults));
         columns.push(Arc::new(BooleanArray::from(vec![false; count])));
         return Ok(RecordBatch::try_new(Arc::clone(schema), columns)?);
     }
@@ -75,8 +85,12 @@ fn skip_known(known_documents: &KnownDocuments, batch: &RecordBatch, schema: &Sc
     };
     let verdicts: Vec<Verdict> = (0..count).map(verdict).collect();
     let is = |wanted: Verdict| verdicts.iter().map(move |verdict| Some(*verdict == wanted));
-    let reason = |duplicate: Option<bool>| (duplicate == Some(true)).then_some(RejectReason::DuplicateId.as_str());
-    columns.push(Arc::new(is(Verdict::Duplicate).map(reason).collect::<StringArray>()));
+    let reason = |(duplicate, fault): (Option<bool>, Option<&str>)| {
+        let duplicate = (duplicate == Some(true)).then(|| format!("{}: {DUPLICATE}", RejectReason::DuplicateId));
+        duplicate.or_else(|| fault.map(str::to_owned))
+    };
+    let faults = faults.as_string::<i32>().iter();
+    columns.push(Arc::new(is(Verdict::Duplicate).zip(faults).map(reason).collect::<StringArray>()));
     columns.push(Arc::new(is(Verdict::Changed).collect::<BooleanArray>()));
     let kept: BooleanArray = verdicts.iter().map(|verdict| Some(*verdict != Verdict::Done)).collect();
     Ok(filter_record_batch(&RecordBatch::try_new(Arc::clone(schema), columns)?, &kept)?)
@@ -103,6 +117,7 @@ mod tests {
                 Arc::new(StringViewArray::from(vec![Some("same"), Some("new"), Some("x"), None, Some("y")])),
                 true,
             ),
+            ("fault", Arc::new(StringArray::from(vec![None, None, None, None, Some("invalid_row: x")])), true),
         ])
         .unwrap();
         let operator = SkipKnown { known_documents };
@@ -110,7 +125,10 @@ mod tests {
         let kept = skip_known(&operator.known_documents, &batch, &schema).unwrap();
         assert_eq!(kept["row"].as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
         let refused: Vec<_> = kept["refused"].as_string::<i32>().iter().collect();
-        assert_eq!(refused, [None, Some("duplicate_id"), None, None]);
+        assert_eq!(
+            refused,
+            [None, Some("duplicate_id: a later document of this run has the same id"), None, Some("invalid_row: x")]
+        );
         let changed: Vec<_> = kept["changed"].as_boolean().iter().flatten().collect();
         assert_eq!(changed, [true, false, false, false]);
     }

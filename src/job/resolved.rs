@@ -10,7 +10,7 @@ use crate::extract::settings::{ExtractionSettings, RuntimeSettings};
 use crate::job::file::{JobFile, MaxRejects, parse};
 use crate::job::schemas::read_schema;
 use crate::model::precision::UnknownName;
-use crate::query::external_table::ExternalTable;
+use crate::query::external_table::{ExternalTable, MENTION_STRINGS};
 use crate::query::mention_table;
 use crate::source::input::InputSpec;
 use crate::task::entity_schema::EntitySchema;
@@ -68,7 +68,7 @@ impl Job {
     pub async fn check_gold(&self, context: &SessionContext) -> Result<()> {
         let Some(location) = &self.file.input.gold else { return Ok(()) };
         let files = ExternalTable { table: "gold_entities", what: "gold mentions", location };
-        let (columns, _) = files.table(context).await?;
+        let (columns, _) = files.table(context, &MENTION_STRINGS).await?;
         mention_table::check(&files, &columns).map(|_| ())
     }
 

@@ -7,6 +7,7 @@
 //! | [`environment`] | environment variables, the cache folder |
 //! | [`files`] | atomic writes, removal of leftovers of interrupted downloads |
 //! | [`hash`] | SHA-256 of files and texts |
+//! | [`panics`] | a boundary round libraries that panic on damaged input |
 //! | [`stage_timer`] | time spent in a stage |
 //! | [`synced_files`] | the local disk as an object store that survives a power failure |
 
@@ -16,5 +17,6 @@ pub(crate) mod captured_events;
 pub mod environment;
 pub mod files;
 pub mod hash;
+pub mod panics;
 pub mod stage_timer;
 pub mod synced_files;

@@ -4,20 +4,36 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::error::{Error, Result};
+use crate::machine::panics::contain_future;
 use crate::source::columns::difference;
-use crate::source::listing::{Format, Listing, store_of};
+use crate::source::columns::types::common_schema;
+use crate::source::corrupt_file::is_of_the_store;
+use crate::source::listing::{Compression, Format, Listing, store_of};
+use crate::source::operator::contain_panics::ContainPanicsExec;
 use crate::source::plan_error::first_line;
 use crate::tables;
+
+/// The columns of a table of mentions that are strings in CSV, whatever they look like.
+pub const MENTION_STRINGS: [&str; 3] = ["doc_id", "entity_type", "text"];
+
+/// Files whose columns are read concurrently.
+const CONCURRENT_FILES: usize = 16;
 
 /// A table in files, and its purpose.
 #[derive(Debug, Clone, Copy)]
@@ -48,62 +64,125 @@ impl ExternalTable<'_> {
         )
     }
 
-    /// Lists the files, reads their columns and registers them as one table. Replaces a table of that name.
+    /// Lists the files, reads their columns and registers them as one table. Replaces a table of that name. In CSV, the ids and texts of
+    /// a table of mentions are strings.
     pub async fn register(&self, context: &SessionContext) -> Result<SchemaRef> {
-        let (schema, provider) = self.table(context).await?;
+        self.register_with_strings(context, &MENTION_STRINGS).await
+    }
+
+    /// Like [`ExternalTable::register`], with these columns as strings in CSV.
+    pub async fn register_with_strings(&self, context: &SessionContext, strings: &[&str]) -> Result<SchemaRef> {
+        let (schema, provider) = self.table(context, strings).await?;
         context.deregister_table(self.table).map_err(|error| self.failed(&error))?;
         context.register_table(self.table, provider).map_err(|error| self.failed(&error))?;
         Ok(schema)
     }
 
-    /// Lists the files and reads their columns.
-    pub async fn table(&self, context: &SessionContext) -> Result<(SchemaRef, Arc<dyn TableProvider>)> {
+    /// Lists the files and reads their columns; the columns `strings` of CSV are strings, whatever they look like.
+    pub async fn table(
+        &self,
+        context: &SessionContext,
+        strings: &[&str],
+    ) -> Result<(SchemaRef, Arc<dyn TableProvider>)> {
         let failed = |error: DataFusionError| self.failed(&error);
-        let Listing { format, objects: root, files, .. } =
+        let Listing { format, objects: root, files, unusable, .. } =
             Listing::find(context, self.location).await.map_err(|error| match error {
                 Error::Input { reason, hint, .. } | Error::Setting { reason, hint, .. } => self.refuse(reason, hint),
                 // The object store does not answer.
                 other => other,
             })?;
+        if let Some((file, reason)) = unusable.first() {
+            return Err(self.refuse(format!("`{}`: {reason}", file.path), "or name the others with a glob"));
+        }
         let files: Vec<ObjectMeta> = files.into_iter().map(|file| file.meta).collect();
         if let Some(empty) = files.iter().find(|file| file.size == 0) {
             let reason = format!("the file `{}` is empty", empty.location.filename().unwrap_or_default());
             return Err(self.refuse(reason, "even a table without rows has columns: write it again"));
         }
+        if let Some(other) = files.iter().find(|file| Compression::of(file.location.as_ref()) != Compression::None) {
+            let reason = format!("`{}` is compressed", other.location.filename().unwrap_or_default());
+            return Err(
+                self.refuse(reason, "decompress it with `gunzip` or `unzstd`; only `quarry run` reads it as it is")
+            );
+        }
         let objects = store_of(context, &root).map_err(|reason| self.refuse(reason, "check the path"))?;
         let schema = self.columns(&context.state(), &objects, format, &files).await?;
+        let schema = Arc::new(if format == Format::Csv { with_strings(&schema, strings) } else { schema });
         let urls = files.iter().map(|file| url_of(&root, &file.location)).collect::<Result<Vec<_>, _>>();
         let config = ListingTableConfig::new_with_multi_paths(urls.map_err(failed)?)
             .with_listing_options(ListingOptions::new(format.reader()).with_file_extension(""))
             .with_schema(Arc::clone(&schema));
-        let provider = ListingTable::try_new(config).map_err(failed)?;
-        Ok((schema, Arc::new(provider)))
+        let table = ListingTable::try_new(config).map_err(failed)?;
+        let provider: Arc<dyn TableProvider> = Arc::new(ContainedTable(table));
+        Ok((schema, provider))
     }
 
-    /// The merged schema of the files. DataFusion reads CSV columns by position, so all CSV files must have the same header.
+    /// The columns of one file.
+    async fn columns_of(
+        &self,
+        state: &dyn Session,
+        objects: &Arc<dyn ObjectStore>,
+        format: Format,
+        file: &ObjectMeta,
+    ) -> Result<SchemaRef> {
+        let columns = format.engine_columns(state, objects, file).await;
+        columns.map_err(|error| {
+            if is_of_the_store(&error) {
+                return Error::Engine { doing: format!("read `{}`", file.location), source: error.into() };
+            }
+            let reason = format!("`{}`: {}", file.location.filename().unwrap_or_default(), first_line(&error));
+            self.refuse(reason, "repair the file, or name the others with a glob")
+        })
+    }
+
+    /// The columns of all files, each with a type for all of them. DataFusion reads CSV columns by position, so all CSV files must have
+    /// the same header.
     async fn columns(
         &self,
         state: &dyn Session,
         objects: &Arc<dyn ObjectStore>,
         format: Format,
         files: &[ObjectMeta],
-    ) -> Result<SchemaRef> {
-        if format != Format::Csv {
-            return format.columns(state, objects, files).await.map_err(|error| self.failed(&error));
-        }
-        let mut all: Vec<Schema> = Vec::new();
-        for file in files {
-            let columns = format.columns(state, objects, std::slice::from_ref(file)).await;
-            let columns = columns.map_err(|error| self.failed(&error))?;
-            if let Some(difference) = all.first().and_then(|first| difference(first, &columns)) {
+    ) -> Result<Schema> {
+        let columns: Vec<BoxFuture<'_, Result<SchemaRef>>> =
+            files.iter().map(|file| self.columns_of(state, objects, format, file).boxed()).collect();
+        let mut columns = futures::stream::iter(columns).buffered(CONCURRENT_FILES);
+        let (mut all, mut number) = (Schema::empty(), 0);
+        let mut first: Option<SchemaRef> = None;
+        while let Some(schema) = columns.next().await {
+            let (schema, file) = (schema?, &files[number]);
+            number += 1;
+            let Some(first) = &first else {
+                all = schema.as_ref().clone();
+                first = Some(schema);
+                continue;
+            };
+            if format == Format::Csv
+                && let Some(difference) = difference(first, &schema)
+            {
                 return Err(self.refuse(
                     format!("`{}` and `{}` have different headers: {difference}", files[0].location, file.location),
                     "write the same columns in the same order into all of them, or name one kind with a glob",
                 ));
             }
-            all.push(columns.as_ref().clone());
+            all = match common_schema(&all, &schema) {
+                Ok(common) => common,
+                // Text is text, whatever one file's first records look like.
+                Err(column) if format == Format::Csv => {
+                    common_schema(&with_strings(&all, &[&column]), &with_strings(&schema, &[&column])).unwrap_or(all)
+                }
+                Err(column) => {
+                    let of =
+                        |schema: &Schema| schema.field_with_name(&column).map(|field| field.data_type().to_string());
+                    let (one, other) = (of(&all).unwrap_or_default(), of(&schema).unwrap_or_default());
+                    return Err(self.refuse(
+                        format!("column `{column}` is {other} in `{}` and {one} in the files before it", file.location),
+                        "write the column with one type into all of them, or name one kind with a glob",
+                    ));
+                }
+            };
         }
-        Ok(Arc::new(Schema::try_merge(all).map_err(|error| self.failed(&error.into()))?))
+        Ok(all)
     }
 
     /// Checks that `schema` has the column `name` with values of `kind`.
@@ -156,6 +235,49 @@ impl Kind {
             Self::Integer => "an integer",
             Self::Number => "a number",
         }
+    }
+}
+
+/// A schema in which some columns are strings.
+fn with_strings(schema: &Schema, names: &[&str]) -> Schema {
+    let field = |field: &FieldRef| {
+        let named = names.contains(&field.name().as_str());
+        if named { Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)) } else { Arc::clone(field) }
+    };
+    Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
+}
+
+/// A table of files whose readers can panic on damaged ones.
+#[derive(Debug)]
+struct ContainedTable(ListingTable);
+
+#[async_trait]
+impl TableProvider for ContainedTable {
+    fn schema(&self) -> SchemaRef {
+        TableProvider::schema(&self.0)
+    }
+
+    fn table_type(&self) -> TableType {
+        self.0.table_type()
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        self.0.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        // It reads the files' statistics.
+        let plan = contain_future(self.0.scan(state, projection, filters, limit)).await??;
+        Ok(Arc::new(ContainPanicsExec::new(plan)))
     }
 }
 

@@ -34,7 +34,8 @@ impl UrlTableFactory for FileCatalog {
         let state = self.state.get().filter(|_| is_path(name)).and_then(|state| state());
         let Some(context) = state.map(SessionContext::new_with_state) else { return Ok(None) };
         let files = ExternalTable { table: name, what: "files", location: name };
-        let (_, provider) = files.table(&context).await.map_err(|error| DataFusionError::External(error.into()))?;
+        let (_, provider) =
+            files.table(&context, &[]).await.map_err(|error| DataFusionError::External(error.into()))?;
         Ok(Some(provider))
     }
 }

@@ -12,6 +12,7 @@ use super::sample::Chosen;
 use super::scope::{Scope, literal, without_login};
 use crate::error::{Error, Result};
 use crate::extract::known_documents::content_hash;
+use crate::source::chunk::Chunk;
 use crate::source::input::{Documents, InputSpec};
 use crate::source::listing::Listing;
 use crate::tables::result_row::{IdText, result_rows};
@@ -115,10 +116,31 @@ async fn read_listing(
     if documents.files.is_empty() {
         return Ok(());
     }
-    let plan = documents.plan(&documents.whole(|_| 0));
+    let all = documents.whole(|_| 0);
+    if read_chunk(context, &documents, &all, wanted, texts).await.is_ok() {
+        return Ok(());
+    }
+    // A file that cannot be read to its end costs no more than what it has from there on.
+    for range in all.ranges {
+        let path = documents.files[range.file].path.clone();
+        if let Err(error) = read_chunk(context, &documents, &Chunk { ranges: vec![range] }, wanted, texts).await {
+            texts.unreadable.insert(path, reason(&error));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the wanted texts from some rows.
+async fn read_chunk(
+    context: &SessionContext,
+    documents: &Documents,
+    chunk: &Chunk,
+    wanted: &HashMap<&str, &Chosen>,
+    texts: &mut Texts,
+) -> Result<()> {
     let failed =
         |source: DataFusionError| Error::Engine { doing: "read the documents' texts".into(), source: source.into() };
-    let mut rows = execute_stream(plan, context.task_ctx()).map_err(failed)?;
+    let mut rows = execute_stream(documents.plan(chunk), context.task_ctx()).map_err(failed)?;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
         for row in result_rows([&batch]) {

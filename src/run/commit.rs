@@ -66,15 +66,15 @@ impl Run {
     ) -> Result<()> {
         let files = &self.documents.files;
         let (mut sources, mut broken): (Vec<SourceRow>, Vec<(&str, &str)>) = (Vec::new(), Vec::new());
-        for file in &files[reached.file..position.file] {
-            let Some((rows, reason)) = &file.broken else {
+        for (number, file) in files.iter().enumerate().take(position.file).skip(reached.file) {
+            let Some((rows, reason)) = self.documents.damage(number) else {
                 sources.push(self.ledger.done(file, self.documents.rows_of(file)));
                 continue;
             };
-            let row = self.ledger.refused(file, *rows, reason);
+            let row = self.ledger.refused(file, rows, reason);
             // Every run retries a refused file: record only what has changed.
             if !self.ledger.has(&row, file) {
-                broken.push((file.path.as_str(), reason.as_str()));
+                broken.push((file.path.as_str(), reason));
                 sources.push(row);
             }
         }

@@ -61,6 +61,20 @@ impl Preflight {
         let context = session_of(summary)?;
         let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
         let location = StoreLocation::parse(&job.file.store.path)?;
+        if listing.covers(&location) {
+            return Err(Error::Setting {
+                origin: "job".into(),
+                key: "store.path".into(),
+                reason: format!(
+                    "the store `{location}` is inside `{}`, so its own files would be documents",
+                    listing.documents
+                ),
+                hint: "put the store elsewhere, or name the documents with a glob such as *.parquet".into(),
+            });
+        }
+        if let Some(passed_over) = listing.passed_over() {
+            tracing::warn!("{passed_over}");
+        }
         let known_type = Store::id_type_at(&location).await?;
         // Errors in the input of a new store are reported before the model is loaded and the store is created.
         let inspected = match &known_type {

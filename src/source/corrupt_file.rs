@@ -1,68 +1,138 @@
-//! Files that cannot be read to their end. In: a file that a plan failed on. Out: how many of its rows precede the fault, and the
-//! fault's description. It must not mistake an object store that does not answer for a corrupt file.
+//! Files that cannot be read to their end. In: a file that a plan failed on. Out: the rows that cannot be read, and the fault's
+//! description. It must not mistake an object store that does not answer for a corrupt file.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::error::{Error, Result};
+use crate::machine::panics::{contain_future, contain_stream};
 use crate::source::chunk::{Chunk, RowRange};
-use crate::source::filter::condition_columns;
+use crate::source::columns::parquet_metadata;
 use crate::source::input::Documents;
 use crate::source::listing::{Format, store_of};
 use crate::source::plan_error::first_line;
 use crate::source::scan::{ScanSpec, scan_session};
 
+/// Rows of a file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The rows, in order; the last range ends at [`i64::MAX`] if nothing behind its start can be read. Never empty.
+    rows: Vec<Range<i64>>,
+    reason: String,
+}
+
 impl Documents {
-    /// Reads every column that the job uses, from a file's first row to its last. If a row cannot be read, returns how many rows
-    /// precede it and the reason. Rows are read in batches, so earlier rows of the failing batch count as unreadable too.
+    /// Reads every column that the job uses, from a file's first row to its last, and returns what cannot be read: of Parquet, the rest
+    /// of each row group from the first unreadable batch on; of other files, everything from there on. Rows are read in batches, so
+    /// earlier rows of the failing batch count as unreadable too.
     ///
     /// # Errors
     /// [`Error::Engine`] if the fault is not in the file: it is no longer reachable, or it has changed.
-    pub async fn broken(&self, context: &SessionContext, file: usize) -> Result<Option<(i64, String)>> {
+    pub async fn broken(&self, context: &SessionContext, file: usize) -> Result<Option<Damage>> {
         let source = &self.files[file];
-        let chunk = Chunk { ranges: vec![RowRange { file, rows: 0..source.rows.unwrap_or(i64::MAX) }] };
-        let more = match &self.spec.filter {
-            Some(filter) if self.listing.format == Format::Parquet => {
-                condition_columns(context, &self.schema, filter).map_err(|error| self.planned(error))?
+        let unreachable =
+            |reason: String| Error::Engine { doing: format!("read `{}`", source.path), source: reason.into() };
+        let objects = store_of(context, &self.listing.objects).map_err(unreachable)?;
+        let end = source.rows.unwrap_or(i64::MAX);
+        let (mut damage, mut start): (Option<Damage>, i64) = (None, 0);
+        while start < end {
+            let Some((row, error)) = self.first_fault(context, file, start..end).await? else { break };
+            let current = objects.head(&source.meta.location).await.map_err(|error| unreachable(error.to_string()))?;
+            // Some stores list an ETag without the quotes that they return it with.
+            let tag = |meta: &ObjectMeta| meta.e_tag.as_ref().map(|tag| tag.trim_matches('"').to_owned());
+            let appended = self.listing.format != Format::Parquet && current.size > source.meta.size;
+            if !appended && (current.size, tag(&current)) != (source.meta.size, tag(&source.meta)) {
+                return Err(unreachable("it has changed since the run began".to_owned()));
             }
-            Some(_) => self.schema.fields().iter().map(|field| field.name().clone()).collect(),
-            None => Vec::new(),
-        };
-        let scan = ScanSpec { text: Some(self.spec.text.clone()), more, filter: None, ..self.scan(&chunk) };
+            if is_of_the_store(&error) {
+                return Err(unreachable(first_line(&error)));
+            }
+            let next = self.next_row_group(context, file, row).await.unwrap_or(i64::MAX);
+            let damage = damage.get_or_insert_with(|| Damage { rows: Vec::new(), reason: first_line(&error) });
+            damage.rows.push(row..if next < end { next } else { i64::MAX });
+            start = next;
+        }
+        Ok(damage)
+    }
+
+    /// The first row that cannot be read, and the failure.
+    async fn first_fault(
+        &self,
+        context: &SessionContext,
+        file: usize,
+        rows: Range<i64>,
+    ) -> Result<Option<(i64, DataFusionError)>> {
+        let mut first = rows.start;
+        let chunk = Chunk { ranges: vec![RowRange { file, rows }] };
+        let own = [&self.spec.id, &self.spec.text];
+        let more = self.schema.fields().iter().map(|field| field.name()).filter(|name| !own.contains(name));
+        let more = if self.listing.format == Format::Parquet { more.cloned().collect() } else { Vec::new() };
+        let scan = ScanSpec { texts: true, more, filter: None, ..self.scan(&chunk) };
         let reading = scan_session(context.state().config(), context.runtime_env());
-        let plan = scan.plan(&reading).await.map_err(|error| self.planned(error))?;
-        let mut batches = execute_stream(plan, reading.task_ctx()).map_err(|error| self.planned(error))?;
-        let mut rows = 0;
-        let error = loop {
+        let plan = match contain_future(scan.plan(&reading).boxed()).await.map_err(DataFusionError::from).flatten() {
+            Ok(plan) => plan,
+            Err(error) => return Ok(Some((first, error))),
+        };
+        let batches = execute_stream(plan, reading.task_ctx()).map_err(|error| self.planned(error))?;
+        let mut batches = contain_stream(batches, |panic| Err(panic.into()));
+        loop {
             match batches.next().await {
                 None => return Ok(None),
                 Some(Ok(batch)) => {
                     let numbers = batch["row"].as_primitive::<Int64Type>().values();
-                    rows = numbers.last().map_or(rows, |last| last + 1);
+                    first = numbers.last().map_or(first, |last| last + 1);
                 }
-                Some(Err(error)) => break error,
+                Some(Err(error)) => return Ok(Some((first, error))),
             }
+        }
+    }
+
+    /// The first row of the row group behind the one of `row`, if the file has row groups.
+    async fn next_row_group(&self, context: &SessionContext, file: usize, row: i64) -> Option<i64> {
+        if self.listing.format != Format::Parquet {
+            return None;
+        }
+        let objects = store_of(context, &self.listing.objects).ok()?;
+        let metadata = parquet_metadata(&context.state(), &objects, &self.files[file].meta).await.ok()?;
+        let mut ends = metadata.row_groups().iter().scan(0, |end, group| {
+            *end += group.num_rows().max(0);
+            Some(*end)
+        });
+        ends.find(|end| *end > row)
+    }
+
+    /// Leaves out the rows of a file that cannot be read. Returns the reason for people, which names the rows.
+    pub fn leave_out(&mut self, file: usize, damage: Damage) -> String {
+        let Damage { rows, reason } = damage;
+        let named: Vec<String> = rows
+            .iter()
+            .map(|rows| {
+                if rows.end == i64::MAX {
+                    format!("from row {} on", rows.start)
+                } else {
+                    format!("rows {} to {}", rows.start, rows.end - 1)
+                }
+            })
+            .collect();
+        let reason = if matches!(&rows[..], [all] if *all == (0..i64::MAX)) {
+            reason
+        } else {
+            format!("{}: {reason}", named.join(", "))
         };
-        let unreachable =
-            |reason: String| Error::Engine { doing: format!("read `{}`", source.path), source: reason.into() };
-        let objects = store_of(context, &self.listing.objects).map_err(unreachable)?;
-        let current = objects.head(&source.meta.location).await.map_err(|error| unreachable(error.to_string()))?;
-        // Some stores list an ETag without the quotes that they return it with.
-        let tag = |meta: &ObjectMeta| meta.e_tag.as_ref().map(|tag| tag.trim_matches('"').to_owned());
-        if (current.size, tag(&current)) != (source.meta.size, tag(&source.meta)) {
-            return Err(unreachable("it has changed since the run began".to_owned()));
+        match &rows[..] {
+            [rest] if rest.end == i64::MAX => self.files[file].broken = Some((rest.start, reason.clone())),
+            _ => drop(self.holes.insert(file, (rows, reason.clone()))),
         }
-        if is_of_the_store(&error) {
-            return Err(unreachable(first_line(&error)));
-        }
-        Ok(Some((rows, first_line(&error))))
+        self.unreadable.push((self.files[file].clone(), reason.clone()));
+        reason
     }
 }
 

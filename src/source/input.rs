@@ -2,6 +2,7 @@
 //! any chunk of their rows. It must not read rows, except to find the offset after a number of documents.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -11,8 +12,9 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::error::{Error, Result};
 use crate::source::chunk::{Chunk, RowRange};
-use crate::source::listing::{Listing, SourceFile};
-use crate::source::operator::scan_exec::{ScanExec, ScanTable, rows_read};
+use crate::source::filter::bad_filter;
+use crate::source::listing::{Format, Listing, SourceFile};
+use crate::source::operator::scan_exec::{ScanExec, ScanTable, filter_failures, rows_read};
 use crate::source::plan_error::own_error;
 use crate::source::scan::{ScanFile, ScanSpec};
 use crate::tables::result_row::first_row;
@@ -38,8 +40,10 @@ pub struct InputSpec {
 pub struct Documents {
     pub(crate) spec: InputSpec,
     pub(crate) listing: Listing,
-    /// The merged schema of all files.
+    /// The id column, the text column and the columns of the files that the condition uses, with types for all files.
     pub(crate) schema: SchemaRef,
+    /// The other columns that the condition uses: names in folders `key=value`.
+    pub(crate) partitions: Vec<String>,
     /// Files that have the job's columns.
     pub files: Vec<SourceFile>,
     /// Files that cannot be read, and why.
@@ -48,6 +52,12 @@ pub struct Documents {
     pub id_type: DataType,
     /// Row counts of files whose metadata has none, as [`Documents::count_rows`] recorded them, by the file's name in the scan.
     pub(crate) counts: BTreeMap<String, i64>,
+    /// The rows of Parquet files that cannot be read, by the file's number, and why.
+    pub(crate) holes: BTreeMap<usize, (Vec<Range<i64>>, String)>,
+    /// Whether the condition is evaluated row by row because it fails on some rows.
+    pub(crate) by_row: bool,
+    /// How many files of the input were done by earlier runs.
+    pub(crate) known: usize,
 }
 
 impl Documents {
@@ -70,14 +80,18 @@ impl Documents {
         Chunk { ranges: self.files.iter().enumerate().map(range).collect() }
     }
 
-    /// A plan of (source string, row int64, id, text string view), in file order, in one partition.
+    /// A plan of (source string, row int64, id, text string view, fault string), in file order, in one partition. `fault` is the code and
+    /// detail of the reject of a row that cannot be read.
     pub fn plan(&self, chunk: &Chunk) -> Arc<dyn ExecutionPlan> {
-        Arc::new(ScanExec::new(ScanSpec { text: Some(self.spec.text.clone()), ..self.scan(chunk) }))
+        Arc::new(ScanExec::new(ScanSpec { texts: true, ..self.scan(chunk) }))
     }
 
     /// The scan of (source, row, id) of a chunk.
     pub(crate) fn scan(&self, chunk: &Chunk) -> ScanSpec {
-        let files = chunk.ranges.iter().map(|range| ScanFile::new(&self.files[range.file], range));
+        let files = chunk.ranges.iter().map(|range| {
+            let holes = self.holes.get(&range.file).map_or(&[][..], |(holes, _)| holes);
+            ScanFile::new(&self.files[range.file], range, holes)
+        });
         ScanSpec {
             format: self.listing.format,
             objects: self.listing.objects.to_string(),
@@ -86,9 +100,12 @@ impl Documents {
             files: files.collect(),
             id: self.spec.id.clone(),
             id_type: self.id_type.clone(),
-            text: None,
+            partitions: self.partitions.clone(),
+            text: self.spec.text.clone(),
+            texts: false,
             more: Vec::new(),
             filter: self.spec.filter.clone(),
+            by_row: self.by_row,
         }
     }
 
@@ -111,6 +128,35 @@ impl Documents {
     /// Records how many rows the text files have that a finished plan over [`Documents::ids`] has read to their ends.
     pub fn count_rows(&mut self, plan: &Arc<dyn ExecutionPlan>) {
         self.counts.extend(rows_read(plan));
+    }
+
+    /// Checks that the condition did not fail on every row that a finished plan over [`Documents::ids`] has read. Once documents are in
+    /// the store, rows on which it fails are rejects, however many.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it did.
+    pub fn check_filter(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Error> {
+        match (filter_failures(plan), &self.spec.filter) {
+            ((failed, evaluated), Some(filter)) if failed > 0 && failed == evaluated && self.known == 0 => {
+                let reason = format!("`{filter}` fails on all {failed} rows, as a cast or a division by zero does");
+                Err(bad_filter(&DataFusionError::External(reason.into())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Evaluates the condition row by row from now on, so that a row on which it fails is a reject and not the scan's failure. False if
+    /// it is so already, or if there is no condition.
+    pub fn filter_by_row(&mut self) -> bool {
+        let new = self.spec.filter.is_some() && self.listing.format == Format::Parquet && !self.by_row;
+        self.by_row |= new;
+        new
+    }
+
+    /// The first row of a file that cannot be read, and why; `None` if all can be read as far as is known.
+    pub fn damage(&self, file: usize) -> Option<(i64, &str)> {
+        let holes = || self.holes.get(&file).and_then(|(holes, reason)| Some((holes.first()?.start, reason.as_str())));
+        self.files[file].broken.as_ref().map(|(rows, reason)| (*rows, reason.as_str())).or_else(holes)
     }
 
     /// Splits a chunk into parts that one scan can read, in order. A text file that ends early needs a scan of its own.

@@ -3,57 +3,31 @@
 
 use std::sync::Arc;
 
-use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::file_format::csv::CsvFormat;
-use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
-use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
+use futures::StreamExt;
 use glob::MatchOptions;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
-use serde::{Deserialize, Serialize};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result, is_denied};
+use crate::source::listing::delta::live_files;
+use crate::source::listing::names::unusable_names;
 use crate::source::location::StoreLocation;
 use crate::source::object_stores::{register_location, web_server};
-use crate::source::plan_error::first_line;
+use crate::tables::Table;
 
-/// A file format of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Format {
-    /// Apache Parquet.
-    Parquet,
-    /// One JSON object per line.
-    JsonLines,
-    /// Comma-separated values with a header.
-    Csv,
-}
+mod delta;
+mod format;
+mod names;
 
-impl Format {
-    /// The format for a file's extension.
-    pub fn of(path: &str) -> Option<Self> {
-        let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-        match name.rsplit_once('.')?.1 {
-            "parquet" | "pq" => Some(Self::Parquet),
-            "jsonl" | "ndjson" | "json" => Some(Self::JsonLines),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
+pub(crate) use crate::source::listing::format::has_tabs;
+pub use crate::source::listing::format::{Compression, Format};
+pub(crate) use crate::source::listing::names::{partition_names, partition_value};
 
-    /// DataFusion's reader for the format.
-    pub fn reader(self) -> Arc<dyn FileFormat> {
-        match self {
-            Self::Parquet => Arc::new(ParquetFormat::default().with_enable_pruning(true)),
-            Self::JsonLines => Arc::new(JsonFormat::default()),
-            Self::Csv => Arc::new(CsvFormat::default().with_has_header(true).with_newlines_in_values(true)),
-        }
-    }
-}
+/// The most passed-over files that are named.
+const NAMED: usize = 3;
 
 /// An input file.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,10 +69,16 @@ pub struct Listing {
     pub prefix: String,
     /// Sorted by path; never empty.
     pub files: Vec<SourceFile>,
+    /// Files that are there and cannot be read, and why.
+    pub unusable: Vec<(SourceFile, String)>,
+    /// How many files of a folder are passed over because they are of no format that can be read, and the first of them.
+    pub passed_over: (usize, Vec<String>),
+    /// What was listed.
+    base: ListingTableUrl,
 }
 
 impl Listing {
-    /// Lists the files that `documents` names.
+    /// Lists the files that `documents` names. A folder that is a Delta table has the files of its latest version.
     ///
     /// # Errors
     /// [`Error::Input`] if there are none, they cannot be listed, or they have different formats.
@@ -107,28 +87,54 @@ impl Listing {
         let (base, prefix) = listing_url(context, documents)?;
         let objects = store_of(context, &base.object_store())
             .map_err(|reason| refuse(reason, "name a path, or a URL that begins with s3://, gs:// or az://"))?;
-        let state = context.state();
-        // DataFusion's globs do not match inside `key=value` folders, so it lists everything and we match the glob.
-        let everything = match base.get_glob() {
-            Some(_) => base.clone().with_glob("*").map_err(|error| refuse(first_line(&error), "correct the glob"))?,
-            None => base.clone(),
-        };
-        let listed = everything.list_all_files(&state, objects.as_ref(), "").await;
-        let mut listed: Vec<ObjectMeta> = match listed {
-            Ok(stream) => stream.try_collect().await,
-            Err(error) => Err(error),
+        let (all, invalid_names) =
+            list(&base, objects.as_ref()).await.map_err(|error| listing_error(documents, error))?;
+        let path = |location: &Path| format!("{prefix}{location}");
+        let source = |meta: ObjectMeta| SourceFile { path: path(&meta.location), meta, rows: None, broken: None };
+        let mut unusable: Vec<(SourceFile, String)> = Vec::new();
+        if invalid_names && let Ok(folder) = base.get_url().to_file_path() {
+            let reason = "its name has control characters or is no UTF-8: rename it";
+            let files = unusable_names(&folder).into_iter().map(|(path, meta)| SourceFile {
+                path,
+                meta,
+                rows: None,
+                broken: None,
+            });
+            unusable.extend(files.map(|file| (file, reason.to_owned())));
         }
-        .map_err(|error| listing_error(documents, error))?;
-        listed.retain(|meta| {
-            is_listed(&base, &meta.location) && (Format::of(meta.location.as_ref()).is_some() || !base.is_collection())
-        });
+        let tables = live_files(&base, &objects, &all, documents).await?;
+        unusable.extend(tables.missing.into_iter().map(|meta| {
+            (source(meta), "it belongs to the latest version of the Delta table, but is not there".to_owned())
+        }));
+        let in_table = |location: &Path| tables.folders.iter().any(|folder| location.prefix_matches(folder));
+        let (mut listed, mut passed_over) = (Vec::new(), (0, Vec::new()));
+        for meta in all {
+            if in_table(&meta.location) {
+                let named = base.get_glob().is_none() || is_listed(&base, &meta.location);
+                listed.extend((named && tables.live.contains(&meta.location)).then_some(meta));
+                continue;
+            }
+            if !is_listed(&base, &meta.location) {
+                continue;
+            }
+            if Format::of(meta.location.as_ref()).is_some() || !base.is_collection() {
+                listed.push(meta);
+            } else {
+                passed_over.0 += 1;
+                if passed_over.1.len() < NAMED {
+                    passed_over.1.push(path(&meta.location));
+                }
+            }
+        }
         listed.sort_by(|a, b| a.location.cmp(&b.location));
-        let endings = "the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv";
+        let endings = "the format is known by the file extension: .parquet, .jsonl, .ndjson, .json, .csv or .tsv; all but .parquet also with .gz or .zst";
         let Some(first) = listed.first() else {
             if !base.is_collection() {
                 return Err(refuse("there is no such file".into(), "check that the path is right"));
             }
-            return Err(refuse("there is no Parquet, JSON Lines or CSV file".into(), endings));
+            let also =
+                passed_over.1.first().map_or_else(String::new, |other| format!(", only files such as `{other}`"));
+            return Err(refuse(format!("there is no Parquet, JSON Lines or CSV file{also}"), endings));
         };
         let format = Format::of(first.location.as_ref())
             .ok_or_else(|| refuse(format!("`{}` has an unknown extension", first.location), endings))?;
@@ -138,15 +144,51 @@ impl Listing {
                 "name one kind with a glob, such as *.parquet",
             ));
         }
-        let file = |meta: ObjectMeta| SourceFile {
-            path: format!("{prefix}{}", meta.location),
-            meta,
-            rows: None,
-            broken: None,
-        };
-        let files = listed.into_iter().map(file).collect();
-        Ok(Self { documents: documents.to_owned(), format, objects: base.object_store(), prefix, files })
+        let files = listed.into_iter().map(source).collect();
+        let (documents, objects) = (documents.to_owned(), base.object_store());
+        Ok(Self { documents, format, objects, prefix, files, unusable, passed_over, base })
     }
+
+    /// Whether the data files of a store at `location` would be among the documents.
+    pub fn covers(&self, location: &StoreLocation) -> bool {
+        let file = location.table_path(Table::Entities).join("part.parquet");
+        let same_store = location.object_store_url().is_ok_and(|url| url == self.objects);
+        same_store && self.base.is_collection() && is_listed(&self.base, &file)
+    }
+
+    /// A sentence about the files that are passed over, if there are any.
+    pub fn passed_over(&self) -> Option<String> {
+        let (count, named) = &self.passed_over;
+        let more = if *count > named.len() { ", …" } else { "" };
+        let formats =
+            "only .parquet, .jsonl, .ndjson, .json, .csv and .tsv are read, the text formats also as .gz and .zst";
+        (*count > 0).then(|| format!("{count} file(s) are not read: `{}`{more}; {formats}", named.join("`, `")))
+    }
+}
+
+/// Everything below the listed folder, or the file itself, and whether names were left out that an object store cannot have.
+async fn list(
+    base: &ListingTableUrl,
+    objects: &dyn ObjectStore,
+) -> Result<(Vec<ObjectMeta>, bool), object_store::Error> {
+    if !base.is_collection() {
+        match objects.head(base.prefix()).await {
+            Ok(meta) => return Ok((vec![meta], false)),
+            // Perhaps a prefix without the slash.
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (mut all, mut invalid_names) = (Vec::new(), false);
+    let mut stream = objects.list(Some(base.prefix()));
+    while let Some(meta) = stream.next().await {
+        match meta {
+            Ok(meta) => all.push(meta),
+            Err(object_store::Error::InvalidPath { .. }) => invalid_names = true,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((all, invalid_names))
 }
 
 /// Whether a path belongs to a listing: it matches the glob, whose `*` does not match a slash, or lies in the folder. Hidden files and
@@ -164,24 +206,19 @@ fn is_listed(base: &ListingTableUrl, location: &Path) -> bool {
 }
 
 /// An error for a failed listing: a permanent one if the user must fix something, else one that a retry can get past.
-fn listing_error(documents: &str, error: DataFusionError) -> Error {
-    use object_store::Error::{InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
-    let permanent = match error.find_root() {
-        DataFusionError::ObjectStore(cause) if is_denied(&**cause) => true,
-        DataFusionError::ObjectStore(cause) => {
-            matches!(
-                **cause,
-                InvalidPath { .. }
-                    | NotFound { .. }
-                    | NotSupported { .. }
-                    | PermissionDenied { .. }
-                    | Unauthenticated { .. }
-            )
-        }
-        _ => true,
+fn listing_error(documents: &str, error: object_store::Error) -> Error {
+    use object_store::Error::{Generic, InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated};
+    let permanent = match &error {
+        InvalidPath { .. }
+        | NotFound { .. }
+        | NotSupported { .. }
+        | PermissionDenied { .. }
+        | Unauthenticated { .. } => true,
+        Generic { store: "LocalFileSystem", .. } => is_denied(&error),
+        _ => false,
     };
     if permanent {
-        return refused(documents, first_line(&error), "check that the path is right and that you may read it");
+        return refused(documents, error.to_string(), "check that the path is right and that you may read it");
     }
     Error::Engine { doing: format!("list the documents at `{documents}`"), source: error.into() }
 }
@@ -202,12 +239,18 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         refused(documents, reason, "name a file, a folder, a glob, or a URL that begins with s3://, gs:// or az://")
     };
     if !documents.contains("://") {
-        let exists = std::path::Path::new(documents).try_exists();
-        match exists {
+        let local = std::path::Path::new(documents);
+        // A path that exists is that path, whatever characters it has; only otherwise it is a glob.
+        match (local.try_exists(), std::path::absolute(local)) {
+            (Ok(true), Ok(path)) => {
+                let url = if path.is_dir() { url::Url::from_directory_path(path) } else { url::Url::from_file_path(path) };
+                let url = url.map_err(|()| refuse("it is not a path on this machine".into()))?;
+                let url = ListingTableUrl::try_new(url, None).map_err(|error| refuse(error.strip_backtrace()))?;
+                return Ok((url, "/".into()));
+            }
             _ if documents.contains(['*', '?', '[']) => {}
-            Ok(true) => {}
-            Ok(false) => return Err(refuse("there is no such file or folder".into())),
-            Err(cause) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
+            (Err(cause), _) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
+            _ => return Err(refuse("there is no such file or folder".into())),
         }
         let url = ListingTableUrl::parse(documents).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, "/".into()));

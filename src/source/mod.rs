@@ -7,13 +7,14 @@
 //! | [`object_stores`] | a URL in SQL → its object store |
 //! | [`listing`] | a path, glob or URL → the files it names |
 //! | [`chunk`] | files → chunks of rows, one plan each |
-//! | `columns` | files → their columns |
+//! | `columns` | a file → its columns; types that files have in common |
 //! | [`input`] | the job's documents; a chunk of them → a scan of (source, row, id, text) |
 //! | `validate` | listed files → the readable ones and their columns |
-//! | `corrupt_file` | a corrupt file → how many of its rows can be read |
+//! | `corrupt_file` | a corrupt file → which of its rows cannot be read |
 //! | [`mod@scan`] | a scan as data (files, row ranges, columns, filter) → the plan that reads it |
 //! | `filter` | the job's `where` → an expression |
 //! | [`plan_error`] | DataFusion's errors → ours |
+//! | `records` | JSON Lines and CSV → rows, and a fault for each record that cannot be read |
 //! | [`operator`] | the plan node that all operators share; the operators that scan and number rows |
 
 pub mod chunk;
@@ -26,5 +27,6 @@ pub mod location;
 pub mod object_stores;
 pub mod operator;
 pub mod plan_error;
+pub(crate) mod records;
 pub mod scan;
 pub(crate) mod validate;

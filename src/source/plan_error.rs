@@ -4,7 +4,14 @@
 use datafusion::error::DataFusionError;
 
 use crate::error::Error;
+use crate::machine::panics::Panic;
 use crate::sanitize::without_secrets;
+
+impl From<Panic> for DataFusionError {
+    fn from(panic: Panic) -> Self {
+        Self::External(Box::new(panic))
+    }
+}
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
@@ -29,6 +36,8 @@ pub(crate) fn first_line(error: &DataFusionError) -> String {
     let text = without_secrets(&error.strip_backtrace()).into_owned();
     let line = text.lines().next().unwrap_or_default();
     match line.split_once(": ") {
+        // Our own words, and those of the operating system.
+        Some(("External error" | "IO error", rest)) => rest.to_owned(),
         Some((kind, rest)) if rest.starts_with(kind) => rest.to_owned(),
         _ => line.to_owned(),
     }

@@ -132,17 +132,14 @@ impl Table {
     }
 }
 
-/// The type of `doc_id` in the store for an id column of type `source`: the nearest type that Delta has. `None` if there
-/// is none (floats, dates, structs, and `UInt64`, whose upper half no Delta integer can hold).
+/// The type of `doc_id` in the store for an id column of type `source`: a string, or an integer of 64 bits whatever its width in the
+/// file, so that files and days of different widths fit one store. `None` if there is none (floats, dates, structs).
 #[must_use]
 pub fn id_type(source: &DataType) -> Option<DataType> {
     match source {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
-            Some(DataType::Int32)
-        }
-        DataType::Int64 | DataType::UInt32 => Some(DataType::Int64),
         DataType::Dictionary(_, value) => id_type(value),
+        integer if integer.is_integer() => Some(DataType::Int64),
         _ => None,
     }
 }

@@ -45,9 +45,9 @@ fn the_partition_column_is_the_last_and_not_in_the_file() {
 #[test]
 fn ids_keep_their_type_where_delta_has_it() {
     assert_eq!(id_type(&DataType::Utf8View), Some(DataType::Utf8));
-    assert_eq!(id_type(&DataType::Int32), Some(DataType::Int32));
+    assert_eq!(id_type(&DataType::Int32), Some(DataType::Int64));
     assert_eq!(id_type(&DataType::UInt32), Some(DataType::Int64));
-    assert_eq!(id_type(&DataType::UInt64), None);
+    assert_eq!(id_type(&DataType::UInt64), Some(DataType::Int64));
     assert_eq!(id_type(&DataType::Float64), None);
     let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::LargeUtf8));
     assert_eq!(id_type(&dictionary), Some(DataType::Utf8));

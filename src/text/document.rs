@@ -25,19 +25,25 @@ pub enum RejectReason {
     Tokenizer,
     /// The model's logits for the text are not finite.
     Unanswerable,
+    /// The record cannot be read, or its id or text is of another type than in other records.
+    InvalidRow,
+    /// The job's condition fails on the row, as a cast of its value.
+    FilterFailed,
     /// The file cannot be read, or lacks a column that the job names.
     UnreadableFile,
 }
 
 impl RejectReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NullId,
         Self::NullText,
         Self::EmptyText,
         Self::DuplicateId,
         Self::Tokenizer,
         Self::Unanswerable,
+        Self::InvalidRow,
+        Self::FilterFailed,
         Self::UnreadableFile,
     ];
 
@@ -50,6 +56,8 @@ impl RejectReason {
             Self::DuplicateId => "duplicate_id",
             Self::Tokenizer => "tokenizer",
             Self::Unanswerable => "unanswerable",
+            Self::InvalidRow => "invalid_row",
+            Self::FilterFailed => "filter_failed",
             Self::UnreadableFile => "unreadable_file",
         }
     }
@@ -77,6 +85,17 @@ impl Reject {
     }
 }
 
+impl std::str::FromStr for Reject {
+    type Err = std::convert::Infallible;
+
+    /// A reject from `code: detail`. Every text is one: without a known code it is the detail of an invalid row.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(": ").unwrap_or((text, ""));
+        let reason = RejectReason::ALL.into_iter().find(|reason| reason.as_str() == parts.0);
+        Ok(reason.map_or_else(|| Self::new(RejectReason::InvalidRow, text), |reason| Self::new(reason, parts.1)))
+    }
+}
+
 impl<'row> Document<'row> {
     /// Checks a row's id and text cells; `has_id` is false if the id is null.
     pub fn admit(has_id: bool, text: Option<&'row str>) -> Result<Self, Reject> {
@@ -99,6 +118,14 @@ impl<'row> Document<'row> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reject_is_read_as_it_is_written() {
+        let read = |text: &str| text.parse::<Reject>().unwrap();
+        assert_eq!(read("invalid_row: line 7: a: b"), Reject::new(RejectReason::InvalidRow, "line 7: a: b"));
+        assert_eq!(read("duplicate_id"), Reject::new(RejectReason::DuplicateId, ""));
+        assert_eq!(read("other: x"), Reject::new(RejectReason::InvalidRow, "other: x"));
+    }
 
     #[test]
     fn every_bad_cell_has_its_reason() {

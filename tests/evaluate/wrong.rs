@@ -60,7 +60,7 @@ fn tables_that_cannot_be_used() {
     "##);
     assert_snapshot!(error(&["gold.parquet", "nothing"]), @r##"
     error: cannot use the gold mentions at `nothing`: there is no Parquet, JSON Lines or CSV file
-    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json or .csv
+    hint: the format is known by the file extension: .parquet, .jsonl, .ndjson, .json, .csv or .tsv; all but .parquet also with .gz or .zst
     "##);
     assert_snapshot!(error(&["gold.parquet", "empty.parquet"]), @r##"
     error: cannot use the gold mentions at `empty.parquet`: the file `empty.parquet` is empty

@@ -271,7 +271,7 @@ mod tests {
         }
 
         fn row(&self, _: usize) -> Row<'_> {
-            Row { has_id: true, text: Some("new york"), replaced: false }
+            Row { has_id: true, text: Some("new york"), refused: None }
         }
     }
 

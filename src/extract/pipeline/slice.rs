@@ -26,8 +26,8 @@ pub struct Row<'slice> {
     pub has_id: bool,
     /// Its text, if it is not null.
     pub text: Option<&'slice str>,
-    /// Whether a later row of the run has the same id.
-    pub replaced: bool,
+    /// Why it is refused, if it is: the reject's code and detail.
+    pub refused: Option<&'slice str>,
 }
 
 /// The result for one document.
@@ -70,6 +70,6 @@ impl SliceRows for OneText {
     }
 
     fn row(&self, _: usize) -> Row<'_> {
-        Row { has_id: true, text: Some(&self.0), replaced: false }
+        Row { has_id: true, text: Some(&self.0), refused: None }
     }
 }

@@ -63,12 +63,12 @@ impl SliceRows for Slice {
                 return Row {
                     has_id: piece.column(2).is_valid(row),
                     text: text.is_valid(row).then(|| text.value(row)),
-                    replaced: refused.is_valid(row),
+                    refused: refused.is_valid(row).then(|| refused.value(row)),
                 };
             }
             row -= piece.num_rows();
         }
-        Row { has_id: false, text: None, replaced: false }
+        Row { has_id: false, text: None, refused: None }
     }
 }
 

@@ -185,7 +185,7 @@ impl SliceRows for Texts {
     }
 
     fn row(&self, row: usize) -> Row<'_> {
-        Row { has_id: true, text: Some(&self.0[row]), replaced: false }
+        Row { has_id: true, text: Some(&self.0[row]), refused: None }
     }
 }
 

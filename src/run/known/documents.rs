@@ -50,6 +50,7 @@ pub(crate) async fn replaced(
         match replaced_of(context, documents, &all_rows).await {
             Ok((replaced, read)) => {
                 if let Some(read) = read {
+                    documents.check_filter(&read)?;
                     documents.count_rows(&read);
                 }
                 return Ok(Arc::new(replaced));
@@ -123,18 +124,16 @@ pub(crate) async fn find_corrupt(
     let mut found = false;
     let files: BTreeSet<usize> = chunk.ranges.iter().map(|range| range.file).collect();
     for number in files {
-        if documents.files[number].broken.is_some() {
+        if documents.damage(number).is_some() {
             continue;
         }
-        let Some((rows, reason)) = documents.broken(context, number).await? else { continue };
-        let file = &mut documents.files[number];
-        let reason = if rows > 0 { format!("from row {rows} on: {reason}") } else { reason };
-        tracing::warn!("`{}` cannot be read: {reason}", file.path);
-        file.broken = Some((rows, reason.clone()));
-        documents.unreadable.push((file.clone(), reason));
+        let Some(damage) = documents.broken(context, number).await? else { continue };
+        let reason = documents.leave_out(number, damage);
+        tracing::warn!("`{}` cannot be read: {reason}", documents.files[number].path);
         found = true;
     }
-    if found { Ok(()) } else { Err(error) }
+    // If all files can be read, the condition may have failed on a row.
+    if found || documents.filter_by_row() { Ok(()) } else { Err(error) }
 }
 
 /// Documents that a replacement has not covered yet: those of other specifications whose file is not done under `spec_id` and whose id

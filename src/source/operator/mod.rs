@@ -10,6 +10,8 @@
 //! | [`scan_exec`] | `ScanExec`: reads rows of files, the first operator of every extraction |
 //! | `scan_bounds` | how much a scan reads at a time |
 //! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has no row index |
+//! | [`row_filter`] | `RowFilterExec`: the job's condition, where it can fail on a row |
+//! | [`contain_panics`] | `ContainPanicsExec`: panics of readers as errors, in SQL |
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use datafusion::physical_plan::{
     Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 
+pub mod contain_panics;
+pub mod row_filter;
 pub mod row_number;
 mod scan_bounds;
 pub mod scan_exec;

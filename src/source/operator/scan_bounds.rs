@@ -1,5 +1,6 @@
 //! How much a scan reads at a time. In: the files of a scan. Out: the rows of a batch, fewer the longer the texts of any file are, and
-//! the files in parts whose compressed texts fit in memory. It must not read more than a file's metadata or its first bytes.
+//! the files in parts whose compressed texts fit in memory. It must not read more than a file's metadata. Readers of text files bound
+//! their batches themselves.
 //!
 //! Parquet's reader holds all pages of a row group that it is asked for. With an offset index (Parquet's "page index") it can be asked for
 //! fewer: the rows of a part. A file without this index has one part.
@@ -11,7 +12,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::StreamExt;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::source::listing::Format;
@@ -74,19 +75,12 @@ fn split(range: Range<i64>, ends: &[i64]) -> impl Iterator<Item = Range<i64>> {
 
 async fn bounds_of(spec: &ScanSpec, file: &ScanFile, objects: &Arc<dyn ObjectStore>, task: &TaskContext) -> Bounds {
     let Ok(meta) = file.meta() else { return Bounds::NONE };
-    match (spec.format, &spec.text) {
-        (Format::Parquet, Some(text)) => {
-            let cache = task.runtime_env().cache_manager.get_file_metadata_cache();
-            let reader = DFParquetMetadata::new(objects.as_ref(), &meta).with_file_metadata_cache(Some(cache));
-            reader.fetch_metadata().await.map_or(Bounds::NONE, |metadata| column_bounds(&metadata, text))
-        }
-        // A batch is never larger than its file.
-        (Format::JsonLines | Format::Csv, _) if meta.size > BATCH_BYTES => {
-            let head = objects.get_range(&meta.location, 0..BATCH_BYTES).await;
-            Bounds { row_bytes: head.map_or(0, |head| line_bytes(&head)), ends: Vec::new() }
-        }
-        _ => Bounds::NONE,
+    if spec.format != Format::Parquet || !spec.texts {
+        return Bounds::NONE;
     }
+    let cache = task.runtime_env().cache_manager.get_file_metadata_cache();
+    let reader = DFParquetMetadata::new(objects.as_ref(), &meta).with_file_metadata_cache(Some(cache));
+    reader.fetch_metadata().await.map_or(Bounds::NONE, |metadata| column_bounds(&metadata, &spec.text))
 }
 
 /// The bounds of a scan of a Parquet file's column: by pages if the file has an offset index, else by row groups.
@@ -131,12 +125,6 @@ fn column_bounds(metadata: &ParquetMetaData, column: &str) -> Bounds {
     bounds
 }
 
-/// The mean bytes of the lines that end in the head of a file; all of it if none does.
-fn line_bytes(head: &[u8]) -> u64 {
-    let lines = head.iter().filter(|byte| **byte == b'\n').count();
-    (head.len() / lines.max(1)) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
@@ -168,11 +156,6 @@ mod tests {
         assert_eq!((parts(4..6), parts(9..20), parts(5..5)), (vec![4..6], vec![9..20], vec![5..5]));
         let damaged = split(2..8, &[7, 3, -1, i64::MIN, 7, 5]).collect::<Vec<_>>();
         assert_eq!(damaged, [2..7, 7..8]);
-    }
-
-    #[test]
-    fn the_lines_of_a_head_are_counted() {
-        assert_eq!((line_bytes(b"abc\nabc\na"), line_bytes(b"abcdef"), line_bytes(b"")), (4, 6, 0));
     }
 
     /// The rows of each batch of a scan of `count` texts of `length` bytes, the numbers of all rows, and how many parts are read.

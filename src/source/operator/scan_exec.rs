@@ -28,6 +28,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 
+use crate::machine::panics::contain_stream;
+use crate::source::operator::row_filter::failures;
 use crate::source::operator::row_number::rows_by_source;
 use crate::source::operator::scan_bounds::bounded;
 use crate::source::scan::{ScanSpec, scan_session};
@@ -69,7 +71,7 @@ impl ScanExec {
 
 impl DisplayAs for ScanExec {
     fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ScanSpec { format, prefix, files, id, text, filter, .. } = self.spec.as_ref();
+        let ScanSpec { format, prefix, files, id, text, texts, filter, .. } = self.spec.as_ref();
         write!(formatter, "ScanExec: format={format:?}, files={}", files.len())?;
         if let Some(first) = files.first() {
             let Range { start, end } = first.range;
@@ -77,7 +79,7 @@ impl DisplayAs for ScanExec {
             write!(formatter, ", first={prefix}{} rows {start}..{end}", first.location)?;
         }
         write!(formatter, ", id={id}")?;
-        if let Some(text) = text {
+        if *texts {
             write!(formatter, ", text={text}")?;
         }
         filter.as_ref().map_or(Ok(()), |filter| write!(formatter, ", where={filter}"))
@@ -130,7 +132,8 @@ impl ExecutionPlan for ScanExec {
             *reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
             execute_stream(plan, context.task_ctx())
         };
-        let rows = futures::stream::once(rows).try_flatten();
+        // A reader that panics on a damaged file fails this scan, which then finds the file.
+        let rows = contain_stream(futures::stream::once(rows).try_flatten(), |panic| Err(panic.into()));
         let rows = rows.map(move |batch| Ok(RecordBatch::try_new(Arc::clone(&shape), batch?.columns().to_vec())?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
@@ -155,6 +158,11 @@ fn all_metrics(plan: &Arc<dyn ExecutionPlan>) -> MetricsSet {
 /// How many rows the scans of a plan have read of each text file, by its name in the scan. A file that was read to its end has this many.
 pub(crate) fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> BTreeMap<String, i64> {
     rows_by_source(&all_metrics(plan))
+}
+
+/// How many rows the conditions in a plan failed on, and on how many they were evaluated.
+pub(crate) fn filter_failures(plan: &Arc<dyn ExecutionPlan>) -> (usize, usize) {
+    failures(&all_metrics(plan))
 }
 
 /// A scan as a table, for queries; its rows keep their order.
