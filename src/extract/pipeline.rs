@@ -26,7 +26,7 @@ use crate::model::runtime::scorer::{Answered, Scorer};
 use crate::task::batch::batches;
 use crate::task::input::ModelInput;
 use crate::task::kind::Task;
-use crate::text::document::{Document, Reject, RejectReason};
+use crate::text::document::{Document, LATER_ROW, Reject, RejectReason};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{WindowRule, Windows};
 
@@ -170,8 +170,7 @@ impl Partition<'_> {
                 let Row { has_id, text, replaced } = rows.row(row);
                 let asked = match Document::admit(has_id, text) {
                     Ok(_) if replaced => {
-                        let detail = "a later document of this run has the same id";
-                        Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, detail)) }
+                        Asked { inputs: 0, outcome: Err(Reject::new(RejectReason::DuplicateId, LATER_ROW)) }
                     }
                     Ok(document) => self.ask(first + row, document, &mut block)?,
                     Err(reject) => Asked { inputs: 0, outcome: Err(reject) },

@@ -8,10 +8,12 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::error::{Error, Result};
 use crate::source::chunk::{Chunk, RowRange};
-use crate::source::listing::{Listing, SourceFile};
+use crate::source::listing::{Listing, SourceFile, store_of};
 use crate::source::operator::scan_exec::{ScanExec, ScanTable, rows_read};
 use crate::source::plan_error::own_error;
 use crate::source::scan::{ScanFile, ScanSpec};
@@ -73,6 +75,23 @@ impl Documents {
     /// A plan of (source string, row int64, id, text string view), in file order, in one partition.
     pub fn plan(&self, chunk: &Chunk) -> Arc<dyn ExecutionPlan> {
         Arc::new(ScanExec::new(ScanSpec { text: Some(self.spec.text.clone()), ..self.scan(chunk) }))
+    }
+
+    /// A plan like [`Documents::plan`] of all rows of a listed file, which need not be one of [`Documents::files`]. `None` if it is gone.
+    pub(crate) async fn plan_of(&self, context: &SessionContext, path: &str) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let failed = |cause: String| Error::Engine { doing: format!("read `{path}`"), source: cause.into() };
+        let objects = store_of(context, &self.listing.objects).map_err(failed)?;
+        let location = Path::parse(path.strip_prefix(&self.listing.prefix).unwrap_or(path));
+        let location = location.map_err(|cause| failed(cause.to_string()))?;
+        let meta = match objects.head(&location).await {
+            Ok(meta) => meta,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(cause) => return Err(failed(cause.to_string())),
+        };
+        let file = SourceFile { path: path.to_owned(), meta, rows: None, broken: None };
+        let files = vec![ScanFile::new(&file, &RowRange { file: 0, rows: 0..i64::MAX })];
+        let scan = ScanSpec { text: Some(self.spec.text.clone()), files, ..self.scan(&Chunk::default()) };
+        Ok(Some(Arc::new(ScanExec::new(scan))))
     }
 
     /// The scan of (source, row, id) of a chunk.

@@ -26,7 +26,7 @@ pub struct Row<'slice> {
     pub has_id: bool,
     /// Its text, if it is not null.
     pub text: Option<&'slice str>,
-    /// Whether a later row of the run has the same id.
+    /// Whether a later row of the input has the same id.
     pub replaced: bool,
 }
 

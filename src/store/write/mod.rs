@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`write_exec`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
+//! | `replaced` | rows that later rows of the same chunk replace |
 //! | [`commit_batch`] | a commit's data files and the input offset they cover |
 //! | [`commit`] | Add actions → Delta commits; rolls back incomplete ones |
 //! | `transaction` | one transaction in one table's log |
@@ -13,6 +14,7 @@
 pub mod commit;
 pub mod commit_batch;
 pub(crate) mod fault_injection;
+pub(crate) mod replaced;
 pub mod rewrite;
 pub(crate) mod transaction;
 pub mod write_exec;
