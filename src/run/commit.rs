@@ -12,13 +12,13 @@ use tracing::{Instrument as _, info_span};
 use crate::console;
 use crate::error::Result;
 use crate::run::failure::failed;
+use crate::run::known::replaced::replaced_rows;
 use crate::run::known::replacement::waiting;
 use crate::run::state::Run;
 use crate::source::chunk::Chunk;
 use crate::store::table_files::{TableFiles, WrittenFile};
 use crate::store::write::commit::Commit;
 use crate::store::write::commit_batch::CommitBatch;
-use crate::store::write::rewrite::Rewrite;
 use crate::tables;
 use crate::tables::result_row::{ColumnError, result_rows};
 use crate::tables::{SourceRow, Stamp, Table};
@@ -110,7 +110,9 @@ impl Run {
             let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
             self.store.catch_up(&[Table::Entities, Table::Documents]).await?;
             let rewrite = self.store.rewrite(self.extractor.spec_id(), &ids).await?;
-            let replaced = self.replaced_rows(&rewrite)?;
+            let (context, documents, store) = (&self.context, &self.documents, &self.store);
+            let removed = &rewrite.documents;
+            let replaced = replaced_rows(context, documents, store, &self.ledger, removed, &commit.files).await?;
             let stamp = self.stamp(number);
             let rejects =
                 replaced.iter().map(|rows| tables::replaced_rows(rows, &stamp)).collect::<Result<Vec<_>, _>>();
@@ -126,19 +128,6 @@ impl Run {
         self.summary.monitor.commit.add(started.elapsed());
         *reached = position;
         Ok(())
-    }
-
-    /// The removed rows of `documents` that a later row of the present input replaces. The others come from a file that has changed or is
-    /// gone.
-    fn replaced_rows(&self, rewrite: &Rewrite) -> Result<Vec<RecordBatch>> {
-        let current = |rows: &RecordBatch| -> Result<RecordBatch> {
-            let current: Result<BooleanArray, ColumnError> = result_rows([rows])
-                .map(|row| Ok(Some(self.ledger.is_current(row.get("source")?, row.get("commit")?))))
-                .collect();
-            let rows = filter_record_batch(rows, &current?);
-            rows.map_err(|source| failed("look up replaced documents", source))
-        };
-        rewrite.documents.iter().map(current).collect()
     }
 
     /// Commits, and removes the rows of earlier visits to the same files from `sources` and `rejects`.

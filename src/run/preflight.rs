@@ -63,8 +63,8 @@ impl Preflight {
         let known_type = Store::id_type_at(&location).await?;
         // Errors in the input of a new store are reported before the model is loaded and the store is created.
         let inspected = match &known_type {
-            Some(_) => None,
-            None => Some(Documents::inspect(&context, job.input.clone(), listing.clone(), 0).await?),
+            Some(_) => Err(listing),
+            None => Ok(Documents::inspect(&context, job.input.clone(), listing, 0).await?),
         };
         // An existing store refuses a second run immediately. A new store is created only for a job that can run.
         let holder = if writes { None } else { StoreLock::holder(&location) };
@@ -76,7 +76,7 @@ impl Preflight {
         if writes && lock.is_none() {
             lock = Some(StoreLock::acquire(&location, run_id)?);
         }
-        let new_type = || inspected.as_ref().map(|documents| documents.id_type.clone());
+        let new_type = || inspected.as_ref().ok().map(|documents| documents.id_type.clone());
         if let Some(id_type) = known_type.or_else(new_type).filter(|_| writes) {
             let opening = Store::open(location.clone(), id_type).instrument(info_span!("open the store"));
             store = Some(opening.await?);
@@ -96,10 +96,15 @@ impl Preflight {
                 Err(error) => return Err(error),
             }
         }
-        let (listing, files_done) = ledger.skip_done(listing);
-        let documents = match inspected {
-            Some(documents) if files_done == 0 => documents,
-            _ => Documents::inspect(&context, job.input.clone(), listing, files_done).await?,
+        let (documents, files_done) = match inspected {
+            Ok(documents) => {
+                ledger.list(documents.files.iter().chain(documents.unreadable.iter().map(|(file, _)| file)));
+                (documents, 0)
+            }
+            Err(listing) => {
+                let (listing, files_done) = ledger.skip_done(listing);
+                (Documents::inspect(&context, job.input.clone(), listing, files_done).await?, files_done)
+            }
         };
         let store_with_files = store.as_ref().filter(|_| !documents.files.is_empty());
         let id_error = store_with_files.and_then(|store| store.expect_ids(&documents.id_type).err());

@@ -258,4 +258,25 @@ mod tests {
             [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]
         );
     }
+
+    #[test]
+    fn a_large_text_file_is_divided_and_its_chunks_miss_no_row() {
+        let files = [file("a", 1, None), file("b", 65 << 20, None), file("c", 1, None)];
+        let begun = BTreeMap::from([("b".to_owned(), 300)]);
+        let mut chunks = Chunks::new(&files, &begun, 1, 4096);
+        let first = [chunks.next(), chunks.next(), chunks.next()].map(ranges_of);
+        let end = TEXT_ROWS;
+        assert_eq!(first, [vec![(0, 0, i64::MAX)], vec![(1, 300, end)], vec![(1, end, 2 * end)]]);
+        let part = Chunk { ranges: vec![RowRange { file: 1, rows: 300..end }] };
+        assert!(part.is_part_of_unknown(&files));
+        // The run says when the file has ended.
+        assert_eq!(ranges(Chunks::new(&files, &begun, 1, 4096).from(2, 0)), [[(2, 0, i64::MAX)]]);
+    }
+
+    #[test]
+    fn a_chunk_has_a_bounded_number_of_files() {
+        let files: Vec<SourceFile> = (0..10_000).map(|number| file(&format!("{number:05}"), 9, None)).collect();
+        let chunks = ranges(chunks_of(&files, &BTreeMap::new(), 100_000));
+        assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [4096, 4096, 1808]);
+    }
 }

@@ -39,6 +39,7 @@ pub struct InputSpec {
 #[derive(Debug)]
 pub struct Documents {
     pub(crate) spec: InputSpec,
+    /// Without its files, which are in [`Documents::files`] and [`Documents::unreadable`].
     pub(crate) listing: Listing,
     /// The merged schema of all files.
     pub(crate) schema: SchemaRef,
@@ -48,7 +49,7 @@ pub struct Documents {
     pub unreadable: Vec<(SourceFile, String)>,
     /// The type of the `doc_id` columns.
     pub id_type: DataType,
-    /// Row counts of files whose metadata has none, as [`Documents::count_rows`] recorded them, by the file's name in the scan.
+    /// Row counts of files whose metadata has none, as [`Documents::count_rows`] recorded them last, by the file's name in the scan.
     pub(crate) counts: BTreeMap<String, i64>,
 }
 
@@ -127,9 +128,9 @@ impl Documents {
         ids().map_err(|error| self.planned(error))
     }
 
-    /// Records how many rows the text files have that a finished plan over [`Documents::ids`] has read to their ends.
+    /// Records how many rows a plan has read of each of its text files. The counts of earlier plans are forgotten.
     pub fn count_rows(&mut self, plan: &Arc<dyn ExecutionPlan>) {
-        self.counts.extend(rows_read(plan));
+        self.counts = rows_read(plan);
     }
 
     /// Splits a chunk into parts that one scan can read, in order. A text file that ends early needs a scan of its own.

@@ -27,11 +27,16 @@ impl Documents {
     /// # Errors
     /// [`Error::Input`] if no file is readable and `known` is 0, [`Error::Setting`] if the filter is not a condition,
     /// [`Error::Engine`] if the object store does not answer.
-    pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
+    pub async fn inspect(
+        context: &SessionContext,
+        spec: InputSpec,
+        mut listing: Listing,
+        known: usize,
+    ) -> Result<Self> {
         let (state, format, reader) = (context.state(), listing.format, listing.format.reader());
         let objects =
             store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
-        let inspected = futures::stream::iter(listing.files.clone()).map(|file| {
+        let inspected = futures::stream::iter(std::mem::take(&mut listing.files)).map(|file| {
             let (state, reader, objects) = (&state, &reader, &objects);
             async move {
                 if file.meta.size == 0 {
@@ -55,7 +60,7 @@ impl Documents {
                 Ok((SourceFile { rows: rows.map(|rows| rows as i64), ..file }, Ok(schema)))
             }
         });
-        let inspected: Vec<_> = inspected.buffered(CONCURRENT_FILES).try_collect().await?;
+        let mut inspected = std::pin::pin!(inspected.buffered(CONCURRENT_FILES));
         let mut documents = Self {
             schema: Arc::new(Schema::empty()),
             files: Vec::new(),
@@ -65,7 +70,8 @@ impl Documents {
             spec,
             listing,
         };
-        for (file, schema) in inspected {
+        // Schemas are merged as they come: of many files they would take much memory.
+        while let Some((file, schema)) = inspected.try_next().await? {
             match schema.and_then(|schema| documents.check_columns(&schema)) {
                 Ok(()) => documents.files.push(file),
                 Err(reason) => documents.unreadable.push((file, reason)),

@@ -2,16 +2,16 @@
 //! their rows come from, and the corrupt files of a chunk. It must not read the texts of files that are done, unless one of them can have a later row of a
 //! document of the chunk.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, Result};
 use crate::extract::known_documents::{KnownDocuments, digest};
@@ -37,19 +37,27 @@ pub(crate) async fn known(
     if !ledger.has_documents() {
         return Ok(KnownDocuments::default());
     }
-    let ids = documents.ids(context, chunk)?.select_columns(&["doc_id"]).map_err(failed)?;
-    let batches = ids.execute_stream().await.map_err(failed)?;
-    let mut known =
-        store.known_documents(spec_id, batches.map_ok(|batch| Arc::clone(batch.column(0))).map_err(failed)).await?;
     let Some(first) = chunk.ranges.first().map(|range| documents.files[range.file].path.as_str()) else {
-        return Ok(known);
+        return Ok(KnownDocuments::default());
     };
+    let mut places = FirstFiles { several: chunk.ranges.len() > 1, ..FirstFiles::default() };
+    let ids = documents.ids(context, chunk)?.select_columns(&["source", "doc_id"]).map_err(failed)?;
+    let batches = ids.execute_stream().await.map_err(failed)?;
+    let ids = batches.map_err(failed).map(|batch| {
+        let batch = batch?;
+        places.observe(&batch)?;
+        Ok(Arc::clone(batch.column(1)))
+    });
+    let mut known = store.known_documents(spec_id, ids).await?;
     // A row loses to one of a later file only if that file still has it. The ledger knows that of unchanged files; the others are read.
     let listed: Vec<bool> =
         known.sources.iter().map(|source| source.as_str() > first && ledger.is_listed(source)).collect();
     let mut unsure: BTreeSet<String> = BTreeSet::new();
-    for document in known.known.values_mut().filter(|document| listed[document.source as usize]) {
+    for (id, document) in known.known.iter_mut().filter(|(_, document)| listed[document.source as usize]) {
         let source = &known.sources[document.source as usize];
+        if source.as_str() <= places.first_file(*id).unwrap_or(first) {
+            continue;
+        }
         document.later = ledger.is_current(source, document.commit);
         if !document.later && !unsure.contains(source) {
             unsure.insert(source.clone());
@@ -62,6 +70,40 @@ pub(crate) async fn known(
         find_later(context, documents, &source, &mut known).await?;
     }
     Ok(known)
+}
+
+/// The first file of each id in a chunk of several files. An id takes 32 to 64 bytes.
+#[derive(Default)]
+struct FirstFiles {
+    several: bool,
+    files: Vec<String>,
+    by_id: HashMap<u128, u32>,
+}
+
+impl FirstFiles {
+    /// Adds a batch of (source, id).
+    fn observe(&mut self, batch: &RecordBatch) -> Result<()> {
+        if !self.several {
+            return Ok(());
+        }
+        let ids: ArrayRef = cast(batch.column(1), &DataType::Utf8).map_err(|error| failed(error.into()))?;
+        for (source, id) in batch.column(0).as_string::<i32>().iter().zip(ids.as_string::<i32>()) {
+            let (Some(source), Some(id)) = (source, id) else { continue };
+            if self.files.last().is_none_or(|last| last != source) {
+                self.files.push(source.to_owned());
+            }
+            let number = self.files.len() as u32 - 1;
+            let first = self.by_id.entry(digest(id)).or_insert(number);
+            if self.files[*first as usize].as_str() > source {
+                *first = number;
+            }
+        }
+        Ok(())
+    }
+
+    fn first_file(&self, id: u128) -> Option<&str> {
+        self.by_id.get(&id).map(|file| self.files[*file as usize].as_str())
+    }
 }
 
 /// Records which known documents have a later row in a file. Rows that cannot be read or would be refused replace none.

@@ -4,96 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::extract::known_documents::digest;
 use crate::machine::hash::short_hash;
 use crate::query::statement::{query_store, stream_store};
+use crate::run::known::visit::{FileState, Visit, hash, modified};
 use crate::source::input::InputSpec;
 use crate::source::listing::{Listing, SourceFile};
 use crate::store::delta_store::Store;
 use crate::tables::result_row::result_rows;
 use crate::tables::{SourceOutcome, SourceRow};
-
-/// The state of a file, as a listing or a row of `sources` describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileState {
-    size: i64,
-    /// A hash of the object store's tag.
-    etag: Option<u64>,
-    /// Microseconds since 1970.
-    modified: Option<i64>,
-}
-
-impl FileState {
-    fn of(file: &SourceFile) -> Self {
-        Self::new(file.meta.size as i64, file.meta.e_tag.as_deref(), modified(file))
-    }
-
-    fn new(size: i64, etag: Option<&str>, modified: Option<DateTime<Utc>>) -> Self {
-        let etag = etag.filter(|tag| !tag.is_empty()).map(hash);
-        Self { size, etag, modified: modified.map(|time| time.timestamp_micros()) }
-    }
-
-    /// Whether a file of this state is unchanged in the state `now`.
-    fn is_still(self, now: Self) -> bool {
-        let same_tag = match (self.etag, now.etag) {
-            (Some(before), Some(now)) => before == now,
-            // A server that sends neither tag nor time can have changed the file.
-            _ => self.modified.is_some() || now.modified.is_some(),
-        };
-        self.size == now.size && same_tag && (self.modified.is_none() || self.modified == now.modified)
-    }
-}
-
-/// An earlier visit to a file. A store has as many as its input has files, so it is small.
-#[derive(Debug, Clone, Copy)]
-struct Visit {
-    state: FileState,
-    rows: i64,
-    /// As in `sources`; 0 for none.
-    changed_in: i64,
-    /// A hash of the outcome's text.
-    outcome: u64,
-    done: bool,
-    refused: bool,
-    /// Whether the file is listed in this state.
-    listed: bool,
-}
-
-impl Visit {
-    fn new(row: &SourceRow, listed: bool) -> Self {
-        Self {
-            state: FileState::new(row.size, row.etag.as_deref(), row.modified_at),
-            rows: row.rows,
-            changed_in: row.changed_in.unwrap_or(0),
-            outcome: hash(&row.outcome.to_string()),
-            done: row.outcome == SourceOutcome::Done,
-            refused: matches!(row.outcome, SourceOutcome::Refused(_)),
-            listed,
-        }
-    }
-
-    /// Whether rows of the file were read.
-    fn was_read(&self) -> bool {
-        !self.refused || self.rows > 0
-    }
-}
-
-/// The first 64 bits of a text's SHA-256. Of a million paths, two have the same with a probability of 3 in 100 million, and then the file
-/// is still compared by size, tag and time.
-fn hash(text: &str) -> u64 {
-    (digest(text) >> 64) as u64
-}
-
-/// The time of a file's last change, if known: a web server need not send it.
-fn modified(file: &SourceFile) -> Option<DateTime<Utc>> {
-    Some(file.meta.last_modified).filter(|time| *time != DateTime::UNIX_EPOCH)
-}
 
 /// The hash of a job's `where`, `id` and `text`.
 fn input_hash(filter: Option<&str>, id: &str, text: &str) -> String {
@@ -181,11 +104,16 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Records the files of the input.
+    pub(crate) fn list<'files>(&mut self, files: impl Iterator<Item = &'files SourceFile>) {
+        self.listed = files.map(|file| hash(&file.path)).collect();
+    }
+
     /// Removes the finished files from the listing, returns their number, and records how far other files are done. A file that has
     /// changed since is read again; its documents are then compared one by one.
     pub(crate) fn skip_done(&mut self, mut listing: Listing) -> (Listing, usize) {
         let before = listing.files.len();
-        self.listed = listing.files.iter().map(|file| hash(&file.path)).collect();
+        self.list(listing.files.iter());
         listing.files.retain(|file| {
             let Some(visit) = self.visits.get_mut(&hash(&file.path)) else { return true };
             visit.listed = visit.state.is_still(FileState::of(file));

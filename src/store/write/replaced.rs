@@ -181,7 +181,8 @@ fn place(location: &StoreLocation, file: &WrittenFile) -> Result<Path> {
     Ok(location.table_path(file.table).parts().chain(Path::parse(add.path)?.parts()).collect())
 }
 
-async fn rows(
+/// The rows of a file that is in no log yet.
+pub(crate) async fn rows(
     location: &StoreLocation,
     file: &WrittenFile,
     schema: &SchemaRef,
