@@ -43,7 +43,7 @@ pub(crate) async fn known(
     let mut places = FirstFiles { several: chunk.ranges.len() > 1, ..FirstFiles::default() };
     let ids = documents.ids(context, chunk)?.select_columns(&["source", "doc_id"]).map_err(failed)?;
     let batches = ids.execute_stream().await.map_err(failed)?;
-    let ids = batches.map_err(failed).map(|batch| {
+    let ids = batches.map_err(failed).map(|batch| -> Result<ArrayRef> {
         let batch = batch?;
         places.observe(&batch)?;
         Ok(Arc::clone(batch.column(1)))

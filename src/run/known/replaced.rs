@@ -1,7 +1,7 @@
 //! Rows that a commit replaces → rejects. In: the removed rows of `documents`, the commit's files. Out: the rows of the present input among
 //! them. It must not count rows of a file that has changed since, unless the file still has them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -44,7 +44,7 @@ pub(crate) async fn replaced_rows(
 ) -> Result<Vec<RecordBatch>> {
     let miscounted = |source: DataFusionError| failed("look up replaced documents", source);
     let mut replaced = Vec::new();
-    let mut stale: HashMap<String, HashMap<u128, Stale>> = HashMap::new();
+    let mut stale: BTreeMap<String, HashMap<u128, Stale>> = BTreeMap::new();
     let mut newest: Option<HashMap<u128, (String, i64)>> = None;
     for (number, batch) in removed.iter().enumerate() {
         let current: Result<Vec<bool>, ColumnError> =
