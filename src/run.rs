@@ -27,6 +27,7 @@ use crate::tables;
 use crate::tables::{RunOutcome, Table};
 
 use crate::run::exit_code::{Ended, announce, ended};
+use crate::run::known::rejects;
 use crate::run::preflight::Preflight;
 use crate::run::preview::dry_run;
 use crate::run::preview::explain::explain;
@@ -143,7 +144,9 @@ impl Run {
         }
         // The extracted rows are committed: only the scores are missing.
         scored?;
-        Ok(ended(&self.settings.job, &self.summary.totals(), &self.documents, reached == extract::Reached::Limit))
+        let (limit, spec_id) = (self.settings.job.max_rejects, self.extractor.spec_id());
+        let rejected = rejects::exceed(&self.context, &self.store, &mut self.ledger, spec_id, limit).await?;
+        Ok(ended(&self.documents, rejected, reached == extract::Reached::Limit))
     }
 
     /// Optimizes tables of many small files and vacuums files that killed runs left. All rows are committed already, so a failure is

@@ -64,11 +64,12 @@ fn the_rate_of_another_model_is_no_forecast() {
 #[test]
 fn repeated_documents_after_the_limit_are_not_counted() {
     let dir = Dir::new();
-    let ids = ["a", "a", "b", "c", "c", "d", "d"];
-    dir.documents("docs/a.parquet", &ids.map(|id| (Some(id), Some("Ada met Babbage ."))));
+    // The second `a` replaces the first one, and the second `d` is done with the first one.
+    let rows = [("a", "Ada ."), ("a", "Babbage ."), ("b", "x"), ("c", "x"), ("c", "y"), ("d", "x"), ("d", "x")];
+    dir.documents("docs/a.parquet", &rows.map(|(id, text)| (Some(id), Some(text))));
     let model = dir.small_model().display().to_string();
     let job = job(&dir, "docs", "store", &model, "");
-    for (limit, expected) in [(&["--limit", "4"][..], [4, 2, 2, 2]), (&[][..], [7, 4, 3, 3])] {
+    for (limit, expected) in [(&["--limit", "4"][..], [4, 3, 1, 1]), (&[][..], [7, 4, 2, 3])] {
         let said = explained(&dir, &job, limit);
         let counted = ["documents", "new", "refused", "duplicates"].map(|key| said[key].as_u64());
         assert_eq!(counted, expected.map(Some), "{limit:?}");

@@ -56,6 +56,7 @@ fn rows(first: usize, scattered: bool, source: &str, commit: i64) -> [(Table, Re
     let documents = vec![
         Arc::clone(&ids),
         same(source),
+        Arc::new((0..EACH as i64).collect::<Int64Array>()),
         strings(numbers.map(|number| content_hash(&text(number))).collect()),
         integers(52),
         integers(12),
@@ -107,6 +108,8 @@ async fn fill(dir: &Dir, files: usize, scattered: bool, input_hash: &str) {
             input_hash: input_hash.to_owned(),
             rows: EACH as i64,
             outcome: SourceOutcome::Done,
+            changed_in: None,
+            repeated: false,
             run_id: "earlier".to_owned(),
             spec_id: spec_id.clone(),
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use quarry::extract::extract_exec::Extract;
-use quarry::extract::known_documents::{LedgerHashes, Replaced, digest};
+use quarry::extract::known_documents::{InForce, KnownDocuments, digest};
 use quarry::extract::settings::{ExtractionSettings, RuntimeSettings};
 use quarry::job::plan::{decode, encode, reading_plan, writing_plan};
 use quarry::job::read_schema;
@@ -68,13 +68,12 @@ async fn plan(input: &Path, filter: Option<&str>, store: &Path) -> Arc<dyn Execu
     let listing = Listing::find(&context, &spec.documents).await.unwrap();
     let documents = Documents::inspect(&context, spec, listing, 0).await.unwrap();
     let chunk = Chunk { ranges: vec![RowRange { file: 0, rows: 1..8 }] };
-    let known = LedgerHashes::from([(digest("1"), digest(TEXTS[1])), (digest("3"), digest("another text"))]);
-    let mut replaced = Replaced::default();
-    replaced.add(&documents.files[0].path, 6);
-    replaced.sort();
+    let entry = |id: &str, text: &str| (digest(id), InForce { text: digest(text), commit: 1, source: 0, later: false });
+    let known = [entry("1", TEXTS[1]), entry("3", "another text")].into();
+    let known = KnownDocuments { known, sources: vec![documents.files[0].path.clone()] };
     let stamp = Stamp { run_id: "run".into(), commit: 1, spec_id: "spec".into(), finished_at: chrono::Utc::now() };
     let location = StoreLocation::parse(store.to_str().unwrap()).unwrap();
-    let plan = reading_plan(&documents, &chunk, known, &replaced, extract()).unwrap();
+    let plan = reading_plan(&documents, &chunk, known, extract()).unwrap();
     writing_plan(plan, WriteSpec::new(&location, stamp)).unwrap()
 }
 
@@ -179,7 +178,7 @@ fn bytes_that_are_no_plan_are_an_error() {
     for (bytes, message) in [
         ("[]", "no operator"),
         ("[{\"Unknown\":{}}]", "Unknown"),
-        ("[{\"SkipKnown\":{\"known_documents\":{\"known\":\"\",\"replaced\":{}}}}]", "begins with its only scan"),
+        ("[{\"SkipKnown\":{\"known_documents\":{\"known\":\"\",\"sources\":[]}}}]", "begins with its only scan"),
     ] {
         let error = decode(bytes.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");

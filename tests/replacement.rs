@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::changed::strict_model;
 use crate::promises::job;
 use crate::support::Dir;
 
@@ -85,4 +86,91 @@ fn an_unfinished_replacement_is_scored_by_its_own_rows() {
     assert_eq!(scored("0.6", "docs/dt=1"), "1", "mentions in documents that were read again");
     assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|4".into(), "1|3".into()));
     assert_eq!(scored("0.6", "docs"), "3");
+}
+
+/// A job at a threshold over the documents that meet a condition.
+fn part(dir: &Dir, model: &str, threshold: &str, condition: &str) -> String {
+    let text = fs::read_to_string(at(dir, model, threshold)).unwrap();
+    let text = text.replace("text = 'body'", &format!("text = 'body'\nwhere = \"{condition}\""));
+    dir.write("part.toml", &text).display().to_string()
+}
+
+#[test]
+fn one_of_two_jobs_over_the_same_files_does_not_drop_the_rows_of_the_other() {
+    let dir = Dir::new();
+    let ids: Vec<String> =
+        (0..20).map(|number| format!("{}{number}", if number % 2 == 0 { "en" } else { "de" })).collect();
+    dir.documents("docs/a.parquet", &ids.iter().map(|id| (Some(id.as_str()), ADA)).collect::<Vec<_>>());
+    let model = dir.small_model().display().to_string();
+    let (english, german) = ("id LIKE 'en%'", "id LIKE 'de%'");
+    for condition in [english, german] {
+        dir.quarry(&["run", &part(&dir, &model, "0.5", condition)]).ended(0);
+    }
+    let said = dir.quarry(&["run", &part(&dir, &model, "0.6", english), "--replace"]).ended(0).stderr();
+    assert!(said.contains("the old rows stay current: 10 document(s) of 1 file(s), such as `de1` of `"), "{said}");
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("2|30".into(), "1|20".into()));
+    // The other job completes the replacement.
+    let said = dir.quarry(&["run", &part(&dir, &model, "0.6", german)]).ended(0).stderr();
+    assert!(!said.contains("stay current"), "{said}");
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("1|20".into(), "1|20".into()));
+}
+
+#[test]
+fn documents_that_vanished_or_are_refused_now_wait() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let write = |rows: &[(&str, &str)]| {
+        dir.documents("docs/a.parquet", &rows.iter().map(|(id, text)| (Some(*id), Some(*text))).collect::<Vec<_>>());
+        dir.younger("docs/a.parquet");
+    };
+    write(&[("a", "Ada ."), ("b", "Ada ."), ("c", "Ada ."), ("d", "Ada .")]);
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    // `d` vanishes before the replacement, `b` with it, and the new text of `c` is refused.
+    write(&[("a", "Ada ."), ("b", "Ada ."), ("c", "Ada .")]);
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    write(&[("a", "Ada ."), ("c", " ")]);
+    let new = at(&dir, &model, "0.6");
+    let current = || dir.rows("store", "current_documents", "doc_id", "");
+    for arguments in [&["run", new.as_str(), "--replace"][..], &["run", new.as_str()]] {
+        let said = dir.quarry(arguments).ended(0).stderr();
+        assert!(said.contains("3 document(s) of 1 file(s), such as `b` of `"), "{said}");
+        assert_eq!(current(), ["a", "b", "c", "d"]);
+    }
+    // Once `c` is accepted, two are left, and only the user can say that they can go.
+    write(&[("a", "Ada ."), ("c", "Ada .")]);
+    let said = dir.quarry(&["run", &new]).ended(0).stderr();
+    assert!(said.contains("2 document(s) of 1 file(s), such as `b` of `"), "{said}");
+    dir.quarry(&["run", &new, "--drop-missing"]).ended(0);
+    assert_eq!((current(), specs(&dir, "documents")), (vec!["a".into(), "c".into()], "1|2".into()));
+}
+
+#[test]
+fn a_document_that_vanished_before_the_replacement_waits() {
+    let dir = Dir::new();
+    let model = dir.small_model().display().to_string();
+    let write = |ids: &[&str]| {
+        dir.documents("docs/a.parquet", &ids.iter().map(|id| (Some(*id), ADA)).collect::<Vec<_>>());
+        dir.younger("docs/a.parquet");
+    };
+    write(&["a", "b"]);
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    write(&["a"]);
+    dir.quarry(&["run", &at(&dir, &model, "0.5")]).ended(0);
+    // The file is the same for both specifications, and the row is from an earlier state of it.
+    let said = dir.quarry(&["run", &at(&dir, &model, "0.6"), "--replace"]).ended(0).stderr();
+    assert!(said.contains("1 document(s) of 1 file(s), such as `b` of `"), "{said}");
+    assert_eq!(specs(&dir, "current_documents"), "1|2");
+}
+
+#[test]
+fn a_document_that_only_the_new_specification_refuses_goes_with_the_old_rows() {
+    let dir = Dir::new();
+    let (strict, strange) = strict_model(&dir);
+    dir.documents("docs/a.parquet", &[(Some("a"), ADA), (Some("b"), Some(strange.as_str()))]);
+    let lenient = dir.tiny_model().display().to_string();
+    dir.quarry(&["run", &at(&dir, &lenient, "0.5")]).ended(0);
+    assert_eq!(specs(&dir, "documents"), "1|2");
+    dir.quarry(&["run", &at(&dir, &strict, "0.5"), "--replace"]).ended(0);
+    assert_eq!((specs(&dir, "documents"), specs(&dir, "current_documents")), ("1|1".into(), "1|1".into()));
+    assert_eq!(dir.rows("store", "rejects", "doc_id, reason", ""), ["b|tokenizer"]);
 }

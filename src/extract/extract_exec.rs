@@ -1,4 +1,4 @@
-//! `ExtractExec`: document rows → one row per document with its mentions. In: rows (source, row, id, text, refused, changed). Out: rows
+//! `ExtractExec`: document rows → one row per document with its mentions. In: rows (source, row, id, text, refused, in_force). Out: rows
 //! of [`extracted_schema`]. It must not write anything or reorder the rows of a slice.
 
 use std::sync::Arc;
@@ -42,10 +42,9 @@ impl RowOperator for Extract {
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         let types: Vec<&DataType> = input.fields().iter().map(|field| field.data_type()).collect();
-        let [DataType::Utf8, DataType::Int64, id_type, DataType::Utf8View, DataType::Utf8, DataType::Boolean] =
-            types[..]
+        let [DataType::Utf8, DataType::Int64, id_type, DataType::Utf8View, DataType::Utf8, DataType::Utf8] = types[..]
         else {
-            return plan_err!("ExtractExec needs (source, row, id, text, refused, changed), found {types:?}");
+            return plan_err!("ExtractExec needs (source, row, id, text, refused, in_force), found {types:?}");
         };
         Ok(extracted_schema(id_type))
     }

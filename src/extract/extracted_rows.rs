@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float32Builder, Int64Array, Int64Builder, ListBuilder, RecordBatch,
-    StringArray, StringBuilder, StructBuilder,
+    Array, ArrayRef, Float32Builder, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    StructBuilder,
 };
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -38,10 +38,6 @@ pub(crate) fn extracted_rows(
     let details: StringArray = rejects().map(|reject| reject.map(|reject| reject.detail.as_str())).collect();
     let hashes: StringArray = texts.iter().map(|text| Some(content_hash(text))).collect();
     let lengths: Int64Array = texts.iter().map(|text| text.chars().count() as i64).collect();
-    // The old rows of a document whose new text is refused stay.
-    let changed = joined(5)?;
-    let replaces = |(document, changed): (&Extracted, Option<bool>)| changed == Some(true) && document.outcome.is_ok();
-    let changed: Vec<bool> = documents.iter().zip(changed.as_boolean()).map(replaces).collect();
     let columns: Vec<ArrayRef> = vec![
         joined(0)?,
         joined(1)?,
@@ -53,7 +49,7 @@ pub(crate) fn extracted_rows(
         Arc::new(reasons),
         Arc::new(details),
         entities(result, &texts, types),
-        Arc::new(BooleanArray::from(changed)),
+        joined(5)?,
         integers(&|document| document.inputs),
         integers(&|document| document.tokens.unknown),
         integers(&|document| document.tokens.words_cut),

@@ -1,18 +1,12 @@
-//! The store's documents, as hashes. In: ids and content hashes from the ledger, and rows that later rows replace. Out: whether a
-//! document is new, changed, done or a duplicate. It must not read a table.
+//! The store's documents, as hashes. In: ids, content hashes and places of the documents in force. Out: whether a row is new, changed,
+//! done or a duplicate. It must not read a table.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::machine::hash::short_hash;
-
-/// The content hashes of the store's documents, by id. Both are [`digest`]s, so an entry has 32 bytes however long the id is.
-/// With the hash table's free slots, a document takes 38 to 75 bytes.
-pub type LedgerHashes = HashMap<u128, u128>;
 
 /// The first 128 bits of a text's SHA-256, in hexadecimal: the `content_hash` column.
 pub fn content_hash(text: &str) -> String {
@@ -29,57 +23,28 @@ pub fn digest_of(content_hash: &str) -> u128 {
     u128::from_str_radix(content_hash, 16).unwrap_or_default()
 }
 
-/// Rows, by source, whose document id occurs again in a later row. A row takes eight bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replaced(pub(crate) BTreeMap<String, Vec<i64>>);
-
-impl Replaced {
-    /// Adds a row. Call [`Replaced::sort`] before the first lookup.
-    pub fn add(&mut self, source: &str, row: i64) {
-        match self.0.get_mut(source) {
-            Some(rows) => rows.push(row),
-            None => drop(self.0.insert(source.to_owned(), vec![row])),
-        }
-    }
-
-    /// Sorts the rows for lookups.
-    pub fn sort(&mut self) {
-        self.0.values_mut().for_each(|rows| rows.sort_unstable());
-    }
-
-    /// Only the rows within ranges of sources.
-    #[must_use]
-    pub fn within<'a>(&self, ranges: impl Iterator<Item = (&'a str, Range<i64>)>) -> Self {
-        let mut within = Self::default();
-        for (source, range) in ranges {
-            let Some(rows) = self.0.get(source) else { continue };
-            let place = |row: i64| rows.partition_point(|other| *other < row);
-            let rows = &rows[place(range.start)..place(range.end)];
-            if !rows.is_empty() {
-                within.0.entry(source.to_owned()).or_default().extend(rows);
-            }
-        }
-        within
-    }
-
-    /// How many rows are replaced.
-    pub fn rows(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
-    }
-
-    pub(crate) fn contains(&self, source: &str, row: i64) -> bool {
-        self.0.get(source).is_some_and(|rows| rows.binary_search(&row).is_ok())
-    }
+/// The document that the store has for an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// The [`digest`] of its text.
+    pub text: u128,
+    /// The commit that added it.
+    pub commit: i64,
+    /// The file of its row: an index into [`KnownDocuments::sources`].
+    pub source: u32,
+    /// Whether that file still has this row, so that rows of earlier files do not replace it.
+    pub later: bool,
 }
 
-/// The store's documents, by which a plan decides which rows are new: data that can be sent to another machine. Ids are text.
+/// The store's documents, by which a plan decides which rows are new: data that can be sent to another machine. Ids are text. An entry
+/// has 48 bytes however long the id is; with the hash table's free slots, 56 to 112.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownDocuments {
-    /// Content hashes, by id, of documents that the store has.
-    #[serde(with = "hashes")]
-    known: LedgerHashes,
-    /// Rows of this run that later rows replace.
-    replaced: Arc<Replaced>,
+    /// By the [`digest`] of their ids.
+    #[serde(with = "entries")]
+    pub known: HashMap<u128, InForce>,
+    /// The files of their rows.
+    pub sources: Vec<String>,
 }
 
 /// What happens to a row.
@@ -87,20 +52,15 @@ pub struct KnownDocuments {
 pub(crate) enum Verdict {
     /// The store does not have the document.
     New,
-    /// The store has it with another text. The commit that adds its new rows must remove the old ones.
-    Changed,
-    /// The store has it with this text.
-    Done,
-    /// A later row has the same id.
+    /// The store has it, with a text of this digest. The row replaces it if its own text is accepted and another one.
+    Known(u128),
+    /// The store has it with this text. If its row is in another file, `elsewhere` is true.
+    Done { elsewhere: bool },
+    /// The store has it with another text from a later file, which still has it.
     Duplicate,
 }
 
 impl KnownDocuments {
-    /// From the ledger's hashes and the rows that later rows replace.
-    pub fn new(known: LedgerHashes, replaced: Arc<Replaced>) -> Self {
-        Self { known, replaced }
-    }
-
     /// How many documents of the store are known.
     pub fn len(&self) -> usize {
         self.known.len()
@@ -108,49 +68,65 @@ impl KnownDocuments {
 
     /// Whether every row is new.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.replaced.0.is_empty()
+        self.known.is_empty()
     }
 
-    pub(crate) fn judge(&self, source: &str, row: i64, id: &str, text: Option<&str>) -> Verdict {
-        let known = if self.known.is_empty() { None } else { self.known.get(&digest(id)).copied() };
-        if known.is_some() && known == text.map(digest) {
-            return Verdict::Done;
+    /// The file of a document's row.
+    pub fn source(&self, document: InForce) -> &str {
+        self.sources.get(document.source as usize).map_or("", String::as_str)
+    }
+
+    pub(crate) fn judge(&self, source: &str, id: u128, text: Option<u128>) -> Verdict {
+        let Some(known) = self.known.get(&id).copied() else { return Verdict::New };
+        if text == Some(known.text) {
+            return Verdict::Done { elsewhere: self.source(known) != source };
         }
-        if self.replaced.contains(source, row) {
-            return Verdict::Duplicate;
-        }
-        match known {
-            Some(_) => Verdict::Changed,
-            None => Verdict::New,
-        }
+        if known.later && source < self.source(known) { Verdict::Duplicate } else { Verdict::Known(known.text) }
     }
 }
 
-/// Hashes as base64 of 32 bytes an entry, sorted by id.
-mod hashes {
+/// Entries as base64 of 45 bytes each, sorted by id.
+mod entries {
+    use std::collections::HashMap;
+
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::LedgerHashes;
+    use super::InForce;
 
-    pub(super) fn serialize<S: Serializer>(hashes: &LedgerHashes, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entries: Vec<(&u128, &u128)> = hashes.iter().collect();
-        entries.sort_unstable();
-        let bytes: Vec<u8> =
-            entries.iter().flat_map(|(id, text)| [id.to_le_bytes(), text.to_le_bytes()]).flatten().collect();
+    const BYTES: usize = 45;
+
+    pub(super) fn serialize<S: Serializer>(entries: &HashMap<u128, InForce>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sorted: Vec<(&u128, &InForce)> = entries.iter().collect();
+        sorted.sort_unstable_by_key(|(id, _)| **id);
+        let mut bytes = Vec::with_capacity(sorted.len() * BYTES);
+        for (id, InForce { text, commit, source, later }) in sorted {
+            bytes.extend(id.to_le_bytes());
+            bytes.extend(text.to_le_bytes());
+            bytes.extend(commit.to_le_bytes());
+            bytes.extend(source.to_le_bytes());
+            bytes.push(u8::from(*later));
+        }
         serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LedgerHashes, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<u128, InForce>, D::Error> {
         let bytes = BASE64_STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)?;
-        let (numbers, rest) = bytes.as_chunks::<16>();
-        if !rest.is_empty() || numbers.len() % 2 != 0 {
-            return Err(D::Error::custom("hashes are pairs of 16 bytes"));
+        let (entries, rest) = bytes.as_chunks::<BYTES>();
+        if !rest.is_empty() {
+            return Err(D::Error::custom(format!("an entry has {BYTES} bytes")));
         }
-        let number = |bytes: [u8; 16]| u128::from_le_bytes(bytes);
-        Ok(numbers.chunks_exact(2).map(|pair| (number(pair[0]), number(pair[1]))).collect())
+        Ok(entries.iter().map(entry).collect())
+    }
+
+    fn entry(bytes: &[u8; BYTES]) -> (u128, InForce) {
+        let number = |from: usize, count: usize| {
+            bytes[from..from + count].iter().rev().fold(0_u128, |number, byte| (number << 8) | u128::from(*byte))
+        };
+        let commit = number(32, 8) as u64 as i64;
+        (number(0, 16), InForce { text: number(16, 16), commit, source: number(40, 4) as u32, later: bytes[44] != 0 })
     }
 }
 
@@ -158,31 +134,37 @@ mod hashes {
 mod tests {
     use super::*;
 
+    fn known(entries: &[(&str, &str, u32, bool)], sources: &[&str]) -> KnownDocuments {
+        let entry = |(id, text, source, later): &(&str, &str, u32, bool)| {
+            (digest(id), InForce { text: digest(text), commit: -7, source: *source, later: *later })
+        };
+        let sources = sources.iter().map(|source| (*source).to_owned()).collect();
+        KnownDocuments { known: entries.iter().map(entry).collect(), sources }
+    }
+
     #[test]
     fn known_documents_survive_json() {
-        let known = LedgerHashes::from([(digest("a"), digest("one")), (digest("b"), digest("two"))]);
-        let mut replaced = Replaced::default();
-        replaced.add("file", 7);
-        let documents = KnownDocuments::new(known, Arc::new(replaced));
+        let documents = known(&[("a", "one", 0, false), ("b", "two", 70_000, true)], &["file", "other"]);
         let text = serde_json::to_string(&documents).unwrap();
         assert_eq!(serde_json::from_str::<KnownDocuments>(&text).unwrap(), documents);
         for damaged in ["AAAA", "?"] {
-            let text = format!(r#"{{"known":"{damaged}","replaced":{{}}}}"#);
+            let text = format!(r#"{{"known":"{damaged}","sources":[]}}"#);
             assert!(serde_json::from_str::<KnownDocuments>(&text).is_err(), "{damaged}");
         }
     }
 
     #[test]
-    fn only_the_replaced_rows_of_a_chunk_are_in_its_plan() {
-        let mut replaced = Replaced::default();
-        for (source, row) in [("a", 9), ("a", 3), ("a", 4), ("b", 1)] {
-            replaced.add(source, row);
+    fn a_row_loses_only_to_another_text_in_a_later_file() {
+        let documents = known(&[("a", "one", 0, true), ("b", "one", 0, false)], &["f2"]);
+        let judge = |source: &str, id: &str, text: &str| documents.judge(source, digest(id), Some(digest(text)));
+        assert_eq!(judge("f1", "a", "two"), Verdict::Duplicate);
+        assert_eq!(judge("f1", "a", "one"), Verdict::Done { elsewhere: true });
+        assert_eq!(judge("f2", "a", "one"), Verdict::Done { elsewhere: false });
+        for (source, id) in [("f2", "a"), ("f3", "a"), ("f1", "b")] {
+            assert_eq!(judge(source, id, "two"), Verdict::Known(digest("one")), "{source} {id}");
         }
-        replaced.sort();
-        let within = |ranges: &[(&'static str, Range<i64>)]| replaced.within(ranges.iter().cloned());
-        let chunk = within(&[("a", 4..9), ("c", 0..9)]);
-        assert!(chunk.contains("a", 4) && !chunk.contains("a", 3) && !chunk.contains("a", 9) && chunk.rows() == 1);
-        assert_eq!(within(&[("a", 0..i64::MAX), ("b", 0..i64::MAX)]), replaced);
+        assert_eq!(documents.judge("f3", digest("a"), None), Verdict::Known(digest("one")));
+        assert_eq!(judge("f1", "c", "one"), Verdict::New);
     }
 
     #[test]

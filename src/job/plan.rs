@@ -9,7 +9,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::extract::extract_exec::{Extract, ExtractExec};
-use crate::extract::known_documents::{KnownDocuments, LedgerHashes, Replaced};
+use crate::extract::known_documents::KnownDocuments;
 use crate::extract::skip_known::{SkipKnown, SkipKnownExec};
 use crate::source::chunk::Chunk;
 use crate::source::input::Documents;
@@ -17,20 +17,18 @@ use crate::source::operator::scan_exec::ScanExec;
 use crate::source::scan::ScanSpec;
 use crate::store::write::write_exec::{WriteExec, WriteSpec};
 
-/// The first half of the plan: scan, skip known documents, extract. Of the rows that later rows replace, it carries only the chunk's.
+/// The first half of the plan: scan, skip known documents, extract.
 ///
 /// # Errors
 /// A plan error if an operator does not take the rows of the one below it.
 pub fn reading_plan(
     documents: &Documents,
     chunk: &Chunk,
-    known: LedgerHashes,
-    replaced: &Replaced,
+    known: KnownDocuments,
     extract: Extract,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let ranges = chunk.ranges.iter().map(|range| (documents.files[range.file].path.as_str(), range.rows.clone()));
-    let known_documents = Arc::new(KnownDocuments::new(known, Arc::new(replaced.within(ranges))));
-    let new_documents = SkipKnownExec::try_new(documents.plan(chunk), SkipKnown { known_documents })?;
+    let skip_known = SkipKnown { known_documents: Arc::new(known) };
+    let new_documents = SkipKnownExec::try_new(documents.plan(chunk), skip_known)?;
     Ok(Arc::new(ExtractExec::try_new(Arc::new(new_documents), extract)?))
 }
 

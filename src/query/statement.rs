@@ -5,6 +5,8 @@ use arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{DataFrame, SessionContext};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, Result};
 use crate::source::location::StoreLocation;
@@ -37,6 +39,22 @@ pub async fn query_store(context: &SessionContext, store: &StoreLocation, sql: &
         Error::Engine { source, .. } => Error::Store { doing: "read".into(), store: store.to_string(), source },
         other => other,
     })
+}
+
+/// Runs `sql` over the tables of `store` and returns its rows as a stream; errors name the store.
+pub async fn stream_store(
+    context: &SessionContext,
+    store: &StoreLocation,
+    sql: &str,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let store = store.to_string();
+    let failed = move |source: DataFusionError| Error::Store {
+        doing: "read".into(),
+        store: store.clone(),
+        source: source.into(),
+    };
+    let rows = async { context.sql(sql).await?.execute_stream().await };
+    Ok(rows.await.map_err(&failed)?.map_err(failed).boxed())
 }
 
 /// Plans `sql`, which must be a query.

@@ -4,22 +4,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::{cast, filter_record_batch};
 use chrono::Utc;
 use tracing::{Instrument as _, info_span};
 
 use crate::console;
 use crate::error::Result;
 use crate::run::failure::failed;
-use crate::run::known::documents;
+use crate::run::known::replaced::replaced_rows;
+use crate::run::known::replacement::waiting;
 use crate::run::state::Run;
 use crate::source::chunk::Chunk;
 use crate::store::table_files::{TableFiles, WrittenFile};
 use crate::store::write::commit::Commit;
 use crate::store::write::commit_batch::CommitBatch;
 use crate::tables;
+use crate::tables::result_row::{ColumnError, result_rows};
 use crate::tables::{SourceRow, Stamp, Table};
+use crate::text::document::RejectReason;
 
 /// An input offset: every row before it is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +60,14 @@ impl Run {
         }
     }
 
+    /// The input offset at which a chunk ends that was read to its end: behind its last file, if that has no more rows.
+    pub(crate) fn read_end(&self, chunk: &Chunk) -> Position {
+        let end = self.end(chunk);
+        let last = chunk.ranges.last().filter(|_| chunk.is_part_of_unknown(&self.documents.files));
+        let ended = last.filter(|last| self.documents.rows_of(&self.documents.files[last.file]) < last.rows.end);
+        ended.map_or(end, |last| Position { file: last.file + 1, row: 0 })
+    }
+
     /// Commits a commit batch, and with it all files before `position`.
     pub(crate) async fn commit(
         &mut self,
@@ -64,41 +75,56 @@ impl Run {
         reached: &mut Position,
         position: Position,
     ) -> Result<()> {
+        // A batch has the number of the next commit.
+        let number = self.next_commit();
         let files = &self.documents.files;
         let (mut sources, mut broken): (Vec<SourceRow>, Vec<(&str, &str)>) = (Vec::new(), Vec::new());
-        for (number, file) in files.iter().enumerate().take(position.file).skip(reached.file) {
-            let Some((rows, reason)) = self.documents.damage(number) else {
-                sources.push(self.ledger.done(file, self.documents.rows_of(file)));
+        for (index, file) in files.iter().enumerate().take(position.file).skip(reached.file) {
+            let Some((rows, reason)) = self.documents.damage(index) else {
+                sources.push(self.ledger.done(file, self.documents.rows_of(file), number));
                 continue;
             };
-            let row = self.ledger.refused(file, rows, reason);
+            let row = self.ledger.refused(file, rows, reason, number);
             // Every run retries a refused file: record only what has changed.
-            if !self.ledger.has(&row, file) {
+            if !self.ledger.has(&row) {
                 broken.push((file.path.as_str(), reason));
                 sources.push(row);
             }
         }
-        let CommitBatch { commit: number, files: mut written, changed, totals, .. } = match commit_batch {
+        let CommitBatch { commit: number, files: mut written, changed, mut totals, .. } = match commit_batch {
             Some(batch) => batch,
             // No document was new and no file is finished, so there is nothing to commit. With `--limit` commit anyway, so that the
             // next run does not read the same documents again.
             None if sources.is_empty() && self.settings.limit.is_none() => return Ok(()),
-            None => CommitBatch { commit: self.next_commit(), ..CommitBatch::default() },
+            None => CommitBatch { commit: number, ..CommitBatch::default() },
         };
         written.extend(self.refusals(&broken, number).await?);
         if position.row > 0 {
-            sources.push(self.ledger.partial(&files[position.file], position.row));
+            sources.push(self.ledger.partial(&files[position.file], position.row, number));
         }
         let started = Instant::now();
+        let mut taken = (Vec::new(), Vec::new());
         let mut commit = Commit { number, run_id: self.id().to_owned(), files: written, sources, ..Commit::default() };
         if !changed.is_empty() {
             let ids: ArrayRef = Arc::new(changed.iter().map(Some).collect::<StringArray>());
             let ids = cast(&ids, self.store.id_type()).map_err(|source| failed("look up changed documents", source))?;
             self.store.catch_up(&[Table::Entities, Table::Documents]).await?;
-            commit.replace(self.store.rewrite(self.extractor.spec_id(), &ids).await?);
+            let rewrite = self.store.rewrite(self.extractor.spec_id(), &ids).await?;
+            let (context, documents, store) = (&self.context, &self.documents, &self.store);
+            let removed = &rewrite.documents;
+            let replaced = replaced_rows(context, documents, store, &self.ledger, removed, &commit.files).await?;
+            let stamp = self.stamp(number);
+            let rejects =
+                replaced.iter().map(|rows| tables::replaced_rows(rows, &stamp)).collect::<Result<Vec<_>, _>>();
+            let rejects = rejects.map_err(|source| failed("write the rejects", source))?;
+            commit.files.extend(self.write_rejects(&rejects, &stamp).await?);
+            totals.reject(RejectReason::DuplicateId, replaced.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
+            taken = (of_run(&replaced, self.id())?, of_run(&rewrite.mentions, self.id())?);
+            commit.replace(rewrite);
         }
         self.commit_sources(commit).await?;
         self.summary.commit(&totals);
+        self.summary.take(&taken.0, &taken.1).map_err(|source| failed("count replaced documents", source))?;
         self.summary.monitor.commit.add(started.elapsed());
         *reached = position;
         Ok(())
@@ -134,7 +160,7 @@ impl Run {
         let refused: Vec<(&str, &str)> =
             new.iter().map(|(file, reason)| (file.path.as_str(), reason.as_str())).collect();
         let files = self.refusals(&refused, number).await?;
-        let sources = new.iter().map(|(file, reason)| self.ledger.refused(file, 0, reason)).collect();
+        let sources = new.iter().map(|(file, reason)| self.ledger.refused(file, 0, reason, number)).collect();
         self.commit_sources(Commit { number, run_id: self.id().to_owned(), files, sources, ..Commit::default() }).await
     }
 
@@ -143,9 +169,15 @@ impl Run {
         let stamp = self.stamp(commit);
         let rows = tables::refused_files(files, self.store.id_type()).and_then(|batch| tables::split(&batch, &stamp));
         let rows = rows.map_err(|source| failed("write the rejects", source))?.rejects;
+        self.write_rejects(&[rows], &stamp).await
+    }
+
+    async fn write_rejects(&self, batches: &[RecordBatch], stamp: &Stamp) -> Result<Vec<WrittenFile>> {
         let mut writer = TableFiles::new(Table::Rejects, self.store.location(), &stamp.spec_id);
         let mut written: Vec<WrittenFile> = Vec::new();
-        written.extend(writer.write(&rows).await.map_err(|source| failed("write the rejects", source))?);
+        for rows in batches {
+            written.extend(writer.write(rows).await.map_err(|source| failed("write the rejects", source))?);
+        }
         written.extend(writer.finish().await.map_err(|source| failed("write the rejects", source))?);
         Ok(written)
     }
@@ -163,14 +195,15 @@ impl Run {
     pub(crate) async fn drop_others(&mut self) -> Result<()> {
         self.store.catch_up(&Table::ALL).await?;
         if !self.settings.drop_missing
-            && let Some((documents, files, example)) =
-                documents::not_replaced_yet(&self.context, &self.store, self.extractor.spec_id()).await?
+            && let Some(waiting) = waiting(&self.context, &self.store, self.extractor.spec_id()).await?
         {
             tracing::warn!(
-                "the old rows stay current: {} document(s) of {} file(s), such as `{example}`, are not extracted again yet; run the job \
-                 over these files too, or use --drop-missing to drop them",
-                console::thousands(documents),
-                console::thousands(files)
+                "the old rows stay current: {} document(s) of {} file(s), such as `{}` of `{}`, are not extracted again yet; run the job \
+                 over them too, or use --drop-missing to drop them",
+                console::thousands(waiting.documents),
+                console::thousands(waiting.files),
+                waiting.document,
+                waiting.file
             );
             return Ok(());
         }
@@ -182,4 +215,14 @@ impl Run {
         commit.replace(dropped);
         self.store.commit(&commit).await
     }
+}
+
+/// The rows that the run `run_id` has written.
+fn of_run(rows: &[RecordBatch], run_id: &str) -> Result<Vec<RecordBatch>> {
+    let own = |rows: &RecordBatch| -> Result<RecordBatch> {
+        let own: Result<BooleanArray, ColumnError> =
+            result_rows([rows]).map(|row| Ok(Some(row.get::<&str>("run_id")? == run_id))).collect();
+        filter_record_batch(rows, &own?).map_err(|source| failed("count replaced documents", source))
+    };
+    rows.iter().map(own).collect()
 }

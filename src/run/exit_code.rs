@@ -5,7 +5,6 @@ use crate::console;
 use crate::extract::extractor::Extractor;
 use crate::job::Job;
 use crate::source::input::Documents;
-use crate::tables::Totals;
 
 /// The exit code of a run that finished, but found unreadable files or more rejects than the job allows.
 const DONE_WITH_REJECTS: u8 = 3;
@@ -44,10 +43,9 @@ pub(crate) fn announce(job: &Job, extractor: &Extractor, documents: &Documents, 
     }
 }
 
-/// The outcome of a run that was not stopped, with its exit code.
-pub(crate) fn ended(job: &Job, totals: &Totals, documents: &Documents, limited: bool) -> Ended {
-    let (rejects, total) = (totals.rejected(), totals.rejected() + totals.documents);
-    let incomplete = !documents.unreadable.is_empty() || job.max_rejects.exceeded(rejects, total);
+/// The outcome of a run that was not stopped, with its exit code; `rejected` is whether it has more rejects than the job allows.
+pub(crate) fn ended(documents: &Documents, rejected: bool, limited: bool) -> Ended {
+    let incomplete = !documents.unreadable.is_empty() || rejected;
     let code = if incomplete { DONE_WITH_REJECTS } else { 0 };
     if limited { Ended::Limited(code) } else { Ended::Done(code) }
 }

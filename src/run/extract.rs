@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::console::{Progress, ProgressDisplay, Style};
 use crate::error::Result;
 use crate::extract::extract_exec::Extract;
 use crate::extract::extractor::Extractor;
-use crate::extract::known_documents::{LedgerHashes, Replaced};
 use crate::extract::monitor::Monitor;
+use crate::extract::skip_known::repeated_sources;
 use crate::job::plan::{reading_plan, writing_plan};
 use crate::run::commit::Position;
 use crate::run::failure::run_error;
-use crate::run::known::documents;
 use crate::run::known::documents::{find_corrupt, known};
 use crate::run::state::Run;
 use crate::source::chunk::{Chunk, Chunks};
 use crate::source::input::Documents;
+use crate::source::operator::scan_exec::all_metrics;
 use crate::store::write::commit_batch::commit_batch;
 use crate::store::write::write_exec::WriteSpec;
 use crate::tables::Table;
@@ -62,8 +62,6 @@ impl Run {
     pub(crate) async fn extract(&mut self, style: Style) -> Result<Reached> {
         self.refuse_files().await?;
         let finished_rows = self.ledger.finished_rows().clone();
-        let mut replaced = documents::replaced(&self.context, &mut self.documents, &finished_rows).await?;
-        self.summary.unreadable(&self.documents);
         let total = self.documents.spec().filter.is_none().then(|| self.documents.rows()).flatten();
         let total = total.map(|rows| rows.saturating_sub(finished_rows.values().sum()).unsigned_abs());
         let limit = match self.settings.limit {
@@ -82,7 +80,9 @@ impl Run {
         };
         let mut remaining = from(self, &reached);
         while let Some(chunk) = remaining.next() {
-            match self.chunk(&chunk, &replaced, commit_documents, &mut reached, &mut display, total).await {
+            match self.chunk(&chunk, commit_documents, &mut reached, &mut display, total).await {
+                // Only a read file of unknown length shows whether it has rows after the chunk.
+                Ok(false) if chunk.is_part_of_unknown(&self.documents.files) => remaining = from(self, &reached),
                 Ok(false) => {}
                 Ok(true) => {
                     display.finish();
@@ -92,8 +92,6 @@ impl Run {
                     // Rows that are read again are counted again.
                     self.summary.roll_back();
                     find_corrupt(&self.context, &mut self.documents, error, &chunk).await?;
-                    // Unreadable rows replace no others.
-                    replaced = documents::replaced(&self.context, &mut self.documents, &finished_rows).await?;
                     self.summary.unreadable(&self.documents);
                     remaining = from(self, &reached);
                 }
@@ -113,18 +111,16 @@ impl Run {
     async fn chunk(
         &mut self,
         chunk: &Chunk,
-        replaced: &Replaced,
         commit_documents: u64,
         reached: &mut Position,
         display: &mut ProgressDisplay,
         total: Option<u64>,
     ) -> Result<bool> {
-        let known = if self.ledger.has_documents() {
+        if self.ledger.has_documents() {
             self.store.catch_up(&[Table::Documents]).await?;
-            known(&self.context, &self.documents, chunk, &self.store, self.extractor.spec_id()).await?
-        } else {
-            LedgerHashes::new()
-        };
+        }
+        let spec_id = self.extractor.spec_id();
+        let known = known(&self.context, &self.documents, chunk, &self.store, spec_id, &self.ledger).await?;
         let stamp = self.stamp(self.next_commit());
         let write = WriteSpec {
             cut_rows: commit_documents,
@@ -132,7 +128,7 @@ impl Run {
             ..WriteSpec::new(self.store.location(), stamp)
         };
         let extract = Extract { spec: self.extractor.spec().clone(), runtime: self.settings.job.runtime.clone() };
-        let plan = reading_plan(&self.documents, chunk, known, replaced, extract);
+        let plan = reading_plan(&self.documents, chunk, known, extract);
         let plan = plan.and_then(|plan| writing_plan(plan, write)).map_err(run_error)?;
         let mut commit_batches = execute_stream(Arc::clone(&plan), self.context.task_ctx()).map_err(run_error)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
@@ -147,6 +143,7 @@ impl Run {
             };
             let Some(batch) = next else { break };
             let batch = commit_batch(&batch.map_err(run_error)?).map_err(run_error)?;
+            self.count(&plan);
             if batch.last {
                 last = Some(batch);
             } else {
@@ -157,15 +154,22 @@ impl Run {
         let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
         let written = written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64);
         self.summary.monitor.write.add(Duration::from_nanos(written));
+        self.count(&plan);
         let stopped = self.summary.monitor.is_stopped();
         let position = match (&last, stopped) {
             (Some(batch), true) => self.position(batch, chunk)?,
             (None, true) => return Ok(true),
             // The whole chunk is done, including rows that were skipped.
-            (_, false) => self.end(chunk),
+            (_, false) => self.read_end(chunk),
         };
         self.commit(last, reached, position).await?;
         Ok(stopped)
+    }
+
+    /// Records what a plan has read so far: rows of text files, and files that repeat documents of others.
+    fn count(&mut self, plan: &Arc<dyn ExecutionPlan>) {
+        self.documents.count_rows(plan);
+        self.ledger.repeated(repeated_sources(&all_metrics(plan)));
     }
 
     fn progress(&self, total: Option<u64>) -> Progress {

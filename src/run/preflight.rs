@@ -2,7 +2,7 @@
 //! the store if there is one, and, for `--dry-run` and `--explain`, why a run would be refused. These two must not lock, create or repair
 //! a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
@@ -10,10 +10,9 @@ use tracing::{Instrument as _, info_span};
 
 use crate::error::{Error, Result};
 use crate::extract::extractor::Extractor;
-use crate::extract::known_documents::Replaced;
 use crate::job::Job;
 use crate::query::session::{SessionSettings, register_store, session};
-use crate::run::known::documents::{find_corrupt, replaced};
+use crate::run::known::documents::{find_corrupt, repeated};
 use crate::run::known::ledger::Ledger;
 use crate::run::known::specification;
 use crate::run::settings::{Mode, RunSettings};
@@ -78,8 +77,8 @@ impl Preflight {
         let known_type = Store::id_type_at(&location).await?;
         // Errors in the input of a new store are reported before the model is loaded and the store is created.
         let inspected = match &known_type {
-            Some(_) => None,
-            None => Some(Documents::inspect(&context, job.input.clone(), listing.clone(), 0).await?),
+            Some(_) => Err(listing),
+            None => Ok(Documents::inspect(&context, job.input.clone(), listing, 0).await?),
         };
         // An existing store refuses a second run immediately. A new store is created only for a job that can run.
         let holder = if writes { None } else { StoreLock::holder(&location) };
@@ -91,7 +90,7 @@ impl Preflight {
         if writes && lock.is_none() {
             lock = Some(StoreLock::acquire(&location, run_id)?);
         }
-        let new_type = || inspected.as_ref().map(|documents| documents.id_type.clone());
+        let new_type = || inspected.as_ref().ok().map(|documents| documents.id_type.clone());
         if let Some(id_type) = known_type.or_else(new_type).filter(|_| writes) {
             let opening = Store::open(location.clone(), id_type).instrument(info_span!("open the store"));
             store = Some(opening.await?);
@@ -111,10 +110,15 @@ impl Preflight {
                 Err(error) => return Err(error),
             }
         }
-        let (listing, files_done) = ledger.skip_done(listing);
-        let documents = match inspected {
-            Some(documents) if files_done == 0 => documents,
-            _ => Documents::inspect(&context, job.input.clone(), listing, files_done).await?,
+        let (documents, files_done) = match inspected {
+            Ok(documents) => {
+                ledger.list(documents.files.iter().chain(documents.unreadable.iter().map(|(file, _)| file)));
+                (documents, 0)
+            }
+            Err(listing) => {
+                let (listing, files_done) = ledger.skip_done(listing);
+                (Documents::inspect(&context, job.input.clone(), listing, files_done).await?, files_done)
+            }
         };
         let store_with_files = store.as_ref().filter(|_| !documents.files.is_empty());
         let id_error = store_with_files.and_then(|store| store.expect_ids(&documents.id_type).err());
@@ -139,24 +143,25 @@ impl Preflight {
         })
     }
 
-    /// Finds the rows that later rows with the same id replace, and where `limit` ends the run.
+    /// Finds the ids that occur more than once, and where `limit` ends the run.
     pub(crate) async fn look_ahead(mut self, limit: Option<u64>) -> Result<Preview> {
         let finished_rows = self.ledger.finished_rows();
-        let replaced = replaced(&self.context, &mut self.documents, finished_rows).await?;
-        let all_rows = self.documents.whole(|path| finished_rows.get(path).copied().unwrap_or(0));
+        let whole = |documents: &Documents| documents.whole(|path| finished_rows.get(path).copied().unwrap_or(0));
+        let repeated = repeated(&self.context, &mut self.documents, whole).await?;
+        let all_rows = whole(&self.documents);
         let limit = match limit {
             Some(count) => self.documents.place_behind(&self.context, &all_rows, count).await?,
             None => None,
         };
-        Ok(Preview { preflight: self, replaced, limit })
+        Ok(Preview { preflight: self, repeated, limit })
     }
 }
 
 /// A preflight that knows which rows a run would read.
 pub(crate) struct Preview {
     pub(crate) preflight: Preflight,
-    /// Rows that later rows with the same id replace.
-    pub(crate) replaced: Arc<Replaced>,
+    /// The digests of ids that occur more than once.
+    pub(crate) repeated: Arc<HashSet<u128>>,
     /// The input offset (file, row) at which `--limit` ends the run.
     pub(crate) limit: Option<(usize, i64)>,
 }
@@ -175,17 +180,6 @@ impl Preview {
         }
     }
 
-    /// The rows after the limit; none without a limit.
-    pub(crate) fn after_limit(&self) -> Chunk {
-        let Some((file, row)) = self.limit else { return Chunk::default() };
-        let mut after = self.unlimited();
-        after.ranges.retain(|range| range.file >= file);
-        if let Some(first) = after.ranges.first_mut().filter(|range| range.file == file) {
-            first.rows.start = row.min(first.rows.end);
-        }
-        after
-    }
-
     fn unlimited(&self) -> Chunk {
         self.preflight.documents.whole(|path| self.finished_rows().get(path).copied().unwrap_or(0))
     }
@@ -193,11 +187,8 @@ impl Preview {
     /// Excludes, as a run does, the unreadable rows of the corrupt files that caused an error in a chunk. Returns the error if all
     /// files can be read.
     pub(crate) async fn exclude_corrupt(&mut self, error: Error, chunk: &Chunk) -> Result<()> {
-        let Preflight { context, documents, ledger, .. } = &mut self.preflight;
-        find_corrupt(context, documents, error, chunk).await?;
-        // Unreadable rows replace no others.
-        self.replaced = replaced(context, documents, ledger.finished_rows()).await?;
-        Ok(())
+        let Preflight { context, documents, .. } = &mut self.preflight;
+        find_corrupt(context, documents, error, chunk).await
     }
 
     /// A description of an incomplete commit, if there is one and no active run is known to be writing it.

@@ -8,6 +8,11 @@ use crate::source::listing::SourceFile;
 
 /// A text file is read from its beginning to reach a row, so a chunk takes whole text files, up to about this many bytes.
 const CHUNK_BYTES: u64 = 64 << 20;
+/// Of a text file with more bytes, a chunk takes this many rows; it is a multiple of every border of slices. The file is
+/// read from its beginning for each chunk, which costs time and bounds the memory for ids.
+const TEXT_ROWS: i64 = 1 << 20;
+/// A chunk has at most this many files: a plan holds about 2 KB for each.
+const CHUNK_FILES: usize = 4096;
 
 /// Rows of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,11 @@ impl Chunk {
             last.rows.end = last.rows.end.min(row);
         }
         (!self.ranges.is_empty()).then_some(self)
+    }
+
+    /// Whether it ends inside a file of unknown length.
+    pub fn is_part_of_unknown(&self, files: &[SourceFile]) -> bool {
+        self.ranges.last().is_some_and(|last| last.rows.end < i64::MAX && files[last.file].readable().is_none())
     }
 }
 
@@ -87,9 +97,20 @@ impl Iterator for Chunks {
         let mut chunk = Chunk::default();
         let (mut rows, mut bytes) = (0, 0);
         while let Some((range, size)) = self.remaining.front_mut() {
-            if self.alone.contains(&range.file) {
+            if chunk.ranges.len() == CHUNK_FILES {
+                break;
+            }
+            if self.alone.contains(&range.file) || range.rows.end == i64::MAX && *size > CHUNK_BYTES {
+                // Rows of a text file need a plan of their own: it ends with the last of them.
                 if chunk.ranges.is_empty() {
-                    chunk.ranges.extend(self.remaining.pop_front().map(|(range, _)| range));
+                    let end = range.rows.start.saturating_add(TEXT_ROWS) / self.border * self.border;
+                    let end = end.min(range.rows.end);
+                    chunk.ranges.push(RowRange { file: range.file, rows: range.rows.start..end });
+                    if end == range.rows.end {
+                        self.remaining.pop_front();
+                    } else {
+                        range.rows.start = end;
+                    }
                 }
                 break;
             }
@@ -236,5 +257,26 @@ mod tests {
             ranges(chunks_of(&files, &begun, 1)),
             [vec![(0, 7, i64::MAX), (1, 0, i64::MAX)], vec![(2, 0, i64::MAX)]]
         );
+    }
+
+    #[test]
+    fn a_large_text_file_is_divided_and_its_chunks_miss_no_row() {
+        let files = [file("a", 1, None), file("b", 65 << 20, None), file("c", 1, None)];
+        let begun = BTreeMap::from([("b".to_owned(), 300)]);
+        let mut chunks = Chunks::new(&files, &begun, 1, 4096);
+        let first = [chunks.next(), chunks.next(), chunks.next()].map(ranges_of);
+        let end = TEXT_ROWS;
+        assert_eq!(first, [vec![(0, 0, i64::MAX)], vec![(1, 300, end)], vec![(1, end, 2 * end)]]);
+        let part = Chunk { ranges: vec![RowRange { file: 1, rows: 300..end }] };
+        assert!(part.is_part_of_unknown(&files));
+        // The run says when the file has ended.
+        assert_eq!(ranges(Chunks::new(&files, &begun, 1, 4096).from(2, 0)), [[(2, 0, i64::MAX)]]);
+    }
+
+    #[test]
+    fn a_chunk_has_a_bounded_number_of_files() {
+        let files: Vec<SourceFile> = (0..10_000).map(|number| file(&format!("{number:05}"), 9, None)).collect();
+        let chunks = ranges(chunks_of(&files, &BTreeMap::new(), 100_000));
+        assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [4096, 4096, 1808]);
     }
 }

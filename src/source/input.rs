@@ -9,11 +9,13 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::error::{Error, Result};
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::filter::bad_filter;
-use crate::source::listing::{Format, Listing, SourceFile};
+use crate::source::listing::{Format, Listing, SourceFile, store_of};
 use crate::source::operator::scan_exec::{ScanExec, ScanTable, filter_failures, rows_read};
 use crate::source::plan_error::own_error;
 use crate::source::scan::{ScanFile, ScanSpec};
@@ -39,6 +41,7 @@ pub struct InputSpec {
 #[derive(Debug)]
 pub struct Documents {
     pub(crate) spec: InputSpec,
+    /// Without its files, which are in [`Documents::files`] and [`Documents::unreadable`].
     pub(crate) listing: Listing,
     /// The id column, the text column and the columns of the files that the condition uses, with types for all files.
     pub(crate) schema: SchemaRef,
@@ -50,7 +53,7 @@ pub struct Documents {
     pub unreadable: Vec<(SourceFile, String)>,
     /// The type of the `doc_id` columns.
     pub id_type: DataType,
-    /// Row counts of files whose metadata has none, as [`Documents::count_rows`] recorded them, by the file's name in the scan.
+    /// Row counts of files whose metadata has none, as [`Documents::count_rows`] recorded them last, by the file's name in the scan.
     pub(crate) counts: BTreeMap<String, i64>,
     /// The rows of Parquet files that cannot be read, by the file's number, and why.
     pub(crate) holes: BTreeMap<usize, (Vec<Range<i64>>, String)>,
@@ -84,6 +87,23 @@ impl Documents {
     /// detail of the reject of a row that cannot be read.
     pub fn plan(&self, chunk: &Chunk) -> Arc<dyn ExecutionPlan> {
         Arc::new(ScanExec::new(ScanSpec { texts: true, ..self.scan(chunk) }))
+    }
+
+    /// A plan like [`Documents::plan`] of all rows of a listed file, which need not be one of [`Documents::files`]. `None` if it is gone.
+    pub(crate) async fn plan_of(&self, context: &SessionContext, path: &str) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let failed = |cause: String| Error::Engine { doing: format!("read `{path}`"), source: cause.into() };
+        let objects = store_of(context, &self.listing.objects).map_err(failed)?;
+        let location = Path::parse(path.strip_prefix(&self.listing.prefix).unwrap_or(path));
+        let location = location.map_err(|cause| failed(cause.to_string()))?;
+        let meta = match objects.head(&location).await {
+            Ok(meta) => meta,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(cause) => return Err(failed(cause.to_string())),
+        };
+        let file = SourceFile { path: path.to_owned(), meta, rows: None, broken: None };
+        let files = vec![ScanFile::new(&file, &RowRange { file: 0, rows: 0..i64::MAX })];
+        let scan = ScanSpec { text: Some(self.spec.text.clone()), files, ..self.scan(&Chunk::default()) };
+        Ok(Some(Arc::new(ScanExec::new(scan))))
     }
 
     /// The scan of (source, row, id) of a chunk.
@@ -125,9 +145,9 @@ impl Documents {
         ids().map_err(|error| self.planned(error))
     }
 
-    /// Records how many rows the text files have that a finished plan over [`Documents::ids`] has read to their ends.
+    /// Records how many rows a plan has read of each of its text files. The counts of earlier plans are forgotten.
     pub fn count_rows(&mut self, plan: &Arc<dyn ExecutionPlan>) {
-        self.counts.extend(rows_read(plan));
+        self.counts = rows_read(plan);
     }
 
     /// Checks that the condition did not fail on every row that a finished plan over [`Documents::ids`] has read. Once documents are in

@@ -50,7 +50,7 @@ impl Documents {
     /// # Errors
     /// [`Error::Input`] if no file is readable and `known` is 0, [`Error::Setting`] if the filter is not a condition,
     /// [`Error::Engine`] if the object store does not answer.
-    pub async fn inspect(context: &SessionContext, spec: InputSpec, listing: Listing, known: usize) -> Result<Self> {
+    pub async fn inspect(context: &SessionContext, spec: InputSpec, mut listing: Listing, known: usize) -> Result<Self> {
         let state = context.state();
         let objects =
             store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
@@ -61,7 +61,7 @@ impl Documents {
             partitions: BTreeSet::new(),
         };
         let (mut files, mut kinds, mut unreadable) = (Vec::new(), Vec::new(), listing.unusable.clone());
-        let inspected = futures::stream::iter(listing.files.clone())
+        let inspected = futures::stream::iter(std::mem::take(&mut listing.files))
             .map(|file| inspect_file(&state, &objects, listing.format, &spec, file));
         let mut inspected = inspected.buffered(CONCURRENT_FILES);
         while let Some(file) = inspected.next().await {

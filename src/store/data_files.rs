@@ -145,12 +145,7 @@ impl DataFile {
         objects: &Arc<dyn ObjectStore>,
         schema: &SchemaRef,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let builder = self.open(objects).await?;
-        let names = schema.fields().iter().map(|field| field.name().as_str());
-        let columns = ProjectionMask::columns(builder.parquet_schema(), names);
-        let schema = Arc::clone(schema);
-        let rows = builder.with_projection(columns).build()?.map_err(DataFusionError::from);
-        Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
+        read(objects, &self.location, self.bytes, schema).await
     }
 
     /// Its rows of the documents `ids`, with the columns of `schema`, the first of which is `doc_id`. Row groups whose id range
@@ -184,9 +179,32 @@ impl DataFile {
     }
 
     async fn open(&self, objects: &Arc<dyn ObjectStore>) -> Result<ParquetRecordBatchStreamBuilder<ObjectReader>> {
-        let reader = ObjectReader { objects: Arc::clone(objects), path: self.location.clone(), bytes: self.bytes };
-        Ok(ParquetRecordBatchStreamBuilder::new(reader).await?)
+        open(objects, &self.location, self.bytes).await
     }
+}
+
+/// The rows of a Parquet file of `bytes` bytes with the columns of `schema`, in file order. At most one row group is in memory.
+pub(crate) async fn read(
+    objects: &Arc<dyn ObjectStore>,
+    path: &Path,
+    bytes: u64,
+    schema: &SchemaRef,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let builder = open(objects, path, bytes).await?;
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = ProjectionMask::columns(builder.parquet_schema(), names);
+    let schema = Arc::clone(schema);
+    let rows = builder.with_projection(columns).build()?.map_err(DataFusionError::from);
+    Ok(rows.map(move |batch| conform(&batch?, &schema)).boxed())
+}
+
+async fn open(
+    objects: &Arc<dyn ObjectStore>,
+    path: &Path,
+    bytes: u64,
+) -> Result<ParquetRecordBatchStreamBuilder<ObjectReader>> {
+    let reader = ObjectReader { objects: Arc::clone(objects), path: path.clone(), bytes };
+    Ok(ParquetRecordBatchStreamBuilder::new(reader).await?)
 }
 
 /// The batch with the columns of `schema`. Another writer can store columns in another order, or with other Arrow types for the same

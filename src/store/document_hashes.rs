@@ -1,12 +1,13 @@
 //! Looks documents up in the ledger, the table `documents`. In: a stream of ids. Out: the content hashes of the documents that the
 //! store has, and its specifications. It must not hold the ledger in memory: it reads the rows file by file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
+use arrow::datatypes::Int64Type;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -14,15 +15,15 @@ use serde_json::Value;
 use tokio::task::JoinError;
 
 use crate::error::Result;
-use crate::extract::known_documents::{LedgerHashes, digest, digest_of};
+use crate::extract::known_documents::{InForce, KnownDocuments, digest, digest_of};
 use crate::store::data_files::DataFile;
 use crate::store::delta_store::Store;
 use crate::store::ids::Ids;
 use crate::tables::Table;
 
 impl Store {
-    /// The content hashes of those documents among `ids` (columns of the type [`Store::id_type`]) that the store has under
-    /// `spec_id`. Files and row groups whose id range excludes all of `ids` are skipped; the others are read concurrently, one file per
+    /// Content hashes and places of those documents among `ids` (columns of the type [`Store::id_type`]) that the store has under
+    /// `spec_id`, each as if its file no longer had it. Files and row groups whose id range excludes all of `ids` are skipped; the others are read concurrently, one file per
     /// core. Memory holds the distinct ids, the hashes found, and one batch of rows per file being read.
     ///
     /// # Errors
@@ -31,7 +32,7 @@ impl Store {
         &self,
         spec_id: &str,
         mut ids: impl Stream<Item = Result<ArrayRef>> + Send + Unpin,
-    ) -> Result<LedgerHashes> {
+    ) -> Result<KnownDocuments> {
         let doing = "look documents up in";
         let mut wanted = Ids::none(self.id_type());
         while let Some(column) = ids.try_next().await? {
@@ -41,11 +42,13 @@ impl Store {
         let ids = Arc::new(wanted);
         let mut files = self.data_files(Table::Documents)?;
         files.retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
-        let columns = self.columns(Table::Documents, &["doc_id", "content_hash"]);
+        let columns = self.columns(Table::Documents, &["doc_id", "content_hash", "source", "commit"]);
         let columns = columns.map_err(|cause| self.failed(doing, cause))?;
         // At most as many are found as are wanted or as the files have, so the table never has to grow.
         let rows = files.iter().map(|file| file.rows().unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
-        let mut known = LedgerHashes::with_capacity(ids.len().min(rows as usize));
+        let mut found =
+            KnownDocuments { known: HashMap::with_capacity(ids.len().min(rows as usize)), ..KnownDocuments::default() };
+        let mut numbers: HashMap<String, u32> = HashMap::new();
         let reading = files.into_iter().map(|file| {
             let (objects, columns) = (Arc::clone(self.location().objects()), Arc::clone(&columns));
             let ids = Arc::clone(&ids);
@@ -54,11 +57,17 @@ impl Store {
         // The stream starts tasks lazily, so at most this many files are open.
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut read = futures::stream::iter(reading).buffer_unordered(cores);
-        while let Some(found) = read.next().await {
-            let found = found.map_err(|cause: JoinError| self.failed(doing, cause))?;
-            known.extend(found.map_err(|cause| self.failed(doing, cause))?);
+        while let Some(of_file) = read.next().await {
+            let of_file = of_file.map_err(|cause: JoinError| self.failed(doing, cause))?;
+            for (source, documents) in of_file.map_err(|cause| self.failed(doing, cause))? {
+                let source = *numbers.entry(source).or_insert_with_key(|source| {
+                    found.sources.push(source.clone());
+                    found.sources.len() as u32 - 1
+                });
+                found.known.extend(documents.into_iter().map(|(id, document)| (id, InForce { source, ..document })));
+            }
         }
-        Ok(known)
+        Ok(found)
     }
 
     /// The specifications that `documents` has rows of, oldest first, according to the log.
@@ -79,20 +88,30 @@ impl Store {
     }
 }
 
-/// Ids and content hashes of the documents `ids` in one file, as entries of [`LedgerHashes`].
+/// Entries of [`KnownDocuments`] for the documents `ids` in one file, in runs of one source.
 async fn hashes(
     file: &DataFile,
     objects: &Arc<dyn object_store::ObjectStore>,
     columns: &SchemaRef,
     ids: &Arc<Ids>,
-) -> DataFusionResult<Vec<(u128, u128)>> {
-    let mut found = Vec::new();
+) -> DataFusionResult<Vec<(String, Vec<(u128, InForce)>)>> {
+    let mut found: Vec<(String, Vec<(u128, InForce)>)> = Vec::new();
     let mut batches = file.read_only(objects, columns, ids).await?;
     while let Some(batch) = batches.try_next().await? {
         let column = |column: usize| cast(batch.column(column), &DataType::Utf8).map_err(DataFusionError::from);
-        let (ids, hashes) = (column(0)?, column(1)?);
-        let pairs = ids.as_string::<i32>().iter().zip(hashes.as_string::<i32>());
-        found.extend(pairs.filter_map(|(id, hash)| Some((digest(id?), digest_of(hash?)))));
+        let (ids, hashes, sources) = (column(0)?, column(1)?, column(2)?);
+        let commits = batch.column(3).as_primitive::<Int64Type>().values();
+        let rows = ids.as_string::<i32>().iter().zip(hashes.as_string::<i32>());
+        for (((id, hash), source), commit) in rows.zip(sources.as_string::<i32>()).zip(commits) {
+            let (Some(id), Some(hash), Some(source)) = (id, hash, source) else { continue };
+            if found.last().is_none_or(|(last, _)| last != source) {
+                found.push((source.to_owned(), Vec::new()));
+            }
+            let document = InForce { text: digest_of(hash), commit: *commit, source: 0, later: false };
+            if let Some((_, documents)) = found.last_mut() {
+                documents.push((digest(id), document));
+            }
+        }
     }
     Ok(found)
 }
@@ -125,8 +144,14 @@ mod tests {
         }
         assert_eq!(store.specs().unwrap(), ["newer", "older"]);
         let wanted = || texts(&["doc-10", "doc-21", "doc-31", "unknown", "doc-10"]);
-        let known = store.known_documents("newer", wanted()).await.unwrap();
-        assert_eq!(known, LedgerHashes::from([(digest("doc-10"), 0x0a), (digest("doc-31"), 0x1f)]));
+        let found = store.known_documents("newer", wanted()).await.unwrap();
+        let place = |id: &str| {
+            let document = found.known[&digest(id)];
+            (document.text, document.commit, found.source(document), document.later)
+        };
+        assert_eq!(found.len(), 2);
+        assert_eq!(place("doc-10"), (0x0a, 1, "1.parquet", false));
+        assert_eq!(place("doc-31"), (0x1f, 3, "3.parquet", false));
         assert_eq!(store.known_documents("older", wanted()).await.unwrap().len(), 1);
         assert!(
             store.known_documents("other", wanted()).await.unwrap().is_empty()

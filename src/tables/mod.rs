@@ -25,5 +25,5 @@ mod totals;
 pub use outcome::{RunOutcome, SourceOutcome, UnknownOutcome};
 pub use rows::{MetricRow, RunRow, SourceRow, metric_rows, run_rows, source_rows};
 pub use schema::*;
-pub use split::{SplitBatch, Stamp, refused_files, split};
+pub use split::{SplitBatch, Stamp, refused_files, replaced_rows, split};
 pub use totals::{Totals, TypeTotals};

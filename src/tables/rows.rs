@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
@@ -27,6 +29,10 @@ pub struct SourceRow {
     pub rows: i64,
     /// Whether it was read to its end.
     pub outcome: SourceOutcome,
+    /// The commit in which its present state was first read; `None` if no earlier state of it was.
+    pub changed_in: Option<i64>,
+    /// Whether it has rows that repeat the text of a document in force, which has its row from elsewhere.
+    pub repeated: bool,
     /// The run that finished the file.
     pub run_id: String,
     /// The specification it was extracted under.
@@ -92,6 +98,8 @@ pub fn source_rows(rows: &[SourceRow]) -> Result<RecordBatch, ArrowError> {
             strings(rows, |row| &row.input_hash),
             Arc::new(rows.iter().map(|row| Some(row.rows)).collect::<Int64Array>()),
             Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.outcome.to_string()))),
+            Arc::new(rows.iter().map(|row| row.changed_in).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|row| Some(row.repeated)).collect::<BooleanArray>()),
             strings(rows, |row| &row.run_id),
             strings(rows, |row| &row.spec_id),
         ],

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-};
+use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
@@ -56,7 +54,7 @@ pub(crate) fn extracted(id_type: &DataType, source: &str, documents: &[Document<
         Arc::new(documents.iter().map(|(_, reason, _)| *reason).collect::<StringArray>()),
         Arc::new(documents.iter().map(|(_, reason, _)| reason.map(|_| "seen")).collect::<StringArray>()),
         Arc::new(entities),
-        Arc::new(BooleanArray::from(vec![false; rows])),
+        arrow::array::new_null_array(&DataType::Utf8, rows),
         integers(vec![4; rows]),
         integers(vec![0; rows]),
         integers(vec![0; rows]),

@@ -70,6 +70,7 @@ impl Table {
             Self::Documents => vec![
                 required("doc_id", id_type.clone()),
                 text("source"),
+                integer("row"),
                 text("content_hash"),
                 integer("n_chars"),
                 integer("n_tokens"),
@@ -98,6 +99,8 @@ impl Table {
                 text("input_hash"),
                 integer("rows"),
                 text("outcome"),
+                optional("changed_in", DataType::Int64),
+                required("repeated", DataType::Boolean),
                 text("run_id"),
                 text(SPEC_ID),
             ],
@@ -167,8 +170,8 @@ pub fn mention_fields() -> Fields {
 
 /// The output schema of `ExtractExec` and input schema of `WriteExec`: one row per input document. `row` is the row number in
 /// the source file, from 0; `reason` is null for an extracted document and gives the reason of a reject. The lengths of a reject
-/// are 0 if they were not counted, and its `entities` are empty. `changed` is true if the commit that adds the row must remove the old
-/// rows of the document. The last columns are counts for a run's metrics.
+/// are 0 if they were not counted, and its `entities` are empty. `in_force` is the content hash that the store had for the document
+/// when the row was read, null if it had none. The last columns are counts for a run's metrics.
 #[must_use]
 pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -185,7 +188,7 @@ pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
             "entities",
             DataType::List(Arc::new(Field::new_list_field(DataType::Struct(mention_fields()), false))),
         ),
-        required("changed", DataType::Boolean),
+        optional("in_force", DataType::Utf8),
         integer("n_queries"),
         integer("n_unknown"),
         integer("n_words_cut"),

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt64Array, new_empty_array, new_null_array,
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{filter_record_batch, is_not_null, is_null, take};
@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::tables::{Table, extracted_schema, mention_fields};
+use crate::text::document::{LATER_ROW, RejectReason};
 
 /// The columns that a commit adds to every row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<Recor
         strings(vec![Some("unreadable_file"); count]),
         strings(files.iter().map(|(_, reason)| Some(*reason)).collect()),
         Arc::new(no_entities),
-        Arc::new(BooleanArray::from(vec![false; count])),
+        strings(vec![None; count]),
         zeros(),
         zeros(),
         zeros(),
@@ -89,6 +90,25 @@ pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<Recor
         zeros(),
     ];
     RecordBatch::try_new(schema, columns)
+}
+
+/// Rows of [`Table::Documents`] that later rows replace, as rows of [`Table::Rejects`].
+///
+/// # Errors
+/// An [`ArrowError`] if a column is missing or of another type.
+pub fn replaced_rows(documents: &RecordBatch, stamp: &Stamp) -> Result<RecordBatch, ArrowError> {
+    let (doc_id, rows) = (column(documents, "doc_id")?, documents.num_rows());
+    let columns = vec![
+        Arc::clone(column(documents, "source")?),
+        Arc::clone(column(documents, "row")?),
+        Arc::clone(doc_id),
+        repeat(RejectReason::DuplicateId.as_str(), rows),
+        repeat(LATER_ROW, rows),
+        repeat(&stamp.run_id, rows),
+        repeat_integer(stamp.commit, rows),
+        repeat(&stamp.spec_id, rows),
+    ];
+    RecordBatch::try_new(Table::Rejects.file_schema(doc_id.data_type()), columns)
 }
 
 fn entity_rows(done: &RecordBatch, stamp: &Stamp) -> Result<RecordBatch, ArrowError> {
@@ -128,6 +148,7 @@ fn document_rows(done: &RecordBatch, stamp: &Stamp) -> Result<RecordBatch, Arrow
     let columns = vec![
         Arc::clone(doc_id),
         Arc::clone(column(done, "source")?),
+        Arc::clone(column(done, "row")?),
         Arc::clone(column(done, "content_hash")?),
         Arc::clone(column(done, "n_chars")?),
         Arc::clone(column(done, "n_tokens")?),

@@ -126,6 +126,8 @@ fn ledger_rows_fit_their_tables() {
         input_hash: "77".to_owned(),
         rows: 3,
         outcome: SourceOutcome::Done,
+        changed_in: None,
+        repeated: false,
         run_id: "run-1".to_owned(),
         spec_id: "5ec".to_owned(),
     };

@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::tables::result_row::{FromColumn, Unfit};
+use crate::text::document::RejectReason;
 
 /// Sums over documents.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,7 +62,6 @@ impl Totals {
     /// # Errors
     /// An [`ArrowError`] if a column is missing or of another type.
     pub fn add_documents(&mut self, extracted: &RecordBatch) -> Result<(), ArrowError> {
-        let missing = |name: &str| ArrowError::SchemaError(format!("there is no column `{name}` of the type expected"));
         let integers = |name: &str| -> Result<u64, ArrowError> {
             let column = extracted.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
             Ok(sum(column.ok_or_else(|| missing(name))?).unwrap_or(0).unsigned_abs())
@@ -102,6 +102,58 @@ impl Totals {
         Ok(())
     }
 
+    /// Adds rejects.
+    pub fn reject(&mut self, reason: RejectReason, documents: u64) {
+        if documents > 0 {
+            *self.rejects.entry(reason.as_str().to_owned()).or_default() += documents;
+        }
+    }
+
+    /// Subtracts rows of [`Table::Documents`](crate::tables::Table::Documents) that were counted before. What was asked for them stays
+    /// counted.
+    ///
+    /// # Errors
+    /// An [`ArrowError`] if a column is missing or of another type.
+    pub fn take_documents(&mut self, documents: &RecordBatch) -> Result<(), ArrowError> {
+        let total = |name: &str| -> Result<u64, ArrowError> {
+            let column = documents.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
+            Ok(sum(column.ok_or_else(|| missing(name))?).unwrap_or(0).unsigned_abs())
+        };
+        self.documents = self.documents.saturating_sub(documents.num_rows() as u64);
+        self.tokens = self.tokens.saturating_sub(total("n_tokens")?);
+        self.windows = self.windows.saturating_sub(total("n_windows")?);
+        Ok(())
+    }
+
+    /// Subtracts mentions (with `entity_type` and `score`) that were counted before.
+    ///
+    /// # Errors
+    /// An [`ArrowError`] if a column is missing or of another type.
+    pub fn take_mentions(&mut self, mentions: &RecordBatch) -> Result<(), ArrowError> {
+        let types = mentions.column_by_name("entity_type").and_then(|column| column.as_string_opt::<i32>());
+        let scores = mentions.column_by_name("score").and_then(|column| column.as_primitive_opt::<Float32Type>());
+        let types = types.ok_or_else(|| missing("entity_type"))?;
+        for (name, score) in types.iter().flatten().zip(scores.ok_or_else(|| missing("score"))?.values()) {
+            if let Some(of) = self.by_type.get_mut(name) {
+                of.mentions = of.mentions.saturating_sub(1);
+                of.score -= f64::from(*score);
+            }
+        }
+        Ok(())
+    }
+
+    /// Subtracts the documents, windows, tokens and mentions of totals that were added before.
+    pub fn take(&mut self, other: &Self) {
+        self.documents = self.documents.saturating_sub(other.documents);
+        self.windows = self.windows.saturating_sub(other.windows);
+        self.tokens = self.tokens.saturating_sub(other.tokens);
+        for (name, of) in &other.by_type {
+            let own = self.by_type.entry(name.clone()).or_default();
+            own.mentions = own.mentions.saturating_sub(of.mentions);
+            own.score -= of.score;
+        }
+    }
+
     /// Adds other totals.
     pub fn add(&mut self, other: &Self) {
         let Self { documents, rejects, windows, queries, tokens, unknown, words_cut, capped, undecided, by_type } =
@@ -123,6 +175,10 @@ impl Totals {
             own.score += of.score;
         }
     }
+}
+
+fn missing(name: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("there is no column `{name}` of the type expected"))
 }
 
 /// Totals as JSON.

@@ -19,7 +19,7 @@ pub enum RejectReason {
     NullText,
     /// The text is empty or only white space.
     EmptyText,
-    /// A later row of the same run has the same id.
+    /// A later row of the input has the same id and another text.
     DuplicateId,
     /// The tokenizer failed on the text.
     Tokenizer,
@@ -68,6 +68,9 @@ impl fmt::Display for RejectReason {
         formatter.write_str(self.as_str())
     }
 }
+
+/// The detail of [`RejectReason::DuplicateId`].
+pub const LATER_ROW: &str = "a later row has the same id";
 
 /// A rejected document: the code for programs, the detail for people.
 #[derive(Debug, Clone, PartialEq, Eq)]

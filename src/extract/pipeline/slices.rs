@@ -161,7 +161,7 @@ impl<Incoming: Iterator<Item = Result<RecordBatch>>> Iterator for Slices<Incomin
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, StringViewArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, StringViewArray};
     use proptest::prelude::*;
 
     use super::*;
@@ -180,7 +180,7 @@ mod tests {
                 ("id", numbers),
                 ("text", Arc::new(texts)),
                 ("refused", Arc::new(StringArray::new_null(lengths.len()))),
-                ("changed", Arc::new(BooleanArray::from(vec![false; lengths.len()]))),
+                ("in_force", Arc::new(StringArray::new_null(lengths.len()))),
             ];
             Ok(RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap())
         };

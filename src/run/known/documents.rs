@@ -1,113 +1,193 @@
-//! Known and duplicate documents. In: the ids of a chunk, the ids of the whole input. Out: which ids the store has, and which rows later
-//! rows replace. It must not read a text.
+//! Known and repeated documents. In: the ids of a chunk, the store's documents. Out: which documents of the chunk the store has and where
+//! their rows come from, and the corrupt files of a chunk. It must not read the texts of files that are done, unless one of them can have a later row of a
+//! document of the chunk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, Result};
-use crate::extract::known_documents::{LedgerHashes, Replaced, digest};
-use crate::query::session::register_store;
-use crate::query::statement::{plan, query_store};
+use crate::extract::known_documents::{KnownDocuments, digest};
+use crate::query::statement::plan;
+use crate::run::known::ledger::Ledger;
 use crate::source::chunk::Chunk;
+use crate::source::corrupt_file::is_of_the_store;
 use crate::source::input::Documents;
 use crate::source::plan_error::own_error;
 use crate::store::delta_store::Store;
-use crate::tables::SourceOutcome;
-use crate::tables::result_row::{ColumnError, first_row, result_rows, scalar};
+use crate::tables::result_row::result_rows;
+use crate::text::document::Document;
 
-/// A position (file, row) before the whole input.
-const BEFORE_INPUT: (usize, i64) = (0, -1);
-
-/// Content hashes, by id, of the chunk's documents that the store has under `spec_id`. The chunk's ids are held in memory; the
-/// ledger's are streamed.
+/// The chunk's documents that the store has under `spec_id`. The chunk's ids are held in memory; the ledger's are streamed.
 pub(crate) async fn known(
     context: &SessionContext,
     documents: &Documents,
     chunk: &Chunk,
     store: &Store,
     spec_id: &str,
-) -> Result<LedgerHashes> {
-    let ids = documents.ids(context, chunk)?.select_columns(&["doc_id"]).map_err(failed)?;
+    ledger: &Ledger,
+) -> Result<KnownDocuments> {
+    if !ledger.has_documents() {
+        return Ok(KnownDocuments::default());
+    }
+    let Some(first) = chunk.ranges.first().map(|range| documents.files[range.file].path.as_str()) else {
+        return Ok(KnownDocuments::default());
+    };
+    let mut places = FirstFiles { several: chunk.ranges.len() > 1, ..FirstFiles::default() };
+    let ids = documents.ids(context, chunk)?.select_columns(&["source", "doc_id"]).map_err(failed)?;
     let batches = ids.execute_stream().await.map_err(failed)?;
-    store.known_documents(spec_id, batches.map_ok(|batch| Arc::clone(batch.column(0))).map_err(failed)).await
+    let ids = batches.map_err(failed).map(|batch| -> Result<ArrayRef> {
+        let batch = batch?;
+        places.observe(&batch)?;
+        Ok(Arc::clone(batch.column(1)))
+    });
+    let mut known = store.known_documents(spec_id, ids).await?;
+    // A row loses to one of a later file only if that file still has it. The ledger knows that of unchanged files; the others are read.
+    let listed: Vec<bool> =
+        known.sources.iter().map(|source| source.as_str() > first && ledger.is_listed(source)).collect();
+    let mut unsure: BTreeSet<String> = BTreeSet::new();
+    for (id, document) in known.known.iter_mut().filter(|(_, document)| listed[document.source as usize]) {
+        let source = &known.sources[document.source as usize];
+        if source.as_str() <= places.first_file(*id).unwrap_or(first) {
+            continue;
+        }
+        document.later = ledger.is_current(source, document.commit);
+        if !document.later && !unsure.contains(source) {
+            unsure.insert(source.clone());
+        }
+    }
+    if !known.is_empty() {
+        unsure.extend(ledger.repeated_after(first).cloned());
+    }
+    for source in unsure {
+        find_later(context, documents, &source, &mut known).await?;
+    }
+    Ok(known)
 }
 
-/// The rows of the input that later rows with the same id replace. Memory: 38 to 75 bytes for each id that occurs more than once,
-/// and 8 bytes for each replaced row.
+/// The first file of each id in a chunk of several files. An id takes 32 to 64 bytes.
+#[derive(Default)]
+struct FirstFiles {
+    several: bool,
+    files: Vec<String>,
+    by_id: HashMap<u128, u32>,
+}
+
+impl FirstFiles {
+    /// Adds a batch of (source, id).
+    fn observe(&mut self, batch: &RecordBatch) -> Result<()> {
+        if !self.several {
+            return Ok(());
+        }
+        let ids: ArrayRef = cast(batch.column(1), &DataType::Utf8).map_err(|error| failed(error.into()))?;
+        for (source, id) in batch.column(0).as_string::<i32>().iter().zip(ids.as_string::<i32>()) {
+            let (Some(source), Some(id)) = (source, id) else { continue };
+            if self.files.last().is_none_or(|last| last != source) {
+                self.files.push(source.to_owned());
+            }
+            let number = self.files.len() as u32 - 1;
+            let first = self.by_id.entry(digest(id)).or_insert(number);
+            if self.files[*first as usize].as_str() > source {
+                *first = number;
+            }
+        }
+        Ok(())
+    }
+
+    fn first_file(&self, id: u128) -> Option<&str> {
+        self.by_id.get(&id).map(|file| self.files[*file as usize].as_str())
+    }
+}
+
+/// Records which known documents have a later row in a file. Rows that cannot be read or would be refused replace none.
+async fn find_later(
+    context: &SessionContext,
+    documents: &Documents,
+    source: &str,
+    known: &mut KnownDocuments,
+) -> Result<()> {
+    let Some(file) = documents.plan_of(context, source).await? else { return Ok(()) };
+    let mut batches = execute_stream(file, context.task_ctx()).map_err(failed)?;
+    let mut number = None;
+    loop {
+        let batch = match batches.try_next().await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(()),
+            Err(error) if is_of_the_store(&error) => return Err(failed(error)),
+            Err(error) => {
+                tracing::debug!(%error, source, "the rest of the file replaces no document");
+                return Ok(());
+            }
+        };
+        let ids: ArrayRef = cast(batch.column(2), &DataType::Utf8).map_err(|error| failed(error.into()))?;
+        let (ids, texts) = (ids.as_string::<i32>(), batch.column(3).as_string_view());
+        for (row, id) in ids.iter().enumerate() {
+            let Some(id) = id.map(digest) else { continue };
+            let Some(document) = known.known.get_mut(&id) else { continue };
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            let nearer = known.sources[document.source as usize].as_str() <= source || !document.later;
+            if nearer && Document::admit(true, text).is_ok() {
+                document.source = *number.get_or_insert_with(|| {
+                    known.sources.push(source.to_owned());
+                    known.sources.len() as u32 - 1
+                });
+                document.later = true;
+            }
+        }
+    }
+}
+
+/// The digests of ids that occur more than once in the input, for a run without a store. Memory: 18 to 37 bytes for each.
 /// Corrupt files are recorded in `documents`, and only their readable rows count.
-pub(crate) async fn replaced(
+pub(crate) async fn repeated(
     context: &SessionContext,
     documents: &mut Documents,
-    finished_rows: &BTreeMap<String, i64>,
-) -> Result<Arc<Replaced>> {
+    all_rows: impl Fn(&Documents) -> Chunk,
+) -> Result<Arc<HashSet<u128>>> {
     loop {
-        let all_rows = documents.whole(|path| finished_rows.get(path).copied().unwrap_or(0));
-        match replaced_of(context, documents, &all_rows).await {
-            Ok((replaced, read)) => {
+        let chunk = all_rows(documents);
+        match repeated_of(context, documents, &chunk).await {
+            Ok((repeated, read)) => {
                 if let Some(read) = read {
                     documents.check_filter(&read)?;
                     documents.count_rows(&read);
                 }
-                return Ok(Arc::new(replaced));
+                return Ok(Arc::new(repeated));
             }
-            Err(error) => find_corrupt(context, documents, error, &all_rows).await?,
+            Err(error) => find_corrupt(context, documents, error, &chunk).await?,
         }
     }
 }
 
-/// The replaced rows, and the plan that has read all rows; none if there is no file.
-async fn replaced_of(
+/// The repeated ids, and the plan that has read all rows; none if there is no file.
+async fn repeated_of(
     context: &SessionContext,
     documents: &Documents,
-    all_rows: &Chunk,
-) -> Result<(Replaced, Option<Arc<dyn ExecutionPlan>>)> {
-    let mut replaced = Replaced::default();
-    if documents.files.is_empty() {
-        return Ok((replaced, None));
+    chunk: &Chunk,
+) -> Result<(HashSet<u128>, Option<Arc<dyn ExecutionPlan>>)> {
+    let mut repeated = HashSet::new();
+    if chunk.ranges.is_empty() {
+        return Ok((repeated, None));
     }
-    input(context, documents, all_rows).await?;
-    // An aggregation can spill to disk if there are too many ids for memory; a join with the rows could not.
-    let repeated =
+    input(context, documents, chunk).await?;
+    // An aggregation can spill to disk if there are too many ids for memory.
+    let ids =
         "SELECT CAST(doc_id AS varchar) AS id FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
-    // Keyed by digest, because ids can be long and many.
-    let mut last: HashMap<u128, (usize, i64)> = HashMap::new();
-    let read = plan(context, repeated).await?.create_physical_plan().await.map_err(failed)?;
+    let read = plan(context, ids).await?.create_physical_plan().await.map_err(failed)?;
     let mut batches = execute_stream(Arc::clone(&read), context.task_ctx()).map_err(failed)?;
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
         for row in result_rows([&batch]) {
-            last.insert(digest(row.get("id")?), BEFORE_INPUT);
+            repeated.insert(digest(row.get("id")?));
         }
     }
-    if last.is_empty() {
-        return Ok((replaced, Some(read)));
-    }
-    let order: BTreeMap<&str, usize> =
-        documents.files.iter().enumerate().map(|(number, file)| (file.path.as_str(), number)).collect();
-    let rows = "SELECT CAST(doc_id AS varchar) AS id, source, \"row\" FROM input WHERE doc_id IS NOT NULL";
-    let mut batches = plan(context, rows).await?.execute_stream().await.map_err(failed)?;
-    while let Some(batch) = batches.try_next().await.map_err(failed)? {
-        for row in result_rows([&batch]) {
-            let Some(latest) = last.get_mut(&digest(row.get("id")?)) else { continue };
-            let position = (order.get(row.get::<&str>("source")?).copied().unwrap_or_default(), row.get("row")?);
-            let earlier = position.min(*latest);
-            *latest = position.max(*latest);
-            if earlier != BEFORE_INPUT {
-                replaced.add(&documents.files[earlier.0].path, earlier.1);
-            }
-        }
-    }
-    replaced.sort();
-    Ok((replaced, Some(read)))
-}
-
-/// The number of rows of a chunk that later rows of the same chunk replace.
-pub(crate) async fn count_replaced(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<usize> {
-    if chunk.ranges.is_empty() { Ok(0) } else { Ok(replaced_of(context, documents, chunk).await?.0.rows()) }
+    Ok((repeated, Some(read)))
 }
 
 /// Finds the corrupt files of a chunk that caused an error. Their readable rows are still extracted, and the commit that covers these
@@ -134,36 +214,6 @@ pub(crate) async fn find_corrupt(
     }
     // If all files can be read, the condition may have failed on a row.
     if found || documents.filter_by_row() { Ok(()) } else { Err(error) }
-}
-
-/// Documents that a replacement has not covered yet: those of other specifications whose file is not done under `spec_id` and whose id
-/// has no row under it. Returns the number of documents, the number of their files, and one of these files; none if all are covered.
-pub(crate) async fn not_replaced_yet(
-    context: &SessionContext,
-    store: &Store,
-    spec_id: &str,
-) -> Result<Option<(u64, u64, String)>> {
-    register_store(context, store).await?;
-    // Files first, because they are few: ids are compared only if a file is missing or could not be read to its end.
-    let done = SourceOutcome::Done;
-    let unread = format!(
-        "SELECT source, doc_id FROM documents WHERE spec_id <> '{spec_id}' AND source NOT IN
-         (SELECT path FROM sources WHERE spec_id = '{spec_id}' AND outcome = '{done}')"
-    );
-    let count = query_store(context, store.location(), &format!("SELECT count(*) FROM ({unread})")).await?;
-    if scalar::<usize>(&count)? == 0 {
-        return Ok(None);
-    }
-    let sql = format!(
-        "SELECT count(*) AS documents, count(DISTINCT source) AS files, min(source) AS example FROM ({unread}) AS unread WHERE NOT EXISTS
-         (SELECT 1 FROM documents AS replacing WHERE replacing.spec_id = '{spec_id}' AND replacing.doc_id = unread.doc_id)"
-    );
-    let found = query_store(context, store.location(), &sql).await?;
-    let found = first_row(&found).ok_or(ColumnError::NoRow)?;
-    let (documents, files): (usize, usize) = (found.get("documents")?, found.get("files")?);
-    // Without documents there is no file.
-    let example: Option<String> = found.get("example")?;
-    Ok(example.map(|example| (documents as u64, files as u64, example)))
 }
 
 /// Registers a chunk's (source, row, `doc_id`) as the table `input`.

@@ -1,72 +1,22 @@
 //! The ledger of input files. In: the `sources` and `documents` tables. Out: which input files are done, the row at which others resume,
 //! and the rows of `sources` for the files that this run reads. It must not hold rows of documents: files are few, documents are many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
-use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::error::Result;
 use crate::machine::hash::short_hash;
-use crate::query::statement::query_store;
+use crate::query::statement::{query_store, stream_store};
+use crate::run::known::visit::{FileState, Visit, hash, modified};
 use crate::source::input::InputSpec;
 use crate::source::listing::{Listing, SourceFile};
 use crate::store::delta_store::Store;
 use crate::tables::result_row::result_rows;
 use crate::tables::{SourceOutcome, SourceRow};
-
-/// An earlier visit to a file.
-#[derive(Debug)]
-struct Visit {
-    size: i64,
-    etag: Option<String>,
-    modified: Option<DateTime<Utc>>,
-    rows: i64,
-    outcome: SourceOutcome,
-}
-
-impl Visit {
-    fn new(row: &SourceRow) -> Self {
-        Self {
-            size: row.size,
-            etag: row.etag.clone(),
-            modified: row.modified_at,
-            rows: row.rows,
-            outcome: row.outcome.clone(),
-        }
-    }
-
-    /// Whether the file is unchanged since the visit.
-    fn is_of(&self, file: &SourceFile) -> bool {
-        self.matches(file.meta.size as i64, file.meta.e_tag.as_deref(), modified(file))
-    }
-
-    /// Whether the row describes the file as it was at the visit.
-    fn matches_row(&self, row: &SourceRow) -> bool {
-        self.matches(row.size, row.etag.as_deref(), row.modified_at)
-    }
-
-    fn matches(&self, size: i64, etag: Option<&str>, modified: Option<DateTime<Utc>>) -> bool {
-        let same_tag = match (&self.etag, etag) {
-            (Some(before), Some(now)) => before == now,
-            // A server that sends neither tag nor time can have changed the file.
-            _ => self.modified.is_some() || modified.is_some(),
-        };
-        let micros = |time: DateTime<Utc>| time.timestamp_micros();
-        self.size == size && same_tag && self.modified.is_none_or(|known| Some(micros(known)) == modified.map(micros))
-    }
-
-    /// Whether rows of the file were read.
-    fn was_read(&self) -> bool {
-        !matches!(self.outcome, SourceOutcome::Refused(_)) || self.rows > 0
-    }
-}
-
-/// The time of a file's last change, if known: a web server need not send it.
-fn modified(file: &SourceFile) -> Option<DateTime<Utc>> {
-    Some(file.meta.last_modified).filter(|time| *time != DateTime::UNIX_EPOCH)
-}
 
 /// The hash of a job's `where`, `id` and `text`.
 fn input_hash(filter: Option<&str>, id: &str, text: &str) -> String {
@@ -81,16 +31,21 @@ fn recorded_input_hash(job: &str) -> Option<String> {
     Some(input_hash(filter, input.get("id")?.as_str()?, input.get("text")?.as_str()?))
 }
 
-/// The files that earlier runs of this specification visited.
+/// The files that earlier runs of this specification visited. A file takes about 110 bytes, however long its path is.
 pub(crate) struct Ledger {
     run_id: String,
     spec_id: String,
     input_hash: String,
-    visits: BTreeMap<String, Vec<Visit>>,
+    /// By the [`hash`] of the path.
+    visits: HashMap<u64, Visit>,
+    /// The [`hash`]es of the listed paths.
+    listed: HashSet<u64>,
     /// The number of finished rows of each file that is done in part.
     finished_rows: BTreeMap<String, i64>,
-    /// Specifications of the store's documents.
-    specs: Vec<String>,
+    /// Listed files that have rows whose document is done with its row in another file.
+    repeated: BTreeSet<String>,
+    /// Whether the store can have documents of this specification.
+    has_documents: bool,
     /// Earlier runs of another input, once they have been looked up.
     others: Option<BTreeSet<String>>,
 }
@@ -102,9 +57,11 @@ impl Ledger {
             run_id: run_id.to_owned(),
             spec_id: spec_id.to_owned(),
             input_hash: input_hash(input.filter.as_deref(), &input.id, &input.text),
-            visits: BTreeMap::new(),
+            visits: HashMap::new(),
+            listed: HashSet::new(),
             finished_rows: BTreeMap::new(),
-            specs: Vec::new(),
+            repeated: BTreeSet::new(),
+            has_documents: false,
             others: None,
         }
     }
@@ -117,36 +74,57 @@ impl Ledger {
         spec_id: &str,
         input: &InputSpec,
     ) -> Result<Self> {
-        let empty = Self::empty(run_id, spec_id, input);
-        let input_hash = &empty.input_hash;
+        let mut ledger = Self::empty(run_id, spec_id, input);
+        let input_hash = &ledger.input_hash;
         let sql = format!(
-            "SELECT path, etag, outcome, size, rows, modified_at FROM sources
+            "SELECT path, etag, outcome, size, rows, modified_at, changed_in, repeated FROM sources
              WHERE input_hash = '{input_hash}' AND spec_id = '{spec_id}'"
         );
-        let mut visits: BTreeMap<String, Vec<Visit>> = BTreeMap::new();
-        for row in result_rows(&query_store(context, store.location(), &sql).await?) {
-            visits.entry(row.get("path")?).or_default().push(Visit {
-                size: row.get("size")?,
-                etag: row.get::<Option<String>>("etag")?.filter(|tag| !tag.is_empty()),
-                modified: row.get("modified_at")?,
-                rows: row.get("rows")?,
-                outcome: row.get::<&str>("outcome")?.into(),
-            });
+        let mut batches = stream_store(context, store.location(), &sql).await?;
+        while let Some(batch) = batches.try_next().await? {
+            for row in result_rows([&batch]) {
+                let outcome: SourceOutcome = row.get::<&str>("outcome")?.into();
+                let path: &str = row.get("path")?;
+                let visit = Visit {
+                    state: FileState::new(row.get("size")?, row.get("etag")?, row.get("modified_at")?),
+                    rows: row.get("rows")?,
+                    changed_in: row.get::<Option<i64>>("changed_in")?.unwrap_or(0),
+                    outcome: hash(&outcome.to_string()),
+                    done: outcome == SourceOutcome::Done,
+                    refused: matches!(outcome, SourceOutcome::Refused(_)),
+                    listed: false,
+                };
+                ledger.visits.insert(hash(path), visit);
+                if row.get("repeated")? {
+                    ledger.repeated.insert(path.to_owned());
+                }
+            }
         }
-        Ok(Self { visits, specs: store.specs()?, ..empty })
+        ledger.has_documents = store.specs()?.contains(&ledger.spec_id);
+        Ok(ledger)
+    }
+
+    /// Records the files of the input.
+    pub(crate) fn list<'files>(&mut self, files: impl Iterator<Item = &'files SourceFile>) {
+        self.listed = files.map(|file| hash(&file.path)).collect();
     }
 
     /// Removes the finished files from the listing, returns their number, and records how far other files are done. A file that has
     /// changed since is read again; its documents are then compared one by one.
     pub(crate) fn skip_done(&mut self, mut listing: Listing) -> (Listing, usize) {
         let before = listing.files.len();
-        let visit = |file: &SourceFile, done: bool| {
-            let visits = self.visits.get(&file.path)?;
-            visits.iter().find(|visit| (visit.outcome == SourceOutcome::Done) == done && visit.is_of(file))
-        };
-        listing.files.retain(|file| visit(file, true).is_none());
-        let finished_rows = |file: &SourceFile| visit(file, false).map(|visit| (file.path.clone(), visit.rows));
-        self.finished_rows = listing.files.iter().filter_map(finished_rows).collect();
+        self.list(listing.files.iter());
+        listing.files.retain(|file| {
+            let Some(visit) = self.visits.get_mut(&hash(&file.path)) else { return true };
+            visit.listed = visit.state.is_still(FileState::of(file));
+            if visit.listed && !visit.done {
+                self.finished_rows.insert(file.path.clone(), visit.rows);
+            }
+            !(visit.listed && visit.done)
+        });
+        listing.files.shrink_to_fit();
+        let visits = &self.visits;
+        self.repeated.retain(|path| visits.get(&hash(path)).is_some_and(|visit| visit.listed));
         let done = before - listing.files.len();
         (listing, done)
     }
@@ -158,12 +136,33 @@ impl Ledger {
 
     /// Whether the store can have documents of this specification.
     pub(crate) fn has_documents(&self) -> bool {
-        self.specs.contains(&self.spec_id)
+        self.has_documents
     }
 
     /// The hash of the job's `where`, `id` and `text`.
     pub(crate) fn input_hash(&self) -> &str {
         &self.input_hash
+    }
+
+    /// Whether a file is part of the input.
+    pub(crate) fn is_listed(&self, path: &str) -> bool {
+        self.listed.contains(&hash(path))
+    }
+
+    /// Whether a document that `commit` added from a file is certainly still in it: it was read from the file's present state.
+    pub(crate) fn is_current(&self, path: &str, commit: i64) -> bool {
+        let visit = self.visits.get(&hash(path));
+        visit.is_some_and(|visit| visit.listed && visit.was_read() && commit >= visit.changed_in)
+    }
+
+    /// Listed files after `path` that have rows whose document is done with its row in another file.
+    pub(crate) fn repeated_after(&self, path: &str) -> impl Iterator<Item = &String> {
+        self.repeated.range::<str, _>((Excluded(path), Unbounded))
+    }
+
+    /// Records files that have rows whose document is done with its row in another file.
+    pub(crate) fn repeated(&mut self, paths: impl Iterator<Item = String>) {
+        self.repeated.extend(paths);
     }
 
     /// The earlier runs of another input, according to `runs`: their rejects of a file belong to their own job and are kept. A run whose
@@ -184,34 +183,40 @@ impl Ledger {
 
     /// Unreadable files, with reasons, that no earlier run has recorded in their present state.
     pub(crate) fn new_unreadable(&self, unreadable: &[(SourceFile, String)]) -> Vec<(SourceFile, String)> {
-        let known = |file: &SourceFile| {
-            self.visits.get(&file.path).is_some_and(|visits| visits.iter().any(|visit| visit.is_of(file)))
-        };
+        let known = |file: &SourceFile| self.visits.get(&hash(&file.path)).is_some_and(|visit| visit.listed);
         unreadable.iter().filter(|(file, _)| !known(file)).cloned().collect()
     }
 
     /// The row of a file that was read to its end.
-    pub(crate) fn done(&self, file: &SourceFile, rows: i64) -> SourceRow {
-        self.row(file, rows, SourceOutcome::Done)
+    pub(crate) fn done(&self, file: &SourceFile, rows: i64, commit: i64) -> SourceRow {
+        self.row(file, rows, SourceOutcome::Done, commit)
     }
 
     /// The row of a file of which the first `rows` rows are done.
-    pub(crate) fn partial(&self, file: &SourceFile, rows: i64) -> SourceRow {
-        self.row(file, rows, SourceOutcome::Partial)
+    pub(crate) fn partial(&self, file: &SourceFile, rows: i64, commit: i64) -> SourceRow {
+        self.row(file, rows, SourceOutcome::Partial, commit)
     }
 
     /// The row of a file that cannot be read, or cannot be read from row `rows` on.
-    pub(crate) fn refused(&self, file: &SourceFile, rows: i64, reason: &str) -> SourceRow {
-        self.row(file, rows, SourceOutcome::Refused(reason.to_owned()))
+    pub(crate) fn refused(&self, file: &SourceFile, rows: i64, reason: &str, commit: i64) -> SourceRow {
+        self.row(file, rows, SourceOutcome::Refused(reason.to_owned()), commit)
     }
 
     /// Whether `sources` already has a row equal to this one.
-    pub(crate) fn has(&self, row: &SourceRow, file: &SourceFile) -> bool {
-        let visits = self.visits.get(&row.path).into_iter().flatten();
-        visits.filter(|visit| visit.is_of(file)).any(|visit| visit.rows == row.rows && visit.outcome == row.outcome)
+    pub(crate) fn has(&self, row: &SourceRow) -> bool {
+        let new = Visit::new(row, true);
+        let visit = self.visits.get(&hash(&row.path)).filter(|visit| visit.listed);
+        visit.is_some_and(|visit| (visit.rows, visit.outcome) == (new.rows, new.outcome))
     }
 
-    fn row(&self, file: &SourceFile, rows: i64, outcome: SourceOutcome) -> SourceRow {
+    /// The row of a file, which `commit` records.
+    fn row(&self, file: &SourceFile, rows: i64, outcome: SourceOutcome, commit: i64) -> SourceRow {
+        let changed_in = self.visits.get(&hash(&file.path)).map_or(0, |visit| match visit {
+            Visit { listed: true, changed_in, .. } => *changed_in,
+            // Nothing was read of an unreadable file.
+            visit if !visit.was_read() => visit.changed_in,
+            _ => commit,
+        });
         SourceRow {
             path: file.path.clone(),
             size: file.meta.size as i64,
@@ -220,6 +225,8 @@ impl Ledger {
             input_hash: self.input_hash.clone(),
             rows,
             outcome,
+            changed_in: Some(changed_in).filter(|commit| *commit > 0),
+            repeated: self.repeated.contains(&file.path),
             run_id: self.run_id.clone(),
             spec_id: self.spec_id.clone(),
         }
@@ -227,23 +234,23 @@ impl Ledger {
 
     /// The files among `rows` with earlier rows, which these rows replace.
     pub(crate) fn stale(&self, rows: &[SourceRow]) -> BTreeSet<String> {
-        rows.iter().map(|row| &row.path).filter(|path| self.visits.contains_key(*path)).cloned().collect()
+        rows.iter().map(|row| &row.path).filter(|path| self.visits.contains_key(&hash(path))).cloned().collect()
     }
 
     /// The files among `rows` that have changed since an earlier visit, or could not be read then: their earlier rejects no longer
     /// apply.
     pub(crate) fn changed(&self, rows: &[SourceRow]) -> BTreeSet<String> {
         let changed = |row: &&SourceRow| {
-            let visits = self.visits.get(&row.path);
-            visits.is_some_and(|visits| !visits.iter().any(|visit| visit.matches_row(row) && visit.was_read()))
+            let visit = self.visits.get(&hash(&row.path));
+            visit.is_some_and(|visit| !(visit.listed && visit.was_read()))
         };
         rows.iter().filter(changed).map(|row| row.path.clone()).collect()
     }
 
     /// Records committed rows.
     pub(crate) fn remember(&mut self, rows: &[SourceRow]) {
-        for row in rows {
-            self.visits.insert(row.path.clone(), vec![Visit::new(row)]);
-        }
+        self.visits.extend(rows.iter().map(|row| (hash(&row.path), Visit::new(row, true))));
+        // The commit can have added documents.
+        self.has_documents = true;
     }
 }

@@ -1,9 +1,14 @@
 //! `--dry-run`: a run that writes nothing. In: the preflight of a run. Out: counted mentions, and the run summary. It must not write to
 //! the store.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
@@ -11,7 +16,7 @@ use crate::console;
 use crate::console::{ProgressDisplay, Style};
 use crate::error::{Error, Result};
 use crate::extract::extract_exec::Extract;
-use crate::extract::known_documents::LedgerHashes;
+use crate::extract::known_documents::{KnownDocuments, digest, digest_of};
 use crate::job::plan::reading_plan;
 use crate::run::commit::Position;
 use crate::run::exit_code::{Ended, announce, ended};
@@ -23,7 +28,9 @@ use crate::run::settings::RunSettings;
 use crate::run::summary::figures::Figures;
 use crate::run::summary::run_summary::RunSummary;
 use crate::source::chunk::Chunk;
+use crate::source::operator::scan_exec::rows_read;
 use crate::tables::Totals;
+use crate::text::document::RejectReason;
 
 /// Extracts the documents that a run would extract, and discards the rows.
 pub(crate) async fn run(
@@ -53,17 +60,27 @@ pub(crate) async fn run(
         chunks(documents, &extractor, preview.finished_rows(), commit_documents, preview.limit, reached)
     };
     let mut remaining = from(&preview, Position::default());
+    let mut accepted = Accepted::default();
     while let Some(chunk) = remaining.next() {
-        let extracted = extract(&preview, settings, &chunk, &mut display, summary).await;
-        if let Ok(totals) = &extracted {
-            summary.commit(totals);
-        }
+        let extracted = extract(&preview, settings, &chunk, &mut display, summary, &accepted).await;
+        let ended = extracted.as_ref().is_ok_and(|(_, _, ended)| *ended);
+        let extracted = extracted.map(|(totals, newest, _)| {
+            summary.commit(&totals.added);
+            summary.take_totals(&totals.taken);
+            accepted.extend(newest);
+        });
         if summary.monitor.is_stopped() {
             display.finish();
-            return extracted.map(|_| Ended::Stopped);
+            return extracted.map(|()| Ended::Stopped);
         }
         match extracted {
-            Ok(_) => {}
+            // Only a read file of unknown length shows whether it has rows after the chunk.
+            Ok(()) if chunk.is_part_of_unknown(&preview.preflight.documents.files) => {
+                let last = chunk.ranges.last().map(|range| (range.file, range.rows.end)).unwrap_or_default();
+                let next = if ended { (last.0 + 1, 0) } else { last };
+                remaining = from(&preview, Position { file: next.0, row: next.1 });
+            }
+            Ok(()) => {}
             Err(error) => {
                 // Rows that are read again are counted again.
                 summary.roll_back();
@@ -83,38 +100,98 @@ pub(crate) async fn run(
     if settings.profile && !settings.json {
         console::print(&figures.profile(&extractor, &summary.monitor));
     }
-    Ok(ended(&settings.job, &summary.totals(), documents, preview.limit.is_some()))
+    let totals = summary.totals();
+    let rejected = settings.job.max_rejects.exceeded(totals.rejected(), totals.rejected() + totals.documents);
+    Ok(ended(documents, rejected, preview.limit.is_some()))
 }
 
-/// Extracts a chunk and returns its totals.
+/// The text and the totals of the newest accepted row of each repeated id, by the digest of the id.
+type Accepted = HashMap<u128, (u128, Totals)>;
+
+/// What a chunk adds to the totals, and what its rows take from them, because they replace earlier rows.
+#[derive(Debug, Default)]
+struct Change {
+    added: Totals,
+    taken: Totals,
+}
+
+/// Extracts a chunk. Returns its totals, its newest accepted rows, and whether a file of unknown length ended in it.
 async fn extract(
     preview: &Preview,
     settings: &RunSettings,
     chunk: &Chunk,
     display: &mut ProgressDisplay,
     summary: &RunSummary,
-) -> Result<Totals> {
+    accepted: &Accepted,
+) -> Result<(Change, Accepted, bool)> {
     let Preflight { context, documents, extractor, ledger, store, .. } = &preview.preflight;
     let known = match store {
-        Some(store) if ledger.has_documents() => known(context, documents, chunk, store, extractor.spec_id()).await?,
-        _ => LedgerHashes::new(),
+        Some(store) => known(context, documents, chunk, store, extractor.spec_id(), ledger).await?,
+        None => KnownDocuments::default(),
     };
     let extract = Extract { spec: extractor.spec().clone(), runtime: settings.job.runtime.clone() };
-    let plan = reading_plan(documents, chunk, known, &preview.replaced, extract).map_err(run_error)?;
-    let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
+    let plan = reading_plan(documents, chunk, known, extract).map_err(run_error)?;
+    let mut rows = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(run_error)?;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
-    let mut totals = Totals::default();
+    let (mut change, mut newest) = (Change::default(), Accepted::new());
     let miscounted =
         |source: arrow::error::ArrowError| Error::Engine { doing: "count the documents".into(), source: source.into() };
     loop {
         tokio::select! {
             next = rows.next() => match next {
-                Some(batch) => totals.add_documents(&batch.map_err(run_error)?).map_err(miscounted)?,
-                None => return Ok(totals),
+                Some(batch) => {
+                    let batch = batch.map_err(run_error)?;
+                    count(&batch, &preview.repeated, accepted, &mut newest, &mut change).map_err(miscounted)?;
+                }
+                None => break,
             },
             _ = tick.tick() => {
                 display.show(&progress(extractor, &summary.monitor, None, summary.started.elapsed()));
             }
         }
     }
+    let last = chunk.ranges.last().filter(|_| chunk.is_part_of_unknown(&documents.files));
+    let read = rows_read(&plan);
+    let ended = last.is_some_and(|last| {
+        let location = documents.files[last.file].meta.location.as_ref();
+        read.get(location).copied().unwrap_or(0) < last.rows.end
+    });
+    Ok((change, newest, ended))
+}
+
+/// Counts the rows of a batch as a run would: a row replaces an earlier one with its id and another text, and is done if it has the same.
+fn count(
+    batch: &RecordBatch,
+    repeated: &HashSet<u128>,
+    accepted: &Accepted,
+    newest: &mut Accepted,
+    change: &mut Change,
+) -> Result<(), ArrowError> {
+    let ids: ArrayRef = cast(&batch["doc_id"], &DataType::Utf8)?;
+    let (ids, reasons) = (ids.as_string::<i32>(), batch["reason"].as_string::<i32>());
+    let (hashes, in_force) = (batch["content_hash"].as_string::<i32>(), batch["in_force"].as_string::<i32>());
+    let mut counted = vec![true; batch.num_rows()];
+    for row in 0..batch.num_rows() {
+        if reasons.is_valid(row) || ids.is_null(row) {
+            continue;
+        }
+        let (id, text) = (digest(ids.value(row)), digest_of(hashes.value(row)));
+        if !repeated.contains(&id) {
+            continue;
+        }
+        let earlier = newest.get(&id).or_else(|| accepted.get(&id));
+        let known = in_force.is_valid(row).then(|| digest_of(in_force.value(row)));
+        if earlier.map(|(text, _)| *text).or(known) == Some(text) {
+            counted[row] = false;
+            continue;
+        }
+        if let Some((_, totals)) = earlier {
+            change.taken.add(totals);
+            change.added.reject(RejectReason::DuplicateId, 1);
+        }
+        let mut totals = Totals::default();
+        totals.add_documents(&batch.slice(row, 1))?;
+        newest.insert(id, (text, totals));
+    }
+    change.added.add_documents(&filter_record_batch(batch, &counted.into())?)
 }

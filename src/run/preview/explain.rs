@@ -9,13 +9,13 @@ use crate::console;
 use crate::console::{duration, thousands};
 use crate::error::Result;
 use crate::extract::extract_exec::Extract;
-use crate::extract::known_documents::LedgerHashes;
+use crate::extract::known_documents::KnownDocuments;
 use crate::job::plan::{reading_plan, writing_plan};
 use crate::query::statement::query_store;
 use crate::run::commit::Position;
 use crate::run::extract::chunks;
 use crate::run::failure::run_error;
-use crate::run::known::documents::{count_replaced, input};
+use crate::run::known::documents::input;
 use crate::run::preflight::{Preflight, Preview};
 use crate::run::preview::sample::Sample;
 use crate::run::settings::RunSettings;
@@ -60,7 +60,7 @@ struct Counts {
     documents: u64,
     /// Of these, those whose id the store has.
     known: u64,
-    /// Of these, rows that a later row with the same id replaces.
+    /// Of these, rows whose id an earlier row has.
     duplicates: u64,
 }
 
@@ -71,9 +71,6 @@ impl Counts {
         if all_rows.ranges.is_empty() {
             return Ok(Self { documents: 0, known: 0, duplicates: 0 });
         }
-        // Rows after the limit are replaced only by rows after the limit.
-        let after_limit = count_replaced(context, documents, &preview.after_limit()).await?;
-        let duplicates = preview.replaced.rows().saturating_sub(after_limit) as u64;
         input(context, documents, &all_rows).await?;
         let count = |sql: String| async move {
             let batches = query_store(context, location, &sql).await?;
@@ -89,6 +86,10 @@ impl Counts {
         } else {
             0
         };
+        // An aggregation can spill to disk if there are too many ids for memory.
+        let repeated =
+            "SELECT count(*) - 1 AS more FROM input WHERE doc_id IS NOT NULL GROUP BY doc_id HAVING count(*) > 1";
+        let duplicates = count(format!("SELECT coalesce(sum(more), 0) FROM ({repeated})")).await?;
         Ok(Self { documents: total, known, duplicates })
     }
 }
@@ -214,9 +215,11 @@ fn figure_rows(preview: &Preview, counts: &Counts, forecast: &Forecast) -> Vec<(
         add("  changed", count(forecast.changed));
         add("  done", count(forecast.done));
     }
-    if forecast.refused > 0 || counts.duplicates > 0 {
+    if forecast.refused > 0 {
         add("  rejected", count(forecast.refused));
-        add("    of these, duplicate ids", thousands(counts.duplicates));
+    }
+    if counts.duplicates > 0 {
+        add("  with an id of another", thousands(counts.duplicates));
     }
     add("windows", count(forecast.windows));
     add(
@@ -280,7 +283,7 @@ async fn first_plan(preview: &Preview, settings: &RunSettings) -> Result<Option<
     let first = chunks(documents, extractor, preview.finished_rows(), rows, preview.limit, Position::default()).next();
     let Some(chunk) = first else { return Ok(None) };
     let extract = Extract { spec: extractor.spec().clone(), runtime: settings.job.runtime.clone() };
-    let plan = reading_plan(documents, &chunk, LedgerHashes::new(), &preview.replaced, extract);
+    let plan = reading_plan(documents, &chunk, KnownDocuments::default(), extract);
     let plan = plan.and_then(|plan| writing_plan(plan, WriteSpec::new(location, stamp))).map_err(run_error)?;
     let mut text = displayable(plan.as_ref()).indent(false).to_string();
     let scan = documents.plan(&chunk);

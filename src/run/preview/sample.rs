@@ -1,17 +1,19 @@
 //! A sample of the documents. In: documents still to be read. Out: how many of the sampled documents are new, changed, done or refused,
 //! and the windows, inputs and tokens of the new ones. It must not run the model, except on a few batches to measure its rate.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::error::Result;
 use crate::extract::extractor::Extractor;
-use crate::extract::known_documents::{KnownDocuments, LedgerHashes};
+use crate::extract::known_documents::{KnownDocuments, digest};
 use crate::extract::skip_known::{SkipKnown, SkipKnownExec};
 use crate::query::statement::query_store;
 use crate::run::failure::run_error;
@@ -50,6 +52,8 @@ pub(crate) struct Sample {
     pub(crate) complete: bool,
     /// Some of the inputs, to measure the rate on.
     queries_kept: Vec<ModelInput>,
+    /// The text of each new or changed document, by id, as digests.
+    accepted: HashMap<u128, u128>,
 }
 
 impl Sample {
@@ -72,15 +76,13 @@ impl Sample {
         let Preflight { context, documents, extractor, ledger, store, location, .. } = &preview.preflight;
         let mut sample = Self { complete, ..Self::default() };
         let known = match store {
-            Some(store) if ledger.has_documents() => {
-                known(context, documents, chunk, store, extractor.spec_id()).await?
-            }
-            _ => LedgerHashes::new(),
+            Some(store) => known(context, documents, chunk, store, extractor.spec_id(), ledger).await?,
+            None => KnownDocuments::default(),
         };
         input(context, documents, chunk).await?;
         let count = query_store(context, location, "SELECT count(*) FROM input").await?;
         sample.documents = scalar::<usize>(&count)? as u64;
-        let known_documents = Arc::new(KnownDocuments::new(known, Arc::clone(&preview.replaced)));
+        let known_documents = Arc::new(known);
         let plan = SkipKnownExec::try_new(documents.plan(chunk), SkipKnown { known_documents }).map_err(run_error)?;
         let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
         let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
@@ -104,7 +106,8 @@ impl Sample {
 
     fn add(&mut self, extractor: &Extractor, batch: &RecordBatch) {
         let (texts, refused) = (batch.column(3).as_string_view(), batch.column(4).as_string::<i32>());
-        let changed = batch.column(5).as_boolean();
+        let in_force = batch.column(5).as_string::<i32>();
+        let ids: Option<ArrayRef> = cast(batch.column(2), &DataType::Utf8).ok();
         for row in 0..batch.num_rows() {
             self.admitted += 1;
             let text = texts.is_valid(row).then(|| texts.value(row));
@@ -113,7 +116,16 @@ impl Sample {
                 self.refused += 1;
                 continue;
             };
-            self.changed += u64::from(changed.value(row));
+            let id = ids.as_ref().map_or("", |ids| ids.as_string::<i32>().value(row));
+            match self.accepted.insert(digest(id), digest(document.text)) {
+                // A row that repeats the text of an earlier one is done, and one with another text replaces that one.
+                Some(text) if text == digest(document.text) => {
+                    self.admitted -= 1;
+                    continue;
+                }
+                Some(_) => self.refused += 1,
+                None => self.changed += u64::from(in_force.is_valid(row)),
+            }
             for window in extractor.windows(document).flatten() {
                 self.windows += 1;
                 for query in extractor.task().ask(0, &window) {

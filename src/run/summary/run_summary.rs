@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tracing::field::Empty;
@@ -129,6 +131,18 @@ impl RunSummary {
     /// Adds the totals of a commit.
     pub(crate) fn commit(&self, totals: &Totals) {
         self.locked().add(totals);
+    }
+
+    /// Subtracts rows of `documents`, and their mentions, that a later commit of this run has replaced.
+    pub(crate) fn take(&self, documents: &[RecordBatch], mentions: &[RecordBatch]) -> Result<(), ArrowError> {
+        let mut totals = self.locked();
+        documents.iter().try_for_each(|rows| totals.take_documents(rows))?;
+        mentions.iter().try_for_each(|rows| totals.take_mentions(rows))
+    }
+
+    /// Subtracts totals that were added before.
+    pub(crate) fn take_totals(&self, totals: &Totals) {
+        self.locked().take(totals);
     }
 
     /// The totals of what is committed.

@@ -22,11 +22,19 @@ const ROWS: (&str, &str) = ("rows_of_file", "source");
 
 /// The rows read of each file, by its name in the scan, according to a plan's metrics.
 pub(crate) fn rows_by_source(metrics: &MetricsSet) -> BTreeMap<String, i64> {
-    let of = |metric: &Arc<Metric>| {
-        let label = metric.labels().iter().find(|label| label.name() == ROWS.1)?;
-        (metric.value().name() == ROWS.0).then(|| (label.value().to_owned(), metric.value().as_usize() as i64))
+    labels(metrics, ROWS).map(|(source, rows)| (source, rows as i64)).collect()
+}
+
+/// The values of a counter by the value of a label, given as (counter, label).
+pub(crate) fn labels(
+    metrics: &MetricsSet,
+    (counter, name): (&'static str, &'static str),
+) -> impl Iterator<Item = (String, usize)> {
+    let of = move |metric: &Arc<Metric>| {
+        let label = metric.labels().iter().find(|label| label.name() == name)?;
+        (metric.value().name() == counter).then(|| (label.value().to_owned(), metric.value().as_usize()))
     };
-    metrics.iter().filter_map(of).collect()
+    metrics.iter().filter_map(of)
 }
 
 /// The plan that numbers rows.

@@ -145,7 +145,7 @@ impl ExecutionPlan for ScanExec {
 }
 
 /// The metrics of a plan and of everything below it.
-fn all_metrics(plan: &Arc<dyn ExecutionPlan>) -> MetricsSet {
+pub(crate) fn all_metrics(plan: &Arc<dyn ExecutionPlan>) -> MetricsSet {
     let mut all = plan.metrics().unwrap_or_default();
     for child in plan.children() {
         for metric in all_metrics(child).iter() {

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`write_exec`] | `WriteExec`: extracted rows → Parquet files and their Add actions |
+//! | `replaced` | rows that later rows of the same chunk replace |
 //! | [`commit_batch`] | a commit's data files and the input offset they cover |
 //! | [`commit`] | Add actions → Delta commits |
 //! | [`roll_back`] | an incomplete commit → the state before it |
@@ -14,6 +15,7 @@
 pub mod commit;
 pub mod commit_batch;
 pub(crate) mod fault_injection;
+pub(crate) mod replaced;
 pub mod rewrite;
 pub mod roll_back;
 pub(crate) mod transaction;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound::Included;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
@@ -22,7 +23,7 @@ use crate::tables::{SPEC_ID, Table};
 const PROBES: usize = 4;
 
 /// Rows to remove from a store. [`Commit::replace`] makes it part of a commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rewrite {
     /// The files to remove, as table and path relative to the table's folder.
     pub replaced: Vec<(Table, String)>,
@@ -30,6 +31,10 @@ pub struct Rewrite {
     pub files: Vec<WrittenFile>,
     /// How many rows are removed.
     pub rows: u64,
+    /// The removed rows of `documents`, if [`Store::rewrite`] removed them.
+    pub documents: Vec<RecordBatch>,
+    /// The removed rows of `entities` (`doc_id`, `entity_type`, `score`, `run_id`), if [`Store::rewrite`] removed them.
+    pub mentions: Vec<RecordBatch>,
 }
 
 impl Commit {
@@ -44,20 +49,42 @@ impl Store {
     /// Removes the rows of the documents `ids` (of the type [`Store::id_type`]; nulls are skipped) under `spec_id` from
     /// `entities` and `documents`. Files whose id range in the log excludes all of them are not opened. Of the others the
     /// ids are read, and only files with matches are rewritten, one for one, so that their id ranges stay narrow. Memory
-    /// holds `ids` and a row group of one file. The store does not change until the commit.
+    /// holds `ids`, the removed rows without texts, and a row group of one file. The store does not change until the commit.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`] if a file cannot be read or written, or `ids` have another type.
     pub async fn rewrite(&self, spec_id: &str, ids: &dyn Array) -> Result<Rewrite> {
         let ids = Ids::try_new([ids], self.id_type()).map_err(|cause| self.failed("look documents up in", cause))?;
+        let ids = Arc::new(ids);
         let mut rewrite = Rewrite::default();
         for table in [Table::Entities, Table::Documents] {
             let mut files = self.data_files(table)?;
             files
                 .retain(|file| file.partition.as_deref() == Some(spec_id) && ids.may_be_between(file.bounds("doc_id")));
+            let removed =
+                self.removed(table, &files, &ids).await.map_err(|cause| self.failed("look rows up in", cause))?;
+            if table == Table::Documents {
+                rewrite.documents = removed
+            } else {
+                rewrite.mentions = removed
+            }
             self.without(table, files, &["doc_id"], |columns| ids.among(columns.column(0)), &mut rewrite).await?;
         }
         Ok(rewrite)
+    }
+
+    /// The rows of the documents `ids` in files of `entities` or `documents`; of mentions only the columns that counts need.
+    async fn removed(&self, table: Table, files: &[DataFile], ids: &Arc<Ids>) -> DataFusionResult<Vec<RecordBatch>> {
+        let columns = match table {
+            Table::Entities => self.columns(table, &["doc_id", "entity_type", "score", "run_id"])?,
+            _ => table.file_schema(self.id_type()),
+        };
+        let mut removed = Vec::new();
+        for file in files {
+            let batches = file.read_only(self.location().objects(), &columns, ids).await?;
+            removed.extend(batches.try_collect::<Vec<_>>().await?);
+        }
+        Ok(removed)
     }
 
     /// Removes the rows of every specification except `spec_id` from `entities`, `documents`, `rejects` and `sources`: for the

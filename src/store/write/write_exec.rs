@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{cast, filter};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use chrono::Utc;
 use datafusion::common::plan_err;
@@ -19,10 +18,12 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{Instrument as _, trace_span};
 
 use crate::extract::monitor::Monitor;
+use crate::extract::skip_known::count_repeated;
 use crate::source::location::StoreLocation;
 use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::store::table_files::{FILE_BYTES, TableFiles, WrittenFile};
 use crate::store::write::commit_batch::{CommitBatch, commit_record_batch, written_schema};
+use crate::store::write::replaced::{AcceptedRows, Resolved};
 use crate::tables;
 use crate::tables::{Stamp, Table, Totals};
 
@@ -108,7 +109,11 @@ impl RowOperator for WriteSpec {
                 .map(|table| TableFiles::new(table, &location, &self.stamp.spec_id).with_file_bytes(self.file_bytes)),
             metrics: WriteMetrics::new(&task.metrics, task.partition),
             commit_batch: CommitBatch { commit: self.stamp.commit, ..CommitBatch::default() },
+            accepted: AcceptedRows::default(),
+            id_type: input.schema().field_with_name("doc_id")?.data_type().clone(),
             spec: self,
+            location,
+            partition: (task.metrics, task.partition),
             rows: 0,
         };
         // The stream owns the task: dropping the stream cancels the writing and leaves only files that are in no log.
@@ -147,6 +152,11 @@ struct Write {
     metrics: WriteMetrics,
     /// The batch that the next slice goes into.
     commit_batch: CommitBatch,
+    accepted: AcceptedRows,
+    id_type: DataType,
+    location: StoreLocation,
+    /// The plan's metrics and the partition's number.
+    partition: (ExecutionPlanMetricsSet, usize),
     /// How many input rows it has.
     rows: u64,
 }
@@ -197,20 +207,55 @@ impl Write {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let stamp = Stamp { commit: self.commit_batch.commit, finished_at: Utc::now(), ..self.spec.stamp.clone() };
-        let split = tables::split(batch, &stamp)?;
+        let Resolved { rows, changed, repeated } = self.accepted.resolve(batch, self.commit_batch.commit)?;
+        if let Some(source) = repeated {
+            count_repeated(&self.partition.0, self.partition.1, &source, 1);
+        }
+        let split = tables::split(&rows, &self.stamp())?;
         for (index, rows) in [split.entities, split.documents, split.rejects].iter().enumerate() {
             self.metrics.rows[index].add(rows.num_rows());
             let file = self.files[index].write(rows).await?;
             self.closed(file);
         }
-        self.commit_batch.totals.add_documents(batch)?;
-        self.commit_batch.changed.extend(changed_ids(batch)?);
+        self.commit_batch.totals.add_documents(&rows)?;
+        self.commit_batch.changed.extend(changed);
         self.rows += batch.num_rows() as u64;
         let last = batch.num_rows() - 1;
         batch["source"].as_string::<i32>().value(last).clone_into(&mut self.commit_batch.source);
         self.commit_batch.row = batch["row"].as_primitive::<Int64Type>().value(last) + 1;
         Ok(())
+    }
+
+    /// Writes the files of the commit batch again without the rows that later rows replace, which become rejects.
+    async fn without_replaced(&mut self) -> Result<()> {
+        let of = |table: Table| move |file: &mut WrittenFile| file.table == table;
+        let files = &mut self.commit_batch.files;
+        let entities: Vec<_> = files.extract_if(.., of(Table::Entities)).collect();
+        let documents: Vec<_> = files.extract_if(.., of(Table::Documents)).collect();
+        let id_type = self.id_type.clone();
+        let schemas = [Table::Entities, Table::Documents].map(|table| table.file_schema(&id_type));
+        let [mention_writer, document_writer, reject_writer] = &mut self.files;
+        let writers = (mention_writer, document_writer);
+        let totals = &mut self.commit_batch.totals;
+        let rewritten =
+            self.accepted.rewrite(&self.location, (entities, documents), writers, (&schemas[0], &schemas[1]), totals);
+        let (files, replaced) = rewritten.await?;
+        let mut rejects = Vec::new();
+        let stamp = Stamp { commit: self.commit_batch.commit, ..self.spec.stamp.clone() };
+        for documents in replaced {
+            let rows = tables::replaced_rows(&documents, &stamp)?;
+            self.metrics.rows[2].add(rows.num_rows());
+            rejects.extend(reject_writer.write(&rows).await?);
+        }
+        for file in files.into_iter().chain(rejects) {
+            self.closed(Some(file));
+        }
+        Ok(())
+    }
+
+    /// The stamp of rows that are finished now.
+    fn stamp(&self) -> Stamp {
+        Stamp { commit: self.commit_batch.commit, finished_at: Utc::now(), ..self.spec.stamp.clone() }
     }
 
     fn closed(&mut self, file: Option<WrittenFile>) {
@@ -222,10 +267,16 @@ impl Write {
 
     /// Closes the files and sends the commit batch. The next rows start a new one.
     async fn finish(&mut self, finished: &Sender<Result<RecordBatch>>) -> Result<()> {
-        for index in 0..self.files.len() {
+        for index in 0..2 {
             let file = self.files[index].finish().await?;
             self.closed(file);
         }
+        if self.accepted.has_replaced() {
+            self.without_replaced().await?;
+        }
+        self.accepted.next_batch();
+        let file = self.files[2].finish().await?;
+        self.closed(file);
         if self.commit_batch.files.is_empty() {
             return Ok(());
         }
@@ -238,16 +289,6 @@ impl Write {
         self.rows = 0;
         Ok(())
     }
-}
-
-/// The ids, as text, of the changed documents of a batch.
-fn changed_ids(batch: &RecordBatch) -> Result<Vec<String>> {
-    let changed = batch["changed"].as_boolean();
-    if changed.true_count() == 0 {
-        return Ok(Vec::new());
-    }
-    let ids = cast(&filter(&batch["doc_id"], changed)?, &DataType::Utf8)?;
-    Ok(ids.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub(crate) async fn commit_of(store: &Store, stamp: Stamp, source: &str, first: 
         input_hash: "77".to_owned(),
         rows: 3,
         outcome: SourceOutcome::Done,
+        changed_in: None,
+        repeated: false,
         run_id: run_id.clone(),
         spec_id,
     };

@@ -58,6 +58,8 @@ async fn prepared(store: &Store, number: i64, run_id: &str) -> Result<Commit> {
             input_hash: "77".to_owned(),
             rows: 3,
             outcome: SourceOutcome::Done,
+            changed_in: None,
+            repeated: false,
             run_id: run_id.to_owned(),
             spec_id: stamp.spec_id,
         }],
