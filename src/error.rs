@@ -72,7 +72,10 @@ pub enum Error {
     #[error("the table `{table}` of the store `{}` is damaged: {}", shown(store), shown(reason))]
     Damaged { store: String, table: String, reason: String, hint: String },
     /// A table of the store asks something of its readers or writers that this version does not honour.
-    #[error("the table `{table}` of the store `{}` has {feature}, which this version of quarry does not honour", shown(store))]
+    #[error(
+        "the table `{table}` of the store `{}` has {feature}, which this version of quarry does not honour",
+        shown(store)
+    )]
     Unsupported { store: String, table: String, feature: String },
     /// The object store ignores the condition of conditional puts.
     #[error("the object store of `{}` ignores conditional puts (`If-None-Match: *`)", shown(store))]

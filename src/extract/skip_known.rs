@@ -168,7 +168,11 @@ mod tests {
             ("row", Arc::new(Int64Array::from_iter_values(0..8)), false),
             ("doc_id", Arc::new(Int64Array::from(ids.to_vec())), true),
             ("text", Arc::new(StringViewArray::from(texts.to_vec())), true),
-            ("fault", Arc::new(StringArray::from(vec![None, None, None, None, None, None, None, Some("invalid_row: x")])), true),
+            (
+                "fault",
+                Arc::new(StringArray::from(vec![None, None, None, None, None, None, None, Some("invalid_row: x")])),
+                true,
+            ),
         ])
         .unwrap();
         let operator = SkipKnown { known_documents };
@@ -178,7 +182,10 @@ mod tests {
         let kept = judge.skip_known(&batch, &metrics, 0).unwrap();
         assert_eq!(kept["row"].as_primitive::<Int64Type>().values(), &[1, 2, 3, 4, 5, 7]);
         let refused: Vec<_> = kept["refused"].as_string::<i32>().iter().collect();
-        assert_eq!(refused, [None, None, None, None, Some("duplicate_id: a later row has the same id"), Some("invalid_row: x")]);
+        assert_eq!(
+            refused,
+            [None, None, None, None, Some("duplicate_id: a later row has the same id"), Some("invalid_row: x")]
+        );
         // The old text of document 2 is not done after its new text: that one can be in force by then.
         let old = content_hash("old");
         let in_force: Vec<_> = kept["in_force"].as_string::<i32>().iter().collect();

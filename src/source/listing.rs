@@ -243,7 +243,8 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         // A path that exists is that path, whatever characters it has; only otherwise it is a glob.
         match (local.try_exists(), std::path::absolute(local)) {
             (Ok(true), Ok(path)) => {
-                let url = if path.is_dir() { url::Url::from_directory_path(path) } else { url::Url::from_file_path(path) };
+                let url =
+                    if path.is_dir() { url::Url::from_directory_path(path) } else { url::Url::from_file_path(path) };
                 let url = url.map_err(|()| refuse("it is not a path on this machine".into()))?;
                 let url = ListingTableUrl::try_new(url, None).map_err(|error| refuse(error.strip_backtrace()))?;
                 return Ok((url, "/".into()));

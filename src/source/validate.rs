@@ -50,7 +50,12 @@ impl Documents {
     /// # Errors
     /// [`Error::Input`] if no file is readable and `known` is 0, [`Error::Setting`] if the filter is not a condition,
     /// [`Error::Engine`] if the object store does not answer.
-    pub async fn inspect(context: &SessionContext, spec: InputSpec, mut listing: Listing, known: usize) -> Result<Self> {
+    pub async fn inspect(
+        context: &SessionContext,
+        spec: InputSpec,
+        mut listing: Listing,
+        known: usize,
+    ) -> Result<Self> {
         let state = context.state();
         let objects =
             store_of(context, &listing.objects).map_err(|reason| refused(&spec.documents, reason, "check the path"))?;
