@@ -271,8 +271,7 @@ fn in_fp32(spec: &ExtractionSpec, selection: &RuntimeSelection, kind: Kind, thre
     Arc::new(move || {
         let model = ModelDirectory::open(&resolve::model(&path)?)?;
         let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
-        let open = |graph: &Path| Session::open(&library, graph, kind, options);
-        cache::load(&model, GraphVariant::Fused, Precision::Fp32, open)
+        Session::open(&library, &cache::derive(&model, GraphVariant::Fused, Precision::Fp32)?, kind, options)
     })
 }
 

@@ -28,7 +28,7 @@ use crate::model::runtime::scorer::{Answered, Scorer};
 use crate::task::batch::batches;
 use crate::task::input::ModelInput;
 use crate::task::kind::Task;
-use crate::text::document::{Document, LATER_ROW, Reject, RejectReason};
+use crate::text::document::{Document, Reject, RejectReason};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{WindowRule, Windows};
 

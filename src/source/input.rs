@@ -101,8 +101,8 @@ impl Documents {
             Err(cause) => return Err(failed(cause.to_string())),
         };
         let file = SourceFile { path: path.to_owned(), meta, rows: None, broken: None };
-        let files = vec![ScanFile::new(&file, &RowRange { file: 0, rows: 0..i64::MAX })];
-        let scan = ScanSpec { text: Some(self.spec.text.clone()), files, ..self.scan(&Chunk::default()) };
+        let files = vec![ScanFile::new(&file, &RowRange { file: 0, rows: 0..i64::MAX }, &[])];
+        let scan = ScanSpec { texts: true, files, ..self.scan(&Chunk::default()) };
         Ok(Some(Arc::new(ScanExec::new(scan))))
     }
 
