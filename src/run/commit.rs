@@ -118,8 +118,9 @@ impl Run {
                 replaced.iter().map(|rows| tables::replaced_rows(rows, &stamp)).collect::<Result<Vec<_>, _>>();
             let rejects = rejects.map_err(|source| failed("write the rejects", source))?;
             commit.files.extend(self.write_rejects(&rejects, &stamp).await?);
-            totals.reject(RejectReason::DuplicateId, replaced.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
             taken = (of_run(&replaced, self.id())?, of_run(&rewrite.mentions, self.id())?);
+            // Rows of earlier runs are not counted: a run counts each row that it reads once.
+            totals.reject(RejectReason::DuplicateId, taken.0.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
             commit.replace(rewrite);
         }
         self.commit_sources(commit).await?;
