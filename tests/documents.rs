@@ -167,9 +167,8 @@ fn compressed_text_is_read_and_what_is_not_read_is_named() {
     let zstandard = zstd::encode_all(&b"{\"id\": \"b\", \"body\": \"y\"}\n"[..], 1).unwrap();
     fs::write(dir.path("docs/b.jsonl.zst"), zstandard).unwrap();
     dir.write("docs/c.jsonl", "{\"id\": \"c\", \"body\": \"z\"}\n");
-    let text: String =
-        (0..3000).map(|row| format!("{{\"id\": \"r{row}\", \"body\": \"{row} {}\"}}\n", row * row)).collect();
-    let whole = gzip(&text);
+    let line = |row: u32| format!("{{\"id\": \"r{row}\", \"body\": \"{row} {}\"}}\n", row * row);
+    let whole = gzip(&(0..3000).map(line).collect::<Vec<_>>().concat());
     dir.write("docs/notes.txt", "x");
     dir.write("docs/d.xml", "x");
     let said = run(&dir, "docs", "store", "").ended(0).stderr();
@@ -282,13 +281,11 @@ fn names_of_folders_are_columns_of_the_condition() {
 fn a_condition_that_fails_on_a_row_is_a_reject_and_on_all_rows_an_error() {
     let dir = Dir::new();
     let years = ["1999", "2001", "n/a", "2002"];
-    let csv: String = years.iter().enumerate().map(|(row, year)| format!("d{row},x,\"{year}\"\n")).collect();
+    let lines =
+        |line: fn((usize, &str)) -> String| years.into_iter().enumerate().map(line).collect::<Vec<_>>().concat();
+    let csv = lines(|(row, year)| format!("d{row},x,\"{year}\"\n"));
     dir.write("docs.csv", &format!("id,body,year\n{csv}"));
-    let json: String = years
-        .iter()
-        .enumerate()
-        .map(|(row, year)| format!("{{\"id\": \"d{row}\", \"body\": \"x\", \"year\": \"{year}\"}}\n"))
-        .collect();
+    let json = lines(|(row, year)| format!("{{\"id\": \"d{row}\", \"body\": \"x\", \"year\": \"{year}\"}}\n"));
     dir.write("docs.jsonl", &json);
     let texts = |texts: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
     let parquet = RecordBatch::try_from_iter([

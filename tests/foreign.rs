@@ -114,6 +114,8 @@ fn a_damaged_store_is_an_error_of_every_command() {
 
 #[test]
 fn a_store_that_cannot_be_written_is_no_matter_of_trying_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+
     let dir = Dir::new();
     dir.documents("docs/a.parquet", &[(Some("a"), Some("Ada met Babbage ."))]);
     dir.write("file", "no folder");
@@ -121,7 +123,6 @@ fn a_store_that_cannot_be_written_is_no_matter_of_trying_again() {
         let said = dir.quarry(&["run", &job(&dir, store)]).ended(1).stderr();
         assert!(said.contains("file") && said.contains("that every part of the path is a folder"), "{said}");
     }
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir(dir.path("closed")).unwrap();
     let mode = |mode| std::fs::set_permissions(dir.path("closed"), std::fs::Permissions::from_mode(mode)).unwrap();
     mode(0o555);

@@ -277,8 +277,7 @@ fn a_query_has_the_same_answer_alone_and_in_any_batch() {
 #[test]
 fn a_query_that_overflows_in_fp16_has_the_answer_of_fp32() {
     let dir = Dir::new();
-    // More than fp16 can hold.
-    let model = Model::open(&dir.overflowing_model("model", Some(70_000.0)));
+    let model = Model::open(&dir.model_beyond_fp16());
     let half = cache::derive(&model.directory, GraphVariant::Portable, Precision::Fp16).unwrap();
     let single = cache::derive(&model.directory, GraphVariant::Portable, Precision::Fp32).unwrap();
     let library = Library::load(None, Distribution::Cpu).unwrap();

@@ -45,7 +45,7 @@ fn every_document_is_extracted_or_refused_with_a_reason() {
 #[test]
 fn a_text_whose_logits_are_not_finite_is_one_reject() {
     let dir = Dir::new();
-    let model = dir.overflowing_model("model", Some(3e38));
+    let model = dir.unanswering_model();
     let text = |number: usize| if number == 7 { "He left for Paris today ." } else { "He left for Rome today ." };
     let ids: Vec<String> = (0..300).map(|number| number.to_string()).collect();
     let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
@@ -61,9 +61,9 @@ fn a_text_whose_logits_are_not_finite_is_one_reject() {
 #[test]
 fn a_model_whose_logits_are_not_finite_for_many_texts_is_an_error() {
     let dir = Dir::new();
-    let model = dir.overflowing_model("model", Some(3e38));
+    let model = dir.unanswering_model();
     let ids: Vec<String> = (0..40).map(|number| number.to_string()).collect();
-    let text = |number: usize| if number % 3 == 0 { "He left for Paris ." } else { "He left for Rome ." };
+    let text = |number: usize| if number.is_multiple_of(3) { "He left for Paris ." } else { "He left for Rome ." };
     let rows: Vec<_> = ids.iter().enumerate().map(|(number, id)| (Some(id.as_str()), Some(text(number)))).collect();
     dir.documents("docs.parquet", &rows);
     let section = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", model.display());

@@ -1,4 +1,4 @@
-//! `ExtractExec`: document rows → one row per document with its mentions. In: rows (source, row, id, text, refused, in_force). Out: rows
+//! `ExtractExec`: document rows → one row per document with its mentions. In: rows (source, row, id, text, refused, `in_force`). Out: rows
 //! of [`extracted_schema`]. It must not write anything or reorder the rows of a slice.
 
 use std::sync::Arc;

@@ -72,7 +72,7 @@ mod tests {
         let matrix = Tensor { shape: vec![2, 4], values: vec![1.28, 1.28, 0.02, -1.28, 0.1, 1.27, 1.27, 0.1] };
         let quantized = quantize_for_products(&matrix);
         assert_eq!(quantized.integers[..4], [64, 64, 1, -64]);
-        assert_eq!(quantized.scales[0], 0.02);
+        assert_eq!(quantized.scales[..1], [0.02]);
         assert!(pairs_fit(&quantized.integers, 4));
     }
 

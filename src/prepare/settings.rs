@@ -71,6 +71,7 @@ pub struct Settings {
 }
 
 /// The supported corpus formats.
+#[expect(clippy::doc_markdown, reason = "the help shows these docs: names of corpora stay plain")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// One token per line in columns, an empty line between sentences: CoNLL-2002 to 2005, GermEval 2014, WNUT, LitBank, HIPE, Few-NERD;

@@ -241,8 +241,8 @@ impl Kind {
 /// A schema in which some columns are strings.
 fn with_strings(schema: &Schema, names: &[&str]) -> Schema {
     let field = |field: &FieldRef| {
-        let named = names.contains(&field.name().as_str());
-        if named { Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)) } else { Arc::clone(field) }
+        let found = names.contains(&field.name().as_str());
+        if found { Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)) } else { Arc::clone(field) }
     };
     Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
 }

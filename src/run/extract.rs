@@ -151,6 +151,10 @@ impl Run {
                 self.commit(Some(batch), reached, position).await?;
             }
         }
+        // Nothing is committed yet: the condition is at fault, and not these rows.
+        if *reached == Position::default() && !self.summary.monitor.is_stopped() {
+            self.documents.check_filter(&plan)?;
+        }
         let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
         let written = written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64);
         self.summary.monitor.write.add(Duration::from_nanos(written));

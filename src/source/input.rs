@@ -150,8 +150,8 @@ impl Documents {
         self.counts = rows_read(plan);
     }
 
-    /// Checks that the condition did not fail on every row that a finished plan over [`Documents::ids`] has read. Once documents are in
-    /// the store, rows on which it fails are rejects, however many.
+    /// Checks that the condition did not fail on every row that a finished plan has read. Once files are done, rows on which it fails are
+    /// rejects, however many.
     ///
     /// # Errors
     /// [`Error::Setting`] if it did.

@@ -13,7 +13,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result, is_denied};
 use crate::source::listing::delta::live_files;
-use crate::source::listing::names::unusable_names;
+use crate::source::listing::names::names;
 use crate::source::location::StoreLocation;
 use crate::source::object_stores::{register_location, web_server};
 use crate::tables::Table;
@@ -87,19 +87,25 @@ impl Listing {
         let (base, prefix) = listing_url(context, documents)?;
         let objects = store_of(context, &base.object_store())
             .map_err(|reason| refuse(reason, "name a path, or a URL that begins with s3://, gs:// or az://"))?;
-        let (all, invalid_names) =
+        let (mut all, invalid_names) =
             list(&base, objects.as_ref()).await.map_err(|error| listing_error(documents, error))?;
         let path = |location: &Path| format!("{prefix}{location}");
         let source = |meta: ObjectMeta| SourceFile { path: path(&meta.location), meta, rows: None, broken: None };
         let mut unusable: Vec<(SourceFile, String)> = Vec::new();
         if invalid_names && let Ok(folder) = base.get_url().to_file_path() {
             let reason = "its name has control characters or is no UTF-8: rename it";
-            let files = unusable_names(&folder).into_iter().map(|(path, meta)| SourceFile {
-                path,
-                meta,
-                rows: None,
-                broken: None,
-            });
+            let names = names(&folder);
+            all.clear();
+            for name in &names.usable {
+                match objects.head(name).await {
+                    Ok(meta) => all.push(meta),
+                    // It was removed since.
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(listing_error(documents, error)),
+                }
+            }
+            let files =
+                names.unusable.into_iter().map(|(path, meta)| SourceFile { path, meta, rows: None, broken: None });
             unusable.extend(files.map(|file| (file, reason.to_owned())));
         }
         let tables = live_files(&base, &objects, &all, documents).await?;

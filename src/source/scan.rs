@@ -187,8 +187,8 @@ impl ScanSpec {
         let mut frame = context.read_table(Arc::new(Files(self.clone())))?;
         let by_row = self.filter.as_ref().filter(|_| self.by_row);
         if let (Some(filter), false) = (&self.filter, self.by_row) {
-            let filter = frame.parse_sql_expr(filter).map_err(bad)?;
-            frame = frame.filter(filter).map_err(bad)?;
+            let filter = frame.parse_sql_expr(filter).map_err(|error| bad(&error))?;
+            frame = frame.filter(filter).map_err(|error| bad(&error))?;
         }
         let source = call(context, "input_file_name").alias("source");
         let row = call(context, "file_row_index").alias("row");
@@ -217,7 +217,7 @@ impl ScanSpec {
     fn text_plan(&self, context: &SessionContext) -> Result<Arc<dyn ExecutionPlan>> {
         let (mut of_files, mut of_folders) = (Vec::new(), Vec::new());
         if self.filter.is_some() {
-            for field in self.filter_fields().iter() {
+            for field in &self.filter_fields() {
                 let list = if self.partitions.contains(field.name()) { &mut of_folders } else { &mut of_files };
                 list.push(Arc::clone(field));
             }
@@ -256,7 +256,7 @@ impl ScanSpec {
         own: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = Arc::new(Schema::new(self.filter_fields()));
-        let condition = condition(context, &schema, filter).map_err(bad)?.transform(|expression| {
+        let condition = condition(context, &schema, filter).map_err(|error| bad(&error))?.transform(|expression| {
             Ok(match expression.downcast_ref::<Column>() {
                 Some(column) => Transformed::yes(Arc::new(Column::new(column.name(), column.index() + own)) as _),
                 None => Transformed::no(expression),
@@ -278,8 +278,8 @@ impl ScanSpec {
     }
 }
 
-fn bad(error: DataFusionError) -> DataFusionError {
-    DataFusionError::External(Box::new(bad_filter(&error)))
+fn bad(error: &DataFusionError) -> DataFusionError {
+    DataFusionError::External(Box::new(bad_filter(error)))
 }
 
 /// A column of the files, under a name that cannot clash with ours.

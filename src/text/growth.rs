@@ -53,7 +53,7 @@ fn of_normalizer(normalizer: &Value) -> Result<usize, String> {
     }
 }
 
-/// The longest string of SentencePiece's map of characters, in bytes. Format: the size of a trie in four bytes, the trie, then strings that
+/// The longest string of `SentencePiece`'s map of characters, in bytes. Format: the size of a trie in four bytes, the trie, then strings that
 /// end with zero. `None` if the map is invalid, which the library reports.
 fn longest_mapped(map: &str) -> Option<usize> {
     let bytes = STANDARD.decode(map).ok()?;
@@ -83,34 +83,34 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn refusal(normalizer: Value) -> String {
+    fn refusal(normalizer: &Value) -> String {
         check(&json!({"normalizer": normalizer})).err().unwrap_or_default()
     }
 
-    fn replace(pattern: Value, content: &str) -> Value {
+    fn replace(pattern: &Value, content: &str) -> Value {
         json!({"type": "Replace", "pattern": pattern, "content": content})
     }
 
     #[test]
     fn rules_that_multiply_a_text_are_refused() {
-        let thousand = replace(json!({"String": "a"}), &"a".repeat(1000));
+        let thousand = replace(&json!({"String": "a"}), &"a".repeat(1000));
         let expected = "its normalizer can make a text 1000 times as long, at most 32 is accepted";
-        assert_eq!(refusal(thousand.clone()), expected);
+        assert_eq!(refusal(&thousand), expected);
         let nested = json!({"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [thousand.clone()]}, thousand]});
-        assert!(refusal(nested).contains("1000000 times"));
-        let doubling = replace(json!({"Regex": "(?=.)"}), "a");
-        assert_eq!(refusal(json!({"type": "Sequence", "normalizers": vec![doubling.clone(); 5]})), "");
-        assert!(refusal(json!({"type": "Sequence", "normalizers": vec![doubling.clone(); 6]})).contains("64 times"));
-        assert!(refusal(json!({"type": "Sequence", "normalizers": vec![doubling; 99]})).contains("times as long"));
-        assert!(refusal(replace(json!({"String": ""}), &"a".repeat(64))).contains("65 times"));
-        assert!(refusal(json!({"type": "Prepend", "prepend": "a".repeat(1025)})).contains("1025 bytes in front"));
+        assert!(refusal(&nested).contains("1000000 times"));
+        let doubling = replace(&json!({"Regex": "(?=.)"}), "a");
+        assert_eq!(refusal(&json!({"type": "Sequence", "normalizers": vec![doubling.clone(); 5]})), "");
+        assert!(refusal(&json!({"type": "Sequence", "normalizers": vec![doubling.clone(); 6]})).contains("64 times"));
+        assert!(refusal(&json!({"type": "Sequence", "normalizers": vec![doubling; 99]})).contains("times as long"));
+        assert!(refusal(&replace(&json!({"String": ""}), &"a".repeat(64))).contains("65 times"));
+        assert!(refusal(&json!({"type": "Prepend", "prepend": "a".repeat(1025)})).contains("1025 bytes in front"));
     }
 
     #[test]
     fn maps_and_templates_are_bounded_too() {
         let map = |longest: usize| {
             let bytes = [&4_u32.to_le_bytes()[..], b"trie", b"ab\0", "x".repeat(longest).as_bytes(), b"\0"].concat();
-            refusal(json!({"type": "Precompiled", "precompiled_charsmap": STANDARD.encode(bytes)}))
+            refusal(&json!({"type": "Precompiled", "precompiled_charsmap": STANDARD.encode(bytes)}))
         };
         assert_eq!((map(33).as_str(), map(129).as_str()), ("", "its normalizer writes 129 bytes for one character"));
         let piece = json!({"Sequence": {"id": "A", "type_id": 0}});
@@ -124,16 +124,16 @@ mod tests {
 
     #[test]
     fn normalizers_in_use_are_accepted() {
-        let space = replace(json!({"String": " "}), "▁");
-        let runs = replace(json!({"Regex": " {2,}"}), " ");
-        let quotes = replace(json!({"String": "``"}), "\"");
+        let space = replace(&json!({"String": " "}), "▁");
+        let runs = replace(&json!({"Regex": " {2,}"}), " ");
+        let quotes = replace(&json!({"String": "``"}), "\"");
         for normalizer in [
             Value::Null,
             json!({"type": "BertNormalizer", "lowercase": true}),
             json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, space]}),
             json!({"type": "Sequence", "normalizers": [quotes, {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, runs]}),
         ] {
-            assert_eq!(refusal(normalizer.clone()), "", "{normalizer}");
+            assert_eq!(refusal(&normalizer), "", "{normalizer}");
         }
     }
 }

@@ -13,16 +13,43 @@ use super::{Dir, Random, project};
 /// The wordpiece `paris` in the vocabulary of the default model.
 const PARIS: usize = 3000;
 
+/// The width of the models here.
+const HIDDEN: usize = 16;
+
 impl Dir {
     /// A fast model that answers every text differently: one small layer with random weights.
     pub(crate) fn small_model(&self) -> PathBuf {
-        self.overflowing_model("small-model", None)
+        self.adjusted_model("small-model", |_, _| {})
     }
 
-    /// The same, with this value in every place of the vector of the word `paris`.
-    pub(crate) fn overflowing_model(&self, name: &str, paris: Option<f32>) -> PathBuf {
+    /// The same, with a vector of the word `paris` that fp16 cannot hold.
+    pub(crate) fn model_beyond_fp16(&self) -> PathBuf {
+        self.adjusted_model("beyond-fp16", |name, values| {
+            if name.ends_with("word_embeddings.weight") {
+                values[PARIS * HIDDEN..(PARIS + 1) * HIDDEN].fill(70_000.0);
+            }
+        })
+    }
+
+    /// The same, with a start logit of the word `paris` that no float can hold. Tokens do not see each other, so other words have other
+    /// logits.
+    pub(crate) fn unanswering_model(&self) -> PathBuf {
+        self.adjusted_model("unanswering", |name, values| {
+            if name.ends_with("word_embeddings.weight") {
+                values[PARIS * HIDDEN..(PARIS + 1) * HIDDEN].fill(0.0);
+                values[PARIS * HIDDEN] = 1e6;
+            } else if name.ends_with("output.dense.weight") {
+                values.fill(0.0);
+            } else if name == "start_outputs.weight" {
+                // Times the largest value of a normalized vector, √15.
+                values[0] = 1e38;
+            }
+        })
+    }
+
+    fn adjusted_model(&self, name: &str, adjust: impl Fn(&str, &mut [f32])) -> PathBuf {
         let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
-        self.model(name, 30_522, &tokenizer, paris.map(|value| (PARIS, value)))
+        self.model(name, 30_522, &tokenizer, adjust)
     }
 
     /// The same with a vocabulary of a few words, so that its files are read quickly.
@@ -31,18 +58,18 @@ impl Dir {
         let mut tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
         let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
         words.retain(|_, id| id.as_u64().is_some_and(|id| id < 160));
-        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap(), None)
+        self.model("tiny-model", 160, &serde_json::to_vec(&tokenizer).unwrap(), |_, _| {})
     }
 
-    fn model(&self, name: &str, words: usize, tokenizer: &[u8], word: Option<(usize, f32)>) -> PathBuf {
+    fn model(&self, name: &str, words: usize, tokenizer: &[u8], adjust: impl Fn(&str, &mut [f32])) -> PathBuf {
         let config = serde_json::json!({
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+            "hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
             "vocab_size": words, "max_position_embeddings": 512, "classifier_intermediate_hidden_size": 8,
         });
         let mut config = ModelConfig::parse(Path::new("config.json"), config.to_string().as_bytes()).unwrap();
         let mut random = Random(7);
         let mut shapes = config.encoder.architecture().shapes();
-        shapes.extend(config.head.two_layers(16).shapes());
+        shapes.extend(config.head.two_layers(HIDDEN).shapes());
         let tensors = shapes.into_iter().map(|(name, shape)| {
             let size: usize = shape.iter().product();
             let value = |_| match name.as_str() {
@@ -52,9 +79,7 @@ impl Dir {
                 _ => random.unit() as f32 * 2.0 - 1.0,
             };
             let mut values: Vec<f32> = (0..size).map(value).collect();
-            if let Some((word, value)) = word.filter(|_| name.ends_with("word_embeddings.weight")) {
-                values[word * shape[1]..(word + 1) * shape[1]].fill(value);
-            }
+            adjust(&name, &mut values);
             (name, Tensor { shape, values })
         });
         let weights = Weights::check(tensors.collect(), &mut config).unwrap();

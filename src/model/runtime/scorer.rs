@@ -95,6 +95,7 @@ impl Scorer {
     /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. The graph gets the tensors `fixed`
     /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device. Inputs whose
     /// answers are not finite are asked again in the session of `exact`, if there is one.
+    #[expect(clippy::too_many_arguments, reason = "three callers, and each argument is another kind of thing")]
     pub fn open(
         library: &Library,
         graph: &Path,
@@ -419,7 +420,9 @@ mod tests {
         for Answered { batch, outputs } in answers.iter().map(Result::unwrap) {
             found[usize::from(outputs.is_none())].extend(batch.inputs.iter().map(|input| input.document));
         }
-        found.iter_mut().for_each(|documents| documents.sort_unstable());
+        for documents in &mut found {
+            documents.sort_unstable();
+        }
         found
     }
 

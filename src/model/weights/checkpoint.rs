@@ -52,8 +52,8 @@ impl Checkpoint {
             });
         }
         if !pretraining.is_empty() {
-            let (path, named) = (weights_path.display(), list(&pretraining.iter().collect::<Vec<_>>()));
-            tracing::info!("`{path}`: the heads of pretraining are left out: {named}");
+            let (path, heads) = (weights_path.display(), list(&pretraining.iter().collect::<Vec<_>>()));
+            tracing::info!("`{path}`: the heads of pretraining are left out: {heads}");
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&weights_path, misfit))?;
         Ok(Self { weights_path, weights, config, folder })

@@ -10,7 +10,7 @@ use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::{Architecture, CheckpointNames};
 use crate::model::head::MrcHead;
 
-/// Modules around a model or its layers: of `torch.compile`, DeepSpeed, sharded training and activation checkpointing.
+/// Modules around a model or its layers: of `torch.compile`, `DeepSpeed`, sharded training and activation checkpointing.
 const WRAPPERS: [&str; 4] = ["_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 /// Attributes that hold a model: of data-parallel training and of a Lightning module.
 const HOLDERS: [&str; 2] = ["module", "model"];

@@ -47,7 +47,9 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     let mut detector = Detector::default();
     for (_, record) in &records {
         if let Labels::Tags { layers, .. } = &record.labels {
-            layers.iter().for_each(|tags| detector.observe(tags.iter().map(String::as_str)));
+            for tags in layers {
+                detector.observe(tags.iter().map(String::as_str));
+            }
         }
     }
     assemble(records, detector.resolve(options.scheme), options.scheme, file, corpus)

@@ -42,9 +42,9 @@ const LABELS: [&str; 12] = [
     "labels",
 ];
 
-/// The key of GLiNER's tokens; the ends of its spans are inside.
+/// The key of `GLiNER`'s tokens; the ends of its spans are inside.
 const GLINER: &str = "tokenized_text";
-/// The key of SciERC's sentences.
+/// The key of `SciERC`'s sentences.
 const SENTENCES: &str = "sentences";
 
 /// Reads an object.
@@ -279,7 +279,7 @@ fn words(object: &Map<String, Value>, options: &ReadOptions, content: &Content) 
     }
 }
 
-/// SciERC's spans: by sentence, in tokens of the document, ends inside.
+/// `SciERC`'s spans: by sentence, in tokens of the document, ends inside.
 fn spans_by_sentence(key: &str, list: &[Value], sentences: &[Vec<String>]) -> Result<Vec<Vec<Labelled>>, String> {
     if list.len() != sentences.len() {
         return Err(format!("{} sentences but {} lists in `{key}`", sentences.len(), list.len()));

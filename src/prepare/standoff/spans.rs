@@ -59,7 +59,7 @@ pub(crate) fn span(value: &Value) -> Result<Labelled, String> {
     Ok(Labelled { place, tokens, labels, surface })
 }
 
-/// Reads an element of a list of spans: a span, or labels with `points`, each of which is a span (DataTurks). `text` is what the positions
+/// Reads an element of a list of spans: a span, or labels with `points`, each of which is a span (`DataTurks`). `text` is what the positions
 /// refer to.
 pub(crate) fn spans(value: &Value, text: Option<&str>) -> Result<Vec<Labelled>, String> {
     let Some(points) = value.get("points").and_then(Value::as_array) else { return Ok(vec![span(value)?]) };

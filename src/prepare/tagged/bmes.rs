@@ -41,7 +41,7 @@ pub(crate) fn read(file: &InputFile, options: &ReadOptions, corpus: &mut Corpus)
     for (place, tokens, tags) in lines {
         match decode(&tags, scheme) {
             Ok(mentions) => {
-                document.tokens(&TokenSentence { tokens, mentions, place, lines: Vec::new() }, file, corpus)?
+                document.tokens(&TokenSentence { tokens, mentions, place, lines: Vec::new() }, file, corpus)?;
             }
             Err((index, reason)) => corpus.problem(file, place, format!("token {}: {reason}", index + 1))?,
         }

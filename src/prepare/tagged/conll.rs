@@ -3,7 +3,7 @@
 //!
 //! Formats: CoNLL-2002 and 2003 shared tasks (four columns, space), GermEval 2014 (number, token, two layers, tab, `#` lines before
 //! a sentence), WNUT 2017 (tab), LitBank (five layers, tab), HIPE (a line of names), Few-NERD and Stanford NER (labels without a prefix),
-//! CoNLL-2005 (names in brackets), the MIT corpora (tag, then word), WikiNER (`word|…|tag`), CSV with a line of names.
+//! CoNLL-2005 (names in brackets), the MIT corpora (tag, then word), `WikiNER` (`word|…|tag`), CSV with a line of names.
 
 use crate::error::Result;
 use crate::prepare::corpus::Corpus;

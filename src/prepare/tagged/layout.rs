@@ -73,7 +73,7 @@ pub(crate) fn detect(columns: &mut Columns<'_>, options: &ReadOptions) -> Result
         block.rows.retain(|row| {
             let range = counted && tokens != 0 && is_range(&row.fields[0]);
             ranges += usize::from(range);
-            !range && !(row.doubtful && is_comment(row, &layers, notation))
+            !(range || row.doubtful && is_comment(row, &layers, notation))
         });
     }
     columns.blocks.retain(|block| !block.rows.is_empty());
@@ -111,14 +111,12 @@ fn find(blocks: &[Block<'_>], tokens: usize, count: usize, known: bool) -> Resul
         return Err("column 1 holds tags; `--tokens` says which column has the words, `--tags 1` reads the tags".into());
     }
     let bare: Vec<usize> = behind().filter(|&column| is_bare_column(blocks, column)).collect();
-    match bare.last() {
-        Some(&column) => Ok((tokens, vec![column])),
-        None => {
-            let last = blocks.iter().flat_map(|block| &block.rows).find(|row| !row.doubtful);
-            let last = last.and_then(|row| row.fields.last()).map(|field| short(field)).unwrap_or_default();
-            Err(no_tags(&last))
-        }
+    if let Some(&column) = bare.last() {
+        return Ok((tokens, vec![column]));
     }
+    let last = blocks.iter().flat_map(|block| &block.rows).find(|row| !row.doubtful);
+    let last = last.and_then(|row| row.fields.last()).map(|field| short(field)).unwrap_or_default();
+    Err(no_tags(&last))
 }
 
 /// The reason why a file has no labels.

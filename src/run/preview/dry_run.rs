@@ -171,7 +171,7 @@ fn count(
     let (ids, reasons) = (ids.as_string::<i32>(), batch["reason"].as_string::<i32>());
     let (hashes, in_force) = (batch["content_hash"].as_string::<i32>(), batch["in_force"].as_string::<i32>());
     let mut counted = vec![true; batch.num_rows()];
-    for row in 0..batch.num_rows() {
+    for (row, counted) in counted.iter_mut().enumerate() {
         if reasons.is_valid(row) || ids.is_null(row) {
             continue;
         }
@@ -182,7 +182,7 @@ fn count(
         let earlier = newest.get(&id).or_else(|| accepted.get(&id));
         let known = in_force.is_valid(row).then(|| digest_of(in_force.value(row)));
         if earlier.map(|(text, _)| *text).or(known) == Some(text) {
-            counted[row] = false;
+            *counted = false;
             continue;
         }
         if let Some((_, totals)) = earlier {

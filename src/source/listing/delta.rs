@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// The folder of a table's log.
 const LOG: &str = "_delta_log";
+/// The digits of a log entry's name (Delta's protocol, "Delta Log Entries").
+const VERSION_DIGITS: usize = 20;
 
 /// The data files of Delta tables.
 #[derive(Debug, Default)]
@@ -83,7 +85,9 @@ pub(super) async fn live_files(
 fn table_folder(location: &Path) -> Option<Path> {
     let parts: Vec<_> = location.parts().collect();
     let log = parts.iter().position(|part| part.as_ref() == LOG)?;
-    (location.extension() == Some("json")).then(|| parts[..log].iter().cloned().collect())
+    let version = parts.get(log + 1)?.as_ref().strip_suffix(".json")?;
+    let is_entry = version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit());
+    is_entry.then(|| parts[..log].iter().cloned().collect())
 }
 
 async fn open(

@@ -13,33 +13,44 @@ use crate::source::listing::format::Format;
 /// The value that Hive writes for null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The files of a format that can be read below a folder whose paths have control characters or are no UTF-8, with these characters
-/// escaped. Hidden ones are left out.
-pub(super) fn unusable_names(folder: &Path) -> Vec<(String, ObjectMeta)> {
-    let mut found = Vec::new();
+/// Everything below a folder.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// The files whose names an object store can have.
+    pub(super) usable: Vec<path::Path>,
+    /// The files of a format that can be read whose paths have control characters or are no UTF-8, with these characters escaped. Hidden
+    /// ones are left out.
+    pub(super) unusable: Vec<(String, ObjectMeta)>,
+}
+
+/// Lists a folder that has names which an object store cannot have: its own listing ends at the first of them.
+pub(super) fn names(folder: &Path) -> Names {
+    let mut found = Names::default();
     walk(folder, folder, &mut found);
-    found.sort_by(|one, other| one.0.cmp(&other.0));
+    found.unusable.sort_by(|one, other| one.0.cmp(&other.0));
     found
 }
 
-fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, ObjectMeta)>) {
+fn walk(root: &Path, folder: &Path, found: &mut Names) {
     // A folder that cannot be read has failed the listing already.
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().starts_with(b"_") {
-            continue;
-        }
         if metadata.is_dir() {
             walk(root, &path, found);
             continue;
         }
         let inside = path.strip_prefix(root).unwrap_or(&path);
-        let valid = inside.to_str().is_some_and(|name| !name.chars().any(|letter| letter.is_ascii_control()));
-        if !valid && Format::of(&name.to_string_lossy()).is_some() {
-            found.push((escaped(&path), meta(&escaped(inside), &metadata)));
+        if inside.to_str().is_some_and(|name| !name.chars().any(|letter| letter.is_ascii_control())) {
+            found.usable.extend(path::Path::from_absolute_path(&path));
+        } else if !hidden(inside) && Format::of(&name.to_string_lossy()).is_some() {
+            found.unusable.push((escaped(&path), meta(&escaped(inside), &metadata)));
         }
     }
+}
+
+fn hidden(path: &Path) -> bool {
+    path.iter().any(|part| part.as_encoded_bytes().starts_with(b".") || part.as_encoded_bytes().starts_with(b"_"))
 }
 
 /// A path as a person can read it: bytes that are no UTF-8 and control characters as `\x0A`.
@@ -128,8 +139,10 @@ mod tests {
             std::fs::write(inside(name), "x").unwrap();
         }
         let root = folder.path().to_str().unwrap();
-        let found: Vec<String> =
-            unusable_names(folder.path()).into_iter().map(|(path, _)| path.replacen(root, "", 1)).collect();
+        let names = names(folder.path());
+        let usable: Vec<_> = names.usable.iter().filter_map(path::Path::filename).collect();
+        assert_eq!(usable, ["good.csv"]);
+        let found: Vec<String> = names.unusable.into_iter().map(|(path, _)| path.replacen(root, "", 1)).collect();
         assert_eq!(found, ["/\\x1B[31m.parquet", "/a\\x0Ab.csv", "/sub/\\xFF.jsonl"]);
     }
 }

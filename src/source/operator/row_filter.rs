@@ -88,8 +88,8 @@ impl RowFilter {
         failures.retain(|(row, _)| faults.is_null(*row));
         evaluated.add(faults.null_count());
         failed.add(failures.len());
-        for row in 0..batch.num_rows() {
-            kept[row] |= faults.is_valid(row);
+        for (row, kept) in kept.iter_mut().enumerate() {
+            *kept |= faults.is_valid(row);
         }
         let mut own = RecordBatch::try_new(Arc::clone(schema), batch.columns()[..self.own].to_vec())?;
         if !failures.is_empty() {

@@ -70,7 +70,10 @@ fn split(range: Range<i64>, ends: &[i64]) -> impl Iterator<Item = Range<i64>> {
     let inside = ends.iter().copied().filter(move |end| *end < last).chain([last]);
     let whole = move |start: i64, end: i64| start == first && end == last;
     let mut start = first;
-    inside.filter_map(move |end| (start < end || whole(start, end)).then(|| std::mem::replace(&mut start, end)..end))
+    inside.filter_map(move |end| {
+        let counts = start < end || whole(start, end);
+        counts.then(|| std::mem::replace(&mut start, end)..end)
+    })
 }
 
 async fn bounds_of(spec: &ScanSpec, file: &ScanFile, objects: &Arc<dyn ObjectStore>, task: &TaskContext) -> Bounds {
@@ -153,7 +156,7 @@ mod tests {
         let parts = |range: Range<i64>| split(range, &[3, 7, 9]).collect::<Vec<_>>();
         assert_eq!(parts(0..10), [0..3, 3..7, 7..9, 9..10]);
         assert_eq!(parts(3..9), [3..7, 7..9]);
-        assert_eq!((parts(4..6), parts(9..20), parts(5..5)), (vec![4..6], vec![9..20], vec![5..5]));
+        assert_eq!([parts(4..6), parts(9..20), parts(5..5)].concat(), [4..6, 9..20, 5..5]);
         let damaged = split(2..8, &[7, 3, -1, i64::MIN, 7, 5]).collect::<Vec<_>>();
         assert_eq!(damaged, [2..7, 7..8]);
     }

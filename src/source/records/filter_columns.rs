@@ -59,11 +59,11 @@ fn decode(lines: &[Option<&[u8]>], schema: &SchemaRef) -> Result<RecordBatch, Ar
 pub(super) fn from_csv(cells: &[Option<&[Cell]>], schema: &SchemaRef) -> Result<(Vec<ArrayRef>, Faults), ArrowError> {
     let (mut arrays, mut faults): (Vec<ArrayRef>, Faults) = (Vec::new(), Vec::new());
     for (place, field) in schema.fields().iter().enumerate() {
-        let text = |record: &Option<&[Cell]>| match record.and_then(|cells| cells.get(place).cloned()) {
+        let text = |record: Option<&[Cell]>| match record.and_then(|cells| cells.get(place).cloned()) {
             Some(Cell::Text(text)) => Some(text),
             _ => None,
         };
-        let texts: StringArray = cells.iter().map(text).collect();
+        let texts: StringArray = cells.iter().copied().map(text).collect();
         if let Ok(array) = cast_with_options(&texts, field.data_type(), &STRICT) {
             arrays.push(array);
             continue;

@@ -175,7 +175,7 @@ mod tests {
             [(1, true), (3, false), (4, false), (5, false), (6, true), (7, false)]
         );
         let fault = |record: usize| records[record].cells.clone().unwrap_err();
-        assert_eq!(fault(1), "column 24: unexpected end of hex escape");
+        assert_eq!(fault(1), "column 28: unexpected end of hex escape");
         assert!(fault(2).contains("expected an object"), "{}", fault(2));
         assert!(fault(5).ends_with("it is cut off, or still being written"), "{}", fault(5));
     }

@@ -6,7 +6,7 @@
 //! | `object_bytes` | an object → its bytes, decompressed |
 //! | `json_lines` | bytes → JSON objects, one a line |
 //! | `csv` | bytes → header and records |
-//! | `record` | a record → cells, faults; one reader for both formats |
+//! | `record` | a record, and what its readers share |
 //! | `sample` | the first records of a file → its columns |
 //! | `filter_columns` | the columns that a condition uses → arrays |
 //! | `read` | files → batches of (source, id, text, fault, columns of the condition) |

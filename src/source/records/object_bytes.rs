@@ -98,7 +98,7 @@ pub(crate) fn read_error(error: Error) -> DataFusionError {
     if !of_the_store {
         return DataFusionError::IoError(error);
     }
-    let inner = error.into_inner().map(|inner| inner.downcast::<object_store::Error>());
+    let inner = error.into_inner().map(<dyn std::error::Error + Send + Sync>::downcast::<object_store::Error>);
     match inner {
         Some(Ok(error)) => DataFusionError::ObjectStore(error),
         Some(Err(error)) => DataFusionError::External(error),

@@ -19,7 +19,7 @@ use crate::source::records::csv::CsvRecords;
 use crate::source::records::filter_columns::{constant, from_csv, from_json};
 use crate::source::records::json_lines::JsonLines;
 use crate::source::records::object_bytes::{Object, read_error};
-use crate::source::records::record::{Cell, Record, Records};
+use crate::source::records::record::{Cell, Record};
 use crate::text::document::RejectReason;
 
 /// A batch ends at this many bytes of records.
@@ -27,6 +27,22 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Where the columns of the condition begin in the output.
 pub(crate) const OWN_COLUMNS: usize = 4;
+
+/// The records of a file.
+enum Records {
+    Json(JsonLines),
+    Csv(Box<CsvRecords>),
+}
+
+impl Records {
+    /// The next record; `None` at the end of the file.
+    fn next(&mut self) -> std::io::Result<Option<Record>> {
+        match self {
+            Self::Json(lines) => lines.next(),
+            Self::Csv(records) => records.next(),
+        }
+    }
+}
 
 /// Text files to read.
 pub(crate) struct TextFiles(Arc<Layout>);

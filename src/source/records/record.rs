@@ -3,9 +3,6 @@
 
 use std::io::{BufRead, Result};
 
-use crate::source::records::csv::CsvRecords;
-use crate::source::records::json_lines::JsonLines;
-
 /// A longer record is a fault: its text alone would take several times as much memory as everything else.
 pub(super) const RECORD_BYTES: usize = 64 << 20;
 
@@ -42,22 +39,6 @@ pub(super) struct Record {
     pub(super) raw: Vec<u8>,
 }
 
-/// The records of a file.
-pub(super) enum Records {
-    Json(JsonLines),
-    Csv(Box<CsvRecords>),
-}
-
-impl Records {
-    /// The next record; `None` at the end of the file.
-    pub(super) fn next(&mut self) -> Result<Option<Record>> {
-        match self {
-            Self::Json(lines) => lines.next(),
-            Self::Csv(records) => records.next(),
-        }
-    }
-}
-
 /// Skips the rest of a line; true if a line end was found.
 pub(super) fn skip_line(input: &mut dyn BufRead) -> Result<bool> {
     loop {
@@ -65,16 +46,12 @@ pub(super) fn skip_line(input: &mut dyn BufRead) -> Result<bool> {
         if buffer.is_empty() {
             return Ok(false);
         }
-        match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                input.consume(end + 1);
-                return Ok(true);
-            }
-            None => {
-                let length = buffer.len();
-                input.consume(length);
-            }
+        if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            input.consume(end + 1);
+            return Ok(true);
         }
+        let length = buffer.len();
+        input.consume(length);
     }
 }
 

@@ -101,7 +101,10 @@ fn json_columns(object: &Object, runtime: &Handle) -> Result<Schema> {
         first.get_or_insert((record, fault));
     }
     match first {
-        Some((record, fault)) if count == 0 => Err(unreadable(nothing(&record, &fault))),
+        // A list over several lines, of which a line can be a record by chance.
+        Some((record, fault)) if count == 0 || record.raw.trim_ascii() == b"[" => {
+            Err(unreadable(nothing(&record, &fault)))
+        }
         _ => Ok(Schema::new(columns.iter().map(|(name, values)| json_field(name, values)).collect::<Vec<_>>())),
     }
 }
@@ -119,7 +122,7 @@ fn collect(columns: &mut Vec<(String, Vec<Value>)>, values: Map<String, Value>) 
 fn json_field(name: &str, values: &[Value]) -> Field {
     let kinds = |kind: fn(&Value) -> bool| values.iter().filter(|value| kind(value)).count();
     let (strings, all) = (kinds(Value::is_string), values.len() - kinds(Value::is_null));
-    let whole = kinds(|value| value.is_i64());
+    let whole = kinds(Value::is_i64);
     let data_type = if strings * 2 >= all {
         DataType::Utf8
     } else if whole * 2 >= all {
@@ -183,7 +186,7 @@ mod tests {
         let csv = "id,body,year,score,ok\n007,a,1999,0.5,true\n123,b,,1,false\nx\n";
         assert_eq!(found("a.csv", csv).await.unwrap(), "id Utf8, body Utf8, year Int64, score Float64, ok Boolean");
         let json = "{\"id\": 1, \"body\": \"a\", \"meta\": {\"n\": 1}}\nbroken\n{\"id\": \"x\", \"meta\": \"none\", \"more\": null}\n{\"id\": 2}\n";
-        assert_eq!(found("a.jsonl", json).await.unwrap(), "id Int64, body Utf8, meta Utf8, more Utf8");
+        assert_eq!(found("a.jsonl", json).await.unwrap(), "body Utf8, id Int64, meta Utf8, more Utf8");
     }
 
     #[tokio::test]

@@ -112,17 +112,16 @@ impl LogFiles {
     /// # Errors
     /// [`Error::Damaged`] if an entry is gone or not whole; [`Error::Store`] if one cannot be read.
     pub(crate) async fn check(&self, files: &HiddenFiles, contents: bool) -> Result<()> {
-        let mut next = self.base(files).map_or(0, |version| version + 1);
+        let first = self.base(files).map_or(0, |version| version + 1);
         let mut versions = Vec::new();
-        for (&version, &size) in self.entries.range(next..) {
-            if version != next {
-                return Err(self.damaged(next, "is gone"));
+        for (expected, (&version, &size)) in (first..).zip(self.entries.range(first..)) {
+            if version != expected {
+                return Err(self.damaged(expected, "is gone"));
             }
             if size == 0 {
                 return Err(self.damaged(version, "is empty"));
             }
             versions.push(version);
-            next += 1;
         }
         if !contents {
             return Ok(());
@@ -142,8 +141,8 @@ impl LogFiles {
             let Some(commit) = commit else { continue };
             // A rollback repeats an earlier number.
             if last.is_some_and(|last| commit > last + 1) {
-                let lost = last.unwrap_or_default() + 1;
-                return Err(self.damaged(version, &format!("does not follow commit {lost}, which is gone")));
+                let missing = last.unwrap_or_default() + 1;
+                return Err(self.damaged(version, &format!("does not follow commit {missing}, which is gone")));
             }
             last = Some(commit);
         }

@@ -74,7 +74,7 @@ impl AcceptedRows {
         if self.source.0 != file {
             self.source = (file.to_owned(), self.source.1 + 1);
         }
-        for row in 0..slice.num_rows() {
+        for (row, written) in written.iter_mut().enumerate() {
             if reasons.is_valid(row) || ids.is_null(row) || hashes.is_null(row) {
                 continue;
             }
@@ -82,7 +82,7 @@ impl AcceptedRows {
             let earlier = self.newest.get(&id).copied();
             let known = in_force.is_valid(row).then(|| digest_of(in_force.value(row)));
             if earlier.map(|row| row.text).or(known) == Some(text) {
-                written[row] = false;
+                *written = false;
                 if earlier.is_some_and(|earlier| earlier.source != self.source.1) {
                     resolved.repeated = Some(file.to_owned());
                 }
@@ -192,5 +192,5 @@ pub(crate) async fn rows(
 
 async fn delete(location: &StoreLocation, file: &WrittenFile) -> Result<()> {
     let deleted = location.objects().delete(&place(location, file)?).await;
-    Ok(deleted.map_err(|cause| DataFusionError::ObjectStore(Box::new(cause)))?)
+    deleted.map_err(|cause| DataFusionError::ObjectStore(Box::new(cause)))
 }

@@ -64,9 +64,9 @@ impl Store {
             let removed =
                 self.removed(table, &files, &ids).await.map_err(|cause| self.failed("look rows up in", cause))?;
             if table == Table::Documents {
-                rewrite.documents = removed
+                rewrite.documents = removed;
             } else {
-                rewrite.mentions = removed
+                rewrite.mentions = removed;
             }
             self.without(table, files, &["doc_id"], |columns| ids.among(columns.column(0)), &mut rewrite).await?;
         }
