@@ -79,7 +79,8 @@ fn limited_runs_advance_over_known_documents() {
     dir.quarry(&["run", &job]).ended(0);
     let before = rows(&dir, "store", true);
     let replaced = dir.rows("store", "rejects", "count(*)", "WHERE reason = 'duplicate_id'");
-    // The same documents in another file: all are known, and only rows that a later row replaces are extracted again.
+    // The same documents in another file: all are known. A row that a later row replaces is extracted again, and can be in another commit
+    // than that row, which is then extracted again too.
     std::fs::rename(dir.path("docs/a.parquet"), dir.path("docs/z.parquet")).unwrap();
     let mut documents = 0;
     for expected in ["limited", "limited", "done", "done"] {
@@ -87,7 +88,8 @@ fn limited_runs_advance_over_known_documents() {
         assert_eq!(said["outcome"].as_str(), Some(expected));
         documents += said["documents"].as_u64().unwrap();
     }
-    assert_eq!([documents.to_string()], replaced[..]);
+    let replaced: u64 = replaced[0].parse().unwrap();
+    assert!((replaced..=2 * replaced).contains(&documents), "{documents} of {replaced}");
     assert_eq!(rows(&dir, "store", true)[..2], before[..2]);
 }
 

@@ -117,7 +117,9 @@ impl Preflight {
             }
             Err(listing) => {
                 let (listing, files_done) = ledger.skip_done(listing);
-                (Documents::inspect(&context, job.input.clone(), listing, files_done).await?, files_done)
+                let mut documents = Documents::inspect(&context, job.input.clone(), listing, files_done).await?;
+                documents.refused_rows = ledger.refused_rows().clone();
+                (documents, files_done)
             }
         };
         let store_with_files = store.as_ref().filter(|_| !documents.files.is_empty());

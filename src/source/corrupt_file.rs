@@ -129,6 +129,10 @@ impl Documents {
         };
         match &rows[..] {
             [rest] if rest.end == i64::MAX => self.files[file].broken = Some((rest.start, reason.clone())),
+            // What can be read behind it was read by the run that found the damage.
+            [first, ..] if self.refused_rows.get(&self.files[file].path) == Some(&first.start) => {
+                self.files[file].broken = Some((first.start, reason.clone()));
+            }
             _ => drop(self.holes.insert(file, (rows, reason.clone()))),
         }
         self.unreadable.push((self.files[file].clone(), reason.clone()));

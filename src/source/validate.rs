@@ -138,6 +138,7 @@ impl Documents {
             counts,
             holes: BTreeMap::new(),
             by_row: false,
+            refused_rows: BTreeMap::new(),
             known,
         })
     }

@@ -42,6 +42,7 @@ pub(crate) struct Ledger {
     listed: HashSet<u64>,
     /// The number of finished rows of each file that is done in part.
     finished_rows: BTreeMap<String, i64>,
+    refused_rows: BTreeMap<String, i64>,
     /// Listed files that have rows whose document is done with its row in another file.
     repeated: BTreeSet<String>,
     /// Whether the store can have documents of this specification.
@@ -60,6 +61,7 @@ impl Ledger {
             visits: HashMap::new(),
             listed: HashSet::new(),
             finished_rows: BTreeMap::new(),
+            refused_rows: BTreeMap::new(),
             repeated: BTreeSet::new(),
             has_documents: false,
             others: None,
@@ -119,6 +121,9 @@ impl Ledger {
             visit.listed = visit.state.is_still(FileState::of(file));
             if visit.listed && !visit.done {
                 self.finished_rows.insert(file.path.clone(), visit.rows);
+                if visit.refused {
+                    self.refused_rows.insert(file.path.clone(), visit.rows);
+                }
             }
             !(visit.listed && visit.done)
         });
@@ -127,6 +132,11 @@ impl Ledger {
         self.repeated.retain(|path| visits.get(&hash(path)).is_some_and(|visit| visit.listed));
         let done = before - listing.files.len();
         (listing, done)
+    }
+
+    /// The first row that could not be read, of each file that an earlier run has read as far as it can be.
+    pub(crate) fn refused_rows(&self) -> &BTreeMap<String, i64> {
+        &self.refused_rows
     }
 
     /// The row at which each file that is done in part resumes.

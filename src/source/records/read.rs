@@ -258,8 +258,14 @@ impl PartitionStream for TextFiles {
                 let object = Object { objects: Arc::clone(&objects), location: location.clone(), size: *size };
                 let mut send = |batch| output.blocking_send(Ok(batch)).is_ok();
                 let read = contain(|| files.read(&object, rows, &runtime, &mut send));
-                if !read.map_err(DataFusionError::from)?? {
-                    break;
+                match read.map_err(DataFusionError::from).flatten() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // Behind the last batch, which an error that this thread returns could overtake.
+                    Err(error) => {
+                        let _ = output.blocking_send(Err(error));
+                        break;
+                    }
                 }
             }
             Ok(())
