@@ -77,7 +77,9 @@ fn limited_runs_advance_over_known_documents() {
     corpus(&dir, "docs/a.parquet", 0, 600, &mut Random(3));
     let job = job(&dir, "store");
     dir.quarry(&["run", &job]).ended(0);
-    let before = rows(&dir, "store", true);
+    let state =
+        || (rows(&dir, "store", true).swap_remove(0), dir.rows("store", "documents", "doc_id, content_hash", ""));
+    let before = state();
     let replaced = dir.rows("store", "rejects", "count(*)", "WHERE reason = 'duplicate_id'");
     // The same documents in another file: all are known. A row that a later row replaces is extracted again, and can be in another commit
     // than that row, which is then extracted again too.
@@ -90,7 +92,7 @@ fn limited_runs_advance_over_known_documents() {
     }
     let replaced: u64 = replaced[0].parse().unwrap();
     assert!((replaced..=2 * replaced).contains(&documents), "{documents} of {replaced}");
-    assert_eq!(rows(&dir, "store", true)[..2], before[..2]);
+    assert!(state() == before, "mentions or documents have changed");
 }
 
 #[test]
