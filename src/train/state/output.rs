@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::model::weights::checkpoint::{beside, same};
+use crate::model::weights::weights_file::{beside, same};
 use crate::train::file::TrainFile;
 use crate::train::state::checkpoint::TrainingFolder;
 use crate::train::state::fingerprint::Fingerprint;
