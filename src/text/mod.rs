@@ -6,7 +6,7 @@
 //! | [`span`] | ranges of tokens, bytes or code points |
 //! | [`document`] | cell → [`Document`](document::Document) or [`Reject`](document::Reject) |
 //! | [`tokens`] | text → [`Token`](tokens::Token)s, a segment at a time |
-//! | [`growth`] | a `tokenizer.json` → how much longer it makes texts, bounded |
+//! | `growth` | a `tokenizer.json` → how much longer it makes texts, bounded |
 //! | [`mention`] | a type and its place in the text |
 //! | [`window`] | tokens → [`Window`](window::Window)s that fit the encoder |
 
