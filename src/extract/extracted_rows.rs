@@ -1,5 +1,5 @@
-//! A finished slice → rows of [`extracted_schema`](crate::tables::extracted_schema). In: the rows of a slice with the results of its documents. Out: a record batch, one row
-//! per document, in order. It must not drop a document.
+//! A finished slice → rows of [`extracted_schema`](crate::tables::extracted_schema). In: the rows of a slice with the results of its
+//! documents. Out: a record batch, one row per document, in order. It must not drop a document.
 
 use std::sync::Arc;
 

@@ -96,7 +96,7 @@ impl Extractor {
         let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
         let fixed = task.fixed();
-        let exact = (foreign.is_none() && graph_precision != Precision::Fp32)
+        let exact = (foreign.is_none() && selection.precision != Precision::Fp32)
             .then(|| in_fp32(spec, &selection, task.kind(), cores));
         let open = |graph: &Path| {
             Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref(), exact.as_ref())
