@@ -9,20 +9,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
-use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, ident};
+use datafusion::logical_expr::{Expr, Operator, ident};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, binary, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
@@ -39,8 +34,10 @@ use crate::source::listing::{Format, SourceFile, partition_value};
 use crate::source::operator::row_filter::{RowFilter, RowFilterExec};
 use crate::source::operator::row_number::{NumberRows, NumberRowsExec};
 use crate::source::records::read::{OWN_COLUMNS, TextFiles};
+use crate::source::scan::parquet_files::ParquetFiles;
 use crate::source::scan::parsed::{Parsed, parsed};
 
+mod parquet_files;
 mod parsed;
 
 /// What is read, and from where.
@@ -184,7 +181,12 @@ impl ScanSpec {
 
     /// The plan of Parquet files: (source, row, id), text and fault if they are read, the other columns.
     async fn parquet_plan(&self, context: &SessionContext) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut frame = context.read_table(Arc::new(Files(self.clone())))?;
+        let mut frame = context.read_table(Arc::new(ParquetFiles {
+            objects: ObjectStoreUrl::parse(&self.objects)?,
+            columns: Arc::clone(&self.schema),
+            folders: self.folder_fields(),
+            files: self.files.iter().map(|file| file.partitioned(&self.partitions)).collect::<Result<_>>()?,
+        }))?;
         let by_row = self.filter.as_ref().filter(|_| self.by_row);
         if let (Some(filter), false) = (&self.filter, self.by_row) {
             let filter = frame.parse_sql_expr(filter).map_err(|error| bad(&error))?;
@@ -243,8 +245,11 @@ impl ScanSpec {
 
     /// The columns that a condition can use: those of the files, then those of folders' names.
     fn filter_fields(&self) -> Fields {
-        let folders = self.partitions.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
-        self.schema.fields().iter().cloned().chain(folders).collect::<Vec<_>>().into()
+        self.schema.fields().iter().chain(&self.folder_fields()).cloned().collect()
+    }
+
+    fn folder_fields(&self) -> Fields {
+        self.partitions.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect()
     }
 
     /// Filters rows by the condition, whose columns follow our own.
@@ -301,48 +306,4 @@ pub(crate) fn scan_session(config: &SessionConfig, resources: Arc<RuntimeEnv>) -
     options.execution.collect_statistics = false;
     options.execution.parquet.pushdown_filters = true;
     SessionContext::new_with_config_rt(config, resources)
-}
-
-/// The Parquet files of a scan as a table, with the columns of the files and of the folders' names.
-#[derive(Debug)]
-struct Files(ScanSpec);
-
-#[async_trait]
-impl TableProvider for Files {
-    fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.0.filter_fields()))
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let reader = self.0.format.reader();
-        let folders = self.0.partitions.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
-        let source = reader.file_source(
-            TableSchema::builder(Arc::clone(&self.0.schema))
-                .with_table_partition_cols(folders.collect::<Vec<_>>())
-                .build(),
-        );
-        let files = self.0.files.iter().map(|file| file.partitioned(&self.0.partitions)).collect::<Result<_>>()?;
-        // With work stealing, files come in any order and are consumed by the plan's first execution.
-        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(&self.0.objects)?, source)
-            .with_preserve_order(true)
-            .with_file_groups(vec![FileGroup::new(files)])
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        reader.create_physical_plan(state, scan).await
-    }
 }
