@@ -7,13 +7,12 @@
 //! text is refused. So does a row of a file that is gone, unread, or read for some of its jobs only.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
-
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::extract::known_documents::digest;
