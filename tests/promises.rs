@@ -20,7 +20,8 @@ const ROWS: [(&str, &str); 4] = [
     ("sources", "path, size, input_hash, rows, outcome, spec_id"),
 ];
 
-fn rows(dir: &Dir, store: &str) -> Vec<Vec<String>> {
+/// The rows of each of these tables.
+pub(crate) fn rows(dir: &Dir, store: &str) -> Vec<Vec<String>> {
     ROWS.iter().map(|(table, columns)| dir.rows(store, table, columns, "")).collect()
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::promises::{corpus, job};
+use crate::promises::{corpus, job, rows};
 use crate::support::{Dir, Finished, Random};
 
 /// `count` lines of JSON, or of CSV with a header, with ids from `first` on; the line `torn` is invalid.
@@ -96,6 +96,46 @@ fn parquet_files_are_read_except_for_what_cannot_be_read() {
         ("rejects", "source, \"row\", reason"),
     ] {
         assert!(dir.rows("store", table, columns, "") == dir.rows("whole", table, columns, ""), "{table}");
+    }
+}
+
+#[test]
+fn a_run_killed_behind_damage_remembers_it() {
+    let dir = Dir::new();
+    corpus(&dir, "docs/a.parquet", 0, 2000, &mut Random(3));
+    let model = dir.small_model().display().to_string();
+    let job = |store: &str| job(&dir, "docs", store, &model, "");
+    dir.quarry(&["run", &job("sound")]).ended(0);
+    let file = dir.path("docs/a.parquet");
+    let sound = std::fs::read(&file).unwrap();
+    dir.tear("docs/a.parquet", "body", 700);
+    let torn = std::fs::metadata(&file).unwrap().modified().unwrap();
+    dir.quarry(&["run", &job("torn")]).ended(3);
+    let expected = rows(&dir, "torn");
+    let commits = dir.rows("torn", "documents", "max(commit)", "").concat().parse::<usize>().unwrap();
+    let mut behind = 0;
+    for commit in 1..=commits {
+        let store = format!("killed-{commit}");
+        let killed = job(&store);
+        let fault = format!("after:documents:{commit}");
+        let ended = dir.command(&["run", &killed]).env("QUARRY_FAULT", fault).output().unwrap();
+        assert_eq!(ended.status.code(), None, "it was not killed in commit {commit}");
+        behind += dir.rows(&store, "sources", "rows", "WHERE outcome LIKE 'partial: rows 600 to 1199: %'").len();
+        dir.quarry(&["run", &killed]).ended(3);
+        assert!(rows(&dir, &store) == expected, "{commit}");
+        dir.quarry(&["run", &killed]).ended(3);
+        assert!(rows(&dir, &store) == expected, "again {commit}");
+    }
+    assert!(behind >= 2, "{behind} of {commits}");
+    // Repaired without another size or time, as after a fault of the disk: all of it is read, and nothing twice.
+    let half_done = job("half-done");
+    let fault = format!("after:documents:{}", commits - 1);
+    dir.command(&["run", &half_done]).env("QUARRY_FAULT", fault).output().unwrap();
+    std::fs::write(&file, sound).unwrap();
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(torn).unwrap();
+    for store in ["half-done", "torn"] {
+        dir.quarry(&["run", &job(store)]).ended(0);
+        assert!(rows(&dir, store) == rows(&dir, "sound"), "{store}");
     }
 }
 

@@ -98,10 +98,15 @@ impl Run {
             None if sources.is_empty() && self.settings.limit.is_none() => return Ok(()),
             None => CommitBatch { commit: number, ..CommitBatch::default() },
         };
-        written.extend(self.refusals(&broken, number).await?);
         if position.row > 0 {
-            sources.push(self.ledger.partial(&files[position.file], position.row, number));
+            let file = &files[position.file];
+            let passed = self.documents.damage(position.file).filter(|(row, _)| *row < position.row);
+            let reason = passed.map(|(_, reason)| reason);
+            broken.extend(reason.map(|reason| (file.path.as_str(), reason)));
+            sources.push(self.ledger.partial(file, position.row, reason, number));
         }
+        broken.retain(|(path, reason)| !self.ledger.has_damage(path, reason));
+        written.extend(self.refusals(&broken, number).await?);
         let started = Instant::now();
         let mut taken = (Vec::new(), Vec::new());
         let mut commit = Commit { number, run_id: self.id().to_owned(), files: written, sources, ..Commit::default() };
@@ -151,9 +156,9 @@ impl Run {
         Ok(())
     }
 
-    /// Commits rows of `rejects` for unreadable files that no earlier run has recorded.
+    /// Commits rows of `rejects` for files that cannot be opened, if no earlier run has recorded them.
     pub(crate) async fn refuse_files(&mut self) -> Result<()> {
-        let new = self.ledger.new_unreadable(&self.documents.unreadable);
+        let new = self.ledger.new_unreadable(self.documents.unopened());
         if new.is_empty() {
             return Ok(());
         }

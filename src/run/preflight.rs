@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::extract::extractor::Extractor;
 use crate::job::Job;
 use crate::query::session::{SessionSettings, register_store, session};
-use crate::run::known::documents::{find_corrupt, repeated};
+use crate::run::known::documents::{find_corrupt, find_known_damage, repeated};
 use crate::run::known::ledger::Ledger;
 use crate::run::known::specification;
 use crate::run::settings::{Mode, RunSettings};
@@ -118,7 +118,7 @@ impl Preflight {
             Err(listing) => {
                 let (listing, files_done) = ledger.skip_done(listing);
                 let mut documents = Documents::inspect(&context, job.input.clone(), listing, files_done).await?;
-                documents.refused_rows = ledger.refused_rows().clone();
+                find_known_damage(&context, &mut documents, &mut ledger).await?;
                 (documents, files_done)
             }
         };

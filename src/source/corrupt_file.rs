@@ -1,6 +1,7 @@
 //! Files that cannot be read to their end. In: a file that a plan failed on. Out: the rows that cannot be read, and the fault's
 //! description. It must not mistake an object store that does not answer for a corrupt file.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ use crate::machine::panics::{contain_future, contain_stream};
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::columns::parquet_metadata;
 use crate::source::input::Documents;
-use crate::source::listing::{Format, store_of};
+use crate::source::listing::{Format, SourceFile, store_of};
 use crate::source::plan_error::first_line;
 use crate::source::scan::{ScanSpec, scan_session};
 
@@ -129,14 +130,26 @@ impl Documents {
         };
         match &rows[..] {
             [rest] if rest.end == i64::MAX => self.files[file].broken = Some((rest.start, reason.clone())),
-            // What can be read behind it was read by the run that found the damage.
-            [first, ..] if self.refused_rows.get(&self.files[file].path) == Some(&first.start) => {
-                self.files[file].broken = Some((first.start, reason.clone()));
-            }
             _ => drop(self.holes.insert(file, (rows, reason.clone()))),
         }
         self.unreadable.push((self.files[file].clone(), reason.clone()));
         reason
+    }
+
+    /// Files of which nothing can be read, and why.
+    pub fn unopened(&self) -> impl Iterator<Item = &(SourceFile, String)> {
+        let damaged = (0..self.files.len()).filter(|file| self.damage(*file).is_some());
+        let damaged: BTreeSet<&str> = damaged.map(|file| self.files[file].path.as_str()).collect();
+        self.unreadable.iter().filter(move |(file, _)| !damaged.contains(file.path.as_str()))
+    }
+
+    /// Has a damaged file end at the first row that cannot be read: what can be read behind it is done.
+    pub fn end_at_damage(&mut self, file: usize) {
+        if let Some((rows, reason)) = self.holes.remove(&file)
+            && let Some(first) = rows.first()
+        {
+            self.files[file].broken = Some((first.start, reason));
+        }
     }
 }
 

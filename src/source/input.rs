@@ -61,8 +61,6 @@ pub struct Documents {
     pub(crate) by_row: bool,
     /// How many files of the input were done by earlier runs.
     pub(crate) known: usize,
-    /// The first row that could not be read, of files that an earlier run has read as far as they can be, by path.
-    pub(crate) refused_rows: BTreeMap<String, i64>,
 }
 
 impl Documents {

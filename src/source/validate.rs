@@ -138,7 +138,6 @@ impl Documents {
             counts,
             holes: BTreeMap::new(),
             by_row: false,
-            refused_rows: BTreeMap::new(),
             known,
         })
     }

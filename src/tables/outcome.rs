@@ -13,27 +13,47 @@ pub enum SourceOutcome {
     Done,
     /// A commit covers only the file's first rows. Text: `partial`.
     Partial,
+    /// The same, and some of these rows could not be read. Text: `partial: ` and the reason.
+    DamagedPartial(String),
     /// The file could not be read, or not from some row on. Text: the reason, a sentence.
     Refused(String),
 }
 
+/// What [`SourceOutcome::DamagedPartial`] begins with.
+const DAMAGED_PARTIAL: &str = "partial: ";
+
+impl SourceOutcome {
+    /// Why some rows could not be read, if so.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Done | Self::Partial => None,
+            Self::DamagedPartial(reason) | Self::Refused(reason) => Some(reason),
+        }
+    }
+}
+
 impl fmt::Display for SourceOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Done => "done",
-            Self::Partial => "partial",
-            Self::Refused(reason) => reason,
-        })
+        match self {
+            Self::Done => formatter.write_str("done"),
+            Self::Partial => formatter.write_str("partial"),
+            Self::DamagedPartial(reason) => write!(formatter, "{DAMAGED_PARTIAL}{reason}"),
+            Self::Refused(reason) => formatter.write_str(reason),
+        }
     }
 }
 
 impl From<&str> for SourceOutcome {
-    /// Every text is an outcome: a text other than `done` and `partial` is a reason.
+    /// Every text is an outcome: a text other than `done`, `partial` and `partial: …` is a reason.
     fn from(text: &str) -> Self {
         match text {
             "done" => Self::Done,
             "partial" => Self::Partial,
-            reason => Self::Refused(reason.to_owned()),
+            text => match text.strip_prefix(DAMAGED_PARTIAL) {
+                Some(reason) => Self::DamagedPartial(reason.to_owned()),
+                None => Self::Refused(text.to_owned()),
+            },
         }
     }
 }

@@ -62,7 +62,11 @@ impl Stores<'_> {
             interrupted += outcomes.iter().filter(|outcome| *outcome == "interrupted").count();
             assert!(outcomes.iter().all(|outcome| ["done", "interrupted"].contains(&outcome.as_str())), "{outcomes:?}");
             for ((table, _), (expected, found)) in ROWS.iter().zip(expected.iter().zip(found)) {
-                assert!(expected == &found, "`{table}` differs: {} rows, {} expected", found.len(), expected.len());
+                let without = |rows: &[String], others: &[String]| -> Vec<String> {
+                    rows.iter().filter(|row| !others.contains(row)).take(5).cloned().collect()
+                };
+                let (missing, surplus) = (without(expected, &found), without(&found, expected));
+                assert!(expected == &found, "`{table}` lacks {missing:#?} and has {surplus:#?}");
             }
         }
         eprintln!(

@@ -216,6 +216,28 @@ pub(crate) async fn find_corrupt(
     if found || documents.filter_by_row() { Ok(()) } else { Err(error) }
 }
 
+/// Looks for the damage that earlier runs found. Where it is as they recorded it, rows behind it that they have done stay done; a file
+/// without it, or with other damage, is read from its first row.
+pub(crate) async fn find_known_damage(
+    context: &SessionContext,
+    documents: &mut Documents,
+    ledger: &mut Ledger,
+) -> Result<()> {
+    for path in ledger.damaged().clone() {
+        let Some(number) = documents.files.iter().position(|file| file.path == path) else { continue };
+        let reason = match documents.broken(context, number).await? {
+            Some(damage) => Some(documents.leave_out(number, damage)),
+            None => None,
+        };
+        if !reason.is_some_and(|reason| ledger.has_damage(&path, &reason)) {
+            ledger.read_again(&path);
+        } else if ledger.is_refused(&path) {
+            documents.end_at_damage(number);
+        }
+    }
+    Ok(())
+}
+
 /// Registers a chunk's (source, row, `doc_id`) as the table `input`.
 pub(crate) async fn input(context: &SessionContext, documents: &Documents, chunk: &Chunk) -> Result<()> {
     let ids = documents.ids(context, chunk)?;

@@ -42,7 +42,8 @@ pub(crate) struct Ledger {
     listed: HashSet<u64>,
     /// The number of finished rows of each file that is done in part.
     finished_rows: BTreeMap<String, i64>,
-    refused_rows: BTreeMap<String, i64>,
+    /// Listed files with rows that could not be read.
+    damaged: BTreeSet<String>,
     /// Listed files that have rows whose document is done with its row in another file.
     repeated: BTreeSet<String>,
     /// Whether the store can have documents of this specification.
@@ -61,7 +62,7 @@ impl Ledger {
             visits: HashMap::new(),
             listed: HashSet::new(),
             finished_rows: BTreeMap::new(),
-            refused_rows: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             repeated: BTreeSet::new(),
             has_documents: false,
             others: None,
@@ -91,9 +92,9 @@ impl Ledger {
                     state: FileState::new(row.get("size")?, row.get("etag")?, row.get("modified_at")?),
                     rows: row.get("rows")?,
                     changed_in: row.get::<Option<i64>>("changed_in")?.unwrap_or(0),
-                    outcome: hash(&outcome.to_string()),
                     done: outcome == SourceOutcome::Done,
                     refused: matches!(outcome, SourceOutcome::Refused(_)),
+                    reason: outcome.reason().map(hash),
                     listed: false,
                 };
                 ledger.visits.insert(hash(path), visit);
@@ -121,8 +122,8 @@ impl Ledger {
             visit.listed = visit.state.is_still(FileState::of(file));
             if visit.listed && !visit.done {
                 self.finished_rows.insert(file.path.clone(), visit.rows);
-                if visit.refused {
-                    self.refused_rows.insert(file.path.clone(), visit.rows);
+                if visit.reason.is_some() {
+                    self.damaged.insert(file.path.clone());
                 }
             }
             !(visit.listed && visit.done)
@@ -134,9 +135,29 @@ impl Ledger {
         (listing, done)
     }
 
-    /// The first row that could not be read, of each file that an earlier run has read as far as it can be.
-    pub(crate) fn refused_rows(&self) -> &BTreeMap<String, i64> {
-        &self.refused_rows
+    /// Files that an earlier run found damaged, in the state in which they are listed.
+    pub(crate) const fn damaged(&self) -> &BTreeSet<String> {
+        &self.damaged
+    }
+
+    /// Whether an earlier commit has recorded this damage of a file in its present state.
+    pub(crate) fn has_damage(&self, path: &str, reason: &str) -> bool {
+        let visit = self.visits.get(&hash(path)).filter(|visit| visit.listed);
+        visit.is_some_and(|visit| visit.reason == Some(hash(reason)))
+    }
+
+    /// Whether an earlier run has read a file as far as it can be, and not to its end.
+    pub(crate) fn is_refused(&self, path: &str) -> bool {
+        self.visits.get(&hash(path)).is_some_and(|visit| visit.listed && visit.refused)
+    }
+
+    /// Has a file read again from its first row, as if it had changed.
+    pub(crate) fn read_again(&mut self, path: &str) {
+        if let Some(visit) = self.visits.get_mut(&hash(path)) {
+            visit.listed = false;
+        }
+        self.finished_rows.remove(path);
+        self.repeated.remove(path);
     }
 
     /// The row at which each file that is done in part resumes.
@@ -191,10 +212,13 @@ impl Ledger {
         Ok(self.others.get_or_insert_default())
     }
 
-    /// Unreadable files, with reasons, that no earlier run has recorded in their present state.
-    pub(crate) fn new_unreadable(&self, unreadable: &[(SourceFile, String)]) -> Vec<(SourceFile, String)> {
+    /// The files, with reasons, that no earlier run has recorded in their present state.
+    pub(crate) fn new_unreadable<'files>(
+        &self,
+        unreadable: impl Iterator<Item = &'files (SourceFile, String)>,
+    ) -> Vec<(SourceFile, String)> {
         let known = |file: &SourceFile| self.visits.get(&hash(&file.path)).is_some_and(|visit| visit.listed);
-        unreadable.iter().filter(|(file, _)| !known(file)).cloned().collect()
+        unreadable.filter(|(file, _)| !known(file)).cloned().collect()
     }
 
     /// The row of a file that was read to its end.
@@ -202,9 +226,10 @@ impl Ledger {
         self.row(file, rows, SourceOutcome::Done, commit)
     }
 
-    /// The row of a file of which the first `rows` rows are done.
-    pub(crate) fn partial(&self, file: &SourceFile, rows: i64, commit: i64) -> SourceRow {
-        self.row(file, rows, SourceOutcome::Partial, commit)
+    /// The row of a file of which the first `rows` rows are done, except for those that the reason names.
+    pub(crate) fn partial(&self, file: &SourceFile, rows: i64, reason: Option<&str>, commit: i64) -> SourceRow {
+        let damaged = |reason: &str| SourceOutcome::DamagedPartial(reason.to_owned());
+        self.row(file, rows, reason.map_or(SourceOutcome::Partial, damaged), commit)
     }
 
     /// The row of a file that cannot be read, or cannot be read from row `rows` on.
@@ -214,9 +239,9 @@ impl Ledger {
 
     /// Whether `sources` already has a row equal to this one.
     pub(crate) fn has(&self, row: &SourceRow) -> bool {
-        let new = Visit::new(row, true);
         let visit = self.visits.get(&hash(&row.path)).filter(|visit| visit.listed);
-        visit.is_some_and(|visit| (visit.rows, visit.outcome) == (new.rows, new.outcome))
+        let recorded = |visit: Visit| (visit.rows, visit.done, visit.refused, visit.reason);
+        visit.is_some_and(|visit| recorded(*visit) == recorded(Visit::new(row, true)))
     }
 
     /// The row of a file, which `commit` records.

@@ -45,10 +45,11 @@ pub(super) struct Visit {
     pub(super) rows: i64,
     /// As in `sources`; 0 for none.
     pub(super) changed_in: i64,
-    /// A hash of the outcome's text.
-    pub(super) outcome: u64,
     pub(super) done: bool,
+    /// Whether the file was read as far as it can be, and not to its end.
     pub(super) refused: bool,
+    /// A hash of the reason why some rows could not be read.
+    pub(super) reason: Option<u64>,
     /// Whether the file is listed in this state.
     pub(super) listed: bool,
 }
@@ -59,9 +60,9 @@ impl Visit {
             state: FileState::new(row.size, row.etag.as_deref(), row.modified_at),
             rows: row.rows,
             changed_in: row.changed_in.unwrap_or(0),
-            outcome: hash(&row.outcome.to_string()),
             done: row.outcome == SourceOutcome::Done,
             refused: matches!(row.outcome, SourceOutcome::Refused(_)),
+            reason: row.outcome.reason().map(hash),
             listed,
         }
     }

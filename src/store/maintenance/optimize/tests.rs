@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::query::session::{SessionSettings, register_store, session};
 use crate::store::maintenance::optimize::*;
-use crate::store::write::commit::tests::{begin, commit, commit_of, counts, location, open, query};
+use crate::store::write::commit::tests::{begin, commit, commit_of, counts, location, open, query, rows};
 use crate::store::write::write_exec::tests::stamp;
 use crate::tables::{MetricRow, Stamp, metric_rows};
 
@@ -24,19 +24,6 @@ async fn small_files(folder: &TempDir) -> Store {
         store.commit(&next).await.unwrap();
     }
     store
-}
-
-async fn rows(store: &Store) -> String {
-    let mut rows = String::new();
-    for (table, order) in [
-        ("entities", "commit, doc_id, start_char"),
-        ("documents", "commit, doc_id"),
-        ("rejects", "commit"),
-        ("sources", "path"),
-    ] {
-        rows += &query(store, &format!("SELECT * FROM {table} ORDER BY {order}")).await;
-    }
-    rows
 }
 
 #[tokio::test]

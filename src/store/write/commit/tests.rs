@@ -78,6 +78,20 @@ pub(crate) async fn query(store: &Store, sql: &str) -> String {
     pretty_format_batches(&batches).unwrap().to_string()
 }
 
+/// The rows of all commits.
+pub(crate) async fn rows(store: &Store) -> String {
+    let mut rows = String::new();
+    for (table, order) in [
+        ("entities", "commit, doc_id, start_char"),
+        ("documents", "commit, doc_id"),
+        ("rejects", "commit"),
+        ("sources", "path, run_id"),
+    ] {
+        rows += &query(store, &format!("SELECT * FROM {table} ORDER BY {order}")).await;
+    }
+    rows
+}
+
 /// Numbers of rows in entities, documents, rejects and sources.
 pub(crate) async fn counts(store: &Store) -> [i64; 4] {
     let context = context(store).await;

@@ -196,20 +196,21 @@ impl Job {
     }
 }
 
-/// All rows of the store, except run, commit and times.
+/// The rows of all commits, except run and times.
+const ROWS: [&str; 4] = [
+    "SELECT * EXCEPT (run_id) FROM entities ORDER BY doc_id, start_char",
+    "SELECT * EXCEPT (run_id, finished_at) FROM documents ORDER BY doc_id",
+    "SELECT * EXCEPT (run_id) FROM rejects ORDER BY source",
+    "SELECT * EXCEPT (run_id) FROM sources ORDER BY path",
+];
+
+/// All rows of the store, except run and times.
 async fn rows(location: &StoreLocation) -> String {
     let store = Store::open_existing(location.clone()).await.unwrap();
     assert_eq!(store.incomplete_commit(), None);
     assert_eq!(store.last_commit(), Some(COMMITS));
     let mut rows = String::new();
-    for sql in [
-        "SELECT * EXCEPT (run_id) FROM entities ORDER BY doc_id, start_char",
-        "SELECT * EXCEPT (run_id, finished_at) FROM documents ORDER BY doc_id",
-        "SELECT * EXCEPT (run_id) FROM rejects ORDER BY source",
-        "SELECT * EXCEPT (run_id) FROM sources ORDER BY path",
-        "SELECT * FROM metrics ORDER BY name",
-        "SELECT * FROM runs ORDER BY run_id",
-    ] {
+    for sql in ROWS.into_iter().chain(["SELECT * FROM metrics ORDER BY name", "SELECT * FROM runs ORDER BY run_id"]) {
         rows += &query(&store, sql).await;
     }
     rows

@@ -40,19 +40,6 @@ async fn append(store: &mut Store, table: Table, actions: &[Action]) {
     store.refresh().await.unwrap();
 }
 
-async fn rows(store: &Store) -> String {
-    let mut rows = String::new();
-    for (table, order) in [
-        ("entities", "commit, doc_id, start_char"),
-        ("documents", "commit, doc_id"),
-        ("rejects", "commit"),
-        ("sources", "path, run_id"),
-    ] {
-        rows += &query(store, &format!("SELECT * FROM {table} ORDER BY {order}")).await;
-    }
-    rows
-}
-
 /// Two commits, and a third that replaces a file of each table, in the first `tables`. Returns the rows before it, and the third.
 async fn with_half(store: &mut Store, tables: usize) -> (String, crate::store::write::commit::Commit) {
     for number in [1, 2] {

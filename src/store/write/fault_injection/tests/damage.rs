@@ -23,12 +23,7 @@ pub(super) async fn rerun(location: &StoreLocation) -> Result<String> {
         store.commit(&next).await?;
     }
     let mut rows = String::new();
-    for sql in [
-        "SELECT * EXCEPT (run_id) FROM entities ORDER BY doc_id, start_char",
-        "SELECT * EXCEPT (run_id, finished_at) FROM documents ORDER BY doc_id",
-        "SELECT * EXCEPT (run_id) FROM rejects ORDER BY source",
-        "SELECT * EXCEPT (run_id) FROM sources ORDER BY path",
-    ] {
+    for sql in ROWS {
         rows += &query(&store, sql).await;
     }
     Ok(rows)
