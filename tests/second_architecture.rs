@@ -1,5 +1,5 @@
-//! A made-up encoder that is not a BERT: two layers that normalize before their blocks, no token types, positions from row 2, names of its
-//! own. Its graph gives the logits that a plain forward pass computes; `tests/train.rs` compares the network in training with the graph.
+//! A made-up encoder that is not a BERT: two layers that normalize before their blocks, no token types, word shapes, positions from row 2,
+//! names of its own. Its graph gives the logits that a plain forward pass computes; `tests/train.rs` compares the network in training with the graph.
 
 use quarry::graph;
 use quarry::model::blocks::{Linear, Norm, Table};
@@ -21,6 +21,7 @@ use quarry::task::mrc::decode::Logits;
 use quarry::text::document::Document;
 use quarry::text::tokens::{Tokenizer, Words};
 use quarry::text::window::{WindowRule, Windows};
+use quarry::text::word_shape::WordShape;
 
 use crate::support::{Dir, Random, project};
 
@@ -60,6 +61,7 @@ fn architecture() -> Architecture {
         words: table("words", 70),
         positions: Positions::Absolute { table: table("positions", 48 + OFFSET), offset: OFFSET },
         token_types: None,
+        word_shapes: Some(table("shapes", WordShape::COUNT)),
         embedding_norm: norm("trial.embedding_norm".into()),
         layers: (0..LAYERS).map(layer).collect(),
         normalization: Normalization::Pre { last: norm("trial.last_norm".into()) },
@@ -161,13 +163,15 @@ impl Forward<'_> {
         attended.map(fed).collect()
     }
 
-    fn token_vectors(&self, ids: &[i64]) -> Vec<Vec<f32>> {
-        let (words, positions) = (self.tensor("trial.words"), self.tensor("trial.positions"));
+    fn token_vectors(&self, ids: &[i64], shapes: &[i64]) -> Vec<Vec<f32>> {
+        let [words, positions, shape_vectors] =
+            ["words", "positions", "shapes"].map(|table| self.tensor(&format!("trial.{table}")));
         let row = |table: &Tensor, row: usize| table.rows().nth(row).unwrap().to_vec();
-        let embedded = |(place, id): (usize, &i64)| {
-            self.norm("trial.embedding_norm", &sum(&row(words, *id as usize), &row(positions, place + OFFSET)))
+        let embedded = |(place, (id, shape)): (usize, (&i64, &i64))| {
+            let vectors = sum(&row(words, *id as usize), &row(positions, place + OFFSET));
+            self.norm("trial.embedding_norm", &sum(&vectors, &row(shape_vectors, *shape as usize)))
         };
-        let embedded: Vec<_> = ids.iter().enumerate().map(embedded).collect();
+        let embedded: Vec<_> = ids.iter().zip(shapes).enumerate().map(embedded).collect();
         let last = (0..LAYERS).fold(embedded, |tokens, number| self.layer(number, &tokens));
         last.iter().map(|token| self.norm("trial.last_norm", token)).collect()
     }
@@ -203,7 +207,10 @@ fn its_graph_gives_the_logits_of_a_plain_forward_pass() {
     let lengths: Vec<usize> = batch.inputs.iter().map(quarry::task::input::ModelInput::len).collect();
     assert!(lengths.iter().min() < lengths.iter().max(), "no row is padded");
     let vectors: Vec<_> = (lengths.iter().enumerate())
-        .map(|(row, length)| forward.token_vectors(&inputs.input_ids[row * inputs.tokens..][..*length]))
+        .map(|(row, length)| {
+            let of_row = |ids: &'_ Vec<i64>| ids[row * inputs.tokens..][..*length].to_vec();
+            forward.token_vectors(&of_row(&inputs.input_ids), &of_row(&inputs.shape_ids))
+        })
         .collect();
     for variant in GraphVariant::ALL {
         let served = served(&weights, variant, &batch);

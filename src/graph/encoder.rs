@@ -85,7 +85,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Word, position and token type vectors, added and normalized: `[batch, tokens, hidden]`.
+    /// Vectors of words, positions, token types and word shapes, added and normalized: `[batch, tokens, hidden]`.
     fn embeddings(&mut self, shape: &str) -> String {
         let architecture = self.architecture();
         let Positions::Absolute { table: positions, offset } = &architecture.positions;
@@ -101,6 +101,11 @@ impl<'a> Writer<'a> {
         if let Some(types) = types {
             let types = self.graph.op("Gather", &[&types, "token_type_ids"]);
             sum = self.graph.op("Add", &[&sum, &types]);
+        }
+        if let Some(shapes) = &architecture.word_shapes {
+            let shapes = self.tensor(&shapes.name);
+            let shapes = self.graph.op("Gather", &[&shapes, "shape_ids"]);
+            sum = self.graph.op("Add", &[&sum, &shapes]);
         }
         let sum = self.graph.op("Add", &[&sum, &positions]);
         self.layer_norm(&sum, &architecture.embedding_norm)

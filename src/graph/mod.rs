@@ -50,6 +50,9 @@ pub fn write(weights: &Weights, variant: GraphVariant, precision: Precision) -> 
     for name in ["input_ids", "attention_mask", "token_type_ids"] {
         graph.input(name, ElementType::Int64, &["batch", "tokens"]);
     }
+    if weights.encoder.architecture.word_shapes.is_some() {
+        graph.input("shape_ids", ElementType::Int64, &["batch", "tokens"]);
+    }
     for name in ["start_mask", "end_mask"] {
         graph.input(name, ElementType::Bool, &["batch", "tokens"]);
     }

@@ -26,6 +26,8 @@ pub struct BatchTensors {
     pub attention_mask: Vec<i64>,
     /// 1 on the window and its `[SEP]` if a question precedes it, else 0.
     pub token_type_ids: Vec<i64>,
+    /// The [`WordShape`](crate::text::word_shape::WordShape) of context tokens, else 0.
+    pub shape_ids: Vec<i64>,
     /// Context tokens that can start a mention.
     pub start_mask: Vec<bool>,
     /// Context tokens that can end a mention.
@@ -75,6 +77,7 @@ impl Batch {
             input_ids: vec![0; size],
             attention_mask: vec![0; size],
             token_type_ids: vec![0; size],
+            shape_ids: vec![0; size],
             start_mask: vec![false; size],
             end_mask: vec![false; size],
         };
@@ -84,6 +87,7 @@ impl Batch {
                 input_ids: &mut tensors.input_ids[range.clone()],
                 attention_mask: &mut tensors.attention_mask[range.clone()],
                 token_type_ids: &mut tensors.token_type_ids[range.clone()],
+                shape_ids: &mut tensors.shape_ids[range.clone()],
                 start_mask: &mut tensors.start_mask[range.clone()],
                 end_mask: &mut tensors.end_mask[range],
             });

@@ -83,6 +83,8 @@ pub struct InputRow<'batch> {
     pub attention_mask: &'batch mut [i64],
     /// 0 on a question, 1 on the window after it and its `[SEP]`; 0 everywhere without a question.
     pub token_type_ids: &'batch mut [i64],
+    /// The [`WordShape`](crate::text::word_shape::WordShape) of context tokens.
+    pub shape_ids: &'batch mut [i64],
     /// Context tokens that can start a mention.
     pub start_mask: &'batch mut [bool],
     /// Context tokens that can end a mention.
@@ -137,6 +139,7 @@ impl ModelInput {
         }
         for (position, token) in self.window.tokens.iter().enumerate() {
             row.input_ids[context + position] = token.id.into();
+            row.shape_ids[context + position] = token.shape.id().into();
             row.start_mask[context + position] = token.starts_word;
             row.end_mask[context + position] = token.ends_word;
         }

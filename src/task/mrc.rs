@@ -6,6 +6,7 @@
 //! | | name | type | shape | |
 //! |---|---|---|---|---|
 //! | in | `input_ids`, `attention_mask`, `token_type_ids` | int64 | `[batch, tokens]` | mask: ones, then zeros for padding |
+//! | in | `shape_ids` | int64 | `[batch, tokens]` | [how words are written](crate::text::word_shape); only of encoders that are told |
 //! | in | `start_mask`, `end_mask` | bool | `[batch, tokens]` | tokens that can start or end a mention |
 //! | in | `boundary_logit` | float32 | scalar | start and end logits must be greater |
 //! | out | `start_logits`, `end_logits` | float32 | `[batch, tokens]` | |
@@ -27,7 +28,8 @@ use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
 /// The inputs that a graph can have; `input_ids` is required.
-const INPUTS: [&str; 6] = ["input_ids", "attention_mask", "token_type_ids", "start_mask", "end_mask", "boundary_logit"];
+const INPUTS: [&str; 7] =
+    ["input_ids", "attention_mask", "token_type_ids", "shape_ids", "start_mask", "end_mask", "boundary_logit"];
 
 /// The outputs that are read.
 pub const OUTPUTS: [&str; 4] = ["start_logits", "end_logits", "span_index", "span_logits"];
@@ -77,6 +79,7 @@ pub fn tensors(batch: &Batch) -> Tensors {
         .with("input_ids", &shape, Values::I64(made.input_ids))
         .with("attention_mask", &shape, Values::I64(made.attention_mask))
         .with("token_type_ids", &shape, Values::I64(made.token_type_ids))
+        .with("shape_ids", &shape, Values::I64(made.shape_ids))
         .with("start_mask", &shape, Values::Bool(made.start_mask))
         .with("end_mask", &shape, Values::Bool(made.end_mask))
 }
@@ -89,7 +92,7 @@ pub fn check(graph: &GraphSignature) -> Result<(), Misfit> {
     if let Some(unknown) = graph.inputs.iter().find(|name| !INPUTS.contains(&name.as_str())) {
         return Err(Misfit {
             reason: format!("the graph has an unknown input `{unknown}`"),
-            hint: "an MRC graph has the inputs input_ids, attention_mask, token_type_ids, start_mask, end_mask and boundary_logit",
+            hint: "an MRC graph has the inputs input_ids, attention_mask, token_type_ids, shape_ids, start_mask, end_mask and boundary_logit",
         });
     }
     for name in ["start_logits", "end_logits", "span_logits"] {

@@ -6,6 +6,7 @@
 //! | [`span`] | ranges of tokens, bytes or code points |
 //! | [`document`] | cell → [`Document`](document::Document) or [`Reject`](document::Reject) |
 //! | [`tokens`] | text → [`Token`](tokens::Token)s, a segment at a time |
+//! | [`word_shape`] | a word → how it is written |
 //! | `growth` | a `tokenizer.json` → how much longer it makes texts, bounded |
 //! | [`mention`] | a type and its place in the text |
 //! | [`window`] | tokens → [`Window`](window::Window)s that fit the encoder |
@@ -16,3 +17,4 @@ pub mod mention;
 pub mod span;
 pub mod tokens;
 pub mod window;
+pub mod word_shape;

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::text::document::{Reject, RejectReason};
 use crate::text::growth;
 use crate::text::span::ByteSpan;
+use crate::text::word_shape::WordShape;
 
 /// The longest segment that is tokenized at once, in bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
@@ -41,6 +42,8 @@ pub struct Token {
     pub starts_word: bool,
     /// Whether it is the last wordpiece of a word: a mention can end here.
     pub ends_word: bool,
+    /// How its word is written: the tokenizer's word, whatever else counts as a word.
+    pub shape: WordShape,
 }
 
 /// A segment's tokens, with counts of unknown tokens.
@@ -125,7 +128,14 @@ impl Tokenizer {
         let encoding = self.encode(segment.of(text))?;
         let words = encoding.get_word_ids();
         let mut found = Segment { tokens: Vec::with_capacity(encoding.len()), ..Segment::default() };
+        let mut shape = WordShape::default();
         for (index, (&id, &(start, end))) in encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate() {
+            if index == 0 || words[index].is_none() || words[index] != words[index - 1] {
+                let pieces =
+                    words[index].map_or(1, |_| words[index..].iter().take_while(|word| **word == words[index]).count());
+                let last = encoding.get_offsets()[index + pieces - 1].1;
+                shape = WordShape::of(ByteSpan::new(segment.start + start, segment.start + last.max(end)).of(text));
+            }
             let bytes = ByteSpan::new(segment.start + start, segment.start + end);
             let starts_word = match (self.words, found.tokens.last()) {
                 (_, None) => true,
@@ -139,7 +149,7 @@ impl Tokenizer {
                 found.unknown += 1;
                 found.words_cut += usize::from(bytes.of(text).chars().count() > self.longest_word);
             }
-            found.tokens.push(Token { id, bytes, starts_word, ends_word: true });
+            found.tokens.push(Token { id, bytes, starts_word, ends_word: true, shape });
         }
         Ok(found)
     }
@@ -286,6 +296,20 @@ pub(crate) mod tests {
         };
         assert_eq!(starts(Words::Tokenizer), ["bank", "'", "s", "New", "-", "York"]);
         assert_eq!(starts(Words::Whitespace), ["bank", "New"]);
+    }
+
+    #[test]
+    fn every_wordpiece_has_the_shape_of_its_word() {
+        use WordShape::{Digits, Lower, Mixed, Other, Title, Upper};
+        for words in [Words::Tokenizer, Words::Whitespace] {
+            let shapes = |text: &str| -> Vec<WordShape> {
+                tokenize_all(&tiny(words), text).tokens.iter().map(|token| token.shape).collect()
+            };
+            assert_eq!(
+                shapes("Banker's NY-iX 7b"),
+                [Title, Title, Other, Lower, Upper, Upper, Other, Mixed, Mixed, Digits, Digits]
+            );
+        }
     }
 
     #[test]

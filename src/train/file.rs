@@ -86,6 +86,10 @@ pub struct EncoderSection {
     /// the BERT-MRC code.
     #[serde(default)]
     pub heads: Heads,
+    /// Whether the encoder is told how each word is written (lower case, Title, UPPER, …), by vectors that are added to its input and
+    /// trained with it. It gives an encoder that folds capitals what it lost; one that has such vectors keeps them.
+    #[serde(default)]
+    pub word_shape: bool,
 }
 
 /// The origin of the heads.

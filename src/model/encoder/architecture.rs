@@ -20,7 +20,9 @@ pub struct Architecture {
     pub positions: Positions,
     /// The vectors of the token types (0 on the question, 1 on the context), `[types, h]`; `None`: the encoder does not tell them apart.
     pub token_types: Option<Table>,
-    /// Normalizes the sum of word, type and position vectors.
+    /// The vectors of the shapes of words ([`word_shape`](crate::text::word_shape)), `[shapes, h]`; `None`: the encoder is not told them.
+    pub word_shapes: Option<Table>,
+    /// Normalizes the sum of these vectors.
     pub embedding_norm: Norm,
     /// The layers, first to last. Layers with the same names share their tensors.
     pub layers: Vec<Layer>,
@@ -120,7 +122,7 @@ impl Architecture {
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let Positions::Absolute { table: positions, .. } = &self.positions;
-        let tables = [&self.words, positions].into_iter().chain(&self.token_types);
+        let tables = [&self.words, positions].into_iter().chain(&self.token_types).chain(&self.word_shapes);
         let mut shapes: BTreeMap<_, _> = tables.map(Table::shape).collect();
         shapes.extend(self.embedding_norm.shapes());
         for layer in &self.layers {

@@ -8,6 +8,7 @@ use crate::model::config_error::{ConfigError, check_sizes};
 use crate::model::encoder::architecture::{
     Architecture, Attention, CheckpointNames, FeedForward, Layer, Normalization, Positions,
 };
+use crate::text::word_shape::WordShape;
 
 /// The maximum number of layers: every layer has a dozen tensors to look for.
 const MAX_LAYERS: usize = 1024;
@@ -44,6 +45,9 @@ pub struct BertConfig {
     /// Number of token types (question and context need two).
     #[serde(default = "two")]
     pub type_vocab_size: usize,
+    /// Number of shapes of words that it is told; BERT itself has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word_shape_size: Option<usize>,
     /// Type of position embedding; only `absolute` is supported.
     #[serde(default = "absolute")]
     pub position_embedding_type: String,
@@ -113,6 +117,7 @@ impl BertConfig {
             words: table("word", self.vocab_size),
             positions: Positions::Absolute { table: table("position", self.max_position_embeddings), offset: 0 },
             token_types: Some(table("token_type", self.type_vocab_size)),
+            word_shapes: self.word_shape_size.map(|shapes| table("word_shape", shapes)),
             embedding_norm: norm("embeddings.LayerNorm"),
             layers: (0..self.num_hidden_layers).map(layer).collect(),
             normalization: Normalization::Post,
@@ -160,6 +165,12 @@ impl BertConfig {
             return refuse(
                 "`type_vocab_size` is 1".to_owned(),
                 "question and context need two token types; encoders like RoBERTa are not supported",
+            );
+        }
+        if self.word_shape_size.is_some_and(|shapes| shapes != WordShape::COUNT) {
+            return refuse(
+                format!("`word_shape_size` is {}", self.word_shape_size.unwrap_or_default()),
+                "this version tells eight shapes of words apart",
             );
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::config_error::ConfigError;
 use crate::model::encoder::architecture::Architecture;
 use crate::model::encoder::bert::BertConfig;
+use crate::text::word_shape::WordShape;
 
 /// The hint for a file that is not the configuration of an encoder.
 pub(crate) const EXPECTED: &str = "it must be the config.json of a Hugging Face BERT";
@@ -40,6 +41,14 @@ impl EncoderConfig {
                 hint: "only BERT encoders are supported",
             }),
         }
+    }
+
+    /// Has the encoder be told the shapes of words. False if it is already.
+    pub fn add_word_shapes(&mut self) -> bool {
+        let Self::Bert(config) = self;
+        let new = config.word_shape_size.is_none();
+        config.word_shape_size = Some(WordShape::COUNT);
+        new
     }
 
     /// The description of this encoder.

@@ -87,7 +87,7 @@ impl Leaves {
         }
     }
 
-    /// Word, position and token type vectors, added.
+    /// Vectors of words, positions, token types and word shapes, added.
     fn embed(&self, architecture: &Architecture, inputs: &Inputs) -> Tensor {
         let Positions::Absolute { table, offset } = &architecture.positions;
         let first = *offset as i64;
@@ -97,7 +97,11 @@ impl Leaves {
             Some(types) => words + self.vectors(types, &inputs.types),
             None => words,
         };
-        typed + self.vectors(table, &positions)
+        let shaped = match &architecture.word_shapes {
+            Some(shapes) => typed + self.vectors(shapes, &inputs.shapes),
+            None => typed,
+        };
+        shaped + self.vectors(table, &positions)
     }
 
     /// Multi-head self-attention without its output layer.
@@ -136,6 +140,7 @@ impl Leaves {
 pub struct Inputs {
     ids: Tensor,
     types: Tensor,
+    shapes: Tensor,
     /// bool `[rows, 1, 1, tokens]`: true for tokens that attention includes.
     attention_mask: Tensor,
     /// bool `[rows, tokens]`.
@@ -149,17 +154,19 @@ impl Inputs {
     pub fn new(inputs: &BatchTensors, device: Device) -> Self {
         let shape = [inputs.rows as i64, inputs.tokens as i64];
         let integers =
-            [&inputs.input_ids, &inputs.token_type_ids, &inputs.attention_mask].into_iter().flatten().copied();
+            [&inputs.input_ids, &inputs.token_type_ids, &inputs.shape_ids, &inputs.attention_mask].into_iter();
+        let integers = integers.flatten().copied();
         let masks = [&inputs.start_mask, &inputs.end_mask].into_iter().flatten().map(|&allowed| i64::from(allowed));
         let all: Vec<i64> = integers.chain(masks).collect();
-        let all = Tensor::from_slice(&all).view([5, shape[0], shape[1]]).to_device(device);
+        let all = Tensor::from_slice(&all).view([6, shape[0], shape[1]]).to_device(device);
         let mask = |index: i64| all.select(0, index).to_kind(Kind::Bool);
         Self {
             ids: all.select(0, 0),
             types: all.select(0, 1),
-            attention_mask: mask(2).view([shape[0], 1, 1, shape[1]]),
-            start_mask: mask(3),
-            end_mask: mask(4),
+            shapes: all.select(0, 2),
+            attention_mask: mask(3).view([shape[0], 1, 1, shape[1]]),
+            start_mask: mask(4),
+            end_mask: mask(5),
         }
     }
 }

@@ -167,6 +167,7 @@ mod tests {
             input_ids: vec![0; 20],
             attention_mask: vec![0; 20],
             token_type_ids: vec![0; 20],
+            shape_ids: vec![0; 20],
             start_mask: vec![false; 20],
             end_mask: vec![false; 20],
         };
@@ -176,6 +177,7 @@ mod tests {
                 inputs.input_ids[place] = ((row * 7 + token * 3) % 32) as i64;
                 inputs.attention_mask[place] = 1;
                 inputs.token_type_ids[place] = i64::from(token >= 4);
+                inputs.shape_ids[place] = (token % 8) as i64;
                 let context = (4..length - 1).contains(&token);
                 inputs.start_mask[place] = context && token % 3 != 2;
                 inputs.end_mask[place] = context && token % 3 != 1;

@@ -38,13 +38,14 @@ pub struct Pretrained {
 }
 
 impl Pretrained {
-    /// Reads the encoder and initializes its heads, or keeps them. A missing or unknown tensor is an error; but with new heads, the heads
+    /// Reads the encoder and initializes its heads, or keeps them, and the vectors of word shapes if it is to have some. A missing or unknown tensor is an error; but with new heads, the heads
     /// of other tasks are ignored. Ignored tensors and downloads are logged.
     pub fn read(encoder: &EncoderSection, recipe: &RecipeSection) -> Result<Self> {
         let path = &resolve::encoder(&encoder.path)?;
         let file = weights_file(path)?;
         let folder = beside(&file).to_owned();
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
+        let shapes_are_new = encoder.word_shape && config.encoder.add_word_shapes();
         let architecture = config.encoder.architecture();
         let names = &architecture.checkpoint;
         let NamedTensors { mut tensors, .. } = NamedTensors::read(&file, names)?;
@@ -57,13 +58,17 @@ impl Pretrained {
                 classifier_intermediate_hidden_size: Some(recipe.classifier_intermediate_hidden_size),
                 classifier_act_func: recipe.classifier_act_func,
             };
-            initialize(&mut tensors, &config.head.two_layers(architecture.hidden_size), recipe.seed);
+            initialize(&mut tensors, config.head.two_layers(architecture.hidden_size).shapes(), recipe.seed);
         } else if !tensors.contains_key(&kept) {
             return Err(Error::Checkpoint {
                 path: file,
                 reason: format!("it has no heads to keep: `{kept}` is missing"),
                 hint: "set encoder.heads = \"new\" for a pretrained encoder".into(),
             });
+        }
+        if let Some(table) = architecture.word_shapes.as_ref().filter(|_| shapes_are_new) {
+            // The heads have the first streams of the seed.
+            initialize(&mut tensors, [table.shape()].into(), recipe.seed.rotate_left(32));
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
         if let MatchHead::OneLayer(layer) = &weights.head.description.matching {
@@ -105,9 +110,9 @@ fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>, names: &CheckpointN
     Some(format!("tensors outside the encoder are ignored ({count}): {first}{more}"))
 }
 
-/// Adds normally distributed weights and zero biases for every tensor of a head.
-fn initialize(tensors: &mut BTreeMap<String, Tensor>, head: &MrcHead, seed: u64) {
-    for (stream, (name, shape)) in head.shapes().into_iter().enumerate() {
+/// Adds normally distributed weights and zero biases: tensors of these names and shapes.
+fn initialize(tensors: &mut BTreeMap<String, Tensor>, shapes: BTreeMap<String, Vec<usize>>, seed: u64) {
+    for (stream, (name, shape)) in shapes.into_iter().enumerate() {
         let mut random = Random::new(seed, stream as u64);
         let count = shape.iter().product();
         let values = if name.rsplit('.').next() == Some("bias") {
@@ -140,7 +145,7 @@ mod tests {
             seed: 1,
             ..RecipeSection::default()
         };
-        captured(|| Pretrained::read(&EncoderSection { path: folder.path().into(), heads }, &recipe))
+        captured(|| Pretrained::read(&EncoderSection { path: folder.path().into(), heads, word_shape: false }, &recipe))
     }
 
     /// A whole model's tensors under other names.
