@@ -194,6 +194,37 @@ fn a_nested_task_is_learned_run_and_scored() {
 }
 
 #[test]
+fn capitals_are_learned_by_an_encoder_that_folds_them() {
+    let dir = Dir::new();
+    encoder(&dir);
+    for (split, documents) in [("train", 300), ("dev", 60), ("test", 60)] {
+        let (mut rows, mut gold) = (String::new(), String::new());
+        for number in 0..documents {
+            // Only the capital says who is a person.
+            let word = if number % 3 == 0 { "otto" } else { "Otto" };
+            writeln!(rows, r#"{{"doc_id": "{number}", "text": "the old {word} left"}}"#).unwrap();
+            if word == "Otto" {
+                writeln!(gold, r#"{{"doc_id": "{number}", "entity_type": "PER", "start_char": 8, "end_char": 12}}"#)
+                    .unwrap();
+            }
+        }
+        dir.write(&format!("{split}/documents.jsonl"), &rows);
+        dir.write(&format!("{split}/gold.jsonl"), &gold);
+    }
+    let f1 = |name: &str, shapes: bool| {
+        let path = job(&dir, name, "max_epochs = 12\nhead_lr = 6e-3");
+        replace(&dir, &path, "path = 'encoder'", &format!("path = 'encoder'\nword_shape = {shapes}"));
+        train(&dir, &path).ended(0);
+        let config = std::fs::read_to_string(dir.path(name).join("config.json")).unwrap();
+        assert_eq!(config.contains("\"word_shape_size\": 8"), shapes);
+        manifest(&dir, name)["scores"]["test"]["f1"].as_f64().unwrap()
+    };
+    assert!(f1("folded", false) < 0.9);
+    let told = f1("told", true);
+    assert!(told > 1.0 - 1e-9, "{told}");
+}
+
+#[test]
 fn a_corpus_with_fewer_types_gets_fewer_queries() {
     let dir = task();
     corpus(&dir, "people", 300, 4);

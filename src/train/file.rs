@@ -190,6 +190,7 @@ impl TrainFile {
         }
         let positive = [
             ("recipe.lr", recipe.lr),
+            ("recipe.head_lr", recipe.head_lr.unwrap_or(recipe.lr)),
             ("recipe.adam_epsilon", recipe.adam_epsilon),
             ("recipe.final_div_factor", recipe.final_div_factor),
             ("recipe.val_check_interval", recipe.val_check_interval),
@@ -294,6 +295,7 @@ mod tests {
     fn a_wrong_value_names_its_key() {
         for (section, key) in [
             ("[recipe]\nlr = 0.0", "recipe.lr"),
+            ("[recipe]\nhead_lr = 0.0", "recipe.head_lr"),
             ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
             ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
             ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),

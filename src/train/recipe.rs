@@ -39,6 +39,9 @@ pub struct RecipeSection {
     pub accumulate_grad_batches: usize,
     /// The highest learning rate.
     pub lr: f64,
+    /// The highest learning rate of the heads, which are new where the encoder is not; `lr` if omitted. It has the schedule of `lr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_lr: Option<f64>,
     /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9). Under onecycle the first beta, or the momentum, moves from 0.95 to 0.85 and back.
     pub optimizer: OptimizerName,
     /// Weight decay, decoupled except for sgd; biases and layer normalizations do not decay.
@@ -154,6 +157,7 @@ impl Default for RecipeSection {
             batch_tokens: None,
             accumulate_grad_batches: 1,
             lr: 2e-5,
+            head_lr: None,
             optimizer: OptimizerName::AdamW,
             weight_decay: 0.01,
             adam_epsilon: 1e-8,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::model::head::MrcHead;
 use crate::train::recipe::{OptimizerName, RecipeSection};
 
 /// An optimizer and its moments.
@@ -17,6 +18,8 @@ pub struct Optimizer {
     decay: f64,
     epsilon: f64,
     clip: f64,
+    /// The learning rate of the heads, as a share of the encoder's.
+    heads: f64,
     /// The number of steps taken.
     pub steps: usize,
     /// First moments (or momentum), by name.
@@ -39,6 +42,7 @@ impl Optimizer {
             decay: recipe.weight_decay,
             epsilon: recipe.adam_epsilon,
             clip: recipe.gradient_clip_val,
+            heads: recipe.head_lr.map_or(1.0, |rate| rate / recipe.lr),
             steps: 0,
             first: zeros(),
             second,
@@ -46,7 +50,7 @@ impl Optimizer {
     }
 
     /// Clips the gradients, updates the leaves and clears the gradients; returns the norm before clipping. If the norm is not finite, no
-    /// leaf is updated. `momentum` replaces the first beta (or SGD's momentum).
+    /// leaf is updated. `rate` is the encoder's. `momentum` replaces the first beta (or SGD's momentum).
     pub fn step(&mut self, leaves: &mut BTreeMap<String, Tensor>, rate: f64, momentum: Option<f64>) -> f64 {
         no_grad(|| {
             let norm = norm(leaves);
@@ -67,6 +71,7 @@ impl Optimizer {
                 // Vectors are biases and the scales and shifts of layer normalizations.
                 let decay = if leaf.dim() < 2 { 0.0 } else { self.decay };
                 let momentum = momentum.unwrap_or(MOMENTUM);
+                let rate = if MrcHead::owns(name) { rate * self.heads } else { rate };
                 match self.name {
                     OptimizerName::Sgd => self.sgd(name, leaf, &mut gradient, decay, rate, momentum),
                     OptimizerName::AdamW => self.adam(name, leaf, &gradient, rate * decay, rate, [momentum, 0.98]),
@@ -160,6 +165,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn heads_have_their_own_rate() {
+        let leaf = || Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let names = ["bert.embeddings.word_embeddings.weight", "start_outputs.bias"];
+        let mut leaves: BTreeMap<String, Tensor> = names.map(|name| (name.to_owned(), leaf())).into();
+        let recipe =
+            RecipeSection { lr: 0.5, head_lr: Some(2.0), optimizer: OptimizerName::Sgd, ..RecipeSection::default() };
+        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        leaves.values().map(|leaf| leaf.sum(Kind::Float)).sum::<Tensor>().backward();
+        // Half the rate of the schedule's top.
+        optimizer.step(&mut leaves, 0.25, None);
+        let moved = names.map(|name| 1.0 - leaves[name].double_value(&[0]));
+        assert!((moved[0] - 0.25).abs() < 1e-6 && (moved[1] - 1.0).abs() < 1e-6, "{moved:?}");
     }
 
     #[test]
