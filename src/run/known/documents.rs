@@ -225,10 +225,7 @@ pub(crate) async fn find_known_damage(
 ) -> Result<()> {
     for path in ledger.damaged().clone() {
         let Some(number) = documents.files.iter().position(|file| file.path == path) else { continue };
-        let reason = match documents.broken(context, number).await? {
-            Some(damage) => Some(documents.leave_out(number, damage)),
-            None => None,
-        };
+        let reason = documents.broken(context, number).await?.map(|damage| documents.leave_out(number, damage));
         if !reason.is_some_and(|reason| ledger.has_damage(&path, &reason)) {
             ledger.read_again(&path);
         } else if ledger.is_refused(&path) {

@@ -11,6 +11,8 @@
 //!   rows of `documents` are from the file's present state; `repeated`, whether the file has rows that are done with the row of another file.
 //! - A row of an older file loses to the row in force if the later file is listed and still has the document. That is certain if the
 //!   later file's present state was read before the row's commit; if not, or if later files are `repeated`, they are read for the document.
+//! - The damage of a file is recorded by the first commit that passes it. Every run looks for it again before it resumes the file: where it
+//!   is gone or another, the file counts as changed.
 //! - `rejects` of a file go when its new state is read; those of runs with another `input_hash` stay.
 //!
 //! | file | contents |
