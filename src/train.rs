@@ -93,7 +93,14 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     let Pretrained { weights, config, tokenizer: tokenizer_file, name, before } = pretrained;
     let folder = state::output::prepare(&file.output.path, &fingerprint, settings.restart)?;
     let mut trainer = network::failure::guarded(|| {
-        Trainer::new(&file, &schema, (&train, &dev), &weights, &devices, (folder.clone(), fingerprint))
+        Trainer::new(
+            &file,
+            &schema,
+            (&train, &dev),
+            (&weights, featurizer.asked()),
+            &devices,
+            (folder.clone(), fingerprint),
+        )
     })?;
     drop(weights);
     let title = file.output.path.display().to_string();
@@ -108,6 +115,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     }
     let (weights, quality) = trainer.best(test.as_ref())?;
     let manifest = Manifest {
+        kind: config.head.kind(),
         encoder: name,
         max_length: weights.encoder.architecture.max_tokens,
         recipe: recipe(&file, &config.head, before, &trainer, &train),

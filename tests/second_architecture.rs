@@ -2,11 +2,9 @@
 //! names of its own. Its graph gives the logits that a plain forward pass computes; `tests/train.rs` compares the network in training with the graph.
 
 use quarry::graph;
-use quarry::model::blocks::{Linear, Norm, Table};
-use quarry::model::encoder::architecture::{
-    Architecture, Attention, CheckpointNames, FeedForward, Layer, Normalization, Positions,
-};
-use quarry::model::head::HeadConfig;
+use quarry::model::blocks::{FeedForward, Linear, Norm, Table};
+use quarry::model::encoder::architecture::{Architecture, Attention, CheckpointNames, Layer, Normalization, Positions};
+use quarry::model::head::{Head, HeadConfig};
 use quarry::model::precision::{GraphVariant, Precision};
 use quarry::model::runtime::device::Device;
 use quarry::model::runtime::distribution::Distribution;
@@ -25,7 +23,7 @@ use quarry::text::word_shape::WordShape;
 
 use crate::support::{Dir, Random, project};
 
-const HIDDEN: usize = 12;
+pub(crate) const HIDDEN: usize = 12;
 const HEADS: usize = 3;
 const LAYERS: usize = 2;
 const EPSILON: f32 = 1e-5;
@@ -71,7 +69,12 @@ fn architecture() -> Architecture {
 
 /// The encoder with MRC heads and random weights.
 pub(crate) fn weights() -> Weights {
-    let (architecture, head) = (architecture(), HeadConfig::default().two_layers(HIDDEN));
+    random_weights(&HeadConfig::default().head(HIDDEN))
+}
+
+/// The encoder with a head and random weights.
+pub(crate) fn random_weights(head: &Head) -> Weights {
+    let architecture = architecture();
     let mut random = Random(11);
     let shapes = architecture.shapes().into_iter().chain(head.shapes());
     let tensors = shapes.map(|(name, shape)| {
@@ -111,14 +114,14 @@ pub(crate) fn served(weights: &Weights, variant: GraphVariant, batch: &Batch) ->
 }
 
 /// The forward pass of the made-up encoder for one query, by the names of its tensors.
-struct Forward<'weights>(&'weights Weights);
+pub(crate) struct Forward<'weights>(pub(crate) &'weights Weights);
 
 impl Forward<'_> {
-    fn tensor(&self, name: &str) -> &Tensor {
+    pub(crate) fn tensor(&self, name: &str) -> &Tensor {
         self.0.iter().find(|(known, _)| *known == name).unwrap().1
     }
 
-    fn linear(&self, name: &str, input: &[f32]) -> Vec<f32> {
+    pub(crate) fn linear(&self, name: &str, input: &[f32]) -> Vec<f32> {
         let (weight, bias) = (self.tensor(&format!("{name}.weight")), self.tensor(&format!("{name}.bias")));
         weight.rows().zip(&bias.values).map(|(row, bias)| dot(row, input) + bias).collect()
     }
@@ -163,7 +166,7 @@ impl Forward<'_> {
         attended.map(fed).collect()
     }
 
-    fn token_vectors(&self, ids: &[i64], shapes: &[i64]) -> Vec<Vec<f32>> {
+    pub(crate) fn token_vectors(&self, ids: &[i64], shapes: &[i64]) -> Vec<Vec<f32>> {
         let [words, positions, shape_vectors] =
             ["words", "positions", "shapes"].map(|table| self.tensor(&format!("trial.{table}")));
         let row = |table: &Tensor, row: usize| table.rows().nth(row).unwrap().to_vec();
@@ -182,7 +185,7 @@ impl Forward<'_> {
     }
 }
 
-fn dot(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(left, right)| left * right).sum()
 }
 
@@ -191,7 +194,7 @@ fn sum(left: &[f32], right: &[f32]) -> Vec<f32> {
 }
 
 /// x·Φ(x), with formula 7.1.26 of Abramowitz and Stegun, which is exact to 1.5e-7.
-fn gelu(value: f32) -> f32 {
+pub(crate) fn gelu(value: f32) -> f32 {
     let x = f64::from(value.abs()) / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
     let series = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];

@@ -194,6 +194,21 @@ fn a_nested_task_is_learned_run_and_scored() {
 }
 
 #[test]
+fn all_types_are_learned_in_one_pass() {
+    let dir = task();
+    let recipe = "max_epochs = 30\npatience = 5\ninteraction = 'late'\nboundary_size = 32\nwords = 'whitespace'";
+    train(&dir, &job(&dir, "model", recipe)).ended(0);
+    let manifest = manifest(&dir, "model");
+    assert_eq!(manifest["kind"], "late");
+    let f1 = manifest["scores"]["test"]["f1"].as_f64().unwrap();
+    assert!(f1 > 0.99, "{f1}");
+    // The main job finds the same with the two graphs of the model, and so does a written copy.
+    assert!((run(&dir, "test") - f1).abs() < 1e-9);
+    let parity = dir.quarry(&["export", "model", "copy", "--graph", "fused-int8"]).ended(0).stdout();
+    assert!(parity.contains("model-questions-fused.onnx") && parity.contains("fused-int8"), "{parity}");
+}
+
+#[test]
 fn capitals_are_learned_by_an_encoder_that_folds_them() {
     let dir = Dir::new();
     encoder(&dir);
@@ -292,7 +307,7 @@ fn the_network_and_the_graph_give_the_same_logits() {
             .queries("Ms Lovelace went from London to the University of Turin with Mr Babbage, in 1840. She wrote.");
         let batch = Batch { inputs };
         let weights = model.directory.weights().unwrap();
-        let network = Network::new(&weights, tch::Kind::Float, tch::Device::Cpu).unwrap();
+        let network = Network::new(&weights, tch::Kind::Float, tch::Device::Cpu, &batch.tensors()).unwrap();
         let trained = logits(&network, &batch).unwrap();
         for form in [GraphVariant::Portable, GraphVariant::Fused] {
             let served = model.session(form, Precision::Fp32).logits(&batch, 0.0).unwrap();
@@ -306,7 +321,7 @@ fn the_network_and_the_graph_give_the_same_logits() {
 #[test]
 fn the_network_and_the_graph_of_another_architecture_give_the_same_logits() {
     let (weights, batch) = (second_architecture::weights(), second_architecture::batch());
-    let network = Network::new(&weights, tch::Kind::Float, tch::Device::Cpu).unwrap();
+    let network = Network::new(&weights, tch::Kind::Float, tch::Device::Cpu, &batch.tensors()).unwrap();
     let trained = logits(&network, &batch).unwrap();
     for form in [GraphVariant::Portable, GraphVariant::Fused] {
         let largest = largest_difference(&trained, &second_architecture::served(&weights, form, &batch));

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::export::settings::Settings;
 use crate::graph;
+use crate::model::head::{HeadConfig, Interaction};
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
+use crate::model::precision::{GraphPart, Precision};
 use crate::model::weights::checkpoint::{Checkpoint, refused};
 use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
@@ -40,8 +42,9 @@ pub fn run(settings: &Settings) -> Result<ExportReport> {
             refused(&checkpoint.weights_path, Misfit { reason, hint: "use --weights fp32".into() })
         })?;
         for (variant, precision) in &settings.graphs {
-            let graph = graph::write(&weights, *variant, *precision)?;
-            extra.push((graph_name(*variant, *precision), graph));
+            for part in parts_of(&checkpoint.config.head, *precision) {
+                extra.push((graph_name(part, *variant), graph::write_part(&weights, part, *variant)?));
+            }
         }
     }
     let parts = Parts {
@@ -58,8 +61,17 @@ pub fn run(settings: &Settings) -> Result<ExportReport> {
     Ok(ExportReport { model, files, parameters, elapsed: started.elapsed() })
 }
 
+/// The graphs of a model in this precision.
+fn parts_of(head: &HeadConfig, precision: Precision) -> Vec<GraphPart> {
+    match head.interaction {
+        Interaction::Early => vec![GraphPart::Whole(precision)],
+        Interaction::Late => vec![GraphPart::Questions, GraphPart::Windows(precision)],
+    }
+}
+
 fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
     let mut manifest = Manifest::of(&checkpoint.folder)?.unwrap_or(Manifest { max_length: 0, ..Manifest::default() });
+    manifest.kind = checkpoint.config.head.kind();
     if let Some(schema) = &settings.schema {
         manifest.types.clone_from(&schema.types);
         manifest.nested = schema.nested;
@@ -107,7 +119,7 @@ fn sizes(root: &Path) -> Result<Vec<(String, u64)>> {
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
-    use crate::model::precision::{GraphVariant, Precision};
+    use crate::model::precision::GraphVariant;
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
@@ -148,8 +160,8 @@ mod tests {
             ["config.json", "model-fp32-portable.onnx", "model.safetensors", "quarry.json", "tokenizer.json"]
         );
         assert_eq!(report.model.manifest().max_length, 24);
-        assert!(report.model.written_graph(GraphVariant::Portable, Precision::Fp32).is_some());
-        assert!(report.model.written_graph(GraphVariant::Fused, Precision::Fp32).is_none());
+        assert!(report.model.written_graph(GraphPart::Whole(Precision::Fp32), GraphVariant::Portable).is_some());
+        assert!(report.model.written_graph(GraphPart::Whole(Precision::Fp32), GraphVariant::Fused).is_none());
         let again = tempfile::tempdir().expect("a folder");
         let twice = run(&options(to.path(), again.path())).expect("a model directory is a valid checkpoint");
         assert_eq!(twice.model.weights().expect("weights"), report.model.weights().expect("weights"));
@@ -161,7 +173,7 @@ mod tests {
         let model = run(&options(from.path(), to.path())).expect("exported").model;
         let weights = model.weights().expect("weights");
         let derived = graph::write(&weights, GraphVariant::Portable, Precision::Fp32).expect("a graph");
-        let written = model.written_graph(GraphVariant::Portable, Precision::Fp32).expect("listed");
+        let written = model.written_graph(GraphPart::Whole(Precision::Fp32), GraphVariant::Portable).expect("listed");
         assert!(std::fs::read(written).expect("read") == derived, "the graph has other weights than model.safetensors");
     }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::cache;
 use crate::model::package::directory::ModelDirectory;
-use crate::model::precision::{GraphVariant, Precision};
+use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
+use crate::task::answer::sigmoid;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, EntityType};
-use crate::task::input::Questions;
-use crate::task::kind::Kind;
+use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::mrc::decode::Logits;
+use crate::task::tensor::Tensors;
 use crate::text::document::{Document, Reject};
 use crate::text::window::{WindowRule, Windows};
 
@@ -61,24 +62,29 @@ pub fn measure(
     library: &Library,
     options: SessionOptions,
 ) -> Result<Vec<Parity>> {
-    let batches = sample(model)?;
-    let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Logits>, Vec<Logits>)> {
-        let graph = cache::derive(model, variant, precision)?;
-        let mut session = Session::open(library, &graph, Kind::Mrc, options)?;
-        let mut answer = |batch: &Batch| session.logits(batch, BOUNDARY);
-        let in_batch: Vec<Logits> = batches.iter().map(&mut answer).collect::<Result<_>>()?;
-        let single = batches.iter().flat_map(|batch| &batch.inputs).map(|query| Batch { inputs: vec![query.clone()] });
-        let alone: Vec<Logits> = single.map(|batch| answer(&batch)).collect::<Result<_>>()?;
-        Ok((in_batch, alone))
+    let (task, batches) = sample(model)?;
+    let single = batches.iter().flat_map(|batch| &batch.inputs).map(|query| Batch { inputs: vec![query.clone()] });
+    let single: Vec<Batch> = single.collect();
+    let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Row>, Vec<Row>)> {
+        let (fixed, part) = match task.kind() {
+            Kind::Late => (questions(&task, model, variant, library, options)?, GraphPart::Windows(precision)),
+            _ => (task.fixed(Vec::new()).map_err(failed)?, GraphPart::Whole(precision)),
+        };
+        let mut session = Session::open(library, &cache::derive_part(model, part, variant)?, task.kind(), options)?;
+        let mut answer = |batches: &[Batch]| -> Result<Vec<Row>> {
+            let mut rows = Vec::new();
+            for batch in batches {
+                let outputs = session.run(&[&task.kind().tensors(batch), &fixed])?;
+                rows.extend(rows_of(batch, &task.apart(outputs).map_err(failed)?));
+            }
+            Ok(rows)
+        };
+        Ok((answer(&batches)?, answer(&single)?))
     };
     let (reference, _) = answers(GraphVariant::Portable, Precision::Fp32)?;
-    let reference = rows(&batches, &reference);
     let mut report = Vec::new();
     for (variant, precision) in graphs {
         let (in_batch, alone) = answers(*variant, *precision)?;
-        let in_batch = rows(&batches, &in_batch);
-        let alone: Vec<Row> =
-            alone.iter().map(|logits| Row::of(logits, 0, logits.start.len(), logits.start.len())).collect();
         let difference = Difference::between(&reference, &in_batch);
         let expected: BTreeSet<_> = mentions(&reference);
         let found = mentions(&in_batch);
@@ -98,12 +104,35 @@ pub fn measure(
     Ok(report)
 }
 
-/// The sample's queries in batches.
-fn sample(model: &ModelDirectory) -> Result<Vec<Batch>> {
+/// What the graph of windows is given of the questions.
+fn questions(
+    task: &Task,
+    model: &ModelDirectory,
+    variant: GraphVariant,
+    library: &Library,
+    options: SessionOptions,
+) -> Result<Tensors> {
+    let graph = cache::derive_part(model, GraphPart::Questions, variant)?;
+    let mut session = Session::open(library, &graph, Kind::Questions, options)?;
+    let given = task.asked().iter().map(|question| session.run(&[question])).collect::<Result<_>>()?;
+    task.fixed(given).map_err(failed)
+}
+
+fn failed(reason: String) -> Error {
+    Error::Inference { doing: "compare graphs".into(), source: reason.into() }
+}
+
+/// The task of a model, and the sample's inputs in batches.
+fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
     let tokenizer = model.tokenizer(None)?;
     let failed = |reject: Reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() };
-    let questions = Questions::new(&schema(model), &tokenizer).map_err(failed)?;
-    let (max_length, question_tokens) = (model.manifest().max_length, questions.longest_query(0));
+    let (boundary_threshold, max_candidates) = (sigmoid(BOUNDARY), usize::MAX);
+    let settings = match model.manifest().kind {
+        Kind::Late => TaskSettings::Late { boundary_threshold, max_candidates },
+        _ => TaskSettings::Mrc { boundary_threshold, max_candidates },
+    };
+    let task = Task::new(&settings, &schema(model), &tokenizer, 0.5, 0.0).map_err(failed)?;
+    let (max_length, question_tokens) = (model.manifest().max_length, task.longest_input(0));
     let [longest, shortest] = WINDOW_TOKENS;
     let tokens = max_length.saturating_sub(question_tokens).min(longest);
     if tokens < shortest {
@@ -119,10 +148,10 @@ fn sample(model: &ModelDirectory) -> Result<Vec<Batch>> {
     for (document, text) in SAMPLE.lines().enumerate() {
         for window in Windows::new(&tokenizer, WindowRule { tokens, overlap: tokens / 4 }, Document { text }) {
             let window: Arc<_> = window.map_err(failed)?;
-            queries.extend(questions.ask(document, &window));
+            queries.extend(task.ask(document, &window));
         }
     }
-    Ok(batches(queries, BATCH_TOKENS))
+    Ok((task, batches(queries, BATCH_TOKENS)))
 }
 
 fn schema(model: &ModelDirectory) -> EntitySchema {
@@ -158,13 +187,11 @@ impl Row {
     }
 }
 
-fn rows(batches: &[Batch], answers: &[Logits]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (batch, logits) in batches.iter().zip(answers) {
-        let width = batch.tokens();
-        rows.extend(batch.inputs.iter().enumerate().map(|(row, query)| Row::of(logits, row, width, query.len())));
-    }
-    rows
+/// The rows of a batch, for each input one of each type that it answers; `types` are the logits of each.
+fn rows_of(batch: &Batch, types: &[Logits]) -> Vec<Row> {
+    let width = batch.tokens();
+    let inputs = batch.inputs.iter().enumerate();
+    inputs.flat_map(|(row, input)| types.iter().map(move |logits| Row::of(logits, row, width, input.len()))).collect()
 }
 
 /// Query, start and end of every mention, which is a candidate with all three logits above 0.
@@ -269,7 +296,7 @@ mod tests {
             };
             let model = ModelDirectory::write(&folder.path().join("model"), &parts).unwrap();
             match sample(&model) {
-                Ok(batches) => {
+                Ok((_, batches)) => {
                     assert!(fits && batches.iter().all(|batch| batch.tokens() <= max_length));
                     assert!(batches.iter().map(|batch| batch.inputs.len()).sum::<usize>() > SAMPLE.lines().count());
                 }

@@ -13,10 +13,11 @@ use crate::extract::pipeline::slices::SliceRule;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::spec::ExtractionSpec;
 use crate::graph::{WRITER_VERSION, cache};
-use crate::model::encoder::architecture::{Attention, FeedForward, Layer};
+use crate::model::blocks::FeedForward;
+use crate::model::encoder::architecture::{Attention, Layer};
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
-use crate::model::precision::{GraphVariant, Precision};
+use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::runtime::batch_tuning;
 use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
@@ -27,6 +28,7 @@ use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::kind::{Kind, Task};
+use crate::task::tensor::Tensors;
 use crate::text::document::Document;
 use crate::text::mention::Mention;
 use crate::text::tokens::Tokenizer;
@@ -95,7 +97,7 @@ impl Extractor {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
-        let fixed = task.fixed();
+        let fixed = fixed(&task, model, variant, &selection, cores)?;
         let exact = (foreign.is_none() && selection.precision != Precision::Fp32)
             .then(|| in_fp32(spec, &selection, task.kind(), cores));
         let open = |graph: &Path| {
@@ -103,7 +105,7 @@ impl Extractor {
         };
         let scorer = match foreign {
             Some(graph) => open(&graph)?,
-            None => open(&cache::derive(model, variant, graph_precision)?)?,
+            None => open(&cache::derive_part(model, part(task.kind(), graph_precision), variant)?)?,
         };
         let tuning_key = TuningKey {
             model: spec.model.hash.clone(),
@@ -271,8 +273,39 @@ fn in_fp32(spec: &ExtractionSpec, selection: &RuntimeSelection, kind: Kind, thre
     Arc::new(move || {
         let model = ModelDirectory::open(&resolve::model(&path)?)?;
         let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
-        Session::open(&library, &cache::derive(&model, GraphVariant::Fused, Precision::Fp32)?, kind, options)
+        let graph = cache::derive_part(&model, part(kind, Precision::Fp32), GraphVariant::Fused)?;
+        Session::open(&library, &graph, kind, options)
     })
+}
+
+/// The graph that answers windows.
+const fn part(kind: Kind, precision: Precision) -> GraphPart {
+    match kind {
+        Kind::Late => GraphPart::Windows(precision),
+        _ => GraphPart::Whole(precision),
+    }
+}
+
+/// The tensors of every batch. A model of two graphs computes them with the first, in fp32 on the CPU, which takes some milliseconds a question.
+fn fixed(
+    task: &Task,
+    model: &ModelDirectory,
+    variant: GraphVariant,
+    selection: &RuntimeSelection,
+    threads: usize,
+) -> Result<Tensors> {
+    let asked = task.asked();
+    let mut given = Vec::with_capacity(asked.len());
+    if !asked.is_empty() {
+        let graph = cache::derive_part(model, GraphPart::Questions, variant)?;
+        let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
+        let mut session = Session::open(&selection.library, &graph, Kind::Questions, options)?;
+        for question in &asked {
+            given.push(session.run(&[question])?);
+        }
+    }
+    let failed = |reason: String| Error::Inference { doing: "read the questions".into(), source: reason.into() };
+    task.fixed(given).map_err(failed)
 }
 
 /// The inputs for one window of about `tokens` tokens, for a trial run of a graph.

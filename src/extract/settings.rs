@@ -126,7 +126,11 @@ impl ExtractionSettings {
             windows: WindowRule { tokens: SHORTEST_WINDOW, overlap: 0 },
             threshold: self.threshold,
             task: match model.manifest().kind {
-                Kind::Mrc => TaskSettings::Mrc {
+                Kind::Mrc | Kind::Questions => TaskSettings::Mrc {
+                    boundary_threshold: self.boundary_threshold,
+                    max_candidates: self.max_candidates,
+                },
+                Kind::Late => TaskSettings::Late {
                     boundary_threshold: self.boundary_threshold,
                     max_candidates: self.max_candidates,
                 },

@@ -17,18 +17,26 @@ pub(crate) const RUNTIME_DOMAIN: &str = "com.microsoft";
 #[derive(Debug)]
 pub(crate) struct Builder {
     graph: GraphProto,
+    /// What the names of its own values begin with: empty for the graph of a model.
+    prefix: String,
     constants: BTreeSet<String>,
     element: ElementType,
 }
 
 impl Builder {
-    /// An empty graph that computes in `element`; values of a subgraph get the graph's name as a prefix.
+    /// An empty graph that computes in `element`.
     pub(crate) fn new(name: &str, element: ElementType) -> Self {
-        Self {
-            graph: GraphProto { name: name.to_owned(), ..GraphProto::default() },
-            constants: BTreeSet::new(),
-            element,
-        }
+        Self::with_prefix(name, String::new(), element)
+    }
+
+    /// An empty subgraph; its values get its name as a prefix.
+    pub(crate) fn subgraph(name: &str, element: ElementType) -> Self {
+        Self::with_prefix(name, format!("{name}/"), element)
+    }
+
+    fn with_prefix(name: &str, prefix: String, element: ElementType) -> Self {
+        let graph = GraphProto { name: name.to_owned(), ..GraphProto::default() };
+        Self { graph, prefix, constants: BTreeSet::new(), element }
     }
 
     /// The element type of activations.
@@ -107,7 +115,7 @@ impl Builder {
 
     /// A constant of any type; a second call with the same name returns the first constant.
     pub(crate) fn constant(&mut self, name: &str, element: ElementType, shape: &[usize], bytes: Vec<u8>) -> String {
-        let name = format!("{}{name}", self.prefix());
+        let name = format!("{}{name}", self.prefix);
         if self.constants.insert(name.clone()) {
             let tensor = TensorProto { name: name.clone(), ..tensor(element, shape, bytes) };
             self.graph.initializer.push(tensor);
@@ -120,12 +128,8 @@ impl Builder {
         self.graph
     }
 
-    fn prefix(&self) -> String {
-        if self.graph.name == "mrc" { String::new() } else { format!("{}/", self.graph.name) }
-    }
-
     fn result(&self, operator: &str) -> String {
-        format!("{}{operator}_{}", self.prefix(), self.graph.node.len())
+        format!("{}{operator}_{}", self.prefix, self.graph.node.len())
     }
 
     fn push(

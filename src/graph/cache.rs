@@ -1,4 +1,4 @@
-//! The cache of derived graphs. In: a model directory, a graph variant and a precision. Out: the path of a complete ONNX file for exactly
+//! The cache of derived graphs. In: a model directory, a part of the model and a graph variant. Out: the path of a complete ONNX file for exactly
 //! these weights, hashed in this call. It must not keep anything in memory.
 //!
 //! Beside a graph lies a file with its SHA-256. Disks damage files, and a graph with damaged weights still loads: it gives other scores.
@@ -8,34 +8,39 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::Result;
-use crate::graph::{WRITER_VERSION, write};
+use crate::graph::{WRITER_VERSION, write_part};
 use crate::machine::cache::{cache_folders, writable_cache};
 use crate::machine::files::write_whole;
 use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::package::directory::{ModelDirectory, graph_name};
-use crate::model::precision::{GraphVariant, Precision};
+use crate::model::precision::{GraphPart, GraphVariant, Precision};
 
-/// The graph of a model in this variant and precision: the directory's own graph if it has one, otherwise the graph in the cache.
-/// The first call writes it to the cache, which takes a second or two; so does a call that finds it damaged. Fails for a directory
-/// without weights, and if neither the cache nor a temporary folder can be written.
+/// The whole graph of a model of early interaction: [`derive_part`] of [`GraphPart::Whole`].
 pub fn derive(model: &ModelDirectory, variant: GraphVariant, precision: Precision) -> Result<PathBuf> {
-    // It was verified with the directory.
-    if let Some(path) = model.written_graph(variant, precision) {
-        return Ok(path);
-    }
-    derive_in(&cache_folders(), writable_cache, model, variant, precision)
+    derive_part(model, GraphPart::Whole(precision), variant)
 }
 
-/// [`derive()`] with given folders to look in, and one to write to, and never the directory's own graph.
+/// A graph of a model in this variant: the directory's own graph if it has one, otherwise the graph in the cache.
+/// The first call writes it to the cache, which takes a second or two; so does a call that finds it damaged. Fails for a directory
+/// without weights, for a part that the model does not have, and if neither the cache nor a temporary folder can be written.
+pub fn derive_part(model: &ModelDirectory, part: GraphPart, variant: GraphVariant) -> Result<PathBuf> {
+    // It was verified with the directory.
+    if let Some(path) = model.written_graph(part, variant) {
+        return Ok(path);
+    }
+    derive_in(&cache_folders(), writable_cache, model, part, variant)
+}
+
+/// [`derive_part`] with given folders to look in, and one to write to, and never the directory's own graph.
 fn derive_in(
     folders: &[PathBuf],
     writable: impl FnOnce() -> Result<PathBuf>,
     model: &ModelDirectory,
+    part: GraphPart,
     variant: GraphVariant,
-    precision: Precision,
 ) -> Result<PathBuf> {
     for folder in folders {
-        let path = versioned_path(folder, model, variant, precision, WRITER_VERSION);
+        let path = versioned_path(folder, model, part, variant, WRITER_VERSION);
         if path.exists() {
             match verified(&path) {
                 Ok(()) => return Ok(path),
@@ -44,13 +49,13 @@ fn derive_in(
         }
     }
     let folder = writable()?;
-    let path = versioned_path(&folder, model, variant, precision, WRITER_VERSION);
-    let graph = write(&model.weights()?, variant, precision)?;
+    let path = versioned_path(&folder, model, part, variant, WRITER_VERSION);
+    let graph = write_part(&model.weights()?, part, variant)?;
     // In between there is no hash, or an old one, and the graph would be written once more.
     write_whole(&path, &graph)?;
     write_whole(&hash_path(&path), hexadecimal(&Sha256::digest(&graph)).as_bytes())?;
     for version in 1..WRITER_VERSION {
-        let old = versioned_path(&folder, model, variant, precision, version);
+        let old = versioned_path(&folder, model, part, variant, version);
         // If an old graph cannot be removed, it only takes disk space.
         let _ = std::fs::remove_file(hash_path(&old));
         let _ = std::fs::remove_file(old);
@@ -76,12 +81,12 @@ fn hash_path(graph: &Path) -> PathBuf {
 fn versioned_path(
     folder: &Path,
     model: &ModelDirectory,
+    part: GraphPart,
     variant: GraphVariant,
-    precision: Precision,
     version: u32,
 ) -> PathBuf {
     let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
-    folder.join(format!("{key}-v{version}-{}", graph_name(variant, precision)))
+    folder.join(format!("{key}-v{version}-{}", graph_name(part, variant)))
 }
 
 #[cfg(test)]
@@ -94,14 +99,15 @@ mod tests {
     fn derived(folders: &[&Path], model: &ModelDirectory) -> PathBuf {
         let folders: Vec<PathBuf> = folders.iter().map(|folder| folder.to_path_buf()).collect();
         let writable = || Ok(folders.last().expect("a folder").clone());
-        derive_in(&folders, writable, model, GraphVariant::Fused, Precision::Fp32).expect("a graph")
+        derive_in(&folders, writable, model, GraphPart::Whole(Precision::Fp32), GraphVariant::Fused).expect("a graph")
     }
 
     #[test]
     fn a_graph_is_written_once_and_named_by_its_hash() {
         let (model, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let directory = write_tiny(model.path(), WeightForm::Fp32);
-        let earlier = |variant| versioned_path(cache.path(), &directory, variant, Precision::Fp32, WRITER_VERSION - 1);
+        let whole = GraphPart::Whole(Precision::Fp32);
+        let earlier = |variant| versioned_path(cache.path(), &directory, whole, variant, WRITER_VERSION - 1);
         for variant in [GraphVariant::Fused, GraphVariant::Portable] {
             std::fs::write(earlier(variant), b"old").expect("written");
         }
@@ -115,6 +121,19 @@ mod tests {
         let other = write_tiny(model.path(), WeightForm::Int8);
         assert_ne!(derived(&[cache.path()], &other), path);
         assert_eq!(std::fs::read_dir(cache.path()).expect("a listing").count(), 4);
+    }
+
+    #[test]
+    fn each_part_has_a_file_of_its_own() {
+        let model = tempfile::tempdir().expect("a folder");
+        let directory = write_tiny(model.path(), WeightForm::Fp32);
+        let parts = [GraphPart::Whole(Precision::Int8), GraphPart::Questions, GraphPart::Windows(Precision::Int8)];
+        let name = |part| {
+            let path = versioned_path(Path::new(""), &directory, part, GraphVariant::Fused, 5).display().to_string();
+            path.split_once("-v5-").expect("a version").1.to_owned()
+        };
+        let names = ["model-int8-fused.onnx", "model-questions-fused.onnx", "model-windows-int8-fused.onnx"];
+        assert_eq!(parts.map(name), names);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use crate::graph::layers::{GELU_MINIMUM, Writer, stacked, transpose};
 use crate::graph::onnx::{AttributeProto, ElementType};
-use crate::model::blocks::{Linear, Norm, Table};
-use crate::model::encoder::architecture::{Architecture, Attention, FeedForward, Normalization, Positions};
+use crate::model::blocks::{FeedForward, Linear, Norm, Table};
+use crate::model::encoder::architecture::{Architecture, Attention, Normalization, Positions};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::safetensors_file::quantize_rows;
 

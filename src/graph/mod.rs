@@ -1,17 +1,28 @@
-//! The ONNX writer. In: checked weights with their descriptions, a graph variant and a precision. Out: the bytes of an ONNX file
-//! that computes the MRC graph, or its path in the cache. It must not load ONNX Runtime or read documents.
+//! The ONNX writer. In: checked weights with their descriptions, a part of the model, a graph variant and a precision. Out: the bytes of an
+//! ONNX file that computes this part, or its path in the cache. It must not load ONNX Runtime or read documents.
 //!
-//! The contract of every graph written here is in [`mrc`](crate::task::mrc).
+//! The contract of every graph of early interaction is in [`mrc`](crate::task::mrc). T = number of questions (one per entity type), h = width
+//! of the encoder's vectors, d and m = widths of the [`LateHead`]. The two graphs of late interaction:
 //!
-//! The heads compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least one row
-//! and one token.
+//! | graph | inputs | outputs |
+//! |---|---|---|
+//! | questions | `input_ids`, `attention_mask`, `token_type_ids` int64 `[T, tokens]` | `question_starts`, `question_ends` float32 `[T, d]`, divided by √d; `question_matches` float32 `[T, m]`, W₃t + b of the match head |
+//! | windows | the same int64 `[batch, tokens]`; `start_mask`, `end_mask` bool `[batch, tokens]`; `boundary_logit` float32 scalar; the outputs of the other graph | `start_logits`, `end_logits` float32 `[batch, T, tokens]`; `span_index` int64 `[k, 4]` = row, type, start, end (inclusive), in this order; `span_logits` float32 `[k]` |
+//!
+//! A candidate has start ≤ end, both logits above `boundary_logit`, and both masks allow it.
+//!
+//! The heads of early interaction compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least
+//! one row and one token.
 
 pub(crate) mod builder;
 pub mod cache;
+mod candidates;
 mod encoder;
 mod heads;
 mod integer_weights;
+mod late_heads;
 mod layers;
+mod match_head;
 pub mod onnx;
 
 use prost::Message;
@@ -20,7 +31,8 @@ use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
-use crate::model::precision::{GraphVariant, Precision};
+use crate::model::head::{Head, LateHead, MrcHead};
+use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
 /// The version of this writer: it changes whenever the same model would give other bytes. It is part of the cache key.
@@ -35,32 +47,37 @@ const fn versions(variant: GraphVariant, precision: Precision) -> (i64, i64) {
     }
 }
 
-/// Writes the MRC graph of a model. The same model gives the same bytes. Fails if the variant does not support the precision
-/// (bf16 is portable only), or if the file would exceed protobuf's limit of 2 GiB.
+/// Writes the whole graph of a model of early interaction: [`write_part`] of [`GraphPart::Whole`].
 pub fn write(weights: &Weights, variant: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
+    write_part(weights, GraphPart::Whole(precision), variant)
+}
+
+/// Writes a graph of a model. The same model gives the same bytes. Fails if the model has no such part, if the variant does not support
+/// the precision (bf16 is portable only), or if the file would exceed protobuf's limit of 2 GiB.
+pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> Result<Vec<u8>> {
+    let precision = part.precision();
     let element = match precision {
         Precision::Fp32 | Precision::Int8 => ElementType::Float32,
         Precision::Fp16 => ElementType::Float16,
         Precision::Bf16 if variant == GraphVariant::Portable => ElementType::Bfloat16,
         Precision::Bf16 => {
-            return Err(refuse("bf16 has no fused variant".to_owned(), "use the portable variant, or fp16"));
+            return Err(refuse("precision", "bf16 has no fused variant", "use the portable variant, or fp16"));
         }
     };
-    let mut graph = Builder::new("mrc", element);
-    for name in ["input_ids", "attention_mask", "token_type_ids"] {
-        graph.input(name, ElementType::Int64, &["batch", "tokens"]);
-    }
-    if weights.encoder.architecture.word_shapes.is_some() {
-        graph.input("shape_ids", ElementType::Int64, &["batch", "tokens"]);
-    }
-    for name in ["start_mask", "end_mask"] {
-        graph.input(name, ElementType::Bool, &["batch", "tokens"]);
-    }
-    graph.input("boundary_logit", ElementType::Float32, &[]);
-    let shape = graph.op("Shape", &["input_ids"]);
+    let graph = Builder::new("mrc", element);
     let mut writer = Writer { graph, weights, variant, precision };
-    let tokens = writer.encoder(&shape);
-    writer.heads(&tokens, &shape);
+    match (&weights.head.description, part) {
+        (Head::Early(head), GraphPart::Whole(_)) => writer.whole(head),
+        (Head::Late(head), GraphPart::Questions) => writer.questions(head),
+        (Head::Late(head), GraphPart::Windows(_)) => writer.windows(head),
+        (Head::Early(_), _) => {
+            return Err(refuse("interaction", "a model of early interaction is one graph", "write the whole graph"));
+        }
+        (Head::Late(_), _) => {
+            let reason = "a model of late interaction is two graphs, for questions and for windows";
+            return Err(refuse("interaction", reason, "write these two graphs"));
+        }
+    }
     let (operator_set, format) = versions(variant, precision);
     let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(operator_set) }];
     if variant == GraphVariant::Fused {
@@ -75,13 +92,61 @@ pub fn write(weights: &Weights, variant: GraphVariant, precision: Precision) -> 
     };
     let length = model.encoded_len();
     if i32::try_from(length).is_err() {
-        return Err(refuse(format!("the graph has {length} bytes, more than ONNX allows"), "use fp16 or int8"));
+        let reason = format!("the graph has {length} bytes, more than ONNX allows");
+        return Err(refuse("precision", &reason, "use fp16 or int8"));
     }
     Ok(model.encode_to_vec())
 }
 
-fn refuse(reason: String, hint: &str) -> Error {
-    Error::Setting { origin: "model".to_owned(), key: "precision".to_owned(), reason, hint: hint.to_owned() }
+impl Writer<'_> {
+    /// The graph of a model of early interaction.
+    fn whole(&mut self, head: &MrcHead) {
+        self.token_inputs("batch");
+        self.mask_inputs();
+        let shape = self.graph.op("Shape", &["input_ids"]);
+        let tokens = self.encoder(&shape);
+        self.heads(head, &tokens, &shape);
+    }
+
+    /// Declares the encoder's inputs, `[rows, tokens]` each.
+    fn token_inputs(&mut self, rows: &str) {
+        for name in ["input_ids", "attention_mask", "token_type_ids"] {
+            self.graph.input(name, ElementType::Int64, &[rows, "tokens"]);
+        }
+        if self.weights.encoder.architecture.word_shapes.is_some() {
+            self.graph.input("shape_ids", ElementType::Int64, &[rows, "tokens"]);
+        }
+    }
+
+    /// Declares the inputs that decide which tokens can be a start or an end.
+    fn mask_inputs(&mut self) {
+        for name in ["start_mask", "end_mask"] {
+            self.graph.input(name, ElementType::Bool, &["batch", "tokens"]);
+        }
+        self.graph.input("boundary_logit", ElementType::Float32, &[]);
+    }
+
+    /// The graph that encodes questions, of a model of late interaction. Its rows do not depend on each other.
+    fn questions(&mut self, head: &LateHead) {
+        self.token_inputs("questions");
+        let shape = self.graph.op("Shape", &["input_ids"]);
+        let tokens = self.encoder(&shape);
+        self.question_vectors(head, &tokens, &shape);
+    }
+
+    /// The graph that answers all questions on windows, of a model of late interaction.
+    fn windows(&mut self, head: &LateHead) {
+        self.token_inputs("batch");
+        self.mask_inputs();
+        self.question_inputs(head);
+        let shape = self.graph.op("Shape", &["input_ids"]);
+        let tokens = self.encoder(&shape);
+        self.late_heads(head, &tokens, &shape);
+    }
+}
+
+fn refuse(key: &str, reason: &str, hint: &str) -> Error {
+    Error::Setting { origin: "model".to_owned(), key: key.to_owned(), reason: reason.to_owned(), hint: hint.to_owned() }
 }
 
 #[cfg(test)]
@@ -94,7 +159,7 @@ mod tests {
     use crate::graph::onnx::{GraphProto, NodeProto};
     use crate::machine::hash::hexadecimal;
     use crate::model::config::ModelConfig;
-    use crate::model::config::tests::{tiny, tiny_but};
+    use crate::model::config::tests::{tiny, tiny_but, tiny_late};
     use crate::model::weights::tensors::tests::made_up;
 
     const KINDS: [(GraphVariant, Precision); 7] = [
@@ -111,9 +176,38 @@ mod tests {
         Weights::check(made_up(&tiny(), one_layer), &mut tiny()).expect("they fit")
     }
 
-    fn model(variant: GraphVariant, precision: Precision) -> ModelProto {
-        let bytes = write(&weights(false), variant, precision).expect("a graph");
+    fn late_weights() -> Weights {
+        Weights::check(made_up(&tiny_late(), false), &mut tiny_late()).expect("they fit")
+    }
+
+    /// Every graph that can be written of a part of a model with late interaction.
+    fn late_parts() -> Vec<(GraphPart, GraphVariant)> {
+        let questions = GraphVariant::ALL.map(|variant| (GraphPart::Questions, variant));
+        let windows = KINDS.map(|(variant, precision)| (GraphPart::Windows(precision), variant));
+        questions.into_iter().chain(windows).collect()
+    }
+
+    fn model(part: GraphPart, variant: GraphVariant) -> ModelProto {
+        let weights = if matches!(part, GraphPart::Whole(_)) { weights(false) } else { late_weights() };
+        let bytes = write_part(&weights, part, variant).expect("a graph");
         ModelProto::decode(bytes.as_slice()).expect("it is protobuf")
+    }
+
+    /// Every graph that can be written.
+    fn models() -> Vec<(GraphPart, GraphVariant, ModelProto)> {
+        let whole = KINDS.map(|(variant, precision)| (GraphPart::Whole(precision), variant));
+        let parts = whole.into_iter().chain(late_parts());
+        parts.map(|(part, variant)| (part, variant, model(part, variant))).collect()
+    }
+
+    /// Names, element types and ranks.
+    fn declared(values: &[onnx::ValueInfoProto]) -> Vec<String> {
+        let describe = |value: &onnx::ValueInfoProto| {
+            let tensor = value.value_type.as_ref().and_then(|kind| kind.tensor_type.as_ref()).expect("a tensor");
+            let rank = tensor.shape.as_ref().expect("a shape").dim.len();
+            format!("{} {} {rank}", value.name, tensor.elem_type.expect("an element type"))
+        };
+        values.iter().map(describe).collect()
     }
 
     fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
@@ -141,52 +235,50 @@ mod tests {
 
     #[test]
     fn values_are_defined_before_they_are_used() {
-        for (variant, precision) in KINDS {
-            check_order(&model(variant, precision).graph.expect("a graph"), &BTreeSet::new());
+        for (_, _, model) in models() {
+            check_order(&model.graph.expect("a graph"), &BTreeSet::new());
         }
     }
 
     #[test]
     fn every_kind_keeps_the_contract() {
-        for (variant, precision) in KINDS {
-            let graph = model(variant, precision).graph.expect("a graph");
-            let declared = |values: &[onnx::ValueInfoProto]| -> Vec<String> {
-                let describe = |value: &onnx::ValueInfoProto| {
-                    let tensor =
-                        value.value_type.as_ref().and_then(|kind| kind.tensor_type.as_ref()).expect("a tensor");
-                    let rank = tensor.shape.as_ref().expect("a shape").dim.len();
-                    format!("{} {} {rank}", value.name, tensor.elem_type.expect("an element type"))
-                };
-                values.iter().map(describe).collect()
+        let tokens = ["input_ids 7 2", "attention_mask 7 2", "token_type_ids 7 2"];
+        let masks = ["start_mask 9 2", "end_mask 9 2", "boundary_logit 1 0"];
+        let vectors = ["question_starts 1 2", "question_ends 1 2", "question_matches 1 2"];
+        for (part, variant, model) in models() {
+            let graph = model.graph.expect("a graph");
+            let (inputs, outputs) = match part {
+                GraphPart::Whole(_) => (
+                    [&tokens[..], &masks].concat(),
+                    vec!["start_logits 1 2", "end_logits 1 2", "span_index 7 2", "span_logits 1 1"],
+                ),
+                GraphPart::Questions => (tokens.to_vec(), vectors.to_vec()),
+                GraphPart::Windows(_) => (
+                    [&tokens[..], &masks, &vectors].concat(),
+                    vec!["start_logits 1 3", "end_logits 1 3", "span_index 7 2", "span_logits 1 1"],
+                ),
             };
-            let inputs =
-                ["input_ids 7 2", "attention_mask 7 2", "token_type_ids 7 2", "start_mask 9 2", "end_mask 9 2"];
-            assert_eq!(declared(&graph.input)[..5], inputs);
-            assert_eq!(declared(&graph.input)[5..], ["boundary_logit 1 0"]);
-            assert_eq!(
-                declared(&graph.output),
-                ["start_logits 1 2", "end_logits 1 2", "span_index 7 2", "span_logits 1 1"]
-            );
+            assert_eq!(declared(&graph.input), inputs, "{part:?} {variant}");
+            assert_eq!(declared(&graph.output), outputs, "{part:?} {variant}");
         }
     }
 
     #[test]
     fn portable_graphs_use_only_standard_operators() {
-        for (variant, precision) in KINDS {
-            let model = model(variant, precision);
+        for (part, variant, model) in models() {
             let graph = model.graph.expect("a graph");
             let inner = graph.node.iter().flat_map(bodies).flat_map(|body| &body.node);
             let domains: BTreeSet<_> = graph.node.iter().chain(inner).map(|node| node.domain.as_str()).collect();
             let imported: BTreeSet<_> = model.opset_import.iter().map(|set| set.domain.as_str()).collect();
-            assert_eq!(domains, imported, "{precision} {variant}");
+            assert_eq!(domains, imported, "{part:?} {variant}");
             assert_eq!(domains.contains(RUNTIME_DOMAIN), variant == GraphVariant::Fused);
         }
     }
 
     #[test]
     fn constants_have_as_many_bytes_as_their_shape_requires() {
-        for (variant, precision) in KINDS {
-            let graph = model(variant, precision).graph.expect("a graph");
+        for (_, _, model) in models() {
+            let graph = model.graph.expect("a graph");
             for tensor in &graph.initializer {
                 let size = match tensor.data_type {
                     Some(2 | 3 | 9) => 1,
@@ -226,14 +318,10 @@ mod tests {
 
     #[test]
     fn only_the_graph_for_openvino_uses_cumsum() {
-        for (variant, precision) in KINDS {
-            let graph = model(variant, precision).graph.expect("a graph");
-            let summed = graph.node.iter().any(|node| node.op_type == "CumSum");
-            assert_eq!(
-                summed,
-                (variant, precision) == (GraphVariant::Portable, Precision::Fp32),
-                "{precision} {variant}"
-            );
+        for (part, variant, model) in models() {
+            let summed = model.graph.expect("a graph").node.iter().any(|node| node.op_type == "CumSum");
+            let ranks = part != GraphPart::Questions && part.precision() == Precision::Fp32;
+            assert_eq!(summed, ranks && variant == GraphVariant::Portable, "{part:?} {variant}");
         }
     }
 
@@ -251,6 +339,31 @@ mod tests {
             (WRITER_VERSION, hash.as_str()),
             (5, "b5e4c2de71e4c6e88519c8b0be1dc8aa8282b5b7b5d64898de8f18c34e178ce8")
         );
+    }
+
+    #[test]
+    fn the_bytes_of_late_graphs_change_only_with_the_version_of_the_writer() {
+        let (mut hasher, weights) = (Sha256::new(), late_weights());
+        for (part, variant) in late_parts() {
+            hasher.update(write_part(&weights, part, variant).expect("a graph"));
+        }
+        let hash = hexadecimal(&hasher.finalize());
+        assert_eq!(
+            (WRITER_VERSION, hash.as_str()),
+            (5, "2a36818502265cd03da324713f7d274196523c2966e8d0dd6848184ff07c1508")
+        );
+    }
+
+    #[test]
+    fn a_part_that_a_model_does_not_have_is_refused() {
+        let refusal = |weights: &Weights, part| {
+            write_part(weights, part, GraphVariant::Fused).expect_err("no such part").to_string()
+        };
+        for part in [GraphPart::Questions, GraphPart::Windows(Precision::Fp32)] {
+            let error = refusal(&weights(false), part);
+            assert_eq!(error, "model: `interaction`: a model of early interaction is one graph");
+        }
+        assert!(refusal(&late_weights(), GraphPart::Whole(Precision::Fp32)).contains("is two graphs"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The blocks that descriptions of encoders and heads consist of: linear layers, normalizations, tables. In: names and sizes. Out:
+//! The blocks that descriptions of encoders and heads consist of: linear layers, pairs of them, normalizations, tables. In: names and sizes. Out:
 //! the names and shapes of their tensors. It must not hold values.
 
 /// A linear layer x Wᵀ + b, with the tensors `NAME.weight` `[outputs, inputs]` and `NAME.bias` `[outputs]`.
@@ -32,6 +32,15 @@ impl Linear {
     pub fn shapes(&self) -> [(String, Vec<usize>); 2] {
         [(self.weight(), vec![self.outputs, self.inputs]), (self.bias(), vec![self.outputs])]
     }
+}
+
+/// Two layers with the exact gelu between them: outer(gelu(inner(x))).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedForward {
+    /// From the input to the width between the layers.
+    pub inner: Linear,
+    /// From there to the output.
+    pub outer: Linear,
 }
 
 /// A layer normalization with the tensors `NAME.weight` `[width]`, its scale, and `NAME.bias` `[width]`, its shift.

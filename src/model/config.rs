@@ -47,6 +47,7 @@ impl ModelConfig {
 pub(crate) mod tests {
     use super::*;
     use crate::model::encoder::bert::BertConfig;
+    use crate::model::head::Interaction;
 
     /// The configuration of a tiny model for tests.
     pub(crate) fn tiny() -> ModelConfig {
@@ -60,6 +61,14 @@ pub(crate) mod tests {
         let mut config = tiny();
         let EncoderConfig::Bert(bert) = &mut config.encoder;
         change(bert);
+        config
+    }
+
+    /// [`tiny`] with late interaction.
+    pub(crate) fn tiny_late() -> ModelConfig {
+        let mut config = tiny();
+        config.head.interaction = Interaction::Late;
+        config.head.boundary_size = Some(6);
         config
     }
 

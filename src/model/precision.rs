@@ -1,4 +1,4 @@
-//! Precisions and variants of a model's ONNX graph. In: names in a job file (`fp16`, `fused`). Out: closed enums that
+//! Precisions, variants and parts of a model's ONNX graphs. In: names in a job file (`fp16`, `fused`). Out: closed enums that
 //! print as the same names. It must not know how graphs are written.
 
 use std::fmt;
@@ -54,6 +54,27 @@ impl GraphVariant {
         match self {
             Self::Portable => "portable",
             Self::Fused => "fused",
+        }
+    }
+}
+
+/// One graph of a model. A model of early interaction has one graph; a model of late interaction has two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GraphPart {
+    /// Questions and windows together, of early interaction.
+    Whole(Precision),
+    /// Questions → their vectors, of late interaction. It runs once per job, so it is always fp32.
+    Questions,
+    /// Windows and the vectors of questions → logits, of late interaction.
+    Windows(Precision),
+}
+
+impl GraphPart {
+    /// The number format that it computes in.
+    pub const fn precision(self) -> Precision {
+        match self {
+            Self::Whole(precision) | Self::Windows(precision) => precision,
+            Self::Questions => Precision::Fp32,
         }
     }
 }

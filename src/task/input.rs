@@ -37,6 +37,11 @@ impl Questions {
         Ok(Self { questions, special: tokenizer.special() })
     }
 
+    /// The ids of the special tokens around questions and windows.
+    pub const fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
     /// The length in tokens of the longest input with a window of `window_tokens`: question, window and three special tokens.
     pub fn longest_query(&self, window_tokens: usize) -> usize {
         self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
@@ -50,17 +55,21 @@ impl Questions {
     /// One input per entity type for a window of document number `document`.
     pub fn ask(&self, document: usize, window: &Arc<Window>) -> impl Iterator<Item = ModelInput> + use<'_> {
         let window = Arc::clone(window);
-        self.questions.iter().map(move |question| ModelInput {
-            document,
-            window: Arc::clone(&window),
-            question: Some(Arc::clone(question)),
-            special: self.special,
-        })
+        (0..self.questions.len()).map(move |entity_type| self.one(entity_type, document, &window))
+    }
+
+    /// The input that asks for one entity type, by its index, in a window of document number `document`.
+    pub fn one(&self, entity_type: usize, document: usize, window: &Arc<Window>) -> ModelInput {
+        let question = Some(Arc::clone(&self.questions[entity_type]));
+        ModelInput { document, window: Arc::clone(window), question, special: self.special }
     }
 }
 
 /// The number of special tokens around a question and a window: `[CLS]` and two `[SEP]`.
 pub const FRAME_TOKENS: usize = 3;
+
+/// The number of special tokens around a window alone: `[CLS]` and `[SEP]`.
+pub const WINDOW_FRAME_TOKENS: usize = 2;
 
 /// One row of a batch: a window after the question of one entity type, or, for a kind that answers all types in one pass, the window
 /// alone. It knows its document.

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::task::answer::{Answer, logit};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
-use crate::task::input::ModelInput;
+use crate::task::input::{ModelInput, WINDOW_FRAME_TOKENS};
+use crate::task::late;
+use crate::task::late::Late;
 use crate::task::mrc;
 use crate::task::mrc::Mrc;
-use crate::task::mrc::decode::DecodeRule;
+use crate::task::mrc::decode::{DecodeRule, Logits};
 #[cfg(test)]
 use crate::task::one_pass;
 use crate::task::tensor::{GraphSignature, Misfit, Tensor, Tensors};
@@ -28,6 +30,11 @@ pub enum Kind {
     /// Start, end and match logits of one question on one window (Li et al. 2020).
     #[default]
     Mrc,
+    /// Start, end and match logits of all questions on one window, with late interaction.
+    Late,
+    /// The first graph of [`Kind::Late`]: what the second is given of a question. No model is of this kind.
+    #[serde(skip)]
+    Questions,
     /// All types of a window in one pass; only for tests.
     #[cfg(test)]
     OnePass,
@@ -41,6 +48,8 @@ impl Kind {
     pub fn check(self, graph: &GraphSignature) -> Result<(), Misfit> {
         match self {
             Self::Mrc => mrc::check(graph),
+            Self::Late => late::check(graph),
+            Self::Questions => late::check_questions(graph),
             #[cfg(test)]
             Self::OnePass => Ok(()),
         }
@@ -49,7 +58,7 @@ impl Kind {
     /// The graph's tensors for a batch.
     pub fn tensors(self, batch: &Batch) -> Tensors {
         match self {
-            Self::Mrc => mrc::tensors(batch),
+            Self::Mrc | Self::Late | Self::Questions => mrc::tensors(batch),
             #[cfg(test)]
             Self::OnePass => one_pass::tensors(batch),
         }
@@ -63,6 +72,8 @@ impl Kind {
     pub fn accept<'a>(self, given: &dyn Fn(&str) -> Option<&'a Tensor>, outputs: Tensors) -> Result<Tensors, String> {
         match self {
             Self::Mrc => mrc::accept(given, outputs),
+            Self::Late => late::accept(given, outputs),
+            Self::Questions => Ok(outputs),
             #[cfg(test)]
             Self::OnePass => Ok(outputs),
         }
@@ -71,7 +82,8 @@ impl Kind {
     /// The rows of accepted outputs that answer nothing, because they are not finite. The other rows do not depend on them.
     pub fn unanswered(self, outputs: &Tensors) -> Vec<usize> {
         match self {
-            Self::Mrc => mrc::unanswered(outputs),
+            Self::Mrc | Self::Late => mrc::unanswered(outputs),
+            Self::Questions => Vec::new(),
             #[cfg(test)]
             Self::OnePass => Vec::new(),
         }
@@ -80,7 +92,8 @@ impl Kind {
     /// The names of the outputs that are read.
     pub const fn outputs(self) -> &'static [&'static str] {
         match self {
-            Self::Mrc => &mrc::OUTPUTS,
+            Self::Mrc | Self::Late => &mrc::OUTPUTS,
+            Self::Questions => &late::QUESTION_OUTPUTS,
             #[cfg(test)]
             Self::OnePass => &one_pass::OUTPUTS,
         }
@@ -98,6 +111,13 @@ pub enum TaskSettings {
         /// The most candidates per question and window; the best by start + end logit are kept.
         max_candidates: usize,
     },
+    /// Of [`Kind::Late`].
+    Late {
+        /// As of [`TaskSettings::Mrc`].
+        boundary_threshold: f32,
+        /// As of [`TaskSettings::Mrc`].
+        max_candidates: usize,
+    },
     /// Of [`Kind::OnePass`].
     #[cfg(test)]
     OnePass,
@@ -108,6 +128,7 @@ impl TaskSettings {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Mrc { .. } => Kind::Mrc,
+            Self::Late { .. } => Kind::Late,
             #[cfg(test)]
             Self::OnePass => Kind::OnePass,
         }
@@ -116,10 +137,12 @@ impl TaskSettings {
     /// The settings with their names, for messages.
     pub fn values(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Mrc { boundary_threshold, max_candidates } => vec![
-                ("boundary_threshold", boundary_threshold.to_string()),
-                ("max_candidates", max_candidates.to_string()),
-            ],
+            Self::Mrc { boundary_threshold, max_candidates } | Self::Late { boundary_threshold, max_candidates } => {
+                vec![
+                    ("boundary_threshold", boundary_threshold.to_string()),
+                    ("max_candidates", max_candidates.to_string()),
+                ]
+            }
             #[cfg(test)]
             Self::OnePass => Vec::new(),
         }
@@ -131,6 +154,8 @@ impl TaskSettings {
 pub enum Task {
     /// [`Kind::Mrc`].
     Mrc(Mrc),
+    /// [`Kind::Late`].
+    Late(Late),
     /// [`Kind::OnePass`].
     #[cfg(test)]
     OnePass(one_pass::OnePass),
@@ -150,11 +175,16 @@ impl Task {
         tolerance: f32,
     ) -> Result<Self, Reject> {
         let threshold = logit(threshold);
+        let rule = |boundary_threshold, max_candidates| {
+            let boundary = logit(boundary_threshold);
+            DecodeRule { threshold, boundary, nested: schema.nested, max_candidates, tolerance }
+        };
         match *settings {
             TaskSettings::Mrc { boundary_threshold, max_candidates } => {
-                let boundary = logit(boundary_threshold);
-                let rule = DecodeRule { threshold, boundary, nested: schema.nested, max_candidates, tolerance };
-                Mrc::new(schema, tokenizer, rule).map(Self::Mrc)
+                Mrc::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Mrc)
+            }
+            TaskSettings::Late { boundary_threshold, max_candidates } => {
+                Late::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Late)
             }
             #[cfg(test)]
             TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, threshold))),
@@ -165,6 +195,7 @@ impl Task {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Mrc(_) => Kind::Mrc,
+            Self::Late(_) => Kind::Late,
             #[cfg(test)]
             Self::OnePass(_) => Kind::OnePass,
         }
@@ -174,6 +205,7 @@ impl Task {
     pub fn ask(&self, document: usize, window: &Arc<Window>) -> Vec<ModelInput> {
         match self {
             Self::Mrc(mrc) => mrc.ask(document, window).collect(),
+            Self::Late(late) => vec![late.ask(document, window)],
             #[cfg(test)]
             Self::OnePass(one_pass) => vec![one_pass.ask(document, window)],
         }
@@ -183,26 +215,55 @@ impl Task {
     pub fn longest_input(&self, window_tokens: usize) -> usize {
         match self {
             Self::Mrc(mrc) => mrc.questions.longest_query(window_tokens),
+            Self::Late(_) => window_tokens + WINDOW_FRAME_TOKENS,
             #[cfg(test)]
-            Self::OnePass(_) => window_tokens + 2,
+            Self::OnePass(_) => window_tokens + WINDOW_FRAME_TOKENS,
         }
     }
 
-    /// The index of the entity type whose question is the longest; `None` if the kind asks none.
+    /// The index of the entity type whose question is the longest; `None` if a window has no question beside it.
     pub fn longest_question(&self) -> Option<usize> {
         match self {
             Self::Mrc(mrc) => mrc.questions.longest(),
+            Self::Late(_) => None,
             #[cfg(test)]
             Self::OnePass(_) => None,
         }
     }
 
-    /// The tensors that the graph takes with every batch.
-    pub fn fixed(&self) -> Tensors {
+    /// The inputs of the graph that runs once a job, one run each; none for a kind of one graph.
+    pub fn asked(&self) -> Vec<Tensors> {
         match self {
-            Self::Mrc(mrc) => mrc::fixed(mrc.rule.boundary),
+            Self::Late(late) => late.asked().collect(),
+            Self::Mrc(_) => Vec::new(),
             #[cfg(test)]
-            Self::OnePass(_) => Tensors::default(),
+            Self::OnePass(_) => Vec::new(),
+        }
+    }
+
+    /// The tensors that the graph takes with every batch; `given` are the outputs of the graph that runs once a job, for [`Task::asked`].
+    ///
+    /// # Errors
+    /// What violates the contract of that graph.
+    pub fn fixed(&self, given: Vec<Tensors>) -> Result<Tensors, String> {
+        match self {
+            Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
+            Self::Late(late) => late.fixed(given),
+            #[cfg(test)]
+            Self::OnePass(_) => Ok(Tensors::default()),
+        }
+    }
+
+    /// The logits of accepted outputs, apart for each type that a row answers.
+    ///
+    /// # Errors
+    /// What violates the contract of the graph.
+    pub fn apart(&self, outputs: Tensors) -> Result<Vec<Logits>, String> {
+        match self {
+            Self::Mrc(_) => Ok(vec![mrc::logits(outputs)?]),
+            Self::Late(_) => late::apart(outputs),
+            #[cfg(test)]
+            Self::OnePass(_) => Err("a kind for tests".to_owned()),
         }
     }
 
@@ -213,6 +274,7 @@ impl Task {
     pub fn read(&self, batch: &Batch, outputs: Tensors) -> Result<Vec<Answer>, String> {
         match self {
             Self::Mrc(mrc) => mrc.read(batch, outputs),
+            Self::Late(late) => late.read(batch, outputs),
             #[cfg(test)]
             Self::OnePass(one_pass) => one_pass.read(batch, outputs),
         }

@@ -7,6 +7,7 @@
 //! | [`kind`] | the closed list of kinds: window → inputs, the contract of the graph, outputs → spans |
 //! | [`mrc`] | the kind of Li et al. 2020: one question per type and window |
 //! | [`mrc::decode`] | its logits → [`Span`](answer::Span)s |
+//! | [`late`] | the same with late interaction: all types of a window in one pass |
 //! | `one_pass` | a kind for tests: all types of a window in one pass |
 //! | [`input`] | window (× question) → [`ModelInput`](input::ModelInput) |
 //! | [`batch`] | inputs → [`Batch`](batch::Batch)es by token budget |
@@ -19,6 +20,7 @@ pub mod batch;
 pub mod entity_schema;
 pub mod input;
 pub mod kind;
+pub mod late;
 pub mod merge;
 pub mod mrc;
 #[cfg(test)]

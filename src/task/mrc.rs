@@ -18,7 +18,7 @@ pub mod decode;
 use std::sync::Arc;
 
 use crate::task::answer::Answer;
-use crate::task::batch::Batch;
+use crate::task::batch::{Batch, BatchTensors};
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::{ModelInput, Questions};
 use crate::task::mrc::decode::{DecodeRule, Logits, decode};
@@ -28,7 +28,7 @@ use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
 /// The inputs that a graph can have; `input_ids` is required.
-const INPUTS: [&str; 7] =
+pub(crate) const INPUTS: [&str; 7] =
     ["input_ids", "attention_mask", "token_type_ids", "shape_ids", "start_mask", "end_mask", "boundary_logit"];
 
 /// The outputs that are read.
@@ -73,7 +73,11 @@ pub fn fixed(boundary: f32) -> Tensors {
 
 /// The tensors of a batch.
 pub fn tensors(batch: &Batch) -> Tensors {
-    let made = batch.tensors();
+    arrays(batch.tensors())
+}
+
+/// A batch's arrays under the names of a graph's inputs.
+pub(crate) fn arrays(made: BatchTensors) -> Tensors {
     let shape = [made.rows, made.tokens];
     Tensors::default()
         .with("input_ids", &shape, Values::I64(made.input_ids))
@@ -166,13 +170,14 @@ pub fn unanswered(outputs: &Tensors) -> Vec<usize> {
             _ => Vec::new(),
         }
     };
-    let width = outputs.get("start_logits").and_then(|output| output.shape.last().copied()).unwrap_or_default().max(1);
+    let width = outputs.get("start_logits").map_or(1, |output| output.shape.iter().skip(1).product::<usize>()).max(1);
     let mut rows: Vec<usize> =
         ["start_logits", "end_logits"].into_iter().flat_map(invalid_at).map(|place| place / width).collect();
-    if let Some(Values::I64(index)) = outputs.get("span_index").map(|output| &output.values) {
-        rows.extend(
-            invalid_at("span_logits").into_iter().filter_map(|candidate| Some(*index.get(3 * candidate)? as usize)),
-        );
+    if let Some(Tensor { shape, values: Values::I64(index) }) = outputs.get("span_index") {
+        // The row is the first of the numbers of a candidate.
+        let numbers = shape.last().copied().unwrap_or_default();
+        let row = |candidate: usize| Some(*index.get(numbers * candidate)? as usize);
+        rows.extend(invalid_at("span_logits").into_iter().filter_map(row));
     }
     rows.sort_unstable();
     rows.dedup();
@@ -184,20 +189,31 @@ pub fn unanswered(outputs: &Tensors) -> Vec<usize> {
 /// # Errors
 /// An output that is missing or of another type.
 pub fn logits(mut outputs: Tensors) -> Result<Logits, String> {
-    let mut read = |name: &str| match outputs.take(name).map(|output| output.values) {
-        Some(Values::F32(values)) => Ok(values),
-        _ => Err(format!("{name} is not a float32 tensor")),
-    };
-    let (start, end, span) = (read("start_logits")?, read("end_logits")?, read("span_logits")?);
-    let Some(Values::I64(index)) = outputs.take("span_index").map(|output| output.values) else {
-        return Err("span_index is not int64".to_owned());
-    };
+    let [start, end, span] = ["start_logits", "end_logits", "span_logits"].map(|name| values(&mut outputs, name));
+    let (start, end, span) = (start?, end?, span?);
+    let index = index(&mut outputs)?;
     let span_index = index.as_chunks::<3>().0.iter().map(|triple| triple.map(|place| place as usize)).collect();
     Ok(Logits { start, end, span_index, span })
 }
 
+/// The values of an output.
+pub(crate) fn values(outputs: &mut Tensors, name: &str) -> Result<Vec<f32>, String> {
+    match outputs.take(name).map(|output| output.values) {
+        Some(Values::F32(values)) => Ok(values),
+        _ => Err(format!("{name} is not a float32 tensor")),
+    }
+}
+
+/// The values of `span_index`.
+pub(crate) fn index(outputs: &mut Tensors) -> Result<Vec<i64>, String> {
+    match outputs.take("span_index").map(|output| output.values) {
+        Some(Values::I64(index)) => Ok(index),
+        _ => Err("span_index is not int64".to_owned()),
+    }
+}
+
 /// The values of an output: as many as expected.
-fn floats(output: Option<Tensor>, name: &str, expected: usize) -> Result<Vec<f32>, String> {
+pub(crate) fn floats(output: Option<Tensor>, name: &str, expected: usize) -> Result<Vec<f32>, String> {
     let Some(Tensor { shape, values: Values::F32(values) }) = output else {
         return Err(format!("{name} is not a float32 tensor"));
     };

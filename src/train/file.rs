@@ -272,6 +272,8 @@ mod tests {
             "lr_scheduler": "onecycle",
             "warmup_steps": 0,
             "final_div_factor": 1e4,
+            "interaction": "early",
+            "boundary_size": 256,
             "bert_dropout": 0.1,
             "mrc_dropout": 0.1,
             "classifier_act_func": "gelu",

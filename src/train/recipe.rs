@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::head::Activation;
+use crate::model::head::{Activation, Interaction};
 use crate::text::tokens::Words;
 
 /// How to handle a problem.
@@ -57,6 +57,11 @@ pub struct RecipeSection {
     /// The final learning rate of polydecay; lr / 5 if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_mini: Option<f64>,
+    /// early: the encoder reads a window once per question (the paper). late: it reads each question once and each window once for all types,
+    /// and the heads compare their vectors.
+    pub interaction: Interaction,
+    /// Width of the vectors whose product is a start or end logit, with late interaction.
+    pub boundary_size: usize,
     /// Dropout in the encoder.
     pub bert_dropout: f64,
     /// Dropout in the match head.
@@ -165,6 +170,8 @@ impl Default for RecipeSection {
             warmup_steps: 0,
             final_div_factor: 1e4,
             lr_mini: None,
+            interaction: Interaction::Early,
+            boundary_size: 256,
             bert_dropout: 0.1,
             mrc_dropout: 0.1,
             classifier_act_func: Activation::Gelu,

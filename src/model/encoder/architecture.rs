@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::blocks::{Linear, Norm, Table};
+use crate::model::blocks::{FeedForward, Linear, Norm, Table};
 
 /// An encoder as the graph writer and the training network compute it. h = `hidden_size`.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,15 +89,6 @@ impl Attention {
     pub fn projections(&self) -> [&Linear; 3] {
         [&self.query, &self.key, &self.value]
     }
-}
-
-/// The feed-forward block: outer(gelu(inner(x))), with the exact gelu.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedForward {
-    /// h → its own width.
-    pub inner: Linear,
-    /// Its own width → h.
-    pub outer: Linear,
 }
 
 /// How the checkpoints of an encoder name tensors.

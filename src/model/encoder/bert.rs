@@ -3,11 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::blocks::{Linear, Norm, Table};
+use crate::model::blocks::{FeedForward, Linear, Norm, Table};
 use crate::model::config_error::{ConfigError, check_sizes};
-use crate::model::encoder::architecture::{
-    Architecture, Attention, CheckpointNames, FeedForward, Layer, Normalization, Positions,
-};
+use crate::model::encoder::architecture::{Architecture, Attention, CheckpointNames, Layer, Normalization, Positions};
 use crate::text::word_shape::WordShape;
 
 /// The maximum number of layers: every layer has a dozen tensors to look for.

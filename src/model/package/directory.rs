@@ -12,7 +12,7 @@ use crate::model::config::ModelConfig;
 use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
-use crate::model::precision::{GraphVariant, Precision};
+use crate::model::precision::{GraphPart, GraphVariant};
 use crate::model::weights::checkpoint::refused;
 use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
@@ -172,8 +172,8 @@ impl ModelDirectory {
     }
 
     /// A graph that `quarry export` wrote beside the weights. Only a graph that `quarry.json` lists is used, so a stale one is ignored.
-    pub fn written_graph(&self, variant: GraphVariant, precision: Precision) -> Option<PathBuf> {
-        let name = graph_name(variant, precision);
+    pub fn written_graph(&self, part: GraphPart, variant: GraphVariant) -> Option<PathBuf> {
+        let name = graph_name(part, variant);
         self.manifest.files.contains_key(&name).then(|| self.root.join(name))
     }
 
@@ -233,9 +233,13 @@ pub struct Parts<'a> {
     pub extra: &'a [(String, Vec<u8>)],
 }
 
-/// The name of a graph file, such as `model-fp16-fused.onnx`.
-pub fn graph_name(variant: GraphVariant, precision: Precision) -> String {
-    format!("model-{precision}-{variant}.onnx")
+/// The name of a graph file, such as `model-fp16-fused.onnx`, `model-questions-fused.onnx` or `model-windows-fp16-fused.onnx`.
+pub fn graph_name(part: GraphPart, variant: GraphVariant) -> String {
+    match part {
+        GraphPart::Whole(precision) => format!("model-{precision}-{variant}.onnx"),
+        GraphPart::Questions => format!("model-questions-{variant}.onnx"),
+        GraphPart::Windows(precision) => format!("model-windows-{precision}-{variant}.onnx"),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::CheckpointNames;
-use crate::model::head::MrcHead;
+use crate::model::head::Head;
 use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
 use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
@@ -41,9 +41,9 @@ impl Checkpoint {
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let names = config.encoder.architecture().checkpoint;
         let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
-        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !MrcHead::owns(name));
+        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !Head::owns(name));
         let others: Vec<&String> = pretraining.iter().chain(others).collect();
-        if !others.is_empty() && !tensors.keys().any(|name| MrcHead::owns(name)) {
+        if !others.is_empty() && !tensors.keys().any(|name| Head::owns(name)) {
             return Err(Error::Checkpoint {
                 path: weights_path,
                 reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
@@ -270,7 +270,7 @@ mod tests {
         let (opened, notes) = captured(|| Checkpoint::open(folder.path(), None));
         assert_eq!(opened.expect("it opens").weights, own);
         assert!(notes[0].ends_with("the heads of pretraining are left out: `cls.predictions.bias`"), "{notes:?}");
-        tensors.retain(|name, _| !MrcHead::owns(name));
+        tensors.retain(|name, _| !Head::owns(name));
         tensors.insert("qa_outputs.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
         let folder = folder_with("pytorch_model.bin", &torch_save(&tensors, false));
         let error = Checkpoint::open(folder.path(), None).expect_err("no heads");

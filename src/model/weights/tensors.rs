@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use crate::model::blocks::Linear;
 use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::{Architecture, CheckpointNames};
-use crate::model::head::MrcHead;
+use crate::model::head::Head;
 
 /// Modules around a model or its layers: of `torch.compile`, `DeepSpeed`, sharded training and activation checkpointing.
 const WRAPPERS: [&str; 4] = ["_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
@@ -103,11 +103,11 @@ pub struct EncoderWeights {
     pub tensors: Tensors,
 }
 
-/// A head's tensors, those of [`MrcHead::shapes`]. Each layer that gives a logit gives one.
+/// A head's tensors, those of [`Head::shapes`]. Each layer that gives a logit gives one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadWeights {
     /// Its description.
-    pub description: MrcHead,
+    pub description: Head,
     /// Its tensors.
     pub tensors: Tensors,
 }
@@ -123,25 +123,23 @@ pub struct Weights {
 
 impl Weights {
     /// Takes tensors under any of the accepted names, renames them, converts heads of two logits (the paper's softmax) to
-    /// one logit (the difference), and checks every name and shape. Sets `classifier_intermediate_hidden_size` in `config`
-    /// if it was missing.
+    /// one logit (the difference), and checks every name and shape. Sets the widths of the head in `config` if they were
+    /// missing.
     pub fn check(tensors: BTreeMap<String, Tensor>, config: &mut ModelConfig) -> Result<Self, Misfit> {
         let architecture = config.encoder.architecture();
         let mut tensors = canonical_names(tensors, &architecture.checkpoint)?;
         let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape.as_slice());
         let head = config.head.of_checkpoint(architecture.hidden_size, shape);
-        for layer in head.logits() {
-            one_logit(&mut tensors, layer);
+        if let Head::Early(head) = &head {
+            for layer in head.logits() {
+                one_logit(&mut tensors, layer);
+            }
         }
         Self::new(architecture, head, tensors)
     }
 
     /// Checks every name and shape of tensors that have the names of their descriptions.
-    pub fn new(
-        architecture: Architecture,
-        head: MrcHead,
-        mut tensors: BTreeMap<String, Tensor>,
-    ) -> Result<Self, Misfit> {
+    pub fn new(architecture: Architecture, head: Head, mut tensors: BTreeMap<String, Tensor>) -> Result<Self, Misfit> {
         let own = architecture.shapes();
         let mut expected = own.clone();
         expected.extend(head.shapes());
@@ -257,6 +255,7 @@ fn missing(name: &str, of_encoder: bool) -> Misfit {
 pub(crate) mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::head::MrcHead;
 
     /// Pseudo-random tensors for a configuration: the same on every machine, and small enough that nothing saturates.
     pub(crate) fn made_up(config: &ModelConfig, one_layer: bool) -> BTreeMap<String, Tensor> {
@@ -267,7 +266,7 @@ pub(crate) mod tests {
         };
         let architecture = config.encoder.architecture();
         let width = architecture.hidden_size;
-        let head = if one_layer { MrcHead::one_layer(width) } else { config.head.two_layers(width) };
+        let head = if one_layer { Head::Early(MrcHead::one_layer(width)) } else { config.head.head(width) };
         let mut shapes = architecture.shapes();
         shapes.extend(head.shapes());
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -295,7 +294,7 @@ pub(crate) mod tests {
         let found = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
         assert_eq!(found.collect::<BTreeMap<_, _>>(), wanted);
         assert!(weights.encoder.tensors.iter().all(|(name, _)| name.starts_with("bert.")));
-        assert!(weights.head.tensors.iter().all(|(name, _)| MrcHead::owns(name)));
+        assert!(weights.head.tensors.iter().all(|(name, _)| Head::owns(name)));
     }
 
     #[test]
@@ -331,7 +330,7 @@ pub(crate) mod tests {
         let head = &weights.head.tensors;
         assert_eq!(head.get("start_outputs.weight"), &Tensor { shape: vec![1, 8], values: vec![8.0; 8] });
         assert_eq!(head.get("start_outputs.bias").values, [1.5]);
-        assert_eq!(weights.head.description, MrcHead::one_layer(8));
+        assert_eq!(weights.head.description, Head::Early(MrcHead::one_layer(8)));
     }
 
     #[test]

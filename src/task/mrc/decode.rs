@@ -49,28 +49,39 @@ pub fn decode(batch: &Batch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> 
     }
     let rows = batch.inputs.iter().zip(candidates).enumerate();
     rows.map(|(row, (query, candidates))| {
-        // Only tokens that can start or end a mention are decisions.
-        let context = row * width + query.context_start();
-        let near = |values: &[f32], decides: fn(&Token) -> bool| {
-            let tokens = query.window.tokens.iter().zip(&values[context..]);
-            tokens.filter(|(token, value)| decides(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
-        };
         let mut answer = answer(query, query.entity_type().unwrap_or_default(), candidates, rule);
-        answer.undecided += near(&logits.start, |token| token.starts_word) + near(&logits.end, |token| token.ends_word);
+        let of_row = row * width..(row + 1) * width;
+        answer.undecided += undecided(query, &logits.start[of_row.clone()], &logits.end[of_row], rule);
         answer
     })
     .collect()
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    start: usize,
-    end: usize,
-    logit: f32,
-    boundary: f32,
+/// How many of an input's start and end logits, `[tokens]` each, are close to the boundary. Only tokens that can start or end a mention are
+/// decisions.
+pub fn undecided(query: &ModelInput, starts: &[f32], ends: &[f32], rule: &DecodeRule) -> usize {
+    let near = |values: &[f32], decides: fn(&Token) -> bool| {
+        let tokens = query.window.tokens.iter().zip(&values[query.context_start()..]);
+        tokens.filter(|(token, value)| decides(token) && (*value - rule.boundary).abs() < rule.tolerance).count()
+    };
+    near(starts, |token| token.starts_word) + near(ends, |token| token.ends_word)
 }
 
-fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
+/// A start and an end in the tokens of an input, both above the boundary.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// The first token.
+    pub start: usize,
+    /// The last token.
+    pub end: usize,
+    /// The match logit.
+    pub logit: f32,
+    /// Start logit + end logit.
+    pub boundary: f32,
+}
+
+/// The answer that the candidates of one input and type give; the boundary's decisions are not among its undecided ones.
+pub fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
     let capped = candidates.len().saturating_sub(rule.max_candidates);
     if capped > 0 {
         candidates.sort_by(|a, b| {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::model::head::Interaction;
 use crate::task::batch::Batch;
 use crate::task::input::{ModelInput, Questions};
 use crate::text::document::{Document, Reject};
@@ -17,10 +18,21 @@ const SHORTEST_USUAL: usize = 32;
 /// An input and its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The question and the window.
+    /// The window, after its question if it has one.
     pub query: ModelInput,
-    /// The spans of its answers, in tokens of the document.
-    pub answers: Vec<TokenSpan>,
+    /// The types that are labelled in its document, in order; of an input with a question only that one.
+    pub types: Arc<[usize]>,
+    /// The answers.
+    pub answers: Vec<GoldSpan>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GoldSpan {
+    /// The index of its type in the schema.
+    pub entity_type: usize,
+    /// Its range in the document's tokens.
+    pub tokens: TokenSpan,
 }
 
 /// The examples of some documents, and the mentions that no example holds.
@@ -57,14 +69,15 @@ pub struct Misaligned {
     pub start: usize,
 }
 
-/// Creates the examples of `documents`.
+/// Creates the examples of `documents`: with early interaction one for each window and labelled type, with late interaction one for each
+/// window.
 ///
 /// # Errors
 /// A [`Reject`] if the tokenizer fails on a text.
 pub fn examples(
     documents: &[LabelledDocument],
     tokenizer: &Tokenizer,
-    questions: &Questions,
+    (questions, interaction): (&Questions, Interaction),
     rule: WindowRule,
 ) -> Result<Examples, Reject> {
     let mut all = Examples::default();
@@ -76,14 +89,22 @@ pub fn examples(
             continue;
         }
         let first = all.examples.len();
+        let example =
+            |query: ModelInput, types: &Arc<[usize]>| Example { query, types: types.clone(), answers: vec![] };
+        let types: Arc<[usize]> = document.labelled_types.as_ref().into();
+        let each: Vec<Arc<[usize]>> = types.iter().map(|&one| [one].into()).collect();
         for window in &windows {
-            let queries = questions.ask(number, window);
-            let labelled = |query: &ModelInput| {
-                document.labelled_types.binary_search(&query.entity_type().unwrap_or_default()).is_ok()
-            };
-            all.examples.extend(queries.filter(labelled).map(|query| Example { query, answers: Vec::new() }));
+            match interaction {
+                Interaction::Early => {
+                    let queries = types.iter().map(|&one| questions.one(one, number, window));
+                    all.examples.extend(queries.zip(&each).map(|(query, types)| example(query, types)));
+                }
+                Interaction::Late => {
+                    let query = ModelInput::alone(number, window, questions.special());
+                    all.examples.push(example(query, &types));
+                }
+            }
         }
-        let types = document.labelled_types.len();
         for (gold, bytes) in document.mentions.iter().zip(byte_spans(&document.text, &document.mentions)) {
             match place(&windows, bytes) {
                 Place::Misaligned => all.misaligned.push(Misaligned {
@@ -93,9 +114,14 @@ pub fn examples(
                 }),
                 Place::Split => all.split += 1,
                 Place::In(holders) => {
-                    let Ok(rank) = document.labelled_types.binary_search(&gold.entity_type) else { continue };
+                    let Ok(rank) = types.binary_search(&gold.entity_type) else { continue };
                     for (window, tokens) in holders {
-                        all.examples[first + window * types + rank].answers.push(tokens);
+                        let example = match interaction {
+                            Interaction::Early => window * types.len() + rank,
+                            Interaction::Late => window,
+                        };
+                        let answer = GoldSpan { entity_type: gold.entity_type, tokens };
+                        all.examples[first + example].answers.push(answer);
                     }
                 }
             }
@@ -147,34 +173,47 @@ fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
     }
 }
 
-/// The targets of a batch.
+/// The targets of a batch. T = the types that a row answers: one if it has a question, else all of the schema.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
-    /// `[rows, tokens]`: 1 at the first token of an answer.
+    /// T.
+    pub types: usize,
+    /// `[rows, T]`: whether the type is labelled in the row's document.
+    pub labelled: Vec<bool>,
+    /// `[rows, T, tokens]`: 1 at the first token of an answer.
     pub starts: Vec<f32>,
-    /// `[rows, tokens]`: 1 at the last token of an answer.
+    /// `[rows, T, tokens]`: 1 at the last token of an answer.
     pub ends: Vec<f32>,
-    /// Row, start and end (inclusive) of every answer.
-    pub spans: Vec<[i64; 3]>,
+    /// Row, type, start and end (inclusive) of every answer.
+    pub spans: Vec<[i64; 4]>,
 }
 
-/// A batch and its targets, longest input first.
-pub fn batch(examples: &[Example], numbers: &[usize]) -> (Batch, Targets) {
+/// A batch and its targets, longest input first; the schema has `types` types.
+pub fn batch(examples: &[Example], numbers: &[usize], types: usize) -> (Batch, Targets) {
     let mut numbers = numbers.to_vec();
     numbers.sort_by_key(|&number| std::cmp::Reverse(examples[number].query.len()));
     let batch = Batch { inputs: numbers.iter().map(|&number| examples[number].query.clone()).collect() };
     let width = batch.tokens();
-    let mut targets =
-        Targets { starts: vec![0.0; numbers.len() * width], ends: vec![0.0; numbers.len() * width], spans: Vec::new() };
+    let asks = batch.inputs.first().is_some_and(|input| input.entity_type().is_some());
+    let types = if asks { 1 } else { types };
+    let lanes = numbers.len() * types;
+    let zeros = || vec![0.0; lanes * width];
+    let (starts, ends) = (zeros(), zeros());
+    let mut targets = Targets { types, labelled: vec![false; lanes], starts, ends, spans: Vec::new() };
     for (row, &number) in numbers.iter().enumerate() {
-        let Example { query, answers } = &examples[number];
-        for answer in answers {
-            let offset = query.context_start();
-            let start = answer.start - query.window.span.start + offset;
-            let end = answer.end - 1 - query.window.span.start + offset;
-            targets.starts[row * width + start] = 1.0;
-            targets.ends[row * width + end] = 1.0;
-            targets.spans.push([row as i64, start as i64, end as i64]);
+        let Example { query, types: labelled, answers } = &examples[number];
+        let rank = |entity_type: usize| if asks { 0 } else { entity_type };
+        for &entity_type in &**labelled {
+            targets.labelled[row * types + rank(entity_type)] = true;
+        }
+        for GoldSpan { entity_type, tokens } in answers {
+            let (rank, offset) = (rank(*entity_type), query.context_start());
+            let start = tokens.start - query.window.span.start + offset;
+            let end = tokens.end - 1 - query.window.span.start + offset;
+            let lane = (row * types + rank) * width;
+            targets.starts[lane + start] = 1.0;
+            targets.ends[lane + end] = 1.0;
+            targets.spans.push([row, rank, start, end].map(|place| place as i64));
         }
     }
     (batch, targets)
@@ -209,7 +248,8 @@ pub(crate) mod tests {
     fn made(document: &LabelledDocument, tokens: usize, overlap: usize) -> Examples {
         let tokenizer = tiny(Words::Tokenizer);
         let questions = questions(&tokenizer);
-        examples(std::slice::from_ref(document), &tokenizer, &questions, WindowRule { tokens, overlap }).unwrap()
+        let asking = (&questions, Interaction::Early);
+        examples(std::slice::from_ref(document), &tokenizer, asking, WindowRule { tokens, overlap }).unwrap()
     }
 
     #[test]
@@ -218,13 +258,15 @@ pub(crate) mod tests {
         let document = labelled("é new york bank", &[(2, 10, 1), (2, 15, 0), (11, 15, 1)]);
         let made = made(&document, 16, 4);
         assert_eq!((made.misaligned.len(), made.split, made.examples.len()), (0, 0, 2));
-        assert_eq!(made.examples[0].answers, [TokenSpan::new(1, 4)]);
-        assert_eq!(made.examples[1].answers, [TokenSpan::new(1, 3), TokenSpan::new(3, 4)]);
-        let (batch, targets) = batch(&made.examples, &[1, 0]);
+        let answer = |entity_type, start, end| GoldSpan { entity_type, tokens: TokenSpan::new(start, end) };
+        assert_eq!(made.examples[0].answers, [answer(0, 1, 4)]);
+        assert_eq!(made.examples[1].answers, [answer(1, 1, 3), answer(1, 3, 4)]);
+        let (batch, targets) = batch(&made.examples, &[1, 0], 2);
         let width = batch.tokens();
         let inputs = batch.tensors();
         assert_eq!(targets.spans.len(), 3);
-        for [row, start, end] in targets.spans {
+        assert_eq!((targets.types, targets.labelled), (1, vec![true, true]));
+        for [row, _, start, end] in targets.spans {
             let (start, end) = (row as usize * width + start as usize, row as usize * width + end as usize);
             assert!(inputs.start_mask[start] && inputs.end_mask[end], "the masks must allow every answer");
             assert!(targets.starts[start] > 0.0 && targets.ends[end] > 0.0);
@@ -252,7 +294,8 @@ pub(crate) mod tests {
         let document = LabelledDocument { labelled_types: [1].into(), ..labelled("new york bank", &[(0, 8, 1)]) };
         let made = made(&document, 16, 4);
         let [only] = made.examples.as_slice() else { panic!("one window, one type") };
-        assert_eq!((only.query.entity_type(), only.answers.as_slice()), (Some(1), [TokenSpan::new(0, 2)].as_slice()));
+        let answer = GoldSpan { entity_type: 1, tokens: TokenSpan::new(0, 2) };
+        assert_eq!((only.query.entity_type(), only.answers.as_slice()), (Some(1), [answer].as_slice()));
     }
 
     #[test]
@@ -287,10 +330,10 @@ pub(crate) mod tests {
             for example in &made.examples {
                 for answer in &example.answers {
                     let window = &example.query.window;
-                    let from = window.tokens[answer.start - window.span.start].bytes.start;
-                    let to = window.tokens[answer.end - 1 - window.span.start].bytes.end;
+                    let from = window.tokens[answer.tokens.start - window.span.start].bytes.start;
+                    let to = window.tokens[answer.tokens.end - 1 - window.span.start].bytes.end;
                     let chars = |byte: usize| text[..byte].chars().count();
-                    found.push(Gold { chars: CharSpan::new(chars(from), chars(to)), entity_type: example.query.entity_type().unwrap() });
+                    found.push(Gold { chars: CharSpan::new(chars(from), chars(to)), entity_type: answer.entity_type });
                 }
             }
             found.sort_unstable();

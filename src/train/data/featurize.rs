@@ -4,8 +4,11 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::model::head::Interaction;
+use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
-use crate::task::input::Questions;
+use crate::task::input::{Questions, WINDOW_FRAME_TOKENS};
+use crate::task::late::asked;
 use crate::text::document::Reject;
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{SHORTEST_WINDOW, WindowRule};
@@ -48,7 +51,11 @@ impl<'a> Featurizer<'a> {
         tokenizer_path: &'a Path,
     ) -> Result<Self> {
         let questions = Questions::new(schema, tokenizer).map_err(failed(tokenizer_path))?;
-        let (longest, max_length) = (questions.longest_query(0), file.recipe.max_length);
+        let question = match file.recipe.interaction {
+            Interaction::Early => questions.longest_query(0),
+            Interaction::Late => WINDOW_FRAME_TOKENS,
+        };
+        let (longest, max_length) = (question, file.recipe.max_length);
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
             origin: "the training job".into(),
             key: key.into(),
@@ -69,10 +76,16 @@ impl<'a> Featurizer<'a> {
         Ok(Self { file, tokenizer, tokenizer_path, questions, rule })
     }
 
+    /// The questions of the job as inputs of the encoder, a row each.
+    pub(crate) fn asked(&self) -> BatchTensors {
+        asked(&self.questions.questions, self.questions.special())
+    }
+
     /// Converts the split that was read from `location`. Mentions that no example holds cause a warning or an error, as the job says; a
     /// split without a query is an error.
     pub(crate) fn featurize(&self, location: &str, split: Split) -> Result<Data> {
-        let examples = examples::examples(&split.documents, self.tokenizer, &self.questions, self.rule)
+        let asking = (&self.questions, self.file.recipe.interaction);
+        let examples = examples::examples(&split.documents, self.tokenizer, asking, self.rule)
             .map_err(failed(self.tokenizer_path))?;
         let refuse = |table: &str, reason: String, hint: &str| Error::Table {
             what: table.into(),

@@ -5,6 +5,7 @@ use tch::{Device, Kind, no_grad};
 
 use crate::error::Result;
 use crate::model::weights::tensors::Weights;
+use crate::task::batch::BatchTensors;
 use crate::train::network::failure::{guarded, libtorch_error};
 use crate::train::network::heads::Network;
 use crate::train::network::optimizer::clear_gradient;
@@ -13,9 +14,9 @@ use crate::train::network::optimizer::clear_gradient;
 pub(crate) struct DataParallel(Vec<Network>);
 
 impl DataParallel {
-    /// Copies weights to every device. `kind` is the precision of products.
-    pub(crate) fn new(weights: &Weights, kind: Kind, devices: &[Device]) -> Result<Self> {
-        devices.iter().map(|&device| Network::new(weights, kind, device)).collect::<Result<_>>().map(Self)
+    /// Copies weights to every device. `kind` is the precision of products; `questions` are those of the job.
+    pub(crate) fn new(weights: &Weights, kind: Kind, devices: &[Device], questions: &BatchTensors) -> Result<Self> {
+        devices.iter().map(|&device| Network::new(weights, kind, device, questions)).collect::<Result<_>>().map(Self)
     }
 
     /// The number of devices.

@@ -26,17 +26,18 @@ pub(crate) struct DeviceStep {
 }
 
 impl DeviceStep {
-    /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`.
+    /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`; the schema has
+    /// `types` types.
     pub(crate) fn of<'b>(
         network: &Network,
         examples: &[Example],
-        (batches, count): (impl Iterator<Item = &'b Vec<usize>>, usize),
+        (batches, count, types): (impl Iterator<Item = &'b Vec<usize>>, usize, usize),
         (rule, dropout): (LossRule, Dropout),
     ) -> Result<Self> {
         let mut share = Self::default();
         let mut sums: Option<Tensor> = None;
         for numbers in batches {
-            let (queries, targets) = batch(examples, numbers);
+            let (queries, targets) = batch(examples, numbers, types);
             let inputs = Inputs::new(&queries.tensors(), network.device());
             let loss = rule.loss(network, &inputs, &targets, dropout);
             (&loss.total / count as f64).backward();

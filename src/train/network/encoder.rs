@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::model::blocks::{Linear, Norm, Table};
-use crate::model::encoder::architecture::{Architecture, Attention, FeedForward, Normalization, Positions};
+use crate::model::blocks::{FeedForward, Linear, Norm, Table};
+use crate::model::encoder::architecture::{Architecture, Attention, Normalization, Positions};
 use crate::model::weights::tensors::{self, Weights};
 use crate::task::batch::BatchTensors;
 

@@ -1,17 +1,20 @@
-//! The network: an encoder with the MRC heads. In: weights, a batch. Out: token vectors, logits, and gradients in the leaves. It must not
-//! read files or know gold mentions.
+//! The network: an encoder with heads. In: weights, a batch, the questions of the job. Out: token vectors, logits, and gradients in the
+//! leaves. It must not read files or know gold mentions.
 //!
-//! The heads compute the same function as those of the ONNX graph (`src/graph/heads.rs`), plus dropout.
+//! The heads compute the same function as those of the ONNX graph (`src/graph/heads.rs`), plus dropout. T = the types that a row answers: one
+//! with early interaction, whose rows have a question; all of the job with late interaction.
 
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::model::blocks::{FeedForward, Linear};
 use crate::model::encoder::architecture::Architecture;
-use crate::model::head::{Activation, MatchHead, MrcHead, TwoLayers};
+use crate::model::head::{Activation, Head, LateHead, MatchHead, MrcHead, TwoLayers};
 use crate::model::weights::tensors;
 use crate::model::weights::tensors::{Misfit, Weights};
+use crate::task::batch::BatchTensors;
 use crate::train::network::encoder::{Inputs, Leaves};
 use crate::train::network::failure::torch;
 
@@ -20,7 +23,7 @@ use crate::train::network::failure::torch;
 pub struct Dropout {
     /// Of the embeddings, attention weights and each layer's two outputs.
     pub encoder: f64,
-    /// Of the match head's activation.
+    /// Of the activations inside the heads.
     pub head: f64,
 }
 
@@ -30,22 +33,57 @@ pub struct Network {
     /// Its weights.
     pub leaves: Leaves,
     architecture: Architecture,
-    head: MrcHead,
-    /// The match head of `head`.
-    matching: TwoLayers,
+    heads: Heads,
+}
+
+/// The heads, and what they are asked.
+#[derive(Debug)]
+enum Heads {
+    Early {
+        head: MrcHead,
+        /// The match head of `head`.
+        matching: TwoLayers,
+    },
+    Late {
+        head: Box<LateHead>,
+        /// The questions of the job, a row each.
+        questions: Inputs,
+    },
+}
+
+/// What late interaction compares with the tokens of a window; T = number of questions.
+#[derive(Debug)]
+pub struct Asked {
+    /// In the precision of products: `[T, d]` for starts and for ends, divided by √d.
+    boundaries: [Tensor; 2],
+    /// float32 `[T, m]`.
+    matching: Tensor,
+}
+
+/// Tensors of hidden layers that dropout applies to.
+fn dropped(tensor: Tensor, dropout: f64) -> Tensor {
+    if dropout > 0.0 { tensor.dropout(dropout, true) } else { tensor }
 }
 
 impl Network {
-    /// Copies weights to a device. `kind` is the precision of products: `Float` or `BFloat16`.
+    /// Copies weights to a device. `kind` is the precision of products: `Float` or `BFloat16`. `questions` are those of the job, a row each;
+    /// only late interaction reads them.
     ///
     /// # Errors
     /// [`Error::Engine`] if the match head is a single layer.
-    pub fn new(weights: &Weights, kind: Kind, device: Device) -> Result<Self> {
-        let (architecture, head) = (weights.encoder.architecture.clone(), weights.head.description.clone());
-        let MatchHead::TwoLayers(matching) = head.matching.clone() else {
-            return Err(Error::Engine { doing: "train".into(), source: "its match head is one linear layer".into() });
+    pub fn new(weights: &Weights, kind: Kind, device: Device, questions: &BatchTensors) -> Result<Self> {
+        let heads = match weights.head.description.clone() {
+            Head::Early(head) => {
+                let MatchHead::TwoLayers(matching) = head.matching.clone() else {
+                    let source = "its match head is one linear layer".into();
+                    return Err(Error::Engine { doing: "train".into(), source });
+                };
+                Heads::Early { head, matching }
+            }
+            Head::Late(head) => Heads::Late { head, questions: Inputs::new(questions, device) },
         };
-        Ok(Self { leaves: Leaves::new(weights, kind, device), architecture, head, matching })
+        let architecture = weights.encoder.architecture.clone();
+        Ok(Self { leaves: Leaves::new(weights, kind, device), architecture, heads })
     }
 
     /// Draws and discards `count` random numbers: with one seed for all devices, each device then has its own dropout.
@@ -75,7 +113,11 @@ impl Network {
 
     /// Weights of this network with other values.
     pub fn check(&self, tensors: BTreeMap<String, tensors::Tensor>) -> Result<Weights, Misfit> {
-        Weights::new(self.architecture.clone(), self.head.clone(), tensors)
+        let head = match &self.heads {
+            Heads::Early { head, .. } => Head::Early(head.clone()),
+            Heads::Late { head, .. } => Head::Late(head.clone()),
+        };
+        Weights::new(self.architecture.clone(), head, tensors)
     }
 
     /// The name of the first tensor with a value that is not finite, if any.
@@ -93,58 +135,100 @@ impl Network {
         self.leaves.encode(&self.architecture, inputs, dropout)
     }
 
-    /// Start and end logits, float32 `[rows, tokens]` each.
-    pub fn boundaries(&self, hidden: &Tensor) -> [Tensor; 2] {
-        [&self.head.start, &self.head.end]
-            .map(|layer| self.leaves.linear(hidden, layer).squeeze_dim(-1).to_kind(Kind::Float))
+    /// What the questions of the job are compared by; `None` with early interaction.
+    pub fn asked(&self, dropout: Dropout) -> Option<Asked> {
+        let Heads::Late { head, questions } = &self.heads else { return None };
+        let vectors = self.encode(questions, dropout.encoder).select(1, 0);
+        let scale = (head.boundary_size() as f64).sqrt();
+        let boundaries =
+            [&head.start, &head.end].map(|side| self.feed_forward(&vectors, &side.question, dropout.head) / scale);
+        let size = vectors.size()[1];
+        let hidden = &head.matching.hidden;
+        let weight = self.leaves.cast(&hidden.weight()).narrow(1, 2 * size, size);
+        let bias = self.leaves.cast(&hidden.bias());
+        let matching = vectors.to_kind(self.leaves.kind).linear(&weight, Some(&bias)).to_kind(Kind::Float);
+        Some(Asked { boundaries, matching })
     }
 
-    /// Prepares the match head for its candidates: tokens that are the start (or end) of a candidate are projected by their half of the
-    /// first layer (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
-    pub fn match_candidates(&self, hidden: &Tensor, candidates: &Tensor) -> MatchCandidates {
-        let (leaves, layers) = (&self.leaves, &self.matching);
+    /// Start and end logits, float32 `[rows, T, tokens]` each.
+    pub fn boundaries(&self, hidden: &Tensor, asked: Option<&Asked>, dropout: f64) -> [Tensor; 2] {
+        match (&self.heads, asked) {
+            (Heads::Late { head, .. }, Some(asked)) => {
+                let biases = self.leaves.leaf(head.boundary_bias());
+                let sides = [(&head.start, 0), (&head.end, 1)];
+                sides.map(|(side, number)| {
+                    let tokens = self.feed_forward(hidden, &side.token, dropout);
+                    let products = asked.boundaries[number as usize].matmul(&tokens.transpose(1, 2));
+                    products.to_kind(Kind::Float) + biases.select(0, number)
+                })
+            }
+            (Heads::Early { head, .. }, _) => [&head.start, &head.end].map(|layer: &Linear| {
+                self.leaves.linear(hidden, layer).squeeze_dim(-1).unsqueeze(1).to_kind(Kind::Float)
+            }),
+            (Heads::Late { .. }, None) => unreachable!("late interaction is asked with its questions"),
+        }
+    }
+
+    /// outer(gelu(inner(x))), in the precision of products.
+    fn feed_forward(&self, input: &Tensor, layers: &FeedForward, dropout: f64) -> Tensor {
+        self.leaves.linear(&dropped(self.leaves.linear(input, &layers.inner).gelu("none"), dropout), &layers.outer)
+    }
+
+    /// Prepares the match head for its candidates, int64 `[k, 4]` (row, type, start, end): tokens that are the start (or end) of a candidate are
+    /// projected by their part of the first layer (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
+    pub fn match_candidates(&self, hidden: &Tensor, asked: Option<&Asked>, candidates: &Tensor) -> MatchCandidates {
+        let leaves = &self.leaves;
+        let layers = match &self.heads {
+            Heads::Early { matching, .. } => matching,
+            Heads::Late { head, .. } => &head.matching,
+        };
         let size = hidden.size();
         let flat = hidden.to_kind(leaves.kind).reshape([-1, size[2]]);
         let weight = leaves.cast(&layers.hidden.weight());
-        let bias = leaves.cast(&layers.hidden.bias());
-        let half = |part: i64, bias: Option<&Tensor>| {
-            let positions = candidates.select(1, 0) * size[1] + candidates.select(1, part + 1);
+        let part = |number: i64, bias: Option<&Tensor>| {
+            let positions = candidates.select(1, 0) * size[1] + candidates.select(1, number + 2);
             let chosen = Tensor::zeros([size[0] * size[1]], (Kind::Bool, self.device())).index_fill(0, &positions, 1);
             let ranks = chosen.to_kind(Kind::Int64).cumsum(0, Kind::Int64) - 1;
             let vectors = flat.index_select(0, &chosen.nonzero().squeeze_dim(1));
-            let projection = vectors.linear(&weight.narrow(1, part * size[2], size[2]), bias).to_kind(Kind::Float);
+            let projection = vectors.linear(&weight.narrow(1, number * size[2], size[2]), bias).to_kind(Kind::Float);
             (projection, ranks.index_select(0, &positions))
         };
-        let (starts, start_rows) = half(0, Some(&bias));
-        let (ends, end_rows) = half(1, None);
-        let [weight, bias] =
-            [layers.logit.weight(), layers.logit.bias()].map(|name| leaves.leaf(&name).shallow_clone());
-        MatchCandidates { parts: [starts, ends, weight, bias], start_rows, end_rows, activation: layers.activation }
+        // A question's part has the bias.
+        let bias = leaves.cast(&layers.hidden.bias());
+        let (mut parts, mut rows): (Vec<Tensor>, Vec<Tensor>) =
+            [part(0, Some(&bias).filter(|_| asked.is_none())), part(1, None)].into_iter().unzip();
+        if let Some(asked) = asked {
+            parts.push(asked.matching.shallow_clone());
+            rows.push(candidates.select(1, 1));
+        }
+        parts.extend([layers.logit.weight(), layers.logit.bias()].map(|name| leaves.leaf(&name).shallow_clone()));
+        MatchCandidates { parts, rows, activation: layers.activation }
     }
 }
 
 /// The inputs of the match logits of some candidates.
 #[derive(Debug)]
 pub struct MatchCandidates {
-    /// Projected starts `[s, width]` and ends `[e, width]`, the last layer's weight `[1, width]` and bias `[1]`, float32.
-    pub parts: [Tensor; 4],
-    start_rows: Tensor,
-    end_rows: Tensor,
+    /// Projections `[.., width]` of the starts, the ends and, with late interaction, the questions, then the last layer's weight `[1, width]`
+    /// and bias `[1]`, float32.
+    pub parts: Vec<Tensor>,
+    /// The row of each candidate in each projection, int64 `[k]`.
+    rows: Vec<Tensor>,
     activation: Activation,
 }
 
 impl MatchCandidates {
     /// Match logits, float32 `[count]`, of the candidates `from .. from + count`, computed from `parts`.
-    pub fn logits(&self, parts: &[Tensor; 4], from: i64, count: i64, dropout: f64) -> Tensor {
-        let [starts, ends, weight, bias] = parts;
-        let pick = |rows: &Tensor, from_tokens: &Tensor| from_tokens.index_select(0, &rows.narrow(0, from, count));
-        let sum = pick(&self.start_rows, starts) + pick(&self.end_rows, ends);
+    pub fn logits(&self, parts: &[Tensor], from: i64, count: i64, dropout: f64) -> Tensor {
+        let (projections, layer) = parts.split_at(self.rows.len());
+        let picked =
+            projections.iter().zip(&self.rows).map(|(part, rows)| part.index_select(0, &rows.narrow(0, from, count)));
+        let sum = picked.reduce(|sum, more| sum + more).unwrap_or_default();
         let active = match self.activation {
             Activation::Gelu => sum.gelu("none"),
             Activation::Relu => sum.relu(),
             Activation::Tanh => sum.tanh(),
         };
-        let active = if dropout > 0.0 { active.dropout(dropout, true) } else { active };
-        active.linear(weight, Some(bias)).squeeze_dim(-1)
+        dropped(active, dropout).linear(&layer[0], Some(&layer[1])).squeeze_dim(-1)
     }
 }

@@ -45,42 +45,38 @@ impl LossRule {
     /// The loss of a batch.
     pub fn loss(&self, network: &Network, inputs: &Inputs, targets: &Targets, dropout: Dropout) -> Loss {
         let device = network.device();
-        let shape = inputs.start_mask.size();
+        let size = inputs.start_mask.size();
+        let shape = [size[0], targets.types as i64, size[1]];
         let gold = |values: &[f32]| Tensor::from_slice(values).view(shape.as_slice()).to_device(device);
-        let (starts, ends) = (gold(&targets.starts), gold(&targets.ends));
+        let golds = [gold(&targets.starts), gold(&targets.ends)];
+        let labelled = Tensor::from_slice(&targets.labelled).view([shape[0], shape[1], 1]).to_device(device);
+        let masks = [&inputs.start_mask, &inputs.end_mask].map(|mask| mask.unsqueeze(1).logical_and(&labelled));
         let hidden = network.encode(inputs, dropout.encoder);
-        let [start_logits, end_logits] = network.boundaries(&hidden);
-        let start_loss = masked_mean(&start_logits, &starts, &inputs.start_mask);
-        let end_loss = masked_mean(&end_logits, &ends, &inputs.end_mask);
+        let asked = network.asked(dropout);
+        let logits = network.boundaries(&hidden, asked.as_ref(), dropout.head);
+        let [start_loss, end_loss] = [0, 1].map(|side| masked_mean(&logits[side], &golds[side], &masks[side]));
         let (index, labels) = no_grad(|| {
-            let index = self.index(&start_logits, &end_logits, &starts, &ends, inputs);
-            let labels = labels(&targets.spans, &index, &shape);
+            let index = self.index(&logits, &golds, &masks);
+            let labels = labels(&targets.spans, &index, shape);
             (index, labels)
         });
         let count = index.size()[0];
         let match_loss = if count == 0 {
             Tensor::zeros([], (Kind::Float, device))
         } else {
-            match_loss(&network.match_candidates(&hidden, &index), &labels, dropout.head)
+            match_loss(&network.match_candidates(&hidden, asked.as_ref(), &index), &labels, dropout.head)
         };
         let [start, end, span] = self.weights;
         let total = &start_loss * start + &end_loss * end + &match_loss * span;
         Loss { total, parts: [start_loss.detach(), end_loss.detach(), match_loss.detach()], candidates: count }
     }
 
-    /// Row, start and end of every candidate, int64 `[k, 3]`.
-    fn index(
-        &self,
-        start_logits: &Tensor,
-        end_logits: &Tensor,
-        starts: &Tensor,
-        ends: &Tensor,
-        inputs: &Inputs,
-    ) -> Tensor {
-        let pairs = |from: &Tensor, to: &Tensor| from.unsqueeze(2).logical_and(&to.unsqueeze(1));
-        let allowed = pairs(&inputs.start_mask, &inputs.end_mask).triu(0);
-        let gold = || pairs(&starts.gt(0.0), &ends.gt(0.0));
-        let predicted = || pairs(&start_logits.gt(0.0), &end_logits.gt(0.0));
+    /// Row, type, start and end of every candidate, int64 `[k, 4]`, from logits, gold and masks of starts and ends, `[rows, T, tokens]` each.
+    fn index(&self, logits: &[Tensor; 2], golds: &[Tensor; 2], masks: &[Tensor; 2]) -> Tensor {
+        let pairs = |[from, to]: [&Tensor; 2]| from.unsqueeze(3).logical_and(&to.unsqueeze(2));
+        let above = |[from, to]: &[Tensor; 2]| pairs([&from.gt(0.0), &to.gt(0.0)]);
+        let allowed = pairs(masks.each_ref()).triu(0);
+        let (gold, predicted) = (|| above(golds), || above(logits));
         let chosen = match self.candidates {
             Candidates::All => allowed,
             Candidates::Gold => allowed.logical_and(&gold()),
@@ -102,15 +98,13 @@ fn masked_mean(logits: &Tensor, gold: &Tensor, mask: &Tensor) -> Tensor {
 }
 
 /// 1 for every candidate that is an answer, else 0.
-fn labels(answers: &[[i64; 3]], index: &Tensor, shape: &[i64]) -> Tensor {
-    let (rows, width, device) = (shape[0], shape[1], index.device());
-    let key = |columns: [Tensor; 3]| {
-        let [row, start, end] = columns;
-        (row * width + start) * width + end
-    };
-    let keys = key([0, 1, 2].map(|column| index.select(1, column)));
-    let flat: Vec<i64> = answers.iter().map(|[row, start, end]| (row * width + start) * width + end).collect();
-    let gold = Tensor::zeros([rows * width * width], (Kind::Bool, device));
+fn labels(answers: &[[i64; 4]], index: &Tensor, [rows, types, width]: [i64; 3]) -> Tensor {
+    let device = index.device();
+    let [row, entity_type, start, end] = [0, 1, 2, 3].map(|column| index.select(1, column));
+    let keys = ((row * types + entity_type) * width + start) * width + end;
+    let key = |[row, entity_type, start, end]: &[i64; 4]| ((row * types + entity_type) * width + start) * width + end;
+    let flat: Vec<i64> = answers.iter().map(key).collect();
+    let gold = Tensor::zeros([rows * types * width * width], (Kind::Bool, device));
     let gold = gold.index_fill(0, &Tensor::from_slice(&flat).to_device(device), 1);
     gold.index_select(0, &keys).to_kind(Kind::Float)
 }
@@ -118,7 +112,7 @@ fn labels(answers: &[[i64; 3]], index: &Tensor, shape: &[i64]) -> Tensor {
 /// The mean binary cross entropy over the candidates.
 fn match_loss(head: &MatchCandidates, labels: &Tensor, dropout: f64) -> Tensor {
     let count = labels.size()[0];
-    let sum = |parts: &[Tensor; 4], from: i64, size: i64| {
+    let sum = |parts: &[Tensor], from: i64, size: i64| {
         let logits = head.logits(parts, from, size, dropout);
         let gold = labels.narrow(0, from, size);
         logits.binary_cross_entropy_with_logits::<Tensor>(&gold, None, None, Reduction::Sum) / count as f64
@@ -129,12 +123,12 @@ fn match_loss(head: &MatchCandidates, labels: &Tensor, dropout: f64) -> Tensor {
     }
     // The gradient of each chunk with respect to the head's parts is computed immediately, so that only one chunk's hidden layer is in
     // memory. The returned tensor has the sum as its value and these gradients as its gradient.
-    let parts = head.parts.each_ref().map(|part| part.detach().set_requires_grad(true));
+    let parts: Vec<Tensor> = head.parts.iter().map(|part| part.detach().set_requires_grad(true)).collect();
     let mut value = Tensor::zeros([], (Kind::Float, labels.device()));
-    let mut gradients = parts.each_ref().map(Tensor::zeros_like);
+    let mut gradients: Vec<Tensor> = parts.iter().map(Tensor::zeros_like).collect();
     for from in (0..count).step_by(CHUNK as usize) {
         let loss = sum(&parts, from, CHUNK.min(count - from));
-        let chunk = Tensor::run_backward(&[&loss], &parts.each_ref(), false, false);
+        let chunk = Tensor::run_backward(&[&loss], &parts.iter().collect::<Vec<_>>(), false, false);
         value += loss.detach();
         no_grad(|| {
             for (gradient, more) in gradients.iter_mut().zip(chunk) {
@@ -187,9 +181,10 @@ mod tests {
     }
 
     fn targets() -> Targets {
-        let spans = vec![[0, 4, 5], [0, 6, 8], [0, 4, 8], [1, 4, 5]];
-        let mut targets = Targets { starts: vec![0.0; 20], ends: vec![0.0; 20], spans };
-        for &[row, start, end] in &targets.spans {
+        let spans = vec![[0, 0, 4, 5], [0, 0, 6, 8], [0, 0, 4, 8], [1, 0, 4, 5]];
+        let labelled = vec![true; 2];
+        let mut targets = Targets { types: 1, labelled, starts: vec![0.0; 20], ends: vec![0.0; 20], spans };
+        for &[row, _, start, end] in &targets.spans {
             targets.starts[(row * 10 + start) as usize] = 1.0;
             targets.ends[(row * 10 + end) as usize] = 1.0;
         }
@@ -204,7 +199,7 @@ mod tests {
             tensors.get_mut(name).unwrap().values[0] -= shift;
         }
         let weights = Weights::check(tensors, &mut config).unwrap();
-        Network::new(&weights, Kind::Float, Device::Cpu).unwrap()
+        Network::new(&weights, Kind::Float, Device::Cpu, &inputs()).unwrap()
     }
 
     /// The kind of candidates, their number, start, end and match loss, the weighted loss.
@@ -242,7 +237,7 @@ mod tests {
     #[test]
     fn a_batch_without_positions_for_answers_has_no_loss() {
         let nowhere = BatchTensors { start_mask: vec![false; 20], end_mask: vec![false; 20], ..inputs() };
-        let nothing = Targets { starts: vec![0.0; 20], ends: vec![0.0; 20], spans: Vec::new() };
+        let nothing = Targets { starts: vec![0.0; 20], ends: vec![0.0; 20], spans: Vec::new(), ..targets() };
         let inputs = Inputs::new(&nowhere, Device::Cpu);
         let loss = rule(Candidates::PredAndGold).loss(&network(), &inputs, &nothing, Dropout::default());
         assert!(loss.total.double_value(&[]).abs() < 1e-12, "{loss:?}");
@@ -286,38 +281,35 @@ mod tests {
     fn chunks_give_the_same_value_and_gradient() {
         let mut config = tiny();
         let weights = Weights::check(made_up(&config, false), &mut config).unwrap();
-        let gradients =
-            |together: bool| {
-                let network = Network::new(&weights, Kind::Float, Device::Cpu).unwrap();
-                let hidden = network.encode(&Inputs::new(&inputs(), Device::Cpu), 0.0);
-                // More than three chunks of candidates, which repeat the positions.
-                let count = 3 * CHUNK + 17;
-                let index =
-                    Tensor::stack(
-                        &[0_i64, 1, 2].map(|column| {
-                            (Tensor::arange(count, (Kind::Int64, Device::Cpu)) * (column + 3))
-                                .remainder(if column == 0 { 2 } else { 10 })
-                        }),
-                        1,
-                    );
-                let labels = index.select(1, 1).remainder(2).to_kind(Kind::Float);
-                let head = network.match_candidates(&hidden, &index);
-                let value = if together {
-                    let logits = head.logits(&head.parts, 0, count, 0.0);
-                    logits.binary_cross_entropy_with_logits::<Tensor>(&labels, None, None, Reduction::Mean)
-                } else {
-                    match_loss(&head, &labels, 0.0)
-                };
-                value.backward();
-                let gradient =
-                    |name: &str| Vec::<f32>::try_from(network.leaves.tensors[name].grad().flatten(0, -1)).unwrap();
-                let names = [
-                    "span_embedding.classifier1.weight",
-                    "span_embedding.classifier2.bias",
-                    "bert.embeddings.word_embeddings.weight",
-                ];
-                (value.double_value(&[]), names.map(gradient).concat())
+        let gradients = |together: bool| {
+            let network = Network::new(&weights, Kind::Float, Device::Cpu, &inputs()).unwrap();
+            let hidden = network.encode(&Inputs::new(&inputs(), Device::Cpu), 0.0);
+            // More than three chunks of candidates, which repeat the positions.
+            let count = 3 * CHUNK + 17;
+            let index = Tensor::stack(
+                &[(0_i64, 2), (0, 1), (1, 10), (2, 10)].map(|(column, size)| {
+                    (Tensor::arange(count, (Kind::Int64, Device::Cpu)) * (column + 3)).remainder(size)
+                }),
+                1,
+            );
+            let labels = index.select(1, 2).remainder(2).to_kind(Kind::Float);
+            let head = network.match_candidates(&hidden, None, &index);
+            let value = if together {
+                let logits = head.logits(&head.parts, 0, count, 0.0);
+                logits.binary_cross_entropy_with_logits::<Tensor>(&labels, None, None, Reduction::Mean)
+            } else {
+                match_loss(&head, &labels, 0.0)
             };
+            value.backward();
+            let gradient =
+                |name: &str| Vec::<f32>::try_from(network.leaves.tensors[name].grad().flatten(0, -1)).unwrap();
+            let names = [
+                "span_embedding.classifier1.weight",
+                "span_embedding.classifier2.bias",
+                "bert.embeddings.word_embeddings.weight",
+            ];
+            (value.double_value(&[]), names.map(gradient).concat())
+        };
         let (once, chunked) = (gradients(true), gradients(false));
         assert!((once.0 - chunked.0).abs() < 1e-5, "{} {}", once.0, chunked.0);
         let largest = once.1.iter().zip(&chunked.1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::CheckpointNames;
-use crate::model::head::{HeadConfig, MatchHead, MrcHead};
+use crate::model::head::{Head, HeadConfig, Interaction, MatchHead, MrcHead};
 use crate::model::package::resolve;
 use crate::model::weights::checkpoint::{Checkpoint, NamedTensors, refused};
 use crate::model::weights::tensors::{Tensor, Weights};
@@ -18,6 +18,10 @@ use crate::train::recipe::RecipeSection;
 
 /// The standard deviation of new weights, BERT's `initializer_range`.
 const STANDARD_DEVIATION: f64 = 0.02;
+
+/// Where the biases of start and end logits begin with late interaction: about the log odds that a token is a boundary of a mention of some type.
+/// Zeros cost hundreds of steps in which only the biases are learned.
+const BOUNDARY_LOG_ODDS: f32 = -4.0;
 
 /// The number of tensors that a note names.
 const NAMED: usize = 3;
@@ -49,7 +53,9 @@ impl Pretrained {
         let architecture = config.encoder.architecture();
         let names = &architecture.checkpoint;
         let NamedTensors { mut tensors, .. } = NamedTensors::read(&file, names)?;
-        let kept = config.head.two_layers(architecture.hidden_size).start.weight();
+        let hidden_size = architecture.hidden_size;
+        // Any tensor of the heads.
+        let kept = config.head.head(hidden_size).shapes().into_keys().next_back().unwrap_or_default();
         if encoder.heads == Heads::New {
             if let Some(ignored) = keep_encoder_only(&mut tensors, names) {
                 tracing::info!("`{}`: {ignored}", file.display());
@@ -57,8 +63,20 @@ impl Pretrained {
             config.head = HeadConfig {
                 classifier_intermediate_hidden_size: Some(recipe.classifier_intermediate_hidden_size),
                 classifier_act_func: recipe.classifier_act_func,
+                interaction: recipe.interaction,
+                boundary_size: (recipe.interaction == Interaction::Late).then_some(recipe.boundary_size),
             };
-            initialize(&mut tensors, config.head.two_layers(architecture.hidden_size).shapes(), recipe.seed);
+            let head = config.head.head(hidden_size);
+            let deviation = match &head {
+                Head::Early(_) => STANDARD_DEVIATION,
+                // That of PyTorch's linear layers: products of four matrices of BERT's would begin so small that nothing is learned for an epoch.
+                Head::Late(_) => (3.0 * hidden_size as f64).sqrt().recip(),
+            };
+            initialize(&mut tensors, head.shapes(), deviation, recipe.seed);
+            if let Head::Late(head) = head {
+                let biases = Tensor { shape: vec![2], values: vec![BOUNDARY_LOG_ODDS; 2] };
+                tensors.insert(head.boundary_bias().to_owned(), biases);
+            }
         } else if !tensors.contains_key(&kept) {
             return Err(Error::Checkpoint {
                 path: file,
@@ -68,10 +86,10 @@ impl Pretrained {
         }
         if let Some(table) = architecture.word_shapes.as_ref().filter(|_| shapes_are_new) {
             // The heads have the first streams of the seed.
-            initialize(&mut tensors, [table.shape()].into(), recipe.seed.rotate_left(32));
+            initialize(&mut tensors, [table.shape()].into(), STANDARD_DEVIATION, recipe.seed.rotate_left(32));
         }
         let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&file, misfit))?;
-        if let MatchHead::OneLayer(layer) = &weights.head.description.matching {
+        if let Head::Early(MrcHead { matching: MatchHead::OneLayer(layer), .. }) = &weights.head.description {
             return Err(Error::Checkpoint {
                 path: file,
                 reason: format!(
@@ -99,7 +117,7 @@ impl Pretrained {
 
 /// Removes all tensors except the encoder's. Returns a note if there were tensors other than the heads of this task.
 fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>, names: &CheckpointNames) -> Option<String> {
-    let foreign = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !MrcHead::owns(name));
+    let foreign = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !Head::owns(name));
     let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
     tensors.retain(|name, _| name.starts_with(names.prefix));
     if foreign.is_empty() {
@@ -111,14 +129,14 @@ fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>, names: &CheckpointN
 }
 
 /// Adds normally distributed weights and zero biases: tensors of these names and shapes.
-fn initialize(tensors: &mut BTreeMap<String, Tensor>, shapes: BTreeMap<String, Vec<usize>>, seed: u64) {
+fn initialize(tensors: &mut BTreeMap<String, Tensor>, shapes: BTreeMap<String, Vec<usize>>, deviation: f64, seed: u64) {
     for (stream, (name, shape)) in shapes.into_iter().enumerate() {
         let mut random = Random::new(seed, stream as u64);
         let count = shape.iter().product();
         let values = if name.rsplit('.').next() == Some("bias") {
             vec![0.0; count]
         } else {
-            (0..count).map(|_| (random.normal() * STANDARD_DEVIATION) as f32).collect()
+            (0..count).map(|_| (random.normal() * deviation) as f32).collect()
         };
         tensors.insert(name, Tensor { shape, values });
     }

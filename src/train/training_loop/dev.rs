@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 
 use tch::{Tensor, no_grad};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::score::counts::Counts;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
+use crate::task::late;
 use crate::task::merge::Mentions;
 use crate::task::mrc::decode::{DecodeRule, Logits, decode};
+use crate::task::tensor::{Tensors, Values};
 use crate::train::data::dataset::{Gold, Split};
 use crate::train::data::examples::Example;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::failure::torch;
-use crate::train::network::heads::Network;
+use crate::train::network::heads::{Asked, Dropout, Network};
 use crate::train::network::loss::CHUNK;
 use crate::train::state::signals;
 
@@ -48,10 +50,23 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
         max_candidates: MAX_CANDIDATES,
         tolerance: 0.0,
     };
+    let asked = no_grad(|| network.asked(Dropout::default()));
     for batch in batches(queries, BATCH_TOKENS) {
         signals::check()?;
-        let logits = logits(network, &batch)?;
-        for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule)) {
+        let answers = if asked.is_none() {
+            decode(&batch, &logits(network, &batch)?, &rule)
+        } else {
+            let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
+            let shape = [batch.inputs.len(), schema.types.len(), batch.tokens()];
+            let tensors = Tensors::default()
+                .with("start_logits", &shape, Values::F32(start))
+                .with("end_logits", &shape, Values::F32(end))
+                .with("span_index", &[span.len(), 4], Values::I64(span_index))
+                .with("span_logits", &[span.len()], Values::F32(span));
+            let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
+            late::read(&batch, schema.types.len(), &rule, tensors).map_err(failed)?
+        };
+        for (query, answer) in batch.inputs.iter().zip(answers) {
             found[query.document].add(query, &answer);
         }
     }
@@ -74,27 +89,45 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
     Ok(Quality { all: types.iter().copied().sum(), types })
 }
 
-/// The network's logits, as the ONNX graph returns them with boundary logit 0.
+/// The network's logits for a batch of questions and windows, as the ONNX graph of early interaction returns them with boundary logit 0.
+///
+/// # Errors
+/// [`crate::error::Error::Engine`] if LibTorch fails.
 pub fn logits(network: &Network, batch: &Batch) -> Result<Logits> {
+    let Outputs { start, end, span_index, span } = outputs(network, None, batch)?;
+    let span_index =
+        span_index.as_chunks::<4>().0.iter().map(|&[row, _, start, end]| [row, start, end].map(|place| place as usize));
+    Ok(Logits { start, end, span_index: span_index.collect(), span })
+}
+
+/// What a network answers to a batch: start and end logits `[rows, T, tokens]`, `[k, 4]` row, type, start and end of each candidate, and its match
+/// logit.
+struct Outputs {
+    start: Vec<f32>,
+    end: Vec<f32>,
+    span_index: Vec<i64>,
+    span: Vec<f32>,
+}
+
+fn outputs(network: &Network, asked: Option<&Asked>, batch: &Batch) -> Result<Outputs> {
     no_grad(|| {
         let inputs = Inputs::new(&batch.tensors(), network.device());
         let hidden = network.encode(&inputs, 0.0);
-        let [start, end] = network.boundaries(&hidden);
-        let passing = |logits: &Tensor, mask: &Tensor| logits.gt(0.0).logical_and(mask);
+        let [start, end] = network.boundaries(&hidden, asked, 0.0);
+        let passing = |logits: &Tensor, mask: &Tensor| logits.gt(0.0).logical_and(&mask.unsqueeze(1));
         let pairs =
-            passing(&start, &inputs.start_mask).unsqueeze(2).logical_and(&passing(&end, &inputs.end_mask).unsqueeze(1));
+            passing(&start, &inputs.start_mask).unsqueeze(3).logical_and(&passing(&end, &inputs.end_mask).unsqueeze(2));
         let index = pairs.triu(0).nonzero();
         let count = index.size()[0];
         let mut span = Vec::with_capacity(count as usize);
         if count > 0 {
-            let head = network.match_candidates(&hidden, &index);
+            let head = network.match_candidates(&hidden, asked, &index);
             for from in (0..count).step_by(CHUNK as usize) {
                 span.extend(floats(&head.logits(&head.parts, from, CHUNK.min(count - from), 0.0))?);
             }
         }
-        let flat = Vec::<i64>::try_from(&index.flatten(0, -1)).map_err(torch("read candidates"))?;
-        let span_index = flat.chunks_exact(3).map(|one| [one[0] as usize, one[1] as usize, one[2] as usize]).collect();
-        Ok(Logits { start: floats(&start)?, end: floats(&end)?, span_index, span })
+        let span_index = Vec::<i64>::try_from(&index.flatten(0, -1)).map_err(torch("read candidates"))?;
+        Ok(Outputs { start: floats(&start)?, end: floats(&end)?, span_index, span })
     })
 }
 

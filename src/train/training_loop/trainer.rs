@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
+use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
 use crate::train::data::batch_sampler::{BatchSampler, scoring_steps};
 use crate::train::data::featurize::Data;
@@ -37,6 +38,8 @@ pub struct Trainer<'a> {
     schema: &'a EntitySchema,
     train: &'a Data,
     dev: &'a Data,
+    /// The questions of the job, a row each.
+    questions: BatchTensors,
     replicas: DataParallel,
     optimizer: Optimizer,
     sampler: BatchSampler,
@@ -58,7 +61,7 @@ impl<'a> Trainer<'a> {
         file: &'a TrainFile,
         schema: &'a EntitySchema,
         (train, dev): (&'a Data, &'a Data),
-        weights: &Weights,
+        (weights, questions): (&Weights, BatchTensors),
         devices: &[Device],
         (folder, fingerprint): (TrainingFolder, Fingerprint),
     ) -> Result<Self> {
@@ -67,7 +70,7 @@ impl<'a> Trainer<'a> {
             Precision::Fp32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let mut replicas = DataParallel::new(weights, kind, devices)?;
+        let mut replicas = DataParallel::new(weights, kind, devices, &questions)?;
         let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves.tensors);
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let sampler = BatchSampler::new(lengths, recipe, devices.len());
@@ -90,6 +93,7 @@ impl<'a> Trainer<'a> {
             schema,
             train,
             dev,
+            questions,
             replicas,
             optimizer,
             sampler,
@@ -172,12 +176,13 @@ impl<'a> Trainer<'a> {
         let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
         let loss = (self.rule, Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout });
         let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
+        let types = self.schema.types.len();
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
             self.replicas.each(|number, network| {
                 network.skip_random(number);
                 let own = batches.iter().skip(number).step_by(devices);
-                DeviceStep::of(network, examples, (own, batches.len()), loss)
+                DeviceStep::of(network, examples, (own, batches.len(), types), loss)
             })
         })?;
         let mut all = DeviceStep::default();
@@ -301,7 +306,7 @@ impl<'a> Trainer<'a> {
         self.optimizer.first.clear();
         self.optimizer.second.clear();
         let quality = guarded(|| {
-            let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device)?;
+            let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device, &self.questions)?;
             score(&network, &data.split, &data.examples.examples, self.schema)
         })?;
         Ok((weights, Some(quality)))

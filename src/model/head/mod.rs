@@ -1,0 +1,210 @@
+//! Heads. In: their keys in `config.json`, the width of the encoder's vectors. Out: a [`Head`] with every layer and the name of
+//! every tensor, from which the graph writer, the training network and the reader of checkpoints take them. It must not know the encoder.
+
+mod early;
+mod late;
+mod two_layers;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::model::head::early::{MatchHead, MrcHead};
+pub use crate::model::head::late::{Boundary, LateHead};
+pub use crate::model::head::two_layers::{Activation, TwoLayers};
+
+use crate::model::config_error::{ConfigError, check_sizes};
+use crate::model::head::early::Found;
+use crate::task::kind::Kind;
+
+/// The width of the match head where neither configuration nor weights say it.
+const DEFAULT_WIDTH: usize = 1024;
+/// The same with late interaction.
+const DEFAULT_LATE_WIDTH: usize = 768;
+/// The width of boundary vectors where neither configuration nor weights say it.
+const DEFAULT_BOUNDARY_SIZE: usize = 256;
+
+/// The head's keys in `config.json`, with the names of the reference implementation where it has them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeadConfig {
+    /// Width of the match head's hidden layer (m); if absent, it is taken from the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier_intermediate_hidden_size: Option<usize>,
+    /// Activation of the match head.
+    #[serde(default)]
+    pub classifier_act_func: Activation,
+    /// Where question and window meet.
+    #[serde(default, skip_serializing_if = "Interaction::is_early")]
+    pub interaction: Interaction,
+    /// Width of the vectors whose product is a start or end logit (d), only of late interaction; if absent, it is taken from the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary_size: Option<usize>,
+}
+
+/// Where question and window meet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Interaction {
+    /// In the encoder, which reads a window once per question.
+    #[default]
+    Early,
+    /// In the head: the encoder reads each question once, and each window once for all questions.
+    Late,
+}
+
+/// The head on an encoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// Of [`Interaction::Early`].
+    Early(MrcHead),
+    /// Of [`Interaction::Late`].
+    Late(Box<LateHead>),
+}
+
+impl Interaction {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_early(&self) -> bool {
+        *self == Self::Early
+    }
+}
+
+impl HeadConfig {
+    /// Parses and validates the bytes of a `config.json`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_slice(bytes)?;
+        check_sizes(&[
+            ("classifier_intermediate_hidden_size", config.match_width()),
+            ("boundary_size", config.boundary_size.unwrap_or(DEFAULT_BOUNDARY_SIZE)),
+        ])?;
+        Ok(config)
+    }
+
+    /// The kind of a model with this head.
+    pub const fn kind(&self) -> Kind {
+        match self.interaction {
+            Interaction::Early => Kind::Mrc,
+            Interaction::Late => Kind::Late,
+        }
+    }
+
+    /// The head on an encoder of width `hidden_size`; the match head of early interaction has two layers.
+    pub fn head(&self, hidden_size: usize) -> Head {
+        match self.interaction {
+            Interaction::Early => Head::Early(self.two_layers(hidden_size)),
+            Interaction::Late => {
+                let boundary_size = self.boundary_size.unwrap_or(DEFAULT_BOUNDARY_SIZE);
+                let (width, activation) = (self.match_width(), self.classifier_act_func);
+                Head::Late(Box::new(LateHead::new(hidden_size, boundary_size, width, activation)))
+            }
+        }
+    }
+
+    /// The head of early interaction whose match head is two layers, on an encoder of width `hidden_size`.
+    pub fn two_layers(&self, hidden_size: usize) -> MrcHead {
+        MrcHead::two_layers(hidden_size, self.match_width(), self.classifier_act_func)
+    }
+
+    /// The head of a checkpoint on an encoder of width `hidden_size`; `shape` says the shape of a tensor by its name. Sets
+    /// `classifier_intermediate_hidden_size` and `boundary_size` if they are missing and the head has them.
+    pub fn of_checkpoint<'s>(&mut self, hidden_size: usize, shape: impl Fn(&str) -> Option<&'s [usize]>) -> Head {
+        let positive = |width: Option<usize>| width.filter(|width| *width > 0);
+        let width = match self.interaction {
+            Interaction::Early => match MrcHead::found(shape) {
+                Found::OneLayer => return Head::Early(MrcHead::one_layer(hidden_size)),
+                Found::TwoLayers(width) => width,
+            },
+            Interaction::Late => {
+                let found = LateHead::found(shape);
+                self.boundary_size = self.boundary_size.or(positive(found.boundary_size));
+                found.match_width
+            }
+        };
+        self.classifier_intermediate_hidden_size = self.classifier_intermediate_hidden_size.or(positive(width));
+        self.head(hidden_size)
+    }
+
+    fn match_width(&self) -> usize {
+        let default = match self.interaction {
+            Interaction::Early => DEFAULT_WIDTH,
+            Interaction::Late => DEFAULT_LATE_WIDTH,
+        };
+        self.classifier_intermediate_hidden_size.unwrap_or(default)
+    }
+}
+
+impl Head {
+    /// Whether a tensor is one of a head's, by its name.
+    pub fn owns(name: &str) -> bool {
+        MrcHead::owns(name) || LateHead::owns(name)
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        match self {
+            Self::Early(head) => head.shapes(),
+            Self::Late(head) => head.shapes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_tells_the_layers_of_its_match_head() {
+        let of = |width: Option<usize>, tensors: &'static [(&str, &[usize])]| {
+            let mut config = HeadConfig { classifier_intermediate_hidden_size: width, ..HeadConfig::default() };
+            let head = config
+                .of_checkpoint(8, |name| tensors.iter().find(|(tensor, _)| *tensor == name).map(|(_, shape)| *shape));
+            (head.shapes(), config.classifier_intermediate_hidden_size)
+        };
+        let (two, width) = of(None, &[("span_embedding.classifier1.weight", &[12, 16])]);
+        assert_eq!((two["span_embedding.classifier1.weight"].as_slice(), width), ([12, 16].as_slice(), Some(12)));
+        let (two, width) = of(Some(5), &[("span_embedding.classifier1.weight", &[12, 16])]);
+        assert_eq!((two["span_embedding.classifier2.weight"].as_slice(), width), ([1, 5].as_slice(), Some(5)));
+        let (one, width) = of(None, &[("span_embedding.weight", &[1, 16])]);
+        assert_eq!((one["span_embedding.weight"].as_slice(), one.len(), width), ([1, 16].as_slice(), 6, None));
+    }
+
+    #[test]
+    fn a_checkpoint_tells_the_widths_of_a_late_head() {
+        let mut config = HeadConfig { interaction: Interaction::Late, ..HeadConfig::default() };
+        assert_eq!(config.head(8), Head::Late(Box::new(LateHead::new(8, 256, 768, Activation::Gelu))));
+        let wanted = LateHead::new(8, 6, 12, Activation::Gelu);
+        let shapes = wanted.shapes();
+        assert_eq!(shapes["boundary.end.question.outer.weight"], [6, 8]);
+        assert_eq!(
+            (shapes["boundary.bias"].as_slice(), shapes["match.hidden.weight"].as_slice()),
+            (&[2][..], &[12, 24][..])
+        );
+        assert_eq!(shapes.len(), 2 * 4 * 2 + 1 + 4);
+        assert_eq!(config.of_checkpoint(8, |name| shapes.get(name).map(Vec::as_slice)), Head::Late(Box::new(wanted)));
+        assert_eq!((config.boundary_size, config.classifier_intermediate_hidden_size), (Some(6), Some(12)));
+    }
+
+    #[test]
+    fn only_late_interaction_writes_its_keys() {
+        let written = |config: &str| {
+            let config = HeadConfig::parse(config.as_bytes()).map_err(|_| "refused")?;
+            serde_json::to_string(&config).map_err(|_| "it serializes")
+        };
+        let early = r#"{"classifier_intermediate_hidden_size":12,"classifier_act_func":"gelu"}"#;
+        assert_eq!(written(early).as_deref(), Ok(early));
+        let late = r#"{"classifier_act_func":"gelu","interaction":"late","boundary_size":64}"#;
+        assert_eq!(written(late).as_deref(), Ok(late));
+        assert_eq!(written(r#"{"interaction":"late","boundary_size":0}"#), Err("refused"));
+        assert_eq!(written(r#"{"interaction":"later"}"#), Err("refused"));
+    }
+
+    #[test]
+    fn a_head_owns_its_names_and_no_others() {
+        let late = HeadConfig { interaction: Interaction::Late, ..HeadConfig::default() };
+        for head in [Head::Early(MrcHead::one_layer(4)), HeadConfig::default().head(4), late.head(4)] {
+            assert!(head.shapes().keys().all(|name| Head::owns(name)));
+        }
+        for name in ["classifier.weight", "start_outputs_2.weight", "start_outputs", "matching.bias", "boundary"] {
+            assert!(!Head::owns(name), "{name}");
+        }
+    }
+}
