@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::export::settings::Settings;
 use crate::graph;
-use crate::model::head::{HeadConfig, Interaction};
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
-use crate::model::precision::{GraphPart, Precision};
+use crate::model::precision::GraphPart;
 use crate::model::weights::checkpoint::{Checkpoint, refused};
 use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
@@ -42,7 +41,8 @@ pub fn run(settings: &Settings) -> Result<ExportReport> {
             refused(&checkpoint.weights_path, Misfit { reason, hint: "use --weights fp32".into() })
         })?;
         for (variant, precision) in &settings.graphs {
-            for part in parts_of(&checkpoint.config.head, *precision) {
+            let kind = checkpoint.config.head.kind();
+            for part in GraphPart::of(kind, *precision) {
                 extra.push((graph_name(part, *variant), graph::write_part(&weights, part, *variant)?));
             }
         }
@@ -59,14 +59,6 @@ pub fn run(settings: &Settings) -> Result<ExportReport> {
     let files = sizes(model.root())?;
     let parameters = checkpoint.weights.iter().map(|(_, tensor)| tensor.values.len()).sum();
     Ok(ExportReport { model, files, parameters, elapsed: started.elapsed() })
-}
-
-/// The graphs of a model in this precision.
-fn parts_of(head: &HeadConfig, precision: Precision) -> Vec<GraphPart> {
-    match head.interaction {
-        Interaction::Early => vec![GraphPart::Whole(precision)],
-        Interaction::Late => vec![GraphPart::Questions, GraphPart::Windows(precision)],
-    }
 }
 
 fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
@@ -119,7 +111,7 @@ fn sizes(root: &Path) -> Result<Vec<(String, u64)>> {
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
-    use crate::model::precision::GraphVariant;
+    use crate::model::precision::{GraphVariant, Precision};
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;

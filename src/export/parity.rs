@@ -10,13 +10,13 @@ use crate::graph::cache;
 use crate::model::package::directory::ModelDirectory;
 use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::runtime::library::Library;
+use crate::model::runtime::questions::fixed;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::answer::sigmoid;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, EntityType};
 use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::mrc::decode::Logits;
-use crate::task::tensor::Tensors;
 use crate::text::document::{Document, Reject};
 use crate::text::window::{WindowRule, Windows};
 
@@ -66,10 +66,9 @@ pub fn measure(
     let single = batches.iter().flat_map(|batch| &batch.inputs).map(|query| Batch { inputs: vec![query.clone()] });
     let single: Vec<Batch> = single.collect();
     let answers = |variant: GraphVariant, precision: Precision| -> Result<(Vec<Row>, Vec<Row>)> {
-        let (fixed, part) = match task.kind() {
-            Kind::Late => (questions(&task, model, variant, library, options)?, GraphPart::Windows(precision)),
-            _ => (task.fixed(Vec::new()).map_err(failed)?, GraphPart::Whole(precision)),
-        };
+        let questions = || cache::derive_part(model, GraphPart::Questions, variant);
+        let fixed = fixed(&task, questions, library, options.threads)?;
+        let part = GraphPart::answering(task.kind(), precision);
         let mut session = Session::open(library, &cache::derive_part(model, part, variant)?, task.kind(), options)?;
         let mut answer = |batches: &[Batch]| -> Result<Vec<Row>> {
             let mut rows = Vec::new();
@@ -102,20 +101,6 @@ pub fn measure(
         });
     }
     Ok(report)
-}
-
-/// What the graph of windows is given of the questions.
-fn questions(
-    task: &Task,
-    model: &ModelDirectory,
-    variant: GraphVariant,
-    library: &Library,
-    options: SessionOptions,
-) -> Result<Tensors> {
-    let graph = cache::derive_part(model, GraphPart::Questions, variant)?;
-    let mut session = Session::open(library, &graph, Kind::Questions, options)?;
-    let given = task.asked().iter().map(|question| session.run(&[question])).collect::<Result<_>>()?;
-    task.fixed(given).map_err(failed)
 }
 
 fn failed(reason: String) -> Error {

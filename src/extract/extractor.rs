@@ -23,12 +23,12 @@ use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware;
+use crate::model::runtime::questions::fixed;
 use crate::model::runtime::scorer::{OpenExact, Scorer, ScorerCounters};
 use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::kind::{Kind, Task};
-use crate::task::tensor::Tensors;
 use crate::text::document::Document;
 use crate::text::mention::Mention;
 use crate::text::tokens::Tokenizer;
@@ -97,7 +97,8 @@ impl Extractor {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
-        let fixed = fixed(&task, model, variant, &selection, cores)?;
+        let questions = || cache::derive_part(model, GraphPart::Questions, variant);
+        let fixed = fixed(&task, questions, &selection.library, cores)?;
         let exact = (foreign.is_none() && selection.precision != Precision::Fp32)
             .then(|| in_fp32(spec, &selection, task.kind(), cores));
         let open = |graph: &Path| {
@@ -105,7 +106,7 @@ impl Extractor {
         };
         let scorer = match foreign {
             Some(graph) => open(&graph)?,
-            None => open(&cache::derive_part(model, part(task.kind(), graph_precision), variant)?)?,
+            None => open(&cache::derive_part(model, GraphPart::answering(task.kind(), graph_precision), variant)?)?,
         };
         let tuning_key = TuningKey {
             model: spec.model.hash.clone(),
@@ -273,39 +274,9 @@ fn in_fp32(spec: &ExtractionSpec, selection: &RuntimeSelection, kind: Kind, thre
     Arc::new(move || {
         let model = ModelDirectory::open(&resolve::model(&path)?)?;
         let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
-        let graph = cache::derive_part(&model, part(kind, Precision::Fp32), GraphVariant::Fused)?;
+        let graph = cache::derive_part(&model, GraphPart::answering(kind, Precision::Fp32), GraphVariant::Fused)?;
         Session::open(&library, &graph, kind, options)
     })
-}
-
-/// The graph that answers windows.
-const fn part(kind: Kind, precision: Precision) -> GraphPart {
-    match kind {
-        Kind::Late => GraphPart::Windows(precision),
-        _ => GraphPart::Whole(precision),
-    }
-}
-
-/// The tensors of every batch. A model of two graphs computes them with the first, in fp32 on the CPU, which takes some milliseconds a question.
-fn fixed(
-    task: &Task,
-    model: &ModelDirectory,
-    variant: GraphVariant,
-    selection: &RuntimeSelection,
-    threads: usize,
-) -> Result<Tensors> {
-    let asked = task.asked();
-    let mut given = Vec::with_capacity(asked.len());
-    if !asked.is_empty() {
-        let graph = cache::derive_part(model, GraphPart::Questions, variant)?;
-        let options = SessionOptions { device: Device::Cpu, distribution: Distribution::Cpu, threads };
-        let mut session = Session::open(&selection.library, &graph, Kind::Questions, options)?;
-        for question in &asked {
-            given.push(session.run(&[question])?);
-        }
-    }
-    let failed = |reason: String| Error::Inference { doing: "read the questions".into(), source: reason.into() };
-    task.fixed(given).map_err(failed)
 }
 
 /// The inputs for one window of about `tokens` tokens, for a trial run of a graph.

@@ -8,11 +8,12 @@ use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::blocks::{FeedForward, Linear};
 use crate::model::head::LateHead;
 use crate::model::precision::GraphVariant;
+use crate::task::late::QUESTION_OUTPUTS;
 
 /// The names of the vectors that the graph of questions gives and the graph of windows takes.
-const STARTS: &str = "question_starts";
-const ENDS: &str = "question_ends";
-const MATCHES: &str = "question_matches";
+const STARTS: &str = QUESTION_OUTPUTS[0];
+const ENDS: &str = QUESTION_OUTPUTS[1];
+const MATCHES: &str = QUESTION_OUTPUTS[2];
 
 /// The lanes that can have candidates. A lane is one question on one row.
 struct Lanes {

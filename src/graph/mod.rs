@@ -1,15 +1,8 @@
 //! The ONNX writer. In: checked weights with their descriptions, a part of the model, a graph variant and a precision. Out: the bytes of an
 //! ONNX file that computes this part, or its path in the cache. It must not load ONNX Runtime or read documents.
 //!
-//! The contract of every graph of early interaction is in [`mrc`](crate::task::mrc). T = number of questions (one per entity type), h = width
-//! of the encoder's vectors, d and m = widths of the [`LateHead`]. The two graphs of late interaction:
-//!
-//! | graph | inputs | outputs |
-//! |---|---|---|
-//! | questions | `input_ids`, `attention_mask`, `token_type_ids` int64 `[T, tokens]` | `question_starts`, `question_ends` float32 `[T, d]`, divided by √d; `question_matches` float32 `[T, m]`, W₃t + b of the match head |
-//! | windows | the same int64 `[batch, tokens]`; `start_mask`, `end_mask` bool `[batch, tokens]`; `boundary_logit` float32 scalar; the outputs of the other graph | `start_logits`, `end_logits` float32 `[batch, T, tokens]`; `span_index` int64 `[k, 4]` = row, type, start, end (inclusive), in this order; `span_logits` float32 `[k]` |
-//!
-//! A candidate has start ≤ end, both logits above `boundary_logit`, and both masks allow it.
+//! The contract of the graph of early interaction is in [`mrc`](crate::task::mrc), that of the two graphs of late interaction in
+//! [`late`](crate::task::late).
 //!
 //! The heads of early interaction compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least
 //! one row and one token.

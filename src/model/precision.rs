@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::kind::Kind;
+
 /// The number format a graph computes in. Its inputs and outputs are the same in every precision (`int64`, `bool`, `float32`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +72,20 @@ pub enum GraphPart {
 }
 
 impl GraphPart {
+    /// The graph that answers windows, of a model of this kind.
+    pub const fn answering(kind: Kind, precision: Precision) -> Self {
+        match kind {
+            Kind::Late => Self::Windows(precision),
+            _ => Self::Whole(precision),
+        }
+    }
+
+    /// All graphs of a model of this kind.
+    pub fn of(kind: Kind, precision: Precision) -> impl Iterator<Item = Self> {
+        let questions = (kind == Kind::Late).then_some(Self::Questions);
+        questions.into_iter().chain([Self::answering(kind, precision)])
+    }
+
     /// The number format that it computes in.
     pub const fn precision(self) -> Precision {
         match self {

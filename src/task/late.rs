@@ -7,8 +7,8 @@
 //! | | name | type | shape | |
 //! |---|---|---|---|---|
 //! | in | `input_ids`, `attention_mask`, `token_type_ids`, `shape_ids` | int64 | `[questions, tokens]` | `[CLS] question [SEP]` |
-//! | out | `question_starts`, `question_ends` | float32 | `[questions, d]` | |
-//! | out | `question_matches` | float32 | `[questions, m]` | |
+//! | out | `question_starts`, `question_ends` | float32 | `[questions, d]` | divided by √d |
+//! | out | `question_matches` | float32 | `[questions, m]` | the question's part of the match head's first layer, with its bias |
 //!
 //! The second has the inputs of [`mrc`], where the window is alone, and gets the outputs of the first for all questions with every batch:
 //!

@@ -10,6 +10,7 @@
 //! | [`hardware`] | the processor, GPUs, and how busy the machine is |
 //! | [`selection`] | selects device, precision and library |
 //! | [`session`] | a loaded graph: tensors → outputs |
+//! | [`questions`] | what a model of two graphs is given of the questions |
 //! | [`scorer`] | a model's sessions on their own threads, behind one bounded channel |
 //! | [`batch_tuning`] | the fastest number of tokens per batch, measured once and cached |
 
@@ -18,6 +19,7 @@ pub mod device;
 pub mod distribution;
 pub mod hardware;
 pub mod library;
+pub mod questions;
 pub mod scorer;
 pub mod selection;
 pub mod session;
