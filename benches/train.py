@@ -1,8 +1,8 @@
 """The same training in plain PyTorch, to compare its speed and F1 with `quarry train`.
 
     pip install torch==2.11.0 tokenizers safetensors numpy pyarrow
-    python benches/train.py jobs/train-default-1-sentences.toml              # trains, scores dev and test
-    python benches/train.py jobs/train-default-1-sentences.toml --steps 60   # measures speed only
+    python benches/train.py jobs/train-early-1-sentences.toml              # trains, scores dev and test
+    python benches/train.py jobs/train-early-1-sentences.toml --steps 60   # measures speed only
 
 It reads a training job and follows its recipe; it refuses unsupported settings. It writes no model.
 

@@ -204,6 +204,9 @@ fn all_types_are_learned_in_one_pass() {
     assert!(f1 > 0.99, "{f1}");
     // The main job finds the same with the two graphs of the model, and so does a written copy.
     assert!((run(&dir, "test") - f1).abs() < 1e-9);
+    // Also with the vectors of the questions from the cache.
+    std::fs::remove_dir_all(dir.path("store")).unwrap();
+    assert!((run(&dir, "test") - f1).abs() < 1e-9);
     let parity = dir.quarry(&["export", "model", "copy", "--graph", "fused-int8"]).ended(0).stdout();
     assert!(parity.contains("model-questions-fused.onnx") && parity.contains("fused-int8"), "{parity}");
 }

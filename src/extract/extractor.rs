@@ -23,7 +23,7 @@ use crate::model::runtime::batch_tuning::TuningKey;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware;
-use crate::model::runtime::questions::fixed;
+use crate::model::runtime::questions::cached;
 use crate::model::runtime::scorer::{OpenExact, Scorer, ScorerCounters};
 use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::{Session, SessionOptions};
@@ -98,7 +98,8 @@ impl Extractor {
         let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
         let questions = || cache::derive_part(model, GraphPart::Questions, variant);
-        let fixed = fixed(&task, questions, &selection.library, cores)?;
+        let key = cache::questions_key(model, variant);
+        let fixed = cached(&task, &key, questions, &selection.library, cores)?;
         let exact = (foreign.is_none() && selection.precision != Precision::Fp32)
             .then(|| in_fp32(spec, &selection, task.kind(), cores));
         let open = |graph: &Path| {

@@ -150,16 +150,19 @@ impl ExtractionSettings {
         let available = longest.saturating_sub(task.longest_input(0));
         let default = model.manifest().window_tokens.unwrap_or(DEFAULT_WINDOW).min(available);
         let tokens = self.window_tokens.unwrap_or(default);
-        if available < SHORTEST_WINDOW {
+        let shorten = |reason: &dyn Fn(&str) -> String| {
             let name = task.longest_question().map_or("", |index| &self.schema.types[index].name);
-            return Err(Error::Setting {
-                origin,
-                key: "question".into(),
-                reason: format!(
-                    "that of type `{name}` leaves {available} of the model's {longest} tokens for the text"
-                ),
-                hint: "shorten the question".into(),
+            let hint = "shorten the question".to_owned();
+            Err(Error::Setting { origin: origin.clone(), key: "question".into(), reason: reason(name), hint })
+        };
+        if available < SHORTEST_WINDOW {
+            return shorten(&|name| {
+                format!("that of type `{name}` leaves {available} of the model's {longest} tokens for the text")
             });
+        }
+        let asked = task.longest_asked();
+        if asked > longest {
+            return shorten(&|name| format!("that of type `{name}` has {asked} tokens, and the model takes {longest}"));
         }
         let needed = task.longest_input(tokens);
         if needed > longest {

@@ -1,17 +1,13 @@
 //! The cache of derived graphs. In: a model directory, a part of the model and a graph variant. Out: the path of a complete ONNX file for exactly
 //! these weights, hashed in this call. It must not keep anything in memory.
 //!
-//! Beside a graph lies a file with its SHA-256. Disks damage files, and a graph with damaged weights still loads: it gives other scores.
+//! A graph with damaged weights still loads, and gives other scores: its hash is checked.
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::error::Result;
 use crate::graph::{WRITER_VERSION, write_part};
-use crate::machine::cache::{cache_folders, writable_cache};
-use crate::machine::files::write_whole;
-use crate::machine::hash::{hexadecimal, sha256_of};
+use crate::machine::cache::{cache_folders, remove_hashed, verified, writable_cache, write_hashed};
 use crate::model::package::directory::{ModelDirectory, graph_name};
 use crate::model::precision::{GraphPart, GraphVariant, Precision};
 
@@ -51,31 +47,11 @@ fn derive_in(
     let folder = writable()?;
     let path = versioned_path(&folder, model, part, variant, WRITER_VERSION);
     let graph = write_part(&model.weights()?, part, variant)?;
-    // In between there is no hash, or an old one, and the graph would be written once more.
-    write_whole(&path, &graph)?;
-    write_whole(&hash_path(&path), hexadecimal(&Sha256::digest(&graph)).as_bytes())?;
+    write_hashed(&path, &graph)?;
     for version in 1..WRITER_VERSION {
-        let old = versioned_path(&folder, model, part, variant, version);
-        // If an old graph cannot be removed, it only takes disk space.
-        let _ = std::fs::remove_file(hash_path(&old));
-        let _ = std::fs::remove_file(old);
+        remove_hashed(&versioned_path(&folder, model, part, variant, version));
     }
     Ok(path)
-}
-
-/// Whether a graph has the hash that it was written with, or what is wrong.
-fn verified(path: &Path) -> std::result::Result<(), String> {
-    let Ok(written) = std::fs::read_to_string(hash_path(path)) else { return Err("has no hash".to_owned()) };
-    match sha256_of(path) {
-        Ok(found) if found == written.trim() => Ok(()),
-        Ok(found) => Err(format!("is damaged (SHA-256 {found}, written as {})", written.trim())),
-        Err(error) => Err(format!("cannot be read ({})", error.causes().join(", "))),
-    }
-}
-
-/// The file with a graph's hash.
-fn hash_path(graph: &Path) -> PathBuf {
-    graph.with_extension("onnx.sha256")
 }
 
 fn versioned_path(
@@ -85,13 +61,23 @@ fn versioned_path(
     variant: GraphVariant,
     version: u32,
 ) -> PathBuf {
-    let key = model.model_hash().get(..32).unwrap_or(model.model_hash());
-    folder.join(format!("{key}-v{version}-{}", graph_name(part, variant)))
+    folder.join(format!("{}-v{version}-{}", model_key(model), graph_name(part, variant)))
+}
+
+/// What names the files that are derived from a model, first half of its hash.
+fn model_key(model: &ModelDirectory) -> &str {
+    model.model_hash().get(..32).unwrap_or(model.model_hash())
+}
+
+/// What names the vectors that a model's graph of questions gives in this variant.
+pub fn questions_key(model: &ModelDirectory, variant: GraphVariant) -> String {
+    format!("{}-v{WRITER_VERSION}-{variant}", model_key(model))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::cache::hash_path;
     use crate::machine::captured_events::captured;
     use crate::model::package::directory::tests::write_tiny;
     use crate::model::weights::safetensors_file::WeightForm;

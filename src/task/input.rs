@@ -47,6 +47,11 @@ impl Questions {
         self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
     }
 
+    /// The length in tokens of the longest question as an input of its own: with two special tokens.
+    pub fn longest_alone(&self) -> usize {
+        self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + WINDOW_FRAME_TOKENS
+    }
+
     /// The index of the entity type whose question is the longest.
     pub fn longest(&self) -> Option<usize> {
         self.questions.iter().max_by_key(|question| question.ids.len()).map(|question| question.entity_type)

@@ -221,11 +221,20 @@ impl Task {
         }
     }
 
-    /// The index of the entity type whose question is the longest; `None` if a window has no question beside it.
+    /// The length in tokens of the longest input of the graph that runs once a job; 0 for a kind of one graph.
+    pub fn longest_asked(&self) -> usize {
+        match self {
+            Self::Late(late) => late.questions.longest_alone(),
+            Self::Mrc(_) => 0,
+            #[cfg(test)]
+            Self::OnePass(_) => 0,
+        }
+    }
+
+    /// The index of the entity type whose question is the longest; `None` for a kind without questions.
     pub fn longest_question(&self) -> Option<usize> {
         match self {
-            Self::Mrc(mrc) => mrc.questions.longest(),
-            Self::Late(_) => None,
+            Self::Mrc(Mrc { questions, .. }) | Self::Late(Late { questions, .. }) => questions.longest(),
             #[cfg(test)]
             Self::OnePass(_) => None,
         }
@@ -249,6 +258,19 @@ impl Task {
         match self {
             Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
             Self::Late(late) => late.fixed(given),
+            #[cfg(test)]
+            Self::OnePass(_) => Ok(Tensors::default()),
+        }
+    }
+
+    /// As [`Task::fixed`], from the vectors of the questions that it returned another time.
+    ///
+    /// # Errors
+    /// Vectors of other questions.
+    pub fn with_vectors(&self, vectors: Tensors) -> Result<Tensors, String> {
+        match self {
+            Self::Late(late) => late.with_vectors(vectors),
+            Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
             #[cfg(test)]
             Self::OnePass(_) => Ok(Tensors::default()),
         }

@@ -71,21 +71,37 @@ impl Late {
     /// # Errors
     /// What violates the contract of the first graph.
     pub fn fixed(&self, given: Vec<Tensors>) -> Result<Tensors, String> {
-        let mut fixed = mrc::fixed(self.rule.boundary);
         let mut given = given;
+        let mut vectors = Tensors::default();
         for name in QUESTION_OUTPUTS {
             let mut all = Vec::new();
             for outputs in &mut given {
-                let Some(Tensor { values: Values::F32(values), .. }) = outputs.take(name) else {
-                    return Err(format!("{name} is not a float32 tensor"));
-                };
-                all.extend(values);
+                all.extend(floats(outputs, name)?);
             }
-            let (count, width) = (given.len(), all.len() / given.len().max(1));
-            if width * count != all.len() || count != self.questions.questions.len() {
+            let count = given.len();
+            let width = all.len() / count.max(1);
+            if width * count != all.len() {
                 return Err(format!("{name} has {} values for {count} questions", all.len()));
             }
-            fixed = fixed.with(name, &[count, width], Values::F32(all));
+            vectors = vectors.with(name, &[count, width], Values::F32(all));
+        }
+        self.with_vectors(vectors)
+    }
+
+    /// As [`Self::fixed`], from the vectors of all questions: float32 `[T, ..]` each.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or that has not one row for each question.
+    pub fn with_vectors(&self, mut vectors: Tensors) -> Result<Tensors, String> {
+        let mut fixed = mrc::fixed(self.rule.boundary);
+        let asked = self.questions.questions.len();
+        for name in QUESTION_OUTPUTS {
+            let shape = vectors.get(name).map(|tensor| tensor.shape.clone()).unwrap_or_default();
+            let values = floats(&mut vectors, name)?;
+            if shape.len() != 2 || shape[0] != asked || shape[0] * shape[1] != values.len() {
+                return Err(format!("{name} has the shape {shape:?} for {asked} questions"));
+            }
+            fixed = fixed.with(name, &shape, Values::F32(values));
         }
         Ok(fixed)
     }
@@ -96,6 +112,14 @@ impl Late {
     /// As [`read`].
     pub fn read(&self, batch: &Batch, outputs: Tensors) -> Result<Vec<Answer>, String> {
         read(batch, self.questions.questions.len(), &self.rule, outputs)
+    }
+}
+
+/// The values of a float32 tensor.
+fn floats(tensors: &mut Tensors, name: &str) -> Result<Vec<f32>, String> {
+    match tensors.take(name) {
+        Some(Tensor { values: Values::F32(values), .. }) => Ok(values),
+        _ => Err(format!("{name} is not a float32 tensor")),
     }
 }
 
@@ -301,7 +325,7 @@ mod tests {
         assert_eq!(matches.shape, [2, 3]);
         assert_eq!(matches.values, Values::F32(vec![1.0, 1.0, 1.0, 2.0, 2.0, 2.0]));
         assert!(fixed.get("boundary_logit").is_some());
-        assert_eq!(late.fixed(vec![given(1.0)]).unwrap_err(), "question_starts has 2 values for 1 questions");
+        assert_eq!(late.fixed(vec![given(1.0)]).unwrap_err(), "question_starts has the shape [1, 2] for 2 questions");
         assert_eq!(late.fixed(vec![Tensors::default(); 2]).unwrap_err(), "question_starts is not a float32 tensor");
     }
 

@@ -218,9 +218,14 @@ impl TrainFile {
                 return Err((key, format!("{value} is negative or not a number"), "use 0 or more"));
             }
         }
-        for (key, value) in [("recipe.bert_dropout", recipe.bert_dropout), ("recipe.mrc_dropout", recipe.mrc_dropout)] {
+        let shares = [
+            ("recipe.bert_dropout", recipe.bert_dropout, "0.1 is usual"),
+            ("recipe.mrc_dropout", recipe.mrc_dropout, "0.1 is usual"),
+            ("recipe.ema_decay", recipe.ema_decay.unwrap_or(0.0), "0.999 is usual; omit the key for no average"),
+        ];
+        for (key, value, usual) in shares {
             if !(0.0..1.0).contains(&value) {
-                return Err((key, format!("{value} is not at least 0 and below 1"), "0.1 is usual"));
+                return Err((key, format!("{value} is not at least 0 and below 1"), usual));
             }
         }
         if let Some(tokens) = self.output.window_tokens.filter(|&tokens| tokens < SHORTEST_WINDOW) {
@@ -298,6 +303,7 @@ mod tests {
         for (section, key) in [
             ("[recipe]\nlr = 0.0", "recipe.lr"),
             ("[recipe]\nhead_lr = 0.0", "recipe.head_lr"),
+            ("[recipe]\nema_decay = 1.0", "recipe.ema_decay"),
             ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
             ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
             ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),

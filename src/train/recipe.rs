@@ -39,7 +39,7 @@ pub struct RecipeSection {
     pub accumulate_grad_batches: usize,
     /// The highest learning rate.
     pub lr: f64,
-    /// The highest learning rate of the heads, which are new where the encoder is not; `lr` if omitted. It has the schedule of `lr`.
+    /// The highest learning rate of what no pretraining has seen, the heads and the vectors of word shapes; `lr` if omitted. It has the schedule of `lr`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_lr: Option<f64>,
     /// adamw (betas 0.9 and 0.98), torch.adam (AdamW with betas 0.9 and 0.999), sgd (momentum 0.9). Under onecycle the first beta, or the momentum, moves from 0.95 to 0.85 and back.
@@ -80,6 +80,10 @@ pub struct RecipeSection {
     pub span_loss_candidates: Candidates,
     /// The maximum norm of a step's gradient; 0 disables clipping.
     pub gradient_clip_val: f64,
+    /// The decay of an exponential moving average of the weights, for example 0.999: dev is scored with the average, and the average is kept.
+    /// None if omitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// fp32, or bf16 over fp32 master weights.
     pub precision: Precision,
     /// The maximum number of epochs.
@@ -181,6 +185,7 @@ impl Default for RecipeSection {
             weight_span: 1.0,
             span_loss_candidates: Candidates::PredAndGold,
             gradient_clip_val: 0.0,
+            ema_decay: None,
             precision: Precision::Fp32,
             max_epochs: 20,
             val_check_interval: 1.0,

@@ -51,23 +51,26 @@ impl<'a> Featurizer<'a> {
         tokenizer_path: &'a Path,
     ) -> Result<Self> {
         let questions = Questions::new(schema, tokenizer).map_err(failed(tokenizer_path))?;
-        let question = match file.recipe.interaction {
-            Interaction::Early => questions.longest_query(0),
-            Interaction::Late => WINDOW_FRAME_TOKENS,
+        let max_length = file.recipe.max_length;
+        // What an input has beside its window, and the shortest input with the longest question.
+        let (beside, shortest) = match file.recipe.interaction {
+            Interaction::Early => (questions.longest_query(0), questions.longest_query(SHORTEST_WINDOW)),
+            Interaction::Late => {
+                (WINDOW_FRAME_TOKENS, questions.longest_alone().max(SHORTEST_WINDOW + WINDOW_FRAME_TOKENS))
+            }
         };
-        let (longest, max_length) = (question, file.recipe.max_length);
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
             origin: "the training job".into(),
             key: key.into(),
             reason,
             hint: hint.into(),
         };
-        if longest + SHORTEST_WINDOW > max_length {
+        if shortest > max_length {
             let reason =
-                format!("{max_length} tokens leave no space for a context: the longest question takes {longest}");
+                format!("{max_length} tokens are too few: with the longest question at least {shortest} are needed");
             return Err(refuse("recipe.max_length", reason, "use a larger number, or shorten the question"));
         }
-        let tokens = max_length - longest;
+        let tokens = max_length - beside;
         let rule = WindowRule::new(tokens, file.recipe.overlap_tokens).map_err(|overlap| {
             let reason =
                 format!("{overlap} is more than half of the window ({tokens}: max_length without the question)");

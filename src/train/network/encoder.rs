@@ -12,6 +12,7 @@ use crate::model::blocks::{FeedForward, Linear, Norm, Table};
 use crate::model::encoder::architecture::{Architecture, Attention, Normalization, Positions};
 use crate::model::weights::tensors::{self, Weights};
 use crate::task::batch::BatchTensors;
+use crate::train::network::dropout::Masks;
 
 /// The weights of a model on a device.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Leaves {
     /// The precision of products: `Float` or `BFloat16`.
     pub(crate) kind: Kind,
     pub(crate) device: Device,
+    /// The random numbers of dropout.
+    pub(crate) masks: Masks,
 }
 
 impl Leaves {
@@ -31,7 +34,7 @@ impl Leaves {
             let leaf = Tensor::from_slice(&tensor.values).view(shape.as_slice()).to_device(device);
             (name.to_owned(), leaf.set_requires_grad(true))
         };
-        Self { tensors: weights.iter().map(leaf).collect(), kind, device }
+        Self { tensors: weights.iter().map(leaf).collect(), kind, device, masks: Masks::new(device) }
     }
 
     /// The leaf of this name.
@@ -64,7 +67,7 @@ impl Leaves {
 
     /// Token vectors, float32 `[rows, tokens, hidden]`. As in PyTorch's autocast, only products use the lower precision.
     pub(crate) fn encode(&self, architecture: &Architecture, inputs: &Inputs, dropout: f64) -> Tensor {
-        let drop = |input: Tensor| if dropout > 0.0 { input.dropout(dropout, true) } else { input };
+        let drop = |input: Tensor| self.masks.apply(&input, dropout);
         let normalized =
             |hidden: Tensor, norm: &Norm, block: &dyn Fn(&Tensor) -> Tensor| match &architecture.normalization {
                 Normalization::Post => self.norm(&(block(&hidden) + hidden), norm),
@@ -121,16 +124,17 @@ impl Leaves {
         };
         let projected = hidden.to_kind(self.kind).linear(&joined(Linear::weight), Some(&joined(Linear::bias)));
         let split = projected.view([size[0], size[1], 3, heads, width]).permute([2, 0, 3, 1, 4]).unbind(0);
-        let mixed = Tensor::scaled_dot_product_attention(
-            &split[0],
-            &split[1],
-            &split[2],
-            Some(mask),
-            dropout,
-            false,
-            None,
-            false,
-        );
+        let [query, key, value] = [&split[0], &split[1], &split[2]];
+        let mixed = if self.device == Device::Cpu && dropout > 0.0 {
+            // LibTorch's own operator computes in float32 here, step by step.
+            let scores = (query / (width as f64).sqrt()).matmul(&key.transpose(2, 3));
+            let excluded =
+                Tensor::zeros_like(mask).to_kind(self.kind).masked_fill(&mask.logical_not(), f64::NEG_INFINITY);
+            let shares = (scores + excluded).softmax(-1, self.kind);
+            self.masks.apply(&shares, dropout).matmul(value)
+        } else {
+            Tensor::scaled_dot_product_attention(query, key, value, Some(mask), dropout, false, None, false)
+        };
         mixed.transpose(1, 2).reshape([size[0], size[1], heads * width])
     }
 }

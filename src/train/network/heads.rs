@@ -15,6 +15,7 @@ use crate::model::head::{Activation, Head, LateHead, MatchHead, MrcHead, TwoLaye
 use crate::model::weights::tensors;
 use crate::model::weights::tensors::{Misfit, Weights};
 use crate::task::batch::BatchTensors;
+use crate::train::network::dropout::Masks;
 use crate::train::network::encoder::{Inputs, Leaves};
 use crate::train::network::failure::torch;
 
@@ -60,11 +61,6 @@ pub struct Asked {
     matching: Tensor,
 }
 
-/// Tensors of hidden layers that dropout applies to.
-fn dropped(tensor: Tensor, dropout: f64) -> Tensor {
-    if dropout > 0.0 { tensor.dropout(dropout, true) } else { tensor }
-}
-
 impl Network {
     /// Copies weights to a device. `kind` is the precision of products: `Float` or `BFloat16`. `questions` are those of the job, a row each;
     /// only late interaction reads them.
@@ -86,11 +82,9 @@ impl Network {
         Ok(Self { leaves: Leaves::new(weights, kind, device), architecture, heads })
     }
 
-    /// Draws and discards `count` random numbers: with one seed for all devices, each device then has its own dropout.
-    pub fn skip_random(&self, count: usize) {
-        for _ in 0..count {
-            let _ = Tensor::rand([1], (Kind::Float, self.device()));
-        }
+    /// Whether no pretrained encoder has this tensor: those of the heads, and the vectors of word shapes.
+    pub fn is_new(&self, name: &str) -> bool {
+        Head::owns(name) || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
     }
 
     /// The device.
@@ -171,12 +165,13 @@ impl Network {
 
     /// outer(gelu(inner(x))), in the precision of products.
     fn feed_forward(&self, input: &Tensor, layers: &FeedForward, dropout: f64) -> Tensor {
-        self.leaves.linear(&dropped(self.leaves.linear(input, &layers.inner).gelu("none"), dropout), &layers.outer)
+        let inner = self.leaves.linear(input, &layers.inner).gelu("none");
+        self.leaves.linear(&self.leaves.masks.apply(&inner, dropout), &layers.outer)
     }
 
     /// Prepares the match head for its candidates, int64 `[k, 4]` (row, type, start, end): tokens that are the start (or end) of a candidate are
     /// projected by their part of the first layer (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
-    pub fn match_candidates(&self, hidden: &Tensor, asked: Option<&Asked>, candidates: &Tensor) -> MatchCandidates {
+    pub fn match_candidates(&self, hidden: &Tensor, asked: Option<&Asked>, candidates: &Tensor) -> MatchCandidates<'_> {
         let leaves = &self.leaves;
         let layers = match &self.heads {
             Heads::Early { matching, .. } => matching,
@@ -202,22 +197,23 @@ impl Network {
             rows.push(candidates.select(1, 1));
         }
         parts.extend([layers.logit.weight(), layers.logit.bias()].map(|name| leaves.leaf(&name).shallow_clone()));
-        MatchCandidates { parts, rows, activation: layers.activation }
+        MatchCandidates { parts, rows, activation: layers.activation, masks: &leaves.masks }
     }
 }
 
 /// The inputs of the match logits of some candidates.
 #[derive(Debug)]
-pub struct MatchCandidates {
+pub struct MatchCandidates<'n> {
     /// Projections `[.., width]` of the starts, the ends and, with late interaction, the questions, then the last layer's weight `[1, width]`
     /// and bias `[1]`, float32.
     pub parts: Vec<Tensor>,
     /// The row of each candidate in each projection, int64 `[k]`.
     rows: Vec<Tensor>,
     activation: Activation,
+    masks: &'n Masks,
 }
 
-impl MatchCandidates {
+impl MatchCandidates<'_> {
     /// Match logits, float32 `[count]`, of the candidates `from .. from + count`, computed from `parts`.
     pub fn logits(&self, parts: &[Tensor], from: i64, count: i64, dropout: f64) -> Tensor {
         let (projections, layer) = parts.split_at(self.rows.len());
@@ -229,6 +225,6 @@ impl MatchCandidates {
             Activation::Relu => sum.relu(),
             Activation::Tanh => sum.tanh(),
         };
-        dropped(active, dropout).linear(&layer[0], Some(&layer[1])).squeeze_dim(-1)
+        self.masks.apply(&active, dropout).linear(&layer[0], Some(&layer[1])).squeeze_dim(-1)
     }
 }

@@ -110,7 +110,7 @@ fn labels(answers: &[[i64; 4]], index: &Tensor, [rows, types, width]: [i64; 3]) 
 }
 
 /// The mean binary cross entropy over the candidates.
-fn match_loss(head: &MatchCandidates, labels: &Tensor, dropout: f64) -> Tensor {
+fn match_loss(head: &MatchCandidates<'_>, labels: &Tensor, dropout: f64) -> Tensor {
     let count = labels.size()[0];
     let sum = |parts: &[Tensor], from: i64, size: i64| {
         let logits = head.logits(parts, from, size, dropout);

@@ -5,17 +5,21 @@
 //! | [`pretrained`] | encoder folder → weights with heads |
 //! | `provenance` | encoder folder → its name and how it was trained |
 //! | [`device`] | CPU or CUDA devices |
+//! | `dropout` | a tensor and a rate → the tensor with values dropped |
 //! | [`encoder`] | leaf tensors; the encoder, computed from its description |
 //! | [`heads`] | the network: the encoder with the MRC heads |
 //! | [`loss`] | logits and targets → loss |
 //! | [`optimizer`] | gradients → new weights |
+//! | [`average`] | the weights of all steps → their average |
 //! | [`schedule`] | learning rate and momentum of every step |
 //! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |
 //! | `failure` | failures of LibTorch and diverged trainings → errors |
 
+pub mod average;
 pub(crate) mod data_parallel;
 pub mod device;
 pub(crate) mod device_step;
+pub(crate) mod dropout;
 pub mod encoder;
 pub(crate) mod failure;
 pub mod heads;

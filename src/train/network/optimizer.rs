@@ -4,11 +4,10 @@
 //! `AdamW` follows Loshchilov and Hutter 2019 and PyTorch's implementation; SGD has momentum 0.9. Biases and layer normalizations do not
 //! decay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::model::head::MrcHead;
 use crate::train::recipe::{OptimizerName, RecipeSection};
 
 /// An optimizer and its moments.
@@ -18,8 +17,10 @@ pub struct Optimizer {
     decay: f64,
     epsilon: f64,
     clip: f64,
-    /// The learning rate of the heads, as a share of the encoder's.
-    heads: f64,
+    /// The learning rate of `new` leaves, as a share of that of the others.
+    new_rate: f64,
+    /// The leaves that no pretraining has seen.
+    new: BTreeSet<String>,
     /// The number of steps taken.
     pub steps: usize,
     /// First moments (or momentum), by name.
@@ -33,8 +34,8 @@ const MOMENTUM: f64 = 0.9;
 const WEIGHTS_PER_THREAD: i64 = 1 << 15;
 
 impl Optimizer {
-    /// An optimizer over `leaves` with zero moments.
-    pub fn new(recipe: &RecipeSection, leaves: &BTreeMap<String, Tensor>) -> Self {
+    /// An optimizer over `leaves` with zero moments; `is_new` says which of them no pretraining has seen, by their names.
+    pub fn new(recipe: &RecipeSection, leaves: &BTreeMap<String, Tensor>, is_new: impl Fn(&str) -> bool) -> Self {
         let zeros = || leaves.iter().map(|(name, leaf)| (name.clone(), leaf.detach().zeros_like())).collect();
         let second = if recipe.optimizer == OptimizerName::Sgd { BTreeMap::new() } else { zeros() };
         Self {
@@ -42,7 +43,8 @@ impl Optimizer {
             decay: recipe.weight_decay,
             epsilon: recipe.adam_epsilon,
             clip: recipe.gradient_clip_val,
-            heads: recipe.head_lr.map_or(1.0, |rate| rate / recipe.lr),
+            new_rate: recipe.head_lr.map_or(1.0, |rate| rate / recipe.lr),
+            new: leaves.keys().filter(|name| is_new(name)).cloned().collect(),
             steps: 0,
             first: zeros(),
             second,
@@ -65,17 +67,21 @@ impl Optimizer {
                 if !gradient.defined() {
                     continue;
                 }
-                if scale < 1.0 {
-                    let _ = gradient.g_mul_scalar_(scale);
-                }
                 // Vectors are biases and the scales and shifts of layer normalizations.
                 let decay = if leaf.dim() < 2 { 0.0 } else { self.decay };
                 let momentum = momentum.unwrap_or(MOMENTUM);
-                let rate = if MrcHead::owns(name) { rate * self.heads } else { rate };
+                let rate = if self.new.contains(name) { rate * self.new_rate } else { rate };
                 match self.name {
-                    OptimizerName::Sgd => self.sgd(name, leaf, &mut gradient, decay, rate, momentum),
-                    OptimizerName::AdamW => self.adam(name, leaf, &gradient, rate * decay, rate, [momentum, 0.98]),
-                    OptimizerName::TorchAdam => self.adam(name, leaf, &gradient, rate * decay, rate, [momentum, 0.999]),
+                    OptimizerName::Sgd => {
+                        if scale < 1.0 {
+                            let _ = gradient.g_mul_scalar_(scale);
+                        }
+                        self.sgd(name, leaf, &mut gradient, decay, rate, momentum);
+                    }
+                    OptimizerName::AdamW => self.adam(name, leaf, (&gradient, scale), [rate, decay], [momentum, 0.98]),
+                    OptimizerName::TorchAdam => {
+                        self.adam(name, leaf, (&gradient, scale), [rate, decay], [momentum, 0.999])
+                    }
                 }
                 clear_gradient(leaf);
             }
@@ -83,26 +89,36 @@ impl Optimizer {
         })
     }
 
-    fn adam(&mut self, name: &str, leaf: &Tensor, gradient: &Tensor, decay: f64, rate: f64, betas: [f64; 2]) {
+    /// One step of a leaf; its gradient is scaled first.
+    fn adam(&self, name: &str, leaf: &Tensor, (gradient, scale): (&Tensor, f64), rates: [f64; 2], betas: [f64; 2]) {
         let (Some(first), Some(second)) = (self.first.get(name), self.second.get(name)) else { return };
+        let [rate, decay] = rates;
         let [correction, correction_second] = betas.map(|beta| 1.0 - beta.powf(self.steps as f64));
+        // leaf -= (rate / correction) · first / (√(second / correction_second) + ε), with the factors in the denominator.
         let root = correction_second.sqrt();
-        let (step_size, epsilon) = (-rate * root / correction, self.epsilon * root);
+        let (epsilon, factor) = (self.epsilon * root, -correction / (rate * root));
         let flat = [leaf, gradient, first, second].map(|tensor| tensor.detach().view(-1));
         let size = flat[0].size()[0];
-        // On the CPU, work piece by piece, so that the eight passes over a piece find it in the cache.
+        // On the CPU, work piece by piece and without new memory, so that the passes over a piece find it in the cache.
         let piece =
             if leaf.device() == Device::Cpu { WEIGHTS_PER_THREAD * i64::from(tch::get_num_threads()) } else { size };
+        let scratch = Tensor::empty([piece.min(size)], (Kind::Float, leaf.device()));
         for from in (0..size).step_by(piece as usize) {
-            let [mut leaf, gradient, mut first, mut second] =
-                flat.each_ref().map(|tensor| tensor.narrow(0, from, piece.min(size - from)));
+            let length = piece.min(size - from);
+            let [mut leaf, mut gradient, mut first, mut second] =
+                flat.each_ref().map(|tensor| tensor.narrow(0, from, length));
+            if scale < 1.0 {
+                let _ = gradient.g_mul_scalar_(scale);
+            }
             if decay > 0.0 {
-                let _ = leaf.g_mul_scalar_(1.0 - decay);
+                let _ = leaf.g_mul_scalar_(1.0 - rate * decay);
             }
             let _ = first.lerp_(&gradient, 1.0 - betas[0]);
-            let _ = second.lerp_(&gradient.square(), 1.0 - betas[1]);
-            let denominator = second.sqrt().g_add_scalar_(epsilon);
-            let _ = leaf.addcdiv_(&(first * step_size), &denominator);
+            let mut denominator = gradient.square_out(&scratch.narrow(0, 0, length));
+            let _ = second.lerp_(&denominator, 1.0 - betas[1]);
+            denominator = second.sqrt_out(&denominator);
+            let _ = denominator.g_add_scalar_(epsilon).g_mul_scalar_(factor);
+            let _ = leaf.addcdiv_(&first, &denominator);
         }
     }
 
@@ -132,13 +148,14 @@ fn norm(leaves: &BTreeMap<String, Tensor>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::head::Head;
 
     /// The weights after three steps on Σ(k·x)² from [1, -2, 0.5].
     fn three_steps(optimizer: OptimizerName, rate: f64, momenta: [Option<f64>; 3]) -> Vec<f32> {
         let leaf = Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).view([1, 3]).set_requires_grad(true);
         let mut leaves = BTreeMap::from([("weight".to_owned(), leaf)]);
         let recipe = RecipeSection { optimizer, ..RecipeSection::default() };
-        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        let mut optimizer = Optimizer::new(&recipe, &leaves, Head::owns);
         for momentum in momenta {
             let scaled = &leaves["weight"] * Tensor::from_slice(&[1.0_f32, 2.0, 3.0]);
             scaled.square().sum(Kind::Float).backward();
@@ -170,16 +187,16 @@ mod tests {
     #[test]
     fn heads_have_their_own_rate() {
         let leaf = || Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let names = ["bert.embeddings.word_embeddings.weight", "start_outputs.bias"];
+        let names = ["bert.embeddings.word_embeddings.weight", "start_outputs.bias", "boundary.start.token.inner.bias"];
         let mut leaves: BTreeMap<String, Tensor> = names.map(|name| (name.to_owned(), leaf())).into();
         let recipe =
             RecipeSection { lr: 0.5, head_lr: Some(2.0), optimizer: OptimizerName::Sgd, ..RecipeSection::default() };
-        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        let mut optimizer = Optimizer::new(&recipe, &leaves, Head::owns);
         leaves.values().map(|leaf| leaf.sum(Kind::Float)).sum::<Tensor>().backward();
         // Half the rate of the schedule's top.
         optimizer.step(&mut leaves, 0.25, None);
         let moved = names.map(|name| 1.0 - leaves[name].double_value(&[0]));
-        assert!((moved[0] - 0.25).abs() < 1e-6 && (moved[1] - 1.0).abs() < 1e-6, "{moved:?}");
+        assert_eq!(moved, [0.25, 1.0, 1.0]);
     }
 
     #[test]
@@ -193,7 +210,7 @@ mod tests {
             optimizer: OptimizerName::Sgd,
             ..RecipeSection::default()
         };
-        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        let mut optimizer = Optimizer::new(&recipe, &leaves, Head::owns);
         ((&leaves["a.weight"] * 3.0).sum(Kind::Float) + (&leaves["a.bias"] * 4.0).sum(Kind::Float)).backward();
         let norm = optimizer.step(&mut leaves, 1.0, None);
         assert!((norm - 10.0).abs() < 1e-4, "{norm}");
@@ -201,7 +218,7 @@ mod tests {
         assert!((moved.0 - 0.3).abs() < 1e-4 && (moved.1 - 0.4).abs() < 1e-4, "{moved:?}");
         let mut leaves = both();
         let recipe = RecipeSection { weight_decay: 0.1, ..RecipeSection::default() };
-        let mut optimizer = Optimizer::new(&recipe, &leaves);
+        let mut optimizer = Optimizer::new(&recipe, &leaves, Head::owns);
         ((&leaves["a.weight"] * 0.0).sum(Kind::Float) + (&leaves["a.bias"] * 0.0).sum(Kind::Float)).backward();
         optimizer.step(&mut leaves, 0.5, None);
         assert!((leaves["a.weight"].double_value(&[0, 0]) - 9.5).abs() < 1e-4);

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::model::weights::safetensors_file::{WeightForm, read_tensors, write_tensors};
 use crate::model::weights::tensors::Weights;
+use crate::train::network::average::Average;
 use crate::train::network::failure::torch;
 use crate::train::network::heads::Network;
 use crate::train::network::optimizer::Optimizer;
@@ -100,11 +101,19 @@ impl TrainingFolder {
     }
 
     /// Saves a checkpoint. `position.json` names the files of the tensors and of the best weights and is written last.
-    pub fn save(&self, position: &Position, network: &Network, optimizer: &Optimizer) -> Result<()> {
+    pub fn save(
+        &self,
+        position: &Position,
+        network: &Network,
+        optimizer: &Optimizer,
+        average: Option<&Average>,
+    ) -> Result<()> {
         let mut tensors: Vec<(String, &Tensor)> = Vec::new();
         tensors.extend(network.leaves.tensors.iter().map(|(name, tensor)| (name.clone(), tensor)));
         tensors.extend(optimizer.first.iter().map(|(name, tensor)| (format!("first.{name}"), tensor)));
         tensors.extend(optimizer.second.iter().map(|(name, tensor)| (format!("second.{name}"), tensor)));
+        let averages = average.iter().flat_map(|average| &average.tensors);
+        tensors.extend(averages.map(|(name, tensor)| (format!("average.{name}"), tensor)));
         let tensors: Vec<(String, Tensor)> =
             tensors.into_iter().map(|(name, tensor)| (name, tensor.detach().to_device(tch::Device::Cpu))).collect();
         let path = self.tensors(position.step);
@@ -123,17 +132,25 @@ impl TrainingFolder {
         Ok(())
     }
 
-    /// Loads the saved tensors into a network and its optimizer.
-    pub fn load(&self, position: &Position, network: &mut Network, optimizer: &mut Optimizer) -> Result<()> {
+    /// Loads the saved tensors into a network, its optimizer and the average of its weights.
+    pub fn load(
+        &self,
+        position: &Position,
+        network: &mut Network,
+        optimizer: &mut Optimizer,
+        mut average: Option<&mut Average>,
+    ) -> Result<()> {
         let path = self.tensors(position.step);
         let refuse =
             |reason: String| Error::Checkpoint { path: path.clone(), reason, hint: "start over with --restart".into() };
         let saved = Tensor::read_safetensors(&path).map_err(|source| refuse(source.to_string()))?;
-        let mut left = network.leaves.tensors.len() + optimizer.first.len() + optimizer.second.len();
+        let averages = average.as_ref().map_or(0, |average| average.tensors.len());
+        let mut left = network.leaves.tensors.len() + optimizer.first.len() + optimizer.second.len() + averages;
         for (name, tensor) in saved {
             let target = match name.split_once('.') {
                 Some(("first", name)) => optimizer.first.get_mut(name),
                 Some(("second", name)) => optimizer.second.get_mut(name),
+                Some(("average", name)) => average.as_mut().and_then(|average| average.tensors.get_mut(name)),
                 _ => network.leaves.tensors.get_mut(&name),
             };
             let target = target.ok_or_else(|| refuse(format!("`{name}` is not a tensor of this training")))?;

@@ -16,6 +16,7 @@ use crate::train::data::featurize::Data;
 use crate::train::display::history::{History, Scoring, StepFigures};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
+use crate::train::network::average::Average;
 use crate::train::network::data_parallel::DataParallel;
 use crate::train::network::device_step::DeviceStep;
 use crate::train::network::failure::{MAX_SKIPPED_IN_A_ROW, diverged, guarded, not_finite};
@@ -42,6 +43,8 @@ pub struct Trainer<'a> {
     questions: BatchTensors,
     replicas: DataParallel,
     optimizer: Optimizer,
+    /// The average of the weights, with `ema_decay`.
+    average: Option<Average>,
     sampler: BatchSampler,
     /// Steps of each epoch.
     steps: Vec<usize>,
@@ -71,14 +74,16 @@ impl<'a> Trainer<'a> {
             Precision::Bf16 => Kind::BFloat16,
         };
         let mut replicas = DataParallel::new(weights, kind, devices, &questions)?;
-        let mut optimizer = Optimizer::new(recipe, &replicas.first().leaves.tensors);
+        let mut optimizer =
+            Optimizer::new(recipe, &replicas.first().leaves.tensors, |name| replicas.first().is_new(name));
+        let mut average = recipe.ema_decay.map(|decay| Average::new(decay, &replicas.first().leaves.tensors));
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let sampler = BatchSampler::new(lengths, recipe, devices.len());
         let steps = sampler.steps(recipe.max_epochs);
         let schedule = Schedule::new(recipe, steps.iter().sum())?;
         let position = match folder.position()? {
             Some(position) => {
-                folder.load(&position, replicas.first_mut(), &mut optimizer)?;
+                folder.load(&position, replicas.first_mut(), &mut optimizer, average.as_mut())?;
                 // Fail now, not after the last step, if the best weights cannot be read.
                 position.best.map_or(Ok(()), |(_, step)| folder.best(step, replicas.first()).map(drop))?;
                 position
@@ -96,6 +101,7 @@ impl<'a> Trainer<'a> {
             questions,
             replicas,
             optimizer,
+            average,
             sampler,
             steps,
             schedule,
@@ -180,7 +186,7 @@ impl<'a> Trainer<'a> {
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
             self.replicas.each(|number, network| {
-                network.skip_random(number);
+                network.leaves.masks.reseed(seed, number);
                 let own = batches.iter().skip(number).step_by(devices);
                 DeviceStep::of(network, examples, (own, batches.len(), types), loss)
             })
@@ -194,6 +200,9 @@ impl<'a> Trainer<'a> {
             self.replicas.reduce_gradients();
             let norm = self.optimizer.step(&mut self.replicas.first_mut().leaves.tensors, lr, momentum);
             if norm.is_finite() {
+                if let Some(average) = &mut self.average {
+                    average.add(&self.replicas.first().leaves.tensors, self.optimizer.steps);
+                }
                 self.replicas.broadcast();
                 self.position.left_out_in_a_row = 0;
             } else {
@@ -254,15 +263,20 @@ impl<'a> Trainer<'a> {
         self.refuse_overflow()?;
         screen.scoring(&self.history, &self.position);
         let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
-        let scored = guarded(|| score(self.replicas.first(), split, examples, self.schema));
+        self.swap_average();
+        let scored = guarded(|| {
+            let quality = score(self.replicas.first(), split, examples, self.schema)?;
+            let better = self.position.best.is_none_or(|(best, _)| quality.all.f1() > best + MINIMUM_GAIN);
+            let weights = if better { Some(self.replicas.first().weights()?) } else { None };
+            Ok((quality, weights))
+        });
+        self.swap_average();
         if let Err(Error::Stopped { .. }) = scored {
             self.save()?;
         }
-        let quality = scored?;
-        let f1 = quality.all.f1();
-        let best = self.position.best.is_none_or(|(best, _)| f1 > best + MINIMUM_GAIN);
-        if best {
-            let weights = guarded(|| self.replicas.first().weights())?;
+        let (quality, weights) = scored?;
+        let (f1, best) = (quality.all.f1(), weights.is_some());
+        if let Some(weights) = weights {
             self.folder.keep_best(self.position.step, &weights)?;
             self.position.best = Some((f1, self.position.step));
             self.position.without_better = 0;
@@ -277,9 +291,16 @@ impl<'a> Trainer<'a> {
         self.save()
     }
 
+    /// Exchanges the weights of the first device with their average, if there is one.
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            std::mem::swap(&mut self.replicas.first_mut().leaves.tensors, &mut average.tensors);
+        }
+    }
+
     fn save(&mut self) -> Result<()> {
         self.refuse_overflow()?;
-        guarded(|| self.folder.save(&self.position, self.replicas.first(), &self.optimizer))?;
+        guarded(|| self.folder.save(&self.position, self.replicas.first(), &self.optimizer, self.average.as_ref()))?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -305,6 +326,7 @@ impl<'a> Trainer<'a> {
         self.replicas.free();
         self.optimizer.first.clear();
         self.optimizer.second.clear();
+        self.average = None;
         let quality = guarded(|| {
             let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device, &self.questions)?;
             score(&network, &data.split, &data.examples.examples, self.schema)
