@@ -97,7 +97,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
             &file,
             &schema,
             (&train, &dev),
-            (&weights, featurizer.asked()),
+            (&weights, featurizer.asked(), featurizer.word_dropout()?),
             &devices,
             (folder.clone(), fingerprint),
         )

@@ -268,6 +268,32 @@ fn a_corpus_with_fewer_types_gets_fewer_queries() {
 }
 
 #[test]
+fn the_main_corpus_can_have_fewer_types_than_the_schema() {
+    let dir = task();
+    // Its organizations are labelled, but not by these annotators.
+    let of = |types: &str| {
+        let path = job(&dir, "model", "max_epochs = 30\npatience = 5\ninteraction = 'late'\nboundary_size = 32");
+        replace(&dir, &path, "[entities]", &format!("types = {types}\n[[data.extra]]\npath = 'train'\n[entities]"));
+        train(&dir, &path)
+    };
+    let text = of("['PER', 'SHIP']").ended(1).error();
+    assert!(text.contains("the schema has no type `SHIP`") && text.contains("data.types"), "{text}");
+    of("['PER']").ended(0);
+    let manifest = manifest(&dir, "model");
+    let (scores, own) = (&manifest["scores"]["test"], manifest["recipe"]["train"]["mentions"].as_u64().unwrap());
+    assert!(scores["f1"].as_f64().unwrap() > 0.99, "{scores}");
+    let gold = |label: &str| {
+        let rows = std::fs::read_to_string(dir.path("train/gold.jsonl")).unwrap();
+        rows.matches(&format!("\"{label}\"")).count() as u64
+    };
+    // Of the first corpus only persons, of the second all.
+    assert_eq!(own, 2 * gold("PER") + gold("ORG") + gold("LOC"));
+    let types: Vec<&str> =
+        manifest["types"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(types.len(), 3, "{types:?}");
+}
+
+#[test]
 fn an_encoder_of_the_hub_is_fetched_once() {
     let dir = task();
     let hub = Hub::start(&dir.path("encoder"));

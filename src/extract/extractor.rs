@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::extract::monitor::Monitor;
@@ -33,9 +33,6 @@ use crate::text::document::Document;
 use crate::text::mention::Mention;
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{WindowRule, Windows};
-
-/// The extractors of this process that are in use, by what they were opened with.
-static SHARED: Mutex<Vec<(ExtractionSpec, RuntimeSettings, Weak<Extractor>)>> = Mutex::new(Vec::new());
 
 /// A loaded model with the entity types that it is asked for.
 ///
@@ -138,36 +135,6 @@ impl Extractor {
             },
             selection,
         })
-    }
-
-    /// The extractor of this process for a specification: the one that is open, or a new one. It is closed when the last one who uses it
-    /// drops it.
-    ///
-    /// # Errors
-    /// As for [`Extractor::open`].
-    pub fn shared(spec: &ExtractionSpec, runtime: &RuntimeSettings) -> Result<Arc<Self>> {
-        Self::shared_or(spec, runtime, || Self::open(spec, runtime))
-    }
-
-    /// [`Extractor::shared`], opened by `open` if there is none.
-    ///
-    /// # Errors
-    /// Those of `open`.
-    pub fn shared_or(
-        spec: &ExtractionSpec,
-        runtime: &RuntimeSettings,
-        open: impl FnOnce() -> Result<Self>,
-    ) -> Result<Arc<Self>> {
-        // Held while a model is opened, so that two partitions do not open it twice.
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|(.., extractor)| extractor.strong_count() > 0);
-        let same = |(of, on, _): &&(ExtractionSpec, RuntimeSettings, _)| of == spec && on == runtime;
-        if let Some(extractor) = shared.iter().find(same).and_then(|(.., extractor)| extractor.upgrade()) {
-            return Ok(extractor);
-        }
-        let extractor = Arc::new(open()?);
-        shared.push((spec.clone(), runtime.clone(), Arc::downgrade(&extractor)));
-        Ok(extractor)
     }
 
     /// The mentions of one text, in text order. `entity_type` of a mention is the index of its type in the specification's schema.

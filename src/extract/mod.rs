@@ -6,6 +6,7 @@
 //! | [`settings`] | the settings of a job or a command → a specification for a model; where and how the model runs |
 //! | [`spec`] | everything that changes the rows: one value, its hash, its differences from another |
 //! | [`extractor`] | the front door: a specification → an open model → mentions |
+//! | `shared_extractors` | the extractors of this process that are in use |
 //! | [`mod@pipeline`] | its threads: tokenize, send batches to the scorer, decode; the folder has slices, in-flight limit, collector |
 //! | [`monitor`] | live counters and the stop flag of this process |
 //! | [`known_documents`] | the store's documents as hashes: decides which rows are new, changed, done or duplicates |
@@ -20,5 +21,6 @@ pub mod known_documents;
 pub mod monitor;
 pub mod pipeline;
 pub mod settings;
+pub(crate) mod shared_extractors;
 pub mod skip_known;
 pub mod spec;

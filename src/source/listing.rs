@@ -247,7 +247,7 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
     if !documents.contains("://") {
         let local = std::path::Path::new(documents);
         // A path that exists is that path, whatever characters it has; only otherwise it is a glob.
-        match (local.try_exists(), std::path::absolute(local)) {
+        match (local.try_exists(), resolved(local)) {
             (Ok(true), Ok(path)) => {
                 let url =
                     if path.is_dir() { url::Url::from_directory_path(path) } else { url::Url::from_file_path(path) };
@@ -259,7 +259,13 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
             (Err(cause), _) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
             _ => return Err(refuse("there is no such file or folder".into())),
         }
-        let url = ListingTableUrl::parse(documents).map_err(|error| refuse(error.strip_backtrace()))?;
+        let star = documents.find(['*', '?', '[']).map(|at| documents[..at].rfind('/').map_or(0, |slash| slash + 1));
+        let (folder, names) = documents.split_at(star.unwrap_or(0));
+        // A folder that is not there has no files.
+        let folder = resolved(std::path::Path::new(if folder.is_empty() { "." } else { folder }))
+            .unwrap_or_else(|_| folder.into());
+        let url = ListingTableUrl::parse(folder.join(names).to_string_lossy())
+            .map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, "/".into()));
     }
     if documents.starts_with("http://") || documents.starts_with("https://") {
@@ -293,6 +299,13 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
     Ok((url, prefix))
 }
 
+/// The absolute path without `..`, which object stores do not know: where there are some, with links resolved, as the system reads it.
+fn resolved(path: &std::path::Path) -> std::io::Result<std::path::PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    let up = absolute.components().any(|component| component == std::path::Component::ParentDir);
+    if up { std::fs::canonicalize(absolute) } else { Ok(absolute) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,5 +336,8 @@ mod tests {
         assert_eq!(found("/dt=2/*.csv").await, ["/dt=2/g.csv"]);
         assert_eq!(found("/*/c.csv").await, ["/b/c.csv"]);
         assert_eq!(found("/b/.i.csv").await, ["/b/.i.csv"]);
+        assert_eq!(found("/b/../a.csv").await, ["/a.csv"]);
+        assert_eq!(found("/b/../*.csv").await, ["/a.csv"]);
+        assert_eq!(found("/b/d/../../dt=2/../b").await, ["/b/c.csv", "/b/d/e.csv"]);
     }
 }

@@ -108,6 +108,11 @@ impl Tokenizer {
         self.special
     }
 
+    /// The token that stands for a hidden word: `[MASK]`, else the token of unknown words.
+    pub fn mask(&self) -> Option<u32> {
+        self.inner.token_to_id("[MASK]").or(self.unknown)
+    }
+
     /// How many ids the vocabulary has, special tokens included.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)

@@ -42,6 +42,10 @@ pub struct DataSection {
     /// The test split, on which the best weights are scored at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// The schema's types that are labelled in these splits; all if omitted. Their documents are asked only about these types, dev and test
+    /// are scored on them, and other labels are ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
     /// The id column of the documents.
     #[serde(default = "doc_id")]
     pub id: String,
@@ -221,6 +225,7 @@ impl TrainFile {
         let shares = [
             ("recipe.bert_dropout", recipe.bert_dropout, "0.1 is usual"),
             ("recipe.mrc_dropout", recipe.mrc_dropout, "0.1 is usual"),
+            ("recipe.word_dropout", recipe.word_dropout, "0.1 is much"),
             ("recipe.ema_decay", recipe.ema_decay.unwrap_or(0.0), "0.999 is usual; omit the key for no average"),
         ];
         for (key, value, usual) in shares {
@@ -267,6 +272,7 @@ mod tests {
         // Keys without a default are missing here: overlap_tokens, batch_tokens, lr_mini, patience, threads.
         let expected = serde_json::json!({
             "max_length": 128,
+            "word_dropout": 0.0,
             "words": "tokenizer",
             "batch_size": 32,
             "accumulate_grad_batches": 1,
@@ -287,6 +293,7 @@ mod tests {
             "weight_end": 1.0,
             "weight_span": 1.0,
             "span_loss_candidates": "pred_and_gold",
+            "freeze_words": false,
             "gradient_clip_val": 0.0,
             "precision": "fp32",
             "max_epochs": 20,
@@ -304,6 +311,7 @@ mod tests {
             ("[recipe]\nlr = 0.0", "recipe.lr"),
             ("[recipe]\nhead_lr = 0.0", "recipe.head_lr"),
             ("[recipe]\nema_decay = 1.0", "recipe.ema_decay"),
+            ("[recipe]\nword_dropout = -0.1", "recipe.word_dropout"),
             ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
             ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
             ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),

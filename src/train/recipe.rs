@@ -62,10 +62,15 @@ pub struct RecipeSection {
     pub interaction: Interaction,
     /// Width of the vectors whose product is a start or end logit, with late interaction.
     pub boundary_size: usize,
+    /// Whether the vectors of words stay those of the encoder. Words that the training data lacks then stay comparable with those it has, and a
+    /// step is faster.
+    pub freeze_words: bool,
     /// Dropout in the encoder.
     pub bert_dropout: f64,
     /// Dropout in the match head.
     pub mrc_dropout: f64,
+    /// The share of the words of windows that training hides behind `[MASK]`.
+    pub word_dropout: f64,
     /// The match head's activation; a kept head (encoder.heads) has its own.
     pub classifier_act_func: Activation,
     /// The match head's width; a kept head has its own.
@@ -176,8 +181,10 @@ impl Default for RecipeSection {
             lr_mini: None,
             interaction: Interaction::Early,
             boundary_size: 256,
+            freeze_words: false,
             bert_dropout: 0.1,
             mrc_dropout: 0.1,
+            word_dropout: 0.0,
             classifier_act_func: Activation::Gelu,
             classifier_intermediate_hidden_size: 1024,
             weight_start: 1.0,

@@ -3,16 +3,27 @@
 use std::process::Stdio;
 
 use quarry::machine::hash::sha256_of;
+use safetensors::SafeTensors;
 
 use super::{job, replace, steps, task, train};
-use crate::support::until;
+use crate::support::{Dir, until};
+
+/// The bytes of an embedding table.
+fn table(dir: &Dir, model: &str, prefix: &str, name: &str) -> Vec<u8> {
+    let file = std::fs::read(dir.path(model).join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    tensors.tensor(&format!("{prefix}embeddings.{name}_embeddings.weight")).unwrap().data().to_vec()
+}
 
 #[test]
 fn a_killed_training_ends_in_the_same_weights() {
     let dir = task();
-    // Dropout is on: its random numbers must be reproduced.
-    let recipe = "max_epochs = 6\nval_check_interval = 0.34\naccumulate_grad_batches = 2\nspan_loss_candidates = 'pred_gold_random'";
+    // Dropout is on: its random numbers must be reproduced. So must the hidden words and the average.
+    let recipe = "max_epochs = 6\nval_check_interval = 0.34\naccumulate_grad_batches = 2\nspan_loss_candidates = 'pred_gold_random'\n\
+                  ema_decay = 0.9\nword_dropout = 0.1\nfreeze_words = true";
     train(&dir, &job(&dir, "whole", recipe)).ended(0);
+    assert_eq!(table(&dir, "whole", "bert.", "word"), table(&dir, "encoder", "", "word"), "frozen");
+    assert_ne!(table(&dir, "whole", "bert.", "position"), table(&dir, "encoder", "", "position"), "learned");
     let wanted = sha256_of(&dir.path("whole/model.safetensors")).unwrap();
     let killed_job = job(&dir, "killed", recipe);
     // Killed after more steps each time: first before anything is saved, then after one evaluation, or two …

@@ -83,7 +83,9 @@ fn hash(asked: &[Tensors], library: &str) -> String {
     for question in asked {
         let Some(Tensor { values: Values::I64(ids), .. }) = question.get("input_ids") else { continue };
         hasher.update((ids.len() as u64).to_le_bytes());
-        ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
+        for id in ids {
+            hasher.update(id.to_le_bytes());
+        }
     }
     hexadecimal(&hasher.finalize()[..16])
 }

@@ -60,7 +60,7 @@ impl Split {
         self.documents.iter().map(|document| document.mentions.len()).sum()
     }
 
-    /// SHA-256 over ids, texts, mentions and, if they differ, the labelled types, in hexadecimal: identifies the training data.
+    /// SHA-256 over ids, texts, mentions and labelled types, in hexadecimal: identifies the training data.
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new();
         for document in &self.documents {
@@ -68,9 +68,7 @@ impl Split {
             for Gold { chars, entity_type } in &document.mentions {
                 hasher.update(format!("{} {} {entity_type}\0", chars.start, chars.end));
             }
-            if document.labelled_types != self.documents[0].labelled_types {
-                hasher.update(format!("{:?}\0", document.labelled_types));
-            }
+            hasher.update(format!("{:?}\0", document.labelled_types));
         }
         hexadecimal(&hasher.finalize())
     }
@@ -87,7 +85,7 @@ impl Split {
         data: &DataSection,
         schema: &EntitySchema,
     ) -> Result<Self> {
-        let labels = Labels::new(schema, data.unknown_types, None)?;
+        let labels = Labels::new(schema, data, None)?;
         Self::read_source(context, location, data, &labels).await
     }
 
@@ -98,7 +96,7 @@ impl Split {
         data: &DataSection,
         schema: &EntitySchema,
     ) -> Result<Self> {
-        let labels = Labels::new(schema, data.unknown_types, Some(extra))?;
+        let labels = Labels::new(schema, data, Some(extra))?;
         Self::read_source(context, &extra.path, data, &labels).await
     }
 

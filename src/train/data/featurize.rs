@@ -15,6 +15,7 @@ use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 use crate::train::data::dataset::Split;
 use crate::train::data::examples;
 use crate::train::data::examples::Examples;
+use crate::train::data::word_dropout::WordDropout;
 use crate::train::file::TrainFile;
 use crate::train::recipe::OnProblem;
 
@@ -82,6 +83,23 @@ impl<'a> Featurizer<'a> {
     /// The questions of the job as inputs of the encoder, a row each.
     pub(crate) fn asked(&self) -> BatchTensors {
         asked(&self.questions.questions, self.questions.special())
+    }
+
+    /// The words that training hides.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if words are to be hidden and the tokenizer has no token for them.
+    pub(crate) fn word_dropout(&self) -> Result<WordDropout> {
+        match (self.file.recipe.word_dropout, self.tokenizer.mask()) {
+            (share, Some(mask)) => Ok(WordDropout { share, mask }),
+            (share, None) if share <= 0.0 => Ok(WordDropout { share, mask: 0 }),
+            (_, None) => Err(Error::Setting {
+                origin: self.tokenizer_path.display().to_string(),
+                key: "recipe.word_dropout".into(),
+                reason: "the vocabulary has neither [MASK] nor [UNK]".into(),
+                hint: "omit the key".into(),
+            }),
+        }
     }
 
     /// Converts the split that was read from `location`. Mentions that no example holds cause a warning or an error, as the job says; a

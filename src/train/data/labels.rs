@@ -9,7 +9,7 @@ use crate::console::thousands;
 use crate::error::{Error, Result};
 use crate::query::external_table::ExternalTable;
 use crate::task::entity_schema::EntitySchema;
-use crate::train::file::ExtraSection;
+use crate::train::file::{DataSection, ExtraSection};
 use crate::train::recipe::OnProblem;
 
 /// The number of mentions by label.
@@ -33,14 +33,15 @@ impl<'a> Labels<'a> {
     ///
     /// # Errors
     /// [`Error::Setting`] if the job names a type that the schema does not have.
-    pub(crate) fn new(schema: &'a EntitySchema, unknown: OnProblem, extra: Option<&'a ExtraSection>) -> Result<Self> {
+    pub(crate) fn new(schema: &'a EntitySchema, data: &DataSection, extra: Option<&'a ExtraSection>) -> Result<Self> {
+        let chosen = extra.map_or(data.types.as_ref(), |extra| extra.types.as_ref());
         let index = |key: &str, name: &str| {
             let found = schema.types.iter().position(|one| one.name == name);
             let hint = "use types of the schema's [[type]] tables; rename = { label = \"TYPE\" } maps the corpus's labels to them";
-            found.ok_or_else(|| refuse(key, format!("the schema has no type `{name}`"), hint.into()))
+            found.ok_or_else(|| refuse(extra.is_some(), key, format!("the schema has no type `{name}`"), hint.into()))
         };
         let renamed = extra.map_or_else(BTreeMap::new, |extra| extra.rename.clone());
-        let mut labelled: Vec<usize> = match extra.and_then(|extra| extra.types.as_ref()) {
+        let mut labelled: Vec<usize> = match chosen {
             Some(types) => types.iter().map(|name| index("types", name)).collect::<Result<_>>()?,
             None => (0..schema.types.len()).collect(),
         };
@@ -52,8 +53,7 @@ impl<'a> Labels<'a> {
             types.insert(label.clone(), index("rename", name)?);
         }
         types.retain(|_, index| labelled.binary_search(index).is_ok());
-        let chosen = extra.is_some_and(|extra| extra.types.is_some());
-        let unknown = if chosen { OnProblem::Skip } else { unknown };
+        let unknown = if chosen.is_some() { OnProblem::Skip } else { data.unknown_types };
         Ok(Self { schema, extra, types, labelled_types: labelled.into(), unknown })
     }
 
@@ -73,7 +73,7 @@ impl<'a> Labels<'a> {
             if let Some(label) = extra.rename.keys().find(|label| !found.contains_key(*label)) {
                 let reason = format!("no mention in `{}` has the type `{label}`", gold.location);
                 let hint = format!("the types there are {known}: correct the name, or remove it");
-                return Err(refuse("rename", reason, hint));
+                return Err(refuse(true, "rename", reason, hint));
             }
             let occurs = |index: usize| found.keys().any(|label| self.type_index(label) == Some(index));
             let missing = self.labelled_types.iter().find(|&&index| !occurs(index));
@@ -81,7 +81,7 @@ impl<'a> Labels<'a> {
                 let name = &self.schema.types[index].name;
                 let reason = format!("no mention in `{}` has the type `{name}`, renamed or not", gold.location);
                 let hint = format!("the types there are {known}: map one with rename, or remove the type");
-                return Err(refuse("types", reason, hint));
+                return Err(refuse(true, "types", reason, hint));
             }
         }
         let unknown: Vec<(&str, usize)> = found
@@ -111,7 +111,8 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// An error about the job's section of an additional corpus.
-fn refuse(key: &str, reason: String, hint: String) -> Error {
-    Error::Setting { origin: "the training job".into(), key: format!("data.extra.{key}"), reason, hint }
+/// An error about the job's section of the data, or of an additional corpus.
+fn refuse(extra: bool, key: &str, reason: String, hint: String) -> Error {
+    let key = if extra { format!("data.extra.{key}") } else { format!("data.{key}") };
+    Error::Setting { origin: "the training job".into(), key, reason, hint }
 }

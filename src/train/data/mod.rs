@@ -8,6 +8,7 @@
 //! | `remarks` | ignored rows → warnings |
 //! | [`examples`] | documents → inputs with the positions of their answers |
 //! | [`featurize`] | splits → their examples |
+//! | `word_dropout` | the tensors of a batch → the same with words hidden |
 //! | [`batch_sampler`] | examples → batches, epoch by epoch |
 
 pub mod batch_sampler;
@@ -16,3 +17,4 @@ pub mod examples;
 pub mod featurize;
 pub(crate) mod labels;
 pub(crate) mod remarks;
+pub mod word_dropout;

@@ -12,7 +12,7 @@ const EVERY: usize = 8;
 #[derive(Debug)]
 pub struct Average {
     decay: f64,
-    /// The averages, by the names of the leaves.
+    /// The averages, by the names of the leaves that learn.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -20,7 +20,7 @@ impl Average {
     /// An average that begins with `leaves`.
     pub fn new(decay: f64, leaves: &BTreeMap<String, Tensor>) -> Self {
         let copy = |(name, leaf): (&String, &Tensor)| (name.clone(), leaf.detach().copy());
-        Self { decay, tensors: leaves.iter().map(copy).collect() }
+        Self { decay, tensors: leaves.iter().filter(|(_, leaf)| leaf.requires_grad()).map(copy).collect() }
     }
 
     /// Adds the leaves after step number `step`, from 1; only every eighth time, with the decay of eight steps. The first steps count less,
@@ -36,6 +36,15 @@ impl Average {
             }
         });
     }
+
+    /// Exchanges the leaves with their averages.
+    pub fn swap(&mut self, leaves: &mut BTreeMap<String, Tensor>) {
+        for (name, average) in &mut self.tensors {
+            if let Some(leaf) = leaves.get_mut(name) {
+                std::mem::swap(leaf, average);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +53,8 @@ mod tests {
 
     #[test]
     fn later_steps_count_more_and_the_leaves_stay() {
-        let leaves = |value: f64| BTreeMap::from([("a".to_owned(), Tensor::full([2], value, tch::kind::FLOAT_CPU))]);
+        let leaf = |value: f64| Tensor::full([2], value, tch::kind::FLOAT_CPU).set_requires_grad(true);
+        let leaves = |value: f64| BTreeMap::from([("a".to_owned(), leaf(value))]);
         let mut average = Average::new(0.99, &leaves(1.0));
         let value = |average: &Average| average.tensors["a"].double_value(&[1]);
         // The decays of a step are 9/18, 17/26, and in the end 0.99.
@@ -57,5 +67,13 @@ mod tests {
             assert!((value(&average) - expected).abs() < 1e-5, "{step}: {} {expected}", value(&average));
             assert!((leaves["a"].double_value(&[0]) - leaf).abs() < 1e-9);
         }
+        let mut scored = leaves(3.0);
+        scored.insert("frozen".to_owned(), Tensor::full([2], 7.0, tch::kind::FLOAT_CPU));
+        assert_eq!(Average::new(0.99, &scored).tensors.len(), 1, "what does not learn has no average");
+        let averaged = value(&average);
+        average.swap(&mut scored);
+        let found = ["a", "frozen"].map(|name| scored[name].double_value(&[0]));
+        assert!((found[0] - averaged).abs() < 1e-9 && (found[1] - 7.0).abs() < 1e-9, "{found:?}");
+        assert!((value(&average) - 3.0).abs() < 1e-9);
     }
 }

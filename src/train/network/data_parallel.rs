@@ -19,6 +19,11 @@ impl DataParallel {
         devices.iter().map(|&device| Network::new(weights, kind, device, questions)).collect::<Result<_>>().map(Self)
     }
 
+    /// From here on the vectors of words do not change.
+    pub(crate) fn freeze_words(&mut self) {
+        self.0.iter_mut().for_each(Network::freeze_words);
+    }
+
     /// The number of devices.
     pub(crate) fn count(&self) -> usize {
         self.0.len()

@@ -4,6 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::task::batch::BatchTensors;
 use crate::train::data::examples::{Example, batch};
 use crate::train::network::encoder::Inputs;
 use crate::train::network::failure::torch;
@@ -27,18 +28,21 @@ pub(crate) struct DeviceStep {
 
 impl DeviceStep {
     /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`; the schema has
-    /// `types` types.
+    /// `types` types. `hide` changes the inputs of each batch.
     pub(crate) fn of<'b>(
         network: &Network,
         examples: &[Example],
         (batches, count, types): (impl Iterator<Item = &'b Vec<usize>>, usize, usize),
         (rule, dropout): (LossRule, Dropout),
+        mut hide: impl FnMut(&mut BatchTensors),
     ) -> Result<Self> {
         let mut share = Self::default();
         let mut sums: Option<Tensor> = None;
         for numbers in batches {
             let (queries, targets) = batch(examples, numbers, types);
-            let inputs = Inputs::new(&queries.tensors(), network.device());
+            let mut tensors = queries.tensors();
+            hide(&mut tensors);
+            let inputs = Inputs::new(&tensors, network.device());
             let loss = rule.loss(network, &inputs, &targets, dropout);
             (&loss.total / count as f64).backward();
             let [start, end, span] = &loss.parts;

@@ -82,6 +82,13 @@ impl Network {
         Ok(Self { leaves: Leaves::new(weights, kind, device), architecture, heads })
     }
 
+    /// From here on the vectors of words do not change.
+    pub fn freeze_words(&mut self) {
+        if let Some(leaf) = self.leaves.tensors.get_mut(&self.architecture.words.name) {
+            *leaf = leaf.detach();
+        }
+    }
+
     /// Whether no pretrained encoder has this tensor: those of the heads, and the vectors of word shapes.
     pub fn is_new(&self, name: &str) -> bool {
         Head::owns(name) || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)

@@ -36,7 +36,8 @@ const WEIGHTS_PER_THREAD: i64 = 1 << 15;
 impl Optimizer {
     /// An optimizer over `leaves` with zero moments; `is_new` says which of them no pretraining has seen, by their names.
     pub fn new(recipe: &RecipeSection, leaves: &BTreeMap<String, Tensor>, is_new: impl Fn(&str) -> bool) -> Self {
-        let zeros = || leaves.iter().map(|(name, leaf)| (name.clone(), leaf.detach().zeros_like())).collect();
+        let learned = || leaves.iter().filter(|(_, leaf)| leaf.requires_grad());
+        let zeros = || learned().map(|(name, leaf)| (name.clone(), leaf.detach().zeros_like())).collect();
         let second = if recipe.optimizer == OptimizerName::Sgd { BTreeMap::new() } else { zeros() };
         Self {
             name: recipe.optimizer,
@@ -80,7 +81,7 @@ impl Optimizer {
                     }
                     OptimizerName::AdamW => self.adam(name, leaf, (&gradient, scale), [rate, decay], [momentum, 0.98]),
                     OptimizerName::TorchAdam => {
-                        self.adam(name, leaf, (&gradient, scale), [rate, decay], [momentum, 0.999])
+                        self.adam(name, leaf, (&gradient, scale), [rate, decay], [momentum, 0.999]);
                     }
                 }
                 clear_gradient(leaf);
@@ -135,7 +136,8 @@ impl Optimizer {
 
 /// Replaces the leaf by one over the same memory without a gradient: the next gradient is then written, not added to zeros.
 pub(crate) fn clear_gradient(leaf: &mut Tensor) {
-    *leaf = leaf.detach().set_requires_grad(true);
+    let learns = leaf.requires_grad();
+    *leaf = leaf.detach().set_requires_grad(learns);
 }
 
 /// The joint norm of all gradients.
@@ -196,7 +198,9 @@ mod tests {
         // Half the rate of the schedule's top.
         optimizer.step(&mut leaves, 0.25, None);
         let moved = names.map(|name| 1.0 - leaves[name].double_value(&[0]));
-        assert_eq!(moved, [0.25, 1.0, 1.0]);
+        for (moved, expected) in moved.iter().zip([0.25, 1.0, 1.0]) {
+            assert!((moved - expected).abs() < 1e-6, "{moved} {expected}");
+        }
     }
 
     #[test]

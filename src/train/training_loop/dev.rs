@@ -66,7 +66,10 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
             let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
             late::read(&batch, schema.types.len(), &rule, tensors).map_err(failed)?
         };
-        for (query, answer) in batch.inputs.iter().zip(answers) {
+        for (query, mut answer) in batch.inputs.iter().zip(answers) {
+            // Types that nobody labelled there must not displace the others.
+            let labelled = &split.documents[query.document].labelled_types;
+            answer.spans.retain(|span| labelled.binary_search(&span.entity_type).is_ok());
             found[query.document].add(query, &answer);
         }
     }

@@ -13,6 +13,7 @@ use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
 use crate::train::data::batch_sampler::{BatchSampler, scoring_steps};
 use crate::train::data::featurize::Data;
+use crate::train::data::word_dropout::WordDropout;
 use crate::train::display::history::{History, Scoring, StepFigures};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
@@ -41,6 +42,8 @@ pub struct Trainer<'a> {
     dev: &'a Data,
     /// The questions of the job, a row each.
     questions: BatchTensors,
+    /// The words that are hidden.
+    word_dropout: WordDropout,
     replicas: DataParallel,
     optimizer: Optimizer,
     /// The average of the weights, with `ema_decay`.
@@ -64,7 +67,7 @@ impl<'a> Trainer<'a> {
         file: &'a TrainFile,
         schema: &'a EntitySchema,
         (train, dev): (&'a Data, &'a Data),
-        (weights, questions): (&Weights, BatchTensors),
+        (weights, questions, word_dropout): (&Weights, BatchTensors, WordDropout),
         devices: &[Device],
         (folder, fingerprint): (TrainingFolder, Fingerprint),
     ) -> Result<Self> {
@@ -74,6 +77,9 @@ impl<'a> Trainer<'a> {
             Precision::Bf16 => Kind::BFloat16,
         };
         let mut replicas = DataParallel::new(weights, kind, devices, &questions)?;
+        if recipe.freeze_words {
+            replicas.freeze_words();
+        }
         let mut optimizer =
             Optimizer::new(recipe, &replicas.first().leaves.tensors, |name| replicas.first().is_new(name));
         let mut average = recipe.ema_decay.map(|decay| Average::new(decay, &replicas.first().leaves.tensors));
@@ -99,6 +105,7 @@ impl<'a> Trainer<'a> {
             train,
             dev,
             questions,
+            word_dropout,
             replicas,
             optimizer,
             average,
@@ -182,13 +189,15 @@ impl<'a> Trainer<'a> {
         let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
         let loss = (self.rule, Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout });
         let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
-        let types = self.schema.types.len();
+        let (types, word_dropout) = (self.schema.types.len(), self.word_dropout);
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
             self.replicas.each(|number, network| {
                 network.leaves.masks.reseed(seed, number);
                 let own = batches.iter().skip(number).step_by(devices);
-                DeviceStep::of(network, examples, (own, batches.len(), types), loss)
+                let mut random = Random::new(seed, number as u64);
+                let hide = |tensors: &mut BatchTensors| word_dropout.apply(tensors, &mut random);
+                DeviceStep::of(network, examples, (own, batches.len(), types), loss, hide)
             })
         })?;
         let mut all = DeviceStep::default();
@@ -294,7 +303,7 @@ impl<'a> Trainer<'a> {
     /// Exchanges the weights of the first device with their average, if there is one.
     fn swap_average(&mut self) {
         if let Some(average) = &mut self.average {
-            std::mem::swap(&mut self.replicas.first_mut().leaves.tensors, &mut average.tensors);
+            average.swap(&mut self.replicas.first_mut().leaves.tensors);
         }
     }
 
