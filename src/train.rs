@@ -6,7 +6,8 @@
 //! | [`mod@file`] | the training job |
 //! | [`recipe`] | its recipe, with the names and defaults of the reference implementation |
 //! | [`data`] | prepared folders → batches of examples with targets |
-//! | [`network`] | the encoder and the MRC heads on LibTorch: loss, gradients, optimizer, devices |
+//! | [`optimization`] | gradients → new weights, their average, the rates of every step |
+//! | [`network`] | the encoder and the MRC heads on LibTorch: loss, gradients, devices |
 //! | [`training_loop`] | the loop, its checkpoints, scoring of dev |
 //! | [`display`] | metrics, dashboard, log lines, curves |
 
@@ -14,6 +15,7 @@ pub mod data;
 pub mod display;
 pub mod file;
 pub mod network;
+pub mod optimization;
 pub mod recipe;
 pub mod state;
 pub mod training_loop;

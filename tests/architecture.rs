@@ -33,7 +33,7 @@ const INNER_ROOMS: [(&str, &[&str]); 5] = [
     ("model", &["precision", "blocks", "config_error", "encoder", "head", "config", "weights", "package", "runtime"]),
     ("store", &["provider", "write", "maintenance"]),
     ("prepare", &["output", "markup", "tagged", "standoff"]),
-    ("train", &["data", "network", "state", "display", "training_loop"]),
+    ("train", &["data", "optimization", "network", "state", "display", "training_loop"]),
     ("run", &["known", "summary", "preview"]),
 ];
 
@@ -439,5 +439,5 @@ fn every_entity_schema_is_valid() {
         }
     }
     names.sort();
-    assert_eq!(names, ["ace.toml 7", "conll03.toml 4", "genia.toml 5", "ontonotes5.toml 18"]);
+    assert_eq!(names, ["ace.toml 7", "conll03.toml 4", "default.toml 18", "genia.toml 5", "ontonotes5.toml 18"]);
 }

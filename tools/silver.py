@@ -8,6 +8,7 @@ A line has `id` and `text`. Such labels are silver: those of spaCy's small Engli
 state an F1 of 0.85 there. Offsets count code points of the text as it is; line ends are read as spaces, since the tagger takes them for tokens."""
 
 import argparse
+import collections
 import json
 import sys
 
@@ -23,12 +24,27 @@ def texts(path: str):
                 yield record["text"], record["id"]
 
 
+def elected(files: list[str]) -> dict[str, list]:
+    """The mentions of each document that more than half of the files have."""
+    votes = collections.Counter()
+    for file in files:
+        with open(file, encoding="utf-8") as lines:
+            mentions = map(json.loads, lines)
+            votes.update({(str(one["doc_id"]), one["start_char"], one["end_char"], one["entity_type"]) for one in mentions})
+    documents = collections.defaultdict(list)
+    for (document, *mention), count in sorted(votes.items()):
+        if 2 * count > len(files):
+            documents[document].append(mention)
+    return documents
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts")
     parser.add_argument("out")
     parser.add_argument("--types", help="the types to keep, separated by commas; all if omitted")
-    parser.add_argument("--add", help="JSON Lines with doc_id, start_char, end_char and entity_type of mentions from elsewhere, which are kept beside the tagger's")
+    parser.add_argument("--add", action="append", default=[], metavar="MENTIONS", help="JSON Lines with doc_id, start_char, end_char and "
+                        "entity_type, as `quarry sql` writes them: kept beside the tagger's. Of several, mentions that more than half have")
     parser.add_argument("--only", help="every STRIDE-th text from OFFSET on, as STRIDE:OFFSET")
     options = parser.parse_args()
     try:
@@ -40,10 +56,7 @@ def main() -> None:
     unknown = kept - set(tagger.get_pipe("ner").labels)
     if unknown:
         sys.exit(f"error: the tagger has no type {', '.join(sorted(unknown))}: it has {', '.join(tagger.get_pipe('ner').labels)}")
-    added = {}
-    for line in open(options.add, encoding="utf-8") if options.add else ():
-        mention = json.loads(line)
-        added.setdefault(str(mention["doc_id"]), []).append([mention["start_char"], mention["end_char"], mention["entity_type"]])
+    added = elected(options.add)
     stride, offset = map(int, options.only.split(":")) if options.only else (1, 0)
     chosen = (pair for number, pair in enumerate(texts(options.texts)) if number % stride == offset)
     documents = mentions = 0

@@ -52,20 +52,20 @@ mod tests {
         assert_eq!(hidden(0.0, 1), original.input_ids);
         // All words: what is not hidden is no part of a word of a window.
         let (all, mut inside) = (hidden(1.0, 1), false);
-        for place in 0..all.len() {
+        for (place, &id) in all.iter().enumerate() {
             inside |= original.start_mask[place];
-            assert_eq!(all[place] == 77, inside, "{place}");
+            assert_eq!(id == 77, inside, "{place}");
             inside &= !original.end_mask[place];
         }
         assert!(all.contains(&77) && all != hidden(0.5, 1) && hidden(0.5, 1) != hidden(0.5, 2));
         // A word is hidden with all its pieces or not at all.
         for seed in 0..20 {
             let (ids, mut first) = (hidden(0.5, seed), None);
-            for place in 0..ids.len() {
+            for (place, &id) in ids.iter().enumerate() {
                 if original.start_mask[place] {
-                    first = Some(ids[place] == 77);
+                    first = Some(id == 77);
                 }
-                assert_eq!(ids[place] == 77, first.unwrap_or(false));
+                assert_eq!(id == 77, first.unwrap_or(false));
                 if original.end_mask[place] {
                     first = None;
                 }

@@ -8,7 +8,7 @@ use crate::model::weights::tensors::Weights;
 use crate::task::batch::BatchTensors;
 use crate::train::network::failure::{guarded, libtorch_error};
 use crate::train::network::heads::Network;
-use crate::train::network::optimizer::clear_gradient;
+use crate::train::optimization::optimizer::clear_gradient;
 
 /// One replica per device; the first one is authoritative.
 pub(crate) struct DataParallel(Vec<Network>);

@@ -9,13 +9,9 @@
 //! | [`encoder`] | leaf tensors; the encoder, computed from its description |
 //! | [`heads`] | the network: the encoder with the MRC heads |
 //! | [`loss`] | logits and targets → loss |
-//! | [`optimizer`] | gradients → new weights |
-//! | [`average`] | the weights of all steps → their average |
-//! | [`schedule`] | learning rate and momentum of every step |
 //! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |
 //! | `failure` | failures of LibTorch and diverged trainings → errors |
 
-pub mod average;
 pub(crate) mod data_parallel;
 pub mod device;
 pub(crate) mod device_step;
@@ -24,7 +20,5 @@ pub mod encoder;
 pub(crate) mod failure;
 pub mod heads;
 pub mod loss;
-pub mod optimizer;
 pub mod pretrained;
 pub(crate) mod provenance;
-pub mod schedule;

@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::model::weights::safetensors_file::{WeightForm, read_tensors, write_tensors};
 use crate::model::weights::tensors::Weights;
-use crate::train::network::average::Average;
 use crate::train::network::failure::torch;
 use crate::train::network::heads::Network;
-use crate::train::network::optimizer::Optimizer;
+use crate::train::optimization::average::Average;
+use crate::train::optimization::optimizer::Optimizer;
 use crate::train::state::fingerprint::Fingerprint;
 
 /// The position of a training.
