@@ -64,12 +64,12 @@ fn versioned_path(
     folder.join(format!("{}-v{version}-{}", model_key(model), graph_name(part, variant)))
 }
 
-/// What names the files that are derived from a model, first half of its hash.
+/// What the names of files derived from a model begin with: the first half of its hash.
 fn model_key(model: &ModelDirectory) -> &str {
     model.model_hash().get(..32).unwrap_or(model.model_hash())
 }
 
-/// What names the vectors that a model's graph of questions gives in this variant.
+/// What the names of files with question vectors begin with: model, graph writer and variant.
 pub fn questions_key(model: &ModelDirectory, variant: GraphVariant) -> String {
     format!("{}-v{WRITER_VERSION}-{variant}", model_key(model))
 }

@@ -259,13 +259,14 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
             (Err(cause), _) => return Err(refused(documents, cause.to_string(), "check that you may read its folder")),
             _ => return Err(refuse("there is no such file or folder".into())),
         }
-        let star = documents.find(['*', '?', '[']).map(|at| documents[..at].rfind('/').map_or(0, |slash| slash + 1));
-        let (folder, names) = documents.split_at(star.unwrap_or(0));
-        // A folder that is not there has no files.
-        let folder = resolved(std::path::Path::new(if folder.is_empty() { "." } else { folder }))
-            .unwrap_or_else(|_| folder.into());
-        let url = ListingTableUrl::parse(folder.join(names).to_string_lossy())
-            .map_err(|error| refuse(error.strip_backtrace()))?;
+        let (folder, names) = documents.split_at(glob_start(documents).unwrap_or(0));
+        let folder = resolved(std::path::Path::new(if folder.is_empty() { "." } else { folder }));
+        let folder =
+            folder.map_err(|cause| refused(documents, cause.to_string(), "check the folder before the `*`"))?;
+        let url =
+            url::Url::from_directory_path(folder).map_err(|()| refuse("it is not a path on this machine".into()))?;
+        let pattern = glob::Pattern::new(names).map_err(|error| refuse(error.to_string()))?;
+        let url = ListingTableUrl::try_new(url, Some(pattern)).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, "/".into()));
     }
     if documents.starts_with("http://") || documents.starts_with("https://") {
@@ -288,8 +289,7 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
         let url = ListingTableUrl::try_new(file, None).map_err(|error| refuse(error.strip_backtrace()))?;
         return Ok((url, origin));
     }
-    let star = documents.find(['*', '?', '[']).map(|at| documents[..at].rfind('/').map_or(at, |slash| slash + 1));
-    let (base, glob) = star.map_or((documents, None), |at| (&documents[..at], Some(&documents[at..])));
+    let (base, glob) = glob_start(documents).map_or((documents, None), |at| (&documents[..at], Some(&documents[at..])));
     let location = StoreLocation::parse(base)?;
     register_location(context, &location)?;
     let parsed = url::Url::parse(base).map_err(|error| refuse(error.to_string()))?;
@@ -297,6 +297,12 @@ fn listing_url(context: &SessionContext, documents: &str) -> Result<(ListingTabl
     let pattern = glob.map(glob::Pattern::new).transpose().map_err(|error| refuse(error.to_string()))?;
     let url = ListingTableUrl::try_new(parsed, pattern).map_err(|error| refuse(error.strip_backtrace()))?;
     Ok((url, prefix))
+}
+
+/// Where the first part of a path with a wildcard begins.
+fn glob_start(documents: &str) -> Option<usize> {
+    let wildcard = documents.find(['*', '?', '['])?;
+    Some(documents[..wildcard].rfind('/').map_or(0, |slash| slash + 1))
 }
 
 /// The absolute path without `..`, which object stores do not know: where there are some, with links resolved, as the system reads it.

@@ -225,7 +225,7 @@ impl TrainFile {
         let shares = [
             ("recipe.bert_dropout", recipe.bert_dropout, "0.1 is usual"),
             ("recipe.mrc_dropout", recipe.mrc_dropout, "0.1 is usual"),
-            ("recipe.word_dropout", recipe.word_dropout, "0.1 is much"),
+            ("recipe.word_dropout", recipe.word_dropout, "0.05 to 0.1 is usual; omit the key to hide none"),
             ("recipe.ema_decay", recipe.ema_decay.unwrap_or(0.0), "0.999 is usual; omit the key for no average"),
         ];
         for (key, value, usual) in shares {

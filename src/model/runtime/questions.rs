@@ -60,8 +60,8 @@ pub fn cached(
     }
     let name = format!("{key}-questions-{}.safetensors", hash(&asked, &library.version));
     for path in cache_folders().iter().map(|folder| folder.join(&name)).filter(|path| path.exists()) {
-        match verified(&path).and_then(|()| read(&path)) {
-            Ok(kept) => return task.with_vectors(kept).map_err(violated),
+        match verified(&path).and_then(|()| read(&path)).and_then(|kept| task.with_vectors(kept)) {
+            Ok(fixed) => return Ok(fixed),
             Err(reason) => tracing::warn!("`{}` in the cache {reason}: making it again", path.display()),
         }
     }

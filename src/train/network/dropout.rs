@@ -50,7 +50,7 @@ impl Masks {
             return tensor.shallow_clone();
         }
         let kind = tensor.kind();
-        if self.device != Device::Cpu || rate >= 1.0 || !matches!(kind, Kind::Float | Kind::BFloat16) {
+        if self.device != Device::Cpu || !matches!(kind, Kind::Float | Kind::BFloat16) {
             return tensor.dropout(rate, true);
         }
         let mut pools = self.pools.borrow_mut();

@@ -195,7 +195,8 @@ impl<'a> Trainer<'a> {
             self.replicas.each(|number, network| {
                 network.leaves.masks.reseed(seed, number);
                 let own = batches.iter().skip(number).step_by(devices);
-                let mut random = Random::new(seed, number as u64);
+                // Another stream than that of dropout.
+                let mut random = Random::new(seed, 1 << 40 | number as u64);
                 let hide = |tensors: &mut BatchTensors| word_dropout.apply(tensors, &mut random);
                 DeviceStep::of(network, examples, (own, batches.len(), types), loss, hide)
             })
