@@ -15,13 +15,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::prepare::record::{outside_tokens, short};
+use crate::prepare::record::short;
 use crate::prepare::settings::ReadOptions;
 use crate::prepare::standoff::label_studio;
 use crate::prepare::standoff::records::{Content, Labels, Outcome, Record};
-use crate::prepare::standoff::spans::{Labelled, find_places, first, spans, spans_by_label};
+use crate::prepare::standoff::spans::{Labelled, find_places, first, spans, spans_by_label, spans_by_sentence};
 use crate::prepare::tagged::tags::is_tag;
-use crate::text::span::TokenSpan;
 
 const IDS: [&str; 4] = ["doc_id", "id", "document_id", "uid"];
 const DOCUMENTS: [&str; 3] = ["doc", "doc_key", "document"];
@@ -277,34 +276,6 @@ fn words(object: &Map<String, Value>, options: &ReadOptions, content: &Content) 
         (None, Content::Text(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
         (None, Content::Tokens(sentences)) => Ok(sentences.concat()),
     }
-}
-
-/// `SciERC`'s spans: by sentence, in tokens of the document, ends inside.
-fn spans_by_sentence(key: &str, list: &[Value], sentences: &[Vec<String>]) -> Result<Vec<Vec<Labelled>>, String> {
-    if list.len() != sentences.len() {
-        return Err(format!("{} sentences but {} lists in `{key}`", sentences.len(), list.len()));
-    }
-    let (mut found, mut before) = (Vec::new(), 0);
-    for (tokens, spans_here) in sentences.iter().zip(list) {
-        let wrong = || format!("`{}` is not a list of spans", short(&spans_here.to_string()));
-        let mut here = Vec::new();
-        for one in spans_here.as_array().ok_or_else(wrong)? {
-            for mut span in spans(one, None)? {
-                let (start, end) = span.place.ok_or_else(wrong)?;
-                let inside = start.checked_sub(before).zip((end.saturating_add(1)).checked_sub(before));
-                let Some((from, to)) = inside.filter(|(_, to)| *to <= tokens.len()) else {
-                    let reason = outside_tokens(&span.labels.join(", "), start..end.saturating_add(1), tokens.len());
-                    return Err(format!("{reason}, from {before}"));
-                };
-                span.place = None;
-                span.tokens = Some(TokenSpan::new(from, to));
-                here.push(span);
-            }
-        }
-        found.push(here);
-        before += tokens.len();
-    }
-    Ok(found)
 }
 
 /// The key of the first list with content in a value, such as `meta.tags`.

@@ -158,6 +158,38 @@ fn not_a_span(value: &Value) -> String {
     format!("`{}` is not a span, expected [start, end, label] or start, end and label", short(&value.to_string()))
 }
 
+/// `SciERC`'s spans: by sentence, in tokens of the document, ends inside.
+pub(crate) fn spans_by_sentence(
+    key: &str,
+    list: &[Value],
+    sentences: &[Vec<String>],
+) -> Result<Vec<Vec<Labelled>>, String> {
+    if list.len() != sentences.len() {
+        return Err(format!("{} sentences but {} lists in `{key}`", sentences.len(), list.len()));
+    }
+    let (mut found, mut before) = (Vec::new(), 0);
+    for (tokens, spans_here) in sentences.iter().zip(list) {
+        let wrong = || format!("`{}` is not a list of spans", short(&spans_here.to_string()));
+        let mut here = Vec::new();
+        for one in spans_here.as_array().ok_or_else(wrong)? {
+            for mut span in spans(one, None)? {
+                let (start, end) = span.place.ok_or_else(wrong)?;
+                let inside = start.checked_sub(before).zip((end.saturating_add(1)).checked_sub(before));
+                let Some((from, to)) = inside.filter(|(_, to)| *to <= tokens.len()) else {
+                    let reason = outside_tokens(&span.labels.join(", "), start..end.saturating_add(1), tokens.len());
+                    return Err(format!("{reason}, from {before}"));
+                };
+                span.place = None;
+                span.tokens = Some(TokenSpan::new(from, to));
+                here.push(span);
+            }
+        }
+        found.push(here);
+        before += tokens.len();
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,9 @@
 //! | file | content |
 //! |---|---|
 //! | [`trainer`] | the loop itself |
+//! | `scoring` | dev is scored, the best weights are kept |
 //! | [`dev`] | network + documents → scores |
 
 pub mod dev;
+pub(crate) mod scoring;
 pub mod trainer;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
 use crate::task::batch::BatchTensors;
@@ -14,13 +13,13 @@ use crate::task::entity_schema::EntitySchema;
 use crate::train::data::batch_sampler::{BatchSampler, scoring_steps};
 use crate::train::data::featurize::Data;
 use crate::train::data::word_dropout::WordDropout;
-use crate::train::display::history::{History, Scoring, StepFigures};
+use crate::train::display::history::{History, StepFigures};
 use crate::train::display::screen::Screen;
 use crate::train::file::TrainFile;
 use crate::train::network::data_parallel::DataParallel;
 use crate::train::network::device_step::DeviceStep;
 use crate::train::network::failure::{MAX_SKIPPED_IN_A_ROW, diverged, guarded, not_finite};
-use crate::train::network::heads::{Dropout, Network};
+use crate::train::network::heads::Dropout;
 use crate::train::network::loss::LossRule;
 use crate::train::optimization::average::Average;
 use crate::train::optimization::optimizer::Optimizer;
@@ -29,31 +28,27 @@ use crate::train::recipe::{OnProblem, Precision};
 use crate::train::state::checkpoint::{Position, TrainingFolder};
 use crate::train::state::fingerprint::Fingerprint;
 use crate::train::state::signals;
-use crate::train::training_loop::dev::{Quality, score};
-
-/// The smallest difference by which an F1 counts as better, larger than the rounding of F1 in `position.json`.
-const MINIMUM_GAIN: f64 = 1e-12;
 
 /// A training in progress.
 pub struct Trainer<'a> {
-    file: &'a TrainFile,
-    schema: &'a EntitySchema,
+    pub(super) file: &'a TrainFile,
+    pub(super) schema: &'a EntitySchema,
     train: &'a Data,
-    dev: &'a Data,
+    pub(super) dev: &'a Data,
     /// The questions of the job, a row each.
-    questions: BatchTensors,
+    pub(super) questions: BatchTensors,
     /// The words that are hidden.
     word_dropout: WordDropout,
-    replicas: DataParallel,
-    optimizer: Optimizer,
+    pub(super) replicas: DataParallel,
+    pub(super) optimizer: Optimizer,
     /// The average of the weights, with `ema_decay`.
-    average: Option<Average>,
+    pub(super) average: Option<Average>,
     sampler: BatchSampler,
     /// Steps of each epoch.
     steps: Vec<usize>,
     schedule: Schedule,
     rule: LossRule,
-    folder: TrainingFolder,
+    pub(super) folder: TrainingFolder,
     /// Its position.
     pub position: Position,
     /// Its metrics so far.
@@ -252,7 +247,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fails if a weight is not finite, so that such weights are neither scored nor saved.
-    fn refuse_overflow(&self) -> Result<()> {
+    pub(super) fn refuse_overflow(&self) -> Result<()> {
         guarded(|| self.replicas.first().overflowed())?.map_or(Ok(()), |name| {
             Err(self
                 .diverged(format!("after step {} some values of `{name}` are not finite", self.position.step), false))
@@ -266,81 +261,11 @@ impl<'a> Trainer<'a> {
         diverged(reason, saved, skip)
     }
 
-    /// Scores dev, keeps the weights if they are the best so far, and saves a checkpoint. A signal saves immediately; the resumed training
-    /// then begins with this scoring.
-    fn score(&mut self, screen: &mut Screen) -> Result<()> {
-        let started = Instant::now();
-        self.refuse_overflow()?;
-        screen.scoring(&self.history, &self.position);
-        let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
-        self.swap_average();
-        let scored = guarded(|| {
-            let quality = score(self.replicas.first(), split, examples, self.schema)?;
-            let better = self.position.best.is_none_or(|(best, _)| quality.all.f1() > best + MINIMUM_GAIN);
-            let weights = if better { Some(self.replicas.first().weights()?) } else { None };
-            Ok((quality, weights))
-        });
-        self.swap_average();
-        if let Err(Error::Stopped { .. }) = scored {
-            self.save()?;
-        }
-        let (quality, weights) = scored?;
-        let (f1, best) = (quality.all.f1(), weights.is_some());
-        if let Some(weights) = weights {
-            self.folder.keep_best(self.position.step, &weights)?;
-            self.position.best = Some((f1, self.position.step));
-            self.position.without_better = 0;
-        } else {
-            self.position.without_better += 1;
-        }
-        let (precision, recall) = (quality.all.precision(), quality.all.recall());
-        let seconds = started.elapsed().as_secs_f64();
-        self.position.unscored = false;
-        self.history.scoring(Scoring { step: self.position.step, precision, recall, f1, best, seconds })?;
-        screen.scored(&self.history, &self.position);
-        self.save()
-    }
-
-    /// Exchanges the weights of the first device with their average, if there is one.
-    fn swap_average(&mut self) {
-        if let Some(average) = &mut self.average {
-            average.swap(&mut self.replicas.first_mut().leaves.tensors);
-        }
-    }
-
-    fn save(&mut self) -> Result<()> {
+    /// Saves a checkpoint.
+    pub(super) fn save(&mut self) -> Result<()> {
         self.refuse_overflow()?;
         guarded(|| self.folder.save(&self.position, self.replicas.first(), &self.optimizer, self.average.as_ref()))?;
         self.saved = Instant::now();
         Ok(())
-    }
-
-    /// The best weights, and their scores on a split in the format they will be stored in. Frees the network and the optimizer: the training
-    /// cannot continue afterwards.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] if the format cannot represent the weights.
-    pub fn best(&mut self, data: Option<&Data>) -> Result<(Weights, Option<Quality>)> {
-        let step = self.position.best.map_or(0, |(_, step)| step);
-        let weights = self.folder.best(step, self.replicas.first())?;
-        let form = self.file.weight_form();
-        let misfit = |reason: String| Error::Setting {
-            origin: self.file.output.path.display().to_string(),
-            key: "output.weights".into(),
-            reason,
-            hint: "set fp32 and run the training again: the checkpoint is kept".into(),
-        };
-        let stored = if form == WeightForm::Fp32 { None } else { Some(as_stored(&weights, form).map_err(misfit)?) };
-        let Some(data) = data else { return Ok((weights, None)) };
-        let device = self.replicas.first().device();
-        self.replicas.free();
-        self.optimizer.first.clear();
-        self.optimizer.second.clear();
-        self.average = None;
-        let quality = guarded(|| {
-            let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device, &self.questions)?;
-            score(&network, &data.split, &data.examples.examples, self.schema)
-        })?;
-        Ok((weights, Some(quality)))
     }
 }
