@@ -14,7 +14,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::error::{Error, Result, is_denied};
 use crate::source::listing::delta::live_files;
 use crate::source::listing::names::names;
-use crate::source::location::StoreLocation;
+use crate::source::location::{StoreLocation, without_parents};
 use crate::source::object_stores::{register_location, web_server};
 use crate::tables::Table;
 
@@ -305,11 +305,12 @@ fn glob_start(documents: &str) -> Option<usize> {
     Some(documents[..wildcard].rfind('/').map_or(0, |slash| slash + 1))
 }
 
-/// The absolute path without `..`, which object stores do not know: where there are some, with links resolved, as the system reads it.
+/// The absolute path without `..`, which object stores do not know: where there are some, with links resolved, as the system reads it, if
+/// the path is there.
 fn resolved(path: &std::path::Path) -> std::io::Result<std::path::PathBuf> {
     let absolute = std::path::absolute(path)?;
     let up = absolute.components().any(|component| component == std::path::Component::ParentDir);
-    if up { std::fs::canonicalize(absolute) } else { Ok(absolute) }
+    Ok(if up { std::fs::canonicalize(&absolute).unwrap_or_else(|_| without_parents(&absolute)) } else { absolute })
 }
 
 #[cfg(test)]
@@ -344,6 +345,10 @@ mod tests {
         assert_eq!(found("/b/.i.csv").await, ["/b/.i.csv"]);
         assert_eq!(found("/b/../a.csv").await, ["/a.csv"]);
         assert_eq!(found("/b/../*.csv").await, ["/a.csv"]);
+        let context = session(&SessionSettings::default()).unwrap();
+        let nowhere = Listing::find(&context, &format!("{root}/b/../nowhere/*.csv")).await.unwrap_err().to_string();
+        let plain = Listing::find(&context, &format!("{root}/nowhere/*.csv")).await.unwrap_err().to_string();
+        assert_eq!(nowhere.replace("/b/..", ""), plain, "a folder that is not there has no files");
         assert_eq!(found("/b/d/../../dt=2/../b").await, ["/b/c.csv", "/b/d/e.csv"]);
     }
 }

@@ -150,16 +150,21 @@ fn with_trailing_slash(mut url: Url) -> Url {
 }
 
 fn folder_url(path: &FilePath) -> Option<Url> {
-    let mut folder = PathBuf::new();
-    for component in std::path::absolute(path).ok()?.components() {
+    Url::from_directory_path(without_parents(&std::path::absolute(path).ok()?)).ok()
+}
+
+/// An absolute path with each `..` and the name before it removed.
+pub(crate) fn without_parents(path: &FilePath) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
         match component {
             Component::ParentDir => {
-                folder.pop();
+                plain.pop();
             }
-            other => folder.push(other),
+            other => plain.push(other),
         }
     }
-    Url::from_directory_path(folder).ok()
+    plain
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {
