@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use quarry::error::{Error, Result};
 use quarry::model::package::directory::ModelDirectory;
-use quarry::task::entity_schema::{EntitySchema, EntityType};
+use quarry::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use quarry::task::input::Questions;
 use quarry::text::document::Document;
 use quarry::text::tokens::{Tokenizer, Words};
@@ -27,7 +27,7 @@ fn load(root: &Path) -> Result<()> {
     for words in [Words::Tokenizer, Words::Whitespace] {
         let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
         let person = EntityType { name: "PER".into(), question: "Which people are named?".into() };
-        let schema = EntitySchema { nested: false, types: vec![person] };
+        let schema = EntitySchema { nested: Nesting::Flat, types: vec![person] };
         let refused = |reject: quarry::text::document::Reject| Error::Tokenizer {
             path: path.clone(),
             source: reject.detail.into(),

@@ -10,11 +10,13 @@ use quarry::graph::onnx::{
     Dimension, DimensionProto, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use quarry::model::head::Head;
 use quarry::model::package::directory::ModelDirectory;
-use quarry::model::precision::{GraphVariant, Precision};
+use quarry::model::precision::{GraphPart, GraphVariant, Precision};
 use quarry::model::runtime::distribution::Distribution;
 use quarry::model::runtime::library::Library;
 use quarry::model::weights::tensors::{Tensor, Weights};
+use quarry::task::kind::Kind;
 
 use crate::second_architecture;
 use crate::support::{Random, project};
@@ -31,7 +33,11 @@ struct Matrix {
 
 /// The weights of all integer products of a model's int8 graph.
 fn matrices(weights: &Weights, variant: GraphVariant) -> Vec<Matrix> {
-    let bytes = graph::write(weights, variant, Precision::Int8).unwrap();
+    let kind = match weights.head.description {
+        Head::Early(_) => Kind::Mrc,
+        Head::Late(_) => Kind::Late,
+    };
+    let bytes = graph::write_part(weights, GraphPart::answering(kind, Precision::Int8), variant).unwrap();
     let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
     let constants: BTreeMap<&str, &TensorProto> =
         graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();

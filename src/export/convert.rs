@@ -115,7 +115,7 @@ mod tests {
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
-    use crate::task::entity_schema::{EntitySchema, EntityType};
+    use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 
     const VOCABULARY: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\nwhere\n##s\n";
 
@@ -182,10 +182,10 @@ mod tests {
         let json = serde_json::to_vec(&known).expect("json");
         std::fs::write(from.path().join("quarry.json"), json).expect("written");
         let types = vec![EntityType { name: "PER".into(), question: "who".into() }];
-        let schema = Some(EntitySchema { nested: true, types: types.clone() });
+        let schema = Some(EntitySchema { nested: Nesting::Nested, types: types.clone() });
         let report = run(&Settings { schema, ..options(from.path(), to.path()) }).expect("exported");
         let found = Manifest { files: known.files.clone(), ..report.model.manifest().clone() };
-        assert_eq!(found, Manifest { types, nested: true, ..known });
+        assert_eq!(found, Manifest { types, nested: Nesting::Nested, ..known });
     }
 
     #[test]

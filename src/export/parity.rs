@@ -14,7 +14,7 @@ use crate::model::runtime::questions::fixed;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::answer::sigmoid;
 use crate::task::batch::{Batch, batches};
-use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::mrc::decode::Logits;
 use crate::text::document::{Document, Reject};
@@ -151,7 +151,7 @@ fn schema(model: &ModelDirectory) -> EntitySchema {
             entity_type("MISC", "Which other names appear?"),
         ];
     }
-    EntitySchema { nested: true, types }
+    EntitySchema { nested: Nesting::Nested, types }
 }
 
 /// One query's logits, without padding.

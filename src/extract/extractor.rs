@@ -125,7 +125,7 @@ impl Extractor {
             cores,
             slices: SliceRule::new(selection.device, spec.schema.types.len(), layer_weights(model)),
             pipeline: Pipeline {
-                nested: spec.schema.nested,
+                nesting: spec.schema.nested,
                 windows: spec.windows,
                 workers: workers(selection.device, cores),
                 task,

@@ -27,6 +27,7 @@ use crate::extract::pipeline::in_flight::InFlightLimit;
 use crate::extract::pipeline::slice::{Row, SliceResult, SliceRows};
 use crate::model::runtime::scorer::{Answered, Scorer};
 use crate::task::batch::batches;
+use crate::task::entity_schema::Nesting;
 use crate::task::input::ModelInput;
 use crate::task::kind::Task;
 use crate::text::document::{Document, Reject, RejectReason};
@@ -53,7 +54,7 @@ pub(crate) struct Pipeline {
     /// How documents are cut into windows.
     pub(crate) windows: WindowRule,
     /// Whether mentions can overlap.
-    pub(crate) nested: bool,
+    pub(crate) nesting: Nesting,
     /// The maximum of padded tokens in a batch.
     pub(crate) batch_tokens: usize,
     /// The model's sessions.
@@ -103,7 +104,7 @@ impl Pipeline {
             drop((tasks, reply));
             let reader = &partition;
             let read = scope.spawn(move || reader.read(slices, &task, &events, &mut limit));
-            let collector = Collector::new(monitor, &self.task, self.nested, done, emit);
+            let collector = Collector::new(monitor, &self.task, self.nesting, done, emit);
             let collected = collector.run(&incoming, &answers);
             if collected.is_err() || matches!(collected, Ok(false)) {
                 partition.ended.store(true, Ordering::Relaxed);

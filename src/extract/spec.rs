@@ -189,13 +189,14 @@ impl fmt::Display for SpecChange {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::task::entity_schema::Nesting;
 
     /// A specification with these types and questions.
     pub(crate) fn spec(types: &[(&str, &str)]) -> ExtractionSpec {
         let types = types.iter().map(|&(name, question)| EntityType { name: name.into(), question: question.into() });
         ExtractionSpec {
             model: ModelReference { path: "models/default".into(), hash: "0123456789abcdef".repeat(4) },
-            schema: EntitySchema { nested: false, types: types.collect() },
+            schema: EntitySchema { nested: Nesting::Flat, types: types.collect() },
             words: Words::Tokenizer,
             windows: WindowRule { tokens: 256, overlap: 32 },
             threshold: 0.5,
@@ -236,7 +237,7 @@ pub(crate) mod tests {
         assert_eq!(moved.id(), one.id());
         let changes: [fn(&mut ExtractionSpec); 9] = [
             |spec| spec.model.hash.push('0'),
-            |spec| spec.schema.nested = true,
+            |spec| spec.schema.nested = Nesting::Nested,
             |spec| spec.schema.types[0].question.push('?'),
             |spec| spec.words = Words::Whitespace,
             |spec| spec.windows.overlap = 16,

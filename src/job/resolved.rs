@@ -13,7 +13,7 @@ use crate::model::precision::UnknownName;
 use crate::query::external_table::{ExternalTable, MENTION_STRINGS};
 use crate::query::mention_table;
 use crate::source::input::InputSpec;
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{EntitySchema, Nesting};
 
 /// A validated job: all settings are parsed, and its entity schema is read.
 #[derive(Debug, Clone)]
@@ -103,7 +103,7 @@ impl Job {
         let extract = &file.extract;
         let extraction = ExtractionSettings {
             model: file.model.path.clone(),
-            schema: EntitySchema { nested: false, types: Vec::new() },
+            schema: EntitySchema { nested: Nesting::Flat, types: Vec::new() },
             window_tokens: extract.window_tokens,
             overlap_tokens: extract.overlap_tokens,
             words: extract.words,

@@ -26,7 +26,8 @@ pub fn read_schema(path: &Path) -> Result<EntitySchema> {
 }
 
 fn parse_schema(path: &Path, text: &str) -> Result<EntitySchema> {
-    let hint = "a schema has nested = true or false, then a [[type]] with name and question for each entity type";
+    let hint =
+        "a schema has nested = false, true or \"types\", then a [[type]] with name and question for each entity type";
     let parsed: EntitySchema = toml::from_str(text).map_err(|source| Error::Parse {
         path: path.into(),
         source: source.into(),

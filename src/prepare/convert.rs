@@ -15,7 +15,7 @@ use crate::prepare::output::{granularity, split, write};
 use crate::prepare::settings::{Format, ReadOptions, Settings};
 use crate::prepare::tagged::tags::Scheme;
 use crate::prepare::{files, markup, standoff, tagged};
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{EntitySchema, Nesting};
 
 /// The result of a conversion.
 #[derive(Debug, Clone)]
@@ -138,10 +138,11 @@ pub fn run(settings: &Settings) -> Result<Prepared> {
     let nested = summaries.iter().any(Summary::needs_nesting);
     let schema = match &settings.read.schema {
         Some(schema) => {
-            if nested && !schema.nested {
-                notes.push(
-                    "some mentions are nested or overlap, but the schema has nested = false, which loses them".into(),
-                );
+            if nested && schema.nested != Nesting::Nested {
+                notes.push(format!(
+                    "some mentions are nested or overlap, and the schema's nested = {} loses such mentions",
+                    schema.nested
+                ));
             }
             Some(schema.clone())
         }

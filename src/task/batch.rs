@@ -126,7 +126,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::random::Random;
-    use crate::task::entity_schema::{EntitySchema, EntityType};
+    use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
     use crate::task::input::{Question, Questions};
     use crate::task::kind::{Task, TaskSettings};
     use crate::text::document::Document;
@@ -158,7 +158,7 @@ pub(crate) mod tests {
     fn schema() -> EntitySchema {
         let types =
             ["which bank", "who"].map(|question| EntityType { name: question.into(), question: question.into() });
-        EntitySchema { nested: true, types: types.into() }
+        EntitySchema { nested: Nesting::Nested, types: types.into() }
     }
 
     /// Queries of synthetic documents with the lengths of news wire (those of benches/stages.rs), in windows of 256 wordpieces, with

@@ -14,12 +14,72 @@ pub struct EntityType {
     pub question: String,
 }
 
+/// Which mentions of a document can overlap. In a schema file it is `false`, `"types"` or `true`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(from = "NestingKey", into = "NestingKey")]
+#[schemars(with = "NestingKey")]
+pub enum Nesting {
+    /// None: of overlapping mentions the best is kept, whatever their types.
+    #[default]
+    Flat,
+    /// Mentions of different types; of those of one type the best is kept. A type's mentions then do not depend on the other types.
+    Types,
+    /// All.
+    Nested,
+}
+
+/// How a schema file says it.
+#[derive(Clone, Copy, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged, expecting = "`nested` is neither true, false nor \"types\"")]
+enum NestingKey {
+    /// True: all mentions can overlap. False: none can.
+    All(bool),
+    /// Mentions of different types can overlap.
+    Between(NestingWord),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum NestingWord {
+    Types,
+}
+
+impl From<NestingKey> for Nesting {
+    fn from(key: NestingKey) -> Self {
+        match key {
+            NestingKey::All(true) => Self::Nested,
+            NestingKey::All(false) => Self::Flat,
+            NestingKey::Between(NestingWord::Types) => Self::Types,
+        }
+    }
+}
+
+impl From<Nesting> for NestingKey {
+    fn from(nesting: Nesting) -> Self {
+        match nesting {
+            Nesting::Nested => Self::All(true),
+            Nesting::Flat => Self::All(false),
+            Nesting::Types => Self::Between(NestingWord::Types),
+        }
+    }
+}
+
+impl std::fmt::Display for Nesting {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Flat => "false",
+            Self::Types => "types",
+            Self::Nested => "true",
+        })
+    }
+}
+
 /// The entity types that a job extracts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitySchema {
-    /// Whether mentions can overlap; if not, the better of two overlapping mentions is kept.
-    pub nested: bool,
+    /// Which mentions can overlap: none (false), those of different types ("types"), or all (true).
+    pub nested: Nesting,
     /// The types in the order of their questions.
     #[serde(rename = "type")]
     pub types: Vec<EntityType>,
@@ -53,7 +113,7 @@ mod tests {
 
     fn schema(names: &[&str]) -> EntitySchema {
         let one = |name: &&str| EntityType { name: (*name).into(), question: "new york".into() };
-        EntitySchema { nested: false, types: names.iter().map(one).collect() }
+        EntitySchema { nested: Nesting::Flat, types: names.iter().map(one).collect() }
     }
 
     #[test]
@@ -65,5 +125,17 @@ mod tests {
         let mut without_question = schema(&["PER", "ORG"]);
         without_question.types[1].question = " ".into();
         assert_eq!(without_question.validate(), Err("type `ORG` has no question".into()));
+    }
+
+    #[test]
+    fn nesting_is_false_true_or_types() {
+        let read = |value: &str| serde_json::from_str::<Nesting>(value);
+        for (value, nesting) in [("false", Nesting::Flat), ("\"types\"", Nesting::Types), ("true", Nesting::Nested)] {
+            assert_eq!(read(value).unwrap(), nesting);
+            assert_eq!(serde_json::to_string(&nesting).unwrap(), value);
+        }
+        for value in ["\"all\"", "1", "null"] {
+            assert_eq!(read(value).unwrap_err().to_string(), "`nested` is neither true, false nor \"types\"");
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::answer::{Answer, logit};
 use crate::task::batch::Batch;
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{EntitySchema, Nesting};
 use crate::task::input::{ModelInput, WINDOW_FRAME_TOKENS};
 use crate::task::late;
 use crate::task::late::Late;
@@ -177,7 +177,7 @@ impl Task {
         let threshold = logit(threshold);
         let rule = |boundary_threshold, max_candidates| {
             let boundary = logit(boundary_threshold);
-            DecodeRule { threshold, boundary, nested: schema.nested, max_candidates, tolerance }
+            DecodeRule { threshold, boundary, nested: schema.nested == Nesting::Nested, max_candidates, tolerance }
         };
         match *settings {
             TaskSettings::Mrc { boundary_threshold, max_candidates } => {

@@ -290,14 +290,14 @@ mod tests {
 
     use super::*;
     use crate::task::batch::tests::queries;
-    use crate::task::entity_schema::EntityType;
+    use crate::task::entity_schema::{EntityType, Nesting};
     use crate::task::mrc::decode::decode;
     use crate::text::tokens::Words;
     use crate::text::tokens::tests::tiny;
 
     fn late(types: usize, rule: DecodeRule) -> Late {
         let types = (0..types).map(|number| EntityType { name: number.to_string(), question: "who".into() }).collect();
-        Late::new(&EntitySchema { nested: rule.nested, types }, &tiny(Words::Tokenizer), rule).unwrap()
+        Late::new(&EntitySchema { nested: Nesting::Flat, types }, &tiny(Words::Tokenizer), rule).unwrap()
     }
 
     const RULE: DecodeRule =

@@ -2,11 +2,14 @@
 //! duplicates, in the order of the text. It must not use a window's prediction for a place that another window owns.
 //!
 //! Starts and ends move outward to grapheme boundaries (Unicode Standard Annex 29), so no mention starts or ends inside a
-//! character as readers see it. If mentions must not overlap, the higher score wins, whatever its type.
+//! character as readers see it. Of mentions that must not overlap, the one with the higher score is kept.
+
+use std::collections::BTreeMap;
 
 use unicode_segmentation::GraphemeCursor;
 
 use crate::task::answer::{Answer, sigmoid};
+use crate::task::entity_schema::Nesting;
 use crate::task::input::ModelInput;
 use crate::text::mention::Mention;
 use crate::text::span::{ByteSpan, CharSpan};
@@ -30,7 +33,7 @@ impl Mentions {
     }
 
     /// The document's mentions by start, end and type.
-    pub fn finish(mut self, text: &str, nested: bool) -> Vec<Mention> {
+    pub fn finish(mut self, text: &str, nesting: Nesting) -> Vec<Mention> {
         for (bytes, ..) in &mut self.found {
             *bytes = whole_graphemes(text, *bytes);
         }
@@ -38,8 +41,17 @@ impl Mentions {
         // Two spans can become equal after the move: the better one stays.
         self.found.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
         self.found.dedup_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
-        if !nested {
-            self.found = without_overlaps(self.found);
+        match nesting {
+            Nesting::Nested => {}
+            Nesting::Flat => self.found = without_overlaps(self.found),
+            Nesting::Types => {
+                let mut by_type = BTreeMap::<usize, Vec<Found>>::new();
+                for one in self.found {
+                    by_type.entry(one.1).or_default().push(one);
+                }
+                self.found = by_type.into_values().flat_map(without_overlaps).collect();
+                self.found.sort_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
+            }
         }
         with_chars(text, &self.found)
     }
@@ -51,7 +63,7 @@ type Found = (ByteSpan, usize, f32, usize);
 fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
     let mut ranked = found;
     ranked.sort_by(|a, b| b.2.total_cmp(&a.2).then(b.0.len().cmp(&a.0.len())).then((a.0, a.1).cmp(&(b.0, b.1))));
-    let mut kept = std::collections::BTreeMap::<usize, Found>::new();
+    let mut kept = BTreeMap::<usize, Found>::new();
     for one in ranked {
         let before = kept.range(..one.0.end).next_back();
         if before.is_none_or(|(_, other)| !other.0.overlaps(&one.0)) {
@@ -91,8 +103,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn finish(found: &[Found], text: &str, nested: bool) -> Vec<Mention> {
-        Mentions { found: found.to_vec() }.finish(text, nested)
+    fn finish(found: &[Found], text: &str, nesting: Nesting) -> Vec<Mention> {
+        Mentions { found: found.to_vec() }.finish(text, nesting)
     }
 
     fn at(start: usize, end: usize, entity_type: usize, logit: f32) -> Found {
@@ -103,7 +115,7 @@ mod tests {
     fn mentions_start_and_end_at_grapheme_boundaries() {
         // A decomposed é whose accent the tokenizer dropped, and a family joined by zero-width joiners.
         let text = "cafe\u{301} 👨\u{200d}👩\u{200d}👧!";
-        let found = finish(&[at(0, 4, 0, 1.0), at(7, 11, 0, 1.0)], text, true);
+        let found = finish(&[at(0, 4, 0, 1.0), at(7, 11, 0, 1.0)], text, Nesting::Nested);
         let texts: Vec<&str> = found.iter().map(|mention| mention.bytes.of(text)).collect();
         assert_eq!(texts, ["cafe\u{301}", "👨\u{200d}👩\u{200d}👧"]);
         assert_eq!(found[1].chars, CharSpan::new(6, 11));
@@ -113,11 +125,22 @@ mod tests {
     fn flat_keeps_the_better_of_overlapping_mentions_and_both_of_touching_ones() {
         let text = "Bank of New York City";
         let all = [at(0, 16, 0, 2.0), at(8, 16, 1, 3.0), at(16, 21, 1, 0.5), at(0, 4, 2, 0.1)];
-        let spans = |nested| -> Vec<(usize, usize)> {
-            finish(&all, text, nested).iter().map(|mention| (mention.chars.start, mention.chars.end)).collect()
+        let spans = |nesting| -> Vec<(usize, usize)> {
+            finish(&all, text, nesting).iter().map(|mention| (mention.chars.start, mention.chars.end)).collect()
         };
-        assert_eq!(spans(true), [(0, 4), (0, 16), (8, 16), (16, 21)]);
-        assert_eq!(spans(false), [(0, 4), (8, 16), (16, 21)]);
+        assert_eq!(spans(Nesting::Nested), [(0, 4), (0, 16), (8, 16), (16, 21)]);
+        assert_eq!(spans(Nesting::Flat), [(0, 4), (8, 16), (16, 21)]);
+    }
+
+    #[test]
+    fn types_keeps_the_better_of_overlapping_mentions_of_one_type() {
+        let text = "Bank of New York City";
+        let all = [at(0, 16, 0, 2.0), at(8, 16, 0, 1.0), at(8, 16, 1, 3.0), at(8, 21, 1, 4.0)];
+        let found: Vec<_> = finish(&all, text, Nesting::Types)
+            .iter()
+            .map(|mention| (mention.chars.start, mention.chars.end, mention.entity_type))
+            .collect();
+        assert_eq!(found, [(0, 16, 0), (8, 21, 1)]);
     }
 
     proptest! {
@@ -128,13 +151,13 @@ mod tests {
                 let (a, b) = (boundaries[a % boundaries.len()], boundaries[b % boundaries.len()]);
                 at(a.min(b), a.max(b), number % 3, number as f32)
             }).collect();
-            let all = finish(&found, &text, true);
+            let all = finish(&found, &text, Nesting::Nested);
             for (place, entity_type, ..) in found.iter().filter(|(place, ..)| !place.is_empty()) {
                 let kept = all.iter().any(|one| one.entity_type == *entity_type && one.bytes.contains(place));
                 prop_assert!(kept, "{:?} is lost", place);
             }
-            for nested in [true, false] {
-                let mentions = finish(&found, &text, nested);
+            for nesting in [Nesting::Flat, Nesting::Types, Nesting::Nested] {
+                let mentions = finish(&found, &text, nesting);
                 for one in &all {
                     prop_assert!(mentions.iter().any(|other| other.bytes.overlaps(&one.bytes)), "{:?} is lost", one);
                 }
@@ -143,7 +166,12 @@ mod tests {
                     prop_assert_eq!(by_chars.as_str(), mention.bytes.of(&text));
                     prop_assert!(!mention.bytes.is_empty());
                     for other in &mentions[index + 1..] {
-                        prop_assert!(nested || !mention.bytes.overlaps(&other.bytes));
+                        let allowed = match nesting {
+                            Nesting::Flat => false,
+                            Nesting::Types => mention.entity_type != other.entity_type,
+                            Nesting::Nested => true,
+                        };
+                        prop_assert!(allowed || !mention.bytes.overlaps(&other.bytes));
                         prop_assert!((mention.bytes, mention.entity_type) != (other.bytes, other.entity_type));
                     }
                 }

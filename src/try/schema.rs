@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::package::manifest::Manifest;
-use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 
 /// The origin of errors about the requested types.
 pub(super) const ORIGIN: &str = "quarry try";
@@ -33,7 +33,7 @@ pub(super) fn choose(schema: Option<&Path>, types: &[String], model: &Manifest) 
     }
     let types = types.iter().map(|word| entity_type(word.trim(), &model.types)).collect();
     // The mentions of such types often nest, so all are kept.
-    let schema = EntitySchema { nested: true, types };
+    let schema = EntitySchema { nested: Nesting::Nested, types };
     schema.validate().map_err(|reason| refuse(&reason, "separate the types with single commas"))?;
     Ok(schema)
 }

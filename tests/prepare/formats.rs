@@ -8,6 +8,7 @@ use arrow::datatypes::Schema;
 use quarry::prepare::Split;
 use quarry::prepare::{Format, Scheme, Unit};
 use quarry::prepare::{ReadOptions, Settings};
+use quarry::task::entity_schema::Nesting;
 
 use super::{counts, fixture, mentions, options, prepared, sql};
 use crate::support::{Dir, project};
@@ -111,7 +112,7 @@ fn json_lines_keep_every_label_of_a_span() {
     let (dir, found) = written(Format::Jsonl, "x.jsonl", text, |options| options);
     assert_eq!(found, "7|/person|0|3|Zoë\n7|/person/artist|0|3|Zoë\nd|LOC|0|9|New Delhi\nd|PER|12|15|Ada");
     let schema = quarry::job::read_schema(&dir.path("out/schema.toml")).unwrap();
-    assert!(schema.nested, "two labels on one span need nested decoding");
+    assert_eq!(schema.nested, Nesting::Nested, "two labels on one span need nested decoding");
     let ids = sql(&dir, &dir.path("out"), "SELECT doc_id, line FROM documents ORDER BY line");
     assert_eq!(ids, ["7|1", "d|2", "x.jsonl/4|5"]);
 }

@@ -1,8 +1,10 @@
 //! Models with random weights for tests: their answers mean nothing, but they are fast.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use quarry::model::config::ModelConfig;
+use quarry::model::head::Head;
 use quarry::model::package::directory::{ModelDirectory, Parts};
 use quarry::model::package::manifest::Manifest;
 use quarry::model::weights::safetensors_file::WeightForm;
@@ -47,6 +49,31 @@ impl Dir {
         })
     }
 
+    /// A model of early interaction on the default model's encoder, with random heads whose start and end logits are above -4 for a few
+    /// tokens of a text.
+    pub(crate) fn early_model(&self) -> PathBuf {
+        let default = project().join("models/default");
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(default.join("config.json")).unwrap()).unwrap();
+        let keys = config.as_object_mut().unwrap();
+        keys.retain(|key, _| !["interaction", "boundary_size"].contains(&key.as_str()));
+        keys.insert("classifier_intermediate_hidden_size".into(), 64.into());
+        let mut config = ModelConfig::parse(Path::new("config.json"), config.to_string().as_bytes()).unwrap();
+        let weights = ModelDirectory::open(&default).unwrap().weights().unwrap();
+        let encoder = weights.iter().filter(|(name, _)| !Head::owns(name));
+        let mut tensors: BTreeMap<_, _> = encoder.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        let mut random = Random(11);
+        let heads = config.head.two_layers(config.encoder.architecture().hidden_size);
+        tensors.extend(heads.shapes().into_iter().map(|(name, shape)| {
+            let value = |_| if name.ends_with("bias") { -6.0 } else { 0.2 * random.unit() as f32 - 0.1 };
+            let values = (0..shape.iter().product()).map(value).collect();
+            (name, Tensor { shape, values })
+        }));
+        let weights = Weights::check(tensors, &mut config).unwrap();
+        let tokenizer = std::fs::read(default.join("tokenizer.json")).unwrap();
+        self.written("early-model", &weights, WeightForm::Int8, (&config, &tokenizer))
+    }
+
     fn adjusted_model(&self, name: &str, adjust: impl Fn(&str, &mut [f32])) -> PathBuf {
         let tokenizer = std::fs::read(project().join("models/default/tokenizer.json")).unwrap();
         self.model(name, 30_522, &tokenizer, adjust)
@@ -83,15 +110,18 @@ impl Dir {
             (name, Tensor { shape, values })
         });
         let weights = Weights::check(tensors.collect(), &mut config).unwrap();
+        self.written(name, &weights, WeightForm::Fp32, (&config, tokenizer))
+    }
+
+    fn written(
+        &self,
+        name: &str,
+        weights: &Weights,
+        form: WeightForm,
+        (config, tokenizer): (&ModelConfig, &[u8]),
+    ) -> PathBuf {
         let manifest = Manifest { max_length: 512, encoder: "made up".into(), ..Manifest::default() };
-        let parts = Parts {
-            weights: &weights,
-            form: WeightForm::Fp32,
-            config: &config,
-            tokenizer,
-            manifest: &manifest,
-            extra: &[],
-        };
+        let parts = Parts { weights, form, config, tokenizer, manifest: &manifest, extra: &[] };
         let path = self.path(name);
         std::fs::create_dir_all(&path).unwrap();
         ModelDirectory::write(&path, &parts).unwrap();

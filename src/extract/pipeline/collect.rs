@@ -12,6 +12,7 @@ use crate::extract::monitor::Monitor;
 use crate::extract::pipeline::slice::{Extracted, SliceResult, SliceRows};
 use crate::model::runtime::scorer::Answered;
 use crate::model::runtime::session::contract;
+use crate::task::entity_schema::Nesting;
 use crate::task::kind::Task;
 use crate::task::merge::Mentions;
 use crate::text::document::{Reject, RejectReason};
@@ -82,7 +83,7 @@ pub(crate) struct Collector<'run, Rows, Emit> {
     monitor: &'run Monitor,
     task: &'run Task,
     /// Whether mentions can overlap.
-    nested: bool,
+    nesting: Nesting,
     slices: VecDeque<InFlightSlice<Rows>>,
     documents: BTreeMap<usize, Open>,
     /// Sends the bytes of each finished slice.
@@ -95,11 +96,17 @@ pub(crate) struct Collector<'run, Rows, Emit> {
 }
 
 impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'run, Rows, Emit> {
-    pub(crate) fn new(monitor: &'run Monitor, task: &'run Task, nested: bool, done: Sender<usize>, emit: Emit) -> Self {
+    pub(crate) fn new(
+        monitor: &'run Monitor,
+        task: &'run Task,
+        nesting: Nesting,
+        done: Sender<usize>,
+        emit: Emit,
+    ) -> Self {
         Self {
             monitor,
             task,
-            nested,
+            nesting,
             slices: VecDeque::new(),
             documents: BTreeMap::new(),
             done,
@@ -242,7 +249,7 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
                     let detail = format!("the model's logits are not finite for bytes {start} to {end} of the text");
                     return Extracted { outcome: Err(Reject::new(RejectReason::Unanswerable, detail)), ..counts };
                 }
-                let mentions = open.mentions.finish(text.unwrap_or_default(), self.nested);
+                let mentions = open.mentions.finish(text.unwrap_or_default(), self.nesting);
                 Monitor::add(&self.monitor.mentions, mentions.len());
                 Extracted { tokens, windows, inputs, outcome: Ok(mentions), ..counts }
             }
@@ -306,7 +313,7 @@ mod tests {
         done: Sender<usize>,
         emit: Emit,
     ) -> Collector<'run, One, Emit> {
-        Collector::new(monitor, task, true, done, emit)
+        Collector::new(monitor, task, Nesting::Nested, done, emit)
     }
 
     #[test]

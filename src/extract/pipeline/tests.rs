@@ -15,7 +15,7 @@ use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
-use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use crate::task::kind::{Kind, TaskSettings};
 use crate::task::tensor::{Tensors, Values};
 use crate::text::tokens::Words;
@@ -66,7 +66,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let tokenizer = tiny(Words::Tokenizer);
     let words = ["york", "bank"];
     let types = words.map(|word| EntityType { name: word.into(), question: "unused".into() });
-    let schema = EntitySchema { nested: true, types: types.into() };
+    let schema = EntitySchema { nested: Nesting::Nested, types: types.into() };
     let names: Vec<i64> = words.map(|word| i64::from(tokenizer.ids(word).unwrap()[0])).into();
     let names = Tensors::default().with("names", &[2], Values::I64(names));
     let mut session = Session::open(&library, &first(folder.path()), Kind::OnePass, OPTIONS).unwrap();
@@ -77,7 +77,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
         task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, 0.5, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
-        nested: true,
+        nesting: Nesting::Nested,
         batch_tokens: 32,
         scorer,
         workers: 2,
@@ -106,13 +106,13 @@ fn idle_pipeline(workers: usize) -> Pipeline {
     let tokenizer = Tokenizer::from_bytes(&std::fs::read(&path).unwrap(), &path, Words::Tokenizer).unwrap();
     let types = ["people", "organizations", "places", "other names"];
     let types = types.map(|name| EntityType { name: name.into(), question: format!("Which {name} are named?") });
-    let schema = EntitySchema { nested: false, types: types.into() };
+    let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
         task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.1).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 128, overlap: 16 },
-        nested: false,
+        nesting: Nesting::Flat,
         batch_tokens: 4096,
         scorer: Scorer::answering(Kind::Mrc, nothing),
         workers,
@@ -123,13 +123,13 @@ fn idle_pipeline(workers: usize) -> Pipeline {
 fn tiny_pipeline(answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Pipeline {
     let tokenizer = tiny(Words::Tokenizer);
     let types = ["york", "bank"].map(|word| EntityType { name: word.into(), question: word.into() });
-    let schema = EntitySchema { nested: false, types: types.into() };
+    let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
         task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
-        nested: false,
+        nesting: Nesting::Flat,
         batch_tokens: 32,
         scorer: Scorer::answering(Kind::Mrc, answer),
         workers: 1,

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::task::entity_schema::EntityType;
+use crate::task::entity_schema::{EntityType, Nesting};
 use crate::task::kind::Kind;
 use crate::text::tokens::Words;
 
@@ -35,9 +35,9 @@ pub struct Manifest {
     /// The entity types that it was trained on, in order; empty if unknown.
     #[serde(default)]
     pub types: Vec<EntityType>,
-    /// Whether it was trained on nested mentions.
+    /// Which mentions could overlap in training.
     #[serde(default)]
-    pub nested: bool,
+    pub nested: Nesting,
     /// How it was trained; informative only.
     #[serde(default)]
     pub recipe: serde_json::Value,
@@ -64,7 +64,7 @@ impl Default for Manifest {
             window_tokens: None,
             words: None,
             types: Vec::new(),
-            nested: false,
+            nested: Nesting::Flat,
             recipe: serde_json::Value::Null,
             scores: serde_json::Value::Null,
             origin: String::new(),

@@ -19,7 +19,7 @@ use crate::prepare::char_index::CharIndex;
 use crate::prepare::output::granularity::Row;
 use crate::prepare::record::Mention;
 use crate::tables::mention_fields;
-use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use crate::text::span::CharSpan;
 
 /// The documents table.
@@ -143,7 +143,7 @@ pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nest
     let one =
         |name: &str| EntityType { name: name.into(), question: format!("Which mentions of type {name} are there?") };
     let types: Vec<EntityType> = names.into_iter().map(one).collect();
-    (!types.is_empty()).then_some(EntitySchema { nested, types })
+    (!types.is_empty()).then_some(EntitySchema { nested: if nested { Nesting::Nested } else { Nesting::Flat }, types })
 }
 
 /// Writes a schema file.

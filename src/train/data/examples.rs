@@ -222,7 +222,7 @@ pub fn batch(examples: &[Example], numbers: &[usize], types: usize) -> (Batch, T
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::task::entity_schema::{EntitySchema, EntityType};
+    use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
     use crate::text::span::CharSpan;
     use crate::text::tokens::Words;
     use crate::text::tokens::tests::tiny;
@@ -231,7 +231,7 @@ pub(crate) mod tests {
 
     fn questions(tokenizer: &Tokenizer) -> Questions {
         let types = ["which bank", "who"].map(|one| EntityType { name: one.into(), question: one.into() });
-        Questions::new(&EntitySchema { nested: true, types: types.into() }, tokenizer).unwrap()
+        Questions::new(&EntitySchema { nested: Nesting::Nested, types: types.into() }, tokenizer).unwrap()
     }
 
     fn labelled(text: &str, mentions: &[(usize, usize, usize)]) -> LabelledDocument {

@@ -8,7 +8,7 @@ use tch::{Tensor, no_grad};
 use crate::error::{Error, Result};
 use crate::score::counts::Counts;
 use crate::task::batch::{Batch, batches};
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{EntitySchema, Nesting};
 use crate::task::input::ModelInput;
 use crate::task::late;
 use crate::task::merge::Mentions;
@@ -46,7 +46,7 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
     let rule = DecodeRule {
         threshold: 0.0,
         boundary: 0.0,
-        nested: schema.nested,
+        nested: schema.nested == Nesting::Nested,
         max_candidates: MAX_CANDIDATES,
         tolerance: 0.0,
     };
