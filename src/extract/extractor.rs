@@ -120,7 +120,8 @@ impl Extractor {
         let search =
             || batch_tuning::search(&scorer, selection.device, &sample(&task, &tokenizer, spec.windows.tokens));
         let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
-        let encoder = model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
+        let encoder =
+            model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
         let standard_attention = encoder.filter(|_| variant == GraphVariant::Fused);
         Ok(Self {
             spec: spec.clone(),

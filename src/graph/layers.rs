@@ -42,13 +42,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The same, with a name for the constant.
-    pub(crate) fn product_with(
-        &mut self,
-        name: &str,
-        input: &str,
-        layers: &[&Linear],
-        minimum: Option<f32>,
-    ) -> String {
+    pub(crate) fn product_with(&mut self, name: &str, input: &str, layers: &[&Linear], minimum: Option<f32>) -> String {
         let matrix = stacked(&self.weights.encoder.tensors, layers, Linear::weight);
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
         if self.precision != Precision::Int8 {

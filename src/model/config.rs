@@ -101,7 +101,17 @@ pub(crate) mod tests {
         let error = ModelConfig::parse(Path::new("config.json"), bytes).expect_err("an invalid configuration");
         assert!(error.to_string().ends_with("`model_type` is `longformer`, which is not supported"), "{error}");
         let hint = error.hint().expect("a hint");
-        for supported in ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "albert", "electra", "deberta-v2", "modernbert"] {
+        for supported in [
+            "bert",
+            "roberta",
+            "xlm-roberta",
+            "camembert",
+            "distilbert",
+            "albert",
+            "electra",
+            "deberta-v2",
+            "modernbert",
+        ] {
             assert!(hint.contains(supported), "{hint}");
         }
     }

@@ -9,8 +9,8 @@ use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
 use crate::task::tensor::{Tensors, Values};
-use crate::text::span::TokenSpan;
 use crate::text::frame::Frame;
+use crate::text::span::TokenSpan;
 use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 

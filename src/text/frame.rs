@@ -76,6 +76,12 @@ impl Frame {
         Ok(Self { alone: [before, after], alone_type, pair: [first, between, last], pair_types, pad })
     }
 
+    /// The largest id of a special token.
+    pub fn largest_id(&self) -> u32 {
+        let parts = self.alone.iter().chain(&self.pair);
+        parts.flat_map(|part| &part.ids).copied().max().unwrap_or(0).max(self.pad)
+    }
+
     /// The parts of an input with a question, or of a text alone.
     pub const fn framed(&self, has_question: bool) -> Framed<'_> {
         if has_question {
@@ -102,7 +108,10 @@ impl Frame {
 }
 
 /// What stands around the tokens `wanted`, which must occur once each in this order, and the token types of these.
-fn divided<const N: usize, const PARTS: usize>(encoding: &Encoding, wanted: [u32; N]) -> Option<([Part; PARTS], [u8; N])> {
+fn divided<const N: usize, const PARTS: usize>(
+    encoding: &Encoding,
+    wanted: [u32; N],
+) -> Option<([Part; PARTS], [u8; N])> {
     let mut parts: [Part; PARTS] = std::array::from_fn(|_| Part::default());
     let (mut types, mut found) = ([0; N], 0);
     for (&id, &kind) in encoding.get_ids().iter().zip(encoding.get_type_ids()) {
@@ -169,7 +178,10 @@ mod tests {
         let error = |processor: Value| Frame::of(&tokenizer(&processor)).unwrap_err();
         let nothing = "its post_processor puts no special token between a question and a text";
         assert_eq!(error(Value::Null), nothing);
-        assert_eq!(error(json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})), nothing);
+        assert_eq!(
+            error(json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})),
+            nothing
+        );
         let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
         let swapped = json!({"type": "TemplateProcessing", "single": [text("A")], "pair": [text("B"), text("A")], "special_tokens": {}});
         assert_eq!(error(swapped), "its post_processor does not keep a question and a text in this order");

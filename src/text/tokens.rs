@@ -106,7 +106,7 @@ impl Tokenizer {
         inner.with_padding(None);
         // The characters "[SEP]" in a document are text, not the special token.
         inner.set_encode_special_tokens(true);
-        let frame = Frame::of(&inner).map_err(|reason| refuse(reason.into()))?;
+        let frame = frame_of(&inner).map_err(refuse)?;
         let unknown = UNKNOWN.iter().find_map(|name| inner.token_to_id(name));
         let (longest_word, words_from) = match inner.get_model() {
             ModelWrapper::WordPiece(model) => (model.max_input_chars_per_word, WordsFrom::PreTokens),
@@ -134,9 +134,9 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The largest id that it can produce.
+    /// The largest id that it can produce, special tokens included.
     pub fn largest_id(&self) -> u32 {
-        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0).max(self.frame.largest_id())
     }
 
     /// The ids of a short text such as a question, without special tokens.
@@ -202,6 +202,14 @@ pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     let parsed = serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
     growth::check(&parsed).map_err(|reason| failed(reason.into()))?;
     guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
+}
+
+/// The special tokens around questions and windows.
+///
+/// # Errors
+/// The reason why the tokenizer has none.
+pub fn frame_of(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Frame> {
+    guarded(|| Frame::of(tokenizer).map_err(Into::into))
 }
 
 /// Calls the library and turns a panic into an error. The library panics on some files that are valid JSON but inconsistent (a prefix

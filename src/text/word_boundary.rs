@@ -56,7 +56,10 @@ mod tests {
 
     #[test]
     fn words_are_runs_of_letters_and_digits_and_single_others() {
-        assert_eq!(words("Anna's (A380), e.g. $5"), ["Anna", "'", "s", "(", "A380", ")", ",", "e", ".", "g", ".", "$", "5"]);
+        assert_eq!(
+            words("Anna's (A380), e.g. $5"),
+            ["Anna", "'", "s", "(", "A380", ")", ",", "e", ".", "g", ".", "$", "5"]
+        );
         assert_eq!(words("cafe\u{301}teria na\u{ef}ve"), ["cafe\u{301}teria", "na\u{ef}ve"]);
         assert_eq!(words("東京タワー 서울에서 ที่"), ["東", "京", "タ", "ワ", "ー", "서울에서", "ที่"]);
         assert_eq!(words("👩\u{200d}👧🎉"), ["👩\u{200d}👧", "🎉"]);

@@ -223,7 +223,11 @@ impl TrainFile {
             }
         }
         let shares = [
-            ("recipe.bert_dropout", recipe.bert_dropout.unwrap_or(0.0), "0.1 is usual; omit the key for the encoder's own"),
+            (
+                "recipe.bert_dropout",
+                recipe.bert_dropout.unwrap_or(0.0),
+                "0.1 is usual; omit the key for the encoder's own",
+            ),
             ("recipe.mrc_dropout", recipe.mrc_dropout, "0.1 is usual"),
             ("recipe.word_dropout", recipe.word_dropout, "0.05 to 0.1 is usual; omit the key to hide none"),
             ("recipe.ema_decay", recipe.ema_decay.unwrap_or(0.0), "0.999 is usual; omit the key for no average"),

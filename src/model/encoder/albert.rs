@@ -131,8 +131,7 @@ impl AlbertConfig {
             columns: size,
         };
         let layer = |(group, inner): (usize, usize)| {
-            let name =
-                |part: &str| format!("{prefix}encoder.albert_layer_groups.{group}.albert_layers.{inner}.{part}");
+            let name = |part: &str| format!("{prefix}encoder.albert_layer_groups.{group}.albert_layers.{inner}.{part}");
             let projection = |part: &str| Linear::new(name(&format!("attention.{part}")), hidden, hidden);
             Layer {
                 attention: Attention {
@@ -166,15 +165,16 @@ impl AlbertConfig {
             token_types: Some(table("token_type", self.type_vocab_size)),
             word_shapes: self.word_shape_size.map(|shapes| table("word_shape", shapes)),
             embedding_norm: norm(format!("{prefix}embeddings.LayerNorm"), size),
-            embedding_projection: Some(Linear::new(format!("{prefix}encoder.embedding_hidden_mapping_in"), size, hidden)),
+            embedding_projection: Some(Linear::new(
+                format!("{prefix}encoder.embedding_hidden_mapping_in"),
+                size,
+                hidden,
+            )),
             relative: None,
             layers: layers.map(layer).collect(),
             normalization: Normalization::Post,
             checkpoint: NAMES,
-            dropout: DropoutRates {
-                hidden: self.hidden_dropout_prob,
-                attention: self.attention_probs_dropout_prob,
-            },
+            dropout: DropoutRates { hidden: self.hidden_dropout_prob, attention: self.attention_probs_dropout_prob },
         }
     }
 }

@@ -198,7 +198,8 @@ impl Architecture {
             Some("disentangled relative positions")
         } else if !all(|attention| !matches!(attention.distances, Distances::Rotary { .. })) {
             Some("rotary positions")
-        } else if !all(|attention| attention.reach.is_none() && attention.projections().iter().all(|one| one.has_bias)) {
+        } else if !all(|attention| attention.reach.is_none() && attention.projections().iter().all(|one| one.has_bias))
+        {
             Some("local attention or projections without a bias")
         } else {
             None

@@ -18,7 +18,8 @@ use crate::text::word_shape::WordShape;
 pub(crate) const EXPECTED: &str = "it must be the config.json of a Hugging Face encoder";
 
 /// The hint for an encoder that is not supported: those that are.
-const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, electra, deberta-v2 and modernbert";
+const SUPPORTED: &str =
+    "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, electra, deberta-v2 and modernbert";
 
 /// The encoders that are supported, by `model_type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -177,7 +177,10 @@ impl DebertaV2Config {
         }
         if config.relative_attention && config.buckets().is_some_and(|buckets| buckets < 4) {
             let buckets = config.position_buckets;
-            return refuse(format!("`position_buckets` is {buckets}"), "there must be at least 4 buckets, or none (-1)");
+            return refuse(
+                format!("`position_buckets` is {buckets}"),
+                "there must be at least 4 buckets, or none (-1)",
+            );
         }
         check_word_shapes(config.word_shape_size)?;
         check_epsilon("layer_norm_eps", config.layer_norm_eps)?;
@@ -265,7 +268,10 @@ impl DebertaV2Config {
 
     /// The number of distances that are told apart without buckets, in one direction.
     fn distances(&self) -> usize {
-        usize::try_from(self.max_relative_positions).ok().filter(|&count| count > 0).unwrap_or(self.max_position_embeddings)
+        usize::try_from(self.max_relative_positions)
+            .ok()
+            .filter(|&count| count > 0)
+            .unwrap_or(self.max_position_embeddings)
     }
 
     fn buckets(&self) -> Option<usize> {

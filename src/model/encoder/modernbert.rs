@@ -152,7 +152,10 @@ impl ModernBertConfig {
         }
         if let Some(types) = &config.layer_types {
             if let Some(other) = types.iter().find(|one| ![FULL, LOCAL].contains(&one.as_str())) {
-                return refuse(format!("`layer_types` has `{other}`"), "full_attention and sliding_attention are supported");
+                return refuse(
+                    format!("`layer_types` has `{other}`"),
+                    "full_attention and sliding_attention are supported",
+                );
             }
             if types.len() != config.num_hidden_layers {
                 let (types, layers) = (types.len(), config.num_hidden_layers);
@@ -247,7 +250,8 @@ impl ModernBertConfig {
     /// The base of the angles of layers with local or full attention.
     fn base(&self, local: bool) -> f32 {
         let ropes = self.rope_parameters.as_ref();
-        let rope = ropes.and_then(|ropes| if local { &ropes.sliding_attention } else { &ropes.full_attention }.as_ref());
+        let rope =
+            ropes.and_then(|ropes| if local { &ropes.sliding_attention } else { &ropes.full_attention }.as_ref());
         let (older, default) =
             if local { (self.local_rope_theta, 10_000.0) } else { (self.global_rope_theta, 160_000.0) };
         rope.and_then(|rope| rope.rope_theta).or(older).unwrap_or(default)

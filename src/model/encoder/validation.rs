@@ -44,7 +44,10 @@ pub(super) fn check_layers(key: &str, layers: usize) -> Result<(), ConfigError> 
 }
 
 /// Refuses a width that cannot be divided into heads.
-pub(super) fn check_heads((width_key, width): (&str, usize), (heads_key, heads): (&str, usize)) -> Result<(), ConfigError> {
+pub(super) fn check_heads(
+    (width_key, width): (&str, usize),
+    (heads_key, heads): (&str, usize),
+) -> Result<(), ConfigError> {
     if width.is_multiple_of(heads) {
         return Ok(());
     }

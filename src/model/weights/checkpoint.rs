@@ -14,8 +14,7 @@ use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
 use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 use crate::model::weights::weights_file::{beside, read_tensors, tensors_of, weights_file};
-use crate::text::frame::Frame;
-use crate::text::tokens::parse;
+use crate::text::tokens::{frame_of, parse};
 
 /// The number of tensors that a message names.
 const NAMED: usize = 3;
@@ -69,20 +68,21 @@ impl Checkpoint {
     pub fn tokenizer_json(&self) -> Result<Vec<u8>> {
         let path = self.folder.join("tokenizer.json");
         let tokenizer = self.tokenizer()?;
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         let refuse = |reason: String, hint: &str| {
             Err(Error::Checkpoint { path: self.folder.clone(), reason, hint: hint.to_owned() })
         };
+        let frame = match frame_of(&tokenizer) {
+            Ok(frame) => frame,
+            Err(reason) => {
+                let reason = format!("its tokenizer cannot be used: {reason}");
+                return refuse(reason, "copy the encoder's own tokenizer.json beside config.json");
+            }
+        };
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0).max(frame.largest_id());
         let known = self.weights.encoder.architecture.words.rows;
         if largest as usize >= known {
             let reason = format!("its tokenizer has id {largest}, but its weights have only {known} word vectors");
             return refuse(reason, "tokenizer and weights must belong together");
-        }
-        if let Err(reason) = Frame::of(&tokenizer) {
-            return refuse(
-                format!("its tokenizer cannot be used: {reason}"),
-                "copy the encoder's own tokenizer.json beside config.json",
-            );
         }
         if path.exists() {
             return std::fs::read(&path).map_err(|source| Error::Read { path, source: source.into() });
@@ -99,7 +99,8 @@ impl Checkpoint {
             return parse(&json, &path);
         }
         let refuse = |reason: String, hint: String| Err(Error::Checkpoint { path: self.folder.clone(), reason, hint });
-        let slow: Vec<String> = SLOW.iter().filter(|name| self.folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
+        let slow: Vec<String> =
+            SLOW.iter().filter(|name| self.folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
         if !self.config.encoder.has_wordpieces() && !slow.is_empty() {
             let reason = format!("there is no tokenizer.json, only its slow form: {}", slow.join(", "));
             let hint = "write the fast form with Python's transformers: \
@@ -108,7 +109,11 @@ impl Checkpoint {
         }
         let vocabulary = self.folder.join("vocab.txt");
         if !vocabulary.exists() || !self.config.encoder.has_wordpieces() {
-            let or = if self.config.encoder.has_wordpieces() { "neither tokenizer.json nor vocab.txt" } else { "no tokenizer.json" };
+            let or = if self.config.encoder.has_wordpieces() {
+                "neither tokenizer.json nor vocab.txt"
+            } else {
+                "no tokenizer.json"
+            };
             return refuse(format!("there is {or}"), "copy the encoder's tokenizer.json beside config.json".to_owned());
         }
         let config = TokenizerConfig::beside(&self.folder)?;
@@ -296,7 +301,8 @@ mod tests {
             "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}}}"###;
         std::fs::write(folder.path().join("tokenizer.json"), json).expect("written");
         let error = Checkpoint::open(folder.path(), None).expect("it opens").tokenizer_json().expect_err("no padding");
-        let nothing = "its tokenizer cannot be used: its post_processor puts no special token between a question and a text";
+        let nothing =
+            "its tokenizer cannot be used: its post_processor puts no special token between a question and a text";
         assert!(error.to_string().ends_with(nothing), "{error}");
     }
 

@@ -248,7 +248,9 @@ fn divided(name: String, tensor: Tensor, names: &CheckpointNames) -> Result<Vec<
     let own = |number: usize| tensor.values[number * count..(number + 1) * count].to_vec();
     let layers = layers.iter().enumerate();
     Ok(layers
-        .map(|(number, layer)| (format!("{before}{layer}.{part}"), Tensor { shape: shape.clone(), values: own(number) }))
+        .map(|(number, layer)| {
+            (format!("{before}{layer}.{part}"), Tensor { shape: shape.clone(), values: own(number) })
+        })
         .collect())
 }
 

@@ -21,17 +21,18 @@ impl Leaves {
     /// Token vectors, float32 `[rows, tokens, hidden]`. As in PyTorch's autocast, only products use the lower precision.
     pub(crate) fn encode(&self, architecture: &Architecture, inputs: &Inputs, dropout: DropoutRates) -> Tensor {
         let drop = |input: Tensor| self.masks.apply(&input, dropout.hidden);
-        let normalized =
-            |hidden: Tensor, norm: Option<&Norm>, block: &dyn Fn(&Tensor) -> Tensor| match &architecture.normalization {
-                Normalization::Post => {
-                    let sum = block(&hidden) + hidden;
-                    norm.map(|norm| self.norm(&sum, norm)).unwrap_or(sum)
-                }
-                Normalization::Pre { .. } => {
-                    let input = norm.map(|norm| self.norm(&hidden, norm));
-                    block(input.as_ref().unwrap_or(&hidden)) + hidden
-                }
-            };
+        let normalized = |hidden: Tensor, norm: Option<&Norm>, block: &dyn Fn(&Tensor) -> Tensor| match &architecture
+            .normalization
+        {
+            Normalization::Post => {
+                let sum = block(&hidden) + hidden;
+                norm.map(|norm| self.norm(&sum, norm)).unwrap_or(sum)
+            }
+            Normalization::Pre { .. } => {
+                let input = norm.map(|norm| self.norm(&hidden, norm));
+                block(input.as_ref().unwrap_or(&hidden)) + hidden
+            }
+        };
         let vectors = architecture.relative.as_ref().map(|relative| self.distance_vectors(relative));
         let shared = Shared::new(architecture, vectors, &inputs.attention_mask, self.kind);
         let mut hidden = drop(self.norm(&self.embed(architecture, inputs), &architecture.embedding_norm));
@@ -43,8 +44,7 @@ impl Leaves {
                 let context = self.attention(architecture, &layer.attention, input, &shared, dropout.attention);
                 drop(self.linear(&context, &layer.attention.output))
             });
-            hidden =
-                normalized(hidden, Some(&layer.feed_forward_norm), &|input| drop(self.feed_forward(input, layer)));
+            hidden = normalized(hidden, Some(&layer.feed_forward_norm), &|input| drop(self.feed_forward(input, layer)));
         }
         match &architecture.normalization {
             Normalization::Post => hidden,

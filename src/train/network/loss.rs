@@ -146,8 +146,8 @@ fn match_loss(head: &MatchCandidates<'_>, labels: &Tensor, dropout: f64) -> Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::encoder::architecture::DropoutRates;
     use crate::model::config::tests::tiny;
+    use crate::model::encoder::architecture::DropoutRates;
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
     use crate::task::batch::BatchTensors;

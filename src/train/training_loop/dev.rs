@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use tch::{Tensor, no_grad};
 
-use crate::model::encoder::architecture::DropoutRates;
 use crate::error::{Error, Result};
+use crate::model::encoder::architecture::DropoutRates;
 use crate::score::counts::Counts;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::EntitySchema;

@@ -28,12 +28,8 @@ impl Shared {
         let positions = Tensor::arange(tokens, (Kind::Int64, device));
         // query − key, `[tokens, tokens]`.
         let differences = || positions.unsqueeze(1) - positions.unsqueeze(0);
-        let mut shared = Self {
-            mask: mask.shallow_clone(),
-            local_masks: BTreeMap::new(),
-            angles: BTreeMap::new(),
-            relative: None,
-        };
+        let mut shared =
+            Self { mask: mask.shallow_clone(), local_masks: BTreeMap::new(), angles: BTreeMap::new(), relative: None };
         for layer in &architecture.layers {
             if let Some(reach) = layer.attention.reach {
                 // A token always attends to itself, so that padding far from all tokens has finite values too.
@@ -80,9 +76,8 @@ impl Leaves {
         let size = hidden.size();
         let projections = attention.projections();
         // One product for queries, keys and values.
-        let joined = |part: fn(&Linear) -> String| {
-            Tensor::cat(&projections.map(|projection| self.cast(&part(projection))), 0)
-        };
+        let joined =
+            |part: fn(&Linear) -> String| Tensor::cat(&projections.map(|projection| self.cast(&part(projection))), 0);
         let bias = attention.query.has_bias.then(|| joined(Linear::bias));
         let projected = hidden.to_kind(self.kind).linear(&joined(Linear::weight), bias);
         let split = projected.view([size[0], size[1], 3, heads, width]).permute([2, 0, 3, 1, 4]).unbind(0);
