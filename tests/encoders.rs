@@ -269,7 +269,7 @@ fn checkpoints_have_names_with_and_without_a_prefix() {
     for (name, figures) in figures() {
         let dir = Dir::new();
         let architecture = figures.config().encoder.architecture();
-        // `ModernBERT` calls its encoder so.
+        // ModernBERT calls its encoder so.
         let prefix = if name == "modernbert" { "model." } else { architecture.checkpoint.prefix };
         figures.write(&dir.path("whole"), prefix, Dtype::F32);
         figures.write(&dir.path("short"), prefix, Dtype::BF16);

@@ -38,22 +38,18 @@ impl<'a> Writer<'a> {
     /// In int8, every row of x gets its own symmetric scale (largest magnitude / 127), every column of Wᵀ has one, and the
     /// integer sums, exact on every processor, are scaled back. No row depends on another, so no input depends on the others of its batch.
     pub(crate) fn product(&mut self, input: &str, layers: &[&Linear], minimum: Option<f32>) -> String {
-        self.product_with(&layers[0].weight(), input, layers, minimum)
-    }
-
-    /// The same, with a name for the constant.
-    pub(crate) fn product_with(&mut self, name: &str, input: &str, layers: &[&Linear], minimum: Option<f32>) -> String {
         let matrix = stacked(&self.weights.encoder.tensors, layers, Linear::weight);
         let (outputs, inputs) = (matrix.shape[0], matrix.shape[1]);
+        let name = layers[0].weight();
         if self.precision != Precision::Int8 {
             let transposed = transpose(&matrix.values, outputs, inputs);
-            let weight = self.graph.weights(name, &[inputs, outputs], &transposed);
+            let weight = self.graph.weights(&name, &[inputs, outputs], &transposed);
             return self.graph.op("MatMul", &[input, &weight]);
         }
         let quantized = quantize_for_products(&matrix);
         let integers = transpose(&quantized.integers, outputs, inputs).into_iter().map(i8::cast_unsigned).collect();
         let graph = &mut self.graph;
-        let weight = graph.constant(name, ElementType::Int8, &[inputs, outputs], integers);
+        let weight = graph.constant(&name, ElementType::Int8, &[inputs, outputs], integers);
         let column_scales = graph.weights(&format!("{name}.scale"), &[outputs], &quantized.scales);
         let zero_point = graph.constant("middle", ElementType::Uint8, &[], vec![ZERO_POINT]);
         let row_scales = self.row_scales(input, minimum);

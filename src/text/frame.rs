@@ -11,7 +11,7 @@ const QUESTION: u32 = u32::MAX - 1;
 const TEXT: u32 = u32::MAX - 2;
 
 /// The special tokens around the parts of an input. BERT: `[CLS] question [SEP] text [SEP]`, and `[CLS] text [SEP]` for a text alone.
-/// `RoBERTa`: `<s> question </s></s> text </s>`.
+/// RoBERTa: `<s> question </s></s> text </s>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Before and after a text that is alone.

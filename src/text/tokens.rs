@@ -33,7 +33,7 @@ pub const SEGMENT_BYTES: usize = 64 * 1024;
 const UNKNOWN: [&str; 2] = ["[UNK]", "<unk>"];
 const MASK: [&str; 2] = ["[MASK]", "<mask>"];
 
-/// How vocabularies write a space: those of `SentencePiece`, and those of bytes.
+/// How vocabularies write a space: those of SentencePiece, and those of bytes.
 const SPACE: &str = "▁";
 const SPACE_BYTE: &str = "Ġ";
 
@@ -269,6 +269,8 @@ fn runs(tokens: &[Token], starts: &[bool]) -> Vec<Range<usize>> {
 /// The range of a token without white space at its ends: empty for a token of white space alone. The library gives a space that it has put in
 /// front of a text (`is_space`) the range of the first character.
 fn without_white_space(text: &str, bytes: ByteSpan, is_space: bool) -> ByteSpan {
+    // The post-processor can move a start into a character.
+    let bytes = ByteSpan::new(text.floor_char_boundary(bytes.start), text.ceil_char_boundary(bytes.end));
     let inside = bytes.of(text);
     let start = bytes.end - inside.trim_start().len();
     if is_space { ByteSpan::new(start, start) } else { ByteSpan::new(start, start + inside.trim().len()) }

@@ -37,7 +37,7 @@ fn template(names: [&str; 5], separators: usize, types: [u32; 2]) -> Value {
 const ROBERTA: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
 const MODERN: [&str; 5] = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"];
 
-/// Byte-level BPE as of `RoBERTa`, or as of `ModernBERT`, whose post-processor leaves spaces in the offsets.
+/// Byte-level BPE as of RoBERTa, or as of ModernBERT, whose post-processor leaves spaces in the offsets.
 pub(crate) fn byte_level(modern: bool) -> String {
     byte_level_with(modern, false)
 }
@@ -63,12 +63,11 @@ fn byte_level_with(modern: bool, add_prefix_space: bool) -> String {
     .to_string()
 }
 
-/// Unigram as of XLM-RoBERTa, ALBERT and DeBERTa, with `SentencePiece`'s way to write spaces.
+/// Unigram as of XLM-RoBERTa, ALBERT and DeBERTa, with SentencePiece's way to write spaces.
 pub(crate) fn unigram() -> String {
     let special = ROBERTA.map(|name| json!([name, 0.0]));
     let letters = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(".,()'?!-éü⁄".chars()).map(String::from);
-    let pieces =
-        ["▁", "▁L", "▁Lon", "don", "in", "▁in", "ri", "'s", "▁W"].map(str::to_owned).into_iter().chain(letters);
+    let pieces = ["▁", "▁L", "▁Lon", "don", "in", "▁in", "ri", "▁W"].map(str::to_owned).into_iter().chain(letters);
     let pieces = pieces.map(|piece| json!([piece, -2.0 - 1.0 / piece.len() as f64]));
     let vocabulary: Vec<Value> = special.into_iter().chain(pieces).collect();
     json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added(ROBERTA),
@@ -154,11 +153,11 @@ fn words_do_not_depend_on_the_vocabulary() {
         ];
         // Byte-level vocabularies can join punctuation: two dots are one token here.
         let joined = found.iter().map(|word| if *word == ".." { ". ." } else { word }).collect::<Vec<_>>().join(" ");
-        // BERT's tokenizer drops the accent at the end of a word.
+        // Normalizers drop the accent at the end of a word from its range; mentions are extended to it later.
         let plain = |text: &str| text.replace('\u{301}', "");
         assert_eq!(plain(&joined), plain(&expected.join(" ")), "{name}");
-        let between_spaces = words(&json, Words::Whitespace, text);
-        assert_eq!(between_spaces, text.split_whitespace().collect::<Vec<_>>(), "{name}");
+        let between_spaces = words(&json, Words::Whitespace, text).join(" ");
+        assert_eq!(plain(&between_spaces), plain(&text.split_whitespace().collect::<Vec<_>>().join(" ")), "{name}");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::blocks::Linear;
 use crate::model::encoder::architecture::{Attention, Distances, RelativePositions};
 use crate::model::precision::{GraphVariant, Precision};
+use crate::model::weights::tensors::Tensors;
 
 /// Added to the attention scores of padding; its exponential is exactly zero, and fp16 can represent it.
 const MASKED: f32 = -10_000.0;
@@ -34,9 +35,8 @@ pub(super) struct Shared {
     local_masks: BTreeMap<usize, String>,
     /// Cosines and sines `[tokens, 1, head size / 2]` by the bits of the base of the angles.
     angles: BTreeMap<u32, [String; 2]>,
-    /// The normalized vectors of distances, `[rows, hidden]`, and the row of each pair of tokens, int64 `[batch, heads, tokens, tokens]`: that of
-    /// query − key, and its transpose.
-    relative: Option<(String, [String; 2])>,
+    /// The row of distances of each pair of tokens, int64 `[batch, heads, tokens, tokens]`: that of query − key, and its transpose.
+    relative: Option<[String; 2]>,
 }
 
 impl Shared {
@@ -151,8 +151,9 @@ impl Writer<'_> {
         let biased = self.biased(&product, &projections);
         let parts: [String; 3] = self.graph.split(&biased, 1, architecture.hidden_size);
         // The query is scaled before the product, so that the scores fit into fp16.
-        let scale = self.graph.number(architecture.attention_scale(attention));
-        let query = self.graph.op("Mul", &[&parts[0], &scale]);
+        let scale = architecture.attention_scale(attention);
+        let factor = self.graph.number(scale);
+        let query = self.graph.op("Mul", &[&parts[0], &factor]);
         let angles = match attention.distances {
             Distances::Rotary { base } => Some(self.angles(base, shared)),
             Distances::Ignored | Distances::Disentangled { .. } => None,
@@ -168,7 +169,7 @@ impl Writer<'_> {
         });
         let mut scores = self.graph.op("MatMul", &[&query, &key]);
         if let Distances::Disentangled { keys, queries } = &attention.distances {
-            scores = self.distance_terms(&scores, [&query, &key], [keys.as_ref(), queries.as_ref()], &scale, shared);
+            scores = self.distance_terms(&scores, [&query, &key], [keys.as_ref(), queries.as_ref()], scale, shared);
         }
         let mask = match attention.reach {
             Some(reach) => self.local_mask(reach, shared),
@@ -261,20 +262,20 @@ impl Writer<'_> {
         scores: &str,
         [query, key]: [&str; 2],
         [keys, queries]: [Option<&Linear>; 2],
-        scale: &str,
+        scale: f32,
         shared: &mut Shared,
     ) -> String {
-        let Some((vectors, [rows, transposed])) = self.relative(shared) else { return scores.to_owned() };
+        let Some([rows, transposed]) = self.relative(shared) else { return scores.to_owned() };
         let last = || vec![AttributeProto::integer("axis", -1)];
         let mut scores = scores.to_owned();
         if let Some(layer) = keys {
-            let keys = self.distance_vectors(&vectors, layer, None);
+            let keys = self.distance_vectors(layer, 1.0);
             let all = self.graph.op("MatMul", &[query, &keys]);
             let term = self.graph.op_with("GatherElements", &[&all, &rows], last());
             scores = self.graph.op("Add", &[&scores, &term]);
         }
         if let Some(layer) = queries {
-            let queries = self.distance_vectors(&vectors, layer, Some(scale));
+            let queries = self.distance_vectors(layer, scale);
             let keys = self.permuted(key, &[0, 1, 3, 2]);
             let all = self.graph.op("MatMul", &[&keys, &queries]);
             let term = self.graph.op_with("GatherElements", &[&all, &transposed], last());
@@ -284,33 +285,28 @@ impl Writer<'_> {
         scores
     }
 
-    /// The vectors of distances projected by a layer, times `scale`: `[heads, head size, rows]`.
-    fn distance_vectors(&mut self, vectors: &str, layer: &Linear, scale: Option<&str>) -> String {
+    /// The vectors of distances projected by a layer, times `scale`: `[heads, head size, rows]`. No input changes them, so they are computed here,
+    /// and they are floats in every precision. (ONNX Runtime would compute them at every start, and version 1.31 crashes over it in fp16.)
+    fn distance_vectors(&mut self, layer: &Linear, scale: f32) -> String {
         let architecture = self.architecture();
-        // The layer can be that of queries, whose name the matrix of all three projections has.
-        let own = |name: String| format!("{name} of distances");
-        let mut projected = self.product_with(&own(layer.weight()), vectors, &[layer], None);
-        if layer.has_bias {
-            let bias = self.weights.encoder.tensors.get(&layer.bias());
-            let bias = self.graph.weights(&own(layer.bias()), &bias.shape, &bias.values);
-            projected = self.graph.op("Add", &[&projected, &bias]);
+        let Some(relative) = &architecture.relative else { return String::new() };
+        let tensors = &self.weights.encoder.tensors;
+        let vectors = distances(relative, tensors);
+        let weight = tensors.get(&layer.weight());
+        let bias = layer.has_bias.then(|| tensors.get(&layer.bias()));
+        let mut values = Vec::with_capacity(layer.outputs * vectors.len());
+        for (output, weights) in weight.rows().enumerate() {
+            let bias = bias.map_or(0.0, |bias| bias.values[output]);
+            values.extend(vectors.iter().map(|vector| (dot(vector, weights) + bias) * scale));
         }
-        if let Some(scale) = scale {
-            projected = self.graph.op("Mul", &[&projected, scale]);
-        }
-        let shape = self.graph.integers(&[-1, architecture.heads as i64, architecture.head_size() as i64]);
-        let by_head = self.graph.op("Reshape", &[&projected, &shape]);
-        self.permuted(&by_head, &[1, 2, 0])
+        let shape = [architecture.heads, architecture.head_size(), vectors.len()];
+        self.graph.weights(&format!("{} of distances", layer.weight()), &shape, &values)
     }
 
     /// What [`Shared::relative`] holds, written at its first use.
-    fn relative(&mut self, shared: &mut Shared) -> Option<(String, [String; 2])> {
+    fn relative(&mut self, shared: &mut Shared) -> Option<[String; 2]> {
         if shared.relative.is_none() {
-            let RelativePositions { table, norm, rows } = self.architecture().relative.as_ref()?;
-            let mut vectors = self.tensor(&table.name);
-            if let Some(norm) = norm {
-                vectors = self.layer_norm(&vectors, norm);
-            }
+            let RelativePositions { rows, .. } = self.architecture().relative.as_ref()?;
             let bytes = rows.iter().flat_map(|&row| (row as i64).to_le_bytes()).collect();
             let rows_of = self.graph.constant("rows of distances", ElementType::Int64, &[rows.len()], bytes);
             let differences = self.differences(shared);
@@ -325,8 +321,42 @@ impl Writer<'_> {
             let all = vec![AttributeProto::integer("axis", 0)];
             let size = self.graph.op_with("Concat", &[&batch, &heads, &tokens, &tokens], all);
             let expanded = [rows, transposed].map(|rows| self.graph.op("Expand", &[&rows, &size]));
-            shared.relative = Some((vectors, expanded));
+            shared.relative = Some(expanded);
         }
         shared.relative.clone()
     }
+}
+
+/// The vectors of distances, normalized, one of each row of the table.
+fn distances(relative: &RelativePositions, tensors: &Tensors) -> Vec<Vec<f32>> {
+    let table = tensors.get(&relative.table.name);
+    let Some(norm) = &relative.norm else { return table.rows().map(<[f32]>::to_vec).collect() };
+    let scale = &tensors.get(&norm.weight()).values;
+    let shift = norm.has_bias.then(|| &tensors.get(&norm.bias()).values);
+    let normalized = |row: &[f32]| -> Vec<f32> {
+        let count = row.len() as f64;
+        let mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let variance = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+        let deviation = (variance + f64::from(norm.epsilon)).sqrt();
+        let one = |(place, &value): (usize, &f32)| {
+            let shift = shift.map_or(0.0, |shift| f64::from(shift[place]));
+            ((f64::from(value) - mean) / deviation * f64::from(scale[place]) + shift) as f32
+        };
+        row.iter().enumerate().map(one).collect()
+    };
+    table.rows().map(normalized).collect()
+}
+
+/// The product of two vectors, in eight sums side by side, which processors add at once.
+fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let (left, rest) = left.as_chunks::<8>();
+    let (right, other) = right.as_chunks::<8>();
+    let mut sums = [0.0_f32; 8];
+    for (left, right) in left.iter().zip(right) {
+        for lane in 0..8 {
+            sums[lane] += left[lane] * right[lane];
+        }
+    }
+    let rest: f32 = rest.iter().zip(other).map(|(left, right)| left * right).sum();
+    sums.iter().sum::<f32>() + rest
 }

@@ -247,9 +247,10 @@ impl DebertaV2Config {
             heads: self.num_attention_heads,
             max_tokens: self.max_position_embeddings,
             words: embedding("word", self.vocab_size),
-            positions: match self.position_biased_input {
-                true => Positions::Absolute { table: positions, offset: 0 },
-                false => Positions::InAttention,
+            positions: if self.position_biased_input {
+                Positions::Absolute { table: positions, offset: 0 }
+            } else {
+                Positions::InAttention
             },
             token_types: (self.type_vocab_size > 0).then(|| embedding("token_type", self.type_vocab_size)),
             word_shapes: self.word_shape_size.map(|shapes| embedding("word_shape", shapes)),

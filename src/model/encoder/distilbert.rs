@@ -1,4 +1,4 @@
-//! `DistilBERT`. In: its keys in the `config.json` of Hugging Face. Out: a [`DistilBertConfig`] with consistent sizes, and its [`Architecture`]:
+//! DistilBERT. In: its keys in the `config.json` of Hugging Face. Out: a [`DistilBertConfig`] with consistent sizes, and its [`Architecture`]:
 //! BERT's under other names, without token types. It must not know the heads' keys.
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ const EPSILON: f32 = 1e-12;
 /// The dropout rate where the configuration does not say it.
 const DROPOUT: f64 = 0.1;
 
-/// The configuration of a `DistilBERT` in `config.json`; unknown keys are ignored.
+/// The configuration of a DistilBERT in `config.json`; unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DistilBertConfig {
     /// Width of a token's vector (h).
@@ -42,7 +42,7 @@ pub struct DistilBertConfig {
     pub vocab_size: usize,
     /// Longest input in tokens, question and special tokens counted.
     pub max_position_embeddings: usize,
-    /// Number of shapes of words that it is told; `DistilBERT` itself has none.
+    /// Number of shapes of words that it is told; DistilBERT itself has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub word_shape_size: Option<usize>,
     /// Dropout rate of embeddings and block outputs in training.

@@ -1,4 +1,4 @@
-//! `ModernBERT` (Warner et al., arXiv 2412.13663). In: its keys in the `config.json` of Hugging Face. Out: a [`ModernBertConfig`] with consistent
+//! ModernBERT (Warner et al., arXiv 2412.13663). In: its keys in the `config.json` of Hugging Face. Out: a [`ModernBertConfig`] with consistent
 //! sizes, and its [`Architecture`]: rotary positions, local attention in most layers, gated feed-forward blocks, normalization before each
 //! block. It must not know the heads' keys.
 
@@ -26,7 +26,7 @@ const NAMES: CheckpointNames = CheckpointNames {
 const FULL: &str = "full_attention";
 const LOCAL: &str = "sliding_attention";
 
-/// The configuration of a `ModernBERT` in `config.json`; unknown keys are ignored.
+/// The configuration of a ModernBERT in `config.json`; unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModernBertConfig {
     /// Width of a token's vector (h).
@@ -75,7 +75,7 @@ pub struct ModernBertConfig {
     /// The base of the angles with sliding attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_rope_theta: Option<f32>,
-    /// Number of shapes of words that it is told; `ModernBERT` itself has none.
+    /// Number of shapes of words that it is told; ModernBERT itself has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub word_shape_size: Option<usize>,
     /// Dropout rate of feed-forward blocks in training; 0 by default.

@@ -1,4 +1,4 @@
-//! `RoBERTa`, and XLM-RoBERTa and `CamemBERT`, which differ from it in their tokenizers. In: its keys in the `config.json` of Hugging Face. Out:
+//! RoBERTa, and XLM-RoBERTa and CamemBERT, which differ from it in their tokenizers. In: its keys in the `config.json` of Hugging Face. Out:
 //! a [`RobertaConfig`] with consistent sizes, and its [`Architecture`]: BERT's, with positions that begin after that of padding. It must not
 //! know the heads' keys.
 
@@ -21,7 +21,7 @@ const NAMES: CheckpointNames = CheckpointNames {
 /// The id of padding where the configuration does not say it.
 const PADDING: usize = 1;
 
-/// The configuration of a `RoBERTa` in `config.json`: the keys of BERT. Of `max_position_embeddings` positions the first `pad_token_id` + 1 are
+/// The configuration of a RoBERTa in `config.json`: the keys of BERT. Of `max_position_embeddings` positions the first `pad_token_id` + 1 are
 /// not used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RobertaConfig {

@@ -26,7 +26,10 @@ impl Leaves {
         {
             Normalization::Post => {
                 let sum = block(&hidden) + hidden;
-                norm.map(|norm| self.norm(&sum, norm)).unwrap_or(sum)
+                match norm {
+                    Some(norm) => self.norm(&sum, norm),
+                    None => sum,
+                }
             }
             Normalization::Pre { .. } => {
                 let input = norm.map(|norm| self.norm(&hidden, norm));
