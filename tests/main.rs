@@ -12,6 +12,7 @@ mod damaged_files;
 mod docs;
 mod doctor;
 mod documents;
+mod encoders;
 mod engines;
 mod errors;
 mod evaluate;

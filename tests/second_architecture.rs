@@ -3,7 +3,9 @@
 
 use quarry::graph;
 use quarry::model::blocks::{FeedForward, Linear, Norm, Table};
-use quarry::model::encoder::architecture::{Architecture, Attention, CheckpointNames, Layer, Normalization, Positions};
+use quarry::model::encoder::architecture::{
+    Activation, Architecture, Attention, CheckpointNames, Distances, DropoutRates, Layer, Normalization, Positions,
+};
 use quarry::model::head::{Head, HeadConfig};
 use quarry::model::precision::{GraphVariant, Precision};
 use quarry::model::runtime::device::Device;
@@ -31,7 +33,7 @@ const EPSILON: f32 = 1e-5;
 const OFFSET: usize = 2;
 
 fn architecture() -> Architecture {
-    let norm = |name: String| Norm { name, width: HIDDEN, epsilon: EPSILON };
+    let norm = |name: String| Norm { name, width: HIDDEN, epsilon: EPSILON, has_bias: true };
     let table = |name: &str, rows: usize| Table { name: format!("trial.{name}"), rows, columns: HIDDEN };
     let layer = |number: usize| {
         let name = |part: &str| format!("trial.layers.{number}.{part}");
@@ -43,12 +45,16 @@ fn architecture() -> Architecture {
                 key: square("key"),
                 value: square("value"),
                 output: square("output"),
+                distances: Distances::Ignored,
+                reach: None,
             },
-            attention_norm: norm(name("first_norm")),
+            attention_norm: Some(norm(name("first_norm"))),
             feed_forward: FeedForward {
                 inner: Linear::new(name("inner"), HIDDEN, 20),
                 outer: Linear::new(name("outer"), 20, HIDDEN),
             },
+            activation: Activation::Gelu,
+            gate: None,
             feed_forward_norm: norm(name("second_norm")),
         }
     };
@@ -61,9 +67,12 @@ fn architecture() -> Architecture {
         token_types: None,
         word_shapes: Some(table("shapes", WordShape::COUNT)),
         embedding_norm: norm("trial.embedding_norm".into()),
+        embedding_projection: None,
+        relative: None,
         layers: (0..LAYERS).map(layer).collect(),
         normalization: Normalization::Pre { last: norm("trial.last_norm".into()) },
-        checkpoint: CheckpointNames { prefix: "trial.", bare: &[], unused: &[], pretraining_heads: &[] },
+        checkpoint: CheckpointNames { prefix: "trial.", bare: &[], unused: &[], pretraining_heads: &[], stacked: &[] },
+        dropout: DropoutRates::default(),
     }
 }
 

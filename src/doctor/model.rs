@@ -40,6 +40,11 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     } else {
         report.ok("model files", format!("hash {hash}; {} files match quarry.json", manifest.files.len()));
     }
+    let encoder =
+        model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
+    if let Some(reason) = encoder.and_then(|encoder| encoder.beyond_fused_attention()) {
+        report.ok("graph", format!("attention in standard operators, because no fused one has {reason}"));
+    }
     match tokenizer(subject, &model) {
         Ok(text) => report.ok("tokenizer", text),
         Err(error) => report.error("tokenizer", &error),

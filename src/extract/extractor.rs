@@ -56,6 +56,7 @@ pub struct Extractor {
     spec: ExtractionSpec,
     spec_id: String,
     selection: RuntimeSelection,
+    standard_attention: Option<&'static str>,
     cores: usize,
     slices: SliceRule,
     pipeline: Pipeline,
@@ -119,9 +120,13 @@ impl Extractor {
         let search =
             || batch_tuning::search(&scorer, selection.device, &sample(&task, &tokenizer, spec.windows.tokens));
         let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
+        let encoder =
+            model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
+        let standard_attention = encoder.filter(|_| variant == GraphVariant::Fused);
         Ok(Self {
             spec: spec.clone(),
             spec_id: spec.id(),
+            standard_attention: standard_attention.and_then(|encoder| encoder.beyond_fused_attention()),
             cores,
             slices: SliceRule::new(selection.device, spec.schema.types.len(), layer_weights(model)),
             pipeline: Pipeline {
@@ -205,6 +210,11 @@ impl Extractor {
         &self.selection
     }
 
+    /// Why the attention of a graph with fused operators is written in standard ones, which are slower; `None` if it is not.
+    pub const fn standard_attention(&self) -> Option<&'static str> {
+        self.standard_attention
+    }
+
     /// How many cores the work uses.
     pub const fn cores(&self) -> usize {
         self.cores
@@ -257,10 +267,11 @@ fn sample(task: &Task, tokenizer: &Tokenizer, tokens: usize) -> Batch {
 /// How many weights every token is multiplied by; unknown for a foreign graph without a configuration.
 fn layer_weights(model: &ModelDirectory) -> Option<usize> {
     let layers = model.config()?.encoder.architecture().layers;
-    let of = |Layer { attention, feed_forward, .. }: &Layer| -> usize {
+    let of = |Layer { attention, feed_forward, gate, .. }: &Layer| -> usize {
         let Attention { query, key, value, output, .. } = attention;
         let FeedForward { inner, outer } = feed_forward;
-        [query, key, value, output, inner, outer].map(|linear| linear.inputs * linear.outputs).iter().sum()
+        let linear = [query, key, value, output, inner, outer].into_iter().chain(gate);
+        linear.map(|linear| linear.inputs * linear.outputs).sum()
     };
     Some(layers.iter().map(of).sum())
 }

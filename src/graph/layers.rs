@@ -5,6 +5,7 @@ use crate::graph::builder::Builder;
 use crate::graph::integer_weights::quantize_for_products;
 use crate::graph::onnx::{AttributeProto, ElementType};
 use crate::model::blocks::{Linear, Norm};
+use crate::model::encoder::architecture::{Activation, Architecture};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::weights::tensors::{Tensor, Tensors, Weights};
 
@@ -12,9 +13,6 @@ use crate::model::weights::tensors::{Tensor, Tensors, Weights};
 const ZERO_POINT: u8 = 128;
 /// The smallest magnitude that sets the scale of an activation row; smaller rows are treated as zero.
 const SMALLEST: f32 = 1e-6;
-
-/// A lower bound of gelu, whose minimum is -0.169971.
-pub(crate) const GELU_MINIMUM: f32 = -0.17;
 
 /// The state of writing a graph: its builder, its model and its format.
 pub(crate) struct Writer<'a> {
@@ -28,7 +26,12 @@ pub(crate) struct Writer<'a> {
     pub(crate) precision: Precision,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// The encoder's description.
+    pub(crate) fn architecture(&self) -> &'a Architecture {
+        &self.weights.encoder.architecture
+    }
+
     /// The product x Wᵀ of `[rows, inputs]` with the matrices `[outputs, inputs]` of one or several layers of the encoder side by side,
     /// without a bias. `minimum` is a lower bound of x, if one is known.
     ///
@@ -109,6 +112,15 @@ impl Writer<'_> {
         }
     }
 
+    /// A product with the biases of its layers, which have all or none.
+    pub(crate) fn biased(&mut self, product: &str, layers: &[&Linear]) -> String {
+        if !layers[0].has_bias {
+            return product.to_owned();
+        }
+        let bias = self.bias(layers);
+        self.graph.op("Add", &[product, &bias])
+    }
+
     /// The biases of one or several layers of the encoder side by side.
     pub(crate) fn bias(&mut self, layers: &[&Linear]) -> String {
         let bias = stacked(&self.weights.encoder.tensors, layers, Linear::bias);
@@ -117,24 +129,25 @@ impl Writer<'_> {
 
     /// Layer normalization over the width.
     pub(crate) fn layer_norm(&mut self, input: &str, norm: &Norm) -> String {
-        let (scale, shift) = self.norm_parameters(norm);
+        let parameters = self.norm_parameters(norm);
+        let inputs: Vec<&str> = [input].into_iter().chain(parameters.iter().map(String::as_str)).collect();
         let attributes = vec![AttributeProto::integer("axis", -1), AttributeProto::float("epsilon", norm.epsilon)];
-        self.graph.op_with("LayerNormalization", &[input, &scale, &shift], attributes)
+        self.graph.op_with("LayerNormalization", &inputs, attributes)
     }
 
     /// `product + bias + residual`, with the bias of `layer`.
     pub(crate) fn add(&mut self, product: &str, layer: &Linear, residual: &str) -> String {
-        let bias = self.bias(&[layer]);
-        let biased = self.graph.op("Add", &[product, &bias]);
+        let biased = self.biased(product, &[layer]);
         self.graph.op("Add", &[&biased, residual])
     }
 
     /// Layer normalization of `product + bias + residual`. On the CPU, where int8 runs, ONNX Runtime's fused operator is slower
     /// than separate operators.
     pub(crate) fn add_and_norm(&mut self, product: &str, layer: &Linear, residual: &str, norm: &Norm) -> String {
-        if self.variant == GraphVariant::Fused && self.precision != Precision::Int8 {
+        let complete = layer.has_bias && norm.has_bias;
+        if self.variant == GraphVariant::Fused && self.precision != Precision::Int8 && complete {
             let bias = self.bias(&[layer]);
-            let (scale, shift) = self.norm_parameters(norm);
+            let [scale, shift] = [norm.weight(), norm.bias()].map(|name| self.tensor(&name));
             let epsilon = vec![AttributeProto::float("epsilon", norm.epsilon)];
             return self.graph.runtime("SkipLayerNormalization", &[product, residual, &scale, &shift, &bias], epsilon);
         }
@@ -142,14 +155,18 @@ impl Writer<'_> {
         self.layer_norm(&sum, norm)
     }
 
-    /// `gelu(product + bias)`, exact: x Φ(x).
-    pub(crate) fn bias_gelu(&mut self, product: &str, layer: &Linear) -> String {
-        let bias = self.bias(&[layer]);
-        if self.variant == GraphVariant::Fused {
+    /// `activation(product + bias)`, with the bias of `layer`, if it has one.
+    pub(crate) fn bias_activation(&mut self, product: &str, layer: &Linear, activation: Activation) -> String {
+        if self.variant == GraphVariant::Fused && layer.has_bias && activation == Activation::Gelu {
+            let bias = self.bias(&[layer]);
             return self.graph.runtime("BiasGelu", &[product, &bias], vec![]);
         }
-        let biased = self.graph.op("Add", &[product, &bias]);
-        gelu(&mut self.graph, self.variant, &biased)
+        let biased = self.biased(product, &[layer]);
+        match activation {
+            Activation::Gelu => gelu(&mut self.graph, self.variant, &biased),
+            Activation::GeluTanh => gelu_tanh(&mut self.graph, self.variant, &biased),
+            Activation::Relu => self.graph.op("Relu", &[&biased]),
+        }
     }
 
     /// A tensor of the encoder as a constant of the same name.
@@ -158,8 +175,10 @@ impl Writer<'_> {
         self.graph.weights(name, &tensor.shape, &tensor.values)
     }
 
-    fn norm_parameters(&mut self, norm: &Norm) -> (String, String) {
-        (self.tensor(&norm.weight()), self.tensor(&norm.bias()))
+    /// Scale and, if there is one, shift.
+    fn norm_parameters(&mut self, norm: &Norm) -> Vec<String> {
+        let names = [norm.weight()].into_iter().chain(norm.has_bias.then(|| norm.bias()));
+        names.map(|name| self.tensor(&name)).collect()
     }
 }
 
@@ -180,6 +199,24 @@ pub(crate) fn gelu(graph: &mut Builder, variant: GraphVariant, value: &str) -> S
     let scaled = graph.op("Div", &[value, &root]);
     let error = graph.op("Erf", &[&scaled]);
     let share = graph.op("Add", &[&error, &one]);
+    let product = graph.op("Mul", &[value, &share]);
+    graph.op("Mul", &[&product, &half])
+}
+
+/// The approximation of gelu by the hyperbolic tangent: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+fn gelu_tanh(graph: &mut Builder, variant: GraphVariant, value: &str) -> String {
+    if variant == GraphVariant::Fused {
+        return graph.runtime("FastGelu", &[value], vec![]);
+    }
+    let (cubic, root) = (graph.number(0.044_715), graph.number((2.0 / std::f32::consts::PI).sqrt()));
+    let (one, half) = (graph.number(1.0), graph.number(0.5));
+    let square = graph.op("Mul", &[value, value]);
+    let square = graph.op("Mul", &[&square, &cubic]);
+    let factor = graph.op("Add", &[&square, &one]);
+    let inner = graph.op("Mul", &[value, &factor]);
+    let inner = graph.op("Mul", &[&inner, &root]);
+    let share = graph.op("Tanh", &[&inner]);
+    let share = graph.op("Add", &[&share, &one]);
     let product = graph.op("Mul", &[value, &share]);
     graph.op("Mul", &[&product, &half])
 }

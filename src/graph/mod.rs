@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
+use crate::model::encoder::architecture::Architecture;
 use crate::model::head::{Head, LateHead, MrcHead};
 use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
@@ -103,11 +104,11 @@ impl Writer<'_> {
 
     /// Declares the encoder's inputs, `[rows, tokens]` each.
     fn token_inputs(&mut self, rows: &str) {
-        for name in ["input_ids", "attention_mask", "token_type_ids"] {
+        let Architecture { token_types, word_shapes, .. } = self.architecture();
+        let types = token_types.as_ref().filter(|types| types.rows > 1).map(|_| "token_type_ids");
+        let shapes = word_shapes.as_ref().map(|_| "shape_ids");
+        for name in ["input_ids", "attention_mask"].into_iter().chain(types).chain(shapes) {
             self.graph.input(name, ElementType::Int64, &[rows, "tokens"]);
-        }
-        if self.weights.encoder.architecture.word_shapes.is_some() {
-            self.graph.input("shape_ids", ElementType::Int64, &[rows, "tokens"]);
         }
     }
 

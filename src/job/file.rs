@@ -99,8 +99,8 @@ pub struct ExtractSection {
     /// About how many of them overlap with the next window. By default an eighth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_tokens: Option<usize>,
-    /// The unit of words: the tokenizer's pre-tokens, or text between white space. By default as in the model's training,
-    /// or the tokenizer's pre-tokens if the model does not say.
+    /// The unit of words: runs of letters and digits and single other characters, or text between white space. By default as in the model's
+    /// training, or the former if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
     /// A mention's score, σ(match logit), must be above this.

@@ -1,7 +1,7 @@
 //! The blocks that descriptions of encoders and heads consist of: linear layers, pairs of them, normalizations, tables. In: names and sizes. Out:
 //! the names and shapes of their tensors. It must not hold values.
 
-/// A linear layer x Wᵀ + b, with the tensors `NAME.weight` `[outputs, inputs]` and `NAME.bias` `[outputs]`.
+/// A linear layer x Wᵀ + b, with the tensors `NAME.weight` `[outputs, inputs]` and, if it has b, `NAME.bias` `[outputs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linear {
     /// Its name in a checkpoint.
@@ -10,12 +10,14 @@ pub struct Linear {
     pub inputs: usize,
     /// Width of its output.
     pub outputs: usize,
+    /// Whether it has b.
+    pub has_bias: bool,
 }
 
 impl Linear {
     /// A linear layer from `inputs` values to `outputs`.
     pub fn new(name: impl Into<String>, inputs: usize, outputs: usize) -> Self {
-        Self { name: name.into(), inputs, outputs }
+        Self { name: name.into(), inputs, outputs, has_bias: true }
     }
 
     /// The name of W.
@@ -29,12 +31,13 @@ impl Linear {
     }
 
     /// Names and shapes of its tensors.
-    pub fn shapes(&self) -> [(String, Vec<usize>); 2] {
-        [(self.weight(), vec![self.outputs, self.inputs]), (self.bias(), vec![self.outputs])]
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
+        let bias = self.has_bias.then(|| (self.bias(), vec![self.outputs]));
+        [(self.weight(), vec![self.outputs, self.inputs])].into_iter().chain(bias)
     }
 }
 
-/// Two layers with the exact gelu between them: outer(gelu(inner(x))).
+/// Two layers with an activation between them: outer(activation(inner(x))).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedForward {
     /// From the input to the width between the layers.
@@ -43,7 +46,7 @@ pub struct FeedForward {
     pub outer: Linear,
 }
 
-/// A layer normalization with the tensors `NAME.weight` `[width]`, its scale, and `NAME.bias` `[width]`, its shift.
+/// A layer normalization with the tensors `NAME.weight` `[width]`, its scale, and, if it has one, `NAME.bias` `[width]`, its shift.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Norm {
     /// Its name in a checkpoint.
@@ -52,6 +55,8 @@ pub struct Norm {
     pub width: usize,
     /// Added to the variance.
     pub epsilon: f32,
+    /// Whether it has a shift.
+    pub has_bias: bool,
 }
 
 impl Norm {
@@ -66,8 +71,9 @@ impl Norm {
     }
 
     /// Names and shapes of its tensors.
-    pub fn shapes(&self) -> [(String, Vec<usize>); 2] {
-        [self.weight(), self.bias()].map(|name| (name, vec![self.width]))
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
+        let (width, bias) = (self.width, self.has_bias.then(|| self.bias()));
+        [self.weight()].into_iter().chain(bias).map(move |name| (name, vec![width]))
     }
 }
 

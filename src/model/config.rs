@@ -59,7 +59,7 @@ pub(crate) mod tests {
     /// [`tiny`] with another encoder.
     pub(crate) fn tiny_but(change: impl FnOnce(&mut BertConfig)) -> ModelConfig {
         let mut config = tiny();
-        let EncoderConfig::Bert(bert) = &mut config.encoder;
+        let EncoderConfig::Bert(bert) = &mut config.encoder else { unreachable!("it is a BERT") };
         change(bert);
         config
     }
@@ -83,12 +83,13 @@ pub(crate) mod tests {
 
     #[test]
     fn an_error_names_the_key_and_the_value() {
-        assert!(error_after(|config| config.hidden_act = "relu".into()).contains("`hidden_act` is `relu`"));
+        assert!(error_after(|config| config.hidden_act = "swish".into()).contains("`hidden_act` is `swish`"));
         assert!(error_after(|config| config.num_attention_heads = 3).contains("3 attention heads"));
         assert!(error_after(|config| config.vocab_size = 0).contains("`vocab_size` is 0"));
         assert!(error_after(|config| config.vocab_size = usize::MAX).contains("`vocab_size`"));
         assert!(error_after(|config| config.num_hidden_layers = 1 << 20).contains("`num_hidden_layers` is 1048576"));
-        assert!(error_after(|config| config.type_vocab_size = 1).contains("type_vocab_size"));
+        assert!(error_after(|config| config.type_vocab_size = 0).contains("`type_vocab_size` is 0"));
+        assert!(error_after(|config| config.hidden_dropout_prob = Some(1.5)).contains("`hidden_dropout_prob` is 1.5"));
         let mut config = serde_json::to_value(tiny()).expect("it serializes");
         config["classifier_intermediate_hidden_size"] = 0.into();
         assert!(error_of(&config).contains("`classifier_intermediate_hidden_size` is 0"));
@@ -96,8 +97,23 @@ pub(crate) mod tests {
 
     #[test]
     fn an_unknown_encoder_is_named_with_the_supported_ones() {
-        let error = error_of(&serde_json::json!({"model_type": "distilbert", "dim": 768}));
-        assert!(error.ends_with("`model_type` is `distilbert`, not `bert`"), "{error}");
+        let bytes = br#"{"model_type": "longformer", "hidden_size": 768}"#;
+        let error = ModelConfig::parse(Path::new("config.json"), bytes).expect_err("an invalid configuration");
+        assert!(error.to_string().ends_with("`model_type` is `longformer`, which is not supported"), "{error}");
+        let hint = error.hint().expect("a hint");
+        for supported in [
+            "bert",
+            "roberta",
+            "xlm-roberta",
+            "camembert",
+            "distilbert",
+            "albert",
+            "electra",
+            "deberta-v2",
+            "modernbert",
+        ] {
+            assert!(hint.contains(supported), "{hint}");
+        }
     }
 
     #[test]

@@ -20,11 +20,11 @@ pub struct BatchTensors {
     pub rows: usize,
     /// The length of the longest one.
     pub tokens: usize,
-    /// Vocabulary ids, `[PAD]` beyond an input's end.
+    /// Vocabulary ids, the token of padding beyond an input's end.
     pub input_ids: Vec<i64>,
     /// 1 on an input's tokens, 0 beyond.
     pub attention_mask: Vec<i64>,
-    /// 1 on the window and its `[SEP]` if a question precedes it, else 0.
+    /// The types of tokens, as the tokenizer's post-processor sets them; 0 beyond.
     pub token_type_ids: Vec<i64>,
     /// The [`WordShape`](crate::text::word_shape::WordShape) of context tokens, else 0.
     pub shape_ids: Vec<i64>,

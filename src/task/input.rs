@@ -1,13 +1,14 @@
-//! Window → [`ModelInput`]s. In: a window and, for kinds that ask one, the question of an entity type. Out: `[CLS] question [SEP]
-//! window [SEP]` or `[CLS] window [SEP]`, written from token ids into a batch. It must not tokenize a window: that happens once
-//! for all its types.
+//! Window → [`ModelInput`]s. In: a window and, for kinds that ask one, the question of an entity type. Out: question and window, or the
+//! window alone, in the tokenizer's [`Frame`] (of BERT: `[CLS] question [SEP] window [SEP]` or `[CLS] window [SEP]`), written from token ids into
+//! a batch. It must not tokenize a window: that happens once for all its types.
 
 use std::sync::Arc;
 
 use crate::task::entity_schema::{EntitySchema, EntityType};
 use crate::text::document::Reject;
+use crate::text::frame::{Frame, Framed, Part};
 use crate::text::span::TokenSpan;
-use crate::text::tokens::{SpecialTokens, Tokenizer};
+use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
 /// An entity type's question, tokenized once per job.
@@ -24,7 +25,7 @@ pub struct Question {
 pub struct Questions {
     /// The questions in the schema's order.
     pub questions: Vec<Arc<Question>>,
-    special: SpecialTokens,
+    frame: Arc<Frame>,
 }
 
 impl Questions {
@@ -34,22 +35,26 @@ impl Questions {
             Ok(Arc::new(Question { entity_type, ids: tokenizer.ids(&one.question)? }))
         };
         let questions = schema.types.iter().enumerate().map(question).collect::<Result<_, _>>()?;
-        Ok(Self { questions, special: tokenizer.special() })
+        Ok(Self { questions, frame: Arc::clone(tokenizer.frame()) })
     }
 
-    /// The ids of the special tokens around questions and windows.
-    pub const fn special(&self) -> SpecialTokens {
-        self.special
+    /// The special tokens around questions and windows.
+    pub const fn frame(&self) -> &Arc<Frame> {
+        &self.frame
     }
 
-    /// The length in tokens of the longest input with a window of `window_tokens`: question, window and three special tokens.
+    /// The length in tokens of the longest input with a window of `window_tokens`: question, window and special tokens.
     pub fn longest_query(&self, window_tokens: usize) -> usize {
-        self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + window_tokens + FRAME_TOKENS
+        self.longest_question() + window_tokens + self.frame.pair_tokens()
     }
 
-    /// The length in tokens of the longest question as an input of its own: with two special tokens.
+    /// The length in tokens of the longest question as an input of its own, special tokens included.
     pub fn longest_alone(&self) -> usize {
-        self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0) + WINDOW_FRAME_TOKENS
+        self.longest_question() + self.frame.alone_tokens()
+    }
+
+    fn longest_question(&self) -> usize {
+        self.questions.iter().map(|question| question.ids.len()).max().unwrap_or(0)
     }
 
     /// The index of the entity type whose question is the longest.
@@ -66,15 +71,9 @@ impl Questions {
     /// The input that asks for one entity type, by its index, in a window of document number `document`.
     pub fn one(&self, entity_type: usize, document: usize, window: &Arc<Window>) -> ModelInput {
         let question = Some(Arc::clone(&self.questions[entity_type]));
-        ModelInput { document, window: Arc::clone(window), question, special: self.special }
+        ModelInput { document, window: Arc::clone(window), question, frame: Arc::clone(&self.frame) }
     }
 }
-
-/// The number of special tokens around a question and a window: `[CLS]` and two `[SEP]`.
-pub const FRAME_TOKENS: usize = 3;
-
-/// The number of special tokens around a window alone: `[CLS]` and `[SEP]`.
-pub const WINDOW_FRAME_TOKENS: usize = 2;
 
 /// One row of a batch: a window after the question of one entity type, or, for a kind that answers all types in one pass, the window
 /// alone. It knows its document.
@@ -86,7 +85,7 @@ pub struct ModelInput {
     pub window: Arc<Window>,
     /// The question, if there is one.
     pub question: Option<Arc<Question>>,
-    special: SpecialTokens,
+    frame: Arc<Frame>,
 }
 
 /// A row of a batch. Each slice is as long as the batch's longest input and zero after this input's end.
@@ -95,7 +94,8 @@ pub struct InputRow<'batch> {
     pub input_ids: &'batch mut [i64],
     /// 1 on the input's tokens.
     pub attention_mask: &'batch mut [i64],
-    /// 0 on a question, 1 on the window after it and its `[SEP]`; 0 everywhere without a question.
+    /// Of question, window and special tokens, as the tokenizer's post-processor sets them: of BERT's 0 on a question, 1 on the window
+    /// after it and its `[SEP]`, and 0 everywhere without a question.
     pub token_type_ids: &'batch mut [i64],
     /// The [`WordShape`](crate::text::word_shape::WordShape) of context tokens.
     pub shape_ids: &'batch mut [i64],
@@ -107,8 +107,8 @@ pub struct InputRow<'batch> {
 
 impl ModelInput {
     /// The input that is a window of document number `document` alone.
-    pub fn alone(document: usize, window: &Arc<Window>, special: SpecialTokens) -> Self {
-        Self { document, window: Arc::clone(window), question: None, special }
+    pub fn alone(document: usize, window: &Arc<Window>, frame: &Arc<Frame>) -> Self {
+        Self { document, window: Arc::clone(window), question: None, frame: Arc::clone(frame) }
     }
 
     /// The index of the entity type that is asked for; `None` if all types are.
@@ -118,7 +118,7 @@ impl ModelInput {
 
     /// The length in tokens, special tokens included.
     pub fn len(&self) -> usize {
-        self.context_start() + self.window.tokens.len() + 1
+        self.context_start() + self.window.tokens.len() + self.framed().after.ids.len()
     }
 
     /// Always false: an input has at least its special tokens.
@@ -128,7 +128,13 @@ impl ModelInput {
 
     /// The position of the window's first token.
     pub fn context_start(&self) -> usize {
-        self.question.as_ref().map_or(1, |question| question.ids.len() + 2)
+        let Framed { before, between, .. } = self.framed();
+        let question = self.question.as_ref().map_or(0, |question| question.ids.len());
+        before.ids.len() + question + between.map_or(0, |between| between.ids.len())
+    }
+
+    fn framed(&self) -> Framed<'_> {
+        self.frame.framed(self.question.is_some())
     }
 
     /// The document's tokens at positions `start..=end` of the input; `None` outside the window.
@@ -141,24 +147,29 @@ impl ModelInput {
 
     /// Writes itself into `row`, whose slices are zero and at least as long.
     pub fn write(&self, row: &mut InputRow<'_>) {
-        let context = self.context_start();
-        let length = self.len();
-        row.input_ids[0] = self.special.classify.into();
-        if let Some(question) = &self.question {
-            for (slot, &id) in row.input_ids[1..].iter_mut().zip(&question.ids) {
-                *slot = id.into();
+        let (context, length, framed) = (self.context_start(), self.len(), self.framed());
+        let mut special = |part: &Part, at: usize| {
+            for (place, (&id, &kind)) in (at..).zip(part.ids.iter().zip(&part.types)) {
+                (row.input_ids[place], row.token_type_ids[place]) = (id.into(), kind.into());
             }
-            row.input_ids[context - 1] = self.special.separate.into();
-            row.token_type_ids[context..length].fill(1);
+        };
+        special(framed.before, 0);
+        special(framed.after, length - framed.after.ids.len());
+        if let (Some(question), Some(between)) = (&self.question, framed.between) {
+            special(between, context - between.ids.len());
+            let first = framed.before.ids.len();
+            for (place, &id) in (first..).zip(&question.ids) {
+                (row.input_ids[place], row.token_type_ids[place]) = (id.into(), framed.question_type.into());
+            }
         }
-        for (position, token) in self.window.tokens.iter().enumerate() {
-            row.input_ids[context + position] = token.id.into();
-            row.shape_ids[context + position] = token.shape.id().into();
-            row.start_mask[context + position] = token.starts_word;
-            row.end_mask[context + position] = token.ends_word;
+        for (place, token) in (context..).zip(&self.window.tokens) {
+            row.input_ids[place] = token.id.into();
+            row.token_type_ids[place] = framed.text_type.into();
+            row.shape_ids[place] = token.shape.id().into();
+            row.start_mask[place] = token.starts_word;
+            row.end_mask[place] = token.ends_word;
         }
-        row.input_ids[length - 1] = self.special.separate.into();
         row.attention_mask[..length].fill(1);
-        row.input_ids[length..].fill(self.special.pad.into());
+        row.input_ids[length..].fill(self.frame.pad.into());
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::task::answer::{Answer, logit};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, Nesting};
-use crate::task::input::{ModelInput, WINDOW_FRAME_TOKENS};
+use crate::task::input::ModelInput;
 use crate::task::late;
 use crate::task::late::Late;
 use crate::task::mrc;
@@ -215,9 +215,9 @@ impl Task {
     pub fn longest_input(&self, window_tokens: usize) -> usize {
         match self {
             Self::Mrc(mrc) => mrc.questions.longest_query(window_tokens),
-            Self::Late(_) => window_tokens + WINDOW_FRAME_TOKENS,
+            Self::Late(late) => window_tokens + late.questions.frame().alone_tokens(),
             #[cfg(test)]
-            Self::OnePass(_) => window_tokens + WINDOW_FRAME_TOKENS,
+            Self::OnePass(one_pass) => window_tokens + one_pass.frame.alone_tokens(),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Machine reading comprehension with late interaction: the encoder reads each question once a job and each window once for all types, and
-//! the head compares their vectors. In: windows, and the outputs of a graph. Out: inputs `[CLS] window [SEP]`, and the spans of every type. It
-//! must not run a graph.
+//! the head compares their vectors. In: windows, and the outputs of a graph. Out: inputs that are a window alone, and the spans of every type.
+//! It must not run a graph.
 //!
 //! A model of this kind has two graphs. T = number of questions, d and m = widths of the head. The first is run once for each question:
 //!
 //! | | name | type | shape | |
 //! |---|---|---|---|---|
-//! | in | `input_ids`, `attention_mask`, `token_type_ids`, `shape_ids` | int64 | `[questions, tokens]` | `[CLS] question [SEP]` |
+//! | in | `input_ids`, `attention_mask`, `token_type_ids`, `shape_ids` | int64 | `[questions, tokens]` | a question alone in its frame |
 //! | out | `question_starts`, `question_ends` | float32 | `[questions, d]` | divided by √d |
 //! | out | `question_matches` | float32 | `[questions, m]` | the question's part of the match head's first layer, with its bias |
 //!
@@ -30,7 +30,8 @@ use crate::task::mrc;
 use crate::task::mrc::decode::{Candidate, DecodeRule, Logits, answer, undecided};
 use crate::task::tensor::{GraphSignature, Misfit, Tensor, Tensors, Values};
 use crate::text::document::Reject;
-use crate::text::tokens::{SpecialTokens, Tokenizer};
+use crate::text::frame::{Frame, Part};
+use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
 /// What the first graph gives of a question, and the second is given.
@@ -56,13 +57,13 @@ impl Late {
 
     /// The input for a window of document number `document`.
     pub fn ask(&self, document: usize, window: &Arc<Window>) -> ModelInput {
-        ModelInput::alone(document, window, self.questions.special())
+        ModelInput::alone(document, window, self.questions.frame())
     }
 
     /// The inputs of the first graph, one question each: what it gives of a question then depends on no other.
     pub fn asked(&self) -> impl Iterator<Item = Tensors> + use<'_> {
-        let special = self.questions.special();
-        self.questions.questions.iter().map(move |question| mrc::arrays(asked(std::slice::from_ref(question), special)))
+        let frame = self.questions.frame();
+        self.questions.questions.iter().map(move |question| mrc::arrays(asked(std::slice::from_ref(question), frame)))
     }
 
     /// The tensors that the second graph takes with every batch: the boundary's logit, and what the first graph gave of each question, in their
@@ -123,24 +124,28 @@ fn floats(tensors: &mut Tensors, name: &str) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Questions as inputs of the encoder, `[CLS] question [SEP]`, a row each.
-pub fn asked(questions: &[Arc<Question>], special: SpecialTokens) -> BatchTensors {
-    let tokens = questions.iter().map(|question| question.ids.len() + 2).max().unwrap_or(0);
+/// Questions as inputs of the encoder, each alone in its frame, a row each.
+pub fn asked(questions: &[Arc<Question>], frame: &Frame) -> BatchTensors {
+    let framed = frame.framed(false);
+    let tokens = questions.iter().map(|question| question.ids.len() + frame.alone_tokens()).max().unwrap_or(0);
     let size = questions.len() * tokens;
     let mut tensors = BatchTensors {
         rows: questions.len(),
         tokens,
-        input_ids: vec![special.pad.into(); size],
+        input_ids: vec![frame.pad.into(); size],
         attention_mask: vec![0; size],
         token_type_ids: vec![0; size],
         shape_ids: vec![0; size],
         start_mask: vec![false; size],
         end_mask: vec![false; size],
     };
+    let special = |part: &'_ Part| part.ids.iter().copied().zip(part.types.iter().copied()).collect::<Vec<_>>();
     for (row, question) in questions.iter().enumerate() {
-        let ids = [special.classify].into_iter().chain(question.ids.iter().copied()).chain([special.separate]);
-        for (place, id) in (row * tokens..).zip(ids) {
+        let own = question.ids.iter().map(|&id| (id, framed.text_type));
+        let ids = special(framed.before).into_iter().chain(own).chain(special(framed.after));
+        for (place, (id, kind)) in (row * tokens..).zip(ids) {
             tensors.input_ids[place] = id.into();
+            tensors.token_type_ids[place] = kind.into();
             tensors.attention_mask[place] = 1;
         }
     }

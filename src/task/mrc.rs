@@ -1,11 +1,12 @@
 //! Machine reading comprehension, the kind of Li et al. (ACL 2020): one question per entity type and window. In: windows, and the outputs
-//! of a graph. Out: inputs `[CLS] question [SEP] window [SEP]`, and the spans that answer each question. It must not run a graph.
+//! of a graph. Out: inputs with a question and a window, and the spans that answer each question. It must not run a graph.
 //!
 //! The contract of its graph. One that scores all pairs instead has no `span_index`, and its `span_logits` are `[batch, tokens, tokens]`.
 //!
 //! | | name | type | shape | |
 //! |---|---|---|---|---|
-//! | in | `input_ids`, `attention_mask`, `token_type_ids` | int64 | `[batch, tokens]` | mask: ones, then zeros for padding |
+//! | in | `input_ids`, `attention_mask` | int64 | `[batch, tokens]` | mask: ones, then zeros for padding |
+//! | in | `token_type_ids` | int64 | `[batch, tokens]` | what the tokens belong to; only of encoders that are told |
 //! | in | `shape_ids` | int64 | `[batch, tokens]` | [how words are written](crate::text::word_shape); only of encoders that are told |
 //! | in | `start_mask`, `end_mask` | bool | `[batch, tokens]` | tokens that can start or end a mention |
 //! | in | `boundary_logit` | float32 | scalar | start and end logits must be greater |

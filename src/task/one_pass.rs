@@ -9,8 +9,9 @@ use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
 use crate::task::tensor::{Tensors, Values};
+use crate::text::frame::Frame;
 use crate::text::span::TokenSpan;
-use crate::text::tokens::{SpecialTokens, Tokenizer};
+use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
 pub(crate) const OUTPUTS: [&str; 2] = ["scores", "wanted"];
@@ -19,17 +20,17 @@ pub(crate) const OUTPUTS: [&str; 2] = ["scores", "wanted"];
 #[derive(Debug, Clone)]
 pub struct OnePass {
     types: usize,
-    special: SpecialTokens,
+    pub(crate) frame: Arc<Frame>,
     threshold: f32,
 }
 
 impl OnePass {
     pub(crate) fn new(schema: &EntitySchema, tokenizer: &Tokenizer, threshold: f32) -> Self {
-        Self { types: schema.types.len(), special: tokenizer.special(), threshold }
+        Self { types: schema.types.len(), frame: Arc::clone(tokenizer.frame()), threshold }
     }
 
     pub(crate) fn ask(&self, document: usize, window: &Arc<Window>) -> ModelInput {
-        ModelInput::alone(document, window, self.special)
+        ModelInput::alone(document, window, &self.frame)
     }
 
     /// `scores` is `[rows, tokens, types]`.

@@ -53,7 +53,7 @@ fn of_normalizer(normalizer: &Value) -> Result<usize, String> {
     }
 }
 
-/// The longest string of `SentencePiece`'s map of characters, in bytes. Format: the size of a trie in four bytes, the trie, then strings that
+/// The longest string of SentencePiece's map of characters, in bytes. Format: the size of a trie in four bytes, the trie, then strings that
 /// end with zero. `None` if the map is invalid, which the library reports.
 fn longest_mapped(map: &str) -> Option<usize> {
     let bytes = STANDARD.decode(map).ok()?;

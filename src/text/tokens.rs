@@ -1,30 +1,47 @@
 //! Text → [`Token`]s, one segment at a time. In: a document's text. Out: wordpiece ids with their byte ranges and word
 //! boundaries. It must not change the text or hold more than one segment of it.
 //!
-//! A text is split into segments of at most [`SEGMENT_BYTES`] at white space. No tokenizer joins characters across white space,
-//! so the tokens stay the same, memory does not grow with the document, and no text is truncated.
+//! A text is split into segments of at most [`SEGMENT_BYTES`] before white space. No tokenizer joins characters across white space, and those
+//! that keep the space before a word still find it, so the tokens stay the same, memory does not grow with the document, and no text is
+//! truncated.
+//!
+//! Tokens of byte-level and Unigram vocabularies can hold the white space before a word, be nothing else, or be a part of one character. A
+//! token's range is without white space; of several tokens in one character only the first can begin a word, and only the last can end one.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokenizers::{ModelWrapper, PreTokenizerWrapper};
 
 use crate::error::{Error, Result};
 use crate::text::document::{Reject, RejectReason};
+use crate::text::frame::Frame;
 use crate::text::growth;
 use crate::text::span::ByteSpan;
+use crate::text::word_boundary::is_boundary;
 use crate::text::word_shape::WordShape;
 
 /// The longest segment that is tokenized at once, in bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 
+/// The names of tokens that stand for unknown and for masked words.
+const UNKNOWN: [&str; 2] = ["[UNK]", "<unk>"];
+const MASK: [&str; 2] = ["[MASK]", "<mask>"];
+
+/// How vocabularies write a space: those of SentencePiece, and those of bytes.
+const SPACE: &str = "▁";
+const SPACE_BYTE: &str = "Ġ";
+
 /// What counts as a word: mentions start on a word's first wordpiece and end on its last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Words {
-    /// The tokenizer's own pre-tokens: for BERT, runs of letters and digits, and single punctuation marks.
+    /// Runs of letters and digits, and single punctuation marks: the pre-tokens of BERT's tokenizer, and the same of any other tokenizer.
     #[default]
     Tokenizer,
     /// Runs of characters between white space, for corpora that come tokenized.
@@ -57,25 +74,24 @@ pub struct Segment {
     pub words_cut: usize,
 }
 
-/// The ids of the special tokens of a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpecialTokens {
-    /// `[CLS]`
-    pub classify: u32,
-    /// `[SEP]`
-    pub separate: u32,
-    /// `[PAD]`
-    pub pad: u32,
-}
-
 /// A model's tokenizer with truncation, padding and special tokens disabled.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     words: Words,
-    special: SpecialTokens,
+    frame: Arc<Frame>,
     unknown: Option<u32>,
     longest_word: usize,
+    words_from: WordsFrom,
+}
+
+/// Where the words of a tokenizer come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WordsFrom {
+    /// Its pre-tokens, which are without white space.
+    PreTokens,
+    /// The text, because its pre-tokens are between spaces or hold them. A token that is only this text is a space.
+    Text(&'static str),
 }
 
 impl Tokenizer {
@@ -90,27 +106,27 @@ impl Tokenizer {
         inner.with_padding(None);
         // The characters "[SEP]" in a document are text, not the special token.
         inner.set_encode_special_tokens(true);
-        let id = |token: &str| {
-            let missing = || refuse(format!("its vocabulary has no {token}").into());
-            inner.token_to_id(token).ok_or_else(missing)
+        let frame = frame_of(&inner).map_err(refuse)?;
+        let unknown = UNKNOWN.iter().find_map(|name| inner.token_to_id(name));
+        let (longest_word, words_from) = match inner.get_model() {
+            ModelWrapper::WordPiece(model) => (model.max_input_chars_per_word, WordsFrom::PreTokens),
+            ModelWrapper::WordLevel(_) => (usize::MAX, WordsFrom::PreTokens),
+            ModelWrapper::BPE(_) | ModelWrapper::Unigram(_) if of_bytes(&inner) => {
+                (usize::MAX, WordsFrom::Text(SPACE_BYTE))
+            }
+            ModelWrapper::BPE(_) | ModelWrapper::Unigram(_) => (usize::MAX, WordsFrom::Text(SPACE)),
         };
-        let special = SpecialTokens { classify: id("[CLS]")?, separate: id("[SEP]")?, pad: id("[PAD]")? };
-        let unknown = inner.token_to_id("[UNK]");
-        let longest_word = match inner.get_model() {
-            tokenizers::ModelWrapper::WordPiece(model) => model.max_input_chars_per_word,
-            _ => usize::MAX,
-        };
-        Ok(Self { inner, words, special, unknown, longest_word })
+        Ok(Self { inner, words, frame: Arc::new(frame), unknown, longest_word, words_from })
     }
 
-    /// The ids of the special tokens of a query.
-    pub const fn special(&self) -> SpecialTokens {
-        self.special
+    /// The special tokens around questions and windows.
+    pub const fn frame(&self) -> &Arc<Frame> {
+        &self.frame
     }
 
-    /// The token that stands for a hidden word: `[MASK]`, else the token of unknown words.
+    /// The token that stands for a hidden word: that of masked words, else that of unknown ones.
     pub fn mask(&self) -> Option<u32> {
-        self.inner.token_to_id("[MASK]").or(self.unknown)
+        MASK.iter().find_map(|name| self.inner.token_to_id(name)).or(self.unknown)
     }
 
     /// How many ids the vocabulary has, special tokens included.
@@ -118,9 +134,9 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The largest id that it can produce.
+    /// The largest id that it can produce, special tokens included.
     pub fn largest_id(&self) -> u32 {
-        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0).max(self.frame.largest_id())
     }
 
     /// The ids of a short text such as a question, without special tokens.
@@ -131,30 +147,43 @@ impl Tokenizer {
     /// Tokenizes the bytes `segment` of `text`; offsets count from the start of `text`.
     pub fn tokenize(&self, text: &str, segment: ByteSpan) -> Result<Segment, Reject> {
         let encoding = self.encode(segment.of(text))?;
-        let words = encoding.get_word_ids();
         let mut found = Segment { tokens: Vec::with_capacity(encoding.len()), ..Segment::default() };
-        let mut shape = WordShape::default();
-        for (index, (&id, &(start, end))) in encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate() {
-            if index == 0 || words[index].is_none() || words[index] != words[index - 1] {
-                let pieces =
-                    words[index].map_or(1, |_| words[index..].iter().take_while(|word| **word == words[index]).count());
-                let last = encoding.get_offsets()[index + pieces - 1].1;
-                shape = WordShape::of(ByteSpan::new(segment.start + start, segment.start + last.max(end)).of(text));
-            }
+        let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
+        for (&id, (&(start, end), piece)) in encoding.get_ids().iter().zip(pieces) {
             let bytes = ByteSpan::new(segment.start + start, segment.start + end);
-            let starts_word = match (self.words, found.tokens.last()) {
-                (_, None) => true,
-                (Words::Tokenizer, Some(_)) => words[index] != words[index - 1] || words[index].is_none(),
-                (Words::Whitespace, Some(last)) => has_whitespace(text, last.bytes.end, bytes.start),
+            let bytes = match self.words_from {
+                WordsFrom::PreTokens => bytes,
+                WordsFrom::Text(space) => without_white_space(text, bytes, piece == space),
             };
-            if let Some(last) = found.tokens.last_mut() {
-                last.ends_word = starts_word;
-            }
             if Some(id) == self.unknown {
                 found.unknown += 1;
                 found.words_cut += usize::from(bytes.of(text).chars().count() > self.longest_word);
             }
-            found.tokens.push(Token { id, bytes, starts_word, ends_word: true, shape });
+            let shape = WordShape::default();
+            found.tokens.push(Token { id, bytes, starts_word: false, ends_word: false, shape });
+        }
+        let own = match self.words_from {
+            WordsFrom::PreTokens => {
+                let words = encoding.get_word_ids();
+                starts(&found.tokens, |index, _| words[index].is_none() || words[index] != words[index - 1])
+            }
+            WordsFrom::Text(_) => {
+                let whole = segment.of(text);
+                starts(&found.tokens, |_, [last, next]| next >= last && is_boundary(whole, next - segment.start))
+            }
+        };
+        for word in runs(&found.tokens, &own) {
+            let [first, last] = [word.start, word.end - 1].map(|index| found.tokens[index].bytes);
+            let shape = WordShape::of(ByteSpan::new(first.start, last.end.max(first.end)).of(text));
+            found.tokens[word].iter_mut().for_each(|token| token.shape = shape);
+        }
+        let words = match self.words {
+            Words::Tokenizer => own,
+            Words::Whitespace => starts(&found.tokens, |_, [last, next]| has_whitespace(text, last, next)),
+        };
+        for word in runs(&found.tokens, &words) {
+            found.tokens[word.start].starts_word = true;
+            found.tokens[word.end - 1].ends_word = true;
         }
         Ok(found)
     }
@@ -173,6 +202,14 @@ pub fn parse(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     let parsed = serde_json::from_slice::<serde_json::Value>(json).map_err(|source| failed(source.into()))?;
     growth::check(&parsed).map_err(|reason| failed(reason.into()))?;
     guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(failed)
+}
+
+/// The special tokens around questions and windows.
+///
+/// # Errors
+/// The reason why the tokenizer has none.
+pub fn frame_of(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Frame> {
+    guarded(|| Frame::of(tokenizer).map_err(Into::into))
 }
 
 /// Calls the library and turns a panic into an error. The library panics on some files that are valid JSON but inconsistent (a prefix
@@ -205,7 +242,52 @@ fn has_whitespace(text: &str, left: usize, right: usize) -> bool {
     text.get(left..right).is_some_and(|gap| gap.contains(char::is_whitespace))
 }
 
-/// Splits `text` into segments of at most [`SEGMENT_BYTES`]: after white space if there is any, else between characters.
+/// Whether each token begins a word. Tokens of white space begin none; the first other token begins one. Of each token after that, `starts` says
+/// it by the token's index, the end of the token before it and its start.
+fn starts(tokens: &[Token], starts: impl Fn(usize, [usize; 2]) -> bool) -> Vec<bool> {
+    let mut end = None;
+    let mut of = |(index, token): (usize, &Token)| {
+        let begins = !token.bytes.is_empty() && end.is_none_or(|end| starts(index, [end, token.bytes.start]));
+        end = if token.bytes.is_empty() { end } else { Some(token.bytes.end) };
+        begins
+    };
+    tokens.iter().enumerate().map(&mut of).collect()
+}
+
+/// The tokens of each word, without white space after it.
+fn runs(tokens: &[Token], starts: &[bool]) -> Vec<Range<usize>> {
+    let mut words: Vec<Range<usize>> = Vec::new();
+    for index in (0..tokens.len()).filter(|&index| !tokens[index].bytes.is_empty()) {
+        match words.last_mut() {
+            Some(word) if !starts[index] => word.end = index + 1,
+            _ => words.push(index..index + 1),
+        }
+    }
+    words
+}
+
+/// The range of a token without white space at its ends: empty for a token of white space alone. The library gives a space that it has put in
+/// front of a text (`is_space`) the range of the first character.
+fn without_white_space(text: &str, bytes: ByteSpan, is_space: bool) -> ByteSpan {
+    // The post-processor can move a start into a character.
+    let bytes = ByteSpan::new(text.floor_char_boundary(bytes.start), text.ceil_char_boundary(bytes.end));
+    let inside = bytes.of(text);
+    let start = bytes.end - inside.trim_start().len();
+    if is_space { ByteSpan::new(start, start) } else { ByteSpan::new(start, start + inside.trim().len()) }
+}
+
+/// Whether a tokenizer divides texts into bytes.
+fn of_bytes(tokenizer: &tokenizers::Tokenizer) -> bool {
+    match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(_)) => true,
+        Some(PreTokenizerWrapper::Sequence(parts)) => {
+            parts.as_ref().iter().any(|part| matches!(part, PreTokenizerWrapper::ByteLevel(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Splits `text` into segments of at most [`SEGMENT_BYTES`]: before white space if there is any, else between characters.
 pub fn segments(text: &str) -> impl Iterator<Item = ByteSpan> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -217,8 +299,8 @@ pub fn segments(text: &str) -> impl Iterator<Item = ByteSpan> + '_ {
             rest.len()
         } else {
             let head = &rest[..rest.floor_char_boundary(SEGMENT_BYTES)];
-            let after_white = |at: usize| head[at..].chars().next().map_or(at, |white| at + white.len_utf8());
-            head.rfind(char::is_whitespace).map_or(head.len(), after_white)
+            let before = head.rfind(char::is_whitespace).map_or(0, |white| head[..white].trim_end().len());
+            if before == 0 { head.len() } else { before }
         };
         let segment = ByteSpan::new(start, start + length);
         start += length;
@@ -245,7 +327,7 @@ pub(crate) mod tests {
             r###"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
                 {{"id":3,"content":"[SEP]","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}}],
             "normalizer":{{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}},
-            "pre_tokenizer":{{"type":"BertPreTokenizer"}},"post_processor":null,"decoder":null,
+            "pre_tokenizer":{{"type":"BertPreTokenizer"}},"post_processor":{{"type":"BertProcessing","sep":["[SEP]",3],"cls":["[CLS]",2]}},"decoder":null,
             "model":{{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,
             "vocab":{{{}}}}}}}"###,
             entries.join(",")
@@ -320,7 +402,7 @@ pub(crate) mod tests {
     #[test]
     fn a_special_token_in_the_text_is_text() {
         let tokenizer = tiny(Words::Tokenizer);
-        let (separator, text) = (tokenizer.special().separate, "a [SEP] b");
+        let (separator, text) = (3, "a [SEP] b");
         let tokens = tokenize_all(&tokenizer, text).tokens;
         let texts: Vec<&str> = tokens.iter().map(|token| token.bytes.of(text)).collect();
         assert_eq!(texts, ["a", "[", "S", "E", "P", "]", "b"]);
@@ -344,14 +426,14 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn segments_cover_the_text_and_end_at_white_space(words in proptest::collection::vec("[a-zé€]{1,4000}", 0..60)) {
+        fn segments_cover_the_text_and_begin_with_white_space(words in proptest::collection::vec("[a-zé€]{1,4000}", 0..60)) {
             let text = words.join(" ");
             let spans: Vec<ByteSpan> = segments(&text).collect();
             let joined: String = spans.iter().map(|span| span.of(&text)).collect();
             prop_assert_eq!(&joined, &text);
             for span in &spans {
                 prop_assert!(span.len() <= SEGMENT_BYTES);
-                prop_assert!(span.end == text.len() || text[..span.end].ends_with(' '));
+                prop_assert!(span.start == 0 || text[span.start..].starts_with(' '));
             }
         }
 

@@ -193,7 +193,9 @@ impl<'text> Windows<'text> {
         let mut starts = Vec::new();
         let mut position = start + 1;
         for (at, _) in text.split_sentence_bound_indices().skip(1) {
-            while position <= end && self.token(position).bytes.start < first_byte + at {
+            // A token of white space does not begin a sentence.
+            let passes = |token: &Token| token.bytes.is_empty() || token.bytes.start < first_byte + at;
+            while position <= end && passes(self.token(position)) {
                 position += 1;
             }
             let between = position <= end && self.token(position - 1).bytes.end <= first_byte + at;

@@ -223,7 +223,11 @@ impl TrainFile {
             }
         }
         let shares = [
-            ("recipe.bert_dropout", recipe.bert_dropout, "0.1 is usual"),
+            (
+                "recipe.bert_dropout",
+                recipe.bert_dropout.unwrap_or(0.0),
+                "0.1 is usual; omit the key for the encoder's own",
+            ),
             ("recipe.mrc_dropout", recipe.mrc_dropout, "0.1 is usual"),
             ("recipe.word_dropout", recipe.word_dropout, "0.05 to 0.1 is usual; omit the key to hide none"),
             ("recipe.ema_decay", recipe.ema_decay.unwrap_or(0.0), "0.999 is usual; omit the key for no average"),
@@ -285,7 +289,6 @@ mod tests {
             "final_div_factor": 1e4,
             "interaction": "early",
             "boundary_size": 256,
-            "bert_dropout": 0.1,
             "mrc_dropout": 0.1,
             "classifier_act_func": "gelu",
             "classifier_intermediate_hidden_size": 1024,

@@ -1,11 +1,12 @@
-//! The description of an encoder: its layers, their sizes, and the names of their tensors. In: values from [`super::bert`]. Out: an
+//! The description of an encoder: its layers, their sizes, and the names of their tensors. In: values from a `config.json`. Out: an
 //! [`Architecture`], and the names and shapes of all its tensors. It must not know which kind of encoder it describes.
 
 use std::collections::BTreeMap;
 
 use crate::model::blocks::{FeedForward, Linear, Norm, Table};
 
-/// An encoder as the graph writer and the training network compute it. h = `hidden_size`.
+/// An encoder as the graph writer and the training network compute it. h = `hidden_size`, e = width of the vectors of tokens, which is h unless
+/// there is an `embedding_projection`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Width of a token's vector (h).
@@ -14,22 +15,29 @@ pub struct Architecture {
     pub heads: usize,
     /// Longest input in tokens, special tokens counted.
     pub max_tokens: usize,
-    /// The vectors of the vocabulary, `[words, h]`.
+    /// The vectors of the vocabulary, `[words, e]`.
     pub words: Table,
     /// How a token's position enters.
     pub positions: Positions,
-    /// The vectors of the token types (0 on the question, 1 on the context), `[types, h]`; `None`: the encoder does not tell them apart.
+    /// The vectors of the token types (0 on the question, 1 on the context), `[types, e]`. A table of one row is the same for all tokens.
+    /// `None`: the encoder does not tell them apart.
     pub token_types: Option<Table>,
-    /// The vectors of the shapes of words ([`word_shape`](crate::text::word_shape)), `[shapes, h]`; `None`: the encoder is not told them.
+    /// The vectors of the shapes of words ([`word_shape`](crate::text::word_shape)), `[shapes, e]`; `None`: the encoder is not told them.
     pub word_shapes: Option<Table>,
     /// Normalizes the sum of these vectors.
     pub embedding_norm: Norm,
+    /// e → h, after that.
+    pub embedding_projection: Option<Linear>,
+    /// What [`Distances::Disentangled`] reads.
+    pub relative: Option<RelativePositions>,
     /// The layers, first to last. Layers with the same names share their tensors.
     pub layers: Vec<Layer>,
     /// Where the layers normalize.
     pub normalization: Normalization,
     /// How its checkpoints name tensors.
     pub checkpoint: CheckpointNames,
+    /// The rates that it is trained with.
+    pub dropout: DropoutRates,
 }
 
 /// How a token's position enters.
@@ -37,11 +45,33 @@ pub struct Architecture {
 pub enum Positions {
     /// A vector of a table is added to the token's.
     Absolute {
-        /// `[positions, h]`.
+        /// `[positions, e]`.
         table: Table,
         /// The row of the first token; the next token has the next row.
         offset: usize,
     },
+    /// Only in attention, by [`Distances`].
+    InAttention,
+}
+
+/// Vectors of distances between tokens, which all layers read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelativePositions {
+    /// `[rows, h]`.
+    pub table: Table,
+    /// Normalizes its rows.
+    pub norm: Option<Norm>,
+    /// The row of each distance from query to key position (query − key), from −(`max_tokens` − 1) to `max_tokens` − 1.
+    pub rows: Vec<usize>,
+}
+
+/// The dropout rates of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DropoutRates {
+    /// Of the embeddings and each block's output.
+    pub hidden: f64,
+    /// Of attention weights.
+    pub attention: f64,
 }
 
 /// Where a layer normalizes, once for its attention and once for its feed-forward block.
@@ -61,16 +91,31 @@ pub enum Normalization {
 pub struct Layer {
     /// Multi-head self-attention.
     pub attention: Attention,
-    /// The normalization that belongs to it.
-    pub attention_norm: Norm,
+    /// The normalization that belongs to it, if there is one.
+    pub attention_norm: Option<Norm>,
     /// The feed-forward block.
     pub feed_forward: FeedForward,
+    /// Its activation.
+    pub activation: Activation,
+    /// With a gate the block is outer(activation(inner(x)) · gate(x)).
+    pub gate: Option<Linear>,
     /// The normalization that belongs to it.
     pub feed_forward_norm: Norm,
 }
 
-/// Multi-head self-attention, in which each token attends to all tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The activation of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·Φ(x), by the error function.
+    Gelu,
+    /// Its approximation by the hyperbolic tangent: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
+
+/// Multi-head self-attention.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
     /// What `query`, `key` and `value` are called together; a graph that multiplies by all three at once names the matrix after it.
     pub name: String,
@@ -82,6 +127,31 @@ pub struct Attention {
     pub value: Linear,
     /// h → h, over the heads' outputs side by side.
     pub output: Linear,
+    /// What it knows of the distance between two tokens.
+    pub distances: Distances,
+    /// How many tokens to each side a token attends to; `None`: to all tokens.
+    pub reach: Option<usize>,
+}
+
+/// What attention knows of the distance between two tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Distances {
+    /// Nothing.
+    Ignored,
+    /// Query and key are rotated by angles that grow with their positions (Su et al., arXiv 2104.09864): the values i and i + d/2 of a head
+    /// of width d by position · base^(−2i/d).
+    Rotary {
+        /// The base of the angles.
+        base: f32,
+    },
+    /// Scores have terms of their own for the distance (He et al., arXiv 2006.03654). All terms are divided by √(d · number of terms). The
+    /// vectors are those of [`Architecture::relative`].
+    Disentangled {
+        /// Query · key(vector of the distance).
+        keys: Option<Linear>,
+        /// Key · query(vector of the distance).
+        queries: Option<Linear>,
+    },
 }
 
 impl Attention {
@@ -102,6 +172,8 @@ pub struct CheckpointNames {
     pub unused: &'static [&'static str],
     /// The beginnings of the names of the heads that it was pretrained with.
     pub pretraining_heads: &'static [&'static str],
+    /// Modules whose tensors are those of several layers, one below the other: the end of a module's name, and the ends in its place.
+    pub stacked: &'static [(&'static str, &'static [&'static str])],
 }
 
 impl Architecture {
@@ -110,17 +182,53 @@ impl Architecture {
         self.hidden_size / self.heads
     }
 
+    /// By what the scores of a layer's attention are multiplied.
+    pub fn attention_scale(&self, attention: &Attention) -> f32 {
+        let terms = match &attention.distances {
+            Distances::Disentangled { keys, queries } => 1 + keys.iter().count() + queries.iter().count(),
+            Distances::Ignored | Distances::Rotary { .. } => 1,
+        };
+        1.0 / ((self.head_size() * terms) as f32).sqrt()
+    }
+
+    /// What its attention does that no fused operator of ONNX Runtime does; `None` if one computes it.
+    pub fn beyond_fused_attention(&self) -> Option<&'static str> {
+        let all = |holds: fn(&Attention) -> bool| self.layers.iter().all(|layer| holds(&layer.attention));
+        if !all(|attention| !matches!(attention.distances, Distances::Disentangled { .. })) {
+            Some("disentangled relative positions")
+        } else if !all(|attention| !matches!(attention.distances, Distances::Rotary { .. })) {
+            Some("rotary positions")
+        } else if !all(|attention| attention.reach.is_none() && attention.projections().iter().all(|one| one.has_bias))
+        {
+            Some("local attention or projections without a bias")
+        } else {
+            None
+        }
+    }
+
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let Positions::Absolute { table: positions, .. } = &self.positions;
-        let tables = [&self.words, positions].into_iter().chain(&self.token_types).chain(&self.word_shapes);
+        let positions = match &self.positions {
+            Positions::Absolute { table, .. } => Some(table),
+            Positions::InAttention => None,
+        };
+        let relative = self.relative.as_ref();
+        let tables = [&self.words].into_iter().chain(positions).chain(&self.token_types).chain(&self.word_shapes);
+        let tables = tables.chain(relative.map(|relative| &relative.table));
         let mut shapes: BTreeMap<_, _> = tables.map(Table::shape).collect();
-        shapes.extend(self.embedding_norm.shapes());
-        for layer in &self.layers {
-            let FeedForward { inner, outer } = &layer.feed_forward;
-            let linear = layer.attention.projections().into_iter().chain([&layer.attention.output, inner, outer]);
+        shapes.extend(self.embedding_projection.iter().flat_map(Linear::shapes));
+        let norms = [&self.embedding_norm].into_iter().chain(relative.and_then(|relative| relative.norm.as_ref()));
+        shapes.extend(norms.flat_map(Norm::shapes));
+        for Layer { attention, attention_norm, feed_forward, gate, feed_forward_norm, .. } in &self.layers {
+            let FeedForward { inner, outer } = feed_forward;
+            let distances = match &attention.distances {
+                Distances::Disentangled { keys, queries } => [keys.as_ref(), queries.as_ref()],
+                Distances::Ignored | Distances::Rotary { .. } => [None, None],
+            };
+            let linear = attention.projections().into_iter().chain([&attention.output, inner, outer]);
+            let linear = linear.chain(gate).chain(distances.into_iter().flatten());
             shapes.extend(linear.flat_map(Linear::shapes));
-            shapes.extend([&layer.attention_norm, &layer.feed_forward_norm].into_iter().flat_map(Norm::shapes));
+            shapes.extend(attention_norm.iter().chain([feed_forward_norm]).flat_map(Norm::shapes));
         }
         if let Normalization::Pre { last } = &self.normalization {
             shapes.extend(last.shapes());

@@ -1,15 +1,16 @@
 //! BERT. In: its keys in the `config.json` of Hugging Face. Out: a [`BertConfig`] with consistent sizes, and its [`Architecture`] under the
-//! names of the reference implementation. It must not know the heads' keys.
+//! names of the reference implementation. Encoders that differ from it in a few things are described by it too. It must not know the heads' keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::blocks::{FeedForward, Linear, Norm, Table};
 use crate::model::config_error::{ConfigError, check_sizes};
-use crate::model::encoder::architecture::{Architecture, Attention, CheckpointNames, Layer, Normalization, Positions};
-use crate::text::word_shape::WordShape;
-
-/// The maximum number of layers: every layer has a dozen tensors to look for.
-const MAX_LAYERS: usize = 1024;
+use crate::model::encoder::architecture::{
+    Activation, Architecture, Attention, CheckpointNames, Distances, DropoutRates, Layer, Normalization, Positions,
+};
+use crate::model::encoder::validation::{
+    activation, check_absolute, check_dropout, check_epsilon, check_heads, check_layers, check_word_shapes,
+};
 
 /// How checkpoints name tensors. `cls.` are the heads of pretraining.
 const NAMES: CheckpointNames = CheckpointNames {
@@ -17,7 +18,11 @@ const NAMES: CheckpointNames = CheckpointNames {
     bare: &["embeddings.", "encoder."],
     unused: &["pooler."],
     pretraining_heads: &["cls."],
+    stacked: &[],
 };
+
+/// The dropout rate where the configuration does not say it.
+const DROPOUT: f64 = 0.1;
 
 /// The configuration of a BERT in `config.json`; unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +35,7 @@ pub struct BertConfig {
     pub num_attention_heads: usize,
     /// Width of the feed-forward layer.
     pub intermediate_size: usize,
-    /// Activation of the feed-forward layer; only `gelu` (the exact one, with erf) is supported.
+    /// Activation of the feed-forward layer.
     #[serde(default = "gelu")]
     pub hidden_act: String,
     /// Added to the variance in every layer normalization.
@@ -40,7 +45,7 @@ pub struct BertConfig {
     pub vocab_size: usize,
     /// Longest input in tokens, question and special tokens counted.
     pub max_position_embeddings: usize,
-    /// Number of token types (question and context need two).
+    /// Number of token types. With one, all tokens have it.
     #[serde(default = "two")]
     pub type_vocab_size: usize,
     /// Number of shapes of words that it is told; BERT itself has none.
@@ -50,8 +55,14 @@ pub struct BertConfig {
     #[serde(default = "absolute")]
     pub position_embedding_type: String,
     /// Id of the padding token.
-    #[serde(default)]
-    pub pad_token_id: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pad_token_id: Option<usize>,
+    /// Dropout rate of embeddings and block outputs in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_dropout_prob: Option<f64>,
+    /// Dropout rate of attention weights in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_probs_dropout_prob: Option<f64>,
 }
 
 fn gelu() -> String {
@@ -80,18 +91,28 @@ impl BertConfig {
 
     /// The description of this encoder.
     pub fn architecture(&self) -> Architecture {
+        self.described(NAMES, self.hidden_size)
+    }
+
+    /// The description of an encoder with these names and vectors of tokens of width `embedding_size`, which is otherwise as BERT.
+    pub(super) fn described(&self, names: CheckpointNames, embedding_size: usize) -> Architecture {
         let hidden = self.hidden_size;
-        let prefix = NAMES.prefix;
-        let norm = |name: &str| Norm { name: format!("{prefix}{name}"), width: hidden, epsilon: self.layer_norm_eps };
+        let prefix = names.prefix;
+        let norm_of = |name: &str, width: usize| Norm {
+            name: format!("{prefix}{name}"),
+            width,
+            epsilon: self.layer_norm_eps,
+            has_bias: true,
+        };
         let table = |name: &str, rows: usize| Table {
             name: format!("{prefix}embeddings.{name}_embeddings.weight"),
             rows,
-            columns: hidden,
+            columns: embedding_size,
         };
         let layer = |number: usize| {
             let name = |part: &str| format!("{prefix}encoder.layer.{number}.{part}");
             let projection = |part: &str| Linear::new(name(&format!("attention.self.{part}")), hidden, hidden);
-            let norm = |part: &str| norm(&format!("encoder.layer.{number}.{part}"));
+            let norm = |part: &str| norm_of(&format!("encoder.layer.{number}.{part}"), hidden);
             Layer {
                 attention: Attention {
                     name: name("attention.self"),
@@ -99,12 +120,16 @@ impl BertConfig {
                     key: projection("key"),
                     value: projection("value"),
                     output: Linear::new(name("attention.output.dense"), hidden, hidden),
+                    distances: Distances::Ignored,
+                    reach: None,
                 },
-                attention_norm: norm("attention.output.LayerNorm"),
+                attention_norm: Some(norm("attention.output.LayerNorm")),
                 feed_forward: FeedForward {
                     inner: Linear::new(name("intermediate.dense"), hidden, self.intermediate_size),
                     outer: Linear::new(name("output.dense"), self.intermediate_size, hidden),
                 },
+                activation: activation("hidden_act", &self.hidden_act).unwrap_or(Activation::Gelu),
+                gate: None,
                 feed_forward_norm: norm("output.LayerNorm"),
             }
         };
@@ -116,29 +141,23 @@ impl BertConfig {
             positions: Positions::Absolute { table: table("position", self.max_position_embeddings), offset: 0 },
             token_types: Some(table("token_type", self.type_vocab_size)),
             word_shapes: self.word_shape_size.map(|shapes| table("word_shape", shapes)),
-            embedding_norm: norm("embeddings.LayerNorm"),
+            embedding_norm: norm_of("embeddings.LayerNorm", embedding_size),
+            embedding_projection: None,
+            relative: None,
             layers: (0..self.num_hidden_layers).map(layer).collect(),
             normalization: Normalization::Post,
-            checkpoint: NAMES,
+            checkpoint: names,
+            dropout: DropoutRates {
+                hidden: self.hidden_dropout_prob.unwrap_or(DROPOUT),
+                attention: self.attention_probs_dropout_prob.unwrap_or(DROPOUT),
+            },
         }
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |reason: String, hint: &'static str| Err(ConfigError::Value { reason, hint });
-        let fixed = [
-            ("hidden_act", &self.hidden_act, "gelu", "only the exact gelu is supported"),
-            (
-                "position_embedding_type",
-                &self.position_embedding_type,
-                "absolute",
-                "only absolute positions are supported",
-            ),
-        ];
-        for (key, value, wanted, hint) in fixed {
-            if value != wanted {
-                return refuse(format!("`{key}` is `{value}`, not `{wanted}`"), hint);
-            }
-        }
+    /// Checks every key.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        activation("hidden_act", &self.hidden_act)?;
+        check_absolute(&self.position_embedding_type)?;
         check_sizes(&[
             ("hidden_size", self.hidden_size),
             ("num_hidden_layers", self.num_hidden_layers),
@@ -148,32 +167,11 @@ impl BertConfig {
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
         ])?;
-        if self.num_hidden_layers > MAX_LAYERS {
-            let layers = self.num_hidden_layers;
-            return refuse(format!("`num_hidden_layers` is {layers}"), "a model can have at most 1024 layers");
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let (size, heads) = (self.hidden_size, self.num_attention_heads);
-            return refuse(
-                format!("`hidden_size` {size} cannot be divided into {heads} attention heads"),
-                "`num_attention_heads` must divide `hidden_size`",
-            );
-        }
-        if self.type_vocab_size < 2 {
-            return refuse(
-                "`type_vocab_size` is 1".to_owned(),
-                "question and context need two token types; encoders like RoBERTa are not supported",
-            );
-        }
-        if self.word_shape_size.is_some_and(|shapes| shapes != WordShape::COUNT) {
-            return refuse(
-                format!("`word_shape_size` is {}", self.word_shape_size.unwrap_or_default()),
-                "this version tells eight shapes of words apart",
-            );
-        }
-        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
-            return refuse(format!("`layer_norm_eps` is {}", self.layer_norm_eps), "it must be between 0 and 1");
-        }
-        Ok(())
+        check_layers("num_hidden_layers", self.num_hidden_layers)?;
+        check_heads(("hidden_size", self.hidden_size), ("num_attention_heads", self.num_attention_heads))?;
+        check_word_shapes(self.word_shape_size)?;
+        check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
+        check_dropout("hidden_dropout_prob", self.hidden_dropout_prob)?;
+        check_dropout("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
     }
 }

@@ -4,19 +4,47 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::config_error::ConfigError;
+use crate::model::encoder::albert::AlbertConfig;
 use crate::model::encoder::architecture::Architecture;
 use crate::model::encoder::bert::BertConfig;
+use crate::model::encoder::deberta_v2::DebertaV2Config;
+use crate::model::encoder::distilbert::DistilBertConfig;
+use crate::model::encoder::electra::ElectraConfig;
+use crate::model::encoder::modernbert::ModernBertConfig;
+use crate::model::encoder::roberta::RobertaConfig;
 use crate::text::word_shape::WordShape;
 
 /// The hint for a file that is not the configuration of an encoder.
-pub(crate) const EXPECTED: &str = "it must be the config.json of a Hugging Face BERT";
+pub(crate) const EXPECTED: &str = "it must be the config.json of a Hugging Face encoder";
+
+/// The hint for an encoder that is not supported: those that are.
+const SUPPORTED: &str =
+    "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, electra, deberta-v2 and modernbert";
 
 /// The encoders that are supported, by `model_type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "model_type", rename_all = "lowercase")]
+#[serde(tag = "model_type", rename_all = "kebab-case")]
 pub enum EncoderConfig {
     /// `bert`, also if there is no `model_type`.
     Bert(BertConfig),
+    /// `roberta`.
+    Roberta(RobertaConfig),
+    /// `xlm-roberta`.
+    XlmRoberta(RobertaConfig),
+    /// `camembert`.
+    Camembert(RobertaConfig),
+    /// `distilbert`.
+    #[serde(rename = "distilbert")]
+    DistilBert(DistilBertConfig),
+    /// `albert`.
+    Albert(AlbertConfig),
+    /// `electra`.
+    Electra(ElectraConfig),
+    /// `deberta-v2`, also of version 3.
+    DebertaV2(DebertaV2Config),
+    /// `modernbert`.
+    #[serde(rename = "modernbert")]
+    ModernBert(ModernBertConfig),
 }
 
 /// The key that names the encoder.
@@ -34,27 +62,54 @@ impl EncoderConfig {
     /// Parses and validates the bytes of a `config.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         let Tag { model_type } = serde_json::from_slice(bytes)?;
-        match model_type.as_str() {
-            "bert" => Ok(Self::Bert(BertConfig::parse(bytes)?)),
-            other => Err(ConfigError::Value {
-                reason: format!("`model_type` is `{other}`, not `bert`"),
-                hint: "only BERT encoders are supported",
-            }),
-        }
+        Ok(match model_type.as_str() {
+            "bert" => Self::Bert(BertConfig::parse(bytes)?),
+            "roberta" => Self::Roberta(RobertaConfig::parse(bytes)?),
+            "xlm-roberta" => Self::XlmRoberta(RobertaConfig::parse(bytes)?),
+            "camembert" => Self::Camembert(RobertaConfig::parse(bytes)?),
+            "distilbert" => Self::DistilBert(DistilBertConfig::parse(bytes)?),
+            "albert" => Self::Albert(AlbertConfig::parse(bytes)?),
+            "electra" => Self::Electra(ElectraConfig::parse(bytes)?),
+            "deberta-v2" => Self::DebertaV2(DebertaV2Config::parse(bytes)?),
+            "modernbert" => Self::ModernBert(ModernBertConfig::parse(bytes)?),
+            other => {
+                let reason = format!("`model_type` is `{other}`, which is not supported");
+                return Err(ConfigError::Value { reason, hint: SUPPORTED });
+            }
+        })
     }
 
     /// Has the encoder be told the shapes of words. False if it is already.
     pub fn add_word_shapes(&mut self) -> bool {
-        let Self::Bert(config) = self;
-        let new = config.word_shape_size.is_none();
-        config.word_shape_size = Some(WordShape::COUNT);
-        new
+        let size = match self {
+            Self::Bert(bert)
+            | Self::Roberta(RobertaConfig { bert })
+            | Self::XlmRoberta(RobertaConfig { bert })
+            | Self::Camembert(RobertaConfig { bert })
+            | Self::Electra(ElectraConfig { bert, .. }) => &mut bert.word_shape_size,
+            Self::DistilBert(config) => &mut config.word_shape_size,
+            Self::Albert(config) => &mut config.word_shape_size,
+            Self::DebertaV2(config) => &mut config.word_shape_size,
+            Self::ModernBert(config) => &mut config.word_shape_size,
+        };
+        size.replace(WordShape::COUNT).is_none()
+    }
+
+    /// Whether a `vocab.txt` is enough for its tokenizer, because it is BERT's.
+    pub const fn has_wordpieces(&self) -> bool {
+        matches!(self, Self::Bert(_) | Self::DistilBert(_) | Self::Electra(_))
     }
 
     /// The description of this encoder.
     pub fn architecture(&self) -> Architecture {
         match self {
             Self::Bert(config) => config.architecture(),
+            Self::Roberta(config) | Self::XlmRoberta(config) | Self::Camembert(config) => config.architecture(),
+            Self::DistilBert(config) => config.architecture(),
+            Self::Albert(config) => config.architecture(),
+            Self::Electra(config) => config.architecture(),
+            Self::DebertaV2(config) => config.architecture(),
+            Self::ModernBert(config) => config.architecture(),
         }
     }
 }

@@ -138,7 +138,7 @@ impl ModelDirectory {
         self.root.join(TOKENIZER)
     }
 
-    /// What counts as a word: the `requested` setting, else the one of training, else the tokenizer's own pre-tokens.
+    /// What counts as a word: the `requested` setting, else the one of training, else the default.
     pub fn words(&self, requested: Option<Words>) -> Words {
         requested.or(self.manifest.words).unwrap_or_default()
     }

@@ -172,7 +172,7 @@ impl Name {
                 ),
                 Part::Encoder => (
                     "its repository has no config.json with a tokenizer and weights of PyTorch",
-                    "name a BERT: tokenizer.json or vocab.txt, and model.safetensors or pytorch_model.bin, or their shards",
+                    "name an encoder with tokenizer.json (a BERT can have vocab.txt), and model.safetensors or pytorch_model.bin, or their shards; a tokenizer that has only a slow form (spm.model) must be converted first",
                 ),
             };
             return Err(Error::Model { path: self.to_string().into(), reason: reason.into(), hint: hint.into() });

@@ -14,10 +14,14 @@ use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
 use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 use crate::model::weights::weights_file::{beside, read_tensors, tensors_of, weights_file};
-use crate::text::tokens::parse;
+use crate::text::tokens::{frame_of, parse};
 
 /// The number of tensors that a message names.
 const NAMED: usize = 3;
+
+/// Files of tokenizers that are not in the form of the `tokenizers` library.
+const SLOW: [&str; 7] =
+    ["spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "merges.txt", "bpe.codes", "vocab.txt"];
 
 /// A checked checkpoint.
 #[derive(Debug)]
@@ -60,26 +64,25 @@ impl Checkpoint {
     }
 
     /// The content of `tokenizer.json`; if there is none, it is built from `vocab.txt`. The weights have a vector for every id that it
-    /// can produce, and it has the special tokens of queries and the padding token.
+    /// can produce, and it separates a question from a text.
     pub fn tokenizer_json(&self) -> Result<Vec<u8>> {
         let path = self.folder.join("tokenizer.json");
         let tokenizer = self.tokenizer()?;
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         let refuse = |reason: String, hint: &str| {
             Err(Error::Checkpoint { path: self.folder.clone(), reason, hint: hint.to_owned() })
         };
+        let frame = match frame_of(&tokenizer) {
+            Ok(frame) => frame,
+            Err(reason) => {
+                let reason = format!("its tokenizer cannot be used: {reason}");
+                return refuse(reason, "copy the encoder's own tokenizer.json beside config.json");
+            }
+        };
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0).max(frame.largest_id());
         let known = self.weights.encoder.architecture.words.rows;
         if largest as usize >= known {
             let reason = format!("its tokenizer has id {largest}, but its weights have only {known} word vectors");
             return refuse(reason, "tokenizer and weights must belong together");
-        }
-        for token in ["[CLS]", "[SEP]", "[PAD]"] {
-            if tokenizer.token_to_id(token).is_none() {
-                return refuse(
-                    format!("its tokenizer has no `{token}`"),
-                    "copy the tokenizer of a BERT encoder beside config.json",
-                );
-            }
         }
         if path.exists() {
             return std::fs::read(&path).map_err(|source| Error::Read { path, source: source.into() });
@@ -87,7 +90,7 @@ impl Checkpoint {
         tokenizer.to_string(false).map(String::into_bytes).map_err(|source| Error::Tokenizer { path, source })
     }
 
-    /// The checkpoint's tokenizer: `tokenizer.json`, or BERT's own tokenizer built from `vocab.txt`.
+    /// The checkpoint's tokenizer: `tokenizer.json`, or, of an encoder with BERT's tokenizer, that tokenizer built from `vocab.txt`.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let path = self.folder.join("tokenizer.json");
         let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
@@ -95,13 +98,23 @@ impl Checkpoint {
             let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
             return parse(&json, &path);
         }
+        let refuse = |reason: String, hint: String| Err(Error::Checkpoint { path: self.folder.clone(), reason, hint });
+        let slow: Vec<String> =
+            SLOW.iter().filter(|name| self.folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
+        if !self.config.encoder.has_wordpieces() && !slow.is_empty() {
+            let reason = format!("there is no tokenizer.json, only its slow form: {}", slow.join(", "));
+            let hint = "write the fast form with Python's transformers: \
+                        AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
+            return refuse(reason, hint.to_owned());
+        }
         let vocabulary = self.folder.join("vocab.txt");
-        if !vocabulary.exists() {
-            return Err(Error::Checkpoint {
-                path: self.folder.clone(),
-                reason: "there is neither tokenizer.json nor vocab.txt".to_owned(),
-                hint: "copy the encoder's tokenizer.json beside config.json".to_owned(),
-            });
+        if !vocabulary.exists() || !self.config.encoder.has_wordpieces() {
+            let or = if self.config.encoder.has_wordpieces() {
+                "neither tokenizer.json nor vocab.txt"
+            } else {
+                "no tokenizer.json"
+            };
+            return refuse(format!("there is {or}"), "copy the encoder's tokenizer.json beside config.json".to_owned());
         }
         let config = TokenizerConfig::beside(&self.folder)?;
         tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
@@ -280,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tokenizer_without_padding_is_refused() {
+    fn a_tokenizer_without_special_tokens_is_refused() {
         let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
         let bytes = write_tensors(&weights, WeightForm::Fp32).expect("it serializes");
         let folder = folder_with("model.safetensors", &bytes);
@@ -288,7 +301,30 @@ mod tests {
             "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}}}"###;
         std::fs::write(folder.path().join("tokenizer.json"), json).expect("written");
         let error = Checkpoint::open(folder.path(), None).expect("it opens").tokenizer_json().expect_err("no padding");
-        assert!(error.to_string().ends_with("its tokenizer has no `[PAD]`"), "{error}");
+        let nothing =
+            "its tokenizer cannot be used: its post_processor puts no special token between a question and a text";
+        assert!(error.to_string().ends_with(nothing), "{error}");
+    }
+
+    #[test]
+    fn a_tokenizer_without_a_fast_form_is_refused_with_the_way_to_it() {
+        let weights = Weights::check(made_up(&tiny(), false), &mut tiny()).expect("they fit");
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = br#"{"model_type": "roberta", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 16, "vocab_size": 32, "max_position_embeddings": 26}"#;
+        let config = ModelConfig::parse(Path::new("config.json"), config).expect("valid");
+        let path = folder.path().to_owned();
+        let checkpoint = Checkpoint { weights_path: path.join("model.safetensors"), weights, config, folder: path };
+        let error = checkpoint.tokenizer().expect_err("no tokenizer");
+        assert!(error.to_string().ends_with("there is no tokenizer.json"), "{error}");
+        // The vocabulary of another tokenizer than BERT's.
+        for name in ["vocab.txt", "sentencepiece.bpe.model"] {
+            std::fs::write(folder.path().join(name), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n").expect("written");
+        }
+        let error = checkpoint.tokenizer().expect_err("slow");
+        let expected = "there is no tokenizer.json, only its slow form: `sentencepiece.bpe.model`, `vocab.txt`";
+        assert!(error.to_string().ends_with(expected), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("save_pretrained")), "{error}");
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn canonical_name(name: &str, names: &CheckpointNames) -> Option<String> {
     (!unused).then_some(name)
 }
 
-/// Renames tensors to the names of the description and drops those that no result depends on.
+/// Renames tensors to the names of the description, divides stacked ones and drops those that no result depends on.
 pub(crate) fn canonical_names(
     tensors: BTreeMap<String, Tensor>,
     names: &CheckpointNames,
@@ -216,14 +216,42 @@ pub(crate) fn canonical_names(
     let mut renamed = BTreeMap::new();
     for (original, tensor) in tensors {
         let Some(name) = canonical_name(&original, names) else { continue };
-        if renamed.insert(name.clone(), tensor).is_some() {
-            return Err(Misfit {
-                reason: format!("`{name}` occurs twice, once as `{original}`"),
-                hint: "keep one of the two copies".to_owned(),
-            });
+        for (name, tensor) in divided(name, tensor, names)? {
+            if renamed.insert(name.clone(), tensor).is_some() {
+                return Err(Misfit {
+                    reason: format!("`{name}` occurs twice, once as `{original}`"),
+                    hint: "keep one of the two copies".to_owned(),
+                });
+            }
         }
     }
     Ok(renamed)
+}
+
+/// The tensors of the layers that a tensor holds one below the other; itself if it is of one layer.
+fn divided(name: String, tensor: Tensor, names: &CheckpointNames) -> Result<Vec<(String, Tensor)>, Misfit> {
+    let stacked = names.stacked.iter().find_map(|(module, layers)| {
+        let (layer, part) = name.rsplit_once('.')?;
+        let before = layer.strip_suffix(module).filter(|before| before.ends_with('.'))?;
+        Some((before, part, *layers))
+    });
+    let Some((before, part, layers)) = stacked else { return Ok(vec![(name, tensor)]) };
+    let rows = tensor.shape.first().copied().unwrap_or(0);
+    if !rows.is_multiple_of(layers.len()) {
+        return Err(Misfit {
+            reason: format!("`{name}` has {rows} rows, which are not those of {} layers", layers.len()),
+            hint: "config.json and the weights must be of the same model".to_owned(),
+        });
+    }
+    let (mut shape, count) = (tensor.shape, tensor.values.len() / layers.len());
+    shape[0] = rows / layers.len();
+    let own = |number: usize| tensor.values[number * count..(number + 1) * count].to_vec();
+    let layers = layers.iter().enumerate();
+    Ok(layers
+        .map(|(number, layer)| {
+            (format!("{before}{layer}.{part}"), Tensor { shape: shape.clone(), values: own(number) })
+        })
+        .collect())
 }
 
 /// Converts a layer of two logits to one logit: a softmax over two logits is the sigmoid of their difference.

@@ -197,6 +197,9 @@ fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String,
     let selection = preflight.extractor.selection();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     add("device", format!("{}, {}", selection.device, selection.precision));
+    if let Some(reason) = preflight.extractor.standard_attention() {
+        add("graph", format!("attention in standard operators, because no fused one has {reason}"));
+    }
     add("batch", format!("{} tokens", thousands(preflight.extractor.batch_tokens() as u64)));
     add("specification", specification(preflight));
     add("store", store(preview));
@@ -264,6 +267,7 @@ fn object(preview: &Preview, figures: Option<&(Counts, Forecast)>, plan: Option<
         "rate_from": rate.map(|(_, origin)| origin),
         "device": preflight.extractor.selection().device.to_string(),
         "precision": preflight.extractor.selection().precision,
+        "standard_attention": preflight.extractor.standard_attention(),
         "batch_tokens": preflight.extractor.batch_tokens(),
         "spec_id": preflight.extractor.spec_id(),
         "refused_because": preflight.refusal.as_ref().map(ToString::to_string),

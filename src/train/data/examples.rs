@@ -8,7 +8,7 @@ use crate::task::batch::Batch;
 use crate::task::input::{ModelInput, Questions};
 use crate::text::document::{Document, Reject};
 use crate::text::span::{ByteSpan, TokenSpan};
-use crate::text::tokens::Tokenizer;
+use crate::text::tokens::{Token, Tokenizer};
 use crate::text::window::{Window, WindowRule, Windows};
 use crate::train::data::dataset::{LabelledDocument, byte_spans};
 
@@ -100,7 +100,7 @@ pub fn examples(
                     all.examples.extend(queries.zip(&each).map(|(query, types)| example(query, types)));
                 }
                 Interaction::Late => {
-                    let query = ModelInput::alone(number, window, questions.special());
+                    let query = ModelInput::alone(number, window, questions.frame());
                     all.examples.push(example(query, &types));
                 }
             }
@@ -147,12 +147,19 @@ fn place(windows: &[Arc<Window>], bytes: ByteSpan) -> Place {
         if tokens[0].bytes.start >= bytes.end {
             break;
         }
-        let start = tokens.partition_point(|token| token.bytes.end <= bytes.start);
-        let end = tokens.partition_point(|token| token.bytes.start < bytes.end);
+        let mut start = tokens.partition_point(|token| token.bytes.end <= bytes.start);
+        let mut end = tokens.partition_point(|token| token.bytes.start < bytes.end);
+        // Tokens of white space are part of no mention's end.
+        let white = |token: &Token| token.bytes.is_empty();
+        start += tokens[start..end.max(start)].iter().take_while(|token| white(token)).count();
+        end -= tokens[start..end.max(start)].iter().rev().take_while(|token| white(token)).count();
+        if start >= end {
+            continue;
+        }
         // A mention that can continue in the neighbouring window is not in this one.
         let crosses_edge = tokens[start].bytes.start > bytes.start && start == 0 && window.index > 0
             || tokens[end - 1].bytes.end < bytes.end && end == tokens.len() && index + 1 < windows.len();
-        if crosses_edge || start >= end {
+        if crosses_edge {
             continue;
         }
         let whole_words = tokens[start].bytes.start >= bytes.start

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::head::Interaction;
 use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
-use crate::task::input::{Questions, WINDOW_FRAME_TOKENS};
+use crate::task::input::Questions;
 use crate::task::late::asked;
 use crate::text::document::Reject;
 use crate::text::tokens::Tokenizer;
@@ -57,7 +57,8 @@ impl<'a> Featurizer<'a> {
         let (beside, shortest) = match file.recipe.interaction {
             Interaction::Early => (questions.longest_query(0), questions.longest_query(SHORTEST_WINDOW)),
             Interaction::Late => {
-                (WINDOW_FRAME_TOKENS, questions.longest_alone().max(SHORTEST_WINDOW + WINDOW_FRAME_TOKENS))
+                let special = questions.frame().alone_tokens();
+                (special, questions.longest_alone().max(SHORTEST_WINDOW + special))
             }
         };
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
@@ -82,7 +83,7 @@ impl<'a> Featurizer<'a> {
 
     /// The questions of the job as inputs of the encoder, a row each.
     pub(crate) fn asked(&self) -> BatchTensors {
-        asked(&self.questions.questions, self.questions.special())
+        asked(&self.questions.questions, self.questions.frame())
     }
 
     /// The words that training hides.

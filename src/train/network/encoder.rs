@@ -1,88 +1,53 @@
-//! Leaf tensors and the encoder on LibTorch. In: weights, the encoder's description, a batch. Out: token vectors, and gradients in the
-//! leaves. It must not know the heads, or which kind of encoder it is.
+//! The encoder on LibTorch. In: leaf tensors, the encoder's description, a batch. Out: token vectors, and gradients in the leaves. It must not
+//! know the heads, or which kind of encoder it is.
 //!
-//! It computes the same function as the ONNX graph (`src/graph/encoder.rs`), plus dropout. With bf16, products are computed in bfloat16
-//! over float32 leaves: each use casts, and the gradient of the cast is float32 again.
+//! It computes the same function as the ONNX graph (`src/graph/encoder.rs`), plus dropout.
 
-use std::collections::BTreeMap;
+mod attention;
+mod leaves;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::model::blocks::{FeedForward, Linear, Norm, Table};
-use crate::model::encoder::architecture::{Architecture, Attention, Normalization, Positions};
-use crate::model::weights::tensors::{self, Weights};
-use crate::task::batch::BatchTensors;
-use crate::train::network::dropout::Masks;
+pub use crate::train::network::encoder::leaves::Leaves;
 
-/// The weights of a model on a device.
-#[derive(Debug)]
-pub struct Leaves {
-    /// float32 leaves that accumulate gradients, by the names of the descriptions.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// The precision of products: `Float` or `BFloat16`.
-    pub(crate) kind: Kind,
-    pub(crate) device: Device,
-    /// The random numbers of dropout.
-    pub(crate) masks: Masks,
-}
+use crate::model::blocks::{FeedForward, Norm};
+use crate::model::encoder::architecture::{
+    Activation, Architecture, DropoutRates, Layer, Normalization, Positions, RelativePositions,
+};
+use crate::task::batch::BatchTensors;
+use crate::train::network::encoder::attention::Shared;
 
 impl Leaves {
-    /// Copies weights to a device. `kind` is the precision of products: `Float` or `BFloat16`.
-    pub(crate) fn new(weights: &Weights, kind: Kind, device: Device) -> Self {
-        let leaf = |(name, tensor): (&str, &tensors::Tensor)| {
-            let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
-            let leaf = Tensor::from_slice(&tensor.values).view(shape.as_slice()).to_device(device);
-            (name.to_owned(), leaf.set_requires_grad(true))
-        };
-        Self { tensors: weights.iter().map(leaf).collect(), kind, device, masks: Masks::new(device) }
-    }
-
-    /// The leaf of this name.
-    pub(crate) fn leaf(&self, name: &str) -> &Tensor {
-        &self.tensors[name]
-    }
-
-    /// A leaf in the precision of products.
-    pub(crate) fn cast(&self, name: &str) -> Tensor {
-        self.leaf(name).to_kind(self.kind)
-    }
-
-    /// x Wᵀ + b, in the precision of products.
-    pub(crate) fn linear(&self, input: &Tensor, layer: &Linear) -> Tensor {
-        let (weight, bias) = (self.cast(&layer.weight()), self.cast(&layer.bias()));
-        input.to_kind(self.kind).linear(&weight, Some(&bias))
-    }
-
-    /// Layer normalization, float32.
-    fn norm(&self, input: &Tensor, norm: &Norm) -> Tensor {
-        let (weight, bias) = (self.leaf(&norm.weight()), self.leaf(&norm.bias()));
-        let size = [norm.width as i64];
-        input.to_kind(Kind::Float).layer_norm(size, Some(weight), Some(bias), f64::from(norm.epsilon), false)
-    }
-
-    /// The vectors of ids, float32 `[.., columns]`.
-    fn vectors(&self, table: &Table, ids: &Tensor) -> Tensor {
-        Tensor::embedding(self.leaf(&table.name), ids, -1, false, false)
-    }
-
     /// Token vectors, float32 `[rows, tokens, hidden]`. As in PyTorch's autocast, only products use the lower precision.
-    pub(crate) fn encode(&self, architecture: &Architecture, inputs: &Inputs, dropout: f64) -> Tensor {
-        let drop = |input: Tensor| self.masks.apply(&input, dropout);
-        let normalized =
-            |hidden: Tensor, norm: &Norm, block: &dyn Fn(&Tensor) -> Tensor| match &architecture.normalization {
-                Normalization::Post => self.norm(&(block(&hidden) + hidden), norm),
-                Normalization::Pre { .. } => block(&self.norm(&hidden, norm)) + hidden,
-            };
+    pub(crate) fn encode(&self, architecture: &Architecture, inputs: &Inputs, dropout: DropoutRates) -> Tensor {
+        let drop = |input: Tensor| self.masks.apply(&input, dropout.hidden);
+        let normalized = |hidden: Tensor, norm: Option<&Norm>, block: &dyn Fn(&Tensor) -> Tensor| match &architecture
+            .normalization
+        {
+            Normalization::Post => {
+                let sum = block(&hidden) + hidden;
+                match norm {
+                    Some(norm) => self.norm(&sum, norm),
+                    None => sum,
+                }
+            }
+            Normalization::Pre { .. } => {
+                let input = norm.map(|norm| self.norm(&hidden, norm));
+                block(input.as_ref().unwrap_or(&hidden)) + hidden
+            }
+        };
+        let vectors = architecture.relative.as_ref().map(|relative| self.distance_vectors(relative));
+        let shared = Shared::new(architecture, vectors, &inputs.attention_mask, self.kind);
         let mut hidden = drop(self.norm(&self.embed(architecture, inputs), &architecture.embedding_norm));
+        if let Some(projection) = &architecture.embedding_projection {
+            hidden = self.linear(&hidden, projection).to_kind(Kind::Float);
+        }
         for layer in &architecture.layers {
-            hidden = normalized(hidden, &layer.attention_norm, &|input| {
-                let context = self.attention(architecture, &layer.attention, input, &inputs.attention_mask, dropout);
+            hidden = normalized(hidden, layer.attention_norm.as_ref(), &|input| {
+                let context = self.attention(architecture, &layer.attention, input, &shared, dropout.attention);
                 drop(self.linear(&context, &layer.attention.output))
             });
-            hidden = normalized(hidden, &layer.feed_forward_norm, &|input| {
-                let FeedForward { inner, outer } = &layer.feed_forward;
-                drop(self.linear(&self.linear(input, inner).gelu("none"), outer))
-            });
+            hidden = normalized(hidden, Some(&layer.feed_forward_norm), &|input| drop(self.feed_forward(input, layer)));
         }
         match &architecture.normalization {
             Normalization::Post => hidden,
@@ -90,52 +55,43 @@ impl Leaves {
         }
     }
 
-    /// Vectors of words, positions, token types and word shapes, added.
-    fn embed(&self, architecture: &Architecture, inputs: &Inputs) -> Tensor {
-        let Positions::Absolute { table, offset } = &architecture.positions;
-        let first = *offset as i64;
-        let positions = Tensor::arange_start(first, first + inputs.ids.size()[1], (Kind::Int64, self.device));
-        let words = self.vectors(&architecture.words, &inputs.ids);
-        let typed = match &architecture.token_types {
-            Some(types) => words + self.vectors(types, &inputs.types),
-            None => words,
+    fn feed_forward(&self, input: &Tensor, layer: &Layer) -> Tensor {
+        let FeedForward { inner, outer } = &layer.feed_forward;
+        let product = self.linear(input, inner);
+        let activated = match layer.activation {
+            Activation::Gelu => product.gelu("none"),
+            Activation::GeluTanh => product.gelu("tanh"),
+            Activation::Relu => product.relu(),
         };
-        let shaped = match &architecture.word_shapes {
-            Some(shapes) => typed + self.vectors(shapes, &inputs.shapes),
-            None => typed,
-        };
-        shaped + self.vectors(table, &positions)
+        match &layer.gate {
+            Some(gate) => self.linear(&(activated * self.linear(input, gate)), outer),
+            None => self.linear(&activated, outer),
+        }
     }
 
-    /// Multi-head self-attention without its output layer.
-    fn attention(
-        &self,
-        architecture: &Architecture,
-        attention: &Attention,
-        hidden: &Tensor,
-        mask: &Tensor,
-        dropout: f64,
-    ) -> Tensor {
-        let (heads, width) = (architecture.heads as i64, architecture.head_size() as i64);
-        let size = hidden.size();
-        // One product for queries, keys and values.
-        let joined = |part: fn(&Linear) -> String| {
-            Tensor::cat(&attention.projections().map(|projection| self.cast(&part(projection))), 0)
-        };
-        let projected = hidden.to_kind(self.kind).linear(&joined(Linear::weight), Some(&joined(Linear::bias)));
-        let split = projected.view([size[0], size[1], 3, heads, width]).permute([2, 0, 3, 1, 4]).unbind(0);
-        let [query, key, value] = [&split[0], &split[1], &split[2]];
-        let mixed = if self.device == Device::Cpu && dropout > 0.0 {
-            // LibTorch's own operator computes in float32 here, step by step.
-            let scores = (query / (width as f64).sqrt()).matmul(&key.transpose(2, 3));
-            let excluded =
-                Tensor::zeros_like(mask).to_kind(self.kind).masked_fill(&mask.logical_not(), f64::NEG_INFINITY);
-            let shares = (scores + excluded).softmax(-1, self.kind);
-            self.masks.apply(&shares, dropout).matmul(value)
-        } else {
-            Tensor::scaled_dot_product_attention(query, key, value, Some(mask), dropout, false, None, false)
-        };
-        mixed.transpose(1, 2).reshape([size[0], size[1], heads * width])
+    /// The vectors of distances, float32 `[rows, hidden]`.
+    fn distance_vectors(&self, relative: &RelativePositions) -> Tensor {
+        let table = self.leaf(&relative.table.name);
+        relative.norm.as_ref().map_or_else(|| table.shallow_clone(), |norm| self.norm(table, norm))
+    }
+
+    /// Vectors of words, positions, token types and word shapes, added.
+    fn embed(&self, architecture: &Architecture, inputs: &Inputs) -> Tensor {
+        let mut sum = self.vectors(&architecture.words, &inputs.ids);
+        if let Some(types) = &architecture.token_types {
+            // One row is added to every token.
+            let one = || self.leaf(&types.name).shallow_clone();
+            sum = sum + if types.rows == 1 { one() } else { self.vectors(types, &inputs.types) };
+        }
+        if let Some(shapes) = &architecture.word_shapes {
+            sum = sum + self.vectors(shapes, &inputs.shapes);
+        }
+        if let Positions::Absolute { table, offset } = &architecture.positions {
+            let first = *offset as i64;
+            let positions = Tensor::arange_start(first, first + inputs.ids.size()[1], (Kind::Int64, self.device));
+            sum = sum + self.vectors(table, &positions);
+        }
+        sum
     }
 }
 

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model::blocks::{FeedForward, Linear};
-use crate::model::encoder::architecture::Architecture;
+use crate::model::encoder::architecture::{Architecture, DropoutRates};
 use crate::model::head::{Activation, Head, LateHead, MatchHead, MrcHead, TwoLayers};
 use crate::model::weights::tensors;
 use crate::model::weights::tensors::{Misfit, Weights};
@@ -22,8 +22,8 @@ use crate::train::network::failure::torch;
 /// Dropout rates.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Dropout {
-    /// Of the embeddings, attention weights and each layer's two outputs.
-    pub encoder: f64,
+    /// Of the encoder.
+    pub encoder: DropoutRates,
     /// Of the activations inside the heads.
     pub head: f64,
 }
@@ -94,6 +94,11 @@ impl Network {
         Head::owns(name) || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
     }
 
+    /// The rates of dropout that the encoder was configured with.
+    pub const fn dropout(&self) -> DropoutRates {
+        self.architecture.dropout
+    }
+
     /// The device.
     pub const fn device(&self) -> Device {
         self.leaves.device
@@ -132,7 +137,7 @@ impl Network {
     }
 
     /// Token vectors, float32 `[rows, tokens, hidden]`.
-    pub fn encode(&self, inputs: &Inputs, dropout: f64) -> Tensor {
+    pub fn encode(&self, inputs: &Inputs, dropout: DropoutRates) -> Tensor {
         self.leaves.encode(&self.architecture, inputs, dropout)
     }
 

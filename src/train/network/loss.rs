@@ -147,6 +147,7 @@ fn match_loss(head: &MatchCandidates<'_>, labels: &Tensor, dropout: f64) -> Tens
 mod tests {
     use super::*;
     use crate::model::config::tests::tiny;
+    use crate::model::encoder::architecture::DropoutRates;
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
     use crate::task::batch::BatchTensors;
@@ -283,7 +284,7 @@ mod tests {
         let weights = Weights::check(made_up(&config, false), &mut config).unwrap();
         let gradients = |together: bool| {
             let network = Network::new(&weights, Kind::Float, Device::Cpu, &inputs()).unwrap();
-            let hidden = network.encode(&Inputs::new(&inputs(), Device::Cpu), 0.0);
+            let hidden = network.encode(&Inputs::new(&inputs(), Device::Cpu), DropoutRates::default());
             // More than three chunks of candidates, which repeat the positions.
             let count = 3 * CHUNK + 17;
             let index = Tensor::stack(

@@ -6,7 +6,7 @@
 //! | `provenance` | encoder folder → its name and how it was trained |
 //! | [`device`] | CPU or CUDA devices |
 //! | `dropout` | a tensor and a rate → the tensor with values dropped |
-//! | [`encoder`] | leaf tensors; the encoder, computed from its description |
+//! | [`encoder`] | leaf tensors; the encoder, computed from its description, with its attention |
 //! | [`heads`] | the network: the encoder with the MRC heads |
 //! | [`loss`] | logits and targets → loss |
 //! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |

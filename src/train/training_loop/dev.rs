@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use tch::{Tensor, no_grad};
 
 use crate::error::{Error, Result};
+use crate::model::encoder::architecture::DropoutRates;
 use crate::score::counts::Counts;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, Nesting};
@@ -115,7 +116,7 @@ struct Outputs {
 fn outputs(network: &Network, asked: Option<&Asked>, batch: &Batch) -> Result<Outputs> {
     no_grad(|| {
         let inputs = Inputs::new(&batch.tensors(), network.device());
-        let hidden = network.encode(&inputs, 0.0);
+        let hidden = network.encode(&inputs, DropoutRates::default());
         let [start, end] = network.boundaries(&hidden, asked, 0.0);
         let passing = |logits: &Tensor, mask: &Tensor| logits.gt(0.0).logical_and(&mask.unsqueeze(1));
         let pairs =

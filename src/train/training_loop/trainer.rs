@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
+use crate::model::encoder::architecture::DropoutRates;
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
 use crate::task::batch::BatchTensors;
@@ -182,7 +183,9 @@ impl<'a> Trainer<'a> {
         let step = self.position.step;
         // Dropout depends only on the seed and the step, so a resumed training draws the same.
         let seed = Random::new(recipe.seed, 1 << 40 | step as u64).next();
-        let loss = (self.rule, Dropout { encoder: recipe.bert_dropout, head: recipe.mrc_dropout });
+        let own = self.replicas.first().dropout();
+        let encoder = recipe.bert_dropout.map_or(own, |rate| DropoutRates { hidden: rate, attention: rate });
+        let loss = (self.rule, Dropout { encoder, head: recipe.mrc_dropout });
         let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
         let (types, word_dropout) = (self.schema.types.len(), self.word_dropout);
         let shares = guarded(|| {
