@@ -84,6 +84,9 @@ impl Extractor {
                 hint: "the model has changed since the specification was made: start again".into(),
             });
         }
+        if let Some(assumptions) = model.assumptions() {
+            tracing::info!("{assumptions}");
+        }
         let foreign = model.foreign_graph();
         // A foreign graph runs as it is, in fp32 unless a precision is named.
         let named = spec.precision.or_else(|| foreign.is_some().then_some(Precision::Fp32));

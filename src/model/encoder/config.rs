@@ -51,6 +51,13 @@ impl EncoderConfig {
         new
     }
 
+    /// What the names of its classes in Hugging Face's library begin with.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Bert(_) => "Bert",
+        }
+    }
+
     /// The description of this encoder.
     pub fn architecture(&self) -> Architecture {
         match self {

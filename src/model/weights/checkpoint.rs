@@ -9,12 +9,10 @@ use tokenizers::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::CheckpointNames;
-use crate::model::head::Head;
 use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
-use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
+use crate::model::weights::vocabulary::tokenizer_of;
 use crate::model::weights::weights_file::{beside, read_tensors, tensors_of, weights_file};
-use crate::text::tokens::parse;
 
 /// The number of tensors that a message names.
 const NAMED: usize = 3;
@@ -41,13 +39,16 @@ impl Checkpoint {
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let names = config.encoder.architecture().checkpoint;
         let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
-        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !Head::owns(name));
+        if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice())) {
+            return Err(refused(&weights_path, Misfit { reason, hint }));
+        }
+        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !config.head.owns(name));
         let others: Vec<&String> = pretraining.iter().chain(others).collect();
-        if !others.is_empty() && !tensors.keys().any(|name| Head::owns(name)) {
+        if !others.is_empty() && !tensors.keys().any(|name| config.head.owns(name)) {
             return Err(Error::Checkpoint {
                 path: weights_path,
                 reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
-                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`"
+                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`; if it is a token classifier or answers questions, `architectures` in config.json must say so, such as [\"BertForTokenClassification\"]"
                     .into(),
             });
         }
@@ -89,22 +90,7 @@ impl Checkpoint {
 
     /// The checkpoint's tokenizer: `tokenizer.json`, or BERT's own tokenizer built from `vocab.txt`.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let path = self.folder.join("tokenizer.json");
-        let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
-        if path.exists() {
-            let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
-            return parse(&json, &path);
-        }
-        let vocabulary = self.folder.join("vocab.txt");
-        if !vocabulary.exists() {
-            return Err(Error::Checkpoint {
-                path: self.folder.clone(),
-                reason: "there is neither tokenizer.json nor vocab.txt".to_owned(),
-                hint: "copy the encoder's tokenizer.json beside config.json".to_owned(),
-            });
-        }
-        let config = TokenizerConfig::beside(&self.folder)?;
-        tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
+        tokenizer_of(&self.folder)
     }
 }
 
@@ -159,6 +145,7 @@ pub(crate) fn refused(path: &Path, misfit: Misfit) -> Error {
 #[allow(clippy::print_stderr, reason = "a failing test prints where its input is")]
 mod tests {
     use super::*;
+    use crate::model::head::Head;
     use crate::machine::captured_events::captured;
     use crate::model::config::tests::{tiny, tiny_but};
     use crate::model::weights::pytorch::tests::torch_save;

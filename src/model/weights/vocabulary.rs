@@ -3,7 +3,7 @@
 //! that changes ids.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::text::tokens::parse;
 
 /// How a vocabulary is used: the keys of `tokenizer_config.json` that change ids, and the tokens of `added_tokens.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -91,6 +92,29 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 fn refused(path: &Path, reason: String) -> Error {
     let hint = "copy the encoder's tokenizer.json into the folder, which is read instead".to_owned();
     Error::Checkpoint { path: path.to_owned(), reason, hint }
+}
+
+/// The tokenizer of a checkpoint's folder: `tokenizer.json`, or BERT's own tokenizer built from `vocab.txt`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is neither, [`Error::Tokenizer`] if it is invalid.
+pub fn tokenizer_of(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
+    if path.exists() {
+        let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
+        return parse(&json, &path);
+    }
+    let vocabulary = folder.join("vocab.txt");
+    if !vocabulary.exists() {
+        return Err(Error::Checkpoint {
+            path: folder.to_owned(),
+            reason: "there is neither tokenizer.json nor vocab.txt".to_owned(),
+            hint: "copy the encoder's tokenizer.json beside config.json".to_owned(),
+        });
+    }
+    let config = TokenizerConfig::beside(folder)?;
+    tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
 }
 
 /// BERT's tokenizer from its vocabulary.
