@@ -65,9 +65,9 @@ fn tensors(config: &Value) -> Vec<(String, Vec<usize>, Vec<u8>)> {
 }
 
 fn written(path: &Path, tensors: &[(String, Vec<usize>, Vec<u8>)]) {
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
@@ -143,10 +143,9 @@ fn checkpoints_give_the_logits_of_transformers() {
         let (dir, reference) = (Dir::new(), reference(kind));
         checkpoint(&dir, "model", &reference.config, &reference.config);
         let model = ModelDirectory::open(&dir.path("model")).unwrap();
-        for (variant, precision) in GraphVariant::ALL
-            .into_iter()
-            .flat_map(|variant| [Precision::Fp32, Precision::Fp16, Precision::Int8].map(|precision| (variant, precision)))
-        {
+        for (variant, precision) in GraphVariant::ALL.into_iter().flat_map(|variant| {
+            [Precision::Fp32, Precision::Fp16, Precision::Int8].map(|precision| (variant, precision))
+        }) {
             let graph = cache::derive(&model, variant, precision).unwrap();
             let largest = difference(&graph, &model, &reference);
             eprintln!("{kind}, {variant}, {precision}: largest difference of a logit {largest}");
@@ -219,10 +218,9 @@ fn job(dir: &Dir, model: &str, store: &str, types: &[&str]) -> String {
 
 #[test]
 fn a_checkpoint_runs_from_its_folder_and_as_a_model_directory() {
-    for (kind, note) in [
-        ("tagger", "is read as a tagger: its tags are BIO"),
-        ("qa", "is read as a model that answers questions"),
-    ] {
+    for (kind, note) in
+        [("tagger", "is read as a tagger: its tags are BIO"), ("qa", "is read as a model that answers questions")]
+    {
         let (dir, reference) = (Dir::new(), reference(kind));
         checkpoint(&dir, "checkpoint", &reference.config, &reference.config);
         let types = ["SAILOR", "SHIP", "PORT"];
@@ -232,7 +230,11 @@ fn a_checkpoint_runs_from_its_folder_and_as_a_model_directory() {
         let explained: Value =
             serde_json::from_str(&dir.quarry(&["run", &path, "--explain", "--json"]).ended(0).stdout()).unwrap();
         let inputs = if kind == "tagger" { 2 } else { 6 };
-        assert_eq!((explained["windows"].as_u64(), explained["queries"].as_u64()), (Some(2), Some(inputs)), "{explained}");
+        assert_eq!(
+            (explained["windows"].as_u64(), explained["queries"].as_u64()),
+            (Some(2), Some(inputs)),
+            "{explained}"
+        );
         let said = dir.quarry(&["run", &path]).ended(0).stderr();
         assert!(said.contains(note), "{said}");
         let columns = "doc_id, entity_type, start_char, end_char, text, round(score, 4)";
@@ -289,7 +291,11 @@ fn a_type_that_a_tagger_does_not_know_is_refused_with_those_it_knows() {
     let (dir, reference) = (Dir::new(), reference("tagger"));
     checkpoint(&dir, "checkpoint", &reference.config, &reference.config);
     let path = job(&dir, "checkpoint", "store", &["SHIP", "RIVER"]);
-    for command in [&["run", &path][..], &["run", &path, "--explain"], &["try", "Olsen", "--model", "checkpoint", "--types", "river"]] {
+    for command in [
+        &["run", &path][..],
+        &["run", &path, "--explain"],
+        &["try", "Olsen", "--model", "checkpoint", "--types", "river"],
+    ] {
         let text = dir.quarry(command).ended(1).error();
         assert!(text.to_lowercase().contains("the model is a tagger, which has no tag for the type `river`"), "{text}");
         assert!(text.contains("it knows SAILOR, SHIP, PORT"), "{text}");
@@ -314,13 +320,43 @@ fn what_does_not_fit_is_refused_before_work() {
     let numbered = json!({"0": "LABEL_0", "1": "LABEL_1"});
     let five = json!({"0": "O", "1": "B-SAILOR", "2": "I-SAILOR", "3": "B-SHIP", "4": "I-SHIP"});
     for (config, weights, reason, hint) in [
-        (with(&tagger, "id2label", numbered), &tagger, "`id2label` is no scheme of tags: `LABEL_0` names no type", "the tags are O, and for each type B- and I- (BIO)"),
+        (
+            with(&tagger, "id2label", numbered),
+            &tagger,
+            "`id2label` is no scheme of tags: `LABEL_0` names no type",
+            "the tags are O, and for each type B- and I- (BIO)",
+        ),
         (with(&tagger, "id2label", Value::Null), &tagger, "`id2label` is missing", "the tags are O"),
-        (with(&tagger, "num_labels", 5.into()), &tagger, "`num_labels` is 5, but `id2label` has 7 tags", "the tags are O"),
-        (with(&tagger, "id2label", json!({"0": "O", "2": "B-SHIP"})), &tagger, "`id2label` has 2 tags, but no tag 1", "the tags are O"),
-        (with(&tagger, "id2label", five), &tagger, "`id2label` in config.json names 5 tags, but `classifier.weight` has 7 rows", "name the tags in the order of the rows"),
-        (tagger.clone(), &qa, "config.json says `BertForTokenClassification` as `architectures`, but its head is `qa_outputs`", "say `architectures`: [\"BertForQuestionAnswering\"]"),
-        (qa.clone(), &tagger, "config.json says `BertForQuestionAnswering` as `architectures`, but its head is `classifier`", "say `architectures`: [\"BertForTokenClassification\"]"),
+        (
+            with(&tagger, "num_labels", 5.into()),
+            &tagger,
+            "`num_labels` is 5, but `id2label` has 7 tags",
+            "the tags are O",
+        ),
+        (
+            with(&tagger, "id2label", json!({"0": "O", "2": "B-SHIP"})),
+            &tagger,
+            "`id2label` has 2 tags, but no tag 1",
+            "the tags are O",
+        ),
+        (
+            with(&tagger, "id2label", five),
+            &tagger,
+            "`id2label` in config.json names 5 tags, but `classifier.weight` has 7 rows",
+            "name the tags in the order of the rows",
+        ),
+        (
+            tagger.clone(),
+            &qa,
+            "config.json says `BertForTokenClassification` as `architectures`, but its head is `qa_outputs`",
+            "say `architectures`: [\"BertForQuestionAnswering\"]",
+        ),
+        (
+            qa.clone(),
+            &tagger,
+            "config.json says `BertForQuestionAnswering` as `architectures`, but its head is `classifier`",
+            "say `architectures`: [\"BertForTokenClassification\"]",
+        ),
         (with(&tagger, "architectures", Value::Null), &tagger, "", "`architectures` in config.json"),
     ] {
         let dir = Dir::new();
@@ -366,5 +402,8 @@ fn a_description_that_contradicts_its_configuration_is_refused() {
     dir.write("ready/config.json", &reference.config.to_string());
     dir.write("ready/quarry.json", r#"{"kind": "qa", "encoder": "", "max_length": 48}"#);
     let text = dir.quarry(&["run", &path]).ended(1).error();
-    assert!(text.contains("the graph has no output `start_logits`, but `logits`") && text.contains("kind = \"tagger\""), "{text}");
+    assert!(
+        text.contains("the graph has no output `start_logits`, but `logits`") && text.contains("kind = \"tagger\""),
+        "{text}"
+    );
 }

@@ -67,7 +67,11 @@ pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> 
         (Head::Late(head), GraphPart::Questions) => writer.questions(head),
         (Head::Late(head), GraphPart::Windows(_)) => writer.windows(head),
         (Head::Early(_) | Head::Tagger(_) | Head::Qa(_), _) => {
-            return Err(refuse("interaction", "only a model of late interaction is two graphs", "write the whole graph"));
+            return Err(refuse(
+                "interaction",
+                "only a model of late interaction is two graphs",
+                "write the whole graph",
+            ));
         }
         (Head::Late(_), _) => {
             let reason = "a model of late interaction is two graphs, for questions and for windows";

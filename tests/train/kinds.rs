@@ -18,10 +18,7 @@ fn flat() -> Dir {
 #[test]
 fn a_tagger_is_learned_run_exported_and_continued() {
     let dir = flat();
-    for (name, recipe) in [
-        ("model", "scheme = 'bioes'\ntagger_head = 'two_layers'"),
-        ("linear", "scheme = 'bio'"),
-    ] {
+    for (name, recipe) in [("model", "scheme = 'bioes'\ntagger_head = 'two_layers'"), ("linear", "scheme = 'bio'")] {
         let recipe = format!("max_epochs = 20\npatience = 4\nkind = 'tagger'\nwords = 'whitespace'\n{recipe}");
         train(&dir, &job(&dir, name, &recipe)).ended(0);
         let manifest = manifest(&dir, name);
@@ -69,7 +66,8 @@ fn a_tagger_learns_the_longest_of_nested_mentions_and_of_several_corpora_what_ea
 #[test]
 fn question_answering_is_learned_and_run() {
     let dir = flat();
-    let said = train(&dir, &job(&dir, "model", "max_epochs = 20\npatience = 4\nkind = 'qa'\nwords = 'whitespace'")).ended(0);
+    let said =
+        train(&dir, &job(&dir, "model", "max_epochs = 20\npatience = 4\nkind = 'qa'\nwords = 'whitespace'")).ended(0);
     assert!(said.stderr().contains("mentions are not the first of their type in a window"), "{}", said.stderr());
     let manifest = manifest(&dir, "model");
     assert_eq!(manifest["kind"], "qa");

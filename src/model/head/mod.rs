@@ -163,14 +163,21 @@ impl HeadConfig {
             let name = says.find("For").map_or("", |end| &says[..end]);
             return Some((
                 format!("config.json says `{says}` as `architectures`, but its head is `{layer}`"),
-                format!("if it is of that kind, say `architectures`: [\"{name}{class}\"] in config.json; else use the weights that belong to it"),
+                format!(
+                    "if it is of that kind, say `architectures`: [\"{name}{class}\"] in config.json; else use the weights that belong to it"
+                ),
             ));
         }
         let rows = shape(&format!("{}.weight", names::TAGGER)).and_then(|shape| shape.first().copied());
         match (&self.tags, rows) {
             (Some(tags), Some(rows)) if tags.len() != rows => Some((
-                format!("`id2label` in config.json names {} tags, but `{}.weight` has {rows} rows", tags.len(), names::TAGGER),
-                "config.json and the weights must be of the same model: name the tags in the order of the rows".to_owned(),
+                format!(
+                    "`id2label` in config.json names {} tags, but `{}.weight` has {rows} rows",
+                    tags.len(),
+                    names::TAGGER
+                ),
+                "config.json and the weights must be of the same model: name the tags in the order of the rows"
+                    .to_owned(),
             )),
             _ => None,
         }

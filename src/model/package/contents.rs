@@ -15,7 +15,8 @@ pub(super) const VOCABULARY: &str = "vocab.txt";
 
 /// The weights of a folder, in the order in which they are preferred.
 pub(super) fn stored_weights(root: &Path) -> Option<PathBuf> {
-    let names = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let names =
+        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
     names.into_iter().map(|name| root.join(name)).find(|path| path.exists())
 }
 
@@ -43,7 +44,11 @@ pub(super) fn mismatch(written: Kind, configured: Option<Kind>) -> Option<(Strin
     let name = |kind: Kind| serde_json::to_string(&kind).unwrap_or_default();
     match configured {
         Some(configured) if configured != written && (own(configured) || own(written)) => Some((
-            format!("quarry.json says the kind {}, but config.json has a head of kind {}", name(written), name(configured)),
+            format!(
+                "quarry.json says the kind {}, but config.json has a head of kind {}",
+                name(written),
+                name(configured)
+            ),
             "correct `kind` in quarry.json, or `architectures` in config.json, such as [\"BertForTokenClassification\"]",
         )),
         None if written == Kind::Tagger => Some((

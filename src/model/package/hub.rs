@@ -46,14 +46,9 @@ impl Part {
     /// The files that are fetched if the hub has them.
     const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &[
-                MANIFEST,
-                "config.json",
-                "tokenizer.json",
-                "tokenizer_config.json",
-                "vocab.txt",
-                "added_tokens.json",
-            ],
+            Self::Model => {
+                &[MANIFEST, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
+            }
             Self::Encoder => {
                 &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
             }
@@ -99,7 +94,8 @@ impl Part {
         match self {
             Self::Model => {
                 let weights = self.weights().iter().any(|name| *name != "model.onnx" && there(name));
-                (there("tokenizer.json") || there("vocab.txt")) && (there("model.onnx") || weights && there("config.json"))
+                (there("tokenizer.json") || there("vocab.txt"))
+                    && (there("model.onnx") || weights && there("config.json"))
             }
             Self::Encoder => {
                 there("config.json")

@@ -39,7 +39,8 @@ impl Checkpoint {
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let names = config.encoder.architecture().checkpoint;
         let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
-        if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice())) {
+        if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice()))
+        {
             return Err(refused(&weights_path, Misfit { reason, hint }));
         }
         let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !config.head.owns(name));
@@ -145,9 +146,9 @@ pub(crate) fn refused(path: &Path, misfit: Misfit) -> Error {
 #[allow(clippy::print_stderr, reason = "a failing test prints where its input is")]
 mod tests {
     use super::*;
-    use crate::model::head::Head;
     use crate::machine::captured_events::captured;
     use crate::model::config::tests::{tiny, tiny_but};
+    use crate::model::head::Head;
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::tests::made_up;

@@ -199,7 +199,11 @@ mod tests {
 
     fn outputs(batch: &Batch, starts: Vec<f32>, ends: Vec<f32>) -> Tensors {
         let shape = [batch.inputs.len(), batch.tokens()];
-        Tensors::default().with("start_logits", &shape, Values::F32(starts)).with("end_logits", &shape, Values::F32(ends))
+        Tensors::default().with("start_logits", &shape, Values::F32(starts)).with(
+            "end_logits",
+            &shape,
+            Values::F32(ends),
+        )
     }
 
     proptest! {

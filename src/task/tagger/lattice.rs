@@ -140,7 +140,8 @@ struct Sums<'l> {
 impl<'l> Sums<'l> {
     fn new(lattice: &'l Lattice<'l>) -> Self {
         let (tags, count, words) = (lattice.tags, lattice.tags.len(), lattice.words());
-        let mut sums = Self { lattice, forward: Vec::new(), backward: vec![f64::NEG_INFINITY; words * count], all: 0.0 };
+        let mut sums =
+            Self { lattice, forward: Vec::new(), backward: vec![f64::NEG_INFINITY; words * count], all: 0.0 };
         for word in 0..words {
             let before = word.checked_sub(1).map(|before| Row::new(&sums.forward[before * count..]));
             for tag in 0..count {
@@ -174,8 +175,7 @@ impl<'l> Sums<'l> {
     /// For each tag of a word the sum over the ends of sequences that begin with it.
     fn following(&self, word: usize) -> Row {
         let count = self.lattice.tags.len();
-        let ends: Vec<f64> =
-            (0..count).map(|tag| self.score(word, tag) + self.backward[word * count + tag]).collect();
+        let ends: Vec<f64> = (0..count).map(|tag| self.score(word, tag) + self.backward[word * count + tag]).collect();
         Row::new(&ends)
     }
 
@@ -187,9 +187,7 @@ impl<'l> Sums<'l> {
         let mut reached = vec![f64::NEG_INFINITY; count];
         for &tag in &own {
             let sum = match &before {
-                Some(row) => {
-                    row.sum(tags.before(tag).iter().copied().filter(|&before| !tags.continues(before, tag)))
-                }
+                Some(row) => row.sum(tags.before(tag).iter().copied().filter(|&before| !tags.continues(before, tag))),
                 None if tags.can_start(tag) => 0.0,
                 None => f64::NEG_INFINITY,
             };
@@ -207,9 +205,10 @@ impl<'l> Sums<'l> {
         let behind = (last + 1 < self.lattice.words()).then(|| self.following(last + 1));
         for &tag in &own {
             reached[tag] += match &behind {
-                Some(row) => row.sum((0..count).filter(|&next| {
-                    tags.before(next).binary_search(&tag).is_ok() && !tags.continues(tag, next)
-                })),
+                Some(row) => row.sum(
+                    (0..count)
+                        .filter(|&next| tags.before(next).binary_search(&tag).is_ok() && !tags.continues(tag, next)),
+                ),
                 None if tags.can_end(tag) => 0.0,
                 None => f64::NEG_INFINITY,
             };
@@ -337,7 +336,9 @@ mod tests {
             }
         }
         let certain = [f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
-        let [one] = Lattice::new(&set, std::iter::once(certain.as_slice())).mentions()[..] else { panic!("one mention") };
+        let [one] = Lattice::new(&set, std::iter::once(certain.as_slice())).mentions()[..] else {
+            panic!("one mention")
+        };
         assert!((sigmoid(one.logit) - 1.0).abs() < 1e-6 && one.logit.is_finite());
         assert!(Lattice::new(&set, std::iter::empty()).mentions().is_empty());
     }

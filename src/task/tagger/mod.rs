@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn graphs_and_outputs_of_another_kind_are_refused() {
-        let output = |name: &str, rank| OutputSignature { name: name.into(), rank, is_i64: false, declared: "f".into() };
+        let output =
+            |name: &str, rank| OutputSignature { name: name.into(), rank, is_i64: false, declared: "f".into() };
         let graph = |inputs: &[&str], outputs: &[(&str, usize)]| GraphSignature {
             inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
             outputs: outputs.iter().map(|(name, rank)| output(name, *rank)).collect(),

@@ -127,11 +127,8 @@ impl TagSet {
         if !names.iter().any(|name| name == OUTSIDE) {
             return Err("there is no tag `O`".to_owned());
         }
-        let typed: Vec<(&str, Option<(char, &str)>)> = names
-            .iter()
-            .filter(|name| *name != OUTSIDE)
-            .map(|name| (name.as_str(), with_letter(name)))
-            .collect();
+        let typed: Vec<(&str, Option<(char, &str)>)> =
+            names.iter().filter(|name| *name != OUTSIDE).map(|name| (name.as_str(), with_letter(name))).collect();
         let lettered = typed.iter().filter(|(_, letter)| letter.is_some()).count();
         if lettered > 0
             && let Some((bare, _)) = typed.iter().find(|(_, letter)| letter.is_none())
@@ -172,10 +169,9 @@ impl TagSet {
             if scheme == Scheme::Bio && !has(Role::Begin) {
                 scheme = Scheme::Iob1;
             }
-            if scheme.ends_are_tagged() {
-                if has(Role::Begin) != has(Role::End) || has(Role::Inside) && !has(Role::Begin) {
-                    return Err(format!("mentions of `{name}` cannot begin and end: a tag is missing"));
-                }
+            let closes = has(Role::Begin) == has(Role::End) && (has(Role::Begin) || !has(Role::Inside));
+            if scheme.ends_are_tagged() && !closes {
+                return Err(format!("mentions of `{name}` cannot begin and end: a tag is missing"));
             }
         }
         Ok(Self::with(names.to_vec(), tags, types, scheme))
@@ -184,7 +180,8 @@ impl TagSet {
     fn with(names: Vec<String>, tags: Vec<Tag>, types: Vec<String>, scheme: Scheme) -> Self {
         let mut set = Self { names, tags, types, scheme, before: Vec::new() };
         let all = 0..set.tags.len();
-        set.before = all.clone().map(|tag| all.clone().filter(|&before| set.can_follow(before, tag)).collect()).collect();
+        set.before =
+            all.clone().map(|tag| all.clone().filter(|&before| set.can_follow(before, tag)).collect()).collect();
         set
     }
 
@@ -245,7 +242,9 @@ impl TagSet {
     /// Whether a word with the tag `next`, directly behind a word with the tag `tag`, belongs to the same mention.
     pub fn continues(&self, tag: usize, next: usize) -> bool {
         let (tag, next) = (self.tags[tag], self.tags[next]);
-        tag.entity_type.is_some() && tag.entity_type == next.entity_type && matches!(next.role, Role::Inside | Role::End)
+        tag.entity_type.is_some()
+            && tag.entity_type == next.entity_type
+            && matches!(next.role, Role::Inside | Role::End)
     }
 
     /// The tags of the words of a mention of `words` words of a type; a word's tag that the model lacks is the nearest that it has. `behind`:
@@ -353,7 +352,10 @@ pub(crate) mod tests {
             (&["O", "B-X-Y"], Scheme::Bio, &["X-Y"]),
         ] {
             let set = parsed(names).expect("a scheme");
-            assert_eq!((set.scheme(), set.types()), (scheme, types.iter().map(|&one| one.to_owned()).collect::<Vec<_>>().as_slice()));
+            assert_eq!(
+                (set.scheme(), set.types()),
+                (scheme, types.iter().map(|&one| one.to_owned()).collect::<Vec<_>>().as_slice())
+            );
             assert_eq!(set.names()[set.outside()], "O");
         }
         for scheme in [Scheme::Bio, Scheme::Io, Scheme::Bioes, Scheme::Bilou, Scheme::Bmes] {

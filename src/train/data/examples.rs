@@ -93,8 +93,12 @@ pub fn examples(
             continue;
         }
         let first = all.examples.len();
-        let example =
-            |query: ModelInput, types: &Arc<[usize]>| Example { query, types: types.clone(), answers: vec![], cut: vec![] };
+        let example = |query: ModelInput, types: &Arc<[usize]>| Example {
+            query,
+            types: types.clone(),
+            answers: vec![],
+            cut: vec![],
+        };
         let types: Arc<[usize]> = document.labelled_types.as_ref().into();
         let each: Vec<Arc<[usize]>> = types.iter().map(|&one| [one].into()).collect();
         for window in &windows {
@@ -110,7 +114,8 @@ pub fn examples(
             let place = place(&windows, bytes);
             if kind == Kind::Tagger && !matches!(place, Place::Misaligned) {
                 for (window, tokens) in parts(&windows, bytes) {
-                    let whole = matches!(&place, Place::In(holders) if holders.iter().any(|(holder, _)| *holder == window));
+                    let whole =
+                        matches!(&place, Place::In(holders) if holders.iter().any(|(holder, _)| *holder == window));
                     if !whole {
                         all.examples[first + window].cut.push(tokens);
                     }

@@ -171,7 +171,9 @@ fn flat(location: &str, split: &Split) -> Vec<LabelledDocument> {
 fn note_further(location: &str, examples: &Examples) {
     let further: usize = examples.examples.iter().map(|example| example.answers.len().saturating_sub(1)).sum();
     if further > 0 {
-        tracing::warn!("{location}: {further} mentions are not the first of their type in a window: a question has one answer, so only the first is learned");
+        tracing::warn!(
+            "{location}: {further} mentions are not the first of their type in a window: a question has one answer, so only the first is learned"
+        );
     }
 }
 

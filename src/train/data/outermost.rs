@@ -32,7 +32,15 @@ mod tests {
 
     #[test]
     fn the_longest_of_overlapping_mentions_is_kept() {
-        let all = [gold(0, 4, 1), gold(0, 10, 0), gold(6, 10, 1), gold(10, 12, 1), gold(11, 14, 0), gold(20, 22, 1), gold(20, 22, 0)];
+        let all = [
+            gold(0, 4, 1),
+            gold(0, 10, 0),
+            gold(6, 10, 1),
+            gold(10, 12, 1),
+            gold(11, 14, 0),
+            gold(20, 22, 1),
+            gold(20, 22, 0),
+        ];
         let kept = vec![gold(0, 10, 0), gold(11, 14, 0), gold(20, 22, 0)];
         assert_eq!(outermost(&all), (kept.clone(), 4));
         assert_eq!(outermost(&kept), (kept, 0));

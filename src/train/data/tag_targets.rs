@@ -24,9 +24,8 @@ pub(crate) fn allowed(example: &Example, width: usize, reader: &TagReader) -> Ve
     let mut before: Option<(usize, usize)> = None;
     for answer in &example.answers {
         let Some(entity_type) = reader.type_of_tags(answer.entity_type) else { continue };
-        let inside = |&&(first, last): &&(usize, usize)| {
-            answer.tokens.start <= base + first && base + last < answer.tokens.end
-        };
+        let inside =
+            |&&(first, last): &&(usize, usize)| answer.tokens.start <= base + first && base + last < answer.tokens.end;
         let own: Vec<usize> = words.iter().filter(inside).map(|(first, _)| *first).collect();
         let behind = before == Some((answer.entity_type, answer.tokens.start));
         for (first, tag) in own.iter().zip(tags.of_mention(entity_type, own.len(), behind)) {
@@ -53,10 +52,16 @@ mod tests {
     use crate::train::data::dataset::{Gold, LabelledDocument};
     use crate::train::data::examples::examples;
 
-    fn made(text: &str, mentions: &[(usize, usize, usize)], labelled: &[usize], tokens: usize) -> (Vec<Example>, TagReader) {
+    fn made(
+        text: &str,
+        mentions: &[(usize, usize, usize)],
+        labelled: &[usize],
+        tokens: usize,
+    ) -> (Vec<Example>, TagReader) {
         let types = ["PER", "LOC"].map(|name| EntityType { name: name.into(), question: "who".into() });
         let schema = EntitySchema { nested: false, types: types.into() };
-        let gold = |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
+        let gold =
+            |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
         let document = LabelledDocument {
             id: "a".into(),
             text: text.into(),

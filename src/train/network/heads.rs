@@ -97,7 +97,8 @@ impl Network {
 
     /// Whether no pretrained encoder has this tensor: those of the heads, and the vectors of word shapes.
     pub fn is_new(&self, name: &str) -> bool {
-        self.head().shapes().contains_key(name) || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
+        self.head().shapes().contains_key(name)
+            || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
     }
 
     /// The device.

@@ -92,7 +92,11 @@ impl Pretrained {
             return Err(Error::Setting {
                 origin: path.display().to_string(),
                 key: "recipe.kind".into(),
-                reason: format!("the kept head is of kind {}, not {}", name(config.head.kind()), name(recipe.model_kind())),
+                reason: format!(
+                    "the kept head is of kind {}, not {}",
+                    name(config.head.kind()),
+                    name(recipe.model_kind())
+                ),
                 hint: "name its kind (and interaction), or set encoder.heads = \"new\"".into(),
             });
         }

@@ -147,10 +147,14 @@ mod tests {
                         (((state >> 40) as f64 / f64::from(1_u32 << 24) - 0.5) * 2.0 + shift) as f32
                     })
                     .collect();
-                let found = (&gradient.flatten(0, -1) * Tensor::from_slice(&direction)).sum(Kind::Double).double_value(&[]);
+                let found =
+                    (&gradient.flatten(0, -1) * Tensor::from_slice(&direction)).sum(Kind::Double).double_value(&[]);
                 let length = gradient.norm().double_value(&[]);
                 steepest = steepest.max(length);
-                assert!((length - norm).abs() < 1e-4 && (found - product).abs() < 1e-4, "{name}: {tensor}: {length} {norm}, {found} {product}");
+                assert!(
+                    (length - norm).abs() < 1e-4 && (found - product).abs() < 1e-4,
+                    "{name}: {tensor}: {length} {norm}, {found} {product}"
+                );
             }
             assert!(steepest > 0.1, "{name}: {steepest} is too small to distinguish gradients");
         }
