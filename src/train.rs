@@ -7,7 +7,7 @@
 //! | [`recipe`] | its recipe, with the names and defaults of the reference implementation |
 //! | [`data`] | prepared folders → batches of examples with targets |
 //! | [`optimization`] | gradients → new weights, their average, the rates of every step |
-//! | [`network`] | the encoder and the MRC heads on LibTorch: loss, gradients, devices |
+//! | [`network`] | the encoder and its heads on LibTorch: loss, gradients, devices |
 //! | [`training_loop`] | the loop, its checkpoints, scoring of dev |
 //! | [`display`] | metrics, dashboard, log lines, curves |
 
@@ -34,7 +34,8 @@ use crate::model::package::directory::{ModelDirectory, Parts};
 use crate::model::package::manifest::Manifest;
 use crate::query::session::{SessionSettings, session};
 use crate::score::counts::Counts;
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{EntitySchema, Nesting};
+use crate::task::kind::Kind;
 use crate::text::tokens::Tokenizer;
 
 use crate::train::data::dataset::Split;
@@ -71,7 +72,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
         state::output::refuse_finished(&file.output.path)?;
     }
     let schema = read_schema(&file.entities.schema)?;
-    let pretrained = Pretrained::read(&file.encoder, &file.recipe)?;
+    let pretrained = Pretrained::read(&file.encoder, &file.recipe, &schema)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
     let featurizer = Featurizer::new(&file, &schema, &tokenizer, &tokenizer_path)?;
@@ -118,6 +119,8 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     let (weights, quality) = trainer.best(test.as_ref())?;
     let manifest = Manifest {
         kind: config.head.kind(),
+        // A word has one tag.
+        nested: if config.head.kind() == Kind::Tagger { Nesting::Flat } else { schema.nested },
         encoder: name,
         max_length: weights.encoder.architecture.max_tokens,
         recipe: recipe(&file, &config.head, before, &trainer, &train),

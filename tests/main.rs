@@ -22,6 +22,7 @@ mod http;
 mod hub;
 mod integer_products;
 mod jobs;
+mod kinds;
 mod late_interaction;
 mod ledger;
 mod moto;

@@ -1,6 +1,7 @@
 //! Training as a user does it: a small nested task is trained, run and scored, and the trained network equals the exported graph.
 
 mod formats;
+mod kinds;
 mod lineage;
 mod numbers;
 mod output;

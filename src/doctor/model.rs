@@ -6,6 +6,7 @@ use crate::doctor::subject::Subject;
 use crate::error::Error;
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
+use crate::task::kind::Kind;
 use crate::text::document::Reject;
 
 pub(super) fn check(subject: &Subject, report: &mut Report) {
@@ -24,10 +25,15 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     let manifest = model.manifest();
     let types: Vec<&str> = manifest.types.iter().map(|one| one.name.as_str()).collect();
     let trained = if types.is_empty() { "unknown types".to_owned() } else { types.join(", ") };
+    let kind = match (manifest.kind, model.tags()) {
+        (Kind::Tagger, Some(tags)) => format!("tagger ({}), ", tags.scheme()),
+        (Kind::Qa, _) => "qa, ".to_owned(),
+        _ => String::new(),
+    };
     let origin = place.origin.map_or_else(String::new, |origin| format!(", from {origin}"));
     report.ok(
         "model",
-        format!("{}{origin}: trained on {trained}; at most {} tokens", place.path.display(), manifest.max_length),
+        format!("{}{origin}: {kind}trained on {trained}; at most {} tokens", place.path.display(), manifest.max_length),
     );
     let hash = model.model_hash();
     if manifest.files.is_empty() {

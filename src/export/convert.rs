@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::export::settings::Settings;
 use crate::graph;
+use crate::model::package::contents::assumptions;
 use crate::model::package::directory::{ModelDirectory, Parts, graph_name};
 use crate::model::package::manifest::Manifest;
 use crate::model::precision::GraphPart;
@@ -13,6 +14,8 @@ use crate::model::weights::checkpoint::{Checkpoint, refused};
 use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
 use crate::model::weights::weights_file::{beside, same};
+use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::tagger::unknown_type;
 
 /// The result of an export.
 #[derive(Debug, Clone)]
@@ -62,11 +65,33 @@ pub fn run(settings: &Settings) -> Result<ExportReport> {
 }
 
 fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
-    let mut manifest = Manifest::of(&checkpoint.folder)?.unwrap_or(Manifest { max_length: 0, ..Manifest::default() });
-    manifest.kind = checkpoint.config.head.kind();
+    let head = &checkpoint.config.head;
+    let known = Manifest::of(&checkpoint.folder)?;
+    if known.is_none()
+        && let Some(assumptions) = assumptions(&checkpoint.folder, head.kind(), head.tags.as_ref())
+    {
+        tracing::info!("{assumptions}");
+    }
+    let mut manifest = known.unwrap_or(Manifest { max_length: 0, ..Manifest::default() });
+    manifest.kind = head.kind();
     if let Some(schema) = &settings.schema {
         manifest.types.clone_from(&schema.types);
         manifest.nested = schema.nested;
+    }
+    if let Some(tags) = &head.tags {
+        let own = |name: &String| EntityType { name: name.clone(), question: name.clone() };
+        if manifest.types.is_empty() {
+            manifest.types = tags.types().iter().map(own).collect();
+        }
+        let schema = EntitySchema { nested: Nesting::Flat, types: manifest.types.clone() };
+        if let Some(name) = unknown_type(tags, &schema) {
+            return Err(Error::Setting {
+                origin: "export".to_owned(),
+                key: "type".to_owned(),
+                reason: format!("the model is a tagger, which has no tag for the type `{name}`"),
+                hint: format!("it knows {}", tags.types().join(", ")),
+            });
+        }
     }
     let longest = checkpoint.weights.encoder.architecture.max_tokens;
     if manifest.max_length == 0 {

@@ -12,11 +12,13 @@ use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::runtime::library::Library;
 use crate::model::runtime::questions::fixed;
 use crate::model::runtime::session::{Session, SessionOptions};
-use crate::task::answer::sigmoid;
+use crate::task::answer::{Answer, Span, sigmoid};
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::input::ModelInput;
 use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::mrc::decode::Logits;
+use crate::task::tensor::{Tensor, Tensors, Values};
 use crate::text::document::{Document, Reject};
 use crate::text::window::{WindowRule, Windows};
 
@@ -38,13 +40,13 @@ pub struct Parity {
     pub precision: Precision,
     /// The number of queries.
     pub queries: usize,
-    /// The number of compared logits: start and end of every token, and the match of every candidate that both graphs found.
+    /// The number of compared logits: all of every token (start and end, or tags), and the match of every candidate that both graphs found.
     pub logits: usize,
     /// The largest difference of a logit.
     pub largest: f32,
     /// The mean difference of a logit.
     pub mean: f32,
-    /// Mentions that portable fp32 finds (all three logits above 0).
+    /// Mentions that portable fp32 finds: in MRC with all three logits above 0, else with a score above 0.5.
     pub mentions: usize,
     /// Mentions that only this graph finds.
     pub gained: usize,
@@ -74,7 +76,7 @@ pub fn measure(
             let mut rows = Vec::new();
             for batch in batches {
                 let outputs = session.run(&[&task.kind().tensors(batch), &fixed])?;
-                rows.extend(rows_of(batch, &task.apart(outputs).map_err(failed)?));
+                rows.extend(rows_of(&task, batch, outputs).map_err(failed)?);
             }
             Ok(rows)
         };
@@ -114,9 +116,11 @@ fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
     let (boundary_threshold, max_candidates) = (sigmoid(BOUNDARY), usize::MAX);
     let settings = match model.manifest().kind {
         Kind::Late => TaskSettings::Late { boundary_threshold, max_candidates },
+        Kind::Tagger => TaskSettings::Tagger,
+        Kind::Qa => TaskSettings::Qa { null_threshold: 0.0 },
         _ => TaskSettings::Mrc { boundary_threshold, max_candidates },
     };
-    let task = Task::new(&settings, &schema(model), &tokenizer, 0.5, 0.0).map_err(failed)?;
+    let task = Task::new(&settings, &schema(model), &tokenizer, model.tags(), 0.5, 0.0).map_err(failed)?;
     let (max_length, question_tokens) = (model.manifest().max_length, task.longest_input(0));
     let [longest, shortest] = WINDOW_TOKENS;
     let tokens = max_length.saturating_sub(question_tokens).min(longest);
@@ -156,39 +160,58 @@ fn schema(model: &ModelDirectory) -> EntitySchema {
 
 /// One query's logits, without padding.
 struct Row {
-    boundaries: Vec<[f32; 2]>,
+    /// Of each token as many as the kind has: start and end, or one per tag.
+    logits: Vec<f32>,
     /// Start and end (inclusive) of a candidate, and its match logit; sorted by position.
     spans: Vec<([usize; 2], f32)>,
+    /// Type, start and end (inclusive) of each mention. The type is 0 where a query asks for one.
+    mentions: BTreeSet<[usize; 3]>,
 }
 
 impl Row {
     fn of(logits: &Logits, row: usize, width: usize, length: usize) -> Self {
         let place = row * width..row * width + length;
-        let boundaries = logits.start[place.clone()].iter().zip(&logits.end[place]).map(|(start, end)| [*start, *end]);
+        let (starts, ends) = (&logits.start[place.clone()], &logits.end[place]);
         let candidates = logits.span_index.iter().zip(&logits.span).filter(|(index, _)| index[0] == row);
         let mut spans: Vec<_> = candidates.map(|(index, logit)| ([index[1], index[2]], *logit)).collect();
         spans.sort_by_key(|(place, _)| *place);
-        Self { boundaries: boundaries.collect(), spans }
+        let passes = |[start, end]: [usize; 2], logit: f32| logit > 0.0 && starts[start] > 0.0 && ends[end] > 0.0;
+        let passing = spans.iter().filter(|(place, logit)| passes(*place, *logit));
+        let mentions = passing.map(|([start, end], _)| [0, *start, *end]).collect();
+        Self { logits: starts.iter().zip(ends).flat_map(|(start, end)| [*start, *end]).collect(), spans, mentions }
     }
 }
 
-/// The rows of a batch, for each input one of each type that it answers; `types` are the logits of each.
-fn rows_of(batch: &Batch, types: &[Logits]) -> Vec<Row> {
-    let width = batch.tokens();
-    let inputs = batch.inputs.iter().enumerate();
-    inputs.flat_map(|(row, input)| types.iter().map(move |logits| Row::of(logits, row, width, input.len()))).collect()
+/// The rows of a batch: for each input one of each type whose candidates the graph selects apart, else one.
+fn rows_of(task: &Task, batch: &Batch, outputs: Tensors) -> Result<Vec<Row>, String> {
+    let (width, inputs) = (batch.tokens(), batch.inputs.iter().enumerate());
+    if matches!(task.kind(), Kind::Tagger | Kind::Qa) {
+        let mut logits = vec![Vec::new(); batch.inputs.len()];
+        for name in task.kind().outputs() {
+            let Some(Tensor { values: Values::F32(values), .. }) = outputs.get(name) else { continue };
+            let each = values.len() / (width * logits.len()).max(1);
+            for (row, input) in batch.inputs.iter().enumerate() {
+                logits[row].extend(&values[row * width * each..][..input.len() * each]);
+            }
+        }
+        let answers = task.read(batch, outputs)?;
+        let row = |(logits, answer): (Vec<f32>, Answer)| {
+            let place = |span: &Span| [span.entity_type, span.tokens.start, span.tokens.end - 1];
+            Row { logits, spans: Vec::new(), mentions: answer.spans.iter().map(place).collect() }
+        };
+        return Ok(logits.into_iter().zip(answers).map(row).collect());
+    }
+    let types = task.apart(outputs)?;
+    let of = |(row, input): (usize, &ModelInput)| -> Vec<Row> {
+        types.iter().map(|logits| Row::of(logits, row, width, input.len())).collect()
+    };
+    Ok(inputs.flat_map(of).collect())
 }
 
-/// Query, start and end of every mention, which is a candidate with all three logits above 0.
-fn mentions(rows: &[Row]) -> BTreeSet<(usize, [usize; 2])> {
-    let passes = |row: &Row, place: [usize; 2], logit: f32| {
-        logit > 0.0 && row.boundaries[place[0]][0] > 0.0 && row.boundaries[place[1]][1] > 0.0
-    };
-    let places = |(query, row): (usize, &Row)| -> Vec<_> {
-        let passing = row.spans.iter().filter(|(place, logit)| passes(row, *place, *logit));
-        passing.map(|(place, _)| (query, *place)).collect()
-    };
-    rows.iter().enumerate().flat_map(places).collect()
+/// Query, type, start and end of every mention.
+fn mentions(rows: &[Row]) -> BTreeSet<(usize, [usize; 3])> {
+    let rows = rows.iter().enumerate();
+    rows.flat_map(|(query, row)| row.mentions.iter().map(move |place| (query, *place))).collect()
 }
 
 #[derive(Debug, Default)]
@@ -202,7 +225,7 @@ impl Difference {
     fn between(one: &[Row], other: &[Row]) -> Self {
         let mut difference = Self::default();
         for (one, other) in one.iter().zip(other) {
-            for (one, other) in one.boundaries.iter().flatten().zip(other.boundaries.iter().flatten()) {
+            for (one, other) in one.logits.iter().zip(&other.logits) {
                 difference.add(*one, *other);
             }
             for (place, logit) in &one.spans {
@@ -234,7 +257,9 @@ mod tests {
     use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
 
     fn row(boundary: f32, spans: &[([usize; 2], f32)]) -> Row {
-        Row { boundaries: vec![[boundary, boundary]; 3], spans: spans.to_vec() }
+        let span_index = spans.iter().map(|([start, end], _)| [0, *start, *end]).collect();
+        let span = spans.iter().map(|(_, logit)| *logit).collect();
+        Row::of(&Logits { start: vec![boundary; 3], end: vec![boundary; 3], span_index, span }, 0, 3, 3)
     }
 
     #[test]
@@ -244,8 +269,8 @@ mod tests {
         let difference = Difference::between(&one, &other);
         assert_eq!((difference.count, difference.largest.to_bits()), (7, 2.0_f32.to_bits()));
         assert!((difference.sum - 5.0).abs() < 1e-9);
-        assert_eq!(mentions(&one), BTreeSet::from([(0, [0, 1]), (0, [1, 1])]));
-        assert_eq!(mentions(&other), BTreeSet::from([(0, [0, 0])]));
+        assert_eq!(mentions(&one), BTreeSet::from([(0, [0, 0, 1]), (0, [0, 1, 1])]));
+        assert_eq!(mentions(&other), BTreeSet::from([(0, [0, 0, 0])]));
     }
 
     #[test]
@@ -257,7 +282,7 @@ mod tests {
             span: vec![0.5, 0.6, 0.7],
         };
         let row = Row::of(&logits, 1, 2, 1);
-        assert_eq!(row.boundaries, [[3.0, 7.0]]);
+        assert_eq!(row.logits, [3.0, 7.0]);
         assert_eq!(row.spans.len(), 2);
     }
 

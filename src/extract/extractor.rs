@@ -24,7 +24,7 @@ use crate::model::runtime::device::Device;
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::hardware;
 use crate::model::runtime::questions::cached;
-use crate::model::runtime::scorer::{OpenExact, Scorer, ScorerCounters};
+use crate::model::runtime::scorer::{Answered, OpenExact, Scorer, ScorerCounters};
 use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
@@ -85,6 +85,9 @@ impl Extractor {
                 hint: "the model has changed since the specification was made: start again".into(),
             });
         }
+        if let Some(assumptions) = model.assumptions() {
+            tracing::info!("{assumptions}");
+        }
         let foreign = model.foreign_graph();
         // A foreign graph runs as it is, in fp32 unless a precision is named.
         let named = spec.precision.or_else(|| foreign.is_some().then_some(Precision::Fp32));
@@ -104,7 +107,11 @@ impl Extractor {
             Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref(), exact.as_ref())
         };
         let scorer = match foreign {
-            Some(graph) => open(&graph)?,
+            Some(graph) => {
+                let scorer = open(&graph)?;
+                read_trial(&scorer, &task, sample(&task, &tokenizer, 16), model.root())?;
+                scorer
+            }
             None => open(&cache::derive_part(model, GraphPart::answering(task.kind(), graph_precision), variant)?)?,
         };
         let tuning_key = TuningKey {
@@ -262,6 +269,24 @@ fn sample(task: &Task, tokenizer: &Tokenizer, tokens: usize) -> Batch {
     let text = "Ada Lovelace met Charles Babbage in London . ".repeat(tokens / 8 + 1);
     let windows = Windows::new(tokenizer, WindowRule { tokens, overlap: 0 }, Document { text: &text });
     Batch { inputs: windows.flatten().take(1).flat_map(|window| task.ask(0, &window)).collect() }
+}
+
+/// Reads a trial answer of a foreign graph, of which nothing else says how many tags it has. The counters are those of a new scorer afterwards.
+fn read_trial(scorer: &Scorer, task: &Task, batch: Batch, path: &Path) -> Result<()> {
+    let (reply, answers) = crossbeam_channel::bounded(batch.inputs.len());
+    scorer.ask(batch, &reply)?;
+    drop(reply);
+    for answered in answers {
+        let Answered { batch, outputs } = answered?;
+        let Some(outputs) = outputs else { continue };
+        task.read(&batch, outputs).map_err(|reason| Error::Model {
+            path: path.to_owned(),
+            reason,
+            hint: "name the tags in the order of the graph's logits as `id2label` in config.json".into(),
+        })?;
+    }
+    scorer.counters().clear();
+    Ok(())
 }
 
 /// How many weights every token is multiplied by; unknown for a foreign graph without a configuration.

@@ -13,6 +13,7 @@ use crate::model::precision::Precision;
 use crate::model::runtime::device::DeviceChoice;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::kind::{Kind, Task, TaskSettings};
+use crate::task::tagger::unknown_type;
 use crate::text::tokens::Words;
 use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 
@@ -43,6 +44,8 @@ pub struct ExtractionSettings {
     pub boundary_threshold: f32,
     /// See [`TaskSettings::Mrc`].
     pub max_candidates: usize,
+    /// See [`TaskSettings::Qa`].
+    pub null_threshold: f32,
     /// The precision; by default the device's best.
     pub precision: Option<Precision>,
 }
@@ -70,6 +73,7 @@ impl ExtractionSettings {
             threshold: DEFAULT_THRESHOLD,
             boundary_threshold: DEFAULT_THRESHOLD,
             max_candidates: DEFAULT_MAX_CANDIDATES,
+            null_threshold: 0.0,
             precision: None,
         }
     }
@@ -92,6 +96,10 @@ impl ExtractionSettings {
                 let reason = format!("{value} is not a probability between 0 and 1");
                 return Err(refuse(key, reason, "0.5 accepts what is more likely than not"));
             }
+        }
+        if !self.null_threshold.is_finite() {
+            let reason = format!("{} is not a number", self.null_threshold);
+            return Err(refuse("extract.null_threshold", reason, "0 accepts what is more likely than no answer"));
         }
         // If no window is set, it is the model's, which is not known here.
         if let Some(tokens) = self.window_tokens {
@@ -116,8 +124,19 @@ impl ExtractionSettings {
     /// The specification for an opened model: windows and words are the model's where the settings leave them open.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a window and the longest question do not fit the model, [`Error::Tokenizer`] if the tokenizer fails.
+    /// [`Error::Setting`] if a window and the longest question do not fit the model, or a tagger has no tag for a type; [`Error::Tokenizer`] if
+    /// the tokenizer fails.
     pub fn specify(&self, model: &ModelDirectory) -> Result<ExtractionSpec> {
+        if let Some(tags) = model.tags()
+            && let Some(name) = unknown_type(tags, &self.schema)
+        {
+            return Err(Error::Setting {
+                origin: self.model.display().to_string(),
+                key: "type".into(),
+                reason: format!("the model is a tagger, which has no tag for the type `{name}`"),
+                hint: format!("it knows {}: use these names in the schema", tags.types().join(", ")),
+            });
+        }
         let tokenizer = model.tokenizer(self.words)?;
         let mut spec = ExtractionSpec {
             model: ModelReference { path: self.model.clone(), hash: model.model_hash().to_owned() },
@@ -134,6 +153,8 @@ impl ExtractionSettings {
                     boundary_threshold: self.boundary_threshold,
                     max_candidates: self.max_candidates,
                 },
+                Kind::Tagger => TaskSettings::Tagger,
+                Kind::Qa => TaskSettings::Qa { null_threshold: self.null_threshold },
                 #[cfg(test)]
                 Kind::OnePass => TaskSettings::OnePass,
             },

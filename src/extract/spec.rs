@@ -83,7 +83,7 @@ impl ExtractionSpec {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer fails on a question.
     pub(crate) fn task(&self, tokenizer: &Tokenizer, model: &ModelDirectory, tolerance: f32) -> Result<Task> {
-        Task::new(&self.task, &self.schema, tokenizer, self.threshold, tolerance)
+        Task::new(&self.task, &self.schema, tokenizer, model.tags(), self.threshold, tolerance)
             .map_err(|reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() })
     }
 
@@ -96,7 +96,7 @@ impl ExtractionSpec {
             let own = spec.task.values().into_iter().find(|(own, _)| *own == name);
             own.map_or_else(|| "none".to_owned(), |(_, value)| value)
         };
-        let settings: [(&'static str, Shown<'_>); 10] = [
+        let settings: [(&'static str, Shown<'_>); 11] = [
             ("model", &|spec| spec.model.hash.clone()),
             ("kind", &kind),
             ("nested", &|spec| spec.schema.nested.to_string()),
@@ -106,6 +106,7 @@ impl ExtractionSpec {
             ("threshold", &|spec| spec.threshold.to_string()),
             ("boundary_threshold", &|spec| task(spec, "boundary_threshold")),
             ("max_candidates", &|spec| task(spec, "max_candidates")),
+            ("null_threshold", &|spec| task(spec, "null_threshold")),
             ("precision", &precision),
         ];
         let differing = settings.into_iter().filter_map(|(name, of)| {

@@ -2,7 +2,7 @@
 //! ONNX file that computes this part, or its path in the cache. It must not load ONNX Runtime or read documents.
 //!
 //! The contract of the graph of early interaction is in [`mrc`](crate::task::mrc), that of the two graphs of late interaction in
-//! [`late`](crate::task::late).
+//! [`late`](crate::task::late), those of the others in [`tagger`](crate::task::tagger) and [`qa`](crate::task::qa).
 //!
 //! The heads of early interaction compute the formulas of Li et al. 2020, section 3.3, as the reference's code does. Inputs must have at least
 //! one row and one token.
@@ -17,6 +17,7 @@ mod late_heads;
 mod layers;
 mod match_head;
 pub mod onnx;
+mod token_heads;
 
 use prost::Message;
 
@@ -25,7 +26,7 @@ use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
 use crate::graph::layers::Writer;
 use crate::graph::onnx::{ElementType, ModelProto, OperatorSetIdProto};
 use crate::model::encoder::architecture::Architecture;
-use crate::model::head::{Head, LateHead, MrcHead};
+use crate::model::head::{Head, LateHead, MrcHead, QaHead, TaggerHead};
 use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
@@ -41,7 +42,7 @@ const fn versions(variant: GraphVariant, precision: Precision) -> (i64, i64) {
     }
 }
 
-/// Writes the whole graph of a model of early interaction: [`write_part`] of [`GraphPart::Whole`].
+/// Writes the whole graph of a model that has one graph: [`write_part`] of [`GraphPart::Whole`].
 pub fn write(weights: &Weights, variant: GraphVariant, precision: Precision) -> Result<Vec<u8>> {
     write_part(weights, GraphPart::Whole(precision), variant)
 }
@@ -62,10 +63,16 @@ pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> 
     let mut writer = Writer { graph, weights, variant, precision };
     match (&weights.head.description, part) {
         (Head::Early(head), GraphPart::Whole(_)) => writer.whole(head),
+        (Head::Tagger(head), GraphPart::Whole(_)) => writer.tagger(head),
+        (Head::Qa(head), GraphPart::Whole(_)) => writer.qa(head),
         (Head::Late(head), GraphPart::Questions) => writer.questions(head),
         (Head::Late(head), GraphPart::Windows(_)) => writer.windows(head),
-        (Head::Early(_), _) => {
-            return Err(refuse("interaction", "a model of early interaction is one graph", "write the whole graph"));
+        (Head::Early(_) | Head::Tagger(_) | Head::Qa(_), _) => {
+            return Err(refuse(
+                "interaction",
+                "only a model of late interaction is two graphs",
+                "write the whole graph",
+            ));
         }
         (Head::Late(_), _) => {
             let reason = "a model of late interaction is two graphs, for questions and for windows";
@@ -100,6 +107,22 @@ impl Writer<'_> {
         let shape = self.graph.op("Shape", &["input_ids"]);
         let tokens = self.encoder(&shape);
         self.heads(head, &tokens, &shape);
+    }
+
+    /// The graph of a tagger.
+    fn tagger(&mut self, head: &TaggerHead) {
+        self.token_inputs("batch");
+        let shape = self.graph.op("Shape", &["input_ids"]);
+        let tokens = self.encoder(&shape);
+        self.tag_logits(head, &tokens, &shape);
+    }
+
+    /// The graph of question answering.
+    fn qa(&mut self, head: &QaHead) {
+        self.token_inputs("batch");
+        let shape = self.graph.op("Shape", &["input_ids"]);
+        let tokens = self.encoder(&shape);
+        self.answer_logits(head, &tokens, &shape);
     }
 
     /// Declares the encoder's inputs, `[rows, tokens]` each.

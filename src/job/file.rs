@@ -103,12 +103,14 @@ pub struct ExtractSection {
     /// training, or the former if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
-    /// A mention's score, σ(match logit), must be above this.
+    /// A mention's score must be above this: σ(match logit), or its probability if the model is a tagger or answers questions.
     pub threshold: f32,
     /// σ(start logit) and σ(end logit) must be above this.
     pub boundary_threshold: f32,
     /// The maximum of candidates per query. If there are more, the best by start + end logit are kept.
     pub max_candidates: usize,
+    /// Only of models that answer questions (kind qa): by how much the logit of a span must exceed that of the answer that there is none.
+    pub null_threshold: f32,
     /// Padded tokens in one batch. By default the fastest value on this machine, measured once and cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
@@ -155,6 +157,7 @@ impl Default for ExtractSection {
             threshold: DEFAULT_THRESHOLD,
             boundary_threshold: DEFAULT_THRESHOLD,
             max_candidates: DEFAULT_MAX_CANDIDATES,
+            null_threshold: 0.0,
             batch_tokens: None,
         }
     }

@@ -110,6 +110,7 @@ impl Job {
             threshold: extract.threshold,
             boundary_threshold: extract.boundary_threshold,
             max_candidates: extract.max_candidates,
+            null_threshold: extract.null_threshold,
             precision,
         };
         extraction.validate(&origin)?;

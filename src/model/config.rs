@@ -24,22 +24,37 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Reads and validates a `config.json`. Errors name the file and the key.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })?;
-        Self::parse(path, &bytes)
+        Self::parse(path, &bytes(path)?)
+    }
+
+    /// Reads a `config.json` of which only the encoder is used; the head's keys are not looked at.
+    pub fn read_encoder(path: &Path) -> Result<Self> {
+        let encoder = EncoderConfig::parse(&bytes(path)?).map_err(refused(path))?;
+        Ok(Self { encoder, head: HeadConfig::default() })
+    }
+
+    /// Reads the head's keys of a `config.json`, whatever its encoder is.
+    pub fn read_head(path: &Path) -> Result<HeadConfig> {
+        HeadConfig::parse(&bytes(path)?).map_err(refused(path))
     }
 
     /// Parses and validates the bytes of a `config.json`; `path` is only for error messages.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let config = || Ok(Self { encoder: EncoderConfig::parse(bytes)?, head: HeadConfig::parse(bytes)? });
-        config().map_err(|error| match error {
-            ConfigError::Syntax(source) => {
-                Error::Parse { path: path.to_owned(), source: source.into(), hint: EXPECTED.to_owned() }
-            }
-            ConfigError::Value { reason, hint } => {
-                Error::Model { path: path.to_owned(), reason, hint: hint.to_owned() }
-            }
-        })
+        config().map_err(refused(path))
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })
+}
+
+fn refused(path: &Path) -> impl Fn(ConfigError) -> Error {
+    move |error| match error {
+        ConfigError::Syntax(source) => {
+            Error::Parse { path: path.to_owned(), source: source.into(), hint: EXPECTED.to_owned() }
+        }
+        ConfigError::Value { reason, hint } => Error::Model { path: path.to_owned(), reason, hint: hint.to_owned() },
     }
 }
 

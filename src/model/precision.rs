@@ -60,10 +60,10 @@ impl GraphVariant {
     }
 }
 
-/// One graph of a model. A model of early interaction has one graph; a model of late interaction has two.
+/// One graph of a model. A model of late interaction has two graphs; any other has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GraphPart {
-    /// Questions and windows together, of early interaction.
+    /// Everything, of a model with one graph.
     Whole(Precision),
     /// Questions → their vectors, of late interaction. It runs once per job, so it is always fp32.
     Questions,

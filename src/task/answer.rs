@@ -23,6 +23,8 @@ pub struct Answer {
     pub capped: usize,
     /// Decisions so close to a threshold that another device could decide them differently.
     pub undecided: usize,
+    /// Whether a document has at most one mention of a type of this input: the best that its windows find.
+    pub one_of_type: bool,
 }
 
 /// The logit whose sigmoid is `probability`.

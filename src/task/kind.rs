@@ -18,8 +18,13 @@ use crate::task::mrc::Mrc;
 use crate::task::mrc::decode::{DecodeRule, Logits};
 #[cfg(test)]
 use crate::task::one_pass;
+use crate::task::qa;
+use crate::task::qa::{AnswerRule, Qa};
+use crate::task::tagger;
+use crate::task::tagger::tag_set::TagSet;
+use crate::task::tagger::{TagReader, Tagger};
 use crate::task::tensor::{GraphSignature, Misfit, Tensor, Tensors};
-use crate::text::document::Reject;
+use crate::text::document::{Reject, RejectReason};
 use crate::text::tokens::Tokenizer;
 use crate::text::window::Window;
 
@@ -32,6 +37,10 @@ pub enum Kind {
     Mrc,
     /// Start, end and match logits of all questions on one window, with late interaction.
     Late,
+    /// One tag per word, all types of a window in one pass.
+    Tagger,
+    /// One best span per question and document, or none.
+    Qa,
     /// The first graph of [`Kind::Late`]: what the second is given of a question. No model is of this kind.
     #[serde(skip)]
     Questions,
@@ -49,6 +58,8 @@ impl Kind {
         match self {
             Self::Mrc => mrc::check(graph),
             Self::Late => late::check(graph),
+            Self::Tagger => tagger::check(graph),
+            Self::Qa => qa::check(graph),
             Self::Questions => late::check_questions(graph),
             #[cfg(test)]
             Self::OnePass => Ok(()),
@@ -58,7 +69,7 @@ impl Kind {
     /// The graph's tensors for a batch.
     pub fn tensors(self, batch: &Batch) -> Tensors {
         match self {
-            Self::Mrc | Self::Late | Self::Questions => mrc::tensors(batch),
+            Self::Mrc | Self::Late | Self::Tagger | Self::Qa | Self::Questions => mrc::tensors(batch),
             #[cfg(test)]
             Self::OnePass => one_pass::tensors(batch),
         }
@@ -73,6 +84,8 @@ impl Kind {
         match self {
             Self::Mrc => mrc::accept(given, outputs),
             Self::Late => late::accept(given, outputs),
+            Self::Tagger => tagger::accept(given, outputs),
+            Self::Qa => qa::accept(given, outputs),
             Self::Questions => Ok(outputs),
             #[cfg(test)]
             Self::OnePass => Ok(outputs),
@@ -82,7 +95,8 @@ impl Kind {
     /// The rows of accepted outputs that answer nothing, because they are not finite. The other rows do not depend on them.
     pub fn unanswered(self, outputs: &Tensors) -> Vec<usize> {
         match self {
-            Self::Mrc | Self::Late => mrc::unanswered(outputs),
+            Self::Mrc | Self::Late | Self::Qa => mrc::unanswered(outputs),
+            Self::Tagger => tagger::unanswered(outputs),
             Self::Questions => Vec::new(),
             #[cfg(test)]
             Self::OnePass => Vec::new(),
@@ -93,6 +107,8 @@ impl Kind {
     pub const fn outputs(self) -> &'static [&'static str] {
         match self {
             Self::Mrc | Self::Late => &mrc::OUTPUTS,
+            Self::Tagger => &tagger::OUTPUTS,
+            Self::Qa => &qa::OUTPUTS,
             Self::Questions => &late::QUESTION_OUTPUTS,
             #[cfg(test)]
             Self::OnePass => &one_pass::OUTPUTS,
@@ -118,6 +134,13 @@ pub enum TaskSettings {
         /// As of [`TaskSettings::Mrc`].
         max_candidates: usize,
     },
+    /// Of [`Kind::Tagger`].
+    Tagger,
+    /// Of [`Kind::Qa`].
+    Qa {
+        /// By how much a span's logit must exceed that of the null answer.
+        null_threshold: f32,
+    },
     /// Of [`Kind::OnePass`].
     #[cfg(test)]
     OnePass,
@@ -129,6 +152,8 @@ impl TaskSettings {
         match self {
             Self::Mrc { .. } => Kind::Mrc,
             Self::Late { .. } => Kind::Late,
+            Self::Tagger => Kind::Tagger,
+            Self::Qa { .. } => Kind::Qa,
             #[cfg(test)]
             Self::OnePass => Kind::OnePass,
         }
@@ -143,6 +168,8 @@ impl TaskSettings {
                     ("max_candidates", max_candidates.to_string()),
                 ]
             }
+            Self::Tagger => Vec::new(),
+            Self::Qa { null_threshold } => vec![("null_threshold", null_threshold.to_string())],
             #[cfg(test)]
             Self::OnePass => Vec::new(),
         }
@@ -156,6 +183,10 @@ pub enum Task {
     Mrc(Mrc),
     /// [`Kind::Late`].
     Late(Late),
+    /// [`Kind::Tagger`].
+    Tagger(Box<Tagger>),
+    /// [`Kind::Qa`].
+    Qa(Qa),
     /// [`Kind::OnePass`].
     #[cfg(test)]
     OnePass(one_pass::OnePass),
@@ -163,14 +194,15 @@ pub enum Task {
 
 impl Task {
     /// The kind for the types of `schema`. A span is accepted if its score is above the probability `threshold`; decisions within
-    /// `tolerance` of a threshold's logit are counted as undecided.
+    /// `tolerance` of a threshold's logit are counted as undecided. `tags` are those of the model, which only a tagger has.
     ///
     /// # Errors
-    /// A [`Reject`] if the tokenizer fails on a question.
+    /// A [`Reject`] if the tokenizer fails on a question, or if a tagger has no tags.
     pub fn new(
         settings: &TaskSettings,
         schema: &EntitySchema,
         tokenizer: &Tokenizer,
+        tags: Option<&TagSet>,
         threshold: f32,
         tolerance: f32,
     ) -> Result<Self, Reject> {
@@ -186,6 +218,15 @@ impl Task {
             TaskSettings::Late { boundary_threshold, max_candidates } => {
                 Late::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Late)
             }
+            TaskSettings::Tagger => {
+                let missing = || Reject::new(RejectReason::Tokenizer, "the model names no tags".to_owned());
+                let tags = tags.cloned().ok_or_else(missing)?;
+                let reader = TagReader::new(tags, schema, threshold, tolerance);
+                Ok(Self::Tagger(Box::new(Tagger::new(reader, Arc::clone(tokenizer.frame())))))
+            }
+            TaskSettings::Qa { null_threshold } => {
+                Qa::new(schema, tokenizer, AnswerRule { threshold, null_threshold, tolerance }).map(Self::Qa)
+            }
             #[cfg(test)]
             TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, threshold))),
         }
@@ -196,6 +237,8 @@ impl Task {
         match self {
             Self::Mrc(_) => Kind::Mrc,
             Self::Late(_) => Kind::Late,
+            Self::Tagger(_) => Kind::Tagger,
+            Self::Qa(_) => Kind::Qa,
             #[cfg(test)]
             Self::OnePass(_) => Kind::OnePass,
         }
@@ -206,6 +249,8 @@ impl Task {
         match self {
             Self::Mrc(mrc) => mrc.ask(document, window).collect(),
             Self::Late(late) => vec![late.ask(document, window)],
+            Self::Tagger(tagger) => vec![tagger.ask(document, window)],
+            Self::Qa(qa) => qa.questions.ask(document, window).collect(),
             #[cfg(test)]
             Self::OnePass(one_pass) => vec![one_pass.ask(document, window)],
         }
@@ -215,7 +260,9 @@ impl Task {
     pub fn longest_input(&self, window_tokens: usize) -> usize {
         match self {
             Self::Mrc(mrc) => mrc.questions.longest_query(window_tokens),
+            Self::Qa(qa) => qa.questions.longest_query(window_tokens),
             Self::Late(late) => window_tokens + late.questions.frame().alone_tokens(),
+            Self::Tagger(tagger) => window_tokens + tagger.frame().alone_tokens(),
             #[cfg(test)]
             Self::OnePass(one_pass) => window_tokens + one_pass.frame.alone_tokens(),
         }
@@ -225,7 +272,7 @@ impl Task {
     pub fn longest_asked(&self) -> usize {
         match self {
             Self::Late(late) => late.questions.longest_alone(),
-            Self::Mrc(_) => 0,
+            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) => 0,
             #[cfg(test)]
             Self::OnePass(_) => 0,
         }
@@ -234,7 +281,10 @@ impl Task {
     /// The index of the entity type whose question is the longest; `None` for a kind without questions.
     pub fn longest_question(&self) -> Option<usize> {
         match self {
-            Self::Mrc(Mrc { questions, .. }) | Self::Late(Late { questions, .. }) => questions.longest(),
+            Self::Mrc(Mrc { questions, .. }) | Self::Late(Late { questions, .. }) | Self::Qa(Qa { questions, .. }) => {
+                questions.longest()
+            }
+            Self::Tagger(_) => None,
             #[cfg(test)]
             Self::OnePass(_) => None,
         }
@@ -244,7 +294,7 @@ impl Task {
     pub fn asked(&self) -> Vec<Tensors> {
         match self {
             Self::Late(late) => late.asked().collect(),
-            Self::Mrc(_) => Vec::new(),
+            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) => Vec::new(),
             #[cfg(test)]
             Self::OnePass(_) => Vec::new(),
         }
@@ -258,6 +308,7 @@ impl Task {
         match self {
             Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
             Self::Late(late) => late.fixed(given),
+            Self::Tagger(_) | Self::Qa(_) => Ok(Tensors::default()),
             #[cfg(test)]
             Self::OnePass(_) => Ok(Tensors::default()),
         }
@@ -271,12 +322,13 @@ impl Task {
         match self {
             Self::Late(late) => late.with_vectors(vectors),
             Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
+            Self::Tagger(_) | Self::Qa(_) => Ok(Tensors::default()),
             #[cfg(test)]
             Self::OnePass(_) => Ok(Tensors::default()),
         }
     }
 
-    /// The logits of accepted outputs, apart for each type that a row answers.
+    /// The logits of accepted outputs, apart for each type that a row answers; only of kinds whose graphs select candidates.
     ///
     /// # Errors
     /// What violates the contract of the graph.
@@ -284,6 +336,7 @@ impl Task {
         match self {
             Self::Mrc(_) => Ok(vec![mrc::logits(outputs)?]),
             Self::Late(_) => late::apart(outputs),
+            Self::Tagger(_) | Self::Qa(_) => Err("its graph selects no candidates".to_owned()),
             #[cfg(test)]
             Self::OnePass(_) => Err("a kind for tests".to_owned()),
         }
@@ -297,6 +350,8 @@ impl Task {
         match self {
             Self::Mrc(mrc) => mrc.read(batch, outputs),
             Self::Late(late) => late.read(batch, outputs),
+            Self::Tagger(tagger) => tagger.reader.read(batch, outputs),
+            Self::Qa(qa) => qa::read(batch, &qa.rule, outputs),
             #[cfg(test)]
             Self::OnePass(one_pass) => one_pass.read(batch, outputs),
         }

@@ -28,7 +28,14 @@ impl Mentions {
             let base = window.span.start;
             let first = window.tokens[span.tokens.start - base].bytes;
             let last = window.tokens[span.tokens.end - 1 - base].bytes;
-            self.found.push((ByteSpan::new(first.start, last.end), span.entity_type, span.logit, window.index));
+            let one = (ByteSpan::new(first.start, last.end), span.entity_type, span.logit, window.index);
+            let other = self.found.iter_mut().find(|other| answer.one_of_type && other.1 == one.1);
+            match other {
+                // Answers come in any order, so of equal ones the earlier counts.
+                Some(other) if one.2.total_cmp(&other.2).then(other.0.cmp(&one.0)).is_gt() => *other = one,
+                Some(_) => {}
+                None => self.found.push(one),
+            }
         }
     }
 

@@ -8,6 +8,8 @@
 //! | [`mrc`] | the kind of Li et al. 2020: one question per type and window |
 //! | [`mrc::decode`] | its logits → [`Span`](answer::Span)s |
 //! | [`late`] | the same with late interaction: all types of a window in one pass |
+//! | [`tagger`] | token classification: one tag per word, all types in one pass |
+//! | [`qa`] | extractive question answering: one best span per question and document |
 //! | `one_pass` | a kind for tests: all types of a window in one pass |
 //! | [`input`] | window (× question) → [`ModelInput`](input::ModelInput) |
 //! | [`batch`] | inputs → [`Batch`](batch::Batch)es by token budget |
@@ -25,4 +27,6 @@ pub mod merge;
 pub mod mrc;
 #[cfg(test)]
 pub(crate) mod one_pass;
+pub mod qa;
+pub mod tagger;
 pub mod tensor;

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::job::file::{EntitiesSection, parse_toml};
+use crate::model::head::Interaction;
 use crate::model::weights::safetensors_file::WeightForm;
 use crate::text::window::SHORTEST_WINDOW;
-use crate::train::recipe::{OnProblem, RecipeSection};
+use crate::train::recipe::{ModelKind, OnProblem, RecipeSection};
 
 /// A training job: it reads labelled documents and writes a model directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -86,7 +87,7 @@ pub struct EncoderSection {
     /// A folder with config.json, weights (safetensors or PyTorch) and a tokenizer: a Hugging Face BERT or a model directory. Or a model
     /// on the Hugging Face hub, such as hf://google-bert/bert-base-uncased, fetched once.
     pub path: PathBuf,
-    /// `new` initializes the start, end and match heads at random; `keep` continues with those of a model directory, or of a checkpoint of
+    /// `new` initializes the heads at random; `keep` continues with those of a model directory, or of a checkpoint of
     /// the BERT-MRC code.
     #[serde(default)]
     pub heads: Heads,
@@ -237,6 +238,14 @@ impl TrainFile {
                 return Err((key, format!("{value} is not at least 0 and below 1"), usual));
             }
         }
+        if recipe.kind != ModelKind::Mrc && recipe.interaction == Interaction::Late {
+            let reason = "only kind = \"mrc\" has late interaction".to_owned();
+            return Err(("recipe.interaction", reason, "omit the key"));
+        }
+        if recipe.kind == ModelKind::Qa && recipe.weight_start + recipe.weight_end <= 0.0 {
+            let reason = "both are 0, and kind = \"qa\" learns nothing else".to_owned();
+            return Err(("recipe.weight_start + weight_end", reason, "use a number above 0"));
+        }
         if let Some(tokens) = self.output.window_tokens.filter(|&tokens| tokens < SHORTEST_WINDOW) {
             return Err((
                 "output.window_tokens",
@@ -287,6 +296,9 @@ mod tests {
             "lr_scheduler": "onecycle",
             "warmup_steps": 0,
             "final_div_factor": 1e4,
+            "kind": "mrc",
+            "scheme": "bio",
+            "tagger_head": "linear",
             "interaction": "early",
             "boundary_size": 256,
             "mrc_dropout": 0.1,
@@ -318,6 +330,8 @@ mod tests {
             ("[recipe]\nbatch_size = 0", "recipe.batch_size"),
             ("[recipe]\nbert_dropout = 1.0", "recipe.bert_dropout"),
             ("[recipe]\nweight_span = -1.0", "recipe.weight_span"),
+            ("[recipe]\nkind = 'tagger'\ninteraction = 'late'", "recipe.interaction"),
+            ("[recipe]\nkind = 'qa'\nweight_start = 0.0\nweight_end = 0.0", "recipe.weight_start + weight_end"),
             ("window_tokens = 7", "output.window_tokens"),
         ] {
             assert!(refusal(section).contains(&format!("`{key}`")), "{section}");

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::head::{Activation, Interaction};
+use crate::task::kind::Kind;
+use crate::task::tagger::tag_set::Scheme;
 use crate::text::tokens::Words;
 
 /// How to handle a problem.
@@ -17,6 +19,30 @@ pub enum OnProblem {
     Skip,
     /// End with an error that names it.
     Stop,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// Machine reading comprehension: one question per type, and all its mentions (the paper).
+    #[default]
+    Mrc,
+    /// One tag per word, all types in one pass. Of overlapping gold mentions only the longest is learned.
+    Tagger,
+    /// One best span per question, or none. Of the gold mentions of a type in a window only the first is learned.
+    Qa,
+}
+
+/// The layers of a tagger's head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaggerHead {
+    /// One layer, as in Hugging Face's library, which then reads the model too.
+    #[default]
+    Linear,
+    /// The two layers of the reference implementation, with classifier_act_func and classifier_intermediate_hidden_size.
+    TwoLayers,
 }
 
 /// The hyperparameters.
@@ -57,7 +83,13 @@ pub struct RecipeSection {
     /// The final learning rate of polydecay; lr / 5 if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_mini: Option<f64>,
-    /// early: the encoder reads a window once per question (the paper). late: it reads each question once and each window once for all types,
+    /// The kind of the model; a kept head (encoder.heads) must be of this kind.
+    pub kind: ModelKind,
+    /// How the tags of a tagger mark mentions; a kept head has its own.
+    pub scheme: Scheme,
+    /// The layers of a tagger's head; a kept head has its own.
+    pub tagger_head: TaggerHead,
+    /// Only of kind mrc. early: the encoder reads a window once per question (the paper). late: it reads each question once and each window once for all types,
     /// and the heads compare their vectors.
     pub interaction: Interaction,
     /// Width of the vectors whose product is a start or end logit, with late interaction.
@@ -69,13 +101,13 @@ pub struct RecipeSection {
     /// the second version of ALBERT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bert_dropout: Option<f64>,
-    /// Dropout in the match head.
+    /// Dropout in the match head; of a tagger before its only layer, or between its two.
     pub mrc_dropout: f64,
     /// The share of the words of windows that training hides behind `[MASK]`.
     pub word_dropout: f64,
-    /// The match head's activation; a kept head (encoder.heads) has its own.
+    /// The match head's activation, or that of a tagger's two layers; a kept head (encoder.heads) has its own.
     pub classifier_act_func: Activation,
-    /// The match head's width; a kept head has its own.
+    /// The match head's width, or that between a tagger's two layers; a kept head has its own.
     pub classifier_intermediate_hidden_size: usize,
     /// The weight of the start loss.
     pub weight_start: f64,
@@ -163,6 +195,18 @@ pub enum Precision {
     Bf16,
 }
 
+impl RecipeSection {
+    /// The kind of the model that is trained.
+    pub const fn model_kind(&self) -> Kind {
+        match (self.kind, self.interaction) {
+            (ModelKind::Tagger, _) => Kind::Tagger,
+            (ModelKind::Qa, _) => Kind::Qa,
+            (ModelKind::Mrc, Interaction::Early) => Kind::Mrc,
+            (ModelKind::Mrc, Interaction::Late) => Kind::Late,
+        }
+    }
+}
+
 impl Default for RecipeSection {
     fn default() -> Self {
         Self {
@@ -181,6 +225,9 @@ impl Default for RecipeSection {
             warmup_steps: 0,
             final_div_factor: 1e4,
             lr_mini: None,
+            kind: ModelKind::Mrc,
+            scheme: Scheme::Bio,
+            tagger_head: TaggerHead::Linear,
             interaction: Interaction::Early,
             boundary_size: 256,
             freeze_words: false,

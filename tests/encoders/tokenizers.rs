@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use quarry::task::batch::Batch;
-use quarry::task::entity_schema::{EntitySchema, EntityType};
+use quarry::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use quarry::task::input::{ModelInput, Questions};
 use quarry::text::document::Document;
 use quarry::text::span::ByteSpan;
@@ -198,7 +198,7 @@ fn rows_are_those_of_the_post_processor() {
         let library = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
         let tokenizer = tokenizer(&json, Words::Tokenizer);
         let types = vec![EntityType { name: "A".into(), question: QUESTION.into() }];
-        let questions = Questions::new(&EntitySchema { nested: false, types }, &tokenizer).unwrap();
+        let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
         let rule = WindowRule { tokens: 100, overlap: 0 };
         let window = Windows::new(&tokenizer, rule, Document { text }).next().unwrap().unwrap();
         let asked = questions.one(0, 0, &window);
@@ -222,7 +222,7 @@ fn rows_are_those_of_the_post_processor() {
 fn question_and_text_of_roberta_are_two_separators_apart() {
     let tokenizer = tokenizer(&byte_level(false), Words::Tokenizer);
     let types = vec![EntityType { name: "A".into(), question: "a".into() }];
-    let questions = Questions::new(&EntitySchema { nested: false, types }, &tokenizer).unwrap();
+    let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
     let window = Windows::new(&tokenizer, WindowRule { tokens: 9, overlap: 0 }, Document { text: "b" });
     let input = questions.one(0, 0, &window.last().unwrap().unwrap());
     let row = Batch { inputs: vec![input] }.tensors();

@@ -74,7 +74,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let scorer =
         Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None, None).unwrap();
     let pipeline = Pipeline {
-        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, 0.5, 0.0).unwrap(),
+        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, None, 0.5, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
         nesting: Nesting::Nested,
@@ -109,7 +109,7 @@ fn idle_pipeline(workers: usize) -> Pipeline {
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.1).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, None, 0.5, 0.1).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 128, overlap: 16 },
         nesting: Nesting::Flat,
@@ -126,7 +126,7 @@ fn tiny_pipeline(answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Pipelin
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, 0.5, 0.0).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, None, 0.5, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
         nesting: Nesting::Flat,

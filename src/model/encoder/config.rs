@@ -100,6 +100,21 @@ impl EncoderConfig {
         matches!(self, Self::Bert(_) | Self::DistilBert(_) | Self::Electra(_))
     }
 
+    /// What the names of its classes in Hugging Face's library begin with.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Bert(_) => "Bert",
+            Self::Roberta(_) => "Roberta",
+            Self::XlmRoberta(_) => "XLMRoberta",
+            Self::Camembert(_) => "Camembert",
+            Self::DistilBert(_) => "DistilBert",
+            Self::Albert(_) => "Albert",
+            Self::Electra(_) => "Electra",
+            Self::DebertaV2(_) => "DebertaV2",
+            Self::ModernBert(_) => "ModernBert",
+        }
+    }
+
     /// The description of this encoder.
     pub fn architecture(&self) -> Architecture {
         match self {

@@ -3,6 +3,8 @@
 
 mod early;
 mod late;
+mod names;
+mod token_heads;
 mod two_layers;
 
 use std::collections::BTreeMap;
@@ -11,11 +13,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::head::early::{MatchHead, MrcHead};
 pub use crate::model::head::late::{Boundary, LateHead};
+pub use crate::model::head::token_heads::{Classifier, QaHead, TaggerHead};
 pub use crate::model::head::two_layers::{Activation, TwoLayers};
 
 use crate::model::config_error::{ConfigError, check_sizes};
 use crate::model::head::early::Found;
 use crate::task::kind::Kind;
+use crate::task::tagger::tag_set;
+use crate::task::tagger::tag_set::TagSet;
 
 /// The width of the match head where neither configuration nor weights say it.
 const DEFAULT_WIDTH: usize = 1024;
@@ -39,6 +44,23 @@ pub struct HeadConfig {
     /// Width of the vectors whose product is a start or end logit (d), only of late interaction; if absent, it is taken from the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary_size: Option<usize>,
+    /// The class in Hugging Face's library, as far as it says what the head is for: `*ForTokenClassification` or `*ForQuestionAnswering`.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
+    /// The tags of a tagger.
+    #[serde(skip_deserializing, rename = "id2label", skip_serializing_if = "Option::is_none")]
+    pub tags: Option<TagSet>,
+}
+
+/// The keys of Hugging Face's library that say what a head is for.
+#[derive(Deserialize)]
+struct Purpose {
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    id2label: Option<BTreeMap<usize, String>>,
+    #[serde(default)]
+    num_labels: Option<usize>,
 }
 
 /// Where question and window meet.
@@ -59,6 +81,10 @@ pub enum Head {
     Early(MrcHead),
     /// Of [`Interaction::Late`].
     Late(Box<LateHead>),
+    /// Of a tagger.
+    Tagger(Box<TaggerHead>),
+    /// Of question answering.
+    Qa(QaHead),
 }
 
 impl Interaction {
@@ -71,24 +97,101 @@ impl Interaction {
 impl HeadConfig {
     /// Parses and validates the bytes of a `config.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_slice(bytes)?;
+        let mut config: Self = serde_json::from_slice(bytes)?;
         check_sizes(&[
             ("classifier_intermediate_hidden_size", config.match_width()),
             ("boundary_size", config.boundary_size.unwrap_or(DEFAULT_BOUNDARY_SIZE)),
         ])?;
+        let purpose: Purpose = serde_json::from_slice(bytes)?;
+        config.architectures = purpose.architectures.unwrap_or_default();
+        match config.kind() {
+            Kind::Tagger => config.tags = Some(tags(purpose.id2label, purpose.num_labels)?),
+            Kind::Qa => {}
+            // Another class says nothing of the head of a checkpoint that was fine-tuned for mentions.
+            _ => config.architectures.clear(),
+        }
         Ok(config)
     }
 
+    /// The head of a new tagger on an encoder of the class `encoder` (`Bert`), with two layers if there is a `width` between them.
+    pub fn tagger(encoder: &str, tags: TagSet, width: Option<usize>, activation: Activation) -> Self {
+        Self {
+            architectures: vec![format!("{encoder}{}", names::TAGGER_CLASS)],
+            tags: Some(tags),
+            classifier_intermediate_hidden_size: width,
+            classifier_act_func: activation,
+            ..Self::default()
+        }
+    }
+
+    /// The head of new question answering on an encoder of the class `encoder` (`Bert`).
+    pub fn qa(encoder: &str) -> Self {
+        Self { architectures: vec![format!("{encoder}{}", names::QA_CLASS)], ..Self::default() }
+    }
+
     /// The kind of a model with this head.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
+        let is = |class: &str| self.architectures.iter().any(|name| name.ends_with(class));
         match self.interaction {
+            _ if is(names::TAGGER_CLASS) => Kind::Tagger,
+            _ if is(names::QA_CLASS) => Kind::Qa,
             Interaction::Early => Kind::Mrc,
             Interaction::Late => Kind::Late,
         }
     }
 
+    /// Whether a tensor is one of this kind of head, by its name.
+    pub fn owns(&self, name: &str) -> bool {
+        match self.kind() {
+            Kind::Tagger => names::is_of(names::TAGGER, name),
+            Kind::Qa => names::is_of(names::QA, name),
+            _ => Head::owns(name),
+        }
+    }
+
+    /// Why a checkpoint with these tensors has a head of another kind than this configuration says, and the way out; `shape` says the shape of
+    /// a tensor by its name.
+    pub(crate) fn misfit<'s>(&self, shape: impl Fn(&str) -> Option<&'s [usize]>) -> Option<(String, String)> {
+        let has = |layer: &str| shape(&format!("{layer}.weight")).is_some();
+        let says = self.architectures.first().map_or("", String::as_str);
+        let other = match self.kind() {
+            Kind::Tagger if has(names::QA) && !has(names::TAGGER) => Some((names::QA, names::QA_CLASS)),
+            Kind::Qa if has(names::TAGGER) && !has(names::QA) => Some((names::TAGGER, names::TAGGER_CLASS)),
+            _ => None,
+        };
+        if let Some((layer, class)) = other {
+            let name = says.find("For").map_or("", |end| &says[..end]);
+            return Some((
+                format!("config.json says `{says}` as `architectures`, but its head is `{layer}`"),
+                format!(
+                    "if it is of that kind, say `architectures`: [\"{name}{class}\"] in config.json; else use the weights that belong to it"
+                ),
+            ));
+        }
+        let rows = shape(&format!("{}.weight", names::TAGGER)).and_then(|shape| shape.first().copied());
+        match (&self.tags, rows) {
+            (Some(tags), Some(rows)) if tags.len() != rows => Some((
+                format!(
+                    "`id2label` in config.json names {} tags, but `{}.weight` has {rows} rows",
+                    tags.len(),
+                    names::TAGGER
+                ),
+                "config.json and the weights must be of the same model: name the tags in the order of the rows"
+                    .to_owned(),
+            )),
+            _ => None,
+        }
+    }
+
     /// The head on an encoder of width `hidden_size`; the match head of early interaction has two layers.
     pub fn head(&self, hidden_size: usize) -> Head {
+        if let Some(tags) = &self.tags {
+            let (width, activation) = (self.classifier_intermediate_hidden_size, self.classifier_act_func);
+            return Head::Tagger(Box::new(TaggerHead::new(hidden_size, tags.clone(), width, activation)));
+        }
+        if self.kind() == Kind::Qa {
+            return Head::Qa(QaHead::new(hidden_size));
+        }
         match self.interaction {
             Interaction::Early => Head::Early(self.two_layers(hidden_size)),
             Interaction::Late => {
@@ -108,6 +211,15 @@ impl HeadConfig {
     /// `classifier_intermediate_hidden_size` and `boundary_size` if they are missing and the head has them.
     pub fn of_checkpoint<'s>(&mut self, hidden_size: usize, shape: impl Fn(&str) -> Option<&'s [usize]>) -> Head {
         let positive = |width: Option<usize>| width.filter(|width| *width > 0);
+        match self.kind() {
+            Kind::Tagger => {
+                // A key that is there for another head must not add a layer.
+                self.classifier_intermediate_hidden_size = positive(TaggerHead::found(shape));
+                return self.head(hidden_size);
+            }
+            Kind::Qa => return self.head(hidden_size),
+            _ => {}
+        }
         let width = match self.interaction {
             Interaction::Early => match MrcHead::found(shape) {
                 Found::OneLayer => return Head::Early(MrcHead::one_layer(hidden_size)),
@@ -133,7 +245,7 @@ impl HeadConfig {
 }
 
 impl Head {
-    /// Whether a tensor is one of a head's, by its name.
+    /// Whether a tensor is one of a head of MRC, by its name.
     pub fn owns(name: &str) -> bool {
         MrcHead::owns(name) || LateHead::owns(name)
     }
@@ -143,8 +255,26 @@ impl Head {
         match self {
             Self::Early(head) => head.shapes(),
             Self::Late(head) => head.shapes(),
+            Self::Tagger(head) => head.shapes(),
+            Self::Qa(head) => head.shapes(),
         }
     }
+}
+
+/// The tags that `id2label` names.
+fn tags(names: Option<BTreeMap<usize, String>>, count: Option<usize>) -> Result<TagSet, ConfigError> {
+    let refuse = |reason: String| Err(ConfigError::Value { reason, hint: tag_set::EXPECTED });
+    let Some(names) = names else {
+        return refuse("`id2label` is missing, which names the tags of a token classifier".to_owned());
+    };
+    if let Some((number, _)) = names.keys().enumerate().find(|(number, key)| number != *key) {
+        return refuse(format!("`id2label` has {} tags, but no tag {number}", names.len()));
+    }
+    if let Some(count) = count.filter(|count| *count != names.len()) {
+        return refuse(format!("`num_labels` is {count}, but `id2label` has {} tags", names.len()));
+    }
+    let names: Vec<String> = names.into_values().collect();
+    TagSet::parse(&names).or_else(|reason| refuse(format!("`id2label` is no scheme of tags: {reason}")))
 }
 
 #[cfg(test)]

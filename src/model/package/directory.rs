@@ -9,14 +9,19 @@ use crate::error::{Error, Result};
 use crate::machine::files::write_whole;
 use crate::machine::hash::{hexadecimal, sha256_of};
 use crate::model::config::ModelConfig;
+use crate::model::head::HeadConfig;
+use crate::model::package::contents::{VOCABULARY, assumptions, configuration, mismatch, stored_weights};
 use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphPart, GraphVariant};
-use crate::model::weights::checkpoint::refused;
+use crate::model::weights::checkpoint::{NamedTensors, refused};
 use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
-use crate::model::weights::weights_file::read_tensors;
+use crate::model::weights::vocabulary::tokenizer_of;
+use crate::model::weights::weights_file::{INDEX, shards};
+use crate::task::entity_schema::EntityType;
+use crate::task::tagger::tag_set::TagSet;
 use crate::text::tokens::{Tokenizer, Words};
 
 // The names of a model directory's files.
@@ -34,13 +39,17 @@ pub struct ModelDirectory {
     root: PathBuf,
     manifest: Manifest,
     config: Option<ModelConfig>,
+    head: Option<HeadConfig>,
     hash: String,
-    foreign: bool,
+    /// The weights; of shards, their index. `None` if there is only a foreign graph.
+    weights: Option<PathBuf>,
+    /// Whether `quarry.json` is there.
+    described: bool,
 }
 
 impl ModelDirectory {
-    /// Opens and verifies a model directory. Without `quarry.json`, nothing is verified and the types are unknown. Without
-    /// `model.safetensors`, there must be a `model.onnx`. Errors name the file that is missing or differs.
+    /// Opens and verifies a model directory, or a checkpoint of another program. Without `quarry.json`, nothing is verified, and kind and types
+    /// are those that `config.json` says. Without weights, there must be a `model.onnx`. Errors name the file that is missing or differs.
     pub fn open(root: &Path) -> Result<Self> {
         let refuse = |reason: String, hint: &str| Error::Model { path: root.to_owned(), reason, hint: hint.to_owned() };
         if !root.is_dir() {
@@ -67,24 +76,34 @@ impl ModelDirectory {
                 ));
             }
         }
-        let foreign = !root.join(WEIGHTS).exists();
+        let weights = stored_weights(root);
+        let foreign = weights.is_none();
         if foreign && !root.join(FOREIGN_GRAPH).exists() {
             return Err(refuse(
                 format!("there is neither {WEIGHTS} nor {FOREIGN_GRAPH}"),
                 "a checkpoint becomes a model directory with `quarry export CHECKPOINT OUT`",
             ));
         }
-        if !root.join(TOKENIZER).exists() {
+        if !root.join(TOKENIZER).exists() && !root.join(VOCABULARY).exists() {
             return Err(refuse(
                 format!("there is no {TOKENIZER}"),
                 "copy the encoder's tokenizer.json into the folder",
             ));
         }
-        let config =
-            if !foreign || root.join(CONFIG).exists() { Some(ModelConfig::read(&root.join(CONFIG))?) } else { None };
-        let default = Manifest::default();
+        let (config, head) = configuration(&root.join(CONFIG), foreign)?;
+        let (tags, kind) = (head.as_ref().and_then(|head| head.tags.as_ref()), head.as_ref().map(HeadConfig::kind));
+        let own = |name: &String| EntityType { name: name.clone(), question: name.clone() };
+        let types: Vec<EntityType> = tags.map_or_else(Vec::new, |tags| tags.types().iter().map(own).collect());
+        let default = Manifest { types: types.clone(), kind: kind.unwrap_or_default(), ..Manifest::default() };
         let longest = config.as_ref().map_or(default.max_length, |config| config.encoder.architecture().max_tokens);
-        let manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
+        let described = written.is_some();
+        let mut manifest = written.unwrap_or(Manifest { max_length: longest, ..default });
+        if manifest.types.is_empty() {
+            manifest.types = types;
+        }
+        if let Some((reason, hint)) = mismatch(manifest.kind, kind) {
+            return Err(refuse(reason, hint));
+        }
         let longest = if foreign { LONGEST_INPUT } else { longest };
         if manifest.max_length == 0 || manifest.max_length > longest {
             return Err(refuse(
@@ -93,11 +112,27 @@ impl ModelDirectory {
             ));
         }
         let mut hasher = Sha256::new();
-        for name in [CONFIG, TOKENIZER, if foreign { FOREIGN_GRAPH } else { WEIGHTS }] {
-            let hash = match files.get(name) {
+        let tokenizer: &[&str] = if root.join(TOKENIZER).exists() {
+            &[TOKENIZER]
+        } else {
+            &[VOCABULARY, "tokenizer_config.json", "added_tokens.json"]
+        };
+        let mut names: Vec<String> = [CONFIG].iter().chain(tokenizer).map(|&name| name.to_owned()).collect();
+        match &weights {
+            None => names.push(FOREIGN_GRAPH.to_owned()),
+            Some(path) => {
+                names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+                if path.to_string_lossy().ends_with(INDEX) {
+                    names.extend(shards(path)?.into_keys());
+                }
+            }
+        }
+        for name in names {
+            let hash = match files.get(&name) {
                 Some(hash) => hash.clone(),
-                None if name == CONFIG && config.is_none() => String::new(),
-                None => sha256_of(&root.join(name))?,
+                // What can be left out.
+                None if !root.join(&name).exists() && name.ends_with(".json") => String::new(),
+                None => sha256_of(&root.join(&name))?,
             };
             hasher.update(format!("{name} {hash}\n"));
         }
@@ -115,7 +150,7 @@ impl ModelDirectory {
             }
         }
         let hash = hexadecimal(&hasher.finalize());
-        Ok(Self { root: root.to_owned(), manifest, config, hash, foreign })
+        Ok(Self { root: root.to_owned(), manifest, config, head, hash, weights, described })
     }
 
     /// The folder.
@@ -133,9 +168,23 @@ impl ModelDirectory {
         self.config.as_ref()
     }
 
-    /// The `tokenizer.json`.
+    /// The tags of a tagger.
+    pub fn tags(&self) -> Option<&TagSet> {
+        self.head.as_ref()?.tags.as_ref()
+    }
+
+    /// What is assumed of a checkpoint of another program, which has no `quarry.json`; `None` of any other model.
+    pub fn assumptions(&self) -> Option<String> {
+        if self.described {
+            return None;
+        }
+        assumptions(&self.root, self.manifest.kind, self.tags())
+    }
+
+    /// The `tokenizer.json`; if there is none, the vocabulary that stands for it.
     pub fn tokenizer_path(&self) -> PathBuf {
-        self.root.join(TOKENIZER)
+        let path = self.root.join(TOKENIZER);
+        if path.exists() { path } else { self.root.join(VOCABULARY) }
     }
 
     /// What counts as a word: the `requested` setting, else the one of training, else the default.
@@ -146,9 +195,15 @@ impl ModelDirectory {
     /// The tokenizer for a run, with [`ModelDirectory::words`] of `requested`. The weights have a vector for every id that it produces.
     pub fn tokenizer(&self, requested: Option<Words>) -> Result<Tokenizer> {
         let path = self.tokenizer_path();
-        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
+        let json = if path.ends_with(TOKENIZER) {
+            std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?
+        } else {
+            let wordpieces = self.config.as_ref().is_none_or(|config| config.encoder.has_wordpieces());
+            let built = tokenizer_of(&self.root, wordpieces)?.to_string(false);
+            built.map_err(|source| Error::Tokenizer { path: path.clone(), source })?.into_bytes()
+        };
         let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(requested))?;
-        let config = self.config.as_ref().filter(|_| !self.foreign);
+        let config = self.config.as_ref().filter(|_| self.weights.is_some());
         let known = config.map_or(usize::MAX, |config| config.encoder.architecture().words.rows);
         let largest = tokenizer.largest_id();
         if largest as usize >= known {
@@ -168,7 +223,7 @@ impl ModelDirectory {
 
     /// The graph of a directory without weights.
     pub fn foreign_graph(&self) -> Option<PathBuf> {
-        self.foreign.then(|| self.root.join(FOREIGN_GRAPH))
+        self.weights.is_none().then(|| self.root.join(FOREIGN_GRAPH))
     }
 
     /// A graph that `quarry export` wrote beside the weights. Only a graph that `quarry.json` lists is used, so a stale one is ignored.
@@ -179,16 +234,16 @@ impl ModelDirectory {
 
     /// Reads the weights, dequantized to float32.
     pub fn weights(&self) -> Result<Weights> {
-        let path = self.root.join(WEIGHTS);
-        let Some(mut config) = self.config.clone().filter(|_| !self.foreign) else {
+        let (Some(path), Some(mut config)) = (&self.weights, self.config.clone()) else {
             return Err(Error::Model {
                 path: self.root.clone(),
                 reason: "it has an ONNX graph but no weights".to_owned(),
-                hint: "only a directory with model.safetensors can be exported to other graphs".to_owned(),
+                hint: "only a directory with weights can be exported to other graphs".to_owned(),
             });
         };
-        let tensors = read_tensors(&path)?;
-        Weights::check(tensors, &mut config).map_err(|misfit| refused(&path, misfit))
+        let names = config.encoder.architecture().checkpoint;
+        let NamedTensors { tensors, .. } = NamedTensors::read(path, &names)?;
+        Weights::check(tensors, &mut config).map_err(|misfit| refused(path, misfit))
     }
 
     /// Writes a model directory and opens it. It fills in `manifest.files`. It writes `quarry.json` last, so an incomplete

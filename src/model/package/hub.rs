@@ -8,7 +8,7 @@
 //! The crate hf-hub 1.0.0 is not used: if a GET request for a file returns an error status, it caches the error page as that file, and it
 //! has no timeout for a hub that accepts a HEAD request but never answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +46,9 @@ impl Part {
     /// The files that are fetched if the hub has them.
     const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &[MANIFEST, "config.json", "tokenizer.json"],
+            Self::Model => {
+                &[MANIFEST, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
+            }
             Self::Encoder => {
                 &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
             }
@@ -57,7 +59,13 @@ impl Part {
     /// graph is only used if there are no weights.
     const fn weights(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &["model.safetensors", "model.onnx"],
+            Self::Model => &[
+                "model.safetensors",
+                "model.safetensors.index.json",
+                "pytorch_model.bin",
+                "pytorch_model.bin.index.json",
+                "model.onnx",
+            ],
             Self::Encoder => &[
                 "model.safetensors",
                 "model.safetensors.index.json",
@@ -68,25 +76,26 @@ impl Part {
     }
 
     /// The files that the manifest in `folder` lists: a model directory that lacks one of them, such as a graph, does
-    /// not open. Of an encoder, the shards that an index lists.
+    /// not open. And the shards that an index lists.
     fn listed(self, folder: &Path) -> Vec<String> {
         // An invalid manifest or index is reported when the model is opened.
-        let listed: Vec<String> = match self {
-            Self::Model => Manifest::of(folder).ok().flatten().unwrap_or_default().files.into_keys().collect(),
-            Self::Encoder => {
-                let weights = self.weights().iter().find(|name| folder.join(name).is_file());
-                let index = weights.filter(|name| name.ends_with(INDEX)).map(|name| folder.join(name));
-                index.and_then(|index| shards(&index).ok()).unwrap_or_default().into_keys().collect()
-            }
+        let weights = self.weights().iter().find(|name| folder.join(name).is_file());
+        let index = weights.filter(|name| name.ends_with(INDEX)).map(|name| folder.join(name));
+        let shards = index.and_then(|index| shards(&index).ok()).unwrap_or_default().into_keys();
+        let listed = match self {
+            Self::Model => Manifest::of(folder).ok().flatten().unwrap_or_default().files,
+            Self::Encoder => BTreeMap::new(),
         };
-        listed.into_iter().filter(|name| plain(name)).collect()
+        listed.into_keys().chain(shards).filter(|name| plain(name)).collect()
     }
 
     /// Whether the files are enough.
     fn whole(self, there: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Model => {
-                there("tokenizer.json") && (there("model.onnx") || there("model.safetensors") && there("config.json"))
+                let weights = self.weights().iter().any(|name| *name != "model.onnx" && there(name));
+                (there("tokenizer.json") || there("vocab.txt"))
+                    && (there("model.onnx") || weights && there("config.json"))
             }
             Self::Encoder => {
                 there("config.json")
@@ -167,8 +176,8 @@ impl Name {
         if !hash || !part.whole(has) {
             let (reason, hint) = match part {
                 Part::Model => (
-                    "its repository has no tokenizer.json with model.safetensors or model.onnx",
-                    "name a model that `quarry export` wrote; a checkpoint becomes one with `quarry export`",
+                    "its repository has no tokenizer (tokenizer.json or vocab.txt) with config.json and weights, or with model.onnx",
+                    "name a model that `quarry export` wrote, or a BertForTokenClassification or BertForQuestionAnswering",
                 ),
                 Part::Encoder => (
                     "its repository has no config.json with a tokenizer and weights of PyTorch",

@@ -88,7 +88,8 @@ impl Manifest {
         serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Parse {
             path,
             source: source.into(),
-            hint: "it is written by `quarry export` and `quarry train`; the kinds are mrc and late".to_owned(),
+            hint: "it is written by `quarry export` and `quarry train`; the kinds are mrc, late, tagger and qa"
+                .to_owned(),
         })
     }
 }

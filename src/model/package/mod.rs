@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`resolve`] | a model's name → its folder |
 //! | [`directory`] | a model directory with verified files |
+//! | [`contents`] | a folder that another program wrote → its weights, configuration, and what is assumed of it |
 //! | [`manifest`] | `quarry.json`: a model's properties and origin |
 //! | `external_data` | an ONNX file → the files that hold its weights |
 //! | [`embedded`] | the model inside the program |
 //! | [`hub`] | models on the Hugging Face hub, through its own cache |
 
+pub mod contents;
 pub mod directory;
 pub mod embedded;
 mod external_data;

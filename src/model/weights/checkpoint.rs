@@ -9,19 +9,14 @@ use tokenizers::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::encoder::architecture::CheckpointNames;
-use crate::model::head::Head;
 use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
-use crate::model::weights::vocabulary::{TokenizerConfig, tokenizer_from_vocabulary};
+use crate::model::weights::vocabulary::tokenizer_of;
 use crate::model::weights::weights_file::{beside, read_tensors, tensors_of, weights_file};
-use crate::text::tokens::{frame_of, parse};
+use crate::text::tokens::frame_of;
 
 /// The number of tensors that a message names.
 const NAMED: usize = 3;
-
-/// Files of tokenizers that are not in the form of the `tokenizers` library.
-const SLOW: [&str; 7] =
-    ["spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "merges.txt", "bpe.codes", "vocab.txt"];
 
 /// A checked checkpoint.
 #[derive(Debug)]
@@ -45,13 +40,17 @@ impl Checkpoint {
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
         let names = config.encoder.architecture().checkpoint;
         let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
-        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !Head::owns(name));
+        if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice()))
+        {
+            return Err(refused(&weights_path, Misfit { reason, hint }));
+        }
+        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !config.head.owns(name));
         let others: Vec<&String> = pretraining.iter().chain(others).collect();
-        if !others.is_empty() && !tensors.keys().any(|name| Head::owns(name)) {
+        if !others.is_empty() && !tensors.keys().any(|name| config.head.owns(name)) {
             return Err(Error::Checkpoint {
                 path: weights_path,
                 reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
-                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`"
+                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`; if it is a token classifier or answers questions, `architectures` in config.json must say so, such as [\"BertForTokenClassification\"]"
                     .into(),
             });
         }
@@ -92,32 +91,7 @@ impl Checkpoint {
 
     /// The checkpoint's tokenizer: `tokenizer.json`, or, of an encoder with BERT's tokenizer, that tokenizer built from `vocab.txt`.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let path = self.folder.join("tokenizer.json");
-        let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
-        if path.exists() {
-            let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
-            return parse(&json, &path);
-        }
-        let refuse = |reason: String, hint: String| Err(Error::Checkpoint { path: self.folder.clone(), reason, hint });
-        let slow: Vec<String> =
-            SLOW.iter().filter(|name| self.folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
-        if !self.config.encoder.has_wordpieces() && !slow.is_empty() {
-            let reason = format!("there is no tokenizer.json, only its slow form: {}", slow.join(", "));
-            let hint = "write the fast form with Python's transformers: \
-                        AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
-            return refuse(reason, hint.to_owned());
-        }
-        let vocabulary = self.folder.join("vocab.txt");
-        if !vocabulary.exists() || !self.config.encoder.has_wordpieces() {
-            let or = if self.config.encoder.has_wordpieces() {
-                "neither tokenizer.json nor vocab.txt"
-            } else {
-                "no tokenizer.json"
-            };
-            return refuse(format!("there is {or}"), "copy the encoder's tokenizer.json beside config.json".to_owned());
-        }
-        let config = TokenizerConfig::beside(&self.folder)?;
-        tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
+        tokenizer_of(&self.folder, self.config.encoder.has_wordpieces())
     }
 }
 
@@ -174,6 +148,7 @@ mod tests {
     use super::*;
     use crate::machine::captured_events::captured;
     use crate::model::config::tests::{tiny, tiny_but};
+    use crate::model::head::Head;
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
     use crate::model::weights::tensors::tests::made_up;

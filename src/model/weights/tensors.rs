@@ -129,6 +129,9 @@ impl Weights {
         let architecture = config.encoder.architecture();
         let mut tensors = canonical_names(tensors, &architecture.checkpoint)?;
         let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape.as_slice());
+        if let Some((reason, hint)) = config.head.misfit(shape) {
+            return Err(Misfit { reason, hint });
+        }
         let head = config.head.of_checkpoint(architecture.hidden_size, shape);
         if let Head::Early(head) = &head {
             for layer in head.logits() {

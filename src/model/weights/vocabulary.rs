@@ -3,7 +3,7 @@
 //! that changes ids.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,11 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::text::tokens::parse;
+
+/// Files of tokenizers that are not in the form of the `tokenizers` library.
+const SLOW: [&str; 7] =
+    ["spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "merges.txt", "bpe.codes", "vocab.txt"];
 
 /// How a vocabulary is used: the keys of `tokenizer_config.json` that change ids, and the tokens of `added_tokens.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -91,6 +96,36 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 fn refused(path: &Path, reason: String) -> Error {
     let hint = "copy the encoder's tokenizer.json into the folder, which is read instead".to_owned();
     Error::Checkpoint { path: path.to_owned(), reason, hint }
+}
+
+/// The tokenizer of a checkpoint's folder: `tokenizer.json`, or, of an encoder with BERT's wordpieces, that tokenizer built from `vocab.txt`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is neither, [`Error::Tokenizer`] if it is invalid.
+pub fn tokenizer_of(folder: &Path, wordpieces: bool) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
+    if path.exists() {
+        let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
+        return parse(&json, &path);
+    }
+    let refuse =
+        |reason: String, hint: &str| Err(Error::Checkpoint { path: folder.to_owned(), reason, hint: hint.to_owned() });
+    let slow: Vec<String> =
+        SLOW.iter().filter(|name| folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
+    if !wordpieces && !slow.is_empty() {
+        let reason = format!("there is no tokenizer.json, only its slow form: {}", slow.join(", "));
+        let hint = "write the fast form with Python's transformers: \
+                    AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
+        return refuse(reason, hint);
+    }
+    let vocabulary = folder.join("vocab.txt");
+    if !vocabulary.exists() || !wordpieces {
+        let missing = if wordpieces { "neither tokenizer.json nor vocab.txt" } else { "no tokenizer.json" };
+        return refuse(format!("there is {missing}"), "copy the encoder's tokenizer.json beside config.json");
+    }
+    let config = TokenizerConfig::beside(folder)?;
+    tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
 }
 
 /// BERT's tokenizer from its vocabulary.

@@ -25,6 +25,7 @@ use crate::store::delta_store::Store;
 use crate::store::write::write_exec::WriteSpec;
 use crate::tables::Stamp;
 use crate::tables::result_row::{first_row, scalar};
+use crate::task::kind::Kind;
 
 /// Minimum duration of a run whose rate is used: in shorter runs, loading the model distorts it.
 const MIN_RUN_SECONDS: f64 = 20.0;
@@ -195,8 +196,12 @@ fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String,
         rows.extend(figure_rows(preview, counts, forecast));
     }
     let selection = preflight.extractor.selection();
+    let kind = preflight.extractor.task().kind();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     add("device", format!("{}, {}", selection.device, selection.precision));
+    if matches!(kind, Kind::Tagger | Kind::Qa) {
+        add("kind", format!("{kind:?}").to_lowercase());
+    }
     if let Some(reason) = preflight.extractor.standard_attention() {
         add("graph", format!("attention in standard operators, because no fused one has {reason}"));
     }
@@ -265,6 +270,7 @@ fn object(preview: &Preview, figures: Option<&(Counts, Forecast)>, plan: Option<
         "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
         "tokens_per_second": rate.map(|(rate, _)| rate),
         "rate_from": rate.map(|(_, origin)| origin),
+        "kind": preflight.extractor.task().kind(),
         "device": preflight.extractor.selection().device.to_string(),
         "precision": preflight.extractor.selection().precision,
         "standard_attention": preflight.extractor.standard_attention(),

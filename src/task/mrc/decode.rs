@@ -102,7 +102,7 @@ pub fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candid
             spans.push(Span { entity_type, tokens, logit: candidate.logit });
         }
     }
-    Answer { spans, capped, undecided }
+    Answer { spans, capped, undecided, one_of_type: false }
 }
 
 #[cfg(test)]

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::model::head::Interaction;
 use crate::task::batch::Batch;
 use crate::task::input::{ModelInput, Questions};
+use crate::task::kind::Kind;
+use crate::task::tagger::TagReader;
 use crate::text::document::{Document, Reject};
 use crate::text::span::{ByteSpan, TokenSpan};
 use crate::text::tokens::{Token, Tokenizer};
 use crate::text::window::{Window, WindowRule, Windows};
 use crate::train::data::dataset::{LabelledDocument, byte_spans};
+use crate::train::data::tag_targets;
 
 /// The minimum of [`Examples::usual_window`]: shorter windows would split most sentences, even if the training texts are shorter.
 const SHORTEST_USUAL: usize = 32;
@@ -24,6 +26,8 @@ pub struct Example {
     pub types: Arc<[usize]>,
     /// The answers.
     pub answers: Vec<GoldSpan>,
+    /// Of a tagger: the document's tokens that belong to mentions which the window holds only in part.
+    pub cut: Vec<TokenSpan>,
 }
 
 /// An answer.
@@ -69,15 +73,15 @@ pub struct Misaligned {
     pub start: usize,
 }
 
-/// Creates the examples of `documents`: with early interaction one for each window and labelled type, with late interaction one for each
-/// window.
+/// Creates the examples of `documents` for a model of this kind: one for each window and labelled type if it is asked with a question, else one for
+/// each window.
 ///
 /// # Errors
 /// A [`Reject`] if the tokenizer fails on a text.
 pub fn examples(
     documents: &[LabelledDocument],
     tokenizer: &Tokenizer,
-    (questions, interaction): (&Questions, Interaction),
+    (questions, kind): (&Questions, Kind),
     rule: WindowRule,
 ) -> Result<Examples, Reject> {
     let mut all = Examples::default();
@@ -89,24 +93,35 @@ pub fn examples(
             continue;
         }
         let first = all.examples.len();
-        let example =
-            |query: ModelInput, types: &Arc<[usize]>| Example { query, types: types.clone(), answers: vec![] };
+        let example = |query: ModelInput, types: &Arc<[usize]>| Example {
+            query,
+            types: types.clone(),
+            answers: vec![],
+            cut: vec![],
+        };
         let types: Arc<[usize]> = document.labelled_types.as_ref().into();
         let each: Vec<Arc<[usize]>> = types.iter().map(|&one| [one].into()).collect();
         for window in &windows {
-            match interaction {
-                Interaction::Early => {
-                    let queries = types.iter().map(|&one| questions.one(one, number, window));
-                    all.examples.extend(queries.zip(&each).map(|(query, types)| example(query, types)));
-                }
-                Interaction::Late => {
-                    let query = ModelInput::alone(number, window, questions.frame());
-                    all.examples.push(example(query, &types));
-                }
+            if asks(kind) {
+                let queries = types.iter().map(|&one| questions.one(one, number, window));
+                all.examples.extend(queries.zip(&each).map(|(query, types)| example(query, types)));
+            } else {
+                let query = ModelInput::alone(number, window, questions.frame());
+                all.examples.push(example(query, &types));
             }
         }
         for (gold, bytes) in document.mentions.iter().zip(byte_spans(&document.text, &document.mentions)) {
-            match place(&windows, bytes) {
+            let place = place(&windows, bytes);
+            if kind == Kind::Tagger && !matches!(place, Place::Misaligned) {
+                for (window, tokens) in parts(&windows, bytes) {
+                    let whole =
+                        matches!(&place, Place::In(holders) if holders.iter().any(|(holder, _)| *holder == window));
+                    if !whole {
+                        all.examples[first + window].cut.push(tokens);
+                    }
+                }
+            }
+            match place {
                 Place::Misaligned => all.misaligned.push(Misaligned {
                     id: document.id.clone(),
                     text: bytes.of(&document.text).to_owned(),
@@ -116,10 +131,7 @@ pub fn examples(
                 Place::In(holders) => {
                     let Ok(rank) = types.binary_search(&gold.entity_type) else { continue };
                     for (window, tokens) in holders {
-                        let example = match interaction {
-                            Interaction::Early => window * types.len() + rank,
-                            Interaction::Late => window,
-                        };
+                        let example = if asks(kind) { window * types.len() + rank } else { window };
                         let answer = GoldSpan { entity_type: gold.entity_type, tokens };
                         all.examples[first + example].answers.push(answer);
                     }
@@ -128,6 +140,21 @@ pub fn examples(
         }
     }
     Ok(all)
+}
+
+/// Whether an input of this kind has a question.
+pub(crate) const fn asks(kind: Kind) -> bool {
+    matches!(kind, Kind::Mrc | Kind::Qa)
+}
+
+/// The windows that share tokens with a mention, and these tokens.
+fn parts(windows: &[Arc<Window>], bytes: ByteSpan) -> impl Iterator<Item = (usize, TokenSpan)> + '_ {
+    windows.iter().enumerate().filter_map(move |(index, window)| {
+        let (tokens, base) = (&window.tokens, window.span.start);
+        let start = tokens.partition_point(|token| token.bytes.end <= bytes.start);
+        let end = tokens.partition_point(|token| token.bytes.start < bytes.end);
+        (start < end).then(|| (index, TokenSpan::new(base + start, base + end)))
+    })
 }
 
 enum Place {
@@ -193,10 +220,12 @@ pub struct Targets {
     pub ends: Vec<f32>,
     /// Row, type, start and end (inclusive) of every answer.
     pub spans: Vec<[i64; 4]>,
+    /// Of a tagger `[rows, tokens, tags]`: the tags that each token may have. A token without any has no part in the loss.
+    pub tags: Vec<bool>,
 }
 
-/// A batch and its targets, longest input first; the schema has `types` types.
-pub fn batch(examples: &[Example], numbers: &[usize], types: usize) -> (Batch, Targets) {
+/// A batch and its targets, longest input first; the schema has `types` types, and `reader` reads the tags of a tagger.
+pub fn batch(examples: &[Example], numbers: &[usize], types: usize, reader: Option<&TagReader>) -> (Batch, Targets) {
     let mut numbers = numbers.to_vec();
     numbers.sort_by_key(|&number| std::cmp::Reverse(examples[number].query.len()));
     let batch = Batch { inputs: numbers.iter().map(|&number| examples[number].query.clone()).collect() };
@@ -206,9 +235,13 @@ pub fn batch(examples: &[Example], numbers: &[usize], types: usize) -> (Batch, T
     let lanes = numbers.len() * types;
     let zeros = || vec![0.0; lanes * width];
     let (starts, ends) = (zeros(), zeros());
-    let mut targets = Targets { types, labelled: vec![false; lanes], starts, ends, spans: Vec::new() };
+    let labelled = vec![false; lanes];
+    let mut targets = Targets { types, labelled, starts, ends, spans: Vec::new(), tags: Vec::new() };
     for (row, &number) in numbers.iter().enumerate() {
-        let Example { query, types: labelled, answers } = &examples[number];
+        let Example { query, types: labelled, answers, .. } = &examples[number];
+        if let Some(reader) = reader {
+            targets.tags.extend(tag_targets::allowed(&examples[number], width, reader));
+        }
         let rank = |entity_type: usize| if asks { 0 } else { entity_type };
         for &entity_type in &**labelled {
             targets.labelled[row * types + rank(entity_type)] = true;
@@ -255,7 +288,7 @@ pub(crate) mod tests {
     fn made(document: &LabelledDocument, tokens: usize, overlap: usize) -> Examples {
         let tokenizer = tiny(Words::Tokenizer);
         let questions = questions(&tokenizer);
-        let asking = (&questions, Interaction::Early);
+        let asking = (&questions, Kind::Mrc);
         examples(std::slice::from_ref(document), &tokenizer, asking, WindowRule { tokens, overlap }).unwrap()
     }
 
@@ -268,7 +301,7 @@ pub(crate) mod tests {
         let answer = |entity_type, start, end| GoldSpan { entity_type, tokens: TokenSpan::new(start, end) };
         assert_eq!(made.examples[0].answers, [answer(0, 1, 4)]);
         assert_eq!(made.examples[1].answers, [answer(1, 1, 3), answer(1, 3, 4)]);
-        let (batch, targets) = batch(&made.examples, &[1, 0], 2);
+        let (batch, targets) = batch(&made.examples, &[1, 0], 2, None);
         let width = batch.tokens();
         let inputs = batch.tensors();
         assert_eq!(targets.spans.len(), 3);

@@ -4,17 +4,18 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::model::head::Interaction;
 use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::Questions;
+use crate::task::kind::Kind;
 use crate::task::late::asked;
 use crate::text::document::Reject;
 use crate::text::tokens::Tokenizer;
 use crate::text::window::{SHORTEST_WINDOW, WindowRule};
-use crate::train::data::dataset::Split;
+use crate::train::data::dataset::{LabelledDocument, Split};
 use crate::train::data::examples;
 use crate::train::data::examples::Examples;
+use crate::train::data::outermost::outermost;
 use crate::train::data::word_dropout::WordDropout;
 use crate::train::file::TrainFile;
 use crate::train::recipe::OnProblem;
@@ -54,12 +55,12 @@ impl<'a> Featurizer<'a> {
         let questions = Questions::new(schema, tokenizer).map_err(failed(tokenizer_path))?;
         let max_length = file.recipe.max_length;
         // What an input has beside its window, and the shortest input with the longest question.
-        let (beside, shortest) = match file.recipe.interaction {
-            Interaction::Early => (questions.longest_query(0), questions.longest_query(SHORTEST_WINDOW)),
-            Interaction::Late => {
-                let special = questions.frame().alone_tokens();
-                (special, questions.longest_alone().max(SHORTEST_WINDOW + special))
-            }
+        let special = questions.frame().alone_tokens();
+        let alone = SHORTEST_WINDOW + special;
+        let (beside, shortest) = match file.recipe.model_kind() {
+            Kind::Tagger => (special, alone),
+            Kind::Late => (special, questions.longest_alone().max(alone)),
+            _ => (questions.longest_query(0), questions.longest_query(SHORTEST_WINDOW)),
         };
         let refuse = |key: &str, reason: String, hint: &str| Error::Setting {
             origin: "the training job".into(),
@@ -106,9 +107,14 @@ impl<'a> Featurizer<'a> {
     /// Converts the split that was read from `location`. Mentions that no example holds cause a warning or an error, as the job says; a
     /// split without a query is an error.
     pub(crate) fn featurize(&self, location: &str, split: Split) -> Result<Data> {
-        let asking = (&self.questions, self.file.recipe.interaction);
-        let examples = examples::examples(&split.documents, self.tokenizer, asking, self.rule)
+        let kind = self.file.recipe.model_kind();
+        let flat = (kind == Kind::Tagger).then(|| flat(location, &split));
+        let documents = flat.as_ref().unwrap_or(&split.documents);
+        let examples = examples::examples(documents, self.tokenizer, (&self.questions, kind), self.rule)
             .map_err(failed(self.tokenizer_path))?;
+        if kind == Kind::Qa {
+            note_further(location, &examples);
+        }
         let refuse = |table: &str, reason: String, hint: &str| Error::Table {
             what: table.into(),
             location: location.into(),
@@ -141,6 +147,34 @@ impl<'a> Featurizer<'a> {
             tracing::warn!("{location}: {reason}; they are skipped");
         }
         Ok(Data { split, examples })
+    }
+}
+
+/// The documents with the mentions that a tagger can mark. The number of the others is logged; on dev and test they count as missed.
+fn flat(location: &str, split: &Split) -> Vec<LabelledDocument> {
+    let mut others = 0;
+    let flat = split.documents.iter().map(|document| {
+        let (mentions, nested) = outermost(&document.mentions);
+        others += nested;
+        LabelledDocument { mentions, ..document.clone() }
+    });
+    let flat = flat.collect();
+    if others > 0 {
+        tracing::warn!(
+            "{location}: {others} of {} gold mentions overlap a longer one: a tagger gives each word one tag, so only the longest are learned",
+            split.mentions()
+        );
+    }
+    flat
+}
+
+/// Logs the number of answers that question answering does not learn.
+fn note_further(location: &str, examples: &Examples) {
+    let further: usize = examples.examples.iter().map(|example| example.answers.len().saturating_sub(1)).sum();
+    if further > 0 {
+        tracing::warn!(
+            "{location}: {further} mentions are not the first of their type in a window: a question has one answer, so only the first is learned"
+        );
     }
 }
 

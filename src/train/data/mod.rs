@@ -7,6 +7,8 @@
 //! | `labels` | the labels of a corpus → types of the schema |
 //! | `remarks` | ignored rows → warnings |
 //! | [`examples`] | documents → inputs with the positions of their answers |
+//! | `outermost` | nested mentions → those that a tagger can mark |
+//! | `tag_targets` | answers → the tags that each token may have |
 //! | [`featurize`] | splits → their examples |
 //! | `word_dropout` | the tensors of a batch → the same with words hidden |
 //! | [`batch_sampler`] | examples → batches, epoch by epoch |
@@ -16,5 +18,7 @@ pub mod dataset;
 pub mod examples;
 pub mod featurize;
 pub(crate) mod labels;
+pub(crate) mod outermost;
 pub(crate) mod remarks;
+pub(crate) mod tag_targets;
 pub mod word_dropout;

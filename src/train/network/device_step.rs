@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::task::batch::BatchTensors;
+use crate::task::tagger::TagReader;
 use crate::train::data::examples::{Example, batch};
 use crate::train::network::encoder::Inputs;
 use crate::train::network::failure::torch;
@@ -28,18 +29,19 @@ pub(crate) struct DeviceStep {
 
 impl DeviceStep {
     /// Accumulates the gradients of `batches`, this device's part of the step's `count` batches; a batch holds indices into `examples`; the schema has
-    /// `types` types. `hide` changes the inputs of each batch.
+    /// `types` types, and `reader` reads the tags of a tagger. `hide` changes the inputs of each batch.
     pub(crate) fn of<'b>(
         network: &Network,
         examples: &[Example],
-        (batches, count, types): (impl Iterator<Item = &'b Vec<usize>>, usize, usize),
+        (batches, count): (impl Iterator<Item = &'b Vec<usize>>, usize),
+        (types, reader): (usize, Option<&TagReader>),
         (rule, dropout): (LossRule, Dropout),
         mut hide: impl FnMut(&mut BatchTensors),
     ) -> Result<Self> {
         let mut share = Self::default();
         let mut sums: Option<Tensor> = None;
         for numbers in batches {
-            let (queries, targets) = batch(examples, numbers, types);
+            let (queries, targets) = batch(examples, numbers, types, reader);
             let mut tensors = queries.tensors();
             hide(&mut tensors);
             let inputs = Inputs::new(&tensors, network.device());

@@ -11,10 +11,12 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::model::blocks::{FeedForward, Linear};
 use crate::model::encoder::architecture::{Architecture, DropoutRates};
-use crate::model::head::{Activation, Head, LateHead, MatchHead, MrcHead, TwoLayers};
+use crate::model::head::{Activation, Classifier, Head, LateHead, MatchHead, MrcHead, QaHead, TaggerHead, TwoLayers};
 use crate::model::weights::tensors;
 use crate::model::weights::tensors::{Misfit, Weights};
 use crate::task::batch::BatchTensors;
+use crate::task::kind;
+use crate::task::tagger::tag_set::TagSet;
 use crate::train::network::dropout::Masks;
 use crate::train::network::encoder::{Inputs, Leaves};
 use crate::train::network::failure::torch;
@@ -41,7 +43,7 @@ pub struct Network {
 #[derive(Debug)]
 enum Heads {
     Early {
-        head: MrcHead,
+        head: Box<MrcHead>,
         /// The match head of `head`.
         matching: TwoLayers,
     },
@@ -50,6 +52,8 @@ enum Heads {
         /// The questions of the job, a row each.
         questions: Inputs,
     },
+    Tagger(Box<TaggerHead>),
+    Qa(QaHead),
 }
 
 /// What late interaction compares with the tokens of a window; T = number of questions.
@@ -74,9 +78,11 @@ impl Network {
                     let source = "its match head is one linear layer".into();
                     return Err(Error::Engine { doing: "train".into(), source });
                 };
-                Heads::Early { head, matching }
+                Heads::Early { head: Box::new(head), matching }
             }
             Head::Late(head) => Heads::Late { head, questions: Inputs::new(questions, device) },
+            Head::Tagger(head) => Heads::Tagger(head),
+            Head::Qa(head) => Heads::Qa(head),
         };
         let architecture = weights.encoder.architecture.clone();
         Ok(Self { leaves: Leaves::new(weights, kind, device), architecture, heads })
@@ -91,7 +97,8 @@ impl Network {
 
     /// Whether no pretrained encoder has this tensor: those of the heads, and the vectors of word shapes.
     pub fn is_new(&self, name: &str) -> bool {
-        Head::owns(name) || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
+        self.head().shapes().contains_key(name)
+            || self.architecture.word_shapes.as_ref().is_some_and(|table| table.name == name)
     }
 
     /// The rates of dropout that the encoder was configured with.
@@ -119,11 +126,34 @@ impl Network {
 
     /// Weights of this network with other values.
     pub fn check(&self, tensors: BTreeMap<String, tensors::Tensor>) -> Result<Weights, Misfit> {
-        let head = match &self.heads {
-            Heads::Early { head, .. } => Head::Early(head.clone()),
+        Weights::new(self.architecture.clone(), self.head(), tensors)
+    }
+
+    fn head(&self) -> Head {
+        match &self.heads {
+            Heads::Early { head, .. } => Head::Early((**head).clone()),
             Heads::Late { head, .. } => Head::Late(head.clone()),
-        };
-        Weights::new(self.architecture.clone(), head, tensors)
+            Heads::Tagger(head) => Head::Tagger(head.clone()),
+            Heads::Qa(head) => Head::Qa(head.clone()),
+        }
+    }
+
+    /// The kind of the model.
+    pub const fn model_kind(&self) -> kind::Kind {
+        match &self.heads {
+            Heads::Early { .. } => kind::Kind::Mrc,
+            Heads::Late { .. } => kind::Kind::Late,
+            Heads::Tagger(_) => kind::Kind::Tagger,
+            Heads::Qa(_) => kind::Kind::Qa,
+        }
+    }
+
+    /// The tags of a tagger.
+    pub fn tags(&self) -> Option<&TagSet> {
+        match &self.heads {
+            Heads::Tagger(head) => Some(&head.tags),
+            _ => None,
+        }
     }
 
     /// The name of the first tensor with a value that is not finite, if any.
@@ -156,7 +186,7 @@ impl Network {
         Some(Asked { boundaries, matching })
     }
 
-    /// Start and end logits, float32 `[rows, T, tokens]` each.
+    /// Start and end logits, float32 `[rows, T, tokens]` each; a tagger has none.
     pub fn boundaries(&self, hidden: &Tensor, asked: Option<&Asked>, dropout: f64) -> [Tensor; 2] {
         match (&self.heads, asked) {
             (Heads::Late { head, .. }, Some(asked)) => {
@@ -171,8 +201,26 @@ impl Network {
             (Heads::Early { head, .. }, _) => [&head.start, &head.end].map(|layer: &Linear| {
                 self.leaves.linear(hidden, layer).squeeze_dim(-1).unsqueeze(1).to_kind(Kind::Float)
             }),
+            (Heads::Qa(head), _) => {
+                let logits = self.leaves.linear(hidden, &head.outputs).to_kind(Kind::Float);
+                [0, 1].map(|side| logits.select(-1, side).unsqueeze(1))
+            }
             (Heads::Late { .. }, None) => unreachable!("late interaction is asked with its questions"),
+            (Heads::Tagger(_), _) => unreachable!("a tagger has no boundaries"),
         }
+    }
+
+    /// The logits of a tagger, float32 `[rows, tokens, tags]`.
+    pub fn tag_logits(&self, hidden: &Tensor, dropout: f64) -> Tensor {
+        let Heads::Tagger(head) = &self.heads else { unreachable!("only a tagger has tags") };
+        let logits = match &head.classifier {
+            Classifier::Linear(layer) => self.leaves.linear(&self.leaves.masks.apply(hidden, dropout), layer),
+            Classifier::TwoLayers(layers) => {
+                let active = activated(layers.activation, &self.leaves.linear(hidden, &layers.hidden));
+                self.leaves.linear(&self.leaves.masks.apply(&active, dropout), &layers.logit)
+            }
+        };
+        logits.to_kind(Kind::Float)
     }
 
     /// outer(gelu(inner(x))), in the precision of products.
@@ -188,6 +236,7 @@ impl Network {
         let layers = match &self.heads {
             Heads::Early { matching, .. } => matching,
             Heads::Late { head, .. } => &head.matching,
+            Heads::Tagger(_) | Heads::Qa(_) => unreachable!("only MRC matches starts and ends"),
         };
         let size = hidden.size();
         let flat = hidden.to_kind(leaves.kind).reshape([-1, size[2]]);
@@ -232,11 +281,16 @@ impl MatchCandidates<'_> {
         let picked =
             projections.iter().zip(&self.rows).map(|(part, rows)| part.index_select(0, &rows.narrow(0, from, count)));
         let sum = picked.reduce(|sum, more| sum + more).unwrap_or_default();
-        let active = match self.activation {
-            Activation::Gelu => sum.gelu("none"),
-            Activation::Relu => sum.relu(),
-            Activation::Tanh => sum.tanh(),
-        };
+        let active = activated(self.activation, &sum);
         self.masks.apply(&active, dropout).linear(&layer[0], Some(&layer[1])).squeeze_dim(-1)
+    }
+}
+
+/// An activation of a head.
+fn activated(activation: Activation, values: &Tensor) -> Tensor {
+    match activation {
+        Activation::Gelu => values.gelu("none"),
+        Activation::Relu => values.relu(),
+        Activation::Tanh => values.tanh(),
     }
 }

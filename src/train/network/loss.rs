@@ -1,14 +1,16 @@
 //! Logits and targets → the loss of a batch. In: the network's logits, gold, the recipe. Out: the weighted loss, its three parts and
 //! the number of candidates. It must not change a weight.
 //!
-//! (wₛ·BCE(start) + wₑ·BCE(end) + wₘ·BCE(match)) / (wₛ + wₑ + wₘ), each the mean over its mask: section 3.4 of the BERT-MRC paper, with
+//! Of MRC: (wₛ·BCE(start) + wₑ·BCE(end) + wₘ·BCE(match)) / (wₛ + wₑ + wₘ), each the mean over its mask: section 3.4 of the BERT-MRC paper, with
 //! the masks and candidates of the reference implementation.
 
 use tch::{Kind, Reduction, Tensor, no_grad};
 
+use crate::task::kind;
 use crate::train::data::examples::Targets;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::heads::{Dropout, MatchCandidates, Network};
+use crate::train::network::token_loss;
 use crate::train::recipe::{Candidates, RecipeSection};
 
 /// Candidates whose hidden layer is in memory at once; the gradients of more candidates are accumulated chunk by chunk.
@@ -19,9 +21,9 @@ pub(crate) const CHUNK: i64 = 16_384;
 pub struct Loss {
     /// The weighted sum, with its autograd graph.
     pub total: Tensor,
-    /// Start, end and match loss, detached.
+    /// Start, end and match loss, detached; 0 where the kind has none.
     pub parts: [Tensor; 3],
-    /// Pairs in the match loss.
+    /// Pairs in the match loss; of a tagger the words.
     pub candidates: i64,
 }
 
@@ -45,6 +47,21 @@ impl LossRule {
     /// The loss of a batch.
     pub fn loss(&self, network: &Network, inputs: &Inputs, targets: &Targets, dropout: Dropout) -> Loss {
         let device = network.device();
+        match network.model_kind() {
+            kind::Kind::Tagger => {
+                let (total, words) = token_loss::tags(network, inputs, targets, dropout);
+                let none = || Tensor::zeros([], (Kind::Float, device));
+                return Loss { total, parts: [none(), none(), none()], candidates: words };
+            }
+            kind::Kind::Qa => {
+                let [start, end] = token_loss::answers(network, inputs, targets, dropout);
+                let [of_start, of_end, _] = self.weights;
+                let total = (&start * of_start + &end * of_end) / (of_start + of_end);
+                let parts = [start.detach(), end.detach(), Tensor::zeros([], (Kind::Float, device))];
+                return Loss { total, parts, candidates: 0 };
+            }
+            _ => {}
+        }
         let size = inputs.start_mask.size();
         let shape = [size[0], targets.types as i64, size[1]];
         let gold = |values: &[f32]| Tensor::from_slice(values).view(shape.as_slice()).to_device(device);
@@ -184,7 +201,8 @@ mod tests {
     fn targets() -> Targets {
         let spans = vec![[0, 0, 4, 5], [0, 0, 6, 8], [0, 0, 4, 8], [1, 0, 4, 5]];
         let labelled = vec![true; 2];
-        let mut targets = Targets { types: 1, labelled, starts: vec![0.0; 20], ends: vec![0.0; 20], spans };
+        let mut targets =
+            Targets { types: 1, labelled, starts: vec![0.0; 20], ends: vec![0.0; 20], spans, tags: Vec::new() };
         for &[row, _, start, end] in &targets.spans {
             targets.starts[(row * 10 + start) as usize] = 1.0;
             targets.ends[(row * 10 + end) as usize] = 1.0;

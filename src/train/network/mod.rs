@@ -7,8 +7,9 @@
 //! | [`device`] | CPU or CUDA devices |
 //! | `dropout` | a tensor and a rate → the tensor with values dropped |
 //! | [`encoder`] | leaf tensors; the encoder, computed from its description, with its attention |
-//! | [`heads`] | the network: the encoder with the MRC heads |
+//! | [`heads`] | the network: the encoder with its heads |
 //! | [`loss`] | logits and targets → loss |
+//! | `token_loss` | the losses of taggers and of question answering |
 //! | `data_parallel`, `device_step` | the network on every device, and a device's part of a step |
 //! | `failure` | failures of LibTorch and diverged trainings → errors |
 
@@ -22,3 +23,4 @@ pub mod heads;
 pub mod loss;
 pub mod pretrained;
 pub(crate) mod provenance;
+pub(crate) mod token_loss;

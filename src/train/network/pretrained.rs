@@ -12,9 +12,13 @@ use crate::model::weights::checkpoint::{Checkpoint, NamedTensors, refused};
 use crate::model::weights::tensors::{Tensor, Weights};
 use crate::model::weights::weights_file::{beside, weights_file};
 use crate::random::Random;
+use crate::task::entity_schema::EntitySchema;
+use crate::task::kind::Kind;
+use crate::task::tagger::tag_set::TagSet;
+use crate::task::tagger::unknown_type;
 use crate::train::file::{EncoderSection, Heads};
 use crate::train::network::provenance::provenance;
-use crate::train::recipe::RecipeSection;
+use crate::train::recipe::{RecipeSection, TaggerHead};
 
 /// The standard deviation of new weights, BERT's `initializer_range`.
 const STANDARD_DEVIATION: f64 = 0.02;
@@ -44,11 +48,15 @@ pub struct Pretrained {
 impl Pretrained {
     /// Reads the encoder and initializes its heads, or keeps them, and the vectors of word shapes if it is to have some. A missing or unknown tensor is an error; but with new heads, the heads
     /// of other tasks are ignored. Ignored tensors and downloads are logged.
-    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection) -> Result<Self> {
+    pub fn read(encoder: &EncoderSection, recipe: &RecipeSection, schema: &EntitySchema) -> Result<Self> {
         let path = &resolve::encoder(&encoder.path)?;
         let file = weights_file(path)?;
         let folder = beside(&file).to_owned();
-        let mut config = ModelConfig::read(&folder.join("config.json"))?;
+        let description = folder.join("config.json");
+        let mut config = match encoder.heads {
+            Heads::New => ModelConfig::read_encoder(&description)?,
+            Heads::Keep => ModelConfig::read(&description)?,
+        };
         let shapes_are_new = encoder.word_shape && config.encoder.add_word_shapes();
         let architecture = config.encoder.architecture();
         let names = &architecture.checkpoint;
@@ -57,18 +65,13 @@ impl Pretrained {
         // Any tensor of the heads.
         let kept = config.head.head(hidden_size).shapes().into_keys().next_back().unwrap_or_default();
         if encoder.heads == Heads::New {
-            if let Some(ignored) = keep_encoder_only(&mut tensors, names) {
+            config.head = new_head(config.encoder.class(), recipe, schema);
+            if let Some(ignored) = keep_encoder_only(&mut tensors, names, &config.head) {
                 tracing::info!("`{}`: {ignored}", file.display());
             }
-            config.head = HeadConfig {
-                classifier_intermediate_hidden_size: Some(recipe.classifier_intermediate_hidden_size),
-                classifier_act_func: recipe.classifier_act_func,
-                interaction: recipe.interaction,
-                boundary_size: (recipe.interaction == Interaction::Late).then_some(recipe.boundary_size),
-            };
             let head = config.head.head(hidden_size);
             let deviation = match &head {
-                Head::Early(_) => STANDARD_DEVIATION,
+                Head::Early(_) | Head::Tagger(_) | Head::Qa(_) => STANDARD_DEVIATION,
                 // That of PyTorch's linear layers: products of four matrices of BERT's would begin so small that nothing is learned for an epoch.
                 Head::Late(_) => (3.0 * hidden_size as f64).sqrt().recip(),
             };
@@ -82,6 +85,29 @@ impl Pretrained {
                 path: file,
                 reason: format!("it has no heads to keep: `{kept}` is missing"),
                 hint: "set encoder.heads = \"new\" for a pretrained encoder".into(),
+            });
+        }
+        if config.head.kind() != recipe.model_kind() {
+            let name = |kind: Kind| format!("{kind:?}").to_lowercase();
+            return Err(Error::Setting {
+                origin: path.display().to_string(),
+                key: "recipe.kind".into(),
+                reason: format!(
+                    "the kept head is of kind {}, not {}",
+                    name(config.head.kind()),
+                    name(recipe.model_kind())
+                ),
+                hint: "name its kind (and interaction), or set encoder.heads = \"new\"".into(),
+            });
+        }
+        if let Some(tags) = &config.head.tags
+            && let Some(unknown) = unknown_type(tags, schema)
+        {
+            return Err(Error::Setting {
+                origin: path.display().to_string(),
+                key: "encoder.heads".into(),
+                reason: format!("the kept head has no tag for the type `{unknown}`"),
+                hint: format!("it knows {}; set encoder.heads = \"new\" for other types", tags.types().join(", ")),
             });
         }
         if let Some(table) = architecture.word_shapes.as_ref().filter(|_| shapes_are_new) {
@@ -115,9 +141,33 @@ impl Pretrained {
     }
 }
 
+/// The configuration of a new head on an encoder of the class `encoder`.
+fn new_head(encoder: &str, recipe: &RecipeSection, schema: &EntitySchema) -> HeadConfig {
+    let width = recipe.classifier_intermediate_hidden_size;
+    match recipe.model_kind() {
+        Kind::Tagger => {
+            let names: Vec<&str> = schema.types.iter().map(|one| one.name.as_str()).collect();
+            let width = (recipe.tagger_head == TaggerHead::TwoLayers).then_some(width);
+            HeadConfig::tagger(encoder, TagSet::new(recipe.scheme, &names), width, recipe.classifier_act_func)
+        }
+        Kind::Qa => HeadConfig::qa(encoder),
+        _ => HeadConfig {
+            classifier_intermediate_hidden_size: Some(width),
+            classifier_act_func: recipe.classifier_act_func,
+            interaction: recipe.interaction,
+            boundary_size: (recipe.interaction == Interaction::Late).then_some(recipe.boundary_size),
+            ..HeadConfig::default()
+        },
+    }
+}
+
 /// Removes all tensors except the encoder's. Returns a note if there were tensors other than the heads of this task.
-fn keep_encoder_only(tensors: &mut BTreeMap<String, Tensor>, names: &CheckpointNames) -> Option<String> {
-    let foreign = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !Head::owns(name));
+fn keep_encoder_only(
+    tensors: &mut BTreeMap<String, Tensor>,
+    names: &CheckpointNames,
+    head: &HeadConfig,
+) -> Option<String> {
+    let foreign = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !head.owns(name));
     let foreign: Vec<String> = foreign.map(|name| format!("`{name}`")).collect();
     tensors.retain(|name, _| name.starts_with(names.prefix));
     if foreign.is_empty() {
@@ -149,6 +199,7 @@ mod tests {
     use crate::model::config::tests::tiny;
     use crate::model::weights::pytorch::tests::torch_save;
     use crate::model::weights::tensors::tests::made_up;
+    use crate::task::entity_schema::Nesting;
 
     /// Reads a Lightning checkpoint with these tensors; returns the result and the notes.
     fn read(tensors: &BTreeMap<String, Tensor>, heads: Heads) -> (Result<Pretrained>, Vec<String>) {
@@ -163,7 +214,9 @@ mod tests {
             seed: 1,
             ..RecipeSection::default()
         };
-        captured(|| Pretrained::read(&EncoderSection { path: folder.path().into(), heads, word_shape: false }, &recipe))
+        let schema = EntitySchema { nested: Nesting::Flat, types: Vec::new() };
+        let encoder = EncoderSection { path: folder.path().into(), heads, word_shape: false };
+        captured(|| Pretrained::read(&encoder, &recipe, &schema))
     }
 
     /// A whole model's tensors under other names.

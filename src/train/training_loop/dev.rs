@@ -11,9 +11,13 @@ use crate::score::counts::Counts;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, Nesting};
 use crate::task::input::ModelInput;
+use crate::task::kind::Kind;
 use crate::task::late;
 use crate::task::merge::Mentions;
 use crate::task::mrc::decode::{DecodeRule, Logits, decode};
+use crate::task::qa;
+use crate::task::qa::AnswerRule;
+use crate::task::tagger::TagReader;
 use crate::task::tensor::{Tensors, Values};
 use crate::train::data::dataset::{Gold, Split};
 use crate::train::data::examples::Example;
@@ -52,9 +56,16 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
         tolerance: 0.0,
     };
     let asked = no_grad(|| network.asked(Dropout::default()));
+    let reader = network.tags().map(|tags| TagReader::new(tags.clone(), schema, 0.0, 0.0));
     for batch in batches(queries, BATCH_TOKENS) {
         signals::check()?;
-        let answers = if asked.is_none() {
+        let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
+        let answers = if let Some(reader) = &reader {
+            reader.read(&batch, tag_outputs(network, &batch)?).map_err(failed)?
+        } else if network.model_kind() == Kind::Qa {
+            let rule = AnswerRule { threshold: 0.0, null_threshold: 0.0, tolerance: 0.0 };
+            qa::read(&batch, &rule, answer_outputs(network, &batch)?).map_err(failed)?
+        } else if asked.is_none() {
             decode(&batch, &logits(network, &batch)?, &rule)
         } else {
             let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
@@ -64,7 +75,6 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
                 .with("end_logits", &shape, Values::F32(end))
                 .with("span_index", &[span.len(), 4], Values::I64(span_index))
                 .with("span_logits", &[span.len()], Values::F32(span));
-            let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
             late::read(&batch, schema.types.len(), &rule, tensors).map_err(failed)?
         };
         for (query, mut answer) in batch.inputs.iter().zip(answers) {
@@ -91,6 +101,33 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
         }
     }
     Ok(Quality { all: types.iter().copied().sum(), types })
+}
+
+/// The outputs of a tagger for a batch, as its ONNX graph returns them.
+///
+/// # Errors
+/// [`crate::error::Error::Engine`] if LibTorch fails.
+pub fn tag_outputs(network: &Network, batch: &Batch) -> Result<Tensors> {
+    no_grad(|| {
+        let inputs = Inputs::new(&batch.tensors(), network.device());
+        let logits = network.tag_logits(&network.encode(&inputs, DropoutRates::default()), 0.0);
+        let shape: Vec<usize> = logits.size().into_iter().map(|size| size as usize).collect();
+        Ok(Tensors::default().with("logits", &shape, Values::F32(floats(&logits)?)))
+    })
+}
+
+/// The outputs of question answering for a batch, as its ONNX graph returns them.
+///
+/// # Errors
+/// [`crate::error::Error::Engine`] if LibTorch fails.
+pub fn answer_outputs(network: &Network, batch: &Batch) -> Result<Tensors> {
+    no_grad(|| {
+        let inputs = Inputs::new(&batch.tensors(), network.device());
+        let [start, end] = network.boundaries(&network.encode(&inputs, DropoutRates::default()), None, 0.0);
+        let shape = [batch.inputs.len(), batch.tokens()];
+        let outputs = Tensors::default().with("start_logits", &shape, Values::F32(floats(&start)?));
+        Ok(outputs.with("end_logits", &shape, Values::F32(floats(&end)?)))
+    })
 }
 
 /// The network's logits for a batch of questions and windows, as the ONNX graph of early interaction returns them with boundary logit 0.

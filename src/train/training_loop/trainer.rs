@@ -11,6 +11,7 @@ use crate::model::weights::tensors::Weights;
 use crate::random::Random;
 use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
+use crate::task::tagger::TagReader;
 use crate::train::data::batch_sampler::{BatchSampler, scoring_steps};
 use crate::train::data::featurize::Data;
 use crate::train::data::word_dropout::WordDropout;
@@ -44,6 +45,8 @@ pub struct Trainer<'a> {
     pub(super) optimizer: Optimizer,
     /// The average of the weights, with `ema_decay`.
     pub(super) average: Option<Average>,
+    /// How the tags of a tagger are read.
+    reader: Option<TagReader>,
     sampler: BatchSampler,
     /// Steps of each epoch.
     steps: Vec<usize>,
@@ -79,6 +82,7 @@ impl<'a> Trainer<'a> {
         let mut optimizer =
             Optimizer::new(recipe, &replicas.first().leaves.tensors, |name| replicas.first().is_new(name));
         let mut average = recipe.ema_decay.map(|decay| Average::new(decay, &replicas.first().leaves.tensors));
+        let reader = replicas.first().tags().map(|tags| TagReader::new(tags.clone(), schema, 0.0, 0.0));
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let sampler = BatchSampler::new(lengths, recipe, devices.len());
         let steps = sampler.steps(recipe.max_epochs);
@@ -105,6 +109,7 @@ impl<'a> Trainer<'a> {
             replicas,
             optimizer,
             average,
+            reader,
             sampler,
             steps,
             schedule,
@@ -187,7 +192,7 @@ impl<'a> Trainer<'a> {
         let encoder = recipe.bert_dropout.map_or(own, |rate| DropoutRates { hidden: rate, attention: rate });
         let loss = (self.rule, Dropout { encoder, head: recipe.mrc_dropout });
         let (examples, devices) = (&self.train.examples.examples, self.replicas.count());
-        let (types, word_dropout) = (self.schema.types.len(), self.word_dropout);
+        let (asked, word_dropout) = ((self.schema.types.len(), self.reader.as_ref()), self.word_dropout);
         let shares = guarded(|| {
             tch::manual_seed(seed as i64);
             self.replicas.each(|number, network| {
@@ -196,7 +201,7 @@ impl<'a> Trainer<'a> {
                 // Another stream than that of dropout.
                 let mut random = Random::new(seed, 1 << 40 | number as u64);
                 let hide = |tensors: &mut BatchTensors| word_dropout.apply(tensors, &mut random);
-                DeviceStep::of(network, examples, (own, batches.len(), types), loss, hide)
+                DeviceStep::of(network, examples, (own, batches.len()), asked, loss, hide)
             })
         })?;
         let mut all = DeviceStep::default();
