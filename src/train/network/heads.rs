@@ -43,7 +43,7 @@ enum Heads {
     Early {
         head: MrcHead,
         /// The match head of `head`.
-        matching: TwoLayers,
+        matching: Box<TwoLayers>,
     },
     Late {
         head: Box<LateHead>,
@@ -74,7 +74,7 @@ impl Network {
                     let source = "its match head is one linear layer".into();
                     return Err(Error::Engine { doing: "train".into(), source });
                 };
-                Heads::Early { head, matching }
+                Heads::Early { head, matching: Box::new(matching) }
             }
             Head::Late(head) => Heads::Late { head, questions: Inputs::new(questions, device) },
         };
@@ -186,7 +186,7 @@ impl Network {
     pub fn match_candidates(&self, hidden: &Tensor, asked: Option<&Asked>, candidates: &Tensor) -> MatchCandidates<'_> {
         let leaves = &self.leaves;
         let layers = match &self.heads {
-            Heads::Early { matching, .. } => matching,
+            Heads::Early { matching, .. } => &**matching,
             Heads::Late { head, .. } => &head.matching,
         };
         let size = hidden.size();
