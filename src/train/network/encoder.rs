@@ -81,15 +81,15 @@ impl Leaves {
         if let Some(types) = &architecture.token_types {
             // One row is added to every token.
             let one = || self.leaf(&types.name).shallow_clone();
-            sum = sum + if types.rows == 1 { one() } else { self.vectors(types, &inputs.types) };
+            sum += if types.rows == 1 { one() } else { self.vectors(types, &inputs.types) };
         }
         if let Some(shapes) = &architecture.word_shapes {
-            sum = sum + self.vectors(shapes, &inputs.shapes);
+            sum += self.vectors(shapes, &inputs.shapes);
         }
         if let Positions::Absolute { table, offset } = &architecture.positions {
             let first = *offset as i64;
             let positions = Tensor::arange_start(first, first + inputs.ids.size()[1], (Kind::Int64, self.device));
-            sum = sum + self.vectors(table, &positions);
+            sum += self.vectors(table, &positions);
         }
         sum
     }

@@ -43,9 +43,9 @@ pub struct Network {
 #[derive(Debug)]
 enum Heads {
     Early {
-        head: Box<MrcHead>,
+        head: MrcHead,
         /// The match head of `head`.
-        matching: TwoLayers,
+        matching: Box<TwoLayers>,
     },
     Late {
         head: Box<LateHead>,
@@ -78,7 +78,7 @@ impl Network {
                     let source = "its match head is one linear layer".into();
                     return Err(Error::Engine { doing: "train".into(), source });
                 };
-                Heads::Early { head: Box::new(head), matching }
+                Heads::Early { head, matching: Box::new(matching) }
             }
             Head::Late(head) => Heads::Late { head, questions: Inputs::new(questions, device) },
             Head::Tagger(head) => Heads::Tagger(head),
@@ -131,7 +131,7 @@ impl Network {
 
     fn head(&self) -> Head {
         match &self.heads {
-            Heads::Early { head, .. } => Head::Early((**head).clone()),
+            Heads::Early { head, .. } => Head::Early(head.clone()),
             Heads::Late { head, .. } => Head::Late(head.clone()),
             Heads::Tagger(head) => Head::Tagger(head.clone()),
             Heads::Qa(head) => Head::Qa(head.clone()),

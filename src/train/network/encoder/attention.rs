@@ -98,8 +98,8 @@ impl Leaves {
             }
             let excluded = Tensor::zeros_like(mask).to_kind(self.kind);
             let excluded = excluded.masked_fill(&mask.logical_not(), f64::NEG_INFINITY);
-            let shares = (scores + excluded).softmax(-1, self.kind);
-            self.masks.apply(&shares, dropout).matmul(&value)
+            let weights = (scores + excluded).softmax(-1, self.kind);
+            self.masks.apply(&weights, dropout).matmul(&value)
         } else {
             Tensor::scaled_dot_product_attention(&query, &key, &value, Some(mask), dropout, false, None, false)
         };
