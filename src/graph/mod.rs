@@ -67,12 +67,11 @@ pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> 
         (Head::Qa(head), GraphPart::Whole(_)) => writer.qa(head),
         (Head::Late(head), GraphPart::Questions) => writer.questions(head),
         (Head::Late(head), GraphPart::Windows(_)) => writer.windows(head),
-        (Head::Early(_) | Head::Tagger(_) | Head::Qa(_), _) => {
-            return Err(refuse(
-                "interaction",
-                "only a model of late interaction is two graphs",
-                "write the whole graph",
-            ));
+        (Head::Early(_), _) => {
+            return Err(refuse("interaction", "a model of early interaction is one graph", "write the whole graph"));
+        }
+        (Head::Tagger(_) | Head::Qa(_), _) => {
+            return Err(refuse("kind", "a model of this kind is one graph", "write the whole graph"));
         }
         (Head::Late(_), _) => {
             let reason = "a model of late interaction is two graphs, for questions and for windows";

@@ -328,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tagger_and_a_model_of_question_answering_are_written_as_they_are_read() {
+        let tags = TagSet::new(tag_set::Scheme::Bioes, &["PER"]);
+        for (config, kind) in [
+            (HeadConfig::tagger("Bert", tags.clone(), None, Activation::Gelu), Kind::Tagger),
+            (HeadConfig::tagger("Bert", tags.clone(), Some(12), Activation::Relu), Kind::Tagger),
+            (HeadConfig::qa("Bert"), Kind::Qa),
+        ] {
+            let read = HeadConfig::parse(&serde_json::to_vec(&config).expect("json")).ok();
+            assert_eq!((read.as_ref(), config.kind()), (Some(&config), kind));
+            let shapes = config.head(8).shapes();
+            assert!(shapes.keys().all(|name| config.owns(name) && !Head::owns(name)));
+            let found = config.clone().of_checkpoint(8, |name| shapes.get(name).map(Vec::as_slice));
+            assert_eq!(found, config.head(8));
+        }
+        let two_layers = HeadConfig::tagger("Bert", tags, Some(12), Activation::Gelu).head(8).shapes();
+        assert_eq!(two_layers["classifier.classifier2.weight"], [5, 12]);
+    }
+
+    #[test]
     fn a_head_owns_its_names_and_no_others() {
         let late = HeadConfig { interaction: Interaction::Late, ..HeadConfig::default() };
         for head in [Head::Early(MrcHead::one_layer(4)), HeadConfig::default().head(4), late.head(4)] {
