@@ -36,6 +36,8 @@ fn matrices(weights: &Weights, variant: GraphVariant) -> Vec<Matrix> {
     let kind = match weights.head.description {
         Head::Early(_) => Kind::Mrc,
         Head::Late(_) => Kind::Late,
+        Head::Tagger(_) => Kind::Tagger,
+        Head::Qa(_) => Kind::Qa,
     };
     let bytes = graph::write_part(weights, GraphPart::answering(kind, Precision::Int8), variant).unwrap();
     let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();

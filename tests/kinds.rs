@@ -97,7 +97,7 @@ fn batch(model: &ModelDirectory, reference: &Reference) -> Batch {
         for window in Windows::new(&tokenizer, WindowRule { tokens: 30, overlap: 0 }, Document { text }) {
             let window = window.unwrap();
             match model.manifest().kind {
-                Kind::Tagger => inputs.push(ModelInput::alone(0, &window, tokenizer.special())),
+                Kind::Tagger => inputs.push(ModelInput::alone(0, &window, tokenizer.frame())),
                 _ => inputs.extend(questions.ask(0, &window)),
             }
         }

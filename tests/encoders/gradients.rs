@@ -18,7 +18,8 @@ fn targets() -> Targets {
     let (rows, tokens) = (LENGTHS.len(), LENGTHS[0]);
     let zeros = || vec![0.0; rows * tokens];
     let spans = GOLD.map(|[row, start, end]| [row, 0, start, end]).to_vec();
-    let mut targets = Targets { types: 1, labelled: vec![true; rows], starts: zeros(), ends: zeros(), spans };
+    let mut targets =
+        Targets { types: 1, labelled: vec![true; rows], starts: zeros(), ends: zeros(), spans, tags: Vec::new() };
     for [row, start, end] in GOLD {
         targets.starts[row as usize * tokens + start as usize] = 1.0;
         targets.ends[row as usize * tokens + end as usize] = 1.0;

@@ -78,6 +78,6 @@ impl QaHead {
 
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        self.outputs.shapes().into_iter().collect()
+        self.outputs.shapes().collect()
     }
 }
