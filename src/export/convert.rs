@@ -181,7 +181,7 @@ mod tests {
         };
         let json = serde_json::to_vec(&known).expect("json");
         std::fs::write(from.path().join("quarry.json"), json).expect("written");
-        let types = vec![EntityType { name: "PER".into(), question: "who".into() }];
+        let types = vec![EntityType::new("PER", "who")];
         let schema = Some(EntitySchema { nested: true, types: types.clone() });
         let report = run(&Settings { schema, ..options(from.path(), to.path()) }).expect("exported");
         let found = Manifest { files: known.files.clone(), ..report.model.manifest().clone() };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::answer::{Answer, logit};
+use crate::task::answer::{Acceptance, Answer, logit};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::{ModelInput, WINDOW_FRAME_TOKENS};
@@ -162,8 +162,8 @@ pub enum Task {
 }
 
 impl Task {
-    /// The kind for the types of `schema`. A span is accepted if its score is above the probability `threshold`; decisions within
-    /// `tolerance` of a threshold's logit are counted as undecided.
+    /// The kind for the types of `schema`, which decide on spans by their thresholds and temperatures. Decisions on logits within `tolerance`
+    /// of a threshold are counted as undecided.
     ///
     /// # Errors
     /// A [`Reject`] if the tokenizer fails on a question.
@@ -171,23 +171,24 @@ impl Task {
         settings: &TaskSettings,
         schema: &EntitySchema,
         tokenizer: &Tokenizer,
-        threshold: f32,
         tolerance: f32,
     ) -> Result<Self, Reject> {
-        let threshold = logit(threshold);
-        let rule = |boundary_threshold, max_candidates| {
-            let boundary = logit(boundary_threshold);
-            DecodeRule { threshold, boundary, nested: schema.nested, max_candidates, tolerance }
+        let acceptance = Acceptance::new(schema, tolerance);
+        let rule = |boundary_threshold, max_candidates| DecodeRule {
+            boundary: logit(boundary_threshold),
+            nested: schema.nested,
+            max_candidates,
+            tolerance,
         };
         match *settings {
             TaskSettings::Mrc { boundary_threshold, max_candidates } => {
-                Mrc::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Mrc)
+                Mrc::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Mrc)
             }
             TaskSettings::Late { boundary_threshold, max_candidates } => {
-                Late::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Late)
+                Late::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Late)
             }
             #[cfg(test)]
-            TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, threshold))),
+            TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, acceptance))),
         }
     }
 

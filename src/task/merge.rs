@@ -6,7 +6,7 @@
 
 use unicode_segmentation::GraphemeCursor;
 
-use crate::task::answer::{Answer, sigmoid};
+use crate::task::answer::{Acceptance, Answer, sigmoid};
 use crate::task::input::ModelInput;
 use crate::text::mention::Mention;
 use crate::text::span::{ByteSpan, CharSpan};
@@ -61,6 +61,26 @@ fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
     kept.into_values().collect()
 }
 
+/// The mentions that a job with these thresholds and temperatures finds, of `candidates`: all mentions of a document at a threshold near 0, with
+/// temperature 1 and overlaps, in the order of [`Mentions::finish`]. In flat decoding each start has the nearest end that passes, as in
+/// [`crate::task::mrc::decode`].
+pub fn decide(candidates: &[Mention], acceptance: &Acceptance, nested: bool) -> Vec<Mention> {
+    let mut starts = std::collections::BTreeSet::new();
+    let judge = |one: &Mention| {
+        let logit = acceptance.judge(one.entity_type, one.logit)?;
+        let first = nested || starts.insert((one.window, one.entity_type, one.bytes.start));
+        first.then(|| Mention { logit, score: sigmoid(logit), ..*one })
+    };
+    let accepted: Vec<Mention> = candidates.iter().filter_map(judge).collect();
+    if nested { accepted } else { best(&accepted) }
+}
+
+/// The best of overlapping mentions.
+pub fn best(mentions: &[Mention]) -> Vec<Mention> {
+    let found = mentions.iter().enumerate().map(|(index, one)| (one.bytes, one.entity_type, one.logit, index));
+    without_overlaps(found.collect()).into_iter().map(|(.., index)| mentions[index]).collect()
+}
+
 /// Adds code point offsets in one pass over the text; `found` is sorted by start.
 fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
     let (mut byte, mut chars) = (0, 0);
@@ -70,7 +90,8 @@ fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
             chars += text[byte..bytes.start].chars().count();
             byte = bytes.start;
             let length = bytes.of(text).chars().count();
-            Mention { entity_type, chars: CharSpan::new(chars, chars + length), bytes, score: sigmoid(logit), window }
+            let (chars, score) = (CharSpan::new(chars, chars + length), sigmoid(logit));
+            Mention { entity_type, chars, bytes, logit, score, window }
         })
         .collect()
 }
@@ -89,6 +110,7 @@ fn whole_graphemes(text: &str, bytes: ByteSpan) -> ByteSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::answer::tests::acceptance;
     use proptest::prelude::*;
 
     fn finish(found: &[Found], text: &str, nested: bool) -> Vec<Mention> {
@@ -118,6 +140,24 @@ mod tests {
         };
         assert_eq!(spans(true), [(0, 4), (0, 16), (8, 16), (16, 21)]);
         assert_eq!(spans(false), [(0, 4), (8, 16), (16, 21)]);
+    }
+
+    #[test]
+    fn candidates_are_decided_as_a_job_decides_them() {
+        let text = "Bank of New York City";
+        let all = [at(0, 4, 0, 0.4), at(0, 16, 0, 2.0), at(8, 16, 1, 1.5), at(16, 21, 1, -1.0)];
+        let candidates = finish(&all, text, true);
+        let decide = |scores: &[(f32, f32)], nested| -> Vec<(usize, usize, f32)> {
+            let mentions = decide(&candidates, &acceptance(2, scores, 0.0), nested);
+            mentions.iter().map(|one| (one.bytes.start, one.bytes.end, one.logit)).collect()
+        };
+        // The nearest end of a start that passes: without the first candidate, the longer one is the best of all.
+        assert_eq!(decide(&[(0.5, 1.0)], false), [(0, 4, 0.4), (8, 16, 1.5)]);
+        assert_eq!(decide(&[(0.6, 1.0)], false), [(0, 16, 2.0)]);
+        assert_eq!(decide(&[(0.6, 1.0)], true), [(0, 16, 2.0), (8, 16, 1.5)]);
+        // Types are compared by their calibrated scores.
+        assert_eq!(decide(&[(0.6, 2.0), (0.2, 1.0)], false), [(8, 16, 1.5), (16, 21, -1.0)]);
+        assert_eq!(best(&candidates).len(), 2);
     }
 
     proptest! {

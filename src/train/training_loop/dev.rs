@@ -1,12 +1,14 @@
 //! Network + labelled documents → scores. In: a network, the examples of a split and its gold. Out: counts by type, decoded and merged
-//! over windows exactly as in extraction. It must not train.
+//! over windows exactly as in extraction, or all candidates for a calibration. It must not train.
 
 use std::collections::BTreeSet;
 
 use tch::{Tensor, no_grad};
 
 use crate::error::{Error, Result};
+use crate::extract::calibration::Labelled;
 use crate::score::counts::Counts;
+use crate::task::answer::Acceptance;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
@@ -14,7 +16,8 @@ use crate::task::late;
 use crate::task::merge::Mentions;
 use crate::task::mrc::decode::{DecodeRule, Logits, decode};
 use crate::task::tensor::{Tensors, Values};
-use crate::train::data::dataset::{Gold, Split};
+use crate::text::mention::Mention;
+use crate::train::data::dataset::{Gold, LabelledDocument, Split};
 use crate::train::data::examples::Example;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::failure::torch;
@@ -41,46 +44,12 @@ pub struct Quality {
 /// # Errors
 /// [`crate::error::Error::Stopped`] after a signal.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
-    let queries: Vec<ModelInput> = examples.iter().map(|example| example.query.clone()).collect();
-    let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
-    let rule = DecodeRule {
-        threshold: 0.0,
-        boundary: 0.0,
-        nested: schema.nested,
-        max_candidates: MAX_CANDIDATES,
-        tolerance: 0.0,
-    };
-    let asked = no_grad(|| network.asked(Dropout::default()));
-    for batch in batches(queries, BATCH_TOKENS) {
-        signals::check()?;
-        let answers = if asked.is_none() {
-            decode(&batch, &logits(network, &batch)?, &rule)
-        } else {
-            let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
-            let shape = [batch.inputs.len(), schema.types.len(), batch.tokens()];
-            let tensors = Tensors::default()
-                .with("start_logits", &shape, Values::F32(start))
-                .with("end_logits", &shape, Values::F32(end))
-                .with("span_index", &[span.len(), 4], Values::I64(span_index))
-                .with("span_logits", &[span.len()], Values::F32(span));
-            let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
-            late::read(&batch, schema.types.len(), &rule, tensors).map_err(failed)?
-        };
-        for (query, mut answer) in batch.inputs.iter().zip(answers) {
-            // Types that nobody labelled there must not displace the others.
-            let labelled = &split.documents[query.document].labelled_types;
-            answer.spans.retain(|span| labelled.binary_search(&span.entity_type).is_ok());
-            found[query.document].add(query, &answer);
-        }
-    }
+    let found = mentions(network, split, examples, schema)?;
     let mut types = vec![Counts::default(); schema.types.len()];
     for (document, found) in split.documents.iter().zip(found) {
         let gold: BTreeSet<Gold> = document.mentions.iter().copied().collect();
-        let predicted: BTreeSet<Gold> = found
-            .finish(&document.text, schema.nested)
-            .into_iter()
-            .map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type })
-            .collect();
+        let predicted: BTreeSet<Gold> =
+            found.into_iter().map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type }).collect();
         for one in &predicted {
             let counts = &mut types[one.entity_type];
             if gold.contains(one) { counts.true_positives += 1 } else { counts.false_positives += 1 }
@@ -90,6 +59,62 @@ pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &En
         }
     }
     Ok(Quality { all: types.iter().copied().sum(), types })
+}
+
+/// The documents of a split with all candidates of `network`, as a calibration needs them.
+///
+/// # Errors
+/// As for [`score`].
+pub fn candidates(
+    network: &Network,
+    split: &Split,
+    examples: &[Example],
+    schema: &EntitySchema,
+) -> Result<Vec<Labelled>> {
+    let found = mentions(network, split, examples, &schema.of_candidates())?;
+    let labelled = |(document, candidates): (&LabelledDocument, Vec<Mention>)| Labelled {
+        candidates,
+        gold: document.mentions.iter().map(|gold| (gold.chars, gold.entity_type)).collect(),
+    };
+    Ok(split.documents.iter().zip(found).map(labelled).collect())
+}
+
+/// The mentions of each document.
+fn mentions(
+    network: &Network,
+    split: &Split,
+    examples: &[Example],
+    schema: &EntitySchema,
+) -> Result<Vec<Vec<Mention>>> {
+    let queries: Vec<ModelInput> = examples.iter().map(|example| example.query.clone()).collect();
+    let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
+    let rule = DecodeRule { boundary: 0.0, nested: schema.nested, max_candidates: MAX_CANDIDATES, tolerance: 0.0 };
+    let acceptance = Acceptance::new(schema, 0.0);
+    let asked = no_grad(|| network.asked(Dropout::default()));
+    for batch in batches(queries, BATCH_TOKENS) {
+        signals::check()?;
+        let answers = if asked.is_none() {
+            decode(&batch, &logits(network, &batch)?, &rule, &acceptance)
+        } else {
+            let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
+            let shape = [batch.inputs.len(), schema.types.len(), batch.tokens()];
+            let tensors = Tensors::default()
+                .with("start_logits", &shape, Values::F32(start))
+                .with("end_logits", &shape, Values::F32(end))
+                .with("span_index", &[span.len(), 4], Values::I64(span_index))
+                .with("span_logits", &[span.len()], Values::F32(span));
+            let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
+            late::read(&batch, schema.types.len(), (&rule, &acceptance), tensors).map_err(failed)?
+        };
+        for (query, mut answer) in batch.inputs.iter().zip(answers) {
+            // Types that nobody labelled there must not displace the others.
+            let labelled = &split.documents[query.document].labelled_types;
+            answer.spans.retain(|span| labelled.binary_search(&span.entity_type).is_ok());
+            found[query.document].add(query, &answer);
+        }
+    }
+    let finish = |(document, found): (&LabelledDocument, Mentions)| found.finish(&document.text, schema.nested);
+    Ok(split.documents.iter().zip(found).map(finish).collect())
 }
 
 /// The network's logits for a batch of questions and windows, as the ONNX graph of early interaction returns them with boundary logit 0.
