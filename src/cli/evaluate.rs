@@ -36,11 +36,11 @@ pub struct EvaluateArgs {
     /// Compare two or more systems in one table: scores, types, significance of the differences from the first (approximate
     /// randomization, adjusted for their number by Holm's method), tokens per second, and the cost of a type. A system is a
     /// table of mentions, a store, a job, or a model (a directory, or hf://owner/name), which runs on --documents.
-    #[arg(long, value_name = "SYSTEM", num_args = 2.., conflicts_with_all = ["against", "out", "calibrate"])]
+    #[arg(long, value_name = "SYSTEM", num_args = 2.., conflicts_with_all = ["against", "out", "counting", "worst", "calibrate"])]
     pub compare: Vec<String>,
     /// Fit a temperature for each type of a model to labelled documents, so that a score is the share of right mentions, and
     /// choose the threshold with the best F1. Types with too few candidates share one of each.
-    #[arg(long, conflicts_with_all = ["against", "out"])]
+    #[arg(long, conflicts_with_all = ["against", "out", "counting", "worst"])]
     pub calibrate: bool,
     /// With --calibrate: choose the threshold with at least this precision and the best recall.
     #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = precision)]

@@ -31,11 +31,12 @@ fn manifest(dir: &Dir) -> Value {
     serde_json::from_slice(&std::fs::read(dir.path("small-model/quarry.json")).unwrap()).unwrap()
 }
 
-/// A job of the small model with its questions.
+/// A job of the small model with its questions, and a boundary that many starts and ends pass.
 fn job(dir: &Dir, model: &str, store: &str, more: &str) -> String {
-    let types = QUESTIONS.map(|(name, question)| format!("[[entities.type]]\nname = '{name}'\nquestion = '{question}'\n"));
+    let types =
+        QUESTIONS.map(|(name, question)| format!("[[entities.type]]\nname = '{name}'\nquestion = '{question}'\n"));
     let sections = format!(
-        "gold = 'gold.parquet'\n[entities]\nnested = false\n{}[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'\n{more}",
+        "gold = 'gold.parquet'\n[entities]\nnested = false\n{}[model]\npath = '{model}'\ndevice = 'cpu'\nprecision = 'fp32'\n[extract]\nboundary_threshold = 0.1\n{more}",
         types.concat()
     );
     dir.job("docs.parquet", store, &sections).display().to_string()
@@ -43,10 +44,10 @@ fn job(dir: &Dir, model: &str, store: &str, more: &str) -> String {
 
 /// Documents, and as gold the mentions of a run that score high, and some that score low.
 fn labelled(dir: &Dir) -> String {
-    corpus(dir, "docs.parquet", 0, 600, &mut Random(6));
+    corpus(dir, "docs.parquet", 0, 400, &mut Random(6));
     let model = model(dir);
     write(dir, "gold.parquet", &[]);
-    dir.quarry(&["run", &job(dir, &model, "first", "[extract]\nthreshold = 0.2")]).ended(0);
+    dir.quarry(&["run", &job(dir, &model, "first", "threshold = 0.2")]).ended(0);
     let mut random = Random(2);
     let mut gold = BTreeSet::new();
     for row in dir.rows("first", "entities", "doc_id, entity_type, start_char, end_char, score", "") {
@@ -72,8 +73,8 @@ fn a_model_keeps_its_calibration_and_runs_with_it() {
     let dir = Dir::new();
     let model = labelled(&dir);
     let calibrate = |more: &[&str]| {
-        let arguments = [&["--calibrate", &job(&dir, &model, "job", ""), "gold.parquet"], more].concat();
-        evaluate(&dir, &arguments)
+        let job = job(&dir, &model, "job", "");
+        evaluate(&dir, &[&["--calibrate", &job, "gold.parquet"], more].concat())
     };
     let found = calibrate(&[]);
     assert!(manifest(&dir)["types"][0]["threshold"].is_null(), "nothing is written without --write");
@@ -102,7 +103,7 @@ fn a_model_keeps_its_calibration_and_runs_with_it() {
     // Calibrated again, nothing changes: the fit is to the model's own logits.
     assert_eq!(calibrate(&[])["after"], found["after"]);
     // The job comes before the model; the store holds another specification then.
-    let other = dir.quarry(&["run", &job(&dir, &model, "after", "[extract]\nthreshold = 0.5")]).ended(1).error();
+    let other = dir.quarry(&["run", &job(&dir, &model, "after", "threshold = 0.5")]).ended(1).error();
     assert!(other.contains("threshold of PER "), "{other}");
     let explained = dir.quarry(&["run", &job(&dir, &model, "new", ""), "--explain"]).ended(0).stdout();
     assert!(explained.contains("thresholds=[PER ") && explained.contains("temperatures=[PER "), "{explained}");

@@ -292,7 +292,8 @@ fn the_page_has_a_reliability_curve_and_a_comparison() {
     let counted = |name: &str| quality["all"][name].as_f64().unwrap();
     assert!((sum(all, "right") - counted("true_positives")).abs() < 1e-9);
     assert!((sum(all, "mentions") - counted("true_positives") - counted("false_positives")).abs() < 1e-9);
-    let scores: f64 = dir.rows("store", "current_entities", "score", "").iter().map(|one| one.parse::<f64>().unwrap()).sum();
+    let scores: f64 =
+        dir.rows("store", "current_entities", "score", "").iter().map(|one| one.parse::<f64>().unwrap()).sum();
     assert!((sum(all, "score") - scores).abs() < 1e-4, "{scores}: {all}");
     for one in reliability {
         let distance = |bin: &Value| (bin["score"].as_f64().unwrap() - bin["right"].as_f64().unwrap()).abs();

@@ -9,7 +9,8 @@ fn a_training_keeps_the_calibration_of_its_dev_set() {
     let dir = task();
     // A fifth of the dev mentions is not labelled, so four of five sure answers are right.
     let gold = std::fs::read_to_string(dir.path("dev/gold.jsonl")).unwrap();
-    let kept: Vec<&str> = gold.lines().enumerate().filter(|(number, _)| number % 5 != 0).map(|(_, line)| line).collect();
+    let kept: Vec<&str> =
+        gold.lines().enumerate().filter(|(number, _)| number % 5 != 0).map(|(_, line)| line).collect();
     dir.write("dev/gold.jsonl", &(kept.join("\n") + "\n"));
     let recipe = "max_epochs = 12\npatience = 3\nwords = 'whitespace'";
     let trained = train(&dir, &job(&dir, "model", recipe)).ended(0);
@@ -26,7 +27,8 @@ fn a_training_keeps_the_calibration_of_its_dev_set() {
          schema = 'types.toml'\n[model]\npath = 'model'\ndevice = 'cpu'\nprecision = 'fp32'\n[store]\npath = 'unused'\n",
     );
     let found: Value =
-        serde_json::from_str(&dir.quarry(&["evaluate", "--json", "--calibrate", "dev.toml"]).ended(0).stdout()).unwrap();
+        serde_json::from_str(&dir.quarry(&["evaluate", "--json", "--calibrate", "dev.toml"]).ended(0).stdout())
+            .unwrap();
     let types = own["types"].as_array().unwrap();
     for (own, one) in types.iter().zip(found["types"].as_array().unwrap()) {
         assert!(number(&one["temperature"]) > 1.5, "{one}");
