@@ -2,16 +2,19 @@
 //! breakdowns, error analysis, and a comparison of two systems; on the screen, as JSON, as Parquet and in the store's metrics. It must
 //! not change a mention.
 
+mod calibrate;
 mod compare;
 mod inputs;
 mod load;
 mod measure;
+mod models;
 mod outputs;
 mod reference;
 mod remarks;
 mod report;
 mod screen;
 mod settings;
+mod several;
 mod tables;
 
 use datafusion::prelude::SessionContext;
@@ -28,10 +31,16 @@ use inputs::Inputs;
 use load::Loaded;
 use tables::{AGAINST, GOLD, MATCHED, MATCHED_AGAINST, PREDICTED, TEXTS};
 
-pub use settings::{DocumentTable, Settings};
+pub use settings::{CalibrationSettings, DocumentTable, Settings};
 
-/// Scores the tables that the settings name and prints the report.
+/// Scores the tables that the settings name and prints the report, or compares several systems, or calibrates a model.
 pub async fn command(settings: &Settings) -> Result<u8> {
+    if let Some(wanted) = settings.calibration {
+        return calibrate::command(settings, wanted).await;
+    }
+    if !settings.others.is_empty() {
+        return several::command(settings).await;
+    }
     let context = session(&SessionSettings::default())?;
     let mut inputs = Inputs::resolve(settings).await?;
     let loaded = inputs.load(&context).await?;

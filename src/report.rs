@@ -13,9 +13,12 @@ mod summary;
 mod tables;
 mod texts;
 
+use std::path::Path;
+
 use crate::console::{self, rows, thousands};
 use crate::error::{Error, Result};
 use crate::query::session::{SessionSettings, free_memory, register_store, session};
+use crate::score::side_by_side::SideBySide;
 use crate::store::delta_store::Store;
 
 use documents::Documents;
@@ -36,6 +39,7 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     scope.choose_documents(&context, gold.matched).await?;
     let mut summary = figures::read(&context, &scope, runs, store.last_commit().unwrap_or(0)).await?;
     quality::read(&context, &gold, &mut summary).await?;
+    summary.comparison = settings.comparison.as_deref().map(comparison).transpose()?;
     let documents = Documents::read(&context, &scope, &summary, settings.limit, gold.matched).await?;
     let page = page::render(&summary, &documents)?;
     std::fs::write(&settings.out, &page)
@@ -54,4 +58,15 @@ pub async fn command(settings: &Settings) -> Result<u8> {
         ("page".into(), settings.out.display().to_string()),
     ]));
     Ok(0)
+}
+
+/// Reads a comparison.
+fn comparison(path: &Path) -> Result<SideBySide> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source: source.into() })?;
+    serde_json::from_str(&text).map_err(|source| Error::Parse {
+        path: path.into(),
+        source: source.into(),
+        hint: "write it with `quarry evaluate --compare … --json`".into(),
+    })
 }

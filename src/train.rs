@@ -27,8 +27,9 @@ use tokio::runtime::Runtime;
 
 use crate::console;
 use crate::console::{Style, duration, rows, thousands};
-use crate::error::Result;
-use crate::job::read_schema;
+use crate::error::{Error, Result};
+use crate::extract::calibration::{Calibration, Reliability};
+use crate::job::schema_of;
 use crate::model::head::HeadConfig;
 use crate::model::package::directory::{ModelDirectory, Parts};
 use crate::model::package::manifest::Manifest;
@@ -71,7 +72,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     if !settings.restart {
         state::output::refuse_finished(&file.output.path)?;
     }
-    let schema = read_schema(&file.entities.schema)?;
+    let schema = schema_of(&file.entities, &settings.job)?;
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &schema)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;
@@ -80,9 +81,10 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     let read = |location: &str| -> Result<Split> {
         runtime.block_on(async { Split::read(&context()?, location, &file.data, &schema).await })
     };
-    let mut train = read(&file.data.train)?;
+    let mut train = shared(&file, &file.data.train, read(&file.data.train)?)?;
     for extra in &file.data.extra {
-        train.extend(runtime.block_on(async { Split::read_extra(&context()?, extra, &file.data, &schema).await })?);
+        let more = runtime.block_on(async { Split::read_extra(&context()?, extra, &file.data, &schema).await })?;
+        train.extend(shared(&file, &extra.path, more)?);
     }
     let train = featurizer.featurize(&file.data.train, train)?;
     let read = |location: &str| {
@@ -116,7 +118,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     if let Err(error) = drawn {
         tracing::warn!("{}", error.report());
     }
-    let (weights, quality) = trainer.best(test.as_ref())?;
+    let (weights, calibration, quality) = trainer.best(test.as_ref())?;
     let manifest = Manifest {
         kind: config.head.kind(),
         // A word has one tag.
@@ -124,7 +126,7 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
         encoder: name,
         max_length: weights.encoder.architecture.max_tokens,
         recipe: recipe(&file, &config.head, before, &trainer, &train),
-        ..manifest(&file, &schema, &trainer, &train, quality.as_ref())
+        ..manifest(&file, &schema, &trainer, &train, (calibration.as_ref(), quality.as_ref()))
     };
     let parts = Parts {
         weights: &weights,
@@ -136,8 +138,27 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
     };
     ModelDirectory::write(&file.output.path, &parts)?;
     folder.finish();
-    console::print(&summary(&file, &schema, &trainer, quality.as_ref()));
+    console::print(&summary(&file, &schema, &trainer, (calibration.as_ref(), quality.as_ref())));
     Ok(0)
+}
+
+/// The share of a training corpus, read from `location`, that the job trains on.
+fn shared(file: &TrainFile, location: &str, mut split: Split) -> Result<Split> {
+    let Some(share) = file.data.share else { return Ok(split) };
+    let all = split.documents.len();
+    split.keep_share(share, file.recipe.seed);
+    let (kept, mentions) = (split.documents.len(), split.mentions());
+    if mentions == 0 {
+        return Err(Error::Setting {
+            origin: location.into(),
+            key: "data.share".into(),
+            reason: format!("the {kept} documents of the share {share} have no mention"),
+            hint: "use a larger share, or another recipe.seed".into(),
+        });
+    }
+    let [kept, all, mentions] = [kept, all, mentions].map(|count| thousands(count as u64));
+    tracing::info!("{location}: {kept} of {all} documents with {mentions} mentions, a share of {share}");
+    Ok(split)
 }
 
 /// Notes the sizes of the data and the number of steps.
@@ -167,7 +188,7 @@ fn manifest(
     schema: &EntitySchema,
     trainer: &Trainer<'_>,
     train: &Data,
-    quality: Option<&Quality>,
+    (calibration, quality): (Option<&Calibration>, Option<&Quality>),
 ) -> Manifest {
     let (f1, step) = trainer.position.best.unwrap_or_default();
     let mut scores = json!({"dev": {"f1": rounded(f1), "step": step}});
@@ -177,10 +198,19 @@ fn manifest(
             scores["test"]["types"][&entity_type.name] = figures(counts);
         }
     }
+    if let Some(Calibration { before, after, held_out, .. }) = calibration {
+        let error = |of: &Reliability| rounded(of.calibration_error);
+        scores["dev"]["calibration_error"] = json!({
+            "before": error(before),
+            "after": error(after),
+            "held_out": held_out.as_ref().map(error),
+        });
+        scores["dev"]["f1_calibrated"] = json!(rounded(after.f1));
+    }
     Manifest {
         window_tokens: file.output.window_tokens.or_else(|| train.examples.usual_window()),
         words: Some(file.recipe.words),
-        types: schema.types.clone(),
+        types: calibration.map_or(schema, |calibration| &calibration.schema).types.clone(),
         nested: schema.nested,
         scores,
         origin: file.output.origin.clone(),
@@ -204,6 +234,7 @@ fn recipe(file: &TrainFile, head: &HeadConfig, before: Option<Value>, trainer: &
         "heads": file.encoder.heads,
         "settings": settings,
         "train": {
+            "share": file.data.share,
             "documents": train.split.documents.len(),
             "queries": train.examples.examples.len(),
             "mentions": train.split.mentions(),
@@ -219,7 +250,12 @@ fn recipe(file: &TrainFile, head: &HeadConfig, before: Option<Value>, trainer: &
     recipe
 }
 
-fn summary(file: &TrainFile, schema: &EntitySchema, trainer: &Trainer<'_>, quality: Option<&Quality>) -> String {
+fn summary(
+    file: &TrainFile,
+    schema: &EntitySchema,
+    trainer: &Trainer<'_>,
+    (calibration, quality): (Option<&Calibration>, Option<&Quality>),
+) -> String {
     let position = &trainer.position;
     let mut table: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| table.push((name.to_owned(), value));
@@ -229,6 +265,14 @@ fn summary(file: &TrainFile, schema: &EntitySchema, trainer: &Trainer<'_>, quali
     add("throughput", format!("{} tokens/s", thousands((position.tokens as f64 / position.seconds.max(1e-9)) as u64)));
     if let Some((f1, step)) = position.best {
         add("best F1 on dev", format!("{f1:.4} at step {}", thousands(step as u64)));
+    }
+    if let Some(Calibration { before, after, schema, .. }) = calibration {
+        let errors = [before, after].map(|of| format!("{:.4}", of.calibration_error));
+        add("calibration error on dev", errors.join(" → "));
+        for one in &schema.types {
+            let (threshold, temperature) = (one.threshold(), one.temperature());
+            add(&format!("  {}", one.name), format!("threshold {threshold}, temperature {temperature}"));
+        }
     }
     if position.not_a_number > 0 {
         add("skipped steps", position.not_a_number.to_string());

@@ -34,8 +34,8 @@ pub struct Settings {
     pub model: PathBuf,
     /// The device to run on.
     pub device: DeviceChoice,
-    /// Mentions must score above this.
-    pub threshold: f32,
+    /// Mentions must score above this, whatever the thresholds of schema and model.
+    pub threshold: Option<f32>,
     /// Whether the output is one JSON object.
     pub json: bool,
 }
@@ -45,10 +45,11 @@ pub fn command(settings: &Settings) -> Result<u8> {
     let text = text(settings.text.as_deref())?;
     let path = resolve::model(&settings.model)?;
     let model = ModelDirectory::open(&path)?;
-    let extraction = ExtractionSettings {
-        threshold: settings.threshold,
-        ..ExtractionSettings::new(path, choose(settings.schema.as_deref(), &settings.types, model.manifest())?)
-    };
+    let mut schema = choose(settings.schema.as_deref(), &settings.types, model.manifest())?;
+    if settings.threshold.is_some() {
+        schema.take_thresholds();
+    }
+    let extraction = ExtractionSettings { threshold: settings.threshold, ..ExtractionSettings::new(path, schema) };
     extraction.validate(ORIGIN).map_err(by_option)?;
     let runtime = RuntimeSettings { device: settings.device, library: None, batch_tokens: Some(BATCH_TOKENS) };
     let extractor = Extractor::with_model(&extraction.specify(&model)?, &model, &runtime)?;

@@ -407,7 +407,7 @@ fn every_training_job_is_valid() {
     let mut found = 0;
     for path in jobs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("train-")) {
         let file = quarry::train::file::TrainFile::read(&path, &[]).unwrap();
-        quarry::job::read_schema(&project().join(&file.entities.schema)).unwrap();
+        quarry::job::read_schema(&project().join(file.entities.schema.unwrap())).unwrap();
         found += 1;
     }
     assert!(found >= 4, "{found} jobs");

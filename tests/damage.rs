@@ -26,7 +26,7 @@ fn load(root: &Path) -> Result<()> {
     let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
     for words in [Words::Tokenizer, Words::Whitespace] {
         let tokenizer = Tokenizer::from_bytes(&json, &path, words)?;
-        let person = EntityType { name: "PER".into(), question: "Which people are named?".into() };
+        let person = EntityType::new("PER", "Which people are named?");
         let schema = EntitySchema { nested: Nesting::Flat, types: vec![person] };
         let refused = |reject: quarry::text::document::Reject| Error::Tokenizer {
             path: path.clone(),

@@ -1,7 +1,9 @@
 //! `quarry evaluate`: counts equal to brute force on damaged gold, and clear errors for invalid tables.
 
 mod by_hand;
+mod calibrate;
 mod edges;
+mod several;
 mod systems;
 mod wrong;
 

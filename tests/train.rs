@@ -1,5 +1,6 @@
 //! Training as a user does it: a small nested task is trained, run and scored, and the trained network equals the exported graph.
 
+mod calibration;
 mod formats;
 mod kinds;
 mod lineage;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::values::{key_value, parsed};
-use crate::evaluate::{DocumentTable, Settings};
+use crate::evaluate::{CalibrationSettings, DocumentTable, Settings};
 use crate::score::bootstrap::Resampling;
 use crate::score::counting::Counting;
 
@@ -24,10 +24,30 @@ use crate::score::counting::Counting;
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// Predicted mentions: Parquet, JSON Lines or CSV (a file, folder, glob or URL), a store, or a job file (.toml), which
-    /// names its store and gold mentions.
-    pub predicted: String,
+    /// names its store and gold mentions. With --calibrate a model directory or a job.
+    #[arg(required_unless_present = "compare", conflicts_with = "compare")]
+    pub predicted: Option<String>,
     /// Gold mentions: doc_id, entity_type, start_char and end_char (code points, end exclusive). By default the job's.
+    #[arg(value_name = "GOLD", conflicts_with = "compare")]
+    pub gold_mentions: Option<String>,
+    /// Gold mentions, as the second argument; for --compare.
+    #[arg(long, value_name = "MENTIONS", conflicts_with = "gold_mentions")]
     pub gold: Option<String>,
+    /// Compare two or more systems in one table: scores, types, significance of the differences from the first (approximate
+    /// randomization, adjusted for their number by Holm's method), tokens per second, and the cost of a type. A system is a
+    /// table of mentions, a store, a job, or a model (a directory, or hf://owner/name), which runs on --documents.
+    #[arg(long, value_name = "SYSTEM", num_args = 2.., conflicts_with_all = ["against", "out", "counting", "worst", "calibrate"])]
+    pub compare: Vec<String>,
+    /// Fit a temperature for each type of a model to labelled documents, so that a score is the share of right mentions, and
+    /// choose the threshold with the best F1. Types with too few candidates share one of each.
+    #[arg(long, conflicts_with_all = ["against", "out", "counting", "worst"])]
+    pub calibrate: bool,
+    /// With --calibrate: choose the threshold with at least this precision and the best recall.
+    #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = precision)]
+    pub precision: Option<f64>,
+    /// With --calibrate: write temperatures and thresholds into the model's quarry.json, where jobs find them.
+    #[arg(long, requires = "calibrate")]
+    pub write: bool,
     /// Another system's mentions on the same documents (files, a store or a job). The report then shows what changed from that
     /// system to this one, and whether F1 differs significantly.
     #[arg(long, value_name = "MENTIONS")]
@@ -52,7 +72,8 @@ pub struct EvaluateArgs {
     /// The model (a folder, or hf://owner/name) whose tokenizer `reference:N` uses. By default the job's.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// The types and questions that `reference:N` uses. By default the job's, or those in the model directory.
+    /// The types and questions that `reference:N` uses, and that --compare and --calibrate ask models. By default the job's, or
+    /// those in the model directory.
     #[arg(long, value_name = "SCHEMA")]
     pub schema: Option<PathBuf>,
     /// Number of bootstrap resamples for confidence intervals and significance. 0 omits both.
@@ -75,13 +96,23 @@ pub struct EvaluateArgs {
     pub set: Vec<(String, String)>,
 }
 
+/// A precision as it is typed.
+fn precision(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| format!("`{text}` is not a share above 0 and at most 1, as 0.95"))
+}
+
 impl EvaluateArgs {
     /// The settings of the command.
     pub fn settings(self) -> Settings {
         let (id, text) = (self.id, self.text);
+        let mut systems = self.predicted.into_iter().chain(self.compare);
+        let calibration = CalibrationSettings { precision: self.precision, write: self.write };
         Settings {
-            predicted: self.predicted,
-            gold: self.gold,
+            predicted: systems.next().unwrap_or_default(),
+            others: systems.collect(),
+            calibration: self.calibrate.then_some(calibration),
+            gold: self.gold_mentions.or(self.gold),
             against: self.against,
             documents: self.documents.map(|location| DocumentTable { location, id, text }),
             out: self.out,

@@ -31,6 +31,9 @@ pub struct ReportArgs {
     /// default the job's.
     #[arg(long, value_name = "MENTIONS")]
     pub gold: Option<String>,
+    /// A comparison of several systems to show: the JSON file that `quarry evaluate --compare … --json` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub comparison: Option<PathBuf>,
     /// Maximum number of documents in the report: with gold those with the most errors, else an even sample.
     #[arg(long, default_value_t = 400, value_name = "NUMBER")]
     pub limit: usize,
@@ -56,6 +59,7 @@ impl ReportArgs {
             id: self.id,
             text: self.text,
             gold: self.gold,
+            comparison: self.comparison,
             limit: self.limit,
             types: self.types,
             run: self.run,

@@ -30,9 +30,10 @@ pub struct TryArgs {
     /// The device to run on: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", value_parser = parsed::<DeviceChoice>)]
     pub device: DeviceChoice,
-    /// Minimum score: only mentions that score above it are printed.
-    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.5)]
-    pub threshold: f32,
+    /// Minimum score: only mentions that score above it are printed. By default the threshold of each type in the schema, else the model's, else
+    /// 0.5.
+    #[arg(long, value_name = "PROBABILITY")]
+    pub threshold: Option<f32>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

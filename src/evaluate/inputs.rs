@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 
@@ -23,6 +24,8 @@ pub(super) struct Side {
     /// The name of the table in errors.
     pub(super) what: &'static str,
     pub(super) store: Option<Box<Store>>,
+    /// The mentions, if a model has just found them.
+    pub(super) rows: Option<RecordBatch>,
 }
 
 /// Documents with their texts.
@@ -45,18 +48,44 @@ pub(super) struct Inputs {
 }
 
 impl Side {
-    async fn find(location: &str, what: &'static str) -> Result<Self> {
+    /// Files or a store.
+    pub(super) async fn find(location: &str, what: &'static str) -> Result<Self> {
         let store = match StoreLocation::parse(location) {
             Ok(parsed) if is_store(&parsed).await => Some(Box::new(Store::open_existing(parsed).await?)),
             _ => None,
         };
-        Ok(Self { location: location.to_owned(), what, store })
+        Ok(Self { location: location.to_owned(), what, store, rows: None })
     }
 
     /// The store, if this is one.
     pub(super) fn store_mut(&mut self) -> Option<&mut Store> {
         self.store.as_deref_mut()
     }
+}
+
+impl Documents {
+    /// The documents that the user named, or those of the job.
+    pub(super) fn of(settings: &Settings, job: Option<&Job>) -> Option<Self> {
+        let named = settings.documents.clone().map(|DocumentTable { location, id, text }| Self {
+            location,
+            id,
+            text,
+            only: true,
+        });
+        named.or_else(|| {
+            job.map(|job| Self {
+                location: job.input.documents.clone(),
+                id: job.input.id.clone(),
+                text: job.input.text.clone(),
+                only: false,
+            })
+        })
+    }
+}
+
+/// The error for an input that nobody named.
+pub(super) fn missing(key: &str, reason: &str, hint: &str) -> Error {
+    Error::Setting { origin: "evaluate".into(), key: key.into(), reason: reason.into(), hint: hint.into() }
 }
 
 impl Inputs {
@@ -78,12 +107,6 @@ impl Inputs {
             Some(other) => Some(Job::read(Path::new(other), &set(&in_other))?.file.store.path),
             None => settings.against.clone(),
         };
-        let missing = |key: &str, reason: &str, hint: &str| Error::Setting {
-            origin: "evaluate".into(),
-            key: key.into(),
-            reason: reason.into(),
-            hint: hint.into(),
-        };
         let predicted = job.as_ref().map_or(&settings.predicted, |job| &job.file.store.path);
         let gold = settings.gold.as_ref().or_else(|| job.as_ref().and_then(|job| job.file.input.gold.as_ref()));
         let gold = gold.ok_or_else(|| match &job {
@@ -94,20 +117,7 @@ impl Inputs {
             ),
             None => missing("gold", "no gold mentions are named", "run quarry evaluate PREDICTED GOLD"),
         })?;
-        let named = settings.documents.clone().map(|DocumentTable { location, id, text }| Documents {
-            location,
-            id,
-            text,
-            only: true,
-        });
-        let documents = named.or_else(|| {
-            job.as_ref().map(|job| Documents {
-                location: job.input.documents.clone(),
-                id: job.input.id.clone(),
-                text: job.input.text.clone(),
-                only: false,
-            })
-        });
+        let documents = Documents::of(settings, job.as_ref());
         let reference_model = match settings.counting {
             Counting::All => None,
             Counting::Reference(_) => {
@@ -151,7 +161,7 @@ impl Inputs {
 }
 
 /// Whether a location is a job file.
-fn is_job(location: &str) -> bool {
+pub(super) fn is_job(location: &str) -> bool {
     Path::new(location).extension().is_some_and(|end| end == "toml")
 }
 

@@ -47,14 +47,9 @@ impl Loaded {
 impl Inputs {
     /// Creates the views of valid mentions in scope.
     pub(super) async fn load(&self, context: &SessionContext) -> Result<Loaded> {
+        let mut sides = vec![(&self.predicted, PREDICTED), (&self.gold, GOLD)];
+        sides.extend(self.against.as_ref().map(|side| (side, AGAINST)));
         let mut scopes = Vec::new();
-        let mut sides = Vec::new();
-        let all = [(Some(&self.predicted), PREDICTED), (Some(&self.gold), GOLD), (self.against.as_ref(), AGAINST)];
-        for (side, view) in all {
-            if let Some(side) = side {
-                sides.push((side, view, side.register(context, view, &mut scopes).await?));
-            }
-        }
         let mut documents = false;
         if let Some(named) = &self.documents {
             match named.register(context, &mut scopes).await {
@@ -66,25 +61,7 @@ impl Inputs {
                 Err(cause) => return Err(cause),
             }
         }
-        if !scopes.is_empty() {
-            let each: Vec<String> = scopes.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
-            keep(context, SCOPE, &format!("SELECT DISTINCT doc_id AS scored_id FROM ({})", each.join(" INTERSECT ")))
-                .await?;
-        }
-        let limited = !scopes.is_empty();
-        let mut loaded = Vec::new();
-        for (side, view, columns) in sides {
-            normalize(context, &raw(view), view, columns, limited).await?;
-            let tally = tally(context, &raw(view), limited).await?;
-            loaded.push(LoadedSide { location: side.location.clone(), tally, columns });
-        }
-        let scored = if limited {
-            count(context, &format!("SELECT count(*) FROM {SCOPE}")).await?
-        } else {
-            let views = [PREDICTED, GOLD, AGAINST].into_iter().take(loaded.len());
-            let each: Vec<String> = views.map(|view| format!("SELECT doc_id FROM {view}")).collect();
-            count(context, &format!("SELECT count(DISTINCT doc_id) FROM ({})", each.join(" UNION ALL "))).await?
-        };
+        let (loaded, scored) = load_sides(context, &sides, scopes).await?;
         let mut loaded = loaded.into_iter();
         let (Some(predicted), Some(gold)) = (loaded.next(), loaded.next()) else {
             return Err(Error::Engine { doing: "load the mentions".into(), source: "a table is missing".into() });
@@ -93,11 +70,51 @@ impl Inputs {
     }
 }
 
+/// Creates the view of each side, of the valid mentions in scope, and counts the scored documents. Only documents of all `scopes` and of every
+/// store are in scope.
+pub(super) async fn load_sides(
+    context: &SessionContext,
+    sides: &[(&Side, &str)],
+    mut scopes: Vec<String>,
+) -> Result<(Vec<LoadedSide>, usize)> {
+    let mut registered = Vec::new();
+    for &(side, view) in sides {
+        registered.push((side, view, side.register(context, view, &mut scopes).await?));
+    }
+    if !scopes.is_empty() {
+        let each: Vec<String> = scopes.iter().map(|scope| format!("SELECT doc_id FROM {scope}")).collect();
+        keep(context, SCOPE, &format!("SELECT DISTINCT doc_id AS scored_id FROM ({})", each.join(" INTERSECT ")))
+            .await?;
+    }
+    let limited = !scopes.is_empty();
+    let mut loaded = Vec::new();
+    for (side, view, columns) in registered {
+        normalize(context, &raw(view), view, columns, limited).await?;
+        let tally = tally(context, &raw(view), limited).await?;
+        loaded.push(LoadedSide { location: side.location.clone(), tally, columns });
+    }
+    let scored = if limited {
+        count(context, &format!("SELECT count(*) FROM {SCOPE}")).await?
+    } else {
+        let each: Vec<String> = sides.iter().map(|(_, view)| format!("SELECT doc_id FROM {view}")).collect();
+        count(context, &format!("SELECT count(DISTINCT doc_id) FROM ({})", each.join(" UNION ALL "))).await?
+    };
+    Ok((loaded, scored))
+}
+
 impl Side {
     /// Registers the raw mentions, and a store's documents as one of the scopes.
     async fn register(&self, context: &SessionContext, view: &str, scopes: &mut Vec<String>) -> Result<Columns> {
         let raw = raw(view);
         let files = ExternalTable { table: &raw, what: self.what, location: &self.location };
+        if let Some(rows) = &self.rows {
+            let failed = |source: datafusion::error::DataFusionError| Error::Engine {
+                doing: "register a model's mentions".into(),
+                source: source.into(),
+            };
+            context.register_batch(&raw, rows.clone()).map_err(failed)?;
+            return check(&files, &rows.schema());
+        }
         let Some(store) = &self.store else {
             let schema = files.register(context).await?;
             return check(&files, &schema);
@@ -115,7 +132,7 @@ impl Side {
 
 impl Documents {
     /// Creates the view of texts, and registers the documents as one of the scopes if only they are scored.
-    async fn register(&self, context: &SessionContext, scopes: &mut Vec<String>) -> Result<()> {
+    pub(super) async fn register(&self, context: &SessionContext, scopes: &mut Vec<String>) -> Result<()> {
         let files = ExternalTable { table: "raw_documents", what: "documents", location: &self.location };
         let schema = files.register_with_strings(context, &[&self.id, &self.text]).await?;
         let hint = "name the columns with --id and --text";

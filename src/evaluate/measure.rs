@@ -10,7 +10,7 @@ use super::report::{Average, Confused, ErrorClass, Measure, Report, Row, TableRe
 use super::tables::{ERRORS, MATCHED};
 use crate::error::Result;
 use crate::query::error_analysis;
-use crate::query::scoring::{confusion, counts, counts_by, counts_by_document, overlaps, span_counts};
+use crate::query::scoring::{NESTING, confusion, counts, counts_by, counts_by_document, overlaps, span_counts};
 use crate::query::statement::{count, query};
 use crate::sanitize::without_secrets;
 use crate::score::bootstrap::{DocumentCounts, Intervals, Resampling, bootstrap};
@@ -34,13 +34,13 @@ pub(super) async fn report(
 ) -> Result<Report> {
     let types = counts_by(context, MATCHED, "entity_type").await?;
     let all: Counts = types.iter().map(|(_, counts)| *counts).sum();
-    let intervals = intervals(context, &types, loaded.scored, rule).await?;
+    let intervals = intervals(context, MATCHED, &types, loaded.scored, rule).await?;
     let each: Vec<Scores> = types.iter().map(|(_, counts)| counts.scores()).collect();
     let interval = |of: fn(&Intervals) -> crate::score::bootstrap::Interval| intervals.as_ref().map(of);
     let pairs = pair(overlaps(context, MATCHED).await?);
     let overlap =
         Overlap { exact: all.true_positives, partial: pairs.len(), predicted: all.predicted(), gold: all.gold() };
-    let nesting = counts_by(context, MATCHED, "CASE WHEN nested THEN 'nested' ELSE 'flat' END").await?;
+    let nesting = counts_by(context, MATCHED, NESTING).await?;
     error_analysis::find(context, ERRORS, MATCHED).await?;
     Ok(Report {
         counting: counting.to_string(),
@@ -79,9 +79,10 @@ fn table(side: &LoadedSide) -> TableReport {
     TableReport { location: without_secrets(&side.location).into_owned(), tally: side.tally }
 }
 
-/// Bootstrap intervals over documents, including documents without mentions.
-async fn intervals(
+/// Bootstrap intervals over the documents of the table `matched`, including documents without mentions.
+pub(super) async fn intervals(
     context: &SessionContext,
+    matched: &str,
     types: &[(String, Counts)],
     documents: usize,
     rule: Resampling,
@@ -91,7 +92,7 @@ async fn intervals(
     }
     let indices: BTreeMap<&str, usize> =
         types.iter().enumerate().map(|(index, (name, _))| (name.as_str(), index)).collect();
-    let rows = counts_by_document(context, MATCHED).await?;
+    let rows = counts_by_document(context, matched).await?;
     let mut drawn = DocumentCounts::new(types.len());
     for document in rows.chunk_by(|one, next| one.0 == next.0) {
         drawn.push(document.iter().filter_map(|(_, name, counts)| Some((*indices.get(name.as_str())?, *counts))));

@@ -32,7 +32,7 @@ pub(super) async fn cut_off(context: &SessionContext, inputs: &Inputs, tokens: u
         source: reject.detail.into(),
     };
     let mut questions = Vec::new();
-    for EntityType { name, question } in types {
+    for EntityType { name, question, .. } in types {
         questions.push((name.as_str(), tokenizer.ids(question).map_err(refused)?.len()));
     }
     let views: Vec<&str> =

@@ -8,10 +8,15 @@ use crate::score::counting::Counting;
 /// What is scored, how, and where the scores go.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Predicted mentions: files, a store, or a job file (.toml), which names its store and gold mentions.
+    /// Predicted mentions: files, a store, or a job file (.toml), which names its store and gold mentions. In a comparison or calibration it can
+    /// be a model.
     pub predicted: String,
     /// Gold mentions; `None` means the job's.
     pub gold: Option<String>,
+    /// Systems to compare with the predicted mentions in one table: files, stores, job files or models.
+    pub others: Vec<String>,
+    /// Whether the predicted mentions are a model, or a job whose model is meant, to calibrate.
+    pub calibration: Option<CalibrationSettings>,
     /// Another system's mentions on the same documents: files, a store or a job file.
     pub against: Option<String>,
     /// The documents to score, with their texts.
@@ -34,6 +39,15 @@ pub struct Settings {
     pub metrics: bool,
     /// The values of `${KEY}` in the job files.
     pub set: Vec<(String, String)>,
+}
+
+/// A calibration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrationSettings {
+    /// The precision to reach; the best F1 if there is none.
+    pub precision: Option<f64>,
+    /// Whether to write temperatures and thresholds into the model's quarry.json.
+    pub write: bool,
 }
 
 /// A table of documents.

@@ -79,7 +79,7 @@ fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
         manifest.nested = schema.nested;
     }
     if let Some(tags) = &head.tags {
-        let own = |name: &String| EntityType { name: name.clone(), question: name.clone() };
+        let own = |name: &String| EntityType::new(name, name);
         if manifest.types.is_empty() {
             manifest.types = tags.types().iter().map(own).collect();
         }
@@ -206,7 +206,7 @@ mod tests {
         };
         let json = serde_json::to_vec(&known).expect("json");
         std::fs::write(from.path().join("quarry.json"), json).expect("written");
-        let types = vec![EntityType { name: "PER".into(), question: "who".into() }];
+        let types = vec![EntityType::new("PER", "who")];
         let schema = Some(EntitySchema { nested: Nesting::Nested, types: types.clone() });
         let report = run(&Settings { schema, ..options(from.path(), to.path()) }).expect("exported");
         let found = Manifest { files: known.files.clone(), ..report.model.manifest().clone() };

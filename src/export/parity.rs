@@ -120,7 +120,7 @@ fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
         Kind::Qa => TaskSettings::Qa { null_threshold: 0.0 },
         _ => TaskSettings::Mrc { boundary_threshold, max_candidates },
     };
-    let task = Task::new(&settings, &schema(model), &tokenizer, model.tags(), 0.5, 0.0).map_err(failed)?;
+    let task = Task::new(&settings, &schema(model), &tokenizer, model.tags(), 0.0).map_err(failed)?;
     let (max_length, question_tokens) = (model.manifest().max_length, task.longest_input(0));
     let [longest, shortest] = WINDOW_TOKENS;
     let tokens = max_length.saturating_sub(question_tokens).min(longest);
@@ -144,15 +144,14 @@ fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
 }
 
 fn schema(model: &ModelDirectory) -> EntitySchema {
-    let entity_type = |name: &str, question: &str| EntityType { name: name.to_owned(), question: question.to_owned() };
     let manifest = model.manifest();
     let mut types = manifest.types.clone();
     if types.is_empty() {
         types = vec![
-            entity_type("PER", "Which people are named?"),
-            entity_type("LOC", "Which places are named?"),
-            entity_type("ORG", "Which organizations are named?"),
-            entity_type("MISC", "Which other names appear?"),
+            EntityType::new("PER", "Which people are named?"),
+            EntityType::new("LOC", "Which places are named?"),
+            EntityType::new("ORG", "Which organizations are named?"),
+            EntityType::new("MISC", "Which other names appear?"),
         ];
     }
     EntitySchema { nested: Nesting::Nested, types }

@@ -24,6 +24,7 @@ use crate::model::precision::Precision;
 use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::source::plan_error::own_error;
 use crate::tables::extracted_schema;
+use crate::task::entity_schema::EntityType;
 
 /// The plan that extracts.
 pub type ExtractExec = UnaryExec<Extract>;
@@ -35,6 +36,26 @@ pub struct Extract {
     pub spec: ExtractionSpec,
     /// Where and how the model runs.
     pub runtime: RuntimeSettings,
+}
+
+/// The thresholds of types, and their temperatures unless all are 1: one value if it is the same for all.
+fn scores(types: &[EntityType]) -> String {
+    let shown = |name: &str, value: fn(&EntityType) -> f32| {
+        let each: Vec<String> = types.iter().map(|one| format!("{} {}", one.name, value(one))).collect();
+        match types {
+            [first, rest @ ..] if rest.iter().all(|one| value(one).to_bits() == value(first).to_bits()) => {
+                format!("{name}={}", value(first))
+            }
+            _ => format!("{name}s=[{}]", each.join(", ")),
+        }
+    };
+    let mut scores = shown("threshold", EntityType::threshold);
+    let plain = shown("temperature", |_| 1.0);
+    let temperatures = shown("temperature", EntityType::temperature);
+    if temperatures != plain {
+        scores = format!("{scores}, {temperatures}");
+    }
+    scores
 }
 
 impl RowOperator for Extract {
@@ -53,11 +74,12 @@ impl RowOperator for Extract {
         let Self { spec, runtime } = self;
         let types: Vec<&str> = spec.schema.types.iter().map(|one| one.name.as_str()).collect();
         format!(
-            "model={}, precision={}, device={}, types=[{}], window={}/{}",
+            "model={}, precision={}, device={}, types=[{}], {}, window={}/{}",
             spec.model.path.display(),
             spec.precision.map_or("auto", Precision::name),
             runtime.device,
             types.join(", "),
+            scores(&spec.schema.types),
             spec.windows.tokens,
             spec.windows.overlap
         )

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`settings`] | the settings of a job or a command → a specification for a model; where and how the model runs |
 //! | [`spec`] | everything that changes the rows: one value, its hash, its differences from another |
+//! | [`calibration`] | labelled documents with a model's candidates → temperatures and thresholds |
 //! | [`extractor`] | the front door: a specification → an open model → mentions |
 //! | `shared_extractors` | the extractors of this process that are in use |
 //! | [`mod@pipeline`] | its threads: tokenize, send batches to the scorer, decode; the folder has slices, in-flight limit, collector |
@@ -14,6 +15,7 @@
 //! | [`extract_exec`] | `ExtractExec`: document rows → one row per document with its mentions |
 //! | `extracted_rows` | a finished slice → rows |
 
+pub mod calibration;
 pub mod extract_exec;
 pub(crate) mod extracted_rows;
 pub mod extractor;

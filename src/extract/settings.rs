@@ -11,7 +11,7 @@ use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
 use crate::model::precision::Precision;
 use crate::model::runtime::device::DeviceChoice;
-use crate::task::entity_schema::EntitySchema;
+use crate::task::entity_schema::{DEFAULT_THRESHOLD, EntitySchema, EntityType};
 use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::tagger::unknown_type;
 use crate::text::tokens::Words;
@@ -20,8 +20,6 @@ use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 /// Context wordpieces in one window, if neither the settings nor the model name it.
 const DEFAULT_WINDOW: usize = 256;
 
-/// The default thresholds: accept what is more likely than not.
-pub const DEFAULT_THRESHOLD: f32 = 0.5;
 /// The default maximum of candidates per input.
 pub const DEFAULT_MAX_CANDIDATES: usize = 4096;
 
@@ -38,8 +36,8 @@ pub struct ExtractionSettings {
     pub overlap_tokens: Option<usize>,
     /// What counts as a word; by default as in the model's training.
     pub words: Option<Words>,
-    /// See [`ExtractionSpec::threshold`].
-    pub threshold: f32,
+    /// The threshold of the types that have none in the schema; by default the model's for each type.
+    pub threshold: Option<f32>,
     /// See [`TaskSettings::Mrc`].
     pub boundary_threshold: f32,
     /// See [`TaskSettings::Mrc`].
@@ -70,7 +68,7 @@ impl ExtractionSettings {
             window_tokens: None,
             overlap_tokens: None,
             words: None,
-            threshold: DEFAULT_THRESHOLD,
+            threshold: None,
             boundary_threshold: DEFAULT_THRESHOLD,
             max_candidates: DEFAULT_MAX_CANDIDATES,
             null_threshold: 0.0,
@@ -89,9 +87,8 @@ impl ExtractionSettings {
             reason,
             hint: hint.into(),
         };
-        let probabilities =
-            [("extract.threshold", self.threshold), ("extract.boundary_threshold", self.boundary_threshold)];
-        for (key, value) in probabilities {
+        let probabilities = self.threshold.map(|threshold| ("extract.threshold", threshold));
+        for (key, value) in probabilities.into_iter().chain([("extract.boundary_threshold", self.boundary_threshold)]) {
             if !(value > 0.0 && value < 1.0) {
                 let reason = format!("{value} is not a probability between 0 and 1");
                 return Err(refuse(key, reason, "0.5 accepts what is more likely than not"));
@@ -121,7 +118,8 @@ impl ExtractionSettings {
         Ok((self.specify(&model)?, model))
     }
 
-    /// The specification for an opened model: windows and words are the model's where the settings leave them open.
+    /// The specification for an opened model: windows, words, and the threshold and temperature of each type are the model's where the settings
+    /// leave them open.
     ///
     /// # Errors
     /// [`Error::Setting`] if a window and the longest question do not fit the model, or a tagger has no tag for a type; [`Error::Tokenizer`] if
@@ -140,10 +138,9 @@ impl ExtractionSettings {
         let tokenizer = model.tokenizer(self.words)?;
         let mut spec = ExtractionSpec {
             model: ModelReference { path: self.model.clone(), hash: model.model_hash().to_owned() },
-            schema: self.schema.clone(),
+            schema: self.with_scores(&model.manifest().types),
             words: model.words(self.words),
             windows: WindowRule { tokens: SHORTEST_WINDOW, overlap: 0 },
-            threshold: self.threshold,
             task: match model.manifest().kind {
                 Kind::Mrc | Kind::Questions => TaskSettings::Mrc {
                     boundary_threshold: self.boundary_threshold,
@@ -162,6 +159,20 @@ impl ExtractionSettings {
         };
         spec.windows = self.windows(&spec.task(&tokenizer, model, 0.0)?, model)?;
         Ok(spec)
+    }
+
+    /// The schema with a threshold and a temperature for every type: its own, else the settings', else what the model has for the same question.
+    fn with_scores(&self, known: &[EntityType]) -> EntitySchema {
+        let mut schema = self.schema.clone();
+        for one in &mut schema.types {
+            // The model never sees the name, but types can share a question.
+            let same = known.iter().filter(|known| known.question == one.question);
+            let known = same.max_by_key(|known| known.name == one.name);
+            let threshold = one.threshold.or(self.threshold).or(known.and_then(|known| known.threshold));
+            one.threshold = threshold.or(Some(DEFAULT_THRESHOLD));
+            one.temperature = one.temperature.or(known.and_then(|known| known.temperature)).or(Some(1.0));
+        }
+        schema
     }
 
     /// The window rule: from the settings, or else from the model.

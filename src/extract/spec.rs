@@ -23,14 +23,12 @@ const SHOWN: usize = 12;
 pub struct ExtractionSpec {
     /// The model.
     pub model: ModelReference,
-    /// The entity types with their questions, and whether mentions can overlap.
+    /// The entity types with their questions, thresholds and temperatures, and whether mentions can overlap.
     pub schema: EntitySchema,
     /// What counts as a word.
     pub words: Words,
     /// How documents are cut into windows.
     pub windows: WindowRule,
-    /// A mention's score, σ(logit), must be above this.
-    pub threshold: f32,
     /// The kind of the model, with its own settings.
     pub task: TaskSettings,
     /// The precision, if it is named; else the best of the device that runs the model.
@@ -56,7 +54,6 @@ struct Identity<'spec> {
     schema: &'spec EntitySchema,
     words: Words,
     windows: WindowRule,
-    threshold: f32,
     task: TaskSettings,
     precision: Option<Precision>,
 }
@@ -64,13 +61,12 @@ struct Identity<'spec> {
 impl ExtractionSpec {
     /// Its hash: the `spec_id` column. Where the model lies is not part of it.
     pub fn id(&self) -> String {
-        let Self { model, schema, words, windows, threshold, task, precision } = self;
+        let Self { model, schema, words, windows, task, precision } = self;
         let identity = Identity {
             model: &model.hash,
             schema,
             words: *words,
             windows: *windows,
-            threshold: *threshold,
             task: *task,
             precision: *precision,
         };
@@ -83,8 +79,15 @@ impl ExtractionSpec {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer fails on a question.
     pub(crate) fn task(&self, tokenizer: &Tokenizer, model: &ModelDirectory, tolerance: f32) -> Result<Task> {
-        Task::new(&self.task, &self.schema, tokenizer, model.tags(), self.threshold, tolerance)
+        Task::new(&self.task, &self.schema, tokenizer, model.tags(), tolerance)
             .map_err(|reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() })
+    }
+
+    /// This specification for all candidates: spans whose start and end pass, whatever their score, with those that they overlap and scores at
+    /// temperature 1.
+    #[must_use]
+    pub fn of_candidates(&self) -> Self {
+        Self { schema: self.schema.of_candidates(), ..self.clone() }
     }
 
     /// What differs from an earlier specification.
@@ -96,14 +99,13 @@ impl ExtractionSpec {
             let own = spec.task.values().into_iter().find(|(own, _)| *own == name);
             own.map_or_else(|| "none".to_owned(), |(_, value)| value)
         };
-        let settings: [(&'static str, Shown<'_>); 11] = [
+        let settings: [(&'static str, Shown<'_>); 10] = [
             ("model", &|spec| spec.model.hash.clone()),
             ("kind", &kind),
             ("nested", &|spec| spec.schema.nested.to_string()),
             ("words", &words),
             ("window_tokens", &|spec| spec.windows.tokens.to_string()),
             ("overlap_tokens", &|spec| spec.windows.overlap.to_string()),
-            ("threshold", &|spec| spec.threshold.to_string()),
             ("boundary_threshold", &|spec| task(spec, "boundary_threshold")),
             ("max_candidates", &|spec| task(spec, "max_candidates")),
             ("null_threshold", &|spec| task(spec, "null_threshold")),
@@ -113,9 +115,19 @@ impl ExtractionSpec {
             let (before, now) = (of(earlier), of(self));
             (before != now).then(|| SpecChange::Setting { name, before: shortened(before), now: shortened(now) })
         });
-        let types = (self.schema.types != earlier.schema.types)
-            .then(|| TypeChanges::between(&earlier.schema.types, &self.schema.types));
-        differing.chain(types.map(SpecChange::Types)).collect()
+        let (before, now) = (&earlier.schema.types, &self.schema.types);
+        let asked = |types: &[EntityType]| -> Vec<[String; 2]> {
+            types.iter().map(|one| [one.name.clone(), one.question.clone()]).collect()
+        };
+        let types = (asked(now) != asked(before)).then(|| TypeChanges::between(before, now));
+        let scores = [
+            ScoreChange::between("threshold", before, now, EntityType::threshold),
+            ScoreChange::between("temperature", before, now, EntityType::temperature),
+        ];
+        differing
+            .chain(scores.into_iter().flatten().map(SpecChange::Score))
+            .chain(types.map(SpecChange::Types))
+            .collect()
     }
 }
 
@@ -136,8 +148,42 @@ pub enum SpecChange {
         /// Its value now.
         now: String,
     },
+    /// The thresholds or temperatures of types that both have.
+    Score(ScoreChange),
     /// The entity types differ.
     Types(TypeChanges),
+}
+
+/// Types with another threshold, or with another temperature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreChange {
+    /// `threshold` or `temperature`.
+    pub name: &'static str,
+    /// The name of each type, its earlier value and its value now.
+    pub types: Vec<[String; 3]>,
+    /// Whether the change is the same for all types.
+    pub uniform: bool,
+}
+
+impl ScoreChange {
+    fn between(
+        name: &'static str,
+        before: &[EntityType],
+        now: &[EntityType],
+        value: fn(&EntityType) -> f32,
+    ) -> Option<Self> {
+        let earlier = |one: &EntityType| before.iter().find(|other| other.name == one.name).map(value);
+        let both: Vec<(&EntityType, f32)> = now.iter().filter_map(|one| Some((one, earlier(one)?))).collect();
+        let values = |(one, earlier): &(&EntityType, f32)| [earlier.to_string(), value(one).to_string()];
+        let uniform = both.windows(2).all(|pair| values(&pair[0]) == values(&pair[1]));
+        let types: Vec<[String; 3]> = both
+            .iter()
+            .map(|pair| (pair.0.name.clone(), values(pair)))
+            .filter(|(_, [before, now])| before != now)
+            .map(|(name, [before, now])| [name, before, now])
+            .collect();
+        (!types.is_empty()).then_some(Self { name, types, uniform })
+    }
 }
 
 /// The names of the entity types that differ. If there are none, only their order differs.
@@ -170,6 +216,15 @@ impl fmt::Display for SpecChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { name, before, now } => write!(formatter, "{name} {before} → {now}"),
+            Self::Score(ScoreChange { name, types, uniform: true }) => {
+                let [_, before, now] = &types[0];
+                write!(formatter, "{name} {before} → {now}")
+            }
+            Self::Score(ScoreChange { name, types, .. }) => {
+                let each: Vec<String> =
+                    types.iter().map(|[own, before, now]| format!("of {own} {before} → {now}")).collect();
+                write!(formatter, "{name} {}", each.join(", "))
+            }
             Self::Types(TypeChanges { added, left_out, reworded }) => {
                 let parts = [("added", added), ("left out", left_out), ("asked in other words", reworded)];
                 let parts: Vec<String> = parts
@@ -194,13 +249,16 @@ pub(crate) mod tests {
 
     /// A specification with these types and questions.
     pub(crate) fn spec(types: &[(&str, &str)]) -> ExtractionSpec {
-        let types = types.iter().map(|&(name, question)| EntityType { name: name.into(), question: question.into() });
+        let types = types.iter().map(|&(name, question)| EntityType {
+            threshold: Some(0.5),
+            temperature: Some(1.0),
+            ..EntityType::new(name, question)
+        });
         ExtractionSpec {
             model: ModelReference { path: "models/default".into(), hash: "0123456789abcdef".repeat(4) },
             schema: EntitySchema { nested: Nesting::Flat, types: types.collect() },
             words: Words::Tokenizer,
             windows: WindowRule { tokens: 256, overlap: 32 },
-            threshold: 0.5,
             task: TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 },
             precision: None,
         }
@@ -211,7 +269,7 @@ pub(crate) mod tests {
         let before = spec(&[("PER", "Who?"), ("LOC", "Where?")]);
         let mut now = spec(&[("PER", "Which people?"), ("ORG", "What?")]);
         now.windows.tokens = 64;
-        now.threshold = 0.6;
+        now.schema.types[0].threshold = Some(0.6);
         now.precision = Some(Precision::Int8);
         now.model.hash = "fedcba9876543210".repeat(4);
         let changes: Vec<String> = now.changes(&before).iter().map(ToString::to_string).collect();
@@ -226,6 +284,13 @@ pub(crate) mod tests {
             ]
         );
         assert!(now.changes(&now).is_empty());
+        let before = spec(&[("PER", "Who?"), ("LOC", "Where?"), ("ORG", "What?")]);
+        let mut now = before.clone();
+        (now.schema.types[0].threshold, now.schema.types[2].threshold) = (Some(0.62), Some(0.4));
+        now.schema.types[1].temperature = Some(1.25);
+        let changes: Vec<String> = now.changes(&before).iter().map(ToString::to_string).collect();
+        assert_eq!(changes, ["threshold of PER 0.5 → 0.62, of ORG 0.5 → 0.4", "temperature of LOC 1 → 1.25"]);
+        let before = spec(&[("PER", "Who?"), ("LOC", "Where?")]);
         let other_order = spec(&[("LOC", "Where?"), ("PER", "Who?")]);
         assert_eq!(other_order.changes(&before)[0].to_string(), "the order of the types");
     }
@@ -236,13 +301,14 @@ pub(crate) mod tests {
         let mut moved = one.clone();
         moved.model.path = "elsewhere".into();
         assert_eq!(moved.id(), one.id());
-        let changes: [fn(&mut ExtractionSpec); 9] = [
+        let changes: [fn(&mut ExtractionSpec); 10] = [
             |spec| spec.model.hash.push('0'),
             |spec| spec.schema.nested = Nesting::Nested,
             |spec| spec.schema.types[0].question.push('?'),
             |spec| spec.words = Words::Whitespace,
             |spec| spec.windows.overlap = 16,
-            |spec| spec.threshold = 0.4,
+            |spec| spec.schema.types[0].threshold = Some(0.4),
+            |spec| spec.schema.types[0].temperature = Some(1.5),
             |spec| spec.task = TaskSettings::Mrc { boundary_threshold: 0.4, max_candidates: 4096 },
             |spec| spec.task = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 1 },
             |spec| spec.precision = Some(Precision::Fp32),
@@ -258,7 +324,7 @@ pub(crate) mod tests {
     #[test]
     fn a_specification_survives_json() {
         let mut one = spec(&[("PER", "Who?")]);
-        one.threshold = 0.3;
+        one.schema.types[0].threshold = Some(0.3);
         let value = serde_json::to_value(&one).unwrap();
         let read: ExtractionSpec = serde_json::from_value(value).unwrap();
         assert_eq!((read.id(), &read), (one.id(), &one));

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use strsim::levenshtein;
 
 use crate::error::{Error, Result};
-use crate::extract::settings::{DEFAULT_MAX_CANDIDATES, DEFAULT_THRESHOLD};
+use crate::extract::settings::DEFAULT_MAX_CANDIDATES;
 use crate::sanitize::without_secrets;
+use crate::task::entity_schema::{DEFAULT_THRESHOLD, EntityType, Nesting};
 use crate::text::tokens::Words;
 
 /// A job file: the documents, the entity types, the model and the store.
@@ -65,12 +66,19 @@ pub enum MaxRejects {
     Share(String),
 }
 
-/// The entity types.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// The entity types: a schema file, or `nested` and `[[entities.type]]` in this file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitiesSection {
     /// A TOML file with the entity types and their questions.
-    pub schema: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<PathBuf>,
+    /// Without a schema file: which mentions can overlap: none (false), those of different types ("types"), or all (true).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nested: Option<Nesting>,
+    /// Without a schema file: the types in the order of their questions.
+    #[serde(default, rename = "type", skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<EntityType>,
 }
 
 /// The model and its device.
@@ -103,8 +111,11 @@ pub struct ExtractSection {
     /// training, or the former if the model does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
-    /// A mention's score must be above this: σ(match logit), or its probability if the model is a tagger or answers questions.
-    pub threshold: f32,
+    /// A mention's score must be above this, whatever its type: σ(match logit), or its probability if the model is a tagger or answers
+    /// questions. It replaces the thresholds in a schema file and in the model. By default the
+    /// threshold of the type in the schema, else the model's, else 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
     /// σ(start logit) and σ(end logit) must be above this.
     pub boundary_threshold: f32,
     /// The maximum of candidates per query. If there are more, the best by start + end logit are kept.
@@ -154,7 +165,7 @@ impl Default for ExtractSection {
             window_tokens: None,
             overlap_tokens: None,
             words: None,
-            threshold: DEFAULT_THRESHOLD,
+            threshold: None,
             boundary_threshold: DEFAULT_THRESHOLD,
             max_candidates: DEFAULT_MAX_CANDIDATES,
             null_threshold: 0.0,

@@ -16,4 +16,4 @@ mod schemas;
 
 pub use file::{JobFile, json_schema};
 pub use resolved::{Job, Limit};
-pub use schemas::read_schema;
+pub use schemas::{read_schema, schema_of};

@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 use crate::error::{Error, Result};
 use crate::extract::settings::{ExtractionSettings, RuntimeSettings};
 use crate::job::file::{JobFile, MaxRejects, parse};
-use crate::job::schemas::read_schema;
+use crate::job::schemas::schema_of;
 use crate::model::precision::UnknownName;
 use crate::query::external_table::{ExternalTable, MENTION_STRINGS};
 use crate::query::mention_table;
@@ -74,9 +74,17 @@ impl Job {
 
     fn resolve(path: &Path, file: JobFile) -> Result<Self> {
         // Report errors of the job file itself before errors of files it names.
-        let schema = file.entities.schema.clone();
         let mut job = Self::checked(path, file)?;
-        job.extraction.schema = read_schema(&schema)?;
+        let mut schema = schema_of(&job.file.entities, path)?;
+        // The job comes before the schema file; types in the job itself are more specific.
+        if let (Some(threshold), Some(file)) = (job.extraction.threshold, &job.file.entities.schema) {
+            let replaced = schema.take_thresholds();
+            if !replaced.is_empty() {
+                let (names, file) = (replaced.join(", "), file.display());
+                tracing::info!("extract.threshold = {threshold} replaces the thresholds in `{file}` of {names}");
+            }
+        }
+        job.extraction.schema = schema;
         Ok(job)
     }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::job::file::EntitiesSection;
 use crate::task::entity_schema::EntitySchema;
 
 /// The project's schemas, embedded for use without their files.
@@ -22,6 +23,40 @@ pub fn read_schema(path: &Path) -> Result<EntitySchema> {
             Some((_, text)) => parse_schema(path, text),
             None => Err(Error::Read { path: path.into(), source: source.into() }),
         },
+    }
+}
+
+/// The types that a section of the job file `job` means: those of its schema file, or its own.
+pub fn schema_of(section: &EntitiesSection, job: &Path) -> Result<EntitySchema> {
+    let refuse = |key: &str, reason: String, hint: &str| {
+        Err(Error::Setting { origin: job.display().to_string(), key: key.into(), reason, hint: hint.into() })
+    };
+    let types = &section.types;
+    match (&section.schema, section.nested) {
+        (Some(path), None) if types.is_empty() => read_schema(path),
+        (Some(_), _) => {
+            let reason = "there are also types in the job file".to_owned();
+            refuse("entities.schema", reason, "name a schema file, or write nested and [[entities.type]], not both")
+        }
+        (None, None) if types.is_empty() => refuse(
+            "entities.schema",
+            "there is no schema".into(),
+            "name a schema file, as schema = \"schemas/conll03.toml\"",
+        ),
+        (None, nested) => {
+            let Some(nested) = nested else {
+                return refuse(
+                    "entities.nested",
+                    "it is missing".into(),
+                    "say nested = false if mentions must not overlap",
+                );
+            };
+            let schema = EntitySchema { nested, types: types.clone() };
+            match schema.validate() {
+                Ok(()) => Ok(schema),
+                Err(reason) => refuse("entities.type", reason, "each [[entities.type]] has a name and a question"),
+            }
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::score::counts::Counts;
 use crate::score::overlap::Candidate;
 use crate::tables::result_row::{ResultRow, first_row, result_rows};
 
+/// The key of [`counts_by`] for flat and nested mentions.
+pub const NESTING: &str = "CASE WHEN nested THEN 'nested' ELSE 'flat' END";
+
 /// Joins the views `predicted` and `gold` into the matched table `name`, which is kept in memory for several queries.
 pub async fn match_up(context: &SessionContext, name: &str, predicted: &str, gold: &str) -> Result<()> {
     let either = |column: &str| format!("coalesce(g.{column}, p.{column}) AS {column}");

@@ -56,6 +56,7 @@ pub(super) async fn read(context: &SessionContext, scope: &Scope, runs: Vec<Run>
         rejects,
         store,
         quality: None,
+        comparison: None,
         quality_remark: None,
     })
 }

@@ -27,6 +27,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/tabs/overview.js"),
     include_str!("page/tabs/types.js"),
     include_str!("page/tabs/quality.js"),
+    include_str!("page/tabs/systems.js"),
     include_str!("page/tabs/runs.js"),
     include_str!("page/tabs/documents.js"),
     include_str!("page/filters.js"),

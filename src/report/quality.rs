@@ -5,7 +5,7 @@
 use datafusion::prelude::SessionContext;
 
 use super::scope::{Named, Scope, without_login};
-use super::summary::{BINS, FrequentError, Quality, Scored, Summary, bin};
+use super::summary::{BINS, FrequentError, Quality, Reliability, Scored, Summary, bin};
 use super::tables::{ALL_DOCUMENTS, ERRORS, MATCHED, MENTIONS};
 use crate::error::Result;
 use crate::query::error_analysis;
@@ -13,6 +13,7 @@ use crate::query::external_table::ExternalTable;
 use crate::query::mention_table::{Columns, SCOPE, check, normalize};
 use crate::query::scoring::{confusion, counts_by, match_up};
 use crate::query::statement::{count, query, register};
+use crate::score::calibration::{BINS as BINS_OF_ERROR, Bin, error_of_bins};
 use crate::score::counts::{Counts, Scores};
 use crate::tables::Table;
 use crate::tables::result_row::{ResultRow, result_rows};
@@ -78,6 +79,7 @@ async fn measure(context: &SessionContext, summary: &mut Summary) -> Result<Qual
         confusion: confusion(context, MATCHED).await?,
         kinds: error_analysis::kinds(context, ERRORS).await?,
         frequent_errors: most_frequent(context).await?,
+        reliability: reliability(context).await?,
         without_text: count(context, &format!("SELECT count(*) FROM {ERRORS} WHERE text IS NULL")).await?,
     })
 }
@@ -97,6 +99,35 @@ async fn right(context: &SessionContext, summary: &mut Summary) -> Result<()> {
         summary.types[index].right[row.get::<usize>("bin")?.min(BINS - 1)] = row.get("mentions")?;
     }
     Ok(())
+}
+
+/// Predicted mentions by type and score, with the right ones.
+async fn reliability(context: &SessionContext) -> Result<Vec<Reliability>> {
+    let sql = format!(
+        "SELECT entity_type, CAST(least(greatest(floor(score * {BINS_OF_ERROR}), 0), {}) AS bigint) AS bin, count(*) AS mentions,
+            count(*) FILTER (WHERE gold) AS right, sum(score) AS score
+         FROM {MATCHED} WHERE predicted AND score IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2",
+        BINS_OF_ERROR - 1
+    );
+    let mut types: Vec<(String, Vec<Bin>)> = vec![("all".to_owned(), vec![Bin::default(); BINS_OF_ERROR])];
+    for row in result_rows(&query(context, &sql).await?) {
+        let (name, bin): (String, usize) = (row.get("entity_type")?, row.get("bin")?);
+        let found = Bin { mentions: row.get("mentions")?, right: row.get("right")?, score: row.get("score")? };
+        if types.last().is_none_or(|(last, _)| types.len() == 1 || *last != name) {
+            types.push((name, vec![Bin::default(); BINS_OF_ERROR]));
+        }
+        for number in [0, types.len() - 1] {
+            let sum = &mut types[number].1[bin];
+            sum.mentions += found.mentions;
+            sum.right += found.right;
+            sum.score += found.score;
+        }
+    }
+    if types.len() == 1 {
+        return Ok(Vec::new());
+    }
+    let of = |(name, bins): (String, Vec<Bin>)| Reliability { name, error: error_of_bins(&bins), bins };
+    Ok(types.into_iter().map(of).collect())
 }
 
 /// The most frequent errors, grouped by class, types and text.
@@ -150,6 +181,7 @@ fn measured(summary: &Summary) -> Option<Quality> {
         confusion: Vec::new(),
         kinds: Vec::new(),
         frequent_errors: Vec::new(),
+        reliability: Vec::new(),
         without_text: 0,
     })
 }

@@ -17,6 +17,8 @@ pub struct Settings {
     pub text: Option<String>,
     /// Gold mentions; `None` means the job's.
     pub gold: Option<String>,
+    /// A comparison that `quarry evaluate --compare --json` wrote.
+    pub comparison: Option<PathBuf>,
     /// The maximum number of documents on the page.
     pub limit: usize,
     /// The types to show; all if empty.

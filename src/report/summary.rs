@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::scope::Run;
+use crate::score::calibration::Bin;
 use crate::score::counts::{Counts, Scores};
+use crate::score::side_by_side::SideBySide;
 
 /// The number of score bins, from 0 to 1.
 pub(super) const BINS: usize = 50;
@@ -38,6 +40,8 @@ pub(super) struct Summary {
     pub(super) earlier_runs: usize,
     pub(super) rejects: Vec<Rejects>,
     pub(super) quality: Option<Quality>,
+    /// Systems side by side, as `quarry evaluate --compare --json` wrote them.
+    pub(super) comparison: Option<SideBySide>,
     /// Why quality figures are missing although the run's job names gold.
     pub(super) quality_remark: Option<String>,
 }
@@ -100,8 +104,20 @@ pub(super) struct Quality {
     /// Kind, reason, mentions.
     pub(super) kinds: Vec<(String, String, usize)>,
     pub(super) frequent_errors: Vec<FrequentError>,
+    /// Scores against the share of right mentions: all types, then each; empty if the mentions were not joined or have no scores.
+    pub(super) reliability: Vec<Reliability>,
     /// Errors without a text: a gold table does not need to have texts.
     pub(super) without_text: usize,
+}
+
+/// The scores of some mentions against the share of right ones.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Reliability {
+    pub(super) name: String,
+    /// The expected calibration error.
+    pub(super) error: f64,
+    /// The mentions by score, in bins of equal width.
+    pub(super) bins: Vec<Bin>,
 }
 
 /// Strict scores of some mentions.

@@ -7,12 +7,12 @@
 
 use crate::random::Random;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::score::counts::{Counts, Scores};
 
 /// The settings of resampling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resampling {
     /// The number of resamples; 0 disables intervals and tests.
     pub resamples: usize,
@@ -21,7 +21,7 @@ pub struct Resampling {
 }
 
 /// The middle 95 % of the resampled values.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The 2.5th percentile.
     pub low: f64,
@@ -113,7 +113,7 @@ pub fn bootstrap(counts: &DocumentCounts, rule: Resampling) -> Option<Intervals>
 }
 
 /// Two systems on the same documents.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// F1 of the first minus F1 of the second.
     pub f1: f64,
@@ -160,6 +160,19 @@ pub fn compare(pairs: &[[Counts; 2]], documents: usize, rule: Resampling) -> Opt
         interval: interval(drawn.iter().map(|(value, _)| *value).collect()),
         p_value: (extreme + 1) as f64 / (rule.resamples + 1) as f64,
     })
+}
+
+/// The p-values of several tests, adjusted by the method of Holm (1979): if every adjusted value of at most α counts as significant, the
+/// probability of any false one is at most α. In the order of `p_values`.
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut ranked: Vec<usize> = (0..p_values.len()).collect();
+    ranked.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
+    let (mut adjusted, mut largest) = (vec![0.0; p_values.len()], 0.0_f64);
+    for (rank, index) in ranked.into_iter().enumerate() {
+        largest = largest.max((p_values.len() - rank) as f64 * p_values[index]).min(1.0);
+        adjusted[index] = largest;
+    }
+    adjusted
 }
 
 /// The percentiles, interpolated between neighbours; `values` must not be empty.
@@ -226,6 +239,16 @@ mod tests {
         let mut one = none;
         one[0][0] = counts(2, 0, 0);
         assert!(compare(&one, 60, RULE).unwrap().p_value > 0.4);
+    }
+
+    #[test]
+    fn several_tests_are_adjusted_by_holm() {
+        let adjusted = holm(&[0.04, 0.01, 0.03, 0.5]);
+        // 4 · 0.01; 3 · 0.03; at least that, although 2 · 0.04 is less; 0.5.
+        let expected = [0.09, 0.04, 0.09, 0.5];
+        assert!(adjusted.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-12), "{adjusted:?}");
+        assert_eq!(holm(&[0.6, 0.7]), [1.0, 1.0]);
+        assert!(holm(&[]).is_empty());
     }
 
     #[test]

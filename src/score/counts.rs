@@ -3,10 +3,10 @@
 //!
 //! A prediction is correct if document, type, start and end equal those of a gold mention (the strict measure of CoNLL-2003).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// True and false positives, false negatives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Predicted and gold.
     pub true_positives: usize,
@@ -17,7 +17,7 @@ pub struct Counts {
 }
 
 /// Precision, recall and F1, each in 0..=1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The share of predictions that are correct.
     pub precision: f64,

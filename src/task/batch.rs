@@ -152,12 +152,11 @@ pub(crate) mod tests {
     /// The task of [`queries`]: accept everything above even odds.
     pub(crate) fn task() -> Task {
         let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
-        Task::new(&settings, &schema(), &tiny(Words::Tokenizer), None, 0.5, 1e-3).unwrap()
+        Task::new(&settings, &schema(), &tiny(Words::Tokenizer), None, 1e-3).unwrap()
     }
 
     fn schema() -> EntitySchema {
-        let types =
-            ["which bank", "who"].map(|question| EntityType { name: question.into(), question: question.into() });
+        let types = ["which bank", "who"].map(|question| EntityType::new(question, question));
         EntitySchema { nested: Nesting::Nested, types: types.into() }
     }
 

@@ -5,14 +5,67 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 /// A kind of entity and the question that finds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntityType {
     /// Its name in the `entity_type` column.
     pub name: String,
     /// The question for every window.
     pub question: String,
+    /// A mention's score must be above this, a probability. By default the model's threshold for this question, else 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// A mention's score is σ(logit / temperature). By default the model's temperature for this question, else 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
 }
+
+impl EntityType {
+    /// A type with the default threshold and temperature.
+    pub fn new(name: impl Into<String>, question: impl Into<String>) -> Self {
+        Self { name: name.into(), question: question.into(), ..Self::default() }
+    }
+
+    /// Its threshold, or the default.
+    pub fn threshold(&self) -> f32 {
+        self.threshold.unwrap_or(DEFAULT_THRESHOLD)
+    }
+
+    /// Its temperature, or the default.
+    pub fn temperature(&self) -> f32 {
+        self.temperature.unwrap_or(1.0)
+    }
+
+    /// Checks threshold and temperature; the error describes the problem.
+    ///
+    /// # Errors
+    /// A threshold outside of 0..1, or a temperature that is not a positive number.
+    pub fn check_scores(&self) -> Result<(), String> {
+        if let Some(threshold) = self.threshold.filter(|threshold| !(*threshold > 0.0 && *threshold < 1.0)) {
+            return Err(format!(
+                "type `{}` has the threshold {threshold}, which is not a probability between 0 and 1",
+                self.name
+            ));
+        }
+        if let Some(temperature) = self.temperature.filter(|temperature| !TEMPERATURES.contains(temperature)) {
+            let [low, high] = [TEMPERATURES.start(), TEMPERATURES.end()];
+            return Err(format!(
+                "type `{}` has the temperature {temperature}, which is not between {low} and {high}",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The threshold of a type for which neither the job nor the schema nor the model has one: accept what is more likely than not.
+pub const DEFAULT_THRESHOLD: f32 = 0.5;
+
+/// A threshold that every candidate passes.
+const ANY_SCORE: f32 = 1e-6;
+
+/// The temperatures that make sense: outside of these every score is about 0.5, or about 0 or 1.
+pub const TEMPERATURES: std::ops::RangeInclusive<f32> = 0.01..=100.0;
 
 /// Which mentions of a document can overlap. In a schema file it is `false`, `"types"` or `true`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -75,7 +128,7 @@ impl std::fmt::Display for Nesting {
 }
 
 /// The entity types that a job extracts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntitySchema {
     /// Which mentions can overlap: none (false), those of different types ("types"), or all (true).
@@ -86,7 +139,8 @@ pub struct EntitySchema {
 }
 
 impl EntitySchema {
-    /// Checks the schema; the error describes the problem: no types, an empty name or question, a duplicate name.
+    /// Checks the schema; the error describes the problem: no types, an empty name or question, a duplicate name,
+    /// a threshold or temperature out of range.
     pub fn validate(&self) -> Result<(), String> {
         if self.types.is_empty() {
             return Err("it has no entity type; add a [[type]] with name and question".into());
@@ -102,8 +156,22 @@ impl EntitySchema {
             if !names.insert(&one.name) {
                 return Err(format!("type `{}` is defined twice", one.name));
             }
+            one.check_scores()?;
         }
         Ok(())
+    }
+
+    /// The schema that makes a kind find all candidates: every span that it scores, whatever the score, with those that it overlaps.
+    #[must_use]
+    pub fn of_candidates(&self) -> Self {
+        let any = |one: &EntityType| EntityType { threshold: Some(ANY_SCORE), temperature: Some(1.0), ..one.clone() };
+        Self { nested: Nesting::Nested, types: self.types.iter().map(any).collect() }
+    }
+
+    /// Removes the thresholds of types, and returns the names of the types that had one.
+    pub fn take_thresholds(&mut self) -> Vec<String> {
+        let had = |one: &mut EntityType| one.threshold.take().map(|_| one.name.clone());
+        self.types.iter_mut().filter_map(had).collect()
     }
 }
 
@@ -112,7 +180,7 @@ mod tests {
     use super::*;
 
     fn schema(names: &[&str]) -> EntitySchema {
-        let one = |name: &&str| EntityType { name: (*name).into(), question: "new york".into() };
+        let one = |name: &&str| EntityType::new(*name, "new york");
         EntitySchema { nested: Nesting::Flat, types: names.iter().map(one).collect() }
     }
 
@@ -125,6 +193,15 @@ mod tests {
         let mut without_question = schema(&["PER", "ORG"]);
         without_question.types[1].question = " ".into();
         assert_eq!(without_question.validate(), Err("type `ORG` has no question".into()));
+        for (threshold, temperature, problem) in [
+            (Some(1.0), None, "type `ORG` has the threshold 1, which is not a probability between 0 and 1"),
+            (Some(f32::NAN), None, "type `ORG` has the threshold NaN, which is not a probability between 0 and 1"),
+            (None, Some(0.0), "type `ORG` has the temperature 0, which is not between 0.01 and 100"),
+        ] {
+            let mut wrong = schema(&["PER", "ORG"]);
+            (wrong.types[1].threshold, wrong.types[1].temperature) = (threshold, temperature);
+            assert_eq!(wrong.validate(), Err(problem.into()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::answer::{Answer, logit};
+use crate::task::answer::{Acceptance, Answer, logit};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, Nesting};
 use crate::task::input::ModelInput;
@@ -193,8 +193,8 @@ pub enum Task {
 }
 
 impl Task {
-    /// The kind for the types of `schema`. A span is accepted if its score is above the probability `threshold`; decisions within
-    /// `tolerance` of a threshold's logit are counted as undecided. `tags` are those of the model, which only a tagger has.
+    /// The kind for the types of `schema`, which decide on spans by their thresholds and temperatures. Decisions on logits within `tolerance`
+    /// of a threshold are counted as undecided. `tags` are those of the model, which only a tagger has.
     ///
     /// # Errors
     /// A [`Reject`] if the tokenizer fails on a question, or if a tagger has no tags.
@@ -203,32 +203,33 @@ impl Task {
         schema: &EntitySchema,
         tokenizer: &Tokenizer,
         tags: Option<&TagSet>,
-        threshold: f32,
         tolerance: f32,
     ) -> Result<Self, Reject> {
-        let threshold = logit(threshold);
-        let rule = |boundary_threshold, max_candidates| {
-            let boundary = logit(boundary_threshold);
-            DecodeRule { threshold, boundary, nested: schema.nested == Nesting::Nested, max_candidates, tolerance }
+        let acceptance = Acceptance::new(schema, tolerance);
+        let rule = |boundary_threshold, max_candidates| DecodeRule {
+            boundary: logit(boundary_threshold),
+            nested: schema.nested == Nesting::Nested,
+            max_candidates,
+            tolerance,
         };
         match *settings {
             TaskSettings::Mrc { boundary_threshold, max_candidates } => {
-                Mrc::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Mrc)
+                Mrc::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Mrc)
             }
             TaskSettings::Late { boundary_threshold, max_candidates } => {
-                Late::new(schema, tokenizer, rule(boundary_threshold, max_candidates)).map(Self::Late)
+                Late::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Late)
             }
             TaskSettings::Tagger => {
                 let missing = || Reject::new(RejectReason::Tokenizer, "the model names no tags".to_owned());
                 let tags = tags.cloned().ok_or_else(missing)?;
-                let reader = TagReader::new(tags, schema, threshold, tolerance);
+                let reader = TagReader::new(tags, schema, acceptance);
                 Ok(Self::Tagger(Box::new(Tagger::new(reader, Arc::clone(tokenizer.frame())))))
             }
             TaskSettings::Qa { null_threshold } => {
-                Qa::new(schema, tokenizer, AnswerRule { threshold, null_threshold, tolerance }).map(Self::Qa)
+                Qa::new(schema, tokenizer, (AnswerRule { null_threshold, tolerance }, acceptance)).map(Self::Qa)
             }
             #[cfg(test)]
-            TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, threshold))),
+            TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, acceptance))),
         }
     }
 
@@ -351,7 +352,7 @@ impl Task {
             Self::Mrc(mrc) => mrc.read(batch, outputs),
             Self::Late(late) => late.read(batch, outputs),
             Self::Tagger(tagger) => tagger.reader.read(batch, outputs),
-            Self::Qa(qa) => qa::read(batch, &qa.rule, outputs),
+            Self::Qa(qa) => qa::read(batch, (&qa.rule, &qa.acceptance), outputs),
             #[cfg(test)]
             Self::OnePass(one_pass) => one_pass.read(batch, outputs),
         }

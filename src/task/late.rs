@@ -22,7 +22,7 @@
 
 use std::sync::Arc;
 
-use crate::task::answer::Answer;
+use crate::task::answer::{Acceptance, Answer};
 use crate::task::batch::{Batch, BatchTensors};
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::{ModelInput, Question, Questions};
@@ -42,8 +42,10 @@ pub const QUESTION_OUTPUTS: [&str; 3] = ["question_starts", "question_ends", "qu
 pub struct Late {
     /// The questions, tokenized.
     pub questions: Questions,
-    /// When a candidate is an answer.
+    /// Which pairs are candidates.
     pub rule: DecodeRule,
+    /// Which candidates are answers.
+    pub acceptance: Acceptance,
 }
 
 impl Late {
@@ -51,8 +53,12 @@ impl Late {
     ///
     /// # Errors
     /// A [`Reject`] if the tokenizer fails on a question.
-    pub fn new(schema: &EntitySchema, tokenizer: &Tokenizer, rule: DecodeRule) -> Result<Self, Reject> {
-        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule })
+    pub fn new(
+        schema: &EntitySchema,
+        tokenizer: &Tokenizer,
+        (rule, acceptance): (DecodeRule, Acceptance),
+    ) -> Result<Self, Reject> {
+        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule, acceptance })
     }
 
     /// The input for a window of document number `document`.
@@ -112,7 +118,7 @@ impl Late {
     /// # Errors
     /// As [`read`].
     pub fn read(&self, batch: &Batch, outputs: Tensors) -> Result<Vec<Answer>, String> {
-        read(batch, self.questions.questions.len(), &self.rule, outputs)
+        read(batch, self.questions.questions.len(), (&self.rule, &self.acceptance), outputs)
     }
 }
 
@@ -156,7 +162,12 @@ pub fn asked(questions: &[Arc<Question>], frame: &Frame) -> BatchTensors {
 ///
 /// # Errors
 /// An output that [`accept`] has not returned.
-pub fn read(batch: &Batch, types: usize, rule: &DecodeRule, mut outputs: Tensors) -> Result<Vec<Answer>, String> {
+pub fn read(
+    batch: &Batch,
+    types: usize,
+    (rule, acceptance): (&DecodeRule, &Acceptance),
+    mut outputs: Tensors,
+) -> Result<Vec<Answer>, String> {
     let [starts, ends, scores] =
         ["start_logits", "end_logits", "span_logits"].map(|name| mrc::values(&mut outputs, name));
     let (starts, ends, scores) = (starts?, ends?, scores?);
@@ -175,7 +186,7 @@ pub fn read(batch: &Batch, types: usize, rule: &DecodeRule, mut outputs: Tensors
         let mut all = Answer::default();
         for (lane, candidates) in lanes.by_ref().take(types) {
             let of_lane = lane * width..(lane + 1) * width;
-            let found = answer(input, lane % types, candidates, rule);
+            let found = answer(input, lane % types, candidates, (rule, acceptance));
             all.spans.extend(found.spans);
             all.capped += found.capped;
             all.undecided += found.undecided + undecided(input, &starts[of_lane.clone()], &ends[of_lane], rule);
@@ -294,6 +305,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::task::answer::tests::acceptance;
     use crate::task::batch::tests::queries;
     use crate::task::entity_schema::{EntityType, Nesting};
     use crate::task::mrc::decode::decode;
@@ -301,12 +313,13 @@ mod tests {
     use crate::text::tokens::tests::tiny;
 
     fn late(types: usize, rule: DecodeRule) -> Late {
-        let types = (0..types).map(|number| EntityType { name: number.to_string(), question: "who".into() }).collect();
-        Late::new(&EntitySchema { nested: Nesting::Flat, types }, &tiny(Words::Tokenizer), rule).unwrap()
+        let types = (0..types).map(|number| EntityType::new(number.to_string(), "who")).collect();
+        let schema = EntitySchema { nested: Nesting::Flat, types };
+        let acceptance = Acceptance::new(&schema, rule.tolerance);
+        Late::new(&schema, &tiny(Words::Tokenizer), (rule, acceptance)).unwrap()
     }
 
-    const RULE: DecodeRule =
-        DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 3, tolerance: 1e-1 };
+    const RULE: DecodeRule = DecodeRule { boundary: 0.0, nested: true, max_candidates: 3, tolerance: 1e-1 };
 
     #[test]
     fn a_question_is_asked_alone_in_its_frame() {
@@ -342,8 +355,10 @@ mod tests {
             values in proptest::collection::vec(-2.0_f32..2.0, 997),
             types in 1_usize..4,
             nested in any::<bool>(),
+            accepted in proptest::collection::vec((0.2_f32..0.8, 0.5_f32..2.0), 1..4),
         ) {
-            let late = late(types, DecodeRule { nested, ..RULE });
+            let mut late = late(types, DecodeRule { nested, ..RULE });
+            late.acceptance = acceptance(types, &accepted, RULE.tolerance);
             // Of the queries of one window, one input without its question.
             let windows: Vec<ModelInput> = queries(&texts).into_iter().step_by(2).map(|query| late.ask(query.document, &query.window)).collect();
             prop_assume!(!windows.is_empty());
@@ -378,7 +393,12 @@ mod tests {
                 .with("span_index", &[count, 4], Values::I64(index))
                 .with("span_logits", &[count], Values::F32(scores));
             let found = late.read(&batch, accept(&|name| given.get(name), outputs).unwrap()).unwrap();
-            let alone: Vec<Vec<Answer>> = alone.iter().map(|logits| decode(&batch, logits, &late.rule)).collect();
+            let alone = alone.iter().enumerate().map(|(number, logits)| {
+                // A row without a question is of the first type.
+                let own = acceptance(1, &accepted[number % accepted.len()..], RULE.tolerance);
+                decode(&batch, logits, &late.rule, &own)
+            });
+            let alone: Vec<Vec<Answer>> = alone.collect();
             for (row, answer) in found.iter().enumerate() {
                 for (entity_type, alone) in alone.iter().enumerate() {
                     let of_type = |span: &&crate::task::answer::Span| span.entity_type == entity_type;

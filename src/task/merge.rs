@@ -4,11 +4,11 @@
 //! Starts and ends move outward to grapheme boundaries (Unicode Standard Annex 29), so no mention starts or ends inside a
 //! character as readers see it. Of mentions that must not overlap, the one with the higher score is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_segmentation::GraphemeCursor;
 
-use crate::task::answer::{Answer, sigmoid};
+use crate::task::answer::{Acceptance, Answer, sigmoid};
 use crate::task::entity_schema::Nesting;
 use crate::task::input::ModelInput;
 use crate::text::mention::Mention;
@@ -48,23 +48,29 @@ impl Mentions {
         // Two spans can become equal after the move: the better one stays.
         self.found.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
         self.found.dedup_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
-        match nesting {
-            Nesting::Nested => {}
-            Nesting::Flat => self.found = without_overlaps(self.found),
-            Nesting::Types => {
-                let mut by_type = BTreeMap::<usize, Vec<Found>>::new();
-                for one in self.found {
-                    by_type.entry(one.1).or_default().push(one);
-                }
-                self.found = by_type.into_values().flat_map(without_overlaps).collect();
-                self.found.sort_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
-            }
-        }
+        self.found = allowed(self.found, nesting);
         with_chars(text, &self.found)
     }
 }
 
 type Found = (ByteSpan, usize, f32, usize);
+
+/// Without the spans that others of the same place displace, by start, end and type.
+fn allowed(found: Vec<Found>, nesting: Nesting) -> Vec<Found> {
+    match nesting {
+        Nesting::Nested => found,
+        Nesting::Flat => without_overlaps(found),
+        Nesting::Types => {
+            let mut by_type = BTreeMap::<usize, Vec<Found>>::new();
+            for one in found {
+                by_type.entry(one.1).or_default().push(one);
+            }
+            let mut kept: Vec<Found> = by_type.into_values().flat_map(without_overlaps).collect();
+            kept.sort_by_key(|(bytes, entity_type, ..)| (*bytes, *entity_type));
+            kept
+        }
+    }
+}
 
 /// The best of overlapping spans: by logit, then the longer, the earlier, the first type of the schema.
 fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
@@ -80,6 +86,26 @@ fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
     kept.into_values().collect()
 }
 
+/// The mentions that a job with these thresholds and temperatures finds, of `candidates`: all mentions of a document at a threshold near 0, with
+/// temperature 1 and overlaps, in the order of [`Mentions::finish`]. Where mentions of one type cannot overlap, each start has the nearest end
+/// that passes, as in [`crate::task::mrc::decode`].
+pub fn decide(candidates: &[Mention], acceptance: &Acceptance, nesting: Nesting) -> Vec<Mention> {
+    let mut starts = BTreeSet::new();
+    let judge = |one: &Mention| {
+        let logit = acceptance.judge(one.entity_type, one.logit)?;
+        let first = nesting == Nesting::Nested || starts.insert((one.window, one.entity_type, one.bytes.start));
+        first.then(|| Mention { logit, score: sigmoid(logit), ..*one })
+    };
+    let accepted: Vec<Mention> = candidates.iter().filter_map(judge).collect();
+    best(&accepted, nesting)
+}
+
+/// The best of mentions that must not overlap.
+pub fn best(mentions: &[Mention], nesting: Nesting) -> Vec<Mention> {
+    let found = mentions.iter().enumerate().map(|(index, one)| (one.bytes, one.entity_type, one.logit, index));
+    allowed(found.collect(), nesting).into_iter().map(|(.., index)| mentions[index]).collect()
+}
+
 /// Adds code point offsets in one pass over the text; `found` is sorted by start.
 fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
     let (mut byte, mut chars) = (0, 0);
@@ -89,7 +115,8 @@ fn with_chars(text: &str, found: &[Found]) -> Vec<Mention> {
             chars += text[byte..bytes.start].chars().count();
             byte = bytes.start;
             let length = bytes.of(text).chars().count();
-            Mention { entity_type, chars: CharSpan::new(chars, chars + length), bytes, score: sigmoid(logit), window }
+            let (chars, score) = (CharSpan::new(chars, chars + length), sigmoid(logit));
+            Mention { entity_type, chars, bytes, logit, score, window }
         })
         .collect()
 }
@@ -108,6 +135,7 @@ fn whole_graphemes(text: &str, bytes: ByteSpan) -> ByteSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::answer::tests::acceptance;
     use proptest::prelude::*;
 
     fn finish(found: &[Found], text: &str, nesting: Nesting) -> Vec<Mention> {
@@ -148,6 +176,24 @@ mod tests {
             .map(|mention| (mention.chars.start, mention.chars.end, mention.entity_type))
             .collect();
         assert_eq!(found, [(0, 16, 0), (8, 21, 1)]);
+    }
+
+    #[test]
+    fn candidates_are_decided_as_a_job_decides_them() {
+        let text = "Bank of New York City";
+        let all = [at(0, 4, 0, 0.4), at(0, 16, 0, 2.0), at(8, 16, 1, 1.5), at(16, 21, 1, -1.0)];
+        let candidates = finish(&all, text, Nesting::Nested);
+        let decide = |scores: &[(f32, f32)], nesting| -> Vec<(usize, usize, f32)> {
+            let mentions = decide(&candidates, &acceptance(2, scores, 0.0), nesting);
+            mentions.iter().map(|one| (one.bytes.start, one.bytes.end, one.logit)).collect()
+        };
+        // The nearest end of a start that passes: without the first candidate, the longer one is the best of all.
+        assert_eq!(decide(&[(0.5, 1.0)], Nesting::Flat), [(0, 4, 0.4), (8, 16, 1.5)]);
+        assert_eq!(decide(&[(0.6, 1.0)], Nesting::Flat), [(0, 16, 2.0)]);
+        assert_eq!(decide(&[(0.6, 1.0)], Nesting::Nested), [(0, 16, 2.0), (8, 16, 1.5)]);
+        // Types are compared by their calibrated scores.
+        assert_eq!(decide(&[(0.6, 2.0), (0.2, 1.0)], Nesting::Flat), [(8, 16, 1.5), (16, 21, -1.0)]);
+        assert_eq!(best(&candidates, Nesting::Flat).len(), 2);
     }
 
     proptest! {

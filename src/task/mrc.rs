@@ -18,7 +18,7 @@ pub mod decode;
 
 use std::sync::Arc;
 
-use crate::task::answer::Answer;
+use crate::task::answer::{Acceptance, Answer};
 use crate::task::batch::{Batch, BatchTensors};
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::{ModelInput, Questions};
@@ -40,8 +40,10 @@ pub const OUTPUTS: [&str; 4] = ["start_logits", "end_logits", "span_index", "spa
 pub struct Mrc {
     /// The questions, tokenized.
     pub questions: Questions,
-    /// When a candidate is an answer.
+    /// Which pairs are candidates.
     pub rule: DecodeRule,
+    /// Which candidates are answers.
+    pub acceptance: Acceptance,
 }
 
 impl Mrc {
@@ -49,8 +51,12 @@ impl Mrc {
     ///
     /// # Errors
     /// A [`Reject`] if the tokenizer fails on a question.
-    pub fn new(schema: &EntitySchema, tokenizer: &Tokenizer, rule: DecodeRule) -> Result<Self, Reject> {
-        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule })
+    pub fn new(
+        schema: &EntitySchema,
+        tokenizer: &Tokenizer,
+        (rule, acceptance): (DecodeRule, Acceptance),
+    ) -> Result<Self, Reject> {
+        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule, acceptance })
     }
 
     /// One input per entity type.
@@ -63,7 +69,7 @@ impl Mrc {
     /// # Errors
     /// As for [`logits`].
     pub fn read(&self, batch: &Batch, outputs: Tensors) -> Result<Vec<Answer>, String> {
-        Ok(decode(batch, &logits(outputs)?, &self.rule))
+        Ok(decode(batch, &logits(outputs)?, &self.rule, &self.acceptance))
     }
 }
 

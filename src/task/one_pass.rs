@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::task::answer::{Answer, Span};
+use crate::task::answer::{Acceptance, Answer, Span};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
@@ -21,12 +21,12 @@ pub(crate) const OUTPUTS: [&str; 2] = ["scores", "wanted"];
 pub struct OnePass {
     types: usize,
     pub(crate) frame: Arc<Frame>,
-    threshold: f32,
+    acceptance: Acceptance,
 }
 
 impl OnePass {
-    pub(crate) fn new(schema: &EntitySchema, tokenizer: &Tokenizer, threshold: f32) -> Self {
-        Self { types: schema.types.len(), frame: Arc::clone(tokenizer.frame()), threshold }
+    pub(crate) fn new(schema: &EntitySchema, tokenizer: &Tokenizer, acceptance: Acceptance) -> Self {
+        Self { types: schema.types.len(), frame: Arc::clone(tokenizer.frame()), acceptance }
     }
 
     pub(crate) fn ask(&self, document: usize, window: &Arc<Window>) -> ModelInput {
@@ -45,7 +45,7 @@ impl OnePass {
                 let Some(tokens) = input.place(position, position) else { continue };
                 for entity_type in 0..self.types {
                     let logit = scores[(row * width + position) * self.types + entity_type];
-                    if logit > self.threshold {
+                    if let Some(logit) = self.acceptance.judge(entity_type, logit) {
                         answer.spans.push(Span {
                             entity_type,
                             tokens: TokenSpan::new(tokens.start, tokens.end),

@@ -11,7 +11,9 @@ pub struct Mention {
     pub chars: CharSpan,
     /// Its place in bytes of the document's text.
     pub bytes: ByteSpan,
-    /// σ of the match logit, in 0..=1.
+    /// The logit of its score.
+    pub logit: f32,
+    /// σ(logit), in 0..=1.
     pub score: f32,
     /// The index of the window that found it.
     pub window: usize,

@@ -43,6 +43,10 @@ pub struct DataSection {
     /// The test split, on which the best weights are scored at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// A share of the documents of `train` and of each extra corpus, such as 0.05, for learning curves. The recipe's seed draws them, and a
+    /// smaller share is a part of a larger one. By default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// The schema's types that are labelled in these splits; all if omitted. Their documents are asked only about these types, dev and test
     /// are scored on them, and other labels are ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,9 +130,17 @@ pub struct OutputSection {
     /// Their licence, for quarry.json.
     #[serde(default)]
     pub licence: String,
+    /// Whether the scores are calibrated on dev at the end: a temperature and the threshold with the best F1 for each type, kept in
+    /// quarry.json, where jobs find them. Without, scores are σ(logit) and the thresholds 0.5, as in the reference implementation.
+    #[serde(default = "yes")]
+    pub calibrate: bool,
     /// A checkpoint is saved at every scoring of dev, and at least every this many minutes.
     #[serde(default = "ten")]
     pub save_minutes: f64,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn doc_id() -> String {
@@ -245,6 +257,13 @@ impl TrainFile {
         if recipe.kind == ModelKind::Qa && recipe.weight_start + recipe.weight_end <= 0.0 {
             let reason = "both are 0, and kind = \"qa\" learns nothing else".to_owned();
             return Err(("recipe.weight_start + weight_end", reason, "use a number above 0"));
+        }
+        if let Some(share) = self.data.share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return Err((
+                "data.share",
+                format!("{share} is not above 0 and at most 1"),
+                "use 0.05 for a twentieth; omit the key for all",
+            ));
         }
         if let Some(tokens) = self.output.window_tokens.filter(|&tokens| tokens < SHORTEST_WINDOW) {
             return Err((

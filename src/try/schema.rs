@@ -44,7 +44,7 @@ fn entity_type(word: &str, known: &[EntityType]) -> EntityType {
         return own.clone();
     }
     let question = if word.is_empty() { String::new() } else { format!("Which {} are named?", plural(word)) };
-    EntityType { name: word.to_owned(), question }
+    EntityType::new(word, question)
 }
 
 /// The English plural of a word, by the common rules.
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_type_of_the_model_keeps_its_question() {
-        let own = EntityType { name: "PER".into(), question: "Which people are named? Family names too.".into() };
+        let own = EntityType::new("PER", "Which people are named? Family names too.");
         assert_eq!(entity_type("per", std::slice::from_ref(&own)), own);
         let generated = entity_type("ship", &[own]);
         assert_eq!((generated.name.as_str(), generated.question.as_str()), ("ship", "Which ships are named?"));

@@ -120,6 +120,7 @@ mod tests {
             entity_type,
             chars: CharSpan::new(chars, chars + part.chars().count()),
             bytes: ByteSpan::new(start, start + part.len()),
+            logit: 2.2,
             score: 0.9,
             window: 0,
         }

@@ -197,7 +197,7 @@ fn rows_are_those_of_the_post_processor() {
     for (name, json) in all() {
         let library = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
         let tokenizer = tokenizer(&json, Words::Tokenizer);
-        let types = vec![EntityType { name: "A".into(), question: QUESTION.into() }];
+        let types = vec![EntityType::new("A", QUESTION)];
         let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
         let rule = WindowRule { tokens: 100, overlap: 0 };
         let window = Windows::new(&tokenizer, rule, Document { text }).next().unwrap().unwrap();
@@ -221,7 +221,7 @@ fn rows_are_those_of_the_post_processor() {
 #[test]
 fn question_and_text_of_roberta_are_two_separators_apart() {
     let tokenizer = tokenizer(&byte_level(false), Words::Tokenizer);
-    let types = vec![EntityType { name: "A".into(), question: "a".into() }];
+    let types = vec![EntityType::new("A", "a")];
     let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
     let window = Windows::new(&tokenizer, WindowRule { tokens: 9, overlap: 0 }, Document { text: "b" });
     let input = questions.one(0, 0, &window.last().unwrap().unwrap());

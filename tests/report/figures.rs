@@ -271,3 +271,46 @@ fn rejects_equal_those_of_the_view() {
         assert_eq!(one["examples"][0][1], row, "{one}");
     }
 }
+
+#[test]
+fn the_page_has_a_reliability_curve_and_a_comparison() {
+    let dir = Dir::new();
+    gold(&dir, "gold.parquet", &GOLD);
+    let job = store(&dir, &TEXTS, &format!("gold = '{}'", dir.path("gold.parquet").display()));
+    let compare = ["evaluate", "--compare", "store", "gold.parquet", "--gold", "gold.parquet", "--json"];
+    let compared = dir.quarry(&compare).ended(0).stdout();
+    dir.write("compared.json", &compared);
+    let page = report(&dir, &[&job, "page.html", "--comparison", "compared.json"]);
+    assert_eq!(page.summary["comparison"], serde_json::from_str::<Value>(&compared).unwrap());
+    let quality = &page.summary["quality"];
+    let sum = |one: &Value, name: &str| -> f64 {
+        one["bins"].as_array().unwrap().iter().map(|bin| bin[name].as_f64().unwrap()).sum()
+    };
+    let reliability = quality["reliability"].as_array().unwrap();
+    assert_eq!(reliability.len(), 3, "all, LOC and PER: {reliability:?}");
+    let all = &reliability[0];
+    let counted = |name: &str| quality["all"][name].as_f64().unwrap();
+    assert!((sum(all, "right") - counted("true_positives")).abs() < 1e-9);
+    assert!((sum(all, "mentions") - counted("true_positives") - counted("false_positives")).abs() < 1e-9);
+    let scores: f64 =
+        dir.rows("store", "current_entities", "score", "").iter().map(|one| one.parse::<f64>().unwrap()).sum();
+    assert!((sum(all, "score") - scores).abs() < 1e-4, "{scores}: {all}");
+    for one in reliability {
+        let distance = |bin: &Value| (bin["score"].as_f64().unwrap() - bin["right"].as_f64().unwrap()).abs();
+        let distances: f64 = one["bins"].as_array().unwrap().iter().map(distance).sum();
+        assert!((one["error"].as_f64().unwrap() - distances / sum(one, "mentions")).abs() < 1e-9, "{one}");
+    }
+    let text = |section: &str| json!({"eval": format!("document.getElementById('{section}').innerText")});
+    if let Some(visit) = visit(&dir.path("page.html"), &[text("scores"), text("systems")]) {
+        visit.quiet_but(&[]);
+        let [scores, systems] = [0, 1].map(|number: usize| visit.values[number].as_str().unwrap().to_owned());
+        assert!(scores.contains("Reliability expected calibration error"), "{scores}");
+        for part in ["F1 against store", "seconds per million characters", "adjusted by Holm’s method"] {
+            assert!(systems.contains(part), "{part}: {systems}");
+        }
+    }
+    dir.write("compared.json", "{}");
+    let refused = dir.quarry(&["report", &job, "page.html", "--comparison", "compared.json"]).ended(1).error();
+    assert!(refused.starts_with("error: cannot parse `compared.json`"), "{refused}");
+    assert!(refused.ends_with("hint: write it with `quarry evaluate --compare … --json`"), "{refused}");
+}

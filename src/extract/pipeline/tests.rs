@@ -65,7 +65,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let library = Library::load(None, Distribution::Cpu).unwrap();
     let tokenizer = tiny(Words::Tokenizer);
     let words = ["york", "bank"];
-    let types = words.map(|word| EntityType { name: word.into(), question: "unused".into() });
+    let types = words.map(|word| EntityType::new(word, "unused"));
     let schema = EntitySchema { nested: Nesting::Nested, types: types.into() };
     let names: Vec<i64> = words.map(|word| i64::from(tokenizer.ids(word).unwrap()[0])).into();
     let names = Tensors::default().with("names", &[2], Values::I64(names));
@@ -74,7 +74,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let scorer =
         Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None, None).unwrap();
     let pipeline = Pipeline {
-        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, None, 0.5, 0.0).unwrap(),
+        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, None, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
         nesting: Nesting::Nested,
@@ -105,11 +105,11 @@ fn idle_pipeline(workers: usize) -> Pipeline {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&std::fs::read(&path).unwrap(), &path, Words::Tokenizer).unwrap();
     let types = ["people", "organizations", "places", "other names"];
-    let types = types.map(|name| EntityType { name: name.into(), question: format!("Which {name} are named?") });
+    let types = types.map(|name| EntityType::new(name, format!("Which {name} are named?")));
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, None, 0.5, 0.1).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, None, 0.1).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 128, overlap: 16 },
         nesting: Nesting::Flat,
@@ -122,11 +122,11 @@ fn idle_pipeline(workers: usize) -> Pipeline {
 /// A pipeline over the words of [`tiny`] whose scorer answers with `answer`.
 fn tiny_pipeline(answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Pipeline {
     let tokenizer = tiny(Words::Tokenizer);
-    let types = ["york", "bank"].map(|word| EntityType { name: word.into(), question: word.into() });
+    let types = ["york", "bank"].map(|word| EntityType::new(word, word));
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, None, 0.5, 0.0).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, None, 0.0).unwrap(),
         tokenizer,
         windows: WindowRule { tokens: 8, overlap: 2 },
         nesting: Nesting::Flat,

@@ -92,7 +92,7 @@ impl ModelDirectory {
         }
         let (config, head) = configuration(&root.join(CONFIG), foreign)?;
         let (tags, kind) = (head.as_ref().and_then(|head| head.tags.as_ref()), head.as_ref().map(HeadConfig::kind));
-        let own = |name: &String| EntityType { name: name.clone(), question: name.clone() };
+        let own = |name: &String| EntityType::new(name, name);
         let types: Vec<EntityType> = tags.map_or_else(Vec::new, |tags| tags.types().iter().map(own).collect());
         let default = Manifest { types: types.clone(), kind: kind.unwrap_or_default(), ..Manifest::default() };
         let longest = config.as_ref().map_or(default.max_length, |config| config.encoder.architecture().max_tokens);

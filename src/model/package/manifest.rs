@@ -85,11 +85,18 @@ impl Manifest {
             return Ok(None);
         }
         let bytes = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source: source.into() })?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Parse {
-            path,
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
+            path: path.clone(),
             source: source.into(),
             hint: "it is written by `quarry export` and `quarry train`; the kinds are mrc, late, tagger and qa"
                 .to_owned(),
-        })
+        })?;
+        let checked = manifest.types.iter().try_for_each(EntityType::check_scores);
+        checked.map_err(|reason| Error::Parse {
+            path,
+            source: reason.into(),
+            hint: "correct or remove it, or write it again with `quarry evaluate --calibrate --write`".to_owned(),
+        })?;
+        Ok(Some(manifest))
     }
 }

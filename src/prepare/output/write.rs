@@ -140,8 +140,7 @@ fn gold(rows: &[Row], heads: bool) -> Result<RecordBatch, Cause> {
 pub(crate) fn found_schema<'row>(rows: impl IntoIterator<Item = &'row Row>, nested: bool) -> Option<EntitySchema> {
     let mentions = rows.into_iter().flat_map(|row| &row.mentions);
     let names: BTreeSet<&str> = mentions.map(|mention| mention.entity_type.as_str()).collect();
-    let one =
-        |name: &str| EntityType { name: name.into(), question: format!("Which mentions of type {name} are there?") };
+    let one = |name: &str| EntityType::new(name, format!("Which mentions of type {name} are there?"));
     let types: Vec<EntityType> = names.into_iter().map(one).collect();
     (!types.is_empty()).then_some(EntitySchema { nested: if nested { Nesting::Nested } else { Nesting::Flat }, types })
 }

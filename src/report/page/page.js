@@ -71,6 +71,7 @@ function start() {
   drawPassage();
   drawTypes();
   drawQuality();
+  drawSystems();
   drawScores();
   drawNames();
   drawRuns();

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use crate::task::answer::{Answer, Span};
+use crate::task::answer::{Acceptance, Answer, Span};
 use crate::task::batch::Batch;
 use crate::task::input::ModelInput;
 use crate::text::tokens::Token;
@@ -24,23 +24,21 @@ pub struct Logits {
     pub span: Vec<f32>,
 }
 
-/// The thresholds and limits of decoding.
+/// The limits of decoding that are the same for all types.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeRule {
-    /// The match logit must be above this.
-    pub threshold: f32,
     /// Start and end logits were above this (the graph's `boundary_logit`).
     pub boundary: f32,
     /// Whether one start can have several ends.
     pub nested: bool,
     /// The maximum number of candidates of one input; the best by start + end logit are kept.
     pub max_candidates: usize,
-    /// A decision closer to its threshold than this counts as undecided.
+    /// A start or end logit closer to the boundary than this counts as undecided.
     pub tolerance: f32,
 }
 
 /// One [`Answer`] per input of `batch`, in its order.
-pub fn decode(batch: &Batch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> {
+pub fn decode(batch: &Batch, logits: &Logits, rule: &DecodeRule, acceptance: &Acceptance) -> Vec<Answer> {
     let width = batch.tokens();
     let mut candidates: Vec<Vec<Candidate>> = vec![Vec::new(); batch.inputs.len()];
     for (&[row, start, end], &logit) in logits.span_index.iter().zip(&logits.span) {
@@ -49,7 +47,7 @@ pub fn decode(batch: &Batch, logits: &Logits, rule: &DecodeRule) -> Vec<Answer> 
     }
     let rows = batch.inputs.iter().zip(candidates).enumerate();
     rows.map(|(row, (query, candidates))| {
-        let mut answer = answer(query, query.entity_type().unwrap_or_default(), candidates, rule);
+        let mut answer = answer(query, query.entity_type().unwrap_or_default(), candidates, (rule, acceptance));
         let of_row = row * width..(row + 1) * width;
         answer.undecided += undecided(query, &logits.start[of_row.clone()], &logits.end[of_row], rule);
         answer
@@ -81,7 +79,12 @@ pub struct Candidate {
 }
 
 /// The answer that the candidates of one input and type give; the boundary's decisions are not among its undecided ones.
-pub fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candidate>, rule: &DecodeRule) -> Answer {
+pub fn answer(
+    query: &ModelInput,
+    entity_type: usize,
+    mut candidates: Vec<Candidate>,
+    (rule, acceptance): (&DecodeRule, &Acceptance),
+) -> Answer {
     let capped = candidates.len().saturating_sub(rule.max_candidates);
     if capped > 0 {
         candidates.sort_by(|a, b| {
@@ -90,16 +93,17 @@ pub fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candid
         candidates.truncate(rule.max_candidates);
     }
     candidates.sort_by_key(|candidate| (candidate.start, candidate.end));
-    let undecided = candidates.iter().filter(|one| (one.logit - rule.threshold).abs() < rule.tolerance).count();
+    let undecided = candidates.iter().filter(|one| acceptance.undecided(entity_type, one.logit)).count();
     let mut spans = Vec::new();
     let mut last_start = None;
-    for candidate in candidates.into_iter().filter(|candidate| candidate.logit > rule.threshold) {
+    for candidate in candidates {
+        let Some(logit) = acceptance.judge(entity_type, candidate.logit) else { continue };
         if !rule.nested && last_start == Some(candidate.start) {
             continue;
         }
         if let Some(tokens) = query.place(candidate.start, candidate.end) {
             last_start = Some(candidate.start);
-            spans.push(Span { entity_type, tokens, logit: candidate.logit });
+            spans.push(Span { entity_type, tokens, logit });
         }
     }
     Answer { spans, capped, undecided, one_of_type: false }
@@ -108,12 +112,17 @@ pub fn answer(query: &ModelInput, entity_type: usize, mut candidates: Vec<Candid
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::answer::tests::acceptance;
     use crate::task::batch::tests::queries;
     use crate::text::span::TokenSpan;
     use proptest::prelude::*;
 
-    const RULE: DecodeRule =
-        DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+    const RULE: DecodeRule = DecodeRule { boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+
+    /// The two types of the queries, each with a threshold of 0.5.
+    fn halves() -> Acceptance {
+        acceptance(2, &[(0.5, 1.0)], RULE.tolerance)
+    }
 
     /// Logits of a graph that scores every pair with `pair`, by the contract of the MRC graph.
     fn graph(batch: &Batch, start: &[f32], end: &[f32], pair: impl Fn(usize, usize, usize) -> f32) -> Logits {
@@ -140,7 +149,7 @@ mod tests {
         let size = batch.padded_tokens();
         let logits =
             Logits { start: vec![1.0; size], end: vec![1.0; size], span_index: vec![[0, 1, 2]], span: vec![9.0] };
-        assert!(decode(&batch, &logits, &RULE)[0].spans.is_empty());
+        assert!(decode(&batch, &logits, &RULE, &halves())[0].spans.is_empty());
     }
 
     #[test]
@@ -150,7 +159,7 @@ mod tests {
         let size = batch.padded_tokens();
         let logits = Logits { start: vec![0.0; size], end: vec![0.0; size], ..Logits::default() };
         assert_eq!(batch.inputs[0].window.tokens.len(), 2);
-        assert_eq!(decode(&batch, &logits, &RULE)[0].undecided, 2);
+        assert_eq!(decode(&batch, &logits, &RULE, &halves())[0].undecided, 2);
     }
 
     #[test]
@@ -160,7 +169,7 @@ mod tests {
         let mut start = vec![0.5; width];
         start[context + 1] = 3.0;
         let logits = graph(&batch, &start, &vec![0.5; width], |_, _, _| 1.0);
-        let found = decode(&batch, &logits, &DecodeRule { max_candidates: 2, ..RULE });
+        let found = decode(&batch, &logits, &DecodeRule { max_candidates: 2, ..RULE }, &halves());
         assert_eq!(found[0].capped, 4);
         let places: Vec<TokenSpan> = found[0].spans.iter().map(|span| span.tokens).collect();
         assert_eq!(places, [TokenSpan::new(1, 2), TokenSpan::new(1, 3)]);
@@ -172,6 +181,7 @@ mod tests {
             texts in proptest::collection::vec("[a-f .]{1,12}", 1..4),
             values in proptest::collection::vec(-2.0_f32..2.0, 4096),
             nested in any::<bool>(),
+            scores in proptest::collection::vec((0.2_f32..0.8, 0.5_f32..2.0), 1..3),
         ) {
             let batch = Batch { inputs: queries(&texts) };
             prop_assume!(!batch.inputs.is_empty());
@@ -179,15 +189,18 @@ mod tests {
             let start: Vec<f32> = (0..size).map(|at| values[at % 2048]).collect();
             let end: Vec<f32> = (0..size).map(|at| values[2048 + at % 2047]).collect();
             let pair = |row: usize, first: usize, last: usize| values[(row * 31 + first * 7 + last) % 4096];
-            let found = decode(&batch, &graph(&batch, &start, &end, pair), &DecodeRule { nested, ..RULE });
+            let judged = acceptance(2, &scores, RULE.tolerance);
+            let found = decode(&batch, &graph(&batch, &start, &end, pair), &DecodeRule { nested, ..RULE }, &judged);
             let inputs = batch.tensors();
             for (row, query) in batch.inputs.iter().enumerate() {
                 let mut expected = Vec::new();
+                let (threshold, temperature) = scores[query.entity_type().unwrap() % scores.len()];
                 for first in query.context_start()..query.len() - 1 {
                     for last in first..query.len() - 1 {
                         let at = |position: usize| row * width + position;
                         let passes = inputs.start_mask[at(first)] && inputs.end_mask[at(last)]
-                            && start[at(first)] > 0.0 && end[at(last)] > 0.0 && pair(row, first, last) > 0.0;
+                            && start[at(first)] > 0.0 && end[at(last)] > 0.0
+                            && pair(row, first, last) / temperature > (threshold / (1.0 - threshold)).ln();
                         if passes {
                             let offset = query.window.span.start;
                             let context = query.context_start();

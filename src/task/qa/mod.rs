@@ -13,7 +13,7 @@
 //! exceeds that of the null answer by more than `null_threshold`, and its score the threshold. Of the windows of a document that answer a
 //! question, the one with the highest score counts.
 
-use crate::task::answer::{Answer, Span};
+use crate::task::answer::{Acceptance, Answer, Span};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::{ModelInput, Questions};
@@ -36,15 +36,15 @@ const LARGEST: f64 = 36.0;
 pub struct Qa {
     /// The questions, tokenized.
     pub questions: Questions,
-    /// When a span is an answer.
+    /// When a span is better than no answer.
     pub rule: AnswerRule,
+    /// When its score is that of a mention.
+    pub acceptance: Acceptance,
 }
 
-/// When a span is an answer.
+/// When a span is better than no answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AnswerRule {
-    /// The logit that a span's score must be above.
-    pub threshold: f32,
     /// By how much a span's logit must exceed that of the null answer.
     pub null_threshold: f32,
     /// A decision closer to its threshold than this counts as undecided.
@@ -56,8 +56,12 @@ impl Qa {
     ///
     /// # Errors
     /// A [`Reject`] if the tokenizer fails on a question.
-    pub fn new(schema: &EntitySchema, tokenizer: &Tokenizer, rule: AnswerRule) -> Result<Self, Reject> {
-        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule })
+    pub fn new(
+        schema: &EntitySchema,
+        tokenizer: &Tokenizer,
+        (rule, acceptance): (AnswerRule, Acceptance),
+    ) -> Result<Self, Reject> {
+        Ok(Self { questions: Questions::new(schema, tokenizer)?, rule, acceptance })
     }
 }
 
@@ -65,25 +69,25 @@ impl Qa {
 ///
 /// # Errors
 /// An output that [`accept`] has not returned.
-pub fn read(batch: &Batch, rule: &AnswerRule, mut outputs: Tensors) -> Result<Vec<Answer>, String> {
+pub fn read(batch: &Batch, read_by: (&AnswerRule, &Acceptance), mut outputs: Tensors) -> Result<Vec<Answer>, String> {
     let [starts, ends] = OUTPUTS.map(|name| mrc::values(&mut outputs, name));
     let (starts, ends, width) = (starts?, ends?, batch.tokens());
     let rows = batch.inputs.iter().zip(starts.chunks(width).zip(ends.chunks(width)));
-    Ok(rows.map(|(input, (starts, ends))| answer(input, starts, ends, rule)).collect())
+    Ok(rows.map(|(input, (starts, ends))| answer(input, starts, ends, read_by)).collect())
 }
 
 /// The answer to one input from its logits, `[tokens]` each.
-fn answer(input: &ModelInput, starts: &[f32], ends: &[f32], rule: &AnswerRule) -> Answer {
+fn answer(input: &ModelInput, starts: &[f32], ends: &[f32], (rule, acceptance): (&AnswerRule, &Acceptance)) -> Answer {
     let mut answer = Answer { one_of_type: true, ..Answer::default() };
     let Some(best) = best(input, starts, ends) else { return answer };
-    let near = |value: f32, threshold: f32| usize::from((value - threshold).abs() < rule.tolerance);
-    answer.undecided = near(best.logit, rule.threshold) + near(best.above_null, rule.null_threshold);
-    if best.logit > rule.threshold
-        && best.above_null > rule.null_threshold
+    let entity_type = input.entity_type().unwrap_or_default();
+    let near_null = (best.above_null - rule.null_threshold).abs() < rule.tolerance;
+    answer.undecided = usize::from(near_null) + usize::from(acceptance.undecided(entity_type, best.logit));
+    if best.above_null > rule.null_threshold
+        && let Some(logit) = acceptance.judge(entity_type, best.logit)
         && let Some(tokens) = input.place(best.start, best.end)
     {
-        let entity_type = input.entity_type().unwrap_or_default();
-        answer.spans.push(Span { entity_type, tokens, logit: best.logit });
+        answer.spans.push(Span { entity_type, tokens, logit });
     }
     answer
 }
@@ -192,12 +196,18 @@ mod tests {
 
     use super::*;
     use crate::task::answer::sigmoid;
+    use crate::task::answer::tests::acceptance;
     use crate::task::batch::tests::queries;
     use crate::task::entity_schema::Nesting;
     use crate::task::merge::Mentions;
     use crate::task::tensor::OutputSignature;
 
-    const RULE: AnswerRule = AnswerRule { threshold: -40.0, null_threshold: 0.0, tolerance: 1e-3 };
+    const RULE: AnswerRule = AnswerRule { null_threshold: 0.0, tolerance: 1e-3 };
+
+    /// Accepts every span.
+    fn any() -> Acceptance {
+        acceptance(2, &[(1e-30, 1.0)], 1e-3)
+    }
 
     fn outputs(batch: &Batch, starts: Vec<f32>, ends: Vec<f32>) -> Tensors {
         let shape = [batch.inputs.len(), batch.tokens()];
@@ -222,7 +232,7 @@ mod tests {
             let ends: Vec<f32> = (0..size).map(|at| values[1024 + at % 1023]).collect();
             let masks = batch.tensors();
             let rule = AnswerRule { null_threshold, ..RULE };
-            let answers = read(&batch, &rule, outputs(&batch, starts.clone(), ends.clone())).unwrap();
+            let answers = read(&batch, (&rule, &any()), outputs(&batch, starts.clone(), ends.clone())).unwrap();
             for (row, input) in batch.inputs.iter().enumerate() {
                 let at = |place: usize| row * width + place;
                 let logit = |first: usize, last: usize| f64::from(starts[at(first)]) + f64::from(ends[at(last)]);
@@ -258,7 +268,7 @@ mod tests {
             let place = row * width + input.context_start() + word;
             (starts[place], ends[place]) = (logit, logit);
         }
-        let answers = read(&batch, &RULE, outputs(&batch, starts, ends)).unwrap();
+        let answers = read(&batch, (&RULE, &any()), outputs(&batch, starts, ends)).unwrap();
         let finished = |reversed: bool| {
             let mut mentions = Mentions::default();
             let mut pairs: Vec<_> = batch.inputs.iter().zip(&answers).collect();
@@ -281,7 +291,7 @@ mod tests {
         let batch = Batch { inputs: queries(&["a b c".to_owned()])[..1].to_vec() };
         for (start, end) in [(f32::MAX, f32::MAX), (-f32::MAX, 0.0), (f32::NEG_INFINITY, f32::NEG_INFINITY)] {
             let starts: Vec<f32> = (0..batch.tokens()).map(|at| if at % 2 == 0 { start } else { 0.0 }).collect();
-            for answer in read(&batch, &RULE, outputs(&batch, starts, vec![end; batch.tokens()])).unwrap() {
+            for answer in read(&batch, (&RULE, &any()), outputs(&batch, starts, vec![end; batch.tokens()])).unwrap() {
                 assert!(answer.spans.iter().all(|span| span.logit.is_finite()), "{answer:?}");
             }
         }

@@ -22,7 +22,7 @@ pub mod tag_set;
 
 use std::sync::Arc;
 
-use crate::task::answer::{Answer, Span};
+use crate::task::answer::{Acceptance, Answer, Span};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::input::ModelInput;
@@ -55,10 +55,8 @@ pub struct TagReader {
     pub tags: TagSet,
     /// For each type of the tags its index in the schema, if it is asked for.
     types: Vec<Option<usize>>,
-    /// The logit that a mention's score must be above.
-    threshold: f32,
-    /// A score closer to the threshold than this counts as undecided.
-    tolerance: f32,
+    /// Which mentions of each type are accepted.
+    acceptance: Acceptance,
 }
 
 impl Tagger {
@@ -80,9 +78,9 @@ impl Tagger {
 
 impl TagReader {
     /// Reads these tags for the types of `schema`. Types of the schema that the tags do not have are never found: [`unknown_type`] names them.
-    pub fn new(tags: TagSet, schema: &EntitySchema, threshold: f32, tolerance: f32) -> Self {
+    pub fn new(tags: TagSet, schema: &EntitySchema, acceptance: Acceptance) -> Self {
         let types = tags.types().iter().map(|name| schema.types.iter().position(|one| one.name == *name)).collect();
-        Self { tags, types, threshold, tolerance }
+        Self { tags, types, acceptance }
     }
 
     /// The index in the tags of a type of the schema.
@@ -119,10 +117,10 @@ impl TagReader {
         let mut answer = Answer::default();
         for mention in lattice.mentions() {
             let Some(entity_type) = self.types[mention.entity_type] else { continue };
-            answer.undecided += usize::from((mention.logit - self.threshold).abs() < self.tolerance);
+            answer.undecided += usize::from(self.acceptance.undecided(entity_type, mention.logit));
             let place = input.place(context + words[mention.first].0, context + words[mention.last].1);
-            if let Some(tokens) = place.filter(|_| mention.logit > self.threshold) {
-                answer.spans.push(Span { entity_type, tokens, logit: mention.logit });
+            if let (Some(tokens), Some(logit)) = (place, self.acceptance.judge(entity_type, mention.logit)) {
+                answer.spans.push(Span { entity_type, tokens, logit });
             }
         }
         answer
@@ -209,6 +207,7 @@ pub fn unanswered(outputs: &Tensors) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::answer::tests::acceptance;
     use crate::task::entity_schema::{EntityType, Nesting};
     use crate::task::tagger::tag_set::Scheme;
     use crate::task::tensor::OutputSignature;
@@ -219,7 +218,7 @@ mod tests {
     use crate::text::window::{WindowRule, Windows};
 
     fn schema(names: &[&str]) -> EntitySchema {
-        let one = |name: &&str| EntityType { name: (*name).into(), question: "who".into() };
+        let one = |name: &&str| EntityType::new(*name, "who");
         EntitySchema { nested: Nesting::Flat, types: names.iter().map(one).collect() }
     }
 
@@ -247,17 +246,17 @@ mod tests {
         // [CLS] bank ##er new york [SEP]
         let batch = batch("banker new york", 16);
         let tags = TagSet::new(Scheme::Bio, &["PER", "LOC"]);
-        let reader = TagReader::new(tags, &schema(&["LOC", "PER"]), 0.0, 1e-3);
+        let reader = TagReader::new(tags, &schema(&["LOC", "PER"]), acceptance(2, &[(0.5, 1.0)], 1e-3));
         // The second wordpiece says another type, and is not read.
         let marked = [(1, 1), (2, 3), (3, 3), (4, 4)];
         let answers = reader.read(&batch, logits(&batch, 5, &marked)).unwrap();
         let spans: Vec<_> = answers[0].spans.iter().map(|span| (span.entity_type, span.tokens)).collect();
         assert_eq!(spans, [(1, TokenSpan::new(0, 2)), (0, TokenSpan::new(2, 4))]);
         // A type that is not asked for changes nothing else.
-        let only = TagReader::new(reader.tags.clone(), &schema(&["LOC"]), 0.0, 1e-3);
+        let only = TagReader::new(reader.tags.clone(), &schema(&["LOC"]), acceptance(1, &[(0.5, 1.0)], 1e-3));
         let alone = only.read(&batch, logits(&batch, 5, &marked)).unwrap();
         assert_eq!(alone[0].spans, answers[0].spans[1..]);
-        let strict = TagReader { threshold: 20.0, ..reader.clone() };
+        let strict = TagReader { acceptance: acceptance(2, &[(1.0, 1.0)], 0.0), ..reader.clone() };
         assert!(strict.read(&batch, logits(&batch, 5, &marked)).unwrap()[0].spans.is_empty());
         assert!(reader.read(&batch, logits(&batch, 4, &[])).unwrap_err().contains("names 5 tags"));
     }
@@ -268,7 +267,8 @@ mod tests {
         assert!(batch.inputs.len() > 1);
         assert_eq!(words(&batch.inputs[0].window.tokens), [(0, 0)]);
         assert_eq!(words(&batch.inputs[1].window.tokens), []);
-        let reader = TagReader::new(TagSet::new(Scheme::Bioes, &["A"]), &schema(&["A"]), 0.0, 0.0);
+        let reader =
+            TagReader::new(TagSet::new(Scheme::Bioes, &["A"]), &schema(&["A"]), acceptance(1, &[(0.5, 1.0)], 0.0));
         let marked: Vec<(usize, usize)> = (0..batch.padded_tokens()).map(|token| (token, 4)).collect();
         let answers = reader.read(&batch, logits(&batch, 5, &marked)).unwrap();
         let found: Vec<_> = answers.iter().flat_map(|answer| &answer.spans).map(|span| span.tokens).collect();

@@ -2,7 +2,7 @@
 //! tables as JSON Lines or CSV, local or remote. Out: documents with their gold mentions, sorted by id, each mention checked against the
 //! text that gold gives for it. It must not tokenize.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +71,20 @@ impl Split {
             hasher.update(format!("{:?}\0", document.labelled_types));
         }
         hexadecimal(&hasher.finalize())
+    }
+
+    /// Keeps a share of the documents, rounded up, in their order. Which ones depends on `seed` and their ids alone, so a smaller share is a
+    /// part of a larger one.
+    pub fn keep_share(&mut self, share: f64, seed: u64) {
+        let digest = |document: &LabelledDocument| Sha256::digest(format!("{seed}\0{}", document.id));
+        let mut drawn: Vec<_> =
+            self.documents.iter().map(digest).enumerate().map(|(index, drawn)| (drawn, index)).collect();
+        drawn.sort_unstable();
+        // A product such as 0.07 · 100 is a little more than 7.
+        let kept = (share * drawn.len() as f64 - 1e-9).ceil().max(1.0) as usize;
+        let kept: HashSet<usize> = drawn.into_iter().take(kept).map(|(_, index)| index).collect();
+        let mut index = 0..;
+        self.documents.retain(|_| index.next().is_some_and(|index| kept.contains(&index)));
     }
 
     /// Adds the documents of another source.
@@ -226,4 +240,36 @@ pub(crate) fn byte_spans(text: &str, mentions: &[Gold]) -> Vec<ByteSpan> {
         spans.push(ByteSpan::new(byte, after(byte, span.len())));
     }
     spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(documents: usize) -> Split {
+        let document = |number: usize| LabelledDocument {
+            id: format!("{number:03}"),
+            text: String::new(),
+            mentions: Vec::new(),
+            labelled_types: Arc::new([]),
+        };
+        Split { documents: (0..documents).map(document).collect() }
+    }
+
+    #[test]
+    fn a_smaller_share_is_a_part_of_a_larger_one() {
+        let kept = |share: f64, seed: u64| -> Vec<String> {
+            let mut split = split(100);
+            split.keep_share(share, seed);
+            split.documents.into_iter().map(|document| document.id).collect()
+        };
+        let shares = [0.001, 0.01, 0.07, 0.5, 1.0].map(|share| kept(share, 7));
+        assert_eq!(shares.each_ref().map(Vec::len), [1, 1, 7, 50, 100]);
+        for pair in shares.windows(2) {
+            assert!(pair[0].iter().all(|id| pair[1].contains(id)), "{pair:?}");
+            assert!(pair[0].is_sorted(), "{pair:?}");
+        }
+        assert_eq!(kept(0.5, 7), shares[3]);
+        assert_ne!(kept(0.5, 8), shares[3]);
+    }
 }

@@ -270,7 +270,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     fn questions(tokenizer: &Tokenizer) -> Questions {
-        let types = ["which bank", "who"].map(|one| EntityType { name: one.into(), question: one.into() });
+        let types = ["which bank", "who"].map(|one| EntityType::new(one, one));
         Questions::new(&EntitySchema { nested: Nesting::Nested, types: types.into() }, tokenizer).unwrap()
     }
 

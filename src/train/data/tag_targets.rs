@@ -41,6 +41,7 @@ pub(crate) fn allowed(example: &Example, width: usize, reader: &TagReader) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::answer::Acceptance;
     use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
     use crate::task::input::Questions;
     use crate::task::kind::Kind;
@@ -58,7 +59,7 @@ mod tests {
         labelled: &[usize],
         tokens: usize,
     ) -> (Vec<Example>, TagReader) {
-        let types = ["PER", "LOC"].map(|name| EntityType { name: name.into(), question: "who".into() });
+        let types = ["PER", "LOC"].map(|name| EntityType::new(name, "who"));
         let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
         let gold =
             |&(start, end, entity_type): &(usize, usize, usize)| Gold { chars: CharSpan::new(start, end), entity_type };
@@ -73,7 +74,7 @@ mod tests {
         let rule = WindowRule { tokens, overlap: 0 };
         let made = examples(&[document], &tokenizer, (&questions, Kind::Tagger), rule).unwrap();
         let tags = TagSet::new(Scheme::Bio, &["PER", "LOC"]);
-        (made.examples, TagReader::new(tags, &schema, 0.0, 0.0))
+        (made.examples, TagReader::new(tags, &schema, Acceptance::new(&schema, 0.0)))
     }
 
     /// The tags that each token may have.

@@ -1,13 +1,15 @@
 //! Network + labelled documents → scores. In: a network, the examples of a split and its gold. Out: counts by type, decoded and merged
-//! over windows exactly as in extraction. It must not train.
+//! over windows exactly as in extraction, or all candidates for a calibration. It must not train.
 
 use std::collections::BTreeSet;
 
 use tch::{Tensor, no_grad};
 
 use crate::error::{Error, Result};
+use crate::extract::calibration::Labelled;
 use crate::model::encoder::architecture::DropoutRates;
 use crate::score::counts::Counts;
+use crate::task::answer::Acceptance;
 use crate::task::batch::{Batch, batches};
 use crate::task::entity_schema::{EntitySchema, Nesting};
 use crate::task::input::ModelInput;
@@ -19,7 +21,8 @@ use crate::task::qa;
 use crate::task::qa::AnswerRule;
 use crate::task::tagger::TagReader;
 use crate::task::tensor::{Tensors, Values};
-use crate::train::data::dataset::{Gold, Split};
+use crate::text::mention::Mention;
+use crate::train::data::dataset::{Gold, LabelledDocument, Split};
 use crate::train::data::examples::Example;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::failure::torch;
@@ -46,52 +49,12 @@ pub struct Quality {
 /// # Errors
 /// [`crate::error::Error::Stopped`] after a signal.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
-    let queries: Vec<ModelInput> = examples.iter().map(|example| example.query.clone()).collect();
-    let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
-    let rule = DecodeRule {
-        threshold: 0.0,
-        boundary: 0.0,
-        nested: schema.nested == Nesting::Nested,
-        max_candidates: MAX_CANDIDATES,
-        tolerance: 0.0,
-    };
-    let asked = no_grad(|| network.asked(Dropout::default()));
-    let reader = network.tags().map(|tags| TagReader::new(tags.clone(), schema, 0.0, 0.0));
-    for batch in batches(queries, BATCH_TOKENS) {
-        signals::check()?;
-        let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
-        let answers = if let Some(reader) = &reader {
-            reader.read(&batch, tag_outputs(network, &batch)?).map_err(failed)?
-        } else if network.model_kind() == Kind::Qa {
-            let rule = AnswerRule { threshold: 0.0, null_threshold: 0.0, tolerance: 0.0 };
-            qa::read(&batch, &rule, answer_outputs(network, &batch)?).map_err(failed)?
-        } else if asked.is_none() {
-            decode(&batch, &logits(network, &batch)?, &rule)
-        } else {
-            let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
-            let shape = [batch.inputs.len(), schema.types.len(), batch.tokens()];
-            let tensors = Tensors::default()
-                .with("start_logits", &shape, Values::F32(start))
-                .with("end_logits", &shape, Values::F32(end))
-                .with("span_index", &[span.len(), 4], Values::I64(span_index))
-                .with("span_logits", &[span.len()], Values::F32(span));
-            late::read(&batch, schema.types.len(), &rule, tensors).map_err(failed)?
-        };
-        for (query, mut answer) in batch.inputs.iter().zip(answers) {
-            // Types that nobody labelled there must not displace the others.
-            let labelled = &split.documents[query.document].labelled_types;
-            answer.spans.retain(|span| labelled.binary_search(&span.entity_type).is_ok());
-            found[query.document].add(query, &answer);
-        }
-    }
+    let found = mentions(network, split, examples, schema)?;
     let mut types = vec![Counts::default(); schema.types.len()];
     for (document, found) in split.documents.iter().zip(found) {
         let gold: BTreeSet<Gold> = document.mentions.iter().copied().collect();
-        let predicted: BTreeSet<Gold> = found
-            .finish(&document.text, schema.nested)
-            .into_iter()
-            .map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type })
-            .collect();
+        let predicted: BTreeSet<Gold> =
+            found.into_iter().map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type }).collect();
         for one in &predicted {
             let counts = &mut types[one.entity_type];
             if gold.contains(one) { counts.true_positives += 1 } else { counts.false_positives += 1 }
@@ -128,6 +91,69 @@ pub fn answer_outputs(network: &Network, batch: &Batch) -> Result<Tensors> {
         let outputs = Tensors::default().with("start_logits", &shape, Values::F32(floats(&start)?));
         Ok(outputs.with("end_logits", &shape, Values::F32(floats(&end)?)))
     })
+}
+
+/// The documents of a split with all candidates of `network`, as a calibration needs them.
+///
+/// # Errors
+/// As for [`score`].
+pub fn candidates(
+    network: &Network,
+    split: &Split,
+    examples: &[Example],
+    schema: &EntitySchema,
+) -> Result<Vec<Labelled>> {
+    let found = mentions(network, split, examples, &schema.of_candidates())?;
+    let labelled = |(document, candidates): (&LabelledDocument, Vec<Mention>)| Labelled {
+        candidates,
+        gold: document.mentions.iter().map(|gold| (gold.chars, gold.entity_type)).collect(),
+    };
+    Ok(split.documents.iter().zip(found).map(labelled).collect())
+}
+
+/// The mentions of each document.
+fn mentions(
+    network: &Network,
+    split: &Split,
+    examples: &[Example],
+    schema: &EntitySchema,
+) -> Result<Vec<Vec<Mention>>> {
+    let queries: Vec<ModelInput> = examples.iter().map(|example| example.query.clone()).collect();
+    let mut found: Vec<Mentions> = split.documents.iter().map(|_| Mentions::default()).collect();
+    let nested = schema.nested == Nesting::Nested;
+    let rule = DecodeRule { boundary: 0.0, nested, max_candidates: MAX_CANDIDATES, tolerance: 0.0 };
+    let acceptance = Acceptance::new(schema, 0.0);
+    let asked = no_grad(|| network.asked(Dropout::default()));
+    let reader = network.tags().map(|tags| TagReader::new(tags.clone(), schema, acceptance.clone()));
+    for batch in batches(queries, BATCH_TOKENS) {
+        signals::check()?;
+        let failed = |reason: String| Error::Engine { doing: "score".into(), source: reason.into() };
+        let answers = if let Some(reader) = &reader {
+            reader.read(&batch, tag_outputs(network, &batch)?).map_err(failed)?
+        } else if network.model_kind() == Kind::Qa {
+            let rule = AnswerRule { null_threshold: 0.0, tolerance: 0.0 };
+            qa::read(&batch, (&rule, &acceptance), answer_outputs(network, &batch)?).map_err(failed)?
+        } else if asked.is_none() {
+            decode(&batch, &logits(network, &batch)?, &rule, &acceptance)
+        } else {
+            let Outputs { start, end, span_index, span } = outputs(network, asked.as_ref(), &batch)?;
+            let shape = [batch.inputs.len(), schema.types.len(), batch.tokens()];
+            let tensors = Tensors::default()
+                .with("start_logits", &shape, Values::F32(start))
+                .with("end_logits", &shape, Values::F32(end))
+                .with("span_index", &[span.len(), 4], Values::I64(span_index))
+                .with("span_logits", &[span.len()], Values::F32(span));
+            late::read(&batch, schema.types.len(), (&rule, &acceptance), tensors).map_err(failed)?
+        };
+        for (query, mut answer) in batch.inputs.iter().zip(answers) {
+            // Types that nobody labelled there must not displace the others.
+            let labelled = &split.documents[query.document].labelled_types;
+            answer.spans.retain(|span| labelled.binary_search(&span.entity_type).is_ok());
+            found[query.document].add(query, &answer);
+        }
+    }
+    let finish = |(document, found): (&LabelledDocument, Mentions)| found.finish(&document.text, schema.nested);
+    Ok(split.documents.iter().zip(found).map(finish).collect())
 }
 
 /// The network's logits for a batch of questions and windows, as the ONNX graph of early interaction returns them with boundary logit 0.

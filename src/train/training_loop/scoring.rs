@@ -6,14 +6,16 @@ use std::time::Instant;
 use tch::Kind;
 
 use crate::error::{Error, Result};
+use crate::extract::calibration::{Calibration, calibrate};
 use crate::model::weights::safetensors_file::{WeightForm, as_stored};
 use crate::model::weights::tensors::Weights;
+use crate::score::calibration::Goal;
 use crate::train::data::featurize::Data;
 use crate::train::display::history::Scoring;
 use crate::train::display::screen::Screen;
 use crate::train::network::failure::guarded;
 use crate::train::network::heads::Network;
-use crate::train::training_loop::dev::{Quality, score};
+use crate::train::training_loop::dev::{Quality, candidates, score};
 use crate::train::training_loop::trainer::Trainer;
 
 /// The smallest difference by which an F1 counts as better, larger than the rounding of F1 in `position.json`.
@@ -62,12 +64,12 @@ impl Trainer<'_> {
         }
     }
 
-    /// The best weights, and their scores on a split in the format they will be stored in. Frees the network and the optimizer: the training
-    /// cannot continue afterwards.
+    /// The best weights, and in the format they will be stored in their calibration on dev, unless the job omits it, and their scores on a split
+    /// with its thresholds. Frees the network and the optimizer: the training cannot continue afterwards.
     ///
     /// # Errors
     /// [`Error::Setting`] if the format cannot represent the weights.
-    pub fn best(&mut self, data: Option<&Data>) -> Result<(Weights, Option<Quality>)> {
+    pub fn best(&mut self, data: Option<&Data>) -> Result<(Weights, Option<Calibration>, Option<Quality>)> {
         let step = self.position.best.map_or(0, |(_, step)| step);
         let weights = self.folder.best(step, self.replicas.first())?;
         let form = self.file.weight_form();
@@ -78,16 +80,40 @@ impl Trainer<'_> {
             hint: "set fp32 and run the training again: the checkpoint is kept".into(),
         };
         let stored = if form == WeightForm::Fp32 { None } else { Some(as_stored(&weights, form).map_err(misfit)?) };
-        let Some(data) = data else { return Ok((weights, None)) };
+        let calibrate_it = self.file.output.calibrate;
+        if data.is_none() && !calibrate_it {
+            return Ok((weights, None, None));
+        }
         let device = self.replicas.first().device();
         self.replicas.free();
         self.optimizer.first.clear();
         self.optimizer.second.clear();
         self.average = None;
-        let quality = guarded(|| {
+        let (calibration, quality) = guarded(|| {
             let network = Network::new(stored.as_ref().unwrap_or(&weights), Kind::Float, device, &self.questions)?;
-            score(&network, &data.split, &data.examples.examples, self.schema)
+            let calibration = if calibrate_it { self.calibrate(&network)? } else { None };
+            let schema = calibration.as_ref().map_or(self.schema, |calibration| &calibration.schema);
+            let quality = data.map(|data| score(&network, &data.split, &data.examples.examples, schema)).transpose()?;
+            Ok((calibration, quality))
         })?;
-        Ok((weights, Some(quality)))
+        Ok((weights, calibration, quality))
+    }
+
+    /// The calibration of a network on dev; `None` if dev has too few spans. A threshold or temperature of the schema stays.
+    fn calibrate(&self, network: &Network) -> Result<Option<Calibration>> {
+        let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
+        let mut found = calibrate(&candidates(network, split, examples, self.schema)?, self.schema, Goal::F1);
+        match &mut found {
+            None => {
+                tracing::info!("dev has too few spans for a calibration: thresholds and temperatures stay as they are")
+            }
+            Some(calibration) => {
+                for (one, own) in calibration.schema.types.iter_mut().zip(&self.schema.types) {
+                    one.threshold = own.threshold.or(one.threshold);
+                    one.temperature = own.temperature.or(one.temperature);
+                }
+            }
+        }
+        Ok(found)
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::encoder::architecture::DropoutRates;
 use crate::model::weights::tensors::Weights;
 use crate::random::Random;
+use crate::task::answer::Acceptance;
 use crate::task::batch::BatchTensors;
 use crate::task::entity_schema::EntitySchema;
 use crate::task::tagger::TagReader;
@@ -82,7 +83,8 @@ impl<'a> Trainer<'a> {
         let mut optimizer =
             Optimizer::new(recipe, &replicas.first().leaves.tensors, |name| replicas.first().is_new(name));
         let mut average = recipe.ema_decay.map(|decay| Average::new(decay, &replicas.first().leaves.tensors));
-        let reader = replicas.first().tags().map(|tags| TagReader::new(tags.clone(), schema, 0.0, 0.0));
+        let reader =
+            replicas.first().tags().map(|tags| TagReader::new(tags.clone(), schema, Acceptance::new(schema, 0.0)));
         let lengths = train.examples.examples.iter().map(|example| example.query.len()).collect();
         let sampler = BatchSampler::new(lengths, recipe, devices.len());
         let steps = sampler.steps(recipe.max_epochs);

@@ -200,3 +200,55 @@ function thresholds(first, all, right) {
     ]),
   );
 }
+
+/** The share of right mentions against their scores: below the mean score, scores promise too much. */
+function reliability([all, ...types]) {
+  const first = all.bins.findIndex((bin) => bin.mentions > 0);
+  const bins = all.bins.slice(first);
+  const share = (bin) => (bin.mentions > 0 ? bin.right / bin.mentions : null);
+  const mean = (bin) => (bin.mentions > 0 ? bin.score / bin.mentions : null);
+  const from = first / all.bins.length;
+  const values = bins.flatMap((bin) => [share(bin), mean(bin)]).filter((value) => value !== null);
+  const floor = Math.floor(Math.min(...values) * 10) / 10;
+  const line = (type, at) => {
+    const bin = type.bins[at + first];
+    return make("p", null, name(type.name), ` ${percent(share(bin))} of ${whole(bin.mentions)}`);
+  };
+  const tip = (at) => {
+    const [low, high] = [at + first, at + first + 1].map((edge) => (edge / all.bins.length).toFixed(2));
+    if (bins[at].mentions === 0) return [make("p", { class: "tip-head" }, `no score of ${low} to ${high}`)];
+    return [
+      make("p", { class: "tip-head" }, `score ${low} to ${high}: mean ${percent(mean(bins[at]))}`),
+      make("p", null, `${percent(share(bins[at]))} of ${plural(bins[at].mentions, "mention")} right`),
+      types.filter((type) => type.bins[at + first].mentions > 0).map((type) => line(type, at)),
+    ];
+  };
+  const series = [
+    { class: "recall", values: bins.map(mean) },
+    { class: "f1", values: bins.map(share) },
+  ];
+  const label = (part) => String(Math.round((from + (1 - from) * part) * 100) / 100);
+  return chart(
+    "Reliability",
+    `expected calibration error ${percent(all.error)}, in ${whole(all.bins.length)} bins`,
+    make(
+      "div",
+      { class: "frame" },
+      make("span", { class: "top" }, percent(1, 0)),
+      make("span", { class: "bottom" }, percent(floor, 0)),
+      lines("Share of right mentions by score", series, bins.length, Math.min(floor, 0.9), tip),
+    ),
+    axis(...[0, 0.25, 0.5, 0.75, 1].map(label)),
+    key([
+      ["f1", "share right"],
+      ["recall", "mean score"],
+    ]),
+    types.length > 1 &&
+      table(
+        "Calibration error by type",
+        ["type", "calibration error"],
+        types.map((type) => [name(type.name), percent(type.error)]),
+        [1],
+      ),
+  );
+}

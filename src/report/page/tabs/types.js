@@ -103,6 +103,7 @@ function drawScores() {
     ),
   );
   if (joined) charts.append(thresholds(first, all, right));
+  if (summary.quality?.reliability.length > 0) charts.append(reliability(summary.quality.reliability));
   content.append(charts);
 }
 
