@@ -20,6 +20,7 @@ use quarry::random::Random;
 use quarry::source::location::StoreLocation;
 use quarry::store::table_files::TableFiles;
 use quarry::tables::Table;
+use quarry::task::answer::Acceptance;
 use quarry::task::batch::{Batch, batches};
 use quarry::task::entity_schema::{EntitySchema, Nesting};
 use quarry::task::input::{ModelInput, Questions};
@@ -163,10 +164,11 @@ fn make_tensors(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decode_and_merge(bencher: Bencher<'_, '_>) {
     let (batch, logits) = answered();
-    let rule = DecodeRule { threshold: 0.0, boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+    let rule = DecodeRule { boundary: 0.0, nested: true, max_candidates: 4096, tolerance: 1e-3 };
+    let acceptance = Acceptance::new(&SCHEMA, rule.tolerance);
     bencher.counter(ItemsCount::new(batch.inputs.len())).bench(|| {
         let mut found = 0;
-        for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule)) {
+        for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule, &acceptance)) {
             let mut mentions = Mentions::default();
             mentions.add(query, &answer);
             found += mentions.finish(&TEXTS[query.document], Nesting::Nested).len();

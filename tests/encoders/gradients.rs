@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quarry::train::data::examples::Targets;
+use quarry::train::data::targets::Targets;
 use quarry::train::network::encoder::Inputs;
 use quarry::train::network::heads::{Dropout, Network};
 use quarry::train::network::loss::LossRule;

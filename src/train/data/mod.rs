@@ -9,6 +9,7 @@
 //! | [`examples`] | documents → inputs with the positions of their answers |
 //! | `outermost` | nested mentions → those that a tagger can mark |
 //! | `tag_targets` | answers → the tags that each token may have |
+//! | [`targets`] | examples → a batch and its targets |
 //! | [`featurize`] | splits → their examples |
 //! | `word_dropout` | the tensors of a batch → the same with words hidden |
 //! | [`batch_sampler`] | examples → batches, epoch by epoch |
@@ -21,4 +22,5 @@ pub(crate) mod labels;
 pub(crate) mod outermost;
 pub(crate) mod remarks;
 pub(crate) mod tag_targets;
+pub mod targets;
 pub mod word_dropout;

@@ -7,7 +7,7 @@
 use tch::{Kind, Reduction, Tensor, no_grad};
 
 use crate::task::kind;
-use crate::train::data::examples::Targets;
+use crate::train::data::targets::Targets;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::heads::{Dropout, MatchCandidates, Network};
 use crate::train::network::token_loss;

@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::train::data::examples::Targets;
+use crate::train::data::targets::Targets;
 use crate::train::network::encoder::Inputs;
 use crate::train::network::heads::{Dropout, Network};
 
