@@ -278,8 +278,8 @@ pub(crate) mod tests {
             [
                 "model 0123456789ab… → fedcba987654…",
                 "window_tokens 256 → 64",
-                "threshold 0.5 → 0.6",
                 "precision auto → int8",
+                "threshold 0.5 → 0.6",
                 "types added: ORG; left out: LOC; asked in other words: PER",
             ]
         );
