@@ -156,7 +156,7 @@ fn the_default_model_is_calibrated_on_real_data() {
     let text = std::fs::read_to_string(dev).unwrap();
     let full = std::env::var_os("QUARRY_FULL_TESTS").is_some();
     let documents: Vec<&str> = text.split("-DOCSTART-").skip(1).take(if full { usize::MAX } else { QUICK }).collect();
-    let part: String = documents.iter().map(|document| format!("-DOCSTART-{document}")).collect();
+    let part = format!("-DOCSTART-{}", documents.join("-DOCSTART-"));
     dir.write("dev.txt", &part);
     dir.quarry(&["prepare", "conll", "dev.txt", "dev", "--unit", "document"]).ended(0);
     let model = project().join("models/default").display().to_string();

@@ -21,23 +21,21 @@ pub(super) fn text(table: &SideBySide) -> String {
     if table.systems.iter().any(|system| system.difference.is_some()) {
         parts.push(differences(table));
     }
-    let mut text = parts.join("\n");
+    let mut notes = vec![parts.join("\n")];
     if table.systems.iter().any(|system| system.difference.is_some()) {
-        text += &format!(
-            "\np: approximate randomization of documents against `{}`, {resamples} resamples; adjusted for {} comparisons by Holm's method.\n",
+        notes.push(format!(
+            "p: approximate randomization of documents against `{}`, {resamples} resamples; adjusted for the number of comparisons ({}) by Holm's method.",
             table.systems[0].name,
             table.systems.len() - 1
-        );
+        ));
     }
-    for System { name, speed, .. } in &table.systems {
-        if let Some(speed) = speed {
-            text += &format!(
-                "\nSpeed of `{name}`: {}, {} types; s/type is per million characters of text.",
-                speed.measured, speed.types
-            );
-        }
-    }
-    text
+    let speed = |System { name, speed, .. }: &System| {
+        let speed = speed.as_ref()?;
+        let (measured, types) = (&speed.measured, speed.types);
+        Some(format!("Speed of `{name}`: {measured}, {types} types; s/type is per million characters of text."))
+    };
+    notes.extend(table.systems.iter().filter_map(speed));
+    notes.join("\n")
 }
 
 fn share(value: f64) -> String {

@@ -105,7 +105,7 @@ impl Trainer<'_> {
         let mut found = calibrate(&candidates(network, split, examples, self.schema)?, self.schema, Goal::F1);
         match &mut found {
             None => {
-                tracing::info!("dev has too few spans for a calibration: thresholds and temperatures stay as they are")
+                tracing::info!("dev has too few spans for a calibration: thresholds and temperatures stay as they are");
             }
             Some(calibration) => {
                 for (one, own) in calibration.schema.types.iter_mut().zip(&self.schema.types) {
