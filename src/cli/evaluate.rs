@@ -22,7 +22,7 @@ use crate::score::counting::Counting;
 /// Ids are compared as text. Rows with a null, rows whose end is not after their start, and duplicate rows do not count. Only
 /// documents count that every given store has processed and that --documents, if given, contains.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct EvaluateArgs {
     /// Predicted mentions: Parquet, JSON Lines or CSV (a file, folder, glob or URL), a store, or a job file (.toml), which
     /// names its store and gold mentions. With --calibrate a model directory or a job.

@@ -79,9 +79,12 @@ fn the_comparison_on_the_screen_and_its_errors() {
     example(&dir);
     let compare = ["evaluate", "--compare", "predicted.parquet", "other.parquet", "--gold", "gold.parquet"];
     let shown = dir.quarry(&compare).ended(0).stdout();
-    for part in
-        ["│ F1 against predicted", "not significant at 0.05", "adjusted for 1 comparisons by Holm's method", "│ flat"]
-    {
+    for part in [
+        "│ F1 against predicted",
+        "not significant at 0.05",
+        "adjusted for the number of comparisons (1) by Holm's method",
+        "│ flat",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let refused = |arguments: &[&str]| dir.quarry(&[&["evaluate"], arguments].concat()).ended(1).error();
