@@ -13,6 +13,7 @@ use crate::text::tokens::Tokenizer;
 use crate::text::window::{Window, WindowRule, Windows};
 use crate::train::data::dataset::{LabelledDocument, byte_spans};
 use crate::train::data::tag_targets;
+use crate::train::data::tag_targets::Marked;
 
 /// The minimum of [`Examples::usual_window`]: shorter windows would split most sentences, even if the training texts are shorter.
 const SHORTEST_USUAL: usize = 32;
@@ -28,6 +29,14 @@ pub struct Example {
     pub answers: Vec<GoldSpan>,
     /// Of a tagger: the document's tokens that belong to mentions which the window holds only in part.
     pub cut: Vec<TokenSpan>,
+}
+
+impl Example {
+    /// The input as a tagger learns it.
+    pub(crate) fn marked(&self) -> Marked<'_> {
+        let answers = self.answers.iter().map(|answer| (answer.entity_type, answer.tokens)).collect();
+        Marked { query: &self.query, types: &self.types, answers, cut: &self.cut }
+    }
 }
 
 /// An answer.
@@ -233,7 +242,7 @@ pub fn batch(examples: &[Example], numbers: &[usize], types: usize, reader: Opti
     for (row, &number) in numbers.iter().enumerate() {
         let Example { query, types: labelled, answers, .. } = &examples[number];
         if let Some(reader) = reader {
-            targets.tags.extend(tag_targets::allowed(&examples[number], width, reader));
+            targets.tags.extend(tag_targets::allowed(&examples[number].marked(), width, reader));
         }
         let rank = |entity_type: usize| if asks { 0 } else { entity_type };
         for &entity_type in &**labelled {
