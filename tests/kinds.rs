@@ -206,7 +206,7 @@ fn job(dir: &Dir, model: &str, store: &str, types: &[&str]) -> String {
         ],
     );
     let one = |name: &&str| format!("[[type]]\nname = '{name}'\nquestion = 'Who is named?'\n");
-    dir.write("types.toml", &format!("nested = false\n{}", types.iter().map(one).collect::<String>()));
+    dir.write("types.toml", &format!("nested = true\n{}", types.iter().map(one).collect::<String>()));
     let sections = format!(
         "[entities]\nschema = '{}'\n[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n[extract]\nthreshold = 0.000001\n\
          null_threshold = -20.0\nbatch_tokens = 512\n",
@@ -277,7 +277,7 @@ fn question_answering_gives_a_document_one_mention_of_a_type() {
     // Several windows.
     std::fs::write(&path, text.replace("batch_tokens", "window_tokens = 8\noverlap_tokens = 2\nbatch_tokens")).unwrap();
     dir.quarry(&["run", &path]).ended(0);
-    let many = dir.rows("store", "documents", "max(windows) > 1", "");
+    let many = dir.rows("store", "documents", "max(n_windows) > 1", "");
     assert_eq!(many, ["true"]);
     let rows = dir.rows("store", "current_entities", "doc_id, entity_type", "");
     let mut distinct = rows.clone();

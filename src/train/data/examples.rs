@@ -10,6 +10,7 @@ use crate::text::span::{ByteSpan, TokenSpan};
 use crate::text::tokens::{Token, Tokenizer};
 use crate::text::window::{Window, WindowRule, Windows};
 use crate::train::data::dataset::{LabelledDocument, byte_spans};
+use crate::train::data::tag_targets::Marked;
 
 /// The minimum of [`Examples::usual_window`]: shorter windows would split most sentences, even if the training texts are shorter.
 const SHORTEST_USUAL: usize = 32;
@@ -25,6 +26,14 @@ pub struct Example {
     pub answers: Vec<GoldSpan>,
     /// Of a tagger: the document's tokens that belong to mentions which the window holds only in part.
     pub cut: Vec<TokenSpan>,
+}
+
+impl Example {
+    /// The input as a tagger learns it.
+    pub(crate) fn marked(&self) -> Marked<'_> {
+        let answers = self.answers.iter().map(|answer| (answer.entity_type, answer.tokens)).collect();
+        Marked { query: &self.query, types: &self.types, answers, cut: &self.cut }
+    }
 }
 
 /// An answer.

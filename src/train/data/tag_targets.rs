@@ -1,39 +1,51 @@
-//! Answers → tags. In: an example of a tagger, how its tags are read. Out: for each token the tags that it may have. It must not know logits.
+//! Answers → tags. In: an input of a tagger with its mentions, how its tags are read. Out: for each token the tags that it may have. It must not know logits.
 
+use crate::task::input::ModelInput;
 use crate::task::tagger::{TagReader, words};
-use crate::train::data::examples::Example;
+use crate::text::span::TokenSpan;
 
-/// Which tags each token of an example may have: `[width, tags]`, row-major. Only the first wordpieces of words have any. The words of an answer
+/// What is known of an input.
+pub(crate) struct Marked<'e> {
+    /// The window.
+    pub(crate) query: &'e ModelInput,
+    /// The types that are labelled in its document, ascending.
+    pub(crate) types: &'e [usize],
+    /// Type and tokens of the mentions that it holds, in order; they do not overlap.
+    pub(crate) answers: Vec<(usize, TokenSpan)>,
+    /// Tokens of mentions that it holds only in part.
+    pub(crate) cut: &'e [TokenSpan],
+}
+
+/// Which tags each token of an input may have: `[width, tags]`, row-major. Only the first wordpieces of words have any. The words of an answer
 /// have the tags of its mention. A word outside all answers has `O`, and the tags of the types that nobody labelled in its document. A word of a
 /// mention that the window cuts has none: the loss does not look at it.
-pub(crate) fn allowed(example: &Example, width: usize, reader: &TagReader) -> Vec<bool> {
-    let (tags, window) = (&reader.tags, &example.query.window);
-    let (base, context) = (window.span.start, example.query.context_start());
+pub(crate) fn allowed(marked: &Marked<'_>, width: usize, reader: &TagReader) -> Vec<bool> {
+    let (tags, window) = (&reader.tags, &marked.query.window);
+    let (base, context) = (window.span.start, marked.query.context_start());
     let mut allowed = vec![false; width * tags.len()];
     let free: Vec<bool> = (0..tags.len())
         .map(|tag| {
-            let labelled = reader.type_of_schema(tag).is_some_and(|own| example.types.binary_search(&own).is_ok());
+            let labelled = reader.type_of_schema(tag).is_some_and(|own| marked.types.binary_search(&own).is_ok());
             tags.entity_type(tag).is_none() || !labelled
         })
         .collect();
     let words = words(&window.tokens);
-    let cut = |first: usize| example.cut.iter().any(|span| (span.start..span.end).contains(&(base + first)));
+    let cut = |first: usize| marked.cut.iter().any(|span| (span.start..span.end).contains(&(base + first)));
     for &(first, _) in words.iter().filter(|(first, _)| !cut(*first)) {
         allowed[(context + first) * tags.len()..][..tags.len()].copy_from_slice(&free);
     }
     let mut before: Option<(usize, usize)> = None;
-    for answer in &example.answers {
-        let Some(entity_type) = reader.type_of_tags(answer.entity_type) else { continue };
-        let inside =
-            |&&(first, last): &&(usize, usize)| answer.tokens.start <= base + first && base + last < answer.tokens.end;
+    for &(of_schema, span) in &marked.answers {
+        let Some(entity_type) = reader.type_of_tags(of_schema) else { continue };
+        let inside = |&&(first, last): &&(usize, usize)| span.start <= base + first && base + last < span.end;
         let own: Vec<usize> = words.iter().filter(inside).map(|(first, _)| *first).collect();
-        let behind = before == Some((answer.entity_type, answer.tokens.start));
+        let behind = before == Some((of_schema, span.start));
         for (first, tag) in own.iter().zip(tags.of_mention(entity_type, own.len(), behind)) {
             let row = &mut allowed[(context + first) * tags.len()..][..tags.len()];
             row.fill(false);
             row[tag] = true;
         }
-        before = Some((answer.entity_type, answer.tokens.end));
+        before = Some((of_schema, span.end));
     }
     allowed
 }
@@ -51,7 +63,7 @@ mod tests {
     use crate::text::tokens::tests::tiny;
     use crate::text::window::WindowRule;
     use crate::train::data::dataset::{Gold, LabelledDocument};
-    use crate::train::data::examples::examples;
+    use crate::train::data::examples::{Example, examples};
 
     fn made(
         text: &str,
@@ -79,7 +91,7 @@ mod tests {
 
     /// The tags that each token may have.
     fn tags_of(example: &Example, reader: &TagReader) -> Vec<Vec<String>> {
-        let allowed = allowed(example, example.query.len(), reader);
+        let allowed = allowed(&example.marked(), example.query.len(), reader);
         let names = |row: &[bool]| {
             row.iter().zip(reader.tags.names()).filter(|(own, _)| **own).map(|(_, name)| name.clone()).collect()
         };

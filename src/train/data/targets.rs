@@ -38,7 +38,7 @@ pub fn batch(examples: &[Example], numbers: &[usize], types: usize, reader: Opti
     for (row, &number) in numbers.iter().enumerate() {
         let Example { query, types: labelled, answers, .. } = &examples[number];
         if let Some(reader) = reader {
-            targets.tags.extend(tag_targets::allowed(&examples[number], width, reader));
+            targets.tags.extend(tag_targets::allowed(&examples[number].marked(), width, reader));
         }
         let rank = |entity_type: usize| if asks { 0 } else { entity_type };
         for &entity_type in &**labelled {
