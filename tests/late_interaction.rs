@@ -133,11 +133,10 @@ impl Graph {
     }
 
     fn rows(rows: &Rows) -> Vec<(&'static str, SessionInputValue<'_>)> {
-        let (shape, types) = ([rows.lengths.len(), rows.tokens], vec![0_i64; rows.ids.len()]);
+        let shape = [rows.lengths.len(), rows.tokens];
         vec![
             ("input_ids", TensorRef::from_array_view((shape, rows.ids.as_slice())).unwrap().into()),
             ("attention_mask", TensorRef::from_array_view((shape, rows.attended.as_slice())).unwrap().into()),
-            ("token_type_ids", ort::value::Tensor::from_array((shape, types)).unwrap().into()),
             ("shape_ids", ort::value::Tensor::from_array((shape, shapes(&rows.ids))).unwrap().into()),
         ]
     }
