@@ -49,13 +49,11 @@ fn a_tagger_is_learned_run_exported_and_continued() {
 fn a_tagger_learns_the_longest_of_nested_mentions_and_of_several_corpora_what_each_labels() {
     let dir = task();
     let path = job(&dir, "model", "max_epochs = 20\npatience = 4\nkind = 'tagger'");
-    // The first corpus labels only persons: its other words can be anything else.
-    replace(&dir, &path, "[entities]", "types = ['PER']\n[[data.extra]]\npath = 'train'\n[entities]");
+    // The second corpus labels only persons: its other words can be anything else.
+    replace(&dir, &path, "[entities]", "[[data.extra]]\npath = 'train'\ntypes = ['PER']\n[entities]");
     let said = train(&dir, &path).ended(0).stderr();
     assert!(said.contains("gold mentions overlap a longer one"), "{said}");
-    let scores = &manifest(&dir, "model")["scores"]["test"];
-    assert!(scores["f1"].as_f64().unwrap() > 0.99, "{scores}");
-    // On all types: cities inside of organizations are missed, everything else is found.
+    // Cities inside of organizations are missed, everything else is found.
     run(&dir, "test");
     let figure = |name: &str| -> f64 {
         dir.rows("store", "metrics", "value", &format!("WHERE name = '{name}' AND scope = 'all'"))[0].parse().unwrap()
