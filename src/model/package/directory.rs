@@ -131,7 +131,9 @@ impl ModelDirectory {
             let hash = match files.get(&name) {
                 Some(hash) => hash.clone(),
                 // What can be left out.
-                None if !root.join(&name).exists() && name.ends_with(".json") => String::new(),
+                None if !root.join(&name).exists() && Path::new(&name).extension().is_some_and(|end| end == "json") => {
+                    String::new()
+                }
                 None => sha256_of(&root.join(&name))?,
             };
             hasher.update(format!("{name} {hash}\n"));

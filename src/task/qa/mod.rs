@@ -107,7 +107,8 @@ fn best(input: &ModelInput, starts: &[f32], ends: &[f32]) -> Option<Best> {
     let null = f64::from(starts[0]) + f64::from(ends[0]);
     // Sums over all spans that end up to here, over all starts up to here, and the best of both.
     let (mut all, mut started) = (null, f64::NEG_INFINITY);
-    let (mut start, mut best): (Option<(usize, f64)>, Option<(usize, usize, f64)>) = (None, None);
+    let mut start: Option<(usize, f64)> = None;
+    let mut best: Option<(usize, usize, f64)> = None;
     for (place, token) in input.window.tokens.iter().enumerate().map(|(place, token)| (context + place, token)) {
         if token.starts_word {
             let logit = f64::from(starts[place]);
