@@ -264,7 +264,9 @@ mod tests {
             if reversed {
                 pairs.reverse();
             }
-            pairs.into_iter().for_each(|(input, answer)| mentions.add(input, answer));
+            for (input, answer) in pairs {
+                mentions.add(input, answer);
+            }
             mentions.finish(text, true)
         };
         let found = finished(false);

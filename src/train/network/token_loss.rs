@@ -106,7 +106,9 @@ mod tests {
         let words: [(usize, &[usize]); 5] = [(1, &[1]), (2, &[2]), (4, &[0]), (6, &[0, 3, 4]), (13, &[3])];
         let mut tags = vec![false; 20 * 5];
         for (token, own) in words {
-            own.iter().for_each(|tag| tags[token * 5 + tag] = true);
+            for tag in own {
+                tags[token * 5 + tag] = true;
+            }
         }
         // The second answer of a window is not learned.
         let spans = vec![[0, 0, 4, 5], [0, 0, 6, 8]];
