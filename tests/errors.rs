@@ -31,7 +31,7 @@ fn an_unknown_key() {
                    |
                  6 | window_token = 128
                    | ^^^^^^^^^^^^
-                 unknown field `window_token`, expected one of `window_tokens`, `overlap_tokens`, `words`, `threshold`, `boundary_threshold`, `max_candidates`, `batch_tokens`
+                 unknown field `window_token`, expected one of `window_tokens`, `overlap_tokens`, `words`, `threshold`, `boundary_threshold`, `max_candidates`, `null_threshold`, `batch_tokens`
     hint: did you mean `window_tokens`?
     "##);
 }
