@@ -127,15 +127,16 @@ impl TagSet {
         if !names.iter().any(|name| name == OUTSIDE) {
             return Err("there is no tag `O`".to_owned());
         }
-        let marked: Vec<(&str, Option<(char, &str)>)> =
+        let beside_outside: Vec<(&str, Option<(char, &str)>)> =
             names.iter().filter(|name| *name != OUTSIDE).map(|name| (name.as_str(), with_letter(name))).collect();
-        let lettered = marked.iter().filter(|(_, letter)| letter.is_some()).count();
+        let lettered = beside_outside.iter().filter(|(_, letter)| letter.is_some()).count();
         if lettered > 0
-            && let Some((bare, _)) = marked.iter().find(|(_, letter)| letter.is_none())
+            && let Some((bare, _)) = beside_outside.iter().find(|(_, letter)| letter.is_none())
         {
             return Err(format!("`{bare}` has no letter before its type, and others have"));
         }
-        let letters: Vec<char> = marked.iter().filter_map(|(_, letter)| letter.map(|(letter, _)| letter)).collect();
+        let letters: Vec<char> =
+            beside_outside.iter().filter_map(|(_, letter)| letter.map(|(letter, _)| letter)).collect();
         let scheme = scheme_of(&letters, lettered == 0)?;
         let (mut types, mut tags) = (Vec::<String>::new(), Vec::new());
         for name in names {
