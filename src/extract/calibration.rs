@@ -191,7 +191,8 @@ fn pairs(document: &Labelled, temperatures: &[f64], nested: bool) -> Vec<Judged>
         logit: f64::from(one.logit) * temperatures[one.entity_type],
         right: document.gold.contains(&(one.chars, one.entity_type)),
     };
-    if nested { &scaled } else { &best(&scaled) }.iter().map(judged).collect()
+    let kept = if nested { scaled } else { best(&scaled) };
+    kept.iter().map(judged).collect()
 }
 
 /// Scores, and whether they are right.
