@@ -2,9 +2,10 @@
 //! of a job with them. It must not run a model.
 //!
 //! Temperatures are fitted to pairs (logit, whether gold has the span). The spans of the pairs are all candidates: spans whose start and end pass
-//! the boundary threshold in the window that owns them, whatever their score. Without nesting only the best of overlapping candidates counts,
-//! because a job writes no other at any threshold. The figures before and after are of the mentions that a job writes: candidates decided again
-//! with the thresholds and temperatures, exactly as in extraction (but for starts with several ends at the edge of a window).
+//! the boundary threshold in the window that owns them, whatever their score. Without nesting only the best of overlapping candidates counts, by
+//! calibrated score: a job writes no other, except where a start has a nearer end that passes. The figures before and after are of the mentions
+//! that a job writes: candidates decided again with the thresholds and temperatures, exactly as in extraction (but for starts with several ends
+//! at the edge of a window).
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,9 @@ use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
 use crate::task::merge::{best, decide};
 use crate::text::mention::Mention;
 use crate::text::span::CharSpan;
+
+/// How often temperatures are fitted: they decide which of overlapping candidates of different types is a pair.
+const ROUNDS: usize = 3;
 
 /// The parts of the documents for figures that are held out: each is scored by a fit to the others.
 const FOLDS: usize = 5;
@@ -144,8 +148,15 @@ fn fit(
     schema: &EntitySchema,
     goal: Goal,
 ) -> Option<(EntitySchema, Vec<Temperature>, Vec<bool>)> {
-    let spans: Vec<Judged> = documents.iter().flat_map(|document| pairs(document, schema.nested)).collect();
-    let fits = temperatures(&spans, schema.types.len())?;
+    let pairs_at = |values: &[f64]| -> Vec<Judged> {
+        documents.iter().flat_map(|document| pairs(document, values, schema.nested)).collect()
+    };
+    let mut fits = temperatures(&pairs_at(&vec![1.0; schema.types.len()]), schema.types.len())?;
+    let values = |fits: &[Temperature]| fits.iter().map(|fit| fit.value).collect::<Vec<f64>>();
+    for _ in 1..ROUNDS {
+        fits = temperatures(&pairs_at(&values(&fits)), schema.types.len())?;
+    }
+    let spans = pairs_at(&values(&fits));
     let scored = |of: &dyn Fn(usize) -> bool| -> Vec<(f64, bool)> {
         let spans = spans.iter().filter(|span| of(span.entity_type));
         spans.map(|span| (sigmoid(span.logit / fits[span.entity_type].value), span.right)).collect()
@@ -170,14 +181,17 @@ fn rounded(value: f64) -> f32 {
     ((value * 1e4).round() / 1e4) as f32
 }
 
-/// The pairs of a document.
-fn pairs(document: &Labelled, nesting: Nesting) -> Vec<Judged> {
+/// The pairs of a document at these temperatures, by type.
+fn pairs(document: &Labelled, temperatures: &[f64], nesting: Nesting) -> Vec<Judged> {
+    let scaled =
+        |one: &Mention| Mention { logit: (f64::from(one.logit) / temperatures[one.entity_type]) as f32, ..*one };
+    let scaled: Vec<Mention> = document.candidates.iter().map(scaled).collect();
     let judged = |one: &Mention| Judged {
         entity_type: one.entity_type,
-        logit: one.logit.into(),
+        logit: f64::from(one.logit) * temperatures[one.entity_type],
         right: document.gold.contains(&(one.chars, one.entity_type)),
     };
-    best(&document.candidates, nesting).iter().map(judged).collect()
+    best(&scaled, nesting).iter().map(judged).collect()
 }
 
 /// Scores, and whether they are right.
@@ -205,7 +219,7 @@ impl Measured {
         let acceptance = Acceptance::new(schema, 0.0);
         let temperatures: Vec<f64> = schema.types.iter().map(EntityType::temperature).map(f64::from).collect();
         for document in documents {
-            let spans = pairs(document, schema.nested);
+            let spans = pairs(document, &temperatures, schema.nested);
             self.pairs
                 .extend(spans.iter().map(|span| (sigmoid(span.logit / temperatures[span.entity_type]), span.right)));
             for (_, entity_type) in &document.gold {

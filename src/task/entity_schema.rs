@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A kind of entity and the question that finds it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -13,11 +13,18 @@ pub struct EntityType {
     /// The question for every window.
     pub question: String,
     /// A mention's score must be above this, a probability. By default the model's threshold for this question, else 0.5.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "decimal")]
     pub threshold: Option<f32>,
     /// A mention's score is σ(logit / temperature). By default the model's temperature for this question, else 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "decimal")]
     pub temperature: Option<f32>,
+}
+
+/// Writes 0.62, and not 0.6200000047683716, which is the same number in single precision.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn decimal<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shortest = |value: f32| value.to_string().parse().unwrap_or_else(|_| f64::from(value));
+    value.map(shortest).serialize(serializer)
 }
 
 impl EntityType {
@@ -182,6 +189,15 @@ mod tests {
     fn schema(names: &[&str]) -> EntitySchema {
         let one = |name: &&str| EntityType::new(*name, "new york");
         EntitySchema { nested: Nesting::Flat, types: names.iter().map(one).collect() }
+    }
+
+    #[test]
+    fn thresholds_are_written_as_they_were_typed() {
+        let mut one = EntityType::new("PER", "who");
+        one.threshold = Some(0.62);
+        let value = serde_json::to_value(&one).unwrap();
+        assert_eq!(value.to_string(), r#"{"name":"PER","question":"who","threshold":0.62}"#);
+        assert_eq!(serde_json::from_value::<EntityType>(value).unwrap(), one);
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn a_share_of_the_documents_is_another_training() {
         replace(&dir, &path, "[entities]", &format!("share = {share}\n[entities]"));
         path
     };
-    let said = train(&dir, &with("model", "max_epochs = 1", 0.05)).ended(0).stderr();
+    let said = train(&dir, &with("model", "max_epochs = 4", 0.05)).ended(0).stderr();
     assert!(said.contains("train: 30 of 600 documents with "), "{said}");
     let trained = manifest(&dir, "model")["recipe"]["train"].clone();
     assert_eq!((trained["documents"].as_u64(), trained["share"].as_f64()), (Some(30), Some(0.05)), "{trained}");
