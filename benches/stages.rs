@@ -21,7 +21,7 @@ use quarry::source::location::StoreLocation;
 use quarry::store::table_files::TableFiles;
 use quarry::tables::Table;
 use quarry::task::batch::{Batch, batches};
-use quarry::task::entity_schema::EntitySchema;
+use quarry::task::entity_schema::{EntitySchema, Nesting};
 use quarry::task::input::{ModelInput, Questions};
 use quarry::task::merge::Mentions;
 use quarry::task::mrc::decode::{DecodeRule, Logits, decode};
@@ -169,7 +169,7 @@ fn decode_and_merge(bencher: Bencher<'_, '_>) {
         for (query, answer) in batch.inputs.iter().zip(decode(&batch, &logits, &rule)) {
             let mut mentions = Mentions::default();
             mentions.add(query, &answer);
-            found += mentions.finish(&TEXTS[query.document], true).len();
+            found += mentions.finish(&TEXTS[query.document], Nesting::Nested).len();
         }
         found
     });
