@@ -439,5 +439,5 @@ fn every_entity_schema_is_valid() {
         }
     }
     names.sort();
-    assert_eq!(names, ["ace.toml 7", "conll03.toml 4", "genia.toml 5", "ontonotes5.toml 18"]);
+    assert_eq!(names, ["ace.toml 7", "conll03.toml 4", "default.toml 18", "genia.toml 5", "ontonotes5.toml 18"]);
 }

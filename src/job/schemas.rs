@@ -8,9 +8,10 @@ use crate::job::file::EntitiesSection;
 use crate::task::entity_schema::EntitySchema;
 
 /// The project's schemas, embedded for use without their files.
-const SCHEMAS: [(&str, &str); 4] = [
+const SCHEMAS: [(&str, &str); 5] = [
     ("schemas/ace.toml", include_str!("../../schemas/ace.toml")),
     ("schemas/conll03.toml", include_str!("../../schemas/conll03.toml")),
+    ("schemas/default.toml", include_str!("../../schemas/default.toml")),
     ("schemas/genia.toml", include_str!("../../schemas/genia.toml")),
     ("schemas/ontonotes5.toml", include_str!("../../schemas/ontonotes5.toml")),
 ];
