@@ -2,6 +2,8 @@
 //! `transformers` computes (`tests/fixtures/checkpoints.py`), directly from the folder and as model directories, and what is refused. The weights
 //! are made up by the rule of that script.
 
+#[cfg(feature = "train")]
+mod network;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -213,7 +215,8 @@ impl Case {
             ..ExtractionSettings::new(dir.path(folder), schema)
         };
         let (spec, model) = settings.resolve().unwrap();
-        let runtime = RuntimeSettings { device: DeviceChoice::Cpu, library: None, batch_tokens: Some(512) };
+        let runtime =
+            RuntimeSettings { device: DeviceChoice::Named(Device::Cpu), library: None, batch_tokens: Some(512) };
         let found = Extractor::with_model(&spec, &model, &runtime).unwrap().extract(TEXT).unwrap();
         let found =
             found.iter().map(|one| (TYPES[one.entity_type].0.to_owned(), one.chars.start, one.chars.end, one.score));

@@ -11,7 +11,7 @@ const FILE: &[(&str, Dtype)] = &[("model.safetensors", Dtype::F32)];
 /// What export and a run say of the folder `checkpoint`; neither leaves anything behind.
 fn refusals(dir: &Dir) -> [String; 2] {
     dir.documents("docs.parquet", &[(Some("a"), Some(TEXT))]);
-    dir.write("types.toml", "[[type]]\nname = 'PER'\nquestion = 'Who left?'\n");
+    dir.write("types.toml", "nested = false\n[[type]]\nname = 'PER'\nquestion = 'Who left?'\n");
     let sections = format!(
         "[entities]\nschema = '{}'\n[model]\npath = '{}'\ndevice = 'cpu'\n",
         dir.path("types.toml").display(),
@@ -68,10 +68,14 @@ fn a_class_that_says_nothing_of_the_head_is_named() {
         let dir = Dir::new();
         let class = case.figures.config["architectures"][0].as_str().unwrap().to_owned();
         let (base, _) = class.split_once("For").unwrap();
-        let layer = if case.is_tagger() || base == "ModernBert" { "classifier" } else { "qa_outputs" };
+        let tensor = match (base, case.is_tagger()) {
+            ("ModernBert", _) => "head.dense.weight",
+            (_, true) => "classifier.bias",
+            (_, false) => "qa_outputs.bias",
+        };
         let parts = [
             "it has no heads that find mentions, only others",
-            &format!("`{layer}.bias`"),
+            &format!("`{tensor}`"),
             &format!("`architectures` in config.json must say so: [\"{base}ForTokenClassification\"]"),
         ];
         let saved = case.saved();
