@@ -68,7 +68,7 @@ impl PredictionKeys {
 
 impl PredictionConfig {
     /// The layer on an encoder of width `hidden_size`.
-    pub(super) fn layer(&self, hidden_size: usize) -> PredictionLayer {
+    pub(super) fn layer(self, hidden_size: usize) -> PredictionLayer {
         let part = |name: &str| format!("{}.{name}", names::PREDICTION);
         PredictionLayer {
             dense: Linear { has_bias: self.has_bias, ..Linear::new(part("dense"), hidden_size, hidden_size) },
