@@ -194,8 +194,8 @@ fn manifest(
     let mut scores = json!({"dev": {"f1": rounded(f1), "step": step}});
     if let Some(quality) = quality {
         scores["test"] = figures(&quality.all);
-        for (entity_type, counts) in schema.types.iter().zip(&quality.types) {
-            scores["test"]["types"][&entity_type.name] = figures(counts);
+        for (&entity_type, counts) in &quality.types {
+            scores["test"]["types"][&schema.types[entity_type].name] = figures(counts);
         }
     }
     if let Some(Calibration { before, after, held_out, .. }) = calibration {
@@ -281,8 +281,8 @@ fn summary(
         let scores =
             |counts: &Counts| format!("{:.4} ({:.4} / {:.4})", counts.f1(), counts.precision(), counts.recall());
         add("F1 on test (precision / recall)", scores(&quality.all));
-        for (entity_type, counts) in schema.types.iter().zip(&quality.types) {
-            add(&format!("  {}", entity_type.name), scores(counts));
+        for (&entity_type, counts) in &quality.types {
+            add(&format!("  {}", schema.types[entity_type].name), scores(counts));
         }
     }
     rows(&table)

@@ -171,7 +171,7 @@ fn a_footer_longer_than_its_file_is_one_reject_everywhere() {
         assert_eq!(dir.rows("store", "rejects", "\"row\", reason", ""), ["-1|unreadable_file"]);
         assert_eq!(dir.rows("store", "documents", "count(*)", ""), [ROWS.to_string()]);
     }
-    let said = dir.quarry(&["doctor", &job]).stdout();
+    let said = dir.quarry(&["doctor", "--within", "60", &job]).stdout();
     assert!(said.contains("b.parquet` cannot be read: ") && !said.contains("check the network"), "{said}");
     let said = dir.quarry(&["sql", "store", "SELECT count(*) FROM 'docs/*.parquet'"]).ended(1).error();
     assert!(said.contains("b.parquet`: ") && said.contains("its footer says"), "{said}");

@@ -330,7 +330,7 @@ fn models_of_every_encoder_are_exported_and_answer() {
         let text = "Ada Lovelace met Charles Babbage in Zürich 🎉, in 1843.";
         let found = dir.quarry(&["try", text, "--model", "model", "--types", "person,place"]).ended(0);
         assert!(found.stderr().is_empty() || !found.stderr().contains("error"), "{name}: {}", found.stderr());
-        let doctor = dir.quarry(&["doctor", "--model", "model"]).stdout();
+        let doctor = dir.quarry(&["doctor", "--within", "60", "--model", "model"]).stdout();
         let standard = figures.config().encoder.architecture().beyond_fused_attention();
         assert_eq!(doctor.contains("attention in standard operators"), standard.is_some(), "{name}: {doctor}");
     }

@@ -72,7 +72,7 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
         job.display().to_string()
     };
     let job = of("hf://some-one/tiny", "store");
-    let said = run(&dir, &hub.endpoint, &["doctor", &job]).stdout();
+    let said = run(&dir, &hub.endpoint, &["doctor", "--within", "60", &job]).stdout();
     assert!(said.contains("`hf://some-one/tiny` is not in the hub's cache: the first run downloads it"), "{said}");
     assert_eq!(hub.asked(), 0, "doctor used the network");
     let said = run(&dir, &hub.endpoint, &["run", &job]).ended(0);
@@ -91,7 +91,7 @@ fn a_model_is_fetched_once_and_then_taken_from_the_cache() {
     assert_eq!(fetched, [format!("hf://some-one/tiny|{}", local[0])]);
     // Again, without a hub.
     run(&dir, "http://127.0.0.1:9", &["run", &of("hf://some-one/tiny", "offline")]).ended(0);
-    let said = run(&dir, "http://127.0.0.1:9", &["doctor", &job]).ended(0).stdout();
+    let said = run(&dir, "http://127.0.0.1:9", &["doctor", "--within", "60", &job]).ended(0).stdout();
     assert!(said.contains(", from the hub's cache: trained on unknown types"), "{said}");
     assert_eq!(hub.asked(), 0);
 }

@@ -225,7 +225,7 @@ fn a_checkpoint_runs_from_its_folder_and_as_a_model_directory() {
         checkpoint(&dir, "checkpoint", &reference.config, &reference.config);
         let types = ["SAILOR", "SHIP", "PORT"];
         let path = job(&dir, "checkpoint", "store", &types);
-        let doctor = dir.quarry(&["doctor", &path]).ended(0).stdout();
+        let doctor = dir.quarry(&["doctor", "--within", "60", &path]).ended(0).stdout();
         assert!(doctor.contains(kind), "{doctor}");
         let explained: Value =
             serde_json::from_str(&dir.quarry(&["run", &path, "--explain", "--json"]).ended(0).stdout()).unwrap();
@@ -300,7 +300,7 @@ fn a_type_that_a_tagger_does_not_know_is_refused_with_those_it_knows() {
         assert!(text.to_lowercase().contains("the model is a tagger, which has no tag for the type `river`"), "{text}");
         assert!(text.contains("it knows SAILOR, SHIP, PORT"), "{text}");
     }
-    let doctor = dir.quarry(&["doctor", &path]).stdout();
+    let doctor = dir.quarry(&["doctor", "--within", "60", &path]).stdout();
     assert!(doctor.contains("has no tag for the type `RIVER`"), "{doctor}");
     assert!(!dir.path("store").exists());
 }

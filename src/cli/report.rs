@@ -31,7 +31,7 @@ pub struct ReportArgs {
     /// default the job's.
     #[arg(long, value_name = "MENTIONS")]
     pub gold: Option<String>,
-    /// A comparison of several systems to show: the JSON file that `quarry evaluate --compare … --json` wrote.
+    /// A comparison of several systems to show: the JSON file that `quarry evaluate --compare A B --json` wrote.
     #[arg(long, value_name = "FILE")]
     pub comparison: Option<PathBuf>,
     /// Maximum number of documents in the report: with gold those with the most errors, else an even sample.

@@ -54,7 +54,8 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
         }
         Err(reason) => {
             let fix = format!(
-                "remove the file, or name the library of ONNX Runtime {VERSION} or newer in {LIBRARY_VARIABLE}"
+                "remove the file, or name the library of ONNX Runtime {VERSION} or newer in {LIBRARY_VARIABLE}; on a machine that is busy, give it \
+                 more time by `--within 30`"
             );
             return report.fix("ONNX Runtime", reason, fix);
         }

@@ -21,7 +21,7 @@ pub struct EntityType {
 }
 
 /// Writes 0.62, and not 0.6200000047683716, which is the same number in single precision.
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 fn decimal<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
     let shortest = |value: f32| value.to_string().parse().unwrap_or_else(|_| f64::from(value));
     value.map(shortest).serialize(serializer)

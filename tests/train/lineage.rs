@@ -47,6 +47,10 @@ fn training_stops_early_and_keeps_the_best_weights() {
     assert_eq!(model["scores"]["dev"]["step"], scorings[best]["step"]);
     let [best, last] = [best, scorings.len() - 1].map(|place| scorings[place]["f1"].as_f64().unwrap());
     assert!(last < best - 0.01, "{best} {last}");
-    let [test, dev] = ["test", "dev"].map(|split| &model["scores"][split]["f1"]);
-    assert_eq!(test, dev, "the weights that are given are the best, not the last");
+    // Both with the thresholds that were fitted to these weights.
+    let scores = &model["scores"];
+    assert_eq!(
+        scores["test"]["f1"], scores["dev"]["f1_calibrated"],
+        "the weights that are given are the best, not the last"
+    );
 }

@@ -1,7 +1,7 @@
 //! Network + labelled documents → scores. In: a network, the examples of a split and its gold. Out: counts by type, decoded and merged
 //! over windows exactly as in extraction, or all candidates for a calibration. It must not train.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Tensor, no_grad};
 
@@ -40,8 +40,8 @@ const MAX_CANDIDATES: usize = 4096;
 pub struct Quality {
     /// The counts over all types.
     pub all: Counts,
-    /// The counts of each type, in the schema's order.
-    pub types: Vec<Counts>,
+    /// The counts of the types that the split labels, by their places in the schema.
+    pub types: BTreeMap<usize, Counts>,
 }
 
 /// Scores `network` on a split with the examples `examples`. A gold mention that no example holds counts as missed.
@@ -50,20 +50,21 @@ pub struct Quality {
 /// [`crate::error::Error::Stopped`] after a signal.
 pub fn score(network: &Network, split: &Split, examples: &[Example], schema: &EntitySchema) -> Result<Quality> {
     let found = mentions(network, split, examples, schema)?;
-    let mut types = vec![Counts::default(); schema.types.len()];
+    let labelled = split.documents.iter().flat_map(|document| document.labelled_types.iter());
+    let mut types: BTreeMap<usize, Counts> = labelled.map(|&entity_type| (entity_type, Counts::default())).collect();
     for (document, found) in split.documents.iter().zip(found) {
         let gold: BTreeSet<Gold> = document.mentions.iter().copied().collect();
         let predicted: BTreeSet<Gold> =
             found.into_iter().map(|mention| Gold { chars: mention.chars, entity_type: mention.entity_type }).collect();
         for one in &predicted {
-            let counts = &mut types[one.entity_type];
+            let counts = types.entry(one.entity_type).or_default();
             if gold.contains(one) { counts.true_positives += 1 } else { counts.false_positives += 1 }
         }
         for one in gold.difference(&predicted) {
-            types[one.entity_type].false_negatives += 1;
+            types.entry(one.entity_type).or_default().false_negatives += 1;
         }
     }
-    Ok(Quality { all: types.iter().copied().sum(), types })
+    Ok(Quality { all: types.values().copied().sum(), types })
 }
 
 /// The outputs of a tagger for a batch, as its ONNX graph returns them.
