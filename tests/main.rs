@@ -6,6 +6,7 @@
 mod architecture;
 mod cache;
 mod changed;
+mod checkpoints;
 mod conll;
 mod damage;
 mod damaged_files;

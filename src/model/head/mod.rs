@@ -4,6 +4,8 @@
 mod early;
 mod late;
 mod names;
+mod prediction;
+mod purpose;
 mod token_heads;
 mod two_layers;
 
@@ -13,13 +15,15 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::head::early::{MatchHead, MrcHead};
 pub use crate::model::head::late::{Boundary, LateHead};
+pub use crate::model::head::prediction::{PredictionConfig, PredictionLayer};
 pub use crate::model::head::token_heads::{Classifier, QaHead, TaggerHead};
 pub use crate::model::head::two_layers::{Activation, TwoLayers};
 
 use crate::model::config_error::{ConfigError, check_sizes};
 use crate::model::head::early::Found;
+use crate::model::head::prediction::PredictionKeys;
+use crate::model::head::purpose::Purpose;
 use crate::task::kind::Kind;
-use crate::task::tagger::tag_set;
 use crate::task::tagger::tag_set::TagSet;
 
 /// The width of the match head where neither configuration nor weights say it.
@@ -50,17 +54,9 @@ pub struct HeadConfig {
     /// The tags of a tagger.
     #[serde(skip_deserializing, rename = "id2label", skip_serializing_if = "Option::is_none")]
     pub tags: Option<TagSet>,
-}
-
-/// The keys of Hugging Face's library that say what a head is for.
-#[derive(Deserialize)]
-struct Purpose {
-    #[serde(default)]
-    architectures: Option<Vec<String>>,
-    #[serde(default)]
-    id2label: Option<BTreeMap<usize, String>>,
-    #[serde(default)]
-    num_labels: Option<usize>,
+    /// The layer between encoder and classifier, which models of ModernBERT have; `None` of any other.
+    #[serde(skip_deserializing, flatten)]
+    pub prediction: Option<PredictionConfig>,
 }
 
 /// Where question and window meet.
@@ -75,7 +71,7 @@ pub enum Interaction {
 }
 
 /// The head on an encoder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Head {
     /// Of [`Interaction::Early`].
     Early(MrcHead),
@@ -84,7 +80,7 @@ pub enum Head {
     /// Of a tagger.
     Tagger(Box<TaggerHead>),
     /// Of question answering.
-    Qa(QaHead),
+    Qa(Box<QaHead>),
 }
 
 impl Interaction {
@@ -102,10 +98,13 @@ impl HeadConfig {
             ("classifier_intermediate_hidden_size", config.match_width()),
             ("boundary_size", config.boundary_size.unwrap_or(DEFAULT_BOUNDARY_SIZE)),
         ])?;
-        let purpose: Purpose = serde_json::from_slice(bytes)?;
-        config.architectures = purpose.architectures.unwrap_or_default();
+        let mut purpose: Purpose = serde_json::from_slice(bytes)?;
+        config.architectures = purpose.architectures.take().unwrap_or_default();
+        if matches!(config.kind(), Kind::Tagger | Kind::Qa) && config.is_modern() {
+            config.prediction = serde_json::from_slice::<PredictionKeys>(bytes)?.config()?;
+        }
         match config.kind() {
-            Kind::Tagger => config.tags = Some(tags(purpose.id2label, purpose.num_labels)?),
+            Kind::Tagger => config.tags = Some(purpose.tags()?),
             Kind::Qa => {}
             // Another class says nothing of the head of a checkpoint that was fine-tuned for mentions.
             _ => config.architectures.clear(),
@@ -142,33 +141,52 @@ impl HeadConfig {
 
     /// Whether a tensor is one of this kind of head, by its name.
     pub fn owns(&self, name: &str) -> bool {
+        let is_of = |layers: &[&str]| layers.iter().any(|layer| names::is_of(layer, name));
         match self.kind() {
-            Kind::Tagger => names::is_of(names::TAGGER, name),
-            Kind::Qa => names::is_of(names::QA, name),
+            Kind::Tagger => is_of(&[names::TAGGER]) || self.is_modern() && is_of(&[names::PREDICTION]),
+            Kind::Qa => is_of(&[names::QA]) || self.is_modern() && is_of(&[names::PREDICTION, names::TAGGER]),
             _ => Head::owns(name),
         }
+    }
+
+    /// Whether the class is one of ModernBERT.
+    fn is_modern(&self) -> bool {
+        self.architectures.iter().any(|name| name.starts_with(names::MODERN))
     }
 
     /// Why a checkpoint with these tensors has a head of another kind than this configuration says, and the way out; `shape` says the shape of
     /// a tensor by its name.
     pub(crate) fn misfit<'s>(&self, shape: impl Fn(&str) -> Option<&'s [usize]>) -> Option<(String, String)> {
         let has = |layer: &str| shape(&format!("{layer}.weight")).is_some();
+        let rows = shape(&format!("{}.weight", names::TAGGER)).and_then(|shape| shape.first().copied());
         let says = self.architectures.first().map_or("", String::as_str);
+        let dense = format!("{}.dense", names::PREDICTION);
+        if self.is_modern() && self.prediction.is_none() && has(&dense) {
+            return Some((
+                format!("it has `{dense}.weight`, but config.json does not say the activation behind it"),
+                "add `classifier_activation` to config.json: \"gelu\", unless it was trained with another".to_owned(),
+            ));
+        }
+        // Both kinds of heads on ModernBERT have this name.
+        let answers = self.prediction.is_some() && rows == Some(2);
         let other = match self.kind() {
             Kind::Tagger if has(names::QA) && !has(names::TAGGER) => Some((names::QA, names::QA_CLASS)),
-            Kind::Qa if has(names::TAGGER) && !has(names::QA) => Some((names::TAGGER, names::TAGGER_CLASS)),
+            Kind::Tagger if answers && self.tags.as_ref().is_some_and(|tags| tags.len() != 2) => {
+                Some((names::TAGGER, names::QA_CLASS))
+            }
+            Kind::Qa if has(names::TAGGER) && !has(names::QA) && !answers => Some((names::TAGGER, names::TAGGER_CLASS)),
             _ => None,
         };
         if let Some((layer, class)) = other {
             let name = says.find("For").map_or("", |end| &says[..end]);
+            let rows = rows.map_or_else(String::new, |rows| format!(" with {rows} rows"));
             return Some((
-                format!("config.json says `{says}` as `architectures`, but its head is `{layer}`"),
+                format!("config.json says `{says}` as `architectures`, but its head is `{layer}`{rows}"),
                 format!(
                     "if it is of that kind, say `architectures`: [\"{name}{class}\"] in config.json; else use the weights that belong to it"
                 ),
             ));
         }
-        let rows = shape(&format!("{}.weight", names::TAGGER)).and_then(|shape| shape.first().copied());
         match (&self.tags, rows) {
             (Some(tags), Some(rows)) if tags.len() != rows => Some((
                 format!(
@@ -185,12 +203,14 @@ impl HeadConfig {
 
     /// The head on an encoder of width `hidden_size`; the match head of early interaction has two layers.
     pub fn head(&self, hidden_size: usize) -> Head {
+        let prediction = self.prediction.map(|prediction| prediction.layer(hidden_size));
         if let Some(tags) = &self.tags {
             let (width, activation) = (self.classifier_intermediate_hidden_size, self.classifier_act_func);
-            return Head::Tagger(Box::new(TaggerHead::new(hidden_size, tags.clone(), width, activation)));
+            let head = TaggerHead::new(hidden_size, tags.clone(), width, activation);
+            return Head::Tagger(Box::new(TaggerHead { prediction, ..head }));
         }
         if self.kind() == Kind::Qa {
-            return Head::Qa(QaHead::new(hidden_size));
+            return Head::Qa(Box::new(QaHead::new(hidden_size, prediction)));
         }
         match self.interaction {
             Interaction::Early => Head::Early(self.two_layers(hidden_size)),
@@ -261,25 +281,10 @@ impl Head {
     }
 }
 
-/// The tags that `id2label` names.
-fn tags(names: Option<BTreeMap<usize, String>>, count: Option<usize>) -> Result<TagSet, ConfigError> {
-    let refuse = |reason: String| Err(ConfigError::Value { reason, hint: tag_set::EXPECTED });
-    let Some(names) = names else {
-        return refuse("`id2label` is missing, which names the tags of a token classifier".to_owned());
-    };
-    if let Some((number, _)) = names.keys().enumerate().find(|(number, key)| number != *key) {
-        return refuse(format!("`id2label` has {} tags, but no tag {number}", names.len()));
-    }
-    if let Some(count) = count.filter(|count| *count != names.len()) {
-        return refuse(format!("`num_labels` is {count}, but `id2label` has {} tags", names.len()));
-    }
-    let names: Vec<String> = names.into_values().collect();
-    TagSet::parse(&names).or_else(|reason| refuse(format!("`id2label` is no scheme of tags: {reason}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::tagger::tag_set;
 
     #[test]
     fn a_checkpoint_tells_the_layers_of_its_match_head() {

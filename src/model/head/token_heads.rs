@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use crate::model::blocks::Linear;
 use crate::model::head::names;
+use crate::model::head::prediction::PredictionLayer;
 use crate::model::head::two_layers::{Activation, TwoLayers};
 use crate::task::tagger::tag_set::TagSet;
 
 /// The head of a tagger: a logit per token and tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaggerHead {
+    /// Applied to the encoder's vectors first, if it is there.
+    pub prediction: Option<PredictionLayer>,
     /// h → tags.
     pub classifier: Classifier,
     /// The tags, in the order of the logits.
@@ -27,8 +30,10 @@ pub enum Classifier {
 }
 
 /// The head of question answering.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QaHead {
+    /// Applied to the encoder's vectors first, if it is there.
+    pub prediction: Option<PredictionLayer>,
     /// h → start logit and end logit.
     pub outputs: Linear,
 }
@@ -44,7 +49,7 @@ impl TaggerHead {
                 logit: Linear::new(names::TAGGER_LOGITS, width, tags.len()),
             }),
         };
-        Self { classifier, tags }
+        Self { prediction: None, classifier, tags }
     }
 
     /// The layer whose output is the logits.
@@ -66,18 +71,20 @@ impl TaggerHead {
             Classifier::Linear(_) => None,
             Classifier::TwoLayers(layers) => Some(&layers.hidden),
         };
-        [self.logits()].into_iter().chain(hidden).flat_map(Linear::shapes).collect()
+        let layers = [self.logits()].into_iter().chain(hidden).flat_map(Linear::shapes);
+        layers.chain(self.prediction.iter().flat_map(PredictionLayer::shapes)).collect()
     }
 }
 
 impl QaHead {
     /// The head on an encoder of width `hidden_size`.
-    pub fn new(hidden_size: usize) -> Self {
-        Self { outputs: Linear::new(names::QA, hidden_size, 2) }
+    pub fn new(hidden_size: usize, prediction: Option<PredictionLayer>) -> Self {
+        let name = if prediction.is_some() { names::TAGGER } else { names::QA };
+        Self { prediction, outputs: Linear::new(name, hidden_size, 2) }
     }
 
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        self.outputs.shapes().collect()
+        self.outputs.shapes().chain(self.prediction.iter().flat_map(PredictionLayer::shapes)).collect()
     }
 }

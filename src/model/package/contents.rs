@@ -69,7 +69,7 @@ pub fn assumptions(path: &Path, kind: Kind, tags: Option<&TagSet>) -> Option<Str
             tags.types().join(", ")
         )),
         (Kind::Qa, _) => Some(format!(
-            "`{path}` is read as a model that answers questions: each type has at most one mention in a document, and none if the answer is `[CLS]`"
+            "`{path}` is read as a model that answers questions: each type has at most one mention in a document, and none if the best answer is the first token of the input, such as `[CLS]`"
         )),
         _ => None,
     }

@@ -15,10 +15,10 @@ use crate::model::package::external_data::external_files;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphPart, GraphVariant};
-use crate::model::weights::checkpoint::{NamedTensors, refused};
+use crate::model::weights::checkpoint::read_weights;
 use crate::model::weights::safetensors_file::{WeightForm, write_tensors};
 use crate::model::weights::tensors::Weights;
-use crate::model::weights::vocabulary::tokenizer_of;
+use crate::model::weights::vocabulary::{require_tokenizer, tokenizer_of};
 use crate::model::weights::weights_file::{INDEX, shards};
 use crate::task::entity_schema::EntityType;
 use crate::task::tagger::tag_set::TagSet;
@@ -84,13 +84,8 @@ impl ModelDirectory {
                 "a checkpoint becomes a model directory with `quarry export CHECKPOINT OUT`",
             ));
         }
-        if !root.join(TOKENIZER).exists() && !root.join(VOCABULARY).exists() {
-            return Err(refuse(
-                format!("there is no {TOKENIZER}"),
-                "copy the encoder's tokenizer.json into the folder",
-            ));
-        }
         let (config, head) = configuration(&root.join(CONFIG), foreign)?;
+        require_tokenizer(root, config.as_ref().is_none_or(|config| config.encoder.has_wordpieces()))?;
         let (tags, kind) = (head.as_ref().and_then(|head| head.tags.as_ref()), head.as_ref().map(HeadConfig::kind));
         let own = |name: &String| EntityType::new(name, name);
         let types: Vec<EntityType> = tags.map_or_else(Vec::new, |tags| tags.types().iter().map(own).collect());
@@ -243,9 +238,7 @@ impl ModelDirectory {
                 hint: "only a directory with weights can be exported to other graphs".to_owned(),
             });
         };
-        let names = config.encoder.architecture().checkpoint;
-        let NamedTensors { tensors, .. } = NamedTensors::read(path, &names)?;
-        Weights::check(tensors, &mut config).map_err(|misfit| refused(path, misfit))
+        read_weights(path, &mut config)
     }
 
     /// Writes a model directory and opens it. It fills in `manifest.files`. It writes `quarry.json` last, so an incomplete

@@ -177,7 +177,7 @@ impl Name {
             let (reason, hint) = match part {
                 Part::Model => (
                     "its repository has no tokenizer (tokenizer.json or vocab.txt) with config.json and weights, or with model.onnx",
-                    "name a model that `quarry export` wrote, or a BertForTokenClassification or BertForQuestionAnswering",
+                    "name a model that `quarry export` wrote, or a *ForTokenClassification or *ForQuestionAnswering that has tokenizer.json (a BERT can have vocab.txt); a tokenizer that has only a slow form (spm.model) must be converted first",
                 ),
                 Part::Encoder => (
                     "its repository has no config.json with a tokenizer and weights of PyTorch",

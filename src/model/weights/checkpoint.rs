@@ -8,7 +8,6 @@ use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::model::encoder::architecture::CheckpointNames;
 use crate::model::weights::pytorch;
 use crate::model::weights::tensors::{Misfit, Tensor, Weights, canonical_names};
 use crate::model::weights::vocabulary::tokenizer_of;
@@ -38,27 +37,7 @@ impl Checkpoint {
         let weights_path = weights_file(path)?;
         let folder = encoder.unwrap_or(beside(&weights_path)).to_owned();
         let mut config = ModelConfig::read(&folder.join("config.json"))?;
-        let names = config.encoder.architecture().checkpoint;
-        let NamedTensors { tensors, pretraining } = NamedTensors::read(&weights_path, &names)?;
-        if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice()))
-        {
-            return Err(refused(&weights_path, Misfit { reason, hint }));
-        }
-        let others = tensors.keys().filter(|name| !name.starts_with(names.prefix) && !config.head.owns(name));
-        let others: Vec<&String> = pretraining.iter().chain(others).collect();
-        if !others.is_empty() && !tensors.keys().any(|name| config.head.owns(name)) {
-            return Err(Error::Checkpoint {
-                path: weights_path,
-                reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
-                hint: "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`; if it is a token classifier or answers questions, `architectures` in config.json must say so, such as [\"BertForTokenClassification\"]"
-                    .into(),
-            });
-        }
-        if !pretraining.is_empty() {
-            let (path, heads) = (weights_path.display(), list(&pretraining.iter().collect::<Vec<_>>()));
-            tracing::info!("`{path}`: the heads of pretraining are left out: {heads}");
-        }
-        let weights = Weights::check(tensors, &mut config).map_err(|misfit| refused(&weights_path, misfit))?;
+        let weights = read_weights(&weights_path, &mut config)?;
         Ok(Self { weights_path, weights, config, folder })
     }
 
@@ -95,6 +74,33 @@ impl Checkpoint {
     }
 }
 
+/// Reads the weights of the model that `config` describes. Sets the widths of the head in `config` if they were missing. A head of another kind
+/// is an error that names it; the heads that the encoder was pretrained with are left out.
+pub(crate) fn read_weights(path: &Path, config: &mut ModelConfig) -> Result<Weights> {
+    let NamedTensors { tensors, pretraining } = NamedTensors::read(path, config)?;
+    if let Some((reason, hint)) = config.head.misfit(|name| tensors.get(name).map(|tensor| tensor.shape.as_slice())) {
+        return Err(refused(path, Misfit { reason, hint }));
+    }
+    let prefix = config.encoder.architecture().checkpoint.prefix;
+    let others = tensors.keys().filter(|name| !name.starts_with(prefix) && !config.head.owns(name));
+    let others: Vec<&String> = pretraining.iter().chain(others).collect();
+    if !others.is_empty() && !tensors.keys().any(|name| config.head.owns(name)) {
+        let class = config.encoder.class();
+        return Err(Error::Checkpoint {
+            path: path.to_owned(),
+            reason: format!("it has no heads that find mentions, only others: {}", list(&others)),
+            hint: format!(
+                "its encoder can be fine-tuned: name it as `path` of `[encoder]` in a file of `quarry train`; if it is a token classifier or answers questions, `architectures` in config.json must say so: [\"{class}ForTokenClassification\"] or [\"{class}ForQuestionAnswering\"]"
+            ),
+        });
+    }
+    if !pretraining.is_empty() {
+        let (path, heads) = (path.display(), list(&pretraining.iter().collect::<Vec<_>>()));
+        tracing::info!("`{path}`: the heads of pretraining are left out: {heads}");
+    }
+    Weights::check(tensors, config).map_err(|misfit| refused(path, misfit))
+}
+
 /// The tensors of a checkpoint under the names of the descriptions.
 #[derive(Debug)]
 pub(crate) struct NamedTensors {
@@ -105,10 +111,12 @@ pub(crate) struct NamedTensors {
 }
 
 impl NamedTensors {
-    /// Reads a weights file, or shards by their index.
-    pub(crate) fn read(path: &Path, names: &CheckpointNames) -> Result<Self> {
-        let mut tensors = canonical_names(read_tensors(path)?, names).map_err(|misfit| refused(path, misfit))?;
-        let pretraining = |name: &str| names.pretraining_heads.iter().any(|head| name.starts_with(head));
+    /// Reads a weights file, or shards by their index. A head that `config` describes is not one of pretraining.
+    pub(crate) fn read(path: &Path, config: &ModelConfig) -> Result<Self> {
+        let names = config.encoder.architecture().checkpoint;
+        let mut tensors = canonical_names(read_tensors(path)?, &names).map_err(|misfit| refused(path, misfit))?;
+        let pretraining =
+            |name: &str| names.pretraining_heads.iter().any(|head| name.starts_with(head)) && !config.head.owns(name);
         let pretraining = tensors.extract_if(.., |name, _| pretraining(name)).map(|(name, _)| name).collect();
         Ok(Self { tensors, pretraining })
     }
@@ -258,6 +266,11 @@ mod tests {
         let (opened, notes) = captured(|| Checkpoint::open(folder.path(), None));
         assert_eq!(opened.expect("it opens").weights, own);
         assert!(notes[0].ends_with("the heads of pretraining are left out: `cls.predictions.bias`"), "{notes:?}");
+        // The matrix of words is tied to that of the head.
+        let mut tied = tensors.clone();
+        tied.insert("cls.predictions.decoder.weight".into(), tied["bert.embeddings.word_embeddings.weight"].clone());
+        let folder = folder_with("pytorch_model.bin", &torch_save(&tied, false));
+        assert_eq!(Checkpoint::open(folder.path(), None).expect("it opens").weights, own);
         tensors.retain(|name, _| !Head::owns(name));
         tensors.insert("qa_outputs.bias".into(), Tensor { shape: vec![1], values: vec![0.0] });
         let folder = folder_with("pytorch_model.bin", &torch_save(&tensors, false));

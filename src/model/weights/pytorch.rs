@@ -207,7 +207,7 @@ pub(crate) mod tests {
     }
 
     /// Writes a checkpoint as `torch.save` does: `lightning` puts it under `state_dict` beside hyperparameters of an
-    /// unknown class.
+    /// unknown class. Equal tensors share a storage, as tied weights do.
     pub(crate) fn torch_save(tensors: &BTreeMap<String, Tensor>, lightning: bool) -> Vec<u8> {
         let mut pickle = b"\x80\x02".to_vec();
         if lightning {
@@ -219,7 +219,9 @@ pub(crate) mod tests {
             text(&mut pickle, "state_dict");
         }
         pickle.extend(b"ccollections\nOrderedDict\n)R(");
-        for (index, (name, tensor)) in tensors.iter().enumerate() {
+        let first = |tensor: &Tensor| tensors.values().position(|other| other == tensor).expect("itself");
+        for (name, tensor) in tensors {
+            let index = first(tensor);
             text(&mut pickle, name);
             pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
             text(&mut pickle, "storage");
@@ -243,7 +245,7 @@ pub(crate) mod tests {
             zip.write_all(bytes).expect("a write to memory");
         };
         entry("archive/data.pkl".into(), &pickle);
-        for (index, tensor) in tensors.values().enumerate() {
+        for (index, tensor) in tensors.values().enumerate().filter(|(index, tensor)| first(tensor) == *index) {
             let bytes: Vec<u8> = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             entry(format!("archive/data/{index}"), &bytes);
         }
@@ -261,6 +263,16 @@ pub(crate) mod tests {
     fn plain_and_lightning_files_give_the_same_tensors() {
         assert_eq!(read_tensors(&torch_save(&sample(), false)), Ok(sample()));
         assert_eq!(read_tensors(&torch_save(&sample(), true)), Ok(sample()));
+    }
+
+    #[test]
+    fn tied_tensors_share_a_storage() {
+        let mut tied = sample();
+        tied.insert("c".to_owned(), tied["a"].clone());
+        let bytes = torch_save(&tied, false);
+        let mut archive = Archive::open(&bytes).expect("an archive");
+        assert!(archive.entry("data/0", 24).is_ok() && archive.entry("data/2", 24).is_err());
+        assert_eq!(read_tensors(&bytes), Ok(tied));
     }
 
     #[test]

@@ -152,7 +152,12 @@ impl Weights {
                 Some(tensor) => {
                     return Err(Misfit {
                         reason: format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape),
-                        hint: "config.json and the weights must be of the same model".to_owned(),
+                        hint: if *name == architecture.words.name {
+                            "`vocab_size` and the widths in config.json must be those of the weights: copy both from one model"
+                        } else {
+                            "config.json and the weights must be of the same model"
+                        }
+                        .to_owned(),
                     });
                 }
                 None => return Err(missing(name, own.contains_key(name))),

@@ -101,31 +101,40 @@ fn refused(path: &Path, reason: String) -> Error {
 /// The tokenizer of a checkpoint's folder: `tokenizer.json`, or, of an encoder with BERT's wordpieces, that tokenizer built from `vocab.txt`.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] if there is neither, [`Error::Tokenizer`] if it is invalid.
+/// Those of [`require_tokenizer`], [`Error::Tokenizer`] if the tokenizer is invalid.
 pub fn tokenizer_of(folder: &Path, wordpieces: bool) -> Result<Tokenizer> {
+    require_tokenizer(folder, wordpieces)?;
     let path = folder.join("tokenizer.json");
     let failed = |path: PathBuf| move |source| Error::Tokenizer { path, source };
     if path.exists() {
         let json = std::fs::read(&path).map_err(|source| failed(path.clone())(source.into()))?;
         return parse(&json, &path);
     }
+    let config = TokenizerConfig::beside(folder)?;
+    let vocabulary = folder.join("vocab.txt");
+    tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
+}
+
+/// Checks that a folder has the tokenizer of an encoder; `wordpieces`: a `vocab.txt` is enough.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is none, or only a form that cannot be read, with the way to the right one.
+pub fn require_tokenizer(folder: &Path, wordpieces: bool) -> Result<()> {
+    let has = |name: &str| folder.join(name).exists();
+    if has("tokenizer.json") || wordpieces && has("vocab.txt") {
+        return Ok(());
+    }
     let refuse =
         |reason: String, hint: &str| Err(Error::Checkpoint { path: folder.to_owned(), reason, hint: hint.to_owned() });
-    let slow: Vec<String> =
-        SLOW.iter().filter(|name| folder.join(name).exists()).map(|name| format!("`{name}`")).collect();
-    if !wordpieces && !slow.is_empty() {
+    let slow: Vec<String> = SLOW.iter().filter(|name| has(name)).map(|name| format!("`{name}`")).collect();
+    if !slow.is_empty() {
         let reason = format!("there is no tokenizer.json, only its slow form: {}", slow.join(", "));
         let hint = "write the fast form with Python's transformers: \
                     AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")";
         return refuse(reason, hint);
     }
-    let vocabulary = folder.join("vocab.txt");
-    if !vocabulary.exists() || !wordpieces {
-        let missing = if wordpieces { "neither tokenizer.json nor vocab.txt" } else { "no tokenizer.json" };
-        return refuse(format!("there is {missing}"), "copy the encoder's tokenizer.json beside config.json");
-    }
-    let config = TokenizerConfig::beside(folder)?;
-    tokenizer_from_vocabulary(&vocabulary, &config).map_err(failed(vocabulary))
+    let missing = if wordpieces { "neither tokenizer.json nor vocab.txt" } else { "no tokenizer.json" };
+    refuse(format!("there is {missing}"), "copy the encoder's tokenizer.json beside config.json")
 }
 
 /// BERT's tokenizer from its vocabulary.

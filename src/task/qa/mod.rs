@@ -155,7 +155,7 @@ pub fn check(graph: &GraphSignature) -> Result<(), Misfit> {
     if outputs.contains(&"logits") && !outputs.contains(&"start_logits") {
         return Err(Misfit {
             reason: "the graph has no output `start_logits`, but `logits`".to_owned(),
-            hint: "this is a tagger: say kind = \"tagger\" in its quarry.json, or BertForTokenClassification as `architectures` in its config.json",
+            hint: "this is a tagger: say kind = \"tagger\" in its quarry.json, or a *ForTokenClassification, such as BertForTokenClassification, as `architectures` in its config.json",
         });
     }
     if let Some(unknown) = graph.inputs.iter().find(|name| !INPUTS.contains(&name.as_str())) {

@@ -173,7 +173,7 @@ pub fn check(graph: &GraphSignature) -> Result<(), Misfit> {
         }
         None if graph.output("start_logits").is_some() => Err(Misfit {
             reason: "the graph has no output `logits`, but `start_logits`".to_owned(),
-            hint: "this is not a tagger: say kind = \"qa\" in its quarry.json, or BertForQuestionAnswering as `architectures` in its config.json",
+            hint: "this is not a tagger: say kind = \"qa\" in its quarry.json, or a *ForQuestionAnswering, such as BertForQuestionAnswering, as `architectures` in its config.json",
         }),
         None => Err(Misfit { reason: "the graph has no output `logits`".to_owned(), hint: HINT }),
     }

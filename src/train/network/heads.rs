@@ -11,7 +11,9 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::model::blocks::{FeedForward, Linear};
 use crate::model::encoder::architecture::{Architecture, DropoutRates};
-use crate::model::head::{Activation, Classifier, Head, LateHead, MatchHead, MrcHead, QaHead, TaggerHead, TwoLayers};
+use crate::model::head::{
+    Activation, Classifier, Head, LateHead, MatchHead, MrcHead, PredictionLayer, QaHead, TaggerHead, TwoLayers,
+};
 use crate::model::weights::tensors;
 use crate::model::weights::tensors::{Misfit, Weights};
 use crate::task::batch::BatchTensors;
@@ -53,7 +55,7 @@ enum Heads {
         questions: Inputs,
     },
     Tagger(Box<TaggerHead>),
-    Qa(QaHead),
+    Qa(Box<QaHead>),
 }
 
 /// What late interaction compares with the tokens of a window; T = number of questions.
@@ -202,7 +204,8 @@ impl Network {
                 self.leaves.linear(hidden, layer).squeeze_dim(-1).unsqueeze(1).to_kind(Kind::Float)
             }),
             (Heads::Qa(head), _) => {
-                let logits = self.leaves.linear(hidden, &head.outputs).to_kind(Kind::Float);
+                let hidden = self.predicted(head.prediction.as_ref(), hidden);
+                let logits = self.leaves.linear(&hidden, &head.outputs).to_kind(Kind::Float);
                 [0, 1].map(|side| logits.select(-1, side).unsqueeze(1))
             }
             (Heads::Late { .. }, None) => unreachable!("late interaction is asked with its questions"),
@@ -213,14 +216,25 @@ impl Network {
     /// The logits of a tagger, float32 `[rows, tokens, tags]`.
     pub fn tag_logits(&self, hidden: &Tensor, dropout: f64) -> Tensor {
         let Heads::Tagger(head) = &self.heads else { unreachable!("only a tagger has tags") };
+        let hidden = self.predicted(head.prediction.as_ref(), hidden);
         let logits = match &head.classifier {
-            Classifier::Linear(layer) => self.leaves.linear(&self.leaves.masks.apply(hidden, dropout), layer),
+            Classifier::Linear(layer) => self.leaves.linear(&self.leaves.masks.apply(&hidden, dropout), layer),
             Classifier::TwoLayers(layers) => {
-                let active = activated(layers.activation, &self.leaves.linear(hidden, &layers.hidden));
+                let active = activated(layers.activation, &self.leaves.linear(&hidden, &layers.hidden));
                 self.leaves.linear(&self.leaves.masks.apply(&active, dropout), &layers.logit)
             }
         };
         logits.to_kind(Kind::Float)
+    }
+
+    /// What a classifier reads: token vectors, behind the layer before it if there is one.
+    fn predicted(&self, layer: Option<&PredictionLayer>, hidden: &Tensor) -> Tensor {
+        match layer {
+            None => hidden.shallow_clone(),
+            Some(PredictionLayer { dense, activation, norm }) => {
+                self.leaves.norm(&activated(*activation, &self.leaves.linear(hidden, dense)), norm)
+            }
+        }
     }
 
     /// outer(gelu(inner(x))), in the precision of products.

@@ -60,7 +60,7 @@ impl Pretrained {
         let shapes_are_new = encoder.word_shape && config.encoder.add_word_shapes();
         let architecture = config.encoder.architecture();
         let names = &architecture.checkpoint;
-        let NamedTensors { mut tensors, .. } = NamedTensors::read(&file, names)?;
+        let NamedTensors { mut tensors, .. } = NamedTensors::read(&file, &config)?;
         let hidden_size = architecture.hidden_size;
         // Any tensor of the heads.
         let kept = config.head.head(hidden_size).shapes().into_keys().next_back().unwrap_or_default();

@@ -51,7 +51,7 @@ impl Leaves {
     }
 
     /// Layer normalization, float32.
-    pub(super) fn norm(&self, input: &Tensor, norm: &Norm) -> Tensor {
+    pub(crate) fn norm(&self, input: &Tensor, norm: &Norm) -> Tensor {
         let (weight, bias) = (self.leaf(&norm.weight()), norm.has_bias.then(|| self.leaf(&norm.bias())));
         let size = [norm.width as i64];
         input.to_kind(Kind::Float).layer_norm(size, Some(weight), bias, f64::from(norm.epsilon), false)
