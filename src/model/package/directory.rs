@@ -382,7 +382,9 @@ pub(crate) mod tests {
         let open = || ModelDirectory::open(folder.path());
         assert!(open().expect_err("empty").to_string().contains("neither model.safetensors nor model.onnx"));
         std::fs::write(folder.path().join(FOREIGN_GRAPH), b"graph").expect("written");
-        assert!(open().expect_err("no tokenizer").to_string().contains("no tokenizer.json"));
+        assert!(
+            open().expect_err("no tokenizer").to_string().contains("there is neither tokenizer.json nor vocab.txt")
+        );
         std::fs::write(folder.path().join(TOKENIZER), b"{}").expect("written");
         let opened = open().expect("it opens");
         assert!(opened.config().is_none() && opened.foreign_graph().is_some() && opened.weights().is_err());
