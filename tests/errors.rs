@@ -1,5 +1,7 @@
 //! User errors: every one is reported before any work, in one form, with a hint.
 
+use std::path::Path;
+
 use insta::assert_snapshot;
 
 use crate::http::{Response, serve};
@@ -184,21 +186,38 @@ fn an_option_is_named_as_on_the_command_line() {
 fn a_window_that_does_not_fit_the_model() {
     let wide = |dir: &Dir| dir.job("docs.parquet", "store", "[extract]\nwindow_tokens = 600");
     assert_snapshot!(error(wide), @r##"
-    error: PROJECT/models/default: `extract.window_tokens`: 600 and the longest question need 621 tokens, and the model takes 512
+    error: PROJECT/models/default: `extract.window_tokens`: 600 and the special tokens need 602 tokens, and the model takes 512
+    hint: the maximum is 510
+    "##);
+    let early = |dir: &Dir| {
+        let model = dir.early_model();
+        dir.job(
+            "docs.parquet",
+            "store",
+            &format!("[extract]\nwindow_tokens = 600\n[model]\npath = '{}'", model.display()),
+        )
+    };
+    assert_snapshot!(error(early), @r##"
+    error: DIR/early-model: `extract.window_tokens`: 600 and the longest question need 621 tokens, and the model takes 512
     hint: the maximum is 491
     "##);
 }
 
 #[test]
 fn a_question_as_long_as_the_model() {
-    let wordy = |dir: &Dir| {
-        let question = "who ".repeat(505);
+    let wordy = |dir: &Dir, words: usize, model: &Path| {
+        let question = "who ".repeat(words);
         let types = format!("nested = true\n[[type]]\nname = 'PER'\nquestion = '{question}'\n");
         let schema = dir.write("wordy.toml", &types);
-        dir.job("docs.parquet", "store", &format!("[entities]\nschema = '{}'", schema.display()))
+        let more = format!("[entities]\nschema = '{}'\n[model]\npath = '{}'", schema.display(), model.display());
+        dir.job("docs.parquet", "store", &more)
     };
-    assert_snapshot!(error(wordy), @r##"
-    error: PROJECT/models/default: `question`: that of type `PER` leaves 4 of the model's 512 tokens for the text
+    assert_snapshot!(error(|dir| wordy(dir, 505, &dir.early_model())), @r##"
+    error: DIR/early-model: `question`: that of type `PER` leaves 4 of the model's 512 tokens for the text
+    hint: shorten the question
+    "##);
+    assert_snapshot!(error(|dir| wordy(dir, 515, &project().join("models/default"))), @r##"
+    error: PROJECT/models/default: `question`: that of type `PER` has 517 tokens, and the model takes 512
     hint: shorten the question
     "##);
 }

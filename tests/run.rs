@@ -111,7 +111,7 @@ fn offsets_hold_in_sql_for_every_row_of_the_demonstration() {
         "SELECT count(*) > 1000, count(*) FILTER (WHERE substr(body, start_char + 1, end_char - start_char) <> text),
         count(DISTINCT e.doc_id) > 60 FROM entities e JOIN source s ON e.doc_id = s.doc_id";
     assert_eq!(dir.sql(Some("store"), &[("source", &documents)], sql), ["true|0|true"]);
-    let documents = dir.rows("store", "documents", "count(*), max(n_windows) > 100, sum(n_entities)", "");
+    let documents = dir.rows("store", "documents", "count(*), max(n_windows) > 50, sum(n_entities)", "");
     let entities = dir.rows("store", "entities", "count(*)", "");
     assert_eq!(documents, [format!("96|true|{}", entities[0])]);
 

@@ -27,7 +27,7 @@ fn a_text_and_its_mentions() {
     let dir = Dir::new();
     let said = dir.quarry(&["try", TEXT, "--model", &model(), "--device", "cpu"]).ended(0);
     assert_snapshot!(places(&said.stdout()), @r"
-    [PER Angela Merkel] met [PER Emmanuel Macron] in [LOC Berlin] on Monday .
+    [PER Angela Merkel] met [PER Emmanuel Macron] in [LOC Berlin] on [DATE Monday] .
 
     ┌─────────────────────────────────────────────┐
     │ mention           type   characters   score │
@@ -35,6 +35,7 @@ fn a_text_and_its_mentions() {
     │ Angela Merkel      PER         0–13    SCORE │
     │ Emmanuel Macron    PER        18–33    SCORE │
     │ Berlin             LOC        37–43    SCORE │
+    │ Monday            DATE        47–53    SCORE │
     └─────────────────────────────────────────────┘
     ");
     assert!(!dir.path("store").exists());

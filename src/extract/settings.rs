@@ -198,12 +198,12 @@ impl ExtractionSettings {
         }
         let needed = task.longest_input(tokens);
         if needed > longest {
+            let in_the_window = asked == 0 && task.longest_question().is_some();
+            let beside = if in_the_window { "the longest question" } else { "the special tokens" };
             return Err(Error::Setting {
                 origin,
                 key: "extract.window_tokens".into(),
-                reason: format!(
-                    "{tokens} and the longest question need {needed} tokens, and the model takes {longest}"
-                ),
+                reason: format!("{tokens} and {beside} need {needed} tokens, and the model takes {longest}"),
                 hint: format!("the maximum is {available}"),
             });
         }
