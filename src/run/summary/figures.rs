@@ -196,7 +196,8 @@ impl Figures {
         let count = |name| thousands(self.value(name) as u64);
         let mut table = vec![("documents".to_owned(), count("documents")), ("mentions".to_owned(), count("mentions"))];
         for (name, mentions, mean) in &self.by_type {
-            table.push((format!("  {name}"), format!("{} (mean score {mean:.2})", thousands(*mentions))));
+            let score = if *mentions > 0 { format!(" (mean score {mean:.2})") } else { String::new() };
+            table.push((format!("  {name}"), thousands(*mentions) + &score));
         }
         table.push(("rejects".into(), count("rejects")));
         if self.value("unreadable_files") > 0.0 {
