@@ -138,17 +138,7 @@ impl Figures {
 /// The batch of the script. Ids of padding do not matter.
 fn batch() -> BatchTensors {
     let (rows, tokens) = (LENGTHS.len(), LENGTHS[0]);
-    let size = rows * tokens;
-    let mut batch = BatchTensors {
-        rows,
-        tokens,
-        input_ids: vec![0; size],
-        attention_mask: vec![0; size],
-        token_type_ids: vec![0; size],
-        shape_ids: vec![0; size],
-        start_mask: vec![false; size],
-        end_mask: vec![false; size],
-    };
+    let mut batch = BatchTensors::zeros(rows, tokens);
     for (row, length) in LENGTHS.into_iter().enumerate() {
         for token in 0..length {
             let place = row * tokens + token;

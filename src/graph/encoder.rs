@@ -2,6 +2,7 @@
 //! `[batch × tokens, hidden]`. It must not know the heads, or which kind of encoder it is.
 
 mod attention;
+mod distances;
 
 use crate::graph::layers::Writer;
 use crate::graph::onnx::ElementType;

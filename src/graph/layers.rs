@@ -32,6 +32,11 @@ impl<'a> Writer<'a> {
         &self.weights.encoder.architecture
     }
 
+    /// A tensor with its axes in another order.
+    pub(crate) fn permuted(&mut self, value: &str, permutation: &[i64]) -> String {
+        self.graph.op_with("Transpose", &[value], vec![AttributeProto::integers("perm", permutation)])
+    }
+
     /// The product x Wᵀ of `[rows, inputs]` with the matrices `[outputs, inputs]` of one or several layers of the encoder side by side,
     /// without a bias. `minimum` is a lower bound of x, if one is known.
     ///

@@ -19,7 +19,7 @@ impl Writer<'_> {
             }
         };
         let logits = self.by_row(&values, shape);
-        let tags = head.tags.len().to_string();
+        let tags = head.tags.count().to_string();
         self.graph.output(&logits, "logits", ElementType::Float32, &["batch", "tokens", &tags]);
     }
 

@@ -34,6 +34,25 @@ pub struct BatchTensors {
     pub end_mask: Vec<bool>,
 }
 
+impl BatchTensors {
+    /// Only padding, of the token 0.
+    pub fn zeros(rows: usize, tokens: usize) -> Self {
+        let size = rows * tokens;
+        let zeros = || vec![0; size];
+        let none = || vec![false; size];
+        Self {
+            rows,
+            tokens,
+            input_ids: zeros(),
+            attention_mask: zeros(),
+            token_type_ids: zeros(),
+            shape_ids: zeros(),
+            start_mask: none(),
+            end_mask: none(),
+        }
+    }
+}
+
 impl Batch {
     /// The length that its rows are padded to.
     pub fn tokens(&self) -> usize {
@@ -70,17 +89,7 @@ impl Batch {
     /// The tokens of all inputs.
     pub fn tensors(&self) -> BatchTensors {
         let (rows, tokens) = (self.inputs.len(), self.tokens());
-        let size = rows * tokens;
-        let mut tensors = BatchTensors {
-            rows,
-            tokens,
-            input_ids: vec![0; size],
-            attention_mask: vec![0; size],
-            token_type_ids: vec![0; size],
-            shape_ids: vec![0; size],
-            start_mask: vec![false; size],
-            end_mask: vec![false; size],
-        };
+        let mut tensors = BatchTensors::zeros(rows, tokens);
         for (row, input) in self.inputs.iter().enumerate() {
             let range = row * tokens..(row + 1) * tokens;
             input.write(&mut InputRow {

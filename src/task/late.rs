@@ -134,17 +134,8 @@ fn floats(tensors: &mut Tensors, name: &str) -> Result<Vec<f32>, String> {
 pub fn asked(questions: &[Arc<Question>], frame: &Frame) -> BatchTensors {
     let framed = frame.framed(false);
     let tokens = questions.iter().map(|question| question.ids.len() + frame.alone_tokens()).max().unwrap_or(0);
-    let size = questions.len() * tokens;
-    let mut tensors = BatchTensors {
-        rows: questions.len(),
-        tokens,
-        input_ids: vec![frame.pad.into(); size],
-        attention_mask: vec![0; size],
-        token_type_ids: vec![0; size],
-        shape_ids: vec![0; size],
-        start_mask: vec![false; size],
-        end_mask: vec![false; size],
-    };
+    let mut tensors = BatchTensors::zeros(questions.len(), tokens);
+    tensors.input_ids.fill(frame.pad.into());
     let special = |part: &'_ Part| part.ids.iter().copied().zip(part.types.iter().copied()).collect::<Vec<_>>();
     for (row, question) in questions.iter().enumerate() {
         let own = question.ids.iter().map(|&id| (id, framed.text_type));

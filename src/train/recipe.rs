@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::head::{Activation, Interaction};
 use crate::task::kind::Kind;
-use crate::task::tagger::tag_set::Scheme;
+use crate::task::tagger::scheme::Scheme;
 use crate::text::tokens::Words;
 
 /// How to handle a problem.

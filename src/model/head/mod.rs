@@ -171,7 +171,7 @@ impl HeadConfig {
         let answers = self.prediction.is_some() && rows == Some(2);
         let other = match self.kind() {
             Kind::Tagger if has(names::QA) && !has(names::TAGGER) => Some((names::QA, names::QA_CLASS)),
-            Kind::Tagger if answers && self.tags.as_ref().is_some_and(|tags| tags.len() != 2) => {
+            Kind::Tagger if answers && self.tags.as_ref().is_some_and(|tags| tags.count() != 2) => {
                 Some((names::TAGGER, names::QA_CLASS))
             }
             Kind::Qa if has(names::TAGGER) && !has(names::QA) && !answers => Some((names::TAGGER, names::TAGGER_CLASS)),
@@ -188,10 +188,10 @@ impl HeadConfig {
             ));
         }
         match (&self.tags, rows) {
-            (Some(tags), Some(rows)) if tags.len() != rows => Some((
+            (Some(tags), Some(rows)) if tags.count() != rows => Some((
                 format!(
                     "`id2label` in config.json names {} tags, but `{}.weight` has {rows} rows",
-                    tags.len(),
+                    tags.count(),
                     names::TAGGER
                 ),
                 "config.json and the weights must be of the same model: name the tags in the order of the rows"
@@ -284,7 +284,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::tagger::tag_set;
+    use crate::task::tagger::scheme;
 
     #[test]
     fn a_checkpoint_tells_the_layers_of_its_match_head() {
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_tagger_and_a_model_of_question_answering_are_written_as_they_are_read() {
-        let tags = TagSet::new(tag_set::Scheme::Bioes, &["PER"]);
+        let tags = TagSet::new(scheme::Scheme::Bioes, &["PER"]);
         for (config, kind) in [
             (HeadConfig::tagger("Bert", tags.clone(), None, Activation::Gelu), Kind::Tagger),
             (HeadConfig::tagger("Bert", tags.clone(), Some(12), Activation::Relu), Kind::Tagger),

@@ -42,11 +42,11 @@ impl TaggerHead {
     /// The head on an encoder of width `hidden_size`; `width` values are between its two layers, or it has one.
     pub fn new(hidden_size: usize, tags: TagSet, width: Option<usize>, activation: Activation) -> Self {
         let classifier = match width {
-            None => Classifier::Linear(Linear::new(names::TAGGER, hidden_size, tags.len())),
+            None => Classifier::Linear(Linear::new(names::TAGGER, hidden_size, tags.count())),
             Some(width) => Classifier::TwoLayers(TwoLayers {
                 hidden: Linear::new(names::TAGGER_HIDDEN, hidden_size, width),
                 activation,
-                logit: Linear::new(names::TAGGER_LOGITS, width, tags.len()),
+                logit: Linear::new(names::TAGGER_LOGITS, width, tags.count()),
             }),
         };
         Self { prediction: None, classifier, tags }

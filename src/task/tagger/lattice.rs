@@ -52,16 +52,16 @@ impl<'tags> Lattice<'tags> {
     }
 
     fn words(&self) -> usize {
-        self.scores.len() / self.tags.len()
+        self.scores.len() / self.tags.count()
     }
 
     fn of_word(&self, word: usize) -> &[f64] {
-        &self.scores[word * self.tags.len()..(word + 1) * self.tags.len()]
+        &self.scores[word * self.tags.count()..(word + 1) * self.tags.count()]
     }
 
     /// The tags of the best legal sequence. Of equal sequences it is the one whose tags have the smaller numbers, compared from the last word.
     pub fn best(&self) -> Vec<usize> {
-        let (count, words) = (self.tags.len(), self.words());
+        let (count, words) = (self.tags.count(), self.words());
         let outside = self.tags.outside();
         // Most windows have no mention, and then the best sequence needs no search.
         let is_outside = |word: usize| self.of_word(word).iter().all(|score| *score <= self.of_word(word)[outside]);
@@ -139,7 +139,7 @@ struct Sums<'l> {
 
 impl<'l> Sums<'l> {
     fn new(lattice: &'l Lattice<'l>) -> Self {
-        let (tags, count, words) = (lattice.tags, lattice.tags.len(), lattice.words());
+        let (tags, count, words) = (lattice.tags, lattice.tags.count(), lattice.words());
         let mut sums =
             Self { lattice, forward: Vec::new(), backward: vec![f64::NEG_INFINITY; words * count], all: 0.0 };
         for word in 0..words {
@@ -174,14 +174,14 @@ impl<'l> Sums<'l> {
 
     /// For each tag of a word the sum over the ends of sequences that begin with it.
     fn following(&self, word: usize) -> Row {
-        let count = self.lattice.tags.len();
+        let count = self.lattice.tags.count();
         let ends: Vec<f64> = (0..count).map(|tag| self.score(word, tag) + self.backward[word * count + tag]).collect();
         Row::new(&ends)
     }
 
     /// The probability that the words `first..=last` are a mention of this type, and no longer one.
     fn probability(&self, entity_type: usize, first: usize, last: usize) -> f64 {
-        let (tags, count) = (self.lattice.tags, self.lattice.tags.len());
+        let (tags, count) = (self.lattice.tags, self.lattice.tags.count());
         let own: Vec<usize> = (0..count).filter(|&tag| tags.entity_type(tag) == Some(entity_type)).collect();
         let before = first.checked_sub(1).map(|before| Row::new(&self.forward[before * count..(before + 1) * count]));
         let mut reached = vec![f64::NEG_INFINITY; count];
@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::task::answer::sigmoid;
-    use crate::task::tagger::tag_set::Scheme;
+    use crate::task::tagger::scheme::Scheme;
     use crate::task::tagger::tag_set::tests::parsed;
 
     fn sets() -> Vec<TagSet> {
@@ -292,7 +292,7 @@ mod tests {
             values in proptest::collection::vec(-3.0_f32..3.0, 6 * 5),
         ) {
             let set = &sets()[which];
-            let count = set.len();
+            let count = set.count();
             let logits = &values[..words * count];
             let lattice = Lattice::new(set, logits.chunks(count));
             let probability = |sequence: &[usize]| -> f64 {

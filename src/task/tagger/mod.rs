@@ -18,6 +18,7 @@
 //! | [`lattice`] | logits of words → mentions with their probabilities |
 
 pub mod lattice;
+pub mod scheme;
 pub mod tag_set;
 
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl TagReader {
     /// # Errors
     /// Outputs that [`accept`] has not returned, or of another number of tags.
     pub fn read(&self, batch: &Batch, mut outputs: Tensors) -> Result<Vec<Answer>, String> {
-        let (count, width) = (self.tags.len(), batch.tokens());
+        let (count, width) = (self.tags.count(), batch.tokens());
         let shape = outputs.get("logits").map(|logits| logits.shape.clone()).unwrap_or_default();
         if shape != [batch.inputs.len(), width, count] {
             return Err(format!("logits has shape {shape:?}, and the model's configuration names {count} tags"));
@@ -110,7 +111,7 @@ impl TagReader {
 
     /// The spans of one input from its logits, `[tokens, tags]`.
     fn answer(&self, input: &ModelInput, logits: &[f32]) -> Answer {
-        let (count, context) = (self.tags.len(), input.context_start());
+        let (count, context) = (self.tags.count(), input.context_start());
         let words = words(&input.window.tokens);
         let of_word = |&(first, _): &(usize, usize)| &logits[(context + first) * count..(context + first + 1) * count];
         let lattice = Lattice::new(&self.tags, words.iter().map(of_word));
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
     use crate::task::answer::tests::acceptance;
     use crate::task::entity_schema::{EntityType, Nesting};
-    use crate::task::tagger::tag_set::Scheme;
+    use crate::task::tagger::scheme::Scheme;
     use crate::task::tensor::OutputSignature;
     use crate::text::document::Document;
     use crate::text::span::TokenSpan;

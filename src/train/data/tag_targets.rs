@@ -22,8 +22,8 @@ pub(crate) struct Marked<'e> {
 pub(crate) fn allowed(marked: &Marked<'_>, width: usize, reader: &TagReader) -> Vec<bool> {
     let (tags, window) = (&reader.tags, &marked.query.window);
     let (base, context) = (window.span.start, marked.query.context_start());
-    let mut allowed = vec![false; width * tags.len()];
-    let free: Vec<bool> = (0..tags.len())
+    let mut allowed = vec![false; width * tags.count()];
+    let free: Vec<bool> = (0..tags.count())
         .map(|tag| {
             let labelled = reader.type_of_schema(tag).is_some_and(|own| marked.types.binary_search(&own).is_ok());
             tags.entity_type(tag).is_none() || !labelled
@@ -32,7 +32,7 @@ pub(crate) fn allowed(marked: &Marked<'_>, width: usize, reader: &TagReader) -> 
     let words = words(&window.tokens);
     let cut = |first: usize| marked.cut.iter().any(|span| (span.start..span.end).contains(&(base + first)));
     for &(first, _) in words.iter().filter(|(first, _)| !cut(*first)) {
-        allowed[(context + first) * tags.len()..][..tags.len()].copy_from_slice(&free);
+        allowed[(context + first) * tags.count()..][..tags.count()].copy_from_slice(&free);
     }
     let mut before: Option<(usize, usize)> = None;
     for &(of_schema, span) in &marked.answers {
@@ -41,7 +41,7 @@ pub(crate) fn allowed(marked: &Marked<'_>, width: usize, reader: &TagReader) -> 
         let own: Vec<usize> = words.iter().filter(inside).map(|(first, _)| *first).collect();
         let behind = before == Some((of_schema, span.start));
         for (first, tag) in own.iter().zip(tags.of_mention(entity_type, own.len(), behind)) {
-            let row = &mut allowed[(context + first) * tags.len()..][..tags.len()];
+            let row = &mut allowed[(context + first) * tags.count()..][..tags.count()];
             row.fill(false);
             row[tag] = true;
         }
@@ -57,7 +57,8 @@ mod tests {
     use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
     use crate::task::input::Questions;
     use crate::task::kind::Kind;
-    use crate::task::tagger::tag_set::{Scheme, TagSet};
+    use crate::task::tagger::scheme::Scheme;
+    use crate::task::tagger::tag_set::TagSet;
     use crate::text::span::CharSpan;
     use crate::text::tokens::Words;
     use crate::text::tokens::tests::tiny;
@@ -95,7 +96,7 @@ mod tests {
         let names = |row: &[bool]| {
             row.iter().zip(reader.tags.names()).filter(|(own, _)| **own).map(|(_, name)| name.clone()).collect()
         };
-        allowed.chunks(reader.tags.len()).map(names).collect()
+        allowed.chunks(reader.tags.count()).map(names).collect()
     }
 
     #[test]

@@ -63,7 +63,8 @@ mod tests {
     use crate::model::weights::tensors::Weights;
     use crate::model::weights::tensors::tests::made_up;
     use crate::task::batch::BatchTensors;
-    use crate::task::tagger::tag_set::{Scheme, TagSet};
+    use crate::task::tagger::scheme::Scheme;
+    use crate::task::tagger::tag_set::TagSet;
     use crate::train::network::loss::LossRule;
     use crate::train::recipe::RecipeSection;
 
