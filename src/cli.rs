@@ -91,7 +91,7 @@ pub enum Command {
         library: PathBuf,
         /// Also start the CUDA provider, on the device with this number.
         #[arg(long)]
-        cuda: Option<u32>,
+        cuda: Vec<u32>,
         /// Also start the OpenVINO provider.
         #[arg(long)]
         openvino: bool,

@@ -115,7 +115,7 @@ fn subject(settings: &Settings, runtime: Handle, findings: &mut Vec<Finding>) ->
     Subject {
         model: settings.model.clone().unwrap_or(written.path),
         library: written.library,
-        device: job.as_ref().map_or(DeviceChoice::Auto, |job| job.runtime.device),
+        device: job.as_ref().map_or(DeviceChoice::Auto, |job| job.runtime.device.clone()),
         store: settings.store.clone().or_else(|| job.as_ref().map(|job| job.file.store.path.clone())),
         job,
         runtime,

@@ -57,7 +57,7 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Completions { shell } => quarry::completions::command(shell, Cli::command()),
         Command::Man { out } => quarry::man::command(&out, Cli::command()),
         Command::Probe { library, cuda, openvino } => {
-            console::print(&quarry::model::runtime::device::probe(&library, cuda, openvino)?);
+            console::print(&quarry::model::runtime::device::probe(&library, &cuda, openvino)?);
             Ok(0)
         }
     }

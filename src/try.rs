@@ -54,7 +54,7 @@ pub fn command(settings: &Settings) -> Result<u8> {
     let runtime = RuntimeSettings { device: settings.device, library: None, batch_tokens: Some(BATCH_TOKENS) };
     let extractor = Extractor::with_model(&extraction.specify(&model)?, &model, &runtime)?;
     let selection = extractor.selection();
-    tracing::info!("device {} ({}), precision {}", selection.device, selection.reason, selection.precision);
+    tracing::info!("device {} ({}), precision {}", selection.devices, selection.reason, selection.precision);
     let mentions = extractor.extract(&text)?;
     let names: Vec<&str> = extraction.schema.types.iter().map(|one| one.name.as_str()).collect();
     if settings.json {
@@ -115,7 +115,7 @@ fn json(text: &str, mentions: &[Mention], extractor: &Extractor) -> Result<Strin
         "types": spec.schema.types,
         "model": spec.model.path.display().to_string(),
         "model_hash": spec.model.hash,
-        "device": selection.device.to_string(),
+        "device": selection.devices.to_string(),
         "precision": selection.precision,
     });
     serde_json::to_string_pretty(&object)

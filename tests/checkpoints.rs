@@ -236,7 +236,8 @@ fn mentions(folder: &Path) -> Vec<(String, usize, usize, f32)> {
         ..ExtractionSettings::new(folder, schema)
     };
     let (spec, model) = settings.resolve().unwrap();
-    let runtime = RuntimeSettings { device: DeviceChoice::Named(Device::Cpu), library: None, batch_tokens: Some(512) };
+    let runtime =
+        RuntimeSettings { device: DeviceChoice::Named(Device::Cpu.into()), library: None, batch_tokens: Some(512) };
     let found = Extractor::with_model(&spec, &model, &runtime).unwrap().extract(TEXT).unwrap();
     let found =
         found.iter().map(|one| (TYPES[one.entity_type].0.to_owned(), one.chars.start, one.chars.end, one.score));

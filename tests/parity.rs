@@ -279,7 +279,7 @@ fn a_query_that_overflows_in_fp16_has_the_answer_of_fp32() {
     };
     let answers = |exact: Option<&OpenExact>| {
         let fixed = fixed(BOUNDARY);
-        let scorer = Scorer::open(&library, &half, Kind::Mrc, OPTIONS, 1, &fixed, None, exact).unwrap();
+        let scorer = Scorer::open(&library, &half, Kind::Mrc, &[OPTIONS], &fixed, None, exact).unwrap();
         let (reply, answers) = crossbeam_channel::unbounded();
         scorer.ask(batch.clone(), &reply).unwrap();
         drop((reply, scorer));

@@ -59,6 +59,38 @@ fn a_text_whose_logits_are_not_finite_is_one_reject() {
 }
 
 #[test]
+fn several_devices_share_the_batches_and_write_the_same_rows() {
+    let dir = Dir::new();
+    let cities = ["Paris", "Rome", "Oslo", "New York"];
+    let texts: Vec<(String, String)> = (0..400)
+        .map(|number| {
+            let city = cities[number % cities.len()];
+            (number.to_string(), format!("{}Ada Lovelace left for {city} .", "It was late . ".repeat(number % 7)))
+        })
+        .collect();
+    let rows: Vec<_> = texts.iter().map(|(id, text)| (Some(id.as_str()), Some(text.as_str()))).collect();
+    dir.documents("docs.parquet", &rows);
+    let mentions = |devices: &str| {
+        let store = format!("store-{}", devices.len());
+        let sections = format!(
+            "[model]\npath = '{}'\ndevice = '{devices}'\nprecision = 'fp32'\n[extract]\nbatch_tokens = 256",
+            project().join("models/default").display()
+        );
+        let job = dir.job("docs.parquet", &store, &sections).display().to_string();
+        let profile = dir.path("profile.json").display().to_string();
+        dir.quarry(&["run", &job, "--profile", &profile]).ended(0);
+        assert_eq!(dir.rows(&store, "runs", "device", ""), [devices]);
+        let answering = fs::read_to_string(profile).unwrap().matches("\"session-").count();
+        (dir.rows(&store, "entities", &format!("{MENTIONS} || '|', score"), "ORDER BY 1"), answering)
+    };
+    let (one, sessions) = mentions("cpu");
+    assert!(one.len() >= 800 && sessions == 1, "{} mentions, {sessions} sessions", one.len());
+    let (three, sessions) = mentions("cpu,cpu,cpu");
+    assert_eq!(sessions, 3);
+    same_but_for_scores(&one, &three, 1e-4);
+}
+
+#[test]
 fn a_model_whose_logits_are_not_finite_for_many_texts_is_an_error() {
     let dir = Dir::new();
     let model = dir.unanswering_model();

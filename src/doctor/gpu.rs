@@ -20,17 +20,14 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
             report.warning("GPU", "the driver is installed but finds no GPU", "check `nvidia-smi` and the kernel log");
         }
         Ok(gpus) => {
-            let wanted = match subject.likely_device() {
-                Device::Cuda(number) => number as usize,
-                Device::Cpu => 0,
-            };
             for (number, gpu) in gpus.iter().enumerate() {
                 report.ok("GPU", format!("cuda:{number} {gpu}"));
             }
-            if wanted >= gpus.len() {
+            let missing = |device: &Device| matches!(device, Device::Cuda(number) if *number as usize >= gpus.len());
+            if let Some(device) = subject.likely_devices().iter().find(missing) {
                 report.fix(
                     "GPU",
-                    format!("the job names `cuda:{wanted}`, and this machine has {} GPU(s)", gpus.len()),
+                    format!("the job names `{device}`, and this machine has {} GPU(s)", gpus.len()),
                     format!("name a device from cuda:0 to cuda:{}", gpus.len() - 1),
                 );
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
-use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver};
+use crate::model::runtime::device::{Device, Devices, nvidia_driver};
 use crate::model::runtime::distribution::{Distribution, LIBRARY_VARIABLE, VERSION};
 use crate::model::runtime::library;
 
@@ -20,11 +20,11 @@ const CUDA_LIBRARIES: [(&str, &str); 6] = [
 ];
 
 pub(super) fn check(subject: &Subject, report: &mut Report) {
-    let device = subject.likely_device();
-    if let (DeviceChoice::Named(Device::Cuda(_)), false) = (subject.device, nvidia_driver()) {
+    let devices = subject.likely_devices();
+    if subject.device.names_a_gpu() && !nvidia_driver() {
         report.fix(
             "CUDA",
-            format!("the job names device `{device}`, but this machine has no NVIDIA driver"),
+            format!("the job names device `{}`, but this machine has no NVIDIA driver", subject.device),
             "install the driver, or set device = \"cpu\"",
         );
         return;
@@ -62,18 +62,25 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     }
     match distribution {
         Distribution::OpenVino => openvino(&found.path, subject, report),
-        Distribution::Cpu | Distribution::Cuda => providers(&found.path, device, subject, report),
+        Distribution::Cpu | Distribution::Cuda => providers(&found.path, &devices, subject, report),
     }
 }
 
-fn providers(library: &Path, device: Device, subject: &Subject, report: &mut Report) {
-    let Device::Cuda(number) = device else {
+fn providers(library: &Path, devices: &Devices, subject: &Subject, report: &mut Report) {
+    if devices.first() == Device::Cpu {
         let why = if nvidia_driver() { "the job names the CPU" } else { "no NVIDIA driver is installed" };
         return report.ok("providers", format!("CPU; CUDA is not used: {why}"));
-    };
-    let number = number.to_string();
-    match library::try_library(library, &["--cuda", &number], subject.child_limit()) {
-        Ok(_) => report.ok("providers", format!("CUDA starts on {device}; CPU")),
+    }
+    let numbers: Vec<String> = devices
+        .iter()
+        .filter_map(|device| match device {
+            Device::Cuda(number) => Some(number.to_string()),
+            Device::Cpu => None,
+        })
+        .collect();
+    let arguments: Vec<&str> = numbers.iter().flat_map(|number| ["--cuda", number]).collect();
+    match library::try_library(library, &arguments, subject.child_limit()) {
+        Ok(_) => report.ok("providers", format!("CUDA starts on {devices}; CPU")),
         Err(reason) => {
             let missing = missing(&loader_folders(library));
             let fix = if missing.is_empty() {

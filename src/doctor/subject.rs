@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::job::Job;
-use crate::model::runtime::device::Device;
-use crate::model::runtime::device::DeviceChoice;
+use crate::model::runtime::device::{DeviceChoice, Devices};
 use crate::model::runtime::distribution::Distribution;
 use crate::model::runtime::selection;
 
@@ -27,12 +26,12 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn likely_device(&self) -> Device {
+    pub(crate) fn likely_devices(&self) -> Devices {
         self.device.likely_in(self.job.as_ref().and_then(|job| job.extraction.precision))
     }
 
     pub(crate) fn likely_distribution(&self) -> Distribution {
-        let device = self.likely_device();
+        let device = self.likely_devices().first();
         let named = self.job.as_ref().and_then(|job| job.extraction.precision);
         selection::distribution(device, named.unwrap_or_else(|| selection::best_precision(device).0))
     }

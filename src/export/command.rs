@@ -20,7 +20,7 @@ const BATCH_LIMIT: f32 = 0.1;
 pub fn command(settings: &Settings) -> Result<u8> {
     let report = run(settings)?;
     console::print(&summary(&report));
-    if let Some(device) = settings.parity {
+    if let Some(device) = &settings.parity {
         let selection = device.resolve(Some(Precision::Fp32), None)?;
         console::print(&compare(&report, &selection)?);
     }
@@ -41,8 +41,8 @@ fn summary(report: &ExportReport) -> String {
 /// The parity report: every graph that the device supports, compared with portable fp32.
 fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads };
-    let graphs: &[(GraphVariant, Precision)] = match selection.device {
+    let options = SessionOptions { device: selection.devices.first(), distribution: selection.distribution, threads };
+    let graphs: &[(GraphVariant, Precision)] = match selection.devices.first() {
         Device::Cpu => &[
             (GraphVariant::Fused, Precision::Fp32),
             (GraphVariant::Portable, Precision::Fp16),
@@ -77,6 +77,6 @@ fn compare(report: &ExportReport, selection: &RuntimeSelection) -> Result<String
         ]
     };
     let queries = found.first().map_or(0, |one| one.queries);
-    let title = format!("parity with portable-fp32 on {queries} sample queries, {}", selection.device);
+    let title = format!("parity with portable-fp32 on {queries} sample queries, {}", options.device);
     Ok(format!("{title}\n{}", console::columns(&header, found.iter().map(row))))
 }

@@ -96,7 +96,7 @@ impl Extractor {
         let task = spec.task(&tokenizer, model, tolerance(selection.precision))?;
         let (variant, graph_precision) = selection.graph();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let options = SessionOptions { device: selection.device, distribution: selection.distribution, threads: cores };
+        let (device, options) = (selection.devices.first(), selection.sessions(cores));
         let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
         let questions = || cache::derive_part(model, GraphPart::Questions, variant);
         let key = cache::questions_key(model, variant);
@@ -104,7 +104,7 @@ impl Extractor {
         let exact = (foreign.is_none() && selection.precision != Precision::Fp32)
             .then(|| in_fp32(spec, &selection, task.kind(), cores));
         let open = |graph: &Path| {
-            Scorer::open(&selection.library, graph, task.kind(), options, 1, &fixed, trial.as_ref(), exact.as_ref())
+            Scorer::open(&selection.library, graph, task.kind(), &options, &fixed, trial.as_ref(), exact.as_ref())
         };
         let scorer = match foreign {
             Some(graph) => {
@@ -117,15 +117,14 @@ impl Extractor {
         let tuning_key = TuningKey {
             model: spec.model.hash.clone(),
             writer: WRITER_VERSION,
-            device: selection.device.to_string(),
-            hardware: hardware::name(selection.device),
+            device: selection.devices.to_string(),
+            hardware: hardware::name(device),
             precision: selection.precision.to_string(),
             library: selection.library.version.clone(),
             cores,
             longest: task.longest_input(spec.windows.tokens),
         };
-        let search =
-            || batch_tuning::search(&scorer, selection.device, &sample(&task, &tokenizer, spec.windows.tokens));
+        let search = || batch_tuning::search(&scorer, device, &sample(&task, &tokenizer, spec.windows.tokens));
         let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
         let encoder =
             model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
@@ -135,11 +134,11 @@ impl Extractor {
             spec_id: spec.id(),
             standard_attention: standard_attention.and_then(|encoder| encoder.beyond_fused_attention()),
             cores,
-            slices: SliceRule::new(selection.device, spec.schema.types.len(), layer_weights(model)),
+            slices: SliceRule::new(device, spec.schema.types.len(), layer_weights(model)),
             pipeline: Pipeline {
                 nesting: spec.schema.nested,
                 windows: spec.windows,
-                workers: workers(selection.device, cores),
+                workers: workers(device, cores),
                 task,
                 tokenizer,
                 batch_tokens,
@@ -212,7 +211,7 @@ impl Extractor {
         &self.spec_id
     }
 
-    /// The device, the reason for its choice, the precision, and the library.
+    /// The devices, the reason for their choice, the precision, and the library.
     pub const fn selection(&self) -> &RuntimeSelection {
         &self.selection
     }

@@ -97,11 +97,9 @@ impl Job {
             reason,
             hint: hint.into(),
         };
-        let device = file
-            .model
-            .device
-            .parse()
-            .map_err(|reason| refuse("model.device", reason, "say auto, cpu, cuda or cuda:1"))?;
+        let device = file.model.device.parse().map_err(|reason| {
+            refuse("model.device", reason, "say auto, cpu, cuda, cuda:1, several such as cuda:0,cuda:1, or cuda:*")
+        })?;
         let precision = match file.model.precision.as_str() {
             "auto" => None,
             name => Some(name.parse().map_err(|unknown: UnknownName| {

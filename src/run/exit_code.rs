@@ -22,7 +22,7 @@ pub(crate) fn announce(job: &Job, extractor: &Extractor, documents: &Documents, 
     let chosen = extractor.selection();
     tracing::info!(
         "device {} ({}), precision {}, ONNX Runtime {}{}",
-        chosen.device,
+        chosen.devices,
         chosen.reason,
         chosen.precision,
         chosen.library.version,

@@ -111,7 +111,7 @@ fn run(location: &str, schema: Option<&Path>, texts: &Arc<[Text]>) -> Result<(Re
     let (spec, model) = extraction.resolve()?;
     let extractor = Extractor::with_model(&spec, &model, &runtime)?;
     let selection = extractor.selection();
-    let device = format!("{}, {}", selection.device, selection.precision);
+    let device = format!("{}, {}", selection.devices, selection.precision);
     tracing::info!("running `{location}` on {} documents ({device})", console::thousands(texts.len() as u64));
     let found = extract(&extractor, texts)?;
     let characters: usize = texts.iter().map(|text| text.text.chars().count()).sum();

@@ -72,7 +72,7 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let mut session = Session::open(&library, &first(folder.path()), Kind::OnePass, OPTIONS).unwrap();
     let wanted = session.run(&[&names]).unwrap();
     let scorer =
-        Scorer::open(&library, &second(folder.path()), Kind::OnePass, OPTIONS, 1, &wanted, None, None).unwrap();
+        Scorer::open(&library, &second(folder.path()), Kind::OnePass, &[OPTIONS], &wanted, None, None).unwrap();
     let pipeline = Pipeline {
         task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, None, 0.0).unwrap(),
         tokenizer,

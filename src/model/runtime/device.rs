@@ -1,5 +1,5 @@
-//! Devices. In: a device's name in the job. Out: the device, and the execution provider that runs a graph on it. It must not select a
-//! device: that is the task of [`selection`](crate::model::runtime::selection).
+//! Devices. In: the name of a device, or of several, in the job. Out: the devices, and the execution provider that runs a graph on one. It
+//! must not select a device: that is the task of [`selection`](crate::model::runtime::selection).
 
 use std::fmt;
 use std::path::Path;
@@ -15,14 +15,59 @@ use crate::model::runtime::library;
 use crate::model::runtime::library::Library;
 
 /// The job's `[model] device`. It is written as in a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum DeviceChoice {
     /// A CUDA device if there is one, else the CPU.
     #[default]
     Auto,
-    /// This device, or an error.
-    Named(Device),
+    /// These devices, or an error.
+    Named(Devices),
+    /// Every CUDA device that this process can see, or an error.
+    EveryGpu,
+}
+
+/// The devices of a run, each with a session of its own: GPUs, each once, or the CPU. The CPU can stand there several times, which divides its
+/// cores and tests what several GPUs would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Devices {
+    first: Device,
+    others: Vec<Device>,
+}
+
+impl Devices {
+    /// The first device. The others are of the same kind.
+    pub const fn first(&self) -> Device {
+        self.first
+    }
+
+    /// The GPUs from 0 to `count`, at least one.
+    pub fn first_gpus(count: u32) -> Self {
+        Self { first: Device::Cuda(0), others: (1..count).map(Device::Cuda).collect() }
+    }
+
+    /// All devices, in the order of the job.
+    pub fn iter(&self) -> impl Iterator<Item = Device> {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
+
+    /// The number of devices.
+    pub const fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+}
+
+impl From<Device> for Devices {
+    fn from(device: Device) -> Self {
+        Self { first: device, others: Vec::new() }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(formatter)?;
+        self.others.iter().try_for_each(|device| write!(formatter, ",{device}"))
+    }
 }
 
 /// A device that a session runs on.
@@ -47,7 +92,8 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => formatter.write_str("auto"),
-            Self::Named(device) => device.fmt(formatter),
+            Self::Named(devices) => devices.fmt(formatter),
+            Self::EveryGpu => formatter.write_str("cuda:*"),
         }
     }
 }
@@ -70,25 +116,53 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |digits: &str| digits.parse().map(|number| Self::Named(Device::Cuda(number)));
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Named(Device::Cpu)),
-            None if text == "cuda" => Ok(Self::Named(Device::Cuda(0))),
-            Some(("cuda", digits)) => {
-                number(digits).map_err(|_| format!("`{digits}` is not the number of a CUDA device"))
-            }
-            _ => Err(format!("`{text}` is none of auto, cpu, cuda, cuda:N")),
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cuda:*" => Ok(Self::EveryGpu),
+            _ => text.parse().map(Self::Named),
         }
     }
 }
 
-/// Loads a library, starts the requested providers on their devices, and returns the library's version. `quarry` runs this in a
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut names = text.split(',').map(str::trim);
+        let mut devices = Self::from(device(names.next().unwrap_or_default())?);
+        for name in names {
+            let next = device(name)?;
+            if (next == Device::Cpu) != (devices.first == Device::Cpu) {
+                return Err(format!("`{text}` mixes the CPU with GPUs, which compute in different precisions"));
+            }
+            if next != Device::Cpu && devices.iter().any(|device| device == next) {
+                return Err(format!("`{text}` names {next} twice"));
+            }
+            devices.others.push(next);
+        }
+        Ok(devices)
+    }
+}
+
+/// The device with this name.
+fn device(name: &str) -> Result<Device, String> {
+    match name.split_once(':') {
+        None if name == "cpu" => Ok(Device::Cpu),
+        None if name == "cuda" => Ok(Device::Cuda(0)),
+        Some(("cuda", digits)) => {
+            let number = digits.parse().map_err(|_| format!("`{digits}` is not the number of a CUDA device"));
+            number.map(Device::Cuda)
+        }
+        _ => Err(format!("`{name}` is none of auto, cpu, cuda, cuda:N, cuda:*")),
+    }
+}
+
+/// Loads a library, starts the requested providers on their devices, the GPUs by number, and returns the library's version. `quarry` runs this in a
 /// child process to test them.
-pub fn probe(path: &Path, cuda: Option<u32>, openvino: bool) -> Result<String> {
+pub fn probe(path: &Path, cuda: &[u32], openvino: bool) -> Result<String> {
     let library = library::open(path)?;
-    if let Some(number) = cuda {
-        try_provider(&library, Device::Cuda(number), Distribution::Cuda)?;
+    for number in cuda {
+        try_provider(&library, Device::Cuda(*number), Distribution::Cuda)?;
     }
     if openvino {
         try_provider(&library, Device::Cpu, Distribution::OpenVino)?;
@@ -172,10 +246,33 @@ mod tests {
     #[test]
     fn device_names_are_parsed() {
         assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
-        assert_eq!("cpu".parse(), Ok(DeviceChoice::Named(Device::Cpu)));
-        assert_eq!("cuda".parse(), Ok(DeviceChoice::Named(Device::Cuda(0))));
-        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Named(Device::Cuda(3))));
-        for wrong in ["", "gpu", "cuda:", "cuda:x", "cpu:1"] {
+        assert_eq!("cuda:*".parse(), Ok(DeviceChoice::EveryGpu));
+        for (text, first, count) in [
+            ("cpu", Device::Cpu, 1),
+            ("cuda", Device::Cuda(0), 1),
+            ("cuda:3", Device::Cuda(3), 1),
+            ("cuda:2,cuda:0", Device::Cuda(2), 2),
+            ("cpu, cpu, cpu", Device::Cpu, 3),
+        ] {
+            let devices: Devices = text.parse().unwrap();
+            assert_eq!((devices.first(), devices.count()), (first, count), "{text}");
+            assert_eq!(devices.iter().count(), count);
+            assert_eq!(devices.to_string().parse(), Ok(DeviceChoice::Named(devices)));
+        }
+        let wrong = [
+            "",
+            "gpu",
+            "cuda:",
+            "cuda:x",
+            "cpu:1",
+            "cpu,",
+            "cpu,auto",
+            "cuda:0,cpu",
+            "cpu,cuda",
+            "cuda,cuda:0",
+            "cuda:0,cuda:*",
+        ];
+        for wrong in wrong {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
     }

@@ -83,6 +83,22 @@ pub fn gpus() -> Vec<String> {
     texts.filter_map(|text| field(&text, "Model").map(str::to_owned)).collect()
 }
 
+/// How many CUDA devices this process can see, `CUDA_VISIBLE_DEVICES` included (CUDA C++ Programming Guide, "CUDA Environment Variables"); 0 if
+/// the kernel module names none.
+pub fn visible_gpus() -> u32 {
+    let chosen = variable("CUDA_VISIBLE_DEVICES").map(|value| value.to_string_lossy().into_owned());
+    visible(gpus().len(), chosen.as_deref())
+}
+
+/// The first of the names that are chosen, up to one that is no device, which hides those after it.
+fn visible(gpus: usize, chosen: Option<&str>) -> u32 {
+    let is_device = |name: &&str| match name.trim().parse::<i64>() {
+        Ok(number) => usize::try_from(number).is_ok_and(|number| number < gpus),
+        Err(_) => !name.trim().is_empty(), // a UUID
+    };
+    chosen.map_or(gpus, |chosen| chosen.split(',').take_while(is_device).count()) as u32
+}
+
 /// Whether other programs currently keep more than half of the processors busy, so that measurements would be meaningless. All
 /// processors of the machine count, also inside a container. False if the system does not report usage.
 pub fn busy() -> bool {
@@ -117,6 +133,12 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("Some CPU @ 2 GHz"));
         assert_eq!(field(text, "MemTotal"), Some("12 kB"));
         assert_eq!(field(text, "name"), None);
+    }
+
+    #[test]
+    fn gpus_that_are_hidden_do_not_count() {
+        let counts = [None, Some("0,2"), Some("1,-1,0"), Some("3,9,1"), Some("GPU-8932f937, 1"), Some("")];
+        assert_eq!(counts.map(|chosen| visible(4, chosen)), [4, 2, 1, 1, 2, 0]);
     }
 
     #[test]

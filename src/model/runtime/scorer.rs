@@ -92,7 +92,7 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Opens `sessions` sessions of the graph, each on its own thread; it fails on the first error. The graph gets the tensors `fixed`
+    /// Opens a session of the graph for each of `options`, on a thread of its own; it fails on the first error. The graph gets the tensors `fixed`
     /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device. Inputs whose
     /// answers are not finite are asked again in the session of `exact`, if there is one.
     #[expect(clippy::too_many_arguments, reason = "three callers, and each argument is another kind of thing")]
@@ -100,15 +100,14 @@ impl Scorer {
         library: &Library,
         graph: &Path,
         kind: Kind,
-        options: SessionOptions,
-        sessions: usize,
+        options: &[SessionOptions],
         fixed: &Tensors,
         trial: Option<&Batch>,
         exact: Option<&OpenExact>,
     ) -> Result<Self> {
-        let (requests, incoming) = bounded::<Request>(sessions);
+        let (requests, incoming) = bounded::<Request>(options.len());
         let counters = Arc::new(ScorerCounters::default());
-        for number in 0..sessions {
+        for (number, options) in options.iter().copied().enumerate() {
             let (ready, opened) = bounded(1);
             let (library, graph, incoming) = (library.clone(), graph.to_path_buf(), incoming.clone());
             let (counted, fixed, trial) = (Arc::clone(&counters), fixed.clone(), trial.cloned());
@@ -160,10 +159,18 @@ impl Scorer {
 
     /// Computes a batch, waits for the answer and returns the time it took.
     pub fn answer(&self, batch: Batch) -> Result<Duration> {
-        let inputs = batch.inputs.len();
+        self.answer_all(vec![batch])
+    }
+
+    /// Computes batches, on all sessions, waits for the answers and returns the time they took.
+    pub fn answer_all(&self, batches: Vec<Batch>) -> Result<Duration> {
+        let inputs: usize = batches.iter().map(|batch| batch.inputs.len()).sum();
+        // An input is at most one answer, so no session waits.
         let (reply, answers) = bounded(inputs);
         let started = Instant::now();
-        self.ask(batch, &reply)?;
+        for batch in batches {
+            self.ask(batch, &reply)?;
+        }
         drop(reply);
         let mut answered = 0;
         while answered < inputs {

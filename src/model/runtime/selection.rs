@@ -7,17 +7,18 @@ use ort::ep::ExecutionProvider;
 
 use crate::error::{Error, Result};
 use crate::model::precision::{GraphVariant, Precision};
-use crate::model::runtime::device::{Device, DeviceChoice, nvidia_driver, try_provider};
+use crate::model::runtime::device::{Device, DeviceChoice, Devices, nvidia_driver, try_provider};
 use crate::model::runtime::distribution::Distribution;
-use crate::model::runtime::hardware::Processor;
+use crate::model::runtime::hardware::{Processor, visible_gpus};
 use crate::model::runtime::library::Library;
+use crate::model::runtime::session::SessionOptions;
 
-/// A device, a precision, and the library that computes in it.
+/// Devices, a precision, and the library that computes in it.
 #[derive(Debug, Clone)]
 pub struct RuntimeSelection {
-    /// The device of the sessions.
-    pub device: Device,
-    /// The reason for the device, as one clause for people.
+    /// The device of each session.
+    pub devices: Devices,
+    /// The reason for the devices, as one clause for people.
     pub reason: String,
     /// The precision of the sessions.
     pub precision: Precision,
@@ -30,7 +31,14 @@ pub struct RuntimeSelection {
 impl RuntimeSelection {
     /// The variant and precision of the graph to load.
     pub fn graph(&self) -> (GraphVariant, Precision) {
-        graph(self.device, self.precision)
+        graph(self.devices.first(), self.precision)
+    }
+
+    /// The options of each session, which share `cores` on the CPU.
+    pub fn sessions(&self, cores: usize) -> Vec<SessionOptions> {
+        let threads = (cores / self.devices.count()).max(1);
+        let options = |device: Device| SessionOptions { device, distribution: self.distribution, threads };
+        self.devices.iter().map(options).collect()
     }
 }
 
@@ -55,72 +63,94 @@ pub const fn distribution(device: Device, precision: Precision) -> Distribution 
 impl DeviceChoice {
     /// Loads the library for the device and checks that device and provider are available. `precision` and `library` are the explicit
     /// settings, if any. Downloads and fallbacks of `auto` are logged.
-    pub fn resolve(self, precision: Option<Precision>, library: Option<&Path>) -> Result<RuntimeSelection> {
-        let cuda = |device: Device, reason: &str, library: Library| {
-            let precision = precision.unwrap_or_else(|| best_precision(device).0);
-            RuntimeSelection { device, reason: reason.into(), precision, distribution: Distribution::Cuda, library }
-        };
+    pub fn resolve(&self, precision: Option<Precision>, library: Option<&Path>) -> Result<RuntimeSelection> {
+        let on_the_cpu = |devices: &Devices, reason| on_the_cpu(devices, reason, precision, library);
+        let (cpu, gpu) = (Devices::from(Device::Cpu), Devices::from(Device::Cuda(0)));
         match self {
-            Self::Named(Device::Cpu) => on_the_cpu("the job names it", precision, library),
-            Self::Named(device @ Device::Cuda(_)) => {
+            Self::Named(devices) if devices.first() == Device::Cpu => on_the_cpu(devices, "the job names it"),
+            Self::Named(_) | Self::EveryGpu => {
                 if !nvidia_driver() {
                     return Err(Error::Device {
-                        device: device.to_string(),
+                        device: self.to_string(),
                         reason: "no NVIDIA driver answers on this machine".into(),
                         hint: "install the driver, or say device = \"cpu\"".into(),
                     });
                 }
-                Ok(cuda(device, "the job names it", on_the_gpu(device, library)?))
+                on_gpus(&self.likely(), "the job names it", precision, library)
             }
-            Self::Auto if precision == Some(Precision::Int8) => on_the_cpu("int8 runs on the CPU", precision, library),
-            Self::Auto if nvidia_driver() => match on_the_gpu(Device::Cuda(0), library) {
-                Ok(loaded) => Ok(cuda(Device::Cuda(0), "there is an NVIDIA driver", loaded)),
-                Err(error) => {
+            Self::Auto if precision == Some(Precision::Int8) => on_the_cpu(&cpu, "int8 runs on the CPU"),
+            Self::Auto if nvidia_driver() => {
+                on_gpus(&gpu, "there is an NVIDIA driver", precision, library).or_else(|error| {
                     tracing::info!("the GPU cannot be used, so this run uses the CPU: {error}");
-                    on_the_cpu("the GPU cannot be used", precision, library)
-                }
-            },
-            Self::Auto => on_the_cpu("there is no NVIDIA driver", precision, library),
+                    on_the_cpu(&cpu, "the GPU cannot be used")
+                })
+            }
+            Self::Auto => on_the_cpu(&cpu, "there is no NVIDIA driver"),
         }
     }
 
-    /// The device that a run would probably use, determined without loading a library.
-    pub fn likely(self) -> Device {
+    /// The devices that a run would probably use, determined without loading a library.
+    pub fn likely(&self) -> Devices {
         self.likely_in(None)
     }
 
     /// [`Self::likely`] for a run with an explicit precision, if any.
-    pub fn likely_in(self, precision: Option<Precision>) -> Device {
+    pub fn likely_in(&self, precision: Option<Precision>) -> Devices {
         match self {
-            Self::Named(device) => device,
-            Self::Auto if precision != Some(Precision::Int8) && nvidia_driver() => Device::Cuda(0),
-            Self::Auto => Device::Cpu,
+            Self::Named(devices) => devices.clone(),
+            // Without the kernel module's list, as under Windows, the first.
+            Self::EveryGpu => Devices::first_gpus(visible_gpus().max(1)),
+            Self::Auto if precision != Some(Precision::Int8) && nvidia_driver() => Device::Cuda(0).into(),
+            Self::Auto => Device::Cpu.into(),
+        }
+    }
+
+    /// Whether the job names a GPU.
+    pub fn names_a_gpu(&self) -> bool {
+        match self {
+            Self::Auto => false,
+            Self::Named(devices) => devices.first() != Device::Cpu,
+            Self::EveryGpu => true,
         }
     }
 }
 
-/// Loads the library with the CUDA provider, and checks that the provider starts on this GPU.
-fn on_the_gpu(device: Device, path: Option<&Path>) -> Result<Library> {
+/// Selects GPUs. Loads the library with the CUDA provider, and checks that the provider starts on each.
+fn on_gpus(
+    devices: &Devices,
+    reason: &str,
+    precision: Option<Precision>,
+    path: Option<&Path>,
+) -> Result<RuntimeSelection> {
     let library = Library::load(path, Distribution::Cuda)?;
     if !ort::ep::CUDA::is_available().unwrap_or(false) {
         return Err(Error::Device {
-            device: device.to_string(),
+            device: devices.to_string(),
             reason: format!("`{}` was built without the CUDA provider", library.path.display()),
             hint: "name the library of the `onnxruntime-gpu` package, or none to have it fetched".into(),
         });
     }
-    try_provider(&library, device, Distribution::Cuda)?;
-    Ok(library)
+    for device in devices.iter() {
+        try_provider(&library, device, Distribution::Cuda)?;
+    }
+    let precision = precision.unwrap_or_else(|| best_precision(devices.first()).0);
+    let (devices, reason) = (devices.clone(), reason.into());
+    Ok(RuntimeSelection { devices, reason, precision, distribution: Distribution::Cuda, library })
 }
 
 /// Selects the CPU, with the configured precision or the best one for this processor.
-fn on_the_cpu(reason: &str, configured: Option<Precision>, path: Option<&Path>) -> Result<RuntimeSelection> {
+fn on_the_cpu(
+    devices: &Devices,
+    reason: &str,
+    configured: Option<Precision>,
+    path: Option<&Path>,
+) -> Result<RuntimeSelection> {
     let load = |distribution: Distribution| match distribution {
         Distribution::OpenVino => openvino(path),
         Distribution::Cpu | Distribution::Cuda => Library::load(path, Distribution::Cpu),
     };
     let (precision, distribution, library) = precision_on(Processor::own(), configured, load)?;
-    Ok(RuntimeSelection { device: Device::Cpu, reason: reason.into(), precision, distribution, library })
+    Ok(RuntimeSelection { devices: devices.clone(), reason: reason.into(), precision, distribution, library })
 }
 
 /// The configured precision or the best one for a processor, the distribution that supports it, and the result of `load` for this distribution. If the
@@ -259,9 +289,10 @@ mod tests {
 
     #[test]
     fn int8_runs_on_the_cpu_unless_a_gpu_is_named() {
-        assert_eq!(DeviceChoice::Auto.likely_in(Some(Precision::Int8)), Device::Cpu);
-        let configured = DeviceChoice::Named(Device::Cuda(1));
-        assert_eq!(configured.likely_in(Some(Precision::Int8)), Device::Cuda(1));
+        assert_eq!(DeviceChoice::Auto.likely_in(Some(Precision::Int8)), Device::Cpu.into());
+        let configured: DeviceChoice = "cuda:1,cuda:0".parse().unwrap();
+        assert_eq!(configured.likely_in(Some(Precision::Int8)).to_string(), "cuda:1,cuda:0");
         assert_eq!(DeviceChoice::Auto.likely_in(None), DeviceChoice::Auto.likely());
+        assert_eq!(DeviceChoice::EveryGpu.likely().first(), Device::Cuda(0));
     }
 }

@@ -107,7 +107,7 @@ async fn rate(preflight: &Preflight, sample: &mut Sample) -> Result<Option<(f64,
                 AND took.value >= {MIN_RUN_SECONDS} AND rate.value > 0
              ORDER BY r.started_at DESC LIMIT 1",
             extractor.spec().model.hash,
-            extractor.selection().device,
+            extractor.selection().devices,
             extractor.selection().precision
         );
         let batches = query_store(&preflight.context, &preflight.location, &sql).await?;
@@ -198,7 +198,7 @@ fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String,
     let selection = preflight.extractor.selection();
     let kind = preflight.extractor.task().kind();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
-    add("device", format!("{}, {}", selection.device, selection.precision));
+    add("device", format!("{}, {}", selection.devices, selection.precision));
     if matches!(kind, Kind::Tagger | Kind::Qa) {
         add("kind", format!("{kind:?}").to_lowercase());
     }
@@ -271,7 +271,7 @@ fn object(preview: &Preview, figures: Option<&(Counts, Forecast)>, plan: Option<
         "tokens_per_second": rate.map(|(rate, _)| rate),
         "rate_from": rate.map(|(_, origin)| origin),
         "kind": preflight.extractor.task().kind(),
-        "device": preflight.extractor.selection().device.to_string(),
+        "device": preflight.extractor.selection().devices.to_string(),
         "precision": preflight.extractor.selection().precision,
         "standard_attention": preflight.extractor.standard_attention(),
         "batch_tokens": preflight.extractor.batch_tokens(),

@@ -148,10 +148,7 @@ impl Sample {
         let warm_up = Batch { inputs: first.inputs.iter().take(1).cloned().collect() };
         extractor.scorer().answer(warm_up)?;
         let tokens: usize = batches.iter().map(Batch::real_tokens).sum();
-        let mut elapsed = Duration::ZERO;
-        for batch in batches {
-            elapsed += extractor.scorer().answer(batch)?;
-        }
+        let elapsed = extractor.scorer().answer_all(batches)?;
         Ok(Some(tokens as f64 / elapsed.as_secs_f64().max(1e-6)))
     }
 }

@@ -86,7 +86,7 @@ impl Run {
             model: spec.model.path.display().to_string(),
             model_hash: spec.model.hash.clone(),
             precision: selection.precision.to_string(),
-            device: selection.device.to_string(),
+            device: selection.devices.to_string(),
             versions: versions.to_string(),
             started_at: self.summary.started_at,
             finished_at: Some(Utc::now()),
@@ -214,7 +214,8 @@ impl Figures {
                 format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
             table.push((format!("F1 {scope}"), scores));
         }
-        table.push(("device".into(), format!("{}, {}", extractor.selection().device, extractor.selection().precision)));
+        table
+            .push(("device".into(), format!("{}, {}", extractor.selection().devices, extractor.selection().precision)));
         table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }

@@ -108,7 +108,7 @@ impl RunSummary {
         if let Some(extractor) = self.extractor() {
             let totals = self.totals();
             span.record("quarry.spec_id", extractor.spec_id())
-                .record("quarry.device", extractor.selection().device.to_string())
+                .record("quarry.device", extractor.selection().devices.to_string())
                 .record("quarry.precision", extractor.selection().precision.to_string())
                 .record("quarry.documents", totals.documents)
                 .record("quarry.mentions", totals.mentions())
@@ -210,7 +210,7 @@ impl RunSummary {
             "run_id": self.run_id,
             "store": self.store.get(),
             "spec_id": extractor.map(|extractor| extractor.spec_id()),
-            "device": extractor.map(|extractor| extractor.selection().device.to_string()),
+            "device": extractor.map(|extractor| extractor.selection().devices.to_string()),
             "precision": extractor.map(|extractor| extractor.selection().precision),
             "started_at": self.started_at,
             "seconds": (seconds * 1000.0).round() / 1000.0,
