@@ -51,7 +51,7 @@ pub fn command(settings: &Settings) -> Result<u8> {
     }
     let extraction = ExtractionSettings { threshold: settings.threshold, ..ExtractionSettings::new(path, schema) };
     extraction.validate(ORIGIN).map_err(by_option)?;
-    let runtime = RuntimeSettings { device: settings.device, library: None, batch_tokens: Some(BATCH_TOKENS) };
+    let runtime = RuntimeSettings { device: settings.device.clone(), library: None, batch_tokens: Some(BATCH_TOKENS) };
     let extractor = Extractor::with_model(&extraction.specify(&model)?, &model, &runtime)?;
     let selection = extractor.selection();
     tracing::info!("device {} ({}), precision {}", selection.devices, selection.reason, selection.precision);

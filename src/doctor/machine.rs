@@ -25,7 +25,7 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
         .collect();
     let text = format!("{}, {cores} cores, {}", processor(), shown.join(", "));
     let vectors = features.iter().any(|(_, present)| *present);
-    if features.is_empty() || vectors || subject.likely_device() != Device::Cpu {
+    if features.is_empty() || vectors || subject.likely_devices().first() != Device::Cpu {
         report.ok("processor", text);
     } else {
         report.warning(
@@ -39,7 +39,7 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
 }
 
 fn precision(subject: &Subject, report: &mut Report) {
-    let device = subject.likely_device();
+    let device = subject.likely_devices().first();
     let (best, reason) = best_precision(device);
     let kind = if device == Device::Cpu { "the CPU" } else { "CUDA" };
     let text = match subject.job.as_ref().and_then(|job| job.extraction.precision) {
