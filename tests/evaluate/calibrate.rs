@@ -120,6 +120,43 @@ fn keeps_and_runs(nested: bool) {
 }
 
 #[test]
+fn types_that_gold_does_not_label_stay_as_they_are() {
+    let dir = Dir::new();
+    let model = labelled(&dir, true);
+    let places = "WHERE entity_type = 'LOC'";
+    let gold: Vec<Mention> = dir
+        .sql(
+            None,
+            &[("gold", &dir.path("gold.parquet"))],
+            &format!("SELECT doc_id, start_char, end_char FROM gold {places}"),
+        )
+        .iter()
+        .map(|row| row.split('|').collect::<Vec<_>>())
+        .map(|row| mention(row[0], "LOC", row[1].parse().unwrap(), row[2].parse().unwrap()))
+        .collect();
+    write(&dir, "gold.parquet", &gold);
+    let job = job(&dir, &model, true, "job", "");
+    let said = dir.quarry(&["evaluate", "--calibrate", &job, "--write", "--json"]).ended(0);
+    assert!(
+        said.stderr().contains("without a gold mention are not asked for and stay as they are: PER"),
+        "{}",
+        said.stderr()
+    );
+    let found: Value = serde_json::from_str(&said.stdout()).unwrap();
+    assert_eq!(found["types"].as_array().unwrap().len(), 1, "{found:#}");
+    let types = manifest(&dir)["types"].clone();
+    assert!(types[0]["threshold"].is_null() && types[1]["threshold"].is_f64(), "{types:#}");
+    // The figures are those of a run, for this type.
+    dir.quarry(&["run", &job]).ended(0);
+    let only_places = dir.rows("job", "entities", "count(*)", places);
+    let (right, wrong, _) = counted(&found["after"]);
+    assert_eq!(only_places, [(right + wrong).to_string()]);
+    write(&dir, "gold.parquet", &[mention("0", "EVENT", 0, 3)]);
+    let refused = dir.quarry(&["evaluate", "--calibrate", &job]).ended(1).error();
+    assert!(refused.contains("none of them has a type of the schema"), "{refused}");
+}
+
+#[test]
 fn a_precision_can_be_asked_for() {
     let dir = Dir::new();
     let model = labelled(&dir, true);

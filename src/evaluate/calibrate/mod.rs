@@ -3,7 +3,7 @@
 
 mod screen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::inputs::{Documents, Side, is_job, missing};
 use super::load::load_sides;
-use super::models::{extract, is_model, model_settings, texts};
+use super::models::{Text, extract, is_model, model_settings, texts};
 use super::settings::{CalibrationSettings, Settings};
 use super::tables::GOLD;
 use crate::console;
@@ -29,6 +29,7 @@ use crate::query::statement::query;
 use crate::score::calibration::{FEWEST_SPANS, Goal};
 use crate::tables::result_row::result_rows;
 use crate::task::entity_schema::EntitySchema;
+use crate::text::mention::Mention;
 use crate::text::span::CharSpan;
 
 /// What `--json` prints.
@@ -57,7 +58,7 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
         gold.ok_or_else(|| missing("gold", "no gold mentions are named", "name them after the model or the job"))?;
     let documents = Documents::of(settings, job.as_ref());
     let documents = documents.ok_or_else(|| missing("documents", "a model needs texts", "add --documents FILE"))?;
-    let (extraction, runtime) = match job {
+    let (mut extraction, runtime) = match job {
         Some(job) => (job.extraction, job.runtime),
         None if is_model(&settings.predicted) => model_settings(&settings.predicted, settings.schema.as_deref())?,
         None => {
@@ -73,11 +74,14 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
         return Err(missing("write", &reason, hint));
     }
     let model = ModelDirectory::open(&folder)?;
+    let context = session(&SessionSettings::default())?;
+    documents.register(&context, &mut Vec::new()).await?;
+    let texts: Arc<[_]> = texts(&context).await?.into();
+    let gold_mentions = gold_mentions(&context, &gold, &mut extraction.schema).await?;
     let spec = extraction.specify(&model)?;
-    let labelled = labelled(&documents, &gold, &extraction.schema, || {
-        Extractor::with_model(&spec.of_candidates(), &model, &runtime)
-    });
-    let labelled = labelled.await?;
+    let extractor = || Extractor::with_model(&spec.of_candidates(), &model, &runtime);
+    let candidates = tokio::task::block_in_place(|| extract(&extractor()?, &texts))?.mentions;
+    let labelled = labelled(&texts, candidates, gold_mentions);
     let goal = wanted.precision.map_or(Goal::F1, Goal::Precision);
     let calibration = calibrate(&labelled, &spec.schema, goal).ok_or_else(|| Error::Table {
         what: "gold mentions".into(),
@@ -108,49 +112,60 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
     Ok(0)
 }
 
-/// The documents with all candidates of a model and the gold mentions of the schema's types. Gold is read before the model is opened.
-async fn labelled(
-    documents: &Documents,
-    gold: &str,
-    schema: &EntitySchema,
-    open: impl FnOnce() -> Result<Extractor>,
-) -> Result<Vec<Labelled>> {
-    let context = session(&SessionSettings::default())?;
-    documents.register(&context, &mut Vec::new()).await?;
-    let texts: Arc<[_]> = texts(&context).await?.into();
-    let side = Side::find(gold, "gold mentions").await?;
-    load_sides(&context, &[(&side, GOLD)], Vec::new()).await?;
-    let mut labelled = gold_of(&context, schema).await?;
-    let found = tokio::task::block_in_place(|| extract(&open()?, &texts))?;
-    let document = |(text, candidates): (&super::models::Text, _)| Labelled {
-        candidates,
-        gold: labelled.remove(&text.id).unwrap_or_default().gold,
-    };
-    let documents = texts.iter().zip(found.mentions).map(document).collect();
-    if !labelled.is_empty() {
-        tracing::warn!("gold mentions of {} document(s) without a text do not count", labelled.len());
+/// Gold mentions by document: place in code points, and index of the type.
+type GoldMentions = BTreeMap<String, BTreeSet<(CharSpan, usize)>>;
+
+/// Documents with a model's candidates and their gold mentions.
+fn labelled(texts: &[Text], candidates: Vec<Vec<Mention>>, mut gold: GoldMentions) -> Vec<Labelled> {
+    let document =
+        |(text, candidates): (&Text, _)| Labelled { candidates, gold: gold.remove(&text.id).unwrap_or_default() };
+    let documents = texts.iter().zip(candidates).map(document).collect();
+    if !gold.is_empty() {
+        tracing::warn!("gold mentions of {} document(s) without a text do not count", gold.len());
     }
-    Ok(documents)
+    documents
 }
 
-/// The gold mentions of the schema's types by document.
-async fn gold_of(context: &SessionContext, schema: &EntitySchema) -> Result<BTreeMap<String, Labelled>> {
-    let (mut labelled, mut unknown) = (BTreeMap::<String, Labelled>::new(), BTreeMap::<String, usize>::new());
+/// The gold mentions of the schema's types. The schema keeps only the types that gold has: of the others nothing says what is right.
+async fn gold_mentions(context: &SessionContext, gold: &str, schema: &mut EntitySchema) -> Result<GoldMentions> {
+    let side = Side::find(gold, "gold mentions").await?;
+    load_sides(context, &[(&side, GOLD)], Vec::new()).await?;
     let batches = query(context, &format!("SELECT doc_id, entity_type, start_char, end_char FROM {GOLD}")).await?;
+    let mut by_type = BTreeMap::<String, Vec<(String, CharSpan)>>::new();
     for row in result_rows(&batches) {
-        let name: &str = row.get("entity_type")?;
         let place = CharSpan::new(row.get("start_char")?, row.get("end_char")?);
+        by_type.entry(row.get("entity_type")?).or_default().push((row.get("doc_id")?, place));
+    }
+    let (kept, left_out): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut schema.types).into_iter().partition(|one| by_type.contains_key(&one.name));
+    schema.types = kept;
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
+        tracing::info!("types without a gold mention are not asked for and stay as they are: {}", names.join(", "));
+    }
+    let (mut found, mut unknown) = (GoldMentions::new(), Vec::new());
+    for (name, mentions) in by_type {
         match schema.types.iter().position(|one| one.name == name) {
             Some(index) => {
-                labelled.entry(row.get("doc_id")?).or_default().gold.insert((place, index));
+                for (document, place) in mentions {
+                    found.entry(document).or_default().insert((place, index));
+                }
             }
-            None => *unknown.entry(name.to_owned()).or_default() += 1,
+            None => unknown.push((name, mentions.len())),
         }
     }
     for (name, mentions) in unknown {
         tracing::warn!("{mentions} gold mention(s) of type `{name}` do not count: the schema does not ask for it");
     }
-    Ok(labelled)
+    if schema.types.is_empty() {
+        return Err(Error::Table {
+            what: "gold mentions".into(),
+            location: gold.into(),
+            reason: "none of them has a type of the schema".into(),
+            hint: "name the types as gold does, in the schema of the job or of --schema".into(),
+        });
+    }
+    Ok(found)
 }
 
 /// Writes temperatures and thresholds into the model's manifest, where jobs find them. Its hash does not change: it is that of the logits.
