@@ -87,8 +87,7 @@ pub struct EntitiesSection {
 pub struct ModelSection {
     /// A model directory, or hf://owner/name.
     pub path: PathBuf,
-    /// auto, cpu, cuda, cuda:N, several GPUs (cuda:0,cuda:1) or all (cuda:*), each with a session of its own. If a named device is not
-    /// available, the run fails.
+    /// auto, cpu, cuda, cuda:N, several GPUs (cuda:0,cuda:1) or all (cuda:*). If a named device is not available, the run fails.
     pub device: String,
     /// auto, fp32, bf16, fp16 or int8.
     pub precision: String,
