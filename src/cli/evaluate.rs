@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::values::{key_value, parsed};
 use crate::evaluate::{CalibrationSettings, DocumentTable, Settings};
 use crate::score::bootstrap::Resampling;
+use crate::score::calibration::Goal;
 use crate::score::counting::Counting;
 
 /// Score predicted mentions against gold mentions, or compare two systems.
@@ -46,6 +47,9 @@ pub struct EvaluateArgs {
     /// With --calibrate: choose the threshold with at least this precision and the best recall.
     #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = precision)]
     pub precision: Option<f64>,
+    /// With --calibrate: fit temperatures only. A threshold is right for texts like those that it was chosen on.
+    #[arg(long, requires = "calibrate", conflicts_with = "precision")]
+    pub keep_thresholds: bool,
     /// With --calibrate: write temperatures and thresholds into the model's quarry.json, where jobs find them.
     #[arg(long, requires = "calibrate")]
     pub write: bool,
@@ -108,7 +112,8 @@ impl EvaluateArgs {
     pub fn settings(self) -> Settings {
         let (id, text) = (self.id, self.text);
         let mut systems = self.predicted.into_iter().chain(self.compare);
-        let calibration = CalibrationSettings { precision: self.precision, write: self.write };
+        let goal = if self.keep_thresholds { Goal::Kept } else { self.precision.map_or(Goal::F1, Goal::Precision) };
+        let calibration = CalibrationSettings { goal, write: self.write };
         Settings {
             predicted: systems.next().unwrap_or_default(),
             others: systems.collect(),

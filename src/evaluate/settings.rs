@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::score::bootstrap::Resampling;
+use crate::score::calibration::Goal;
 use crate::score::counting::Counting;
 
 /// What is scored, how, and where the scores go.
@@ -44,8 +45,8 @@ pub struct Settings {
 /// A calibration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibrationSettings {
-    /// The precision to reach; the best F1 if there is none.
-    pub precision: Option<f64>,
+    /// What thresholds are chosen for.
+    pub goal: Goal,
     /// Whether to write temperatures and thresholds into the model's quarry.json.
     pub write: bool,
 }

@@ -169,7 +169,7 @@ fn fit(
     for (index, (one, fit)) in fitted.types.iter_mut().zip(&fits).enumerate() {
         let own = |entity_type: usize| entity_type == index;
         let found = if fit.shared { shared } else { threshold(scored(&own), gold(&own), goal) };
-        met.push(found.is_some());
+        met.push(found.is_some() || goal == Goal::Kept);
         one.temperature = Some(rounded(fit.value));
         one.threshold = Some(found.map_or(one.threshold(), rounded));
     }

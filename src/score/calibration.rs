@@ -123,12 +123,15 @@ pub fn error_of_bins(bins: &[Bin]) -> f64 {
 }
 
 /// What a threshold is chosen for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// The best F1.
     F1,
     /// At least this precision, and of such thresholds the best recall.
     Precision(f64),
+    /// None: the earlier threshold stays.
+    Kept,
 }
 
 /// The threshold that meets a goal best, for spans with these scores of a type with `gold` gold mentions. It lies between two scores. `None` if no
@@ -154,6 +157,7 @@ pub fn threshold(mut scored: Vec<(f64, bool)>, gold: usize, goal: Goal) -> Optio
             Goal::Precision(wanted) => {
                 (counts.recall(), counts.precision() >= wanted && counts.predicted() >= FEWEST_OF_A_KIND)
             }
+            Goal::Kept => (0.0, false),
         };
         if passes && best.is_none_or(|(best, _)| value > best + 1e-12) {
             best = Some((value, middle));

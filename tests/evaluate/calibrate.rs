@@ -169,6 +169,15 @@ fn a_precision_can_be_asked_for() {
         assert!(one["met"] == true && precision > 0.59, "{one}");
     }
     assert!(found["after"]["f1"].as_f64() < evaluate(&dir, &["--calibrate", &job])["after"]["f1"].as_f64());
+    let kept = evaluate(&dir, &["--calibrate", &job, "--keep-thresholds", "--write"]);
+    assert_eq!((&kept["goal"], &found["goal"]["precision"]), (&json!("kept"), &json!(0.6)));
+    let [before, after] = ["before", "after"].map(|part| counted(&kept[part]));
+    // Scores change, and no decision does: a temperature leaves 0.5 where it is.
+    assert_eq!(before, after);
+    assert!(kept["after"]["log_loss_of_pairs"].as_f64() < kept["before"]["log_loss_of_pairs"].as_f64(), "{kept:#}");
+    for one in manifest(&dir)["types"].as_array().unwrap() {
+        assert!(one["temperature"].is_f64() && one["threshold"].is_null(), "{one}");
+    }
     let never = dir.quarry(&["evaluate", "--calibrate", &job, "--precision", "1"]).ended(0).stdout();
     assert!(never.contains("No threshold meets the goal for PER, LOC: theirs is kept."), "{never}");
 }

@@ -37,9 +37,8 @@ use crate::text::span::CharSpan;
 struct Printed<'a> {
     model: String,
     gold: &'a str,
-    /// The wanted precision; the goal is the best F1 if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    precision: Option<f64>,
+    /// What the thresholds were chosen for.
+    goal: Goal,
     #[serde(flatten)]
     calibration: &'a Calibration,
     written: bool,
@@ -82,21 +81,20 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
     let extractor = || Extractor::with_model(&spec.of_candidates(), &model, &runtime);
     let candidates = tokio::task::block_in_place(|| extract(&extractor()?, &texts))?.mentions;
     let labelled = labelled(&texts, candidates, gold_mentions);
-    let goal = wanted.precision.map_or(Goal::F1, Goal::Precision);
-    let calibration = calibrate(&labelled, &spec.schema, goal).ok_or_else(|| Error::Table {
+    let calibration = calibrate(&labelled, &spec.schema, wanted.goal).ok_or_else(|| Error::Table {
         what: "gold mentions".into(),
         location: gold.clone(),
         reason: format!("there are too few of the model's candidates in {} documents to calibrate it", labelled.len()),
         hint: format!("label more documents: at least {FEWEST_SPANS} candidates are needed, right and wrong ones"),
     })?;
     if wanted.write {
-        write(&model, &calibration)?;
+        write(&model, &calibration, wanted.goal)?;
     }
     if settings.json {
         let printed = Printed {
             model: extraction.model.display().to_string(),
             gold: &gold,
-            precision: wanted.precision,
+            goal: wanted.goal,
             calibration: &calibration,
             written: wanted.write,
         };
@@ -104,7 +102,7 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
         let failed = |source: serde_json::Error| Error::Engine { doing: "write JSON".into(), source: source.into() };
         console::print_json(&text.map_err(failed)?);
     } else {
-        console::print(&screen::text(&calibration, goal));
+        console::print(&screen::text(&calibration, wanted.goal));
     }
     if !wanted.write {
         tracing::info!("nothing was written: --write puts the values into the model's {MANIFEST}");
@@ -169,7 +167,7 @@ async fn gold_mentions(context: &SessionContext, gold: &str, schema: &mut Entity
 }
 
 /// Writes temperatures and thresholds into the model's manifest, where jobs find them. Its hash does not change: it is that of the logits.
-fn write(model: &ModelDirectory, calibration: &Calibration) -> Result<()> {
+fn write(model: &ModelDirectory, calibration: &Calibration, goal: Goal) -> Result<()> {
     let path = model.root().join(MANIFEST);
     let mut manifest = model.manifest().clone();
     let mut left_out = Vec::new();
@@ -179,7 +177,10 @@ fn write(model: &ModelDirectory, calibration: &Calibration) -> Result<()> {
             left_out.push(one.name.as_str());
         }
         for known in same {
-            (known.threshold, known.temperature) = (one.threshold, one.temperature);
+            known.temperature = one.temperature;
+            if goal != Goal::Kept {
+                known.threshold = one.threshold;
+            }
         }
     }
     if !left_out.is_empty() {
@@ -190,6 +191,7 @@ fn write(model: &ModelDirectory, calibration: &Calibration) -> Result<()> {
     }
     let failed = |source: serde_json::Error| Error::Write { path: path.clone(), source: source.into() };
     write_whole(&path, &serde_json::to_vec_pretty(&manifest).map_err(failed)?)?;
-    tracing::info!("thresholds and temperatures are in `{}`", path.display());
+    let written = if goal == Goal::Kept { "temperatures" } else { "thresholds and temperatures" };
+    tracing::info!("{written} are in `{}`", path.display());
     Ok(())
 }

@@ -46,12 +46,13 @@ pub(super) fn text(calibration: &Calibration, goal: Goal) -> String {
     let mut lines = vec![line("before", &calibration.before), line("after", &calibration.after)];
     lines.extend(calibration.held_out.as_ref().map(|held_out| line("after, held out", held_out)));
     let all = columns(&header, lines.into_iter());
-    let goal = match goal {
-        Goal::F1 => "the best F1".to_owned(),
-        Goal::Precision(wanted) => format!("precision {wanted} with the best recall"),
+    let thresholds = match goal {
+        Goal::F1 => "Thresholds for the best F1".to_owned(),
+        Goal::Precision(wanted) => format!("Thresholds for precision {wanted} with the best recall"),
+        Goal::Kept => "Thresholds are kept".to_owned(),
     };
     let mut notes = vec![
-        format!("Thresholds for {goal}. Error: expected calibration error of the mentions that a job writes, in {BINS} bins."),
+        format!("{thresholds}. Error: expected calibration error of the mentions that a job writes, in {BINS} bins."),
         "Pairs: candidates whose start and end pass, whatever their score; without nesting the best of those that overlap.".to_owned(),
         "Held out: each fifth of the documents with what was fitted to the others.".to_owned(),
     ];
