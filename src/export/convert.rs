@@ -15,6 +15,7 @@ use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
 use crate::model::weights::weights_file::{beside, same};
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::kind::Own;
 use crate::task::tagger::unknown_type;
 
 /// The result of an export.
@@ -68,7 +69,8 @@ fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
     let head = &checkpoint.config.head;
     let known = Manifest::of(&checkpoint.folder)?;
     if known.is_none()
-        && let Some(assumptions) = assumptions(&checkpoint.folder, head.kind(), head.tags.as_ref())
+        && let Some(assumptions) =
+            assumptions(&checkpoint.folder, head.kind(), head.tags.as_ref().map_or(Own::Nothing, Own::Tags))
     {
         tracing::info!("{assumptions}");
     }

@@ -226,7 +226,7 @@ mod tests {
     /// A batch of the windows of a text.
     fn batch(text: &str, tokens: usize) -> Batch {
         let tokenizer = tiny(Words::Tokenizer);
-        let windows = Windows::new(&tokenizer, WindowRule { tokens, overlap: 0 }, Document { text });
+        let windows = Windows::new(&tokenizer, WindowRule { tokens, overlap: 0, words: None }, Document { text });
         let frame = tokenizer.frame();
         Batch { inputs: windows.map(|window| ModelInput::alone(0, &window.unwrap(), frame)).collect() }
     }

@@ -1,0 +1,1 @@
+//! Whole commands with a model of the GLiNER family.
