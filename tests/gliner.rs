@@ -64,9 +64,8 @@ fn opened(model: &Path, types: Vec<EntityType>, nested: Nesting, threshold: f32)
 fn mentions(extractor: &Extractor, text: &str) -> Vec<(String, usize, usize, f32)> {
     let types = &extractor.spec().schema.types;
     let found = extractor.extract(text).unwrap();
-    let found = found.iter().map(|one| {
-        (types[one.entity_type].words().to_owned(), one.chars.start, one.chars.end, one.score)
-    });
+    let found =
+        found.iter().map(|one| (types[one.entity_type].words().to_owned(), one.chars.start, one.chars.end, one.score));
     found.collect()
 }
 

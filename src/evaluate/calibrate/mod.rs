@@ -79,7 +79,7 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
     });
     let labelled = labelled.await?;
     let goal = wanted.precision.map_or(Goal::F1, Goal::Precision);
-    let calibration = calibrate(&labelled, &spec.schema, goal).ok_or_else(|| Error::Table {
+    let calibration = calibrate(&labelled, (spec.task.kind(), &spec.schema), goal).ok_or_else(|| Error::Table {
         what: "gold mentions".into(),
         location: gold.clone(),
         reason: format!("there are too few of the model's candidates in {} documents to calibrate it", labelled.len()),
@@ -159,7 +159,7 @@ fn write(model: &ModelDirectory, calibration: &Calibration) -> Result<()> {
     let mut manifest = model.manifest().clone();
     let mut left_out = Vec::new();
     for one in &calibration.schema.types {
-        let mut same = manifest.types.iter_mut().filter(|known| known.question == one.question).peekable();
+        let mut same = manifest.types.iter_mut().filter(|known| known.words() == one.words()).peekable();
         if same.peek().is_none() {
             left_out.push(one.name.as_str());
         }

@@ -25,7 +25,7 @@ pub(super) const GRAPHS: [&str; 4] =
 const UNLIMITED: f64 = 1e6;
 
 /// How to export a model.
-const EXPORT: &str = "export the model with the package gliner: GLiNER.from_pretrained(\"MODEL\").export_to_onnx(\"FOLDER\"), which also \
+pub(super) const EXPORT: &str = "export the model with the package gliner: GLiNER.from_pretrained(\"MODEL\").export_to_onnx(\"FOLDER\"), which also \
     writes tokenizer.json and gliner_config.json";
 
 /// The keys of `gliner_config.json` that matter here, with the package's defaults.
