@@ -278,7 +278,17 @@ fn read_trial(scorer: &Scorer, task: &Task, batch: Batch, path: &Path) -> Result
     scorer.ask(batch, &reply)?;
     drop(reply);
     for answered in answers {
-        let Answered { batch, outputs } = answered?;
+        let Answered { batch, outputs } = answered.map_err(|error| match task.kind() {
+            Kind::Gliner => Error::Model {
+                path: path.to_owned(),
+                reason: format!("it cannot answer a trial text: {}", error.causes().join(": ")),
+                hint: format!(
+                    "gliner_config.json must be that of the graph, such as its `max_width`; {}",
+                    contract::HINT
+                ),
+            },
+            _ => error,
+        })?;
         let Some(outputs) = outputs else { continue };
         task.read(&batch, outputs).map_err(|reason| Error::Model {
             path: path.to_owned(),

@@ -189,14 +189,17 @@ impl<'text> Windows<'text> {
         let longest = if self.rule.words.is_some() { current.len() / 2 } else { current.len() - 1 };
         let overlap = self.rule.overlap.min(longest);
         let target = current.end - overlap;
-        let lowest = (target.saturating_sub(overlap / 2)).max(previous_end).max(current.start + 1);
+        let first = previous_end.max(current.start + 1);
+        let lowest = target.saturating_sub(overlap / 2).max(first);
         let highest = (target + overlap / 2).min(current.end);
         let sentence = self
             .sentence_starts(current.start, current.end)
             .into_iter()
             .filter(|at| (lowest..=highest).contains(at))
             .min_by_key(|&at| at.abs_diff(target));
-        let word = || (lowest..=target).rev().find(|&at| self.token(at).starts_word);
+        // A model that reads words is given whole ones wherever they fit.
+        let farthest = if self.rule.words.is_some() { first } else { lowest };
+        let word = || (farthest..=target).rev().find(|&at| self.token(at).starts_word);
         sentence.or_else(word).unwrap_or_else(|| target.max(lowest))
     }
 

@@ -102,7 +102,7 @@ fn a_graph_of_the_other_mode_is_named() {
     exported(&dir, "span");
     change(&span.join("gliner_config.json"), |config| config["max_width"] = 3.into());
     let said = refusal(&dir, "span", "");
-    check("width", &said, &["logits"]);
+    check("width", &said, &["model.onnx", "it cannot answer a trial text", "its `max_width`"]);
 }
 
 #[test]
@@ -122,6 +122,14 @@ fn settings_that_do_not_fit_are_named() {
         &refusal(&dir, "token-bert", ""),
         &["quarry.json says the kind \"mrc\", but there is a gliner_config.json"],
     );
+}
+
+#[test]
+fn such_a_model_cannot_be_exported() {
+    let dir = Dir::new();
+    exported(&dir, "span");
+    let said = dir.quarry(&["export", "span", "out"]).ended(1).error();
+    check("export", &said, &["`span`: there is a gliner_config.json", "export_to_onnx"]);
 }
 
 #[test]

@@ -290,7 +290,7 @@ mod tests {
 
     /// The event of a document with two queries.
     fn asked(number: usize, outcome: Result<(), Reject>) -> Event<One> {
-        let prepared = Prepared { counts: TokenCounts::default(), windows: 1 };
+        let prepared = Prepared { counts: TokenCounts::default(), windows: 1, split: 0 };
         Event::Document { number, asked: Asked { inputs: 2, outcome: outcome.map(|()| prepared) } }
     }
 

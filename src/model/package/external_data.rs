@@ -151,7 +151,7 @@ pub(super) mod tests {
     /// A graph with a tensor in `location`, as an initializer and in the branch of a node.
     pub(crate) fn graph_with_weights_in(location: &str) -> Vec<u8> {
         let entry = Entry { key: "location".into(), value: location.into() };
-        let tensor = Tensor { external_data: vec![entry] };
+        let tensor = Tensor { external_data: vec![entry], ..Tensor::default() };
         let branch = Graph { initializers: vec![tensor.clone()], ..Graph::default() };
         let node = Node { attributes: vec![Attribute { graph: Some(branch), ..Attribute::default() }] };
         Model { graph: Some(Graph { nodes: vec![node], ..Graph::default() }), functions: Vec::new() }.encode_to_vec()
