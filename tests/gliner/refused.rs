@@ -47,6 +47,11 @@ fn a_configuration_of_another_kind_of_model_is_named() {
         ("precomputed_prompts_mode", json!(true), "`precomputed_prompts_mode` is true"),
         ("words_splitter_type", json!("spacy"), "`words_splitter_type` is `spacy`, which is not supported"),
         ("subtoken_pooling", json!("sum"), "`subtoken_pooling` is `sum`"),
+        (
+            "span_mode",
+            json!("markerV1"),
+            "`span_mode` is `markerV1`, whose scores depend on the other texts of a batch",
+        ),
         ("max_len", json!(0), "`max_len` is 0, which is not from 1 to 65536"),
         ("max_width", json!(5000), "`max_width` is 5000, which is not from 1 to 1024"),
         ("class_token_index", json!(7), "`class_token_index` is 7, but `<<ENT>>` has the id"),

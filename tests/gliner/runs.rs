@@ -86,7 +86,7 @@ fn try_and_evaluate_take_such_a_model() {
     dir.quarry(&["run", &job]).ended(0);
     let evaluate = ["evaluate", &job, "store", "--documents", "docs.parquet", "--id", "id", "--text", "body", "--json"];
     let said: Value = serde_json::from_str(&dir.quarry(&evaluate).ended(0).stdout()).unwrap();
-    assert_eq!(said["all"]["strict"]["f1"].as_f64(), Some(1.0), "{said}");
+    assert_eq!(said["micro"]["f1"].as_f64(), Some(1.0), "{said}");
     let calibrated: Value =
         serde_json::from_str(&dir.quarry(&[&evaluate[..], &["--calibrate"]].concat()).ended(0).stdout()).unwrap();
     // Decided again among all candidates, the mentions are those of the run.
@@ -114,8 +114,11 @@ fn a_long_document_is_read_in_overlapping_windows() {
 fn prompts_that_would_push_the_text_out_are_split_and_counted() {
     let dir = Dir::new();
     let model = exported(&dir, "token-bert");
-    let types =
-        ["a place where people live together", "an organization of any kind or name", "the sum of money that is paid"];
+    let types = [
+        "a place where many people live together for years",
+        "an organization of any kind or by any name at all",
+        "the sum of money that is to be paid to others by",
+    ];
     let texts = [
         "Ada met Charles Babbage in London.",
         "München",

@@ -208,6 +208,12 @@ impl GlinerConfig {
             let hint = "export the model without compressed prompts: they fix the types";
             return Some(("`precomputed_prompts_mode` is true: the model has its types in itself".to_owned(), hint));
         }
+        // They see the padding of shorter texts.
+        if ["markerV1", "markerV2"].contains(&self.span_mode.as_str()) {
+            let reason =
+                format!("`span_mode` is `{}`, whose scores depend on the other texts of a batch", self.span_mode);
+            return Some((reason, "the others, such as `markerV0`, do not: train the model with one of them"));
+        }
         if self.words_splitter_type != "whitespace" {
             let reason = format!("`words_splitter_type` is `{}`, which is not supported", self.words_splitter_type);
             return Some((reason, "only `whitespace` is, the default of the package gliner"));
