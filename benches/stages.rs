@@ -33,7 +33,7 @@ use quarry::text::window::{Window, WindowRule, Windows};
 const DOCUMENTS: usize = 1000;
 const JOB_DOCUMENTS: usize = 200;
 const BATCH_TOKENS: usize = 8192;
-const RULE: WindowRule = WindowRule { tokens: 256, overlap: 64 };
+const RULE: WindowRule = WindowRule { tokens: 256, overlap: 64, words: None };
 
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| texts(DOCUMENTS));
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {

@@ -73,6 +73,14 @@ pub fn command(settings: &Settings, style: Style, runtime: &Runtime) -> Result<u
         state::output::refuse_finished(&file.output.path)?;
     }
     let schema = schema_of(&file.entities, &settings.job)?;
+    if let Some(name) = schema.without_question() {
+        return Err(Error::Setting {
+            origin: settings.job.display().to_string(),
+            key: "type.question".into(),
+            reason: format!("the type `{name}` has none, and a model is trained on questions"),
+            hint: "add one, such as question = \"Which people are named?\"".into(),
+        });
+    }
     let pretrained = Pretrained::read(&file.encoder, &file.recipe, &schema)?;
     let tokenizer_path = file.encoder.path.join("tokenizer.json");
     let tokenizer = Tokenizer::from_bytes(&pretrained.tokenizer, &tokenizer_path, file.recipe.words)?;

@@ -34,7 +34,7 @@ fn load(root: &Path) -> Result<()> {
         };
         Questions::new(&schema, &tokenizer).map_err(refused)?;
         let text = "Ada met Mr. Babbage in Zürich 🎉 , x".repeat(3) + " 👩\u{200d}👧 e\u{301}\u{0} [SEP]\n\n½ İstanbul";
-        let rule = WindowRule { tokens: 16, overlap: 4 };
+        let rule = WindowRule { tokens: 16, overlap: 4, words: None };
         for window in Windows::new(&tokenizer, rule, Document { text: &text }) {
             window.map_err(refused)?;
         }

@@ -20,11 +20,18 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start(model: &Path) -> Self {
-        let files: BTreeMap<String, Vec<u8>> = std::fs::read_dir(model)
-            .unwrap()
-            .flatten()
-            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
-            .collect();
+        let mut files = BTreeMap::new();
+        let mut folders = vec![model.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(model).unwrap().to_string_lossy().into_owned();
+                    files.insert(name, std::fs::read(&path).unwrap());
+                }
+            }
+        }
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
         let port = serve(move |request| {

@@ -94,7 +94,7 @@ fn batch(model: &ModelDirectory, reference: &Reference) -> Batch {
     texts.dedup();
     let mut inputs = Vec::new();
     for text in texts {
-        for window in Windows::new(&tokenizer, WindowRule { tokens: 30, overlap: 0 }, Document { text }) {
+        for window in Windows::new(&tokenizer, WindowRule { tokens: 30, overlap: 0, words: None }, Document { text }) {
             let window = window.unwrap();
             match model.manifest().kind {
                 Kind::Tagger => inputs.push(ModelInput::alone(0, &window, tokenizer.frame())),

@@ -19,6 +19,7 @@ mod errors;
 mod evaluate;
 mod forecast;
 mod foreign;
+mod gliner;
 mod http;
 mod hub;
 mod integer_products;

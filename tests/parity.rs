@@ -70,7 +70,7 @@ impl Model {
 
     /// The queries of a text that fits one window, in the schema's order.
     pub(crate) fn queries(&self, text: &str) -> Vec<ModelInput> {
-        let rule = WindowRule { tokens: 400, overlap: 0 };
+        let rule = WindowRule { tokens: 400, overlap: 0, words: None };
         let windows: Vec<_> = Windows::new(&self.tokenizer, rule, Document { text }).map(Result::unwrap).collect();
         windows.iter().flat_map(|window| self.questions.ask(0, window).collect::<Vec<_>>()).collect()
     }

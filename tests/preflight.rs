@@ -218,7 +218,7 @@ fn json_and_metrics_report_how_a_run_ended() {
     let run = |job: &str| dir.quarry(&["run", job, "--json", "--metrics-file", &file]);
     let said = object(&run(&path).ended(0).stdout());
     let keys: Vec<&str> = said.as_object().unwrap().keys().map(String::as_str).collect();
-    insta::assert_snapshot!(keys.join(" "), @"device documents documents_per_second dry_run error exit_code mentions mentions_by_type outcome precision rejects rejects_by_reason run_id seconds spec_id started_at store tokens_per_second unreadable_files");
+    insta::assert_snapshot!(keys.join(" "), @"device documents documents_per_second dry_run error exit_code mentions mentions_by_type outcome precision prompts_split rejects rejects_by_reason run_id seconds spec_id started_at store tokens_per_second unreadable_files");
     assert_eq!(said["rejects_by_reason"]["empty_text"], 1);
     assert_eq!((&said["outcome"], &said["exit_code"], &said["documents"]), (&"done".into(), &0.into(), &1.into()));
     let runs = dir.rows("store", "runs", "run_id, outcome", "");

@@ -105,7 +105,7 @@ pub(crate) fn batch() -> Batch {
     let questions = Questions::new(&schema, &tokenizer).unwrap();
     let mut queries = Vec::new();
     for text in ["Captain Anna Bergmann left the port of Ternoy in 1892.", "Olsen", "It came from the sea."] {
-        for window in Windows::new(&tokenizer, WindowRule { tokens: 24, overlap: 0 }, Document { text }) {
+        for window in Windows::new(&tokenizer, WindowRule { tokens: 24, overlap: 0, words: None }, Document { text }) {
             queries.extend(questions.ask(0, &window.unwrap()));
         }
     }

@@ -6,7 +6,7 @@ use crate::doctor::subject::Subject;
 use crate::error::Error;
 use crate::model::package::directory::ModelDirectory;
 use crate::model::package::resolve;
-use crate::task::kind::Kind;
+use crate::task::kind::{Kind, Own};
 use crate::text::document::Reject;
 
 pub(super) fn check(subject: &Subject, report: &mut Report) {
@@ -25,8 +25,11 @@ pub(super) fn check(subject: &Subject, report: &mut Report) {
     let manifest = model.manifest();
     let types: Vec<&str> = manifest.types.iter().map(|one| one.name.as_str()).collect();
     let trained = if types.is_empty() { "unknown types".to_owned() } else { types.join(", ") };
-    let kind = match (manifest.kind, model.tags()) {
-        (Kind::Tagger, Some(tags)) => format!("tagger ({}), ", tags.scheme()),
+    let kind = match (manifest.kind, model.own()) {
+        (Kind::Gliner, Own::Gliner(gliner)) => {
+            format!("gliner ({}; {} words at once), ", gliner.layout.scores, gliner.max_words)
+        }
+        (Kind::Tagger, Own::Tags(tags)) => format!("tagger ({}), ", tags.scheme()),
         (Kind::Qa, _) => "qa, ".to_owned(),
         _ => String::new(),
     };

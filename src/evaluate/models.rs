@@ -45,7 +45,7 @@ pub(super) struct Found {
 
 /// Whether a location is a model: a folder with one, or on the hub.
 pub(super) fn is_model(location: &str) -> bool {
-    let files = ["quarry.json", "model.safetensors", "model.onnx"];
+    let files = ["quarry.json", "model.safetensors", "model.onnx", "gliner_config.json"];
     location.starts_with("hf://") || files.iter().any(|file| Path::new(location).join(file).is_file())
 }
 

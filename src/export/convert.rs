@@ -15,6 +15,8 @@ use crate::model::weights::safetensors_file::as_stored;
 use crate::model::weights::tensors::Misfit;
 use crate::model::weights::weights_file::{beside, same};
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::gliner::contract;
+use crate::task::kind::Own;
 use crate::task::tagger::unknown_type;
 
 /// The result of an export.
@@ -33,6 +35,13 @@ pub struct ExportReport {
 /// Reads the checkpoint, writes the model directory and reopens it.
 pub fn run(settings: &Settings) -> Result<ExportReport> {
     let started = Instant::now();
+    if settings.checkpoint.join("gliner_config.json").exists() {
+        return Err(Error::Checkpoint {
+            path: settings.checkpoint.clone(),
+            reason: "there is a gliner_config.json: models of the GLiNER family run as ready ONNX files".into(),
+            hint: contract::HINT.into(),
+        });
+    }
     let checkpoint = Checkpoint::open(&settings.checkpoint, settings.encoder.as_deref())?;
     refuse_own_folder(&checkpoint, &settings.out)?;
     let manifest = manifest(settings, &checkpoint)?;
@@ -68,7 +77,8 @@ fn manifest(settings: &Settings, checkpoint: &Checkpoint) -> Result<Manifest> {
     let head = &checkpoint.config.head;
     let known = Manifest::of(&checkpoint.folder)?;
     if known.is_none()
-        && let Some(assumptions) = assumptions(&checkpoint.folder, head.kind(), head.tags.as_ref())
+        && let Some(assumptions) =
+            assumptions(&checkpoint.folder, head.kind(), head.tags.as_ref().map_or(Own::Nothing, Own::Tags))
     {
         tracing::info!("{assumptions}");
     }

@@ -120,7 +120,7 @@ fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
         Kind::Qa => TaskSettings::Qa { null_threshold: 0.0 },
         _ => TaskSettings::Mrc { boundary_threshold, max_candidates },
     };
-    let task = Task::new(&settings, &schema(model), &tokenizer, model.tags(), 0.0).map_err(failed)?;
+    let task = Task::new(&settings, &schema(model), &tokenizer, model.own(), 0.0).map_err(failed)?;
     let (max_length, question_tokens) = (model.manifest().max_length, task.longest_input(0));
     let [longest, shortest] = WINDOW_TOKENS;
     let tokens = max_length.saturating_sub(question_tokens).min(longest);
@@ -135,7 +135,9 @@ fn sample(model: &ModelDirectory) -> Result<(Task, Vec<Batch>)> {
     }
     let mut queries = Vec::new();
     for (document, text) in SAMPLE.lines().enumerate() {
-        for window in Windows::new(&tokenizer, WindowRule { tokens, overlap: tokens / 4 }, Document { text }) {
+        for window in
+            Windows::new(&tokenizer, WindowRule { tokens, overlap: tokens / 4, words: None }, Document { text })
+        {
             let window: Arc<_> = window.map_err(failed)?;
             queries.extend(task.ask(document, &window));
         }

@@ -16,6 +16,7 @@ use crate::score::calibration::{temperatures, threshold};
 use crate::score::counts::Counts;
 use crate::task::answer::Acceptance;
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::kind::Kind;
 use crate::task::merge::{best, decide};
 use crate::text::mention::Mention;
 use crate::text::span::CharSpan;
@@ -104,12 +105,13 @@ pub struct Reliability {
     pub bins: Vec<Bin>,
 }
 
-/// Fits temperatures and chooses thresholds for the types of `schema`, which has the earlier ones; `None` if there are too few pairs.
-pub fn calibrate(documents: &[Labelled], schema: &EntitySchema, goal: Goal) -> Option<Calibration> {
+/// Fits temperatures and chooses thresholds for the types of `schema`, which has the earlier ones, of a model of this kind; `None` if there are too few pairs.
+pub fn calibrate(documents: &[Labelled], (kind, schema): (Kind, &EntitySchema), goal: Goal) -> Option<Calibration> {
     let all: Vec<&Labelled> = documents.iter().collect();
     let (fitted, fits, met) = fit(&all, schema, goal)?;
-    let (before, after) = (Measured::of(&all, schema), Measured::of(&all, &fitted));
-    let mut held_out = Some(Measured::new(schema));
+    let measured = |schema| Measured::new(kind, schema).with(&all, schema);
+    let (before, after) = (measured(schema), measured(&fitted));
+    let mut held_out = Some(Measured::new(kind, schema));
     for fold in 0..FOLDS {
         let part = |held: bool| -> Vec<&Labelled> {
             documents
@@ -195,8 +197,10 @@ fn pairs(document: &Labelled, temperatures: &[f64], nesting: Nesting) -> Vec<Jud
 }
 
 /// Scores, and whether they are right.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Measured {
+    /// The kind of the model.
+    kind: Kind,
     /// Of the mentions that a job writes, by type.
     written: Vec<Vec<(f64, bool)>>,
     counts: Vec<Counts>,
@@ -205,13 +209,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(schema: &EntitySchema) -> Self {
+    fn new(kind: Kind, schema: &EntitySchema) -> Self {
         let types = schema.types.len();
-        Self { written: vec![Vec::new(); types], counts: vec![Counts::default(); types], pairs: Vec::new() }
-    }
-
-    fn of(documents: &[&Labelled], schema: &EntitySchema) -> Self {
-        Self::new(schema).with(documents, schema)
+        Self { kind, written: vec![Vec::new(); types], counts: vec![Counts::default(); types], pairs: Vec::new() }
     }
 
     /// Adds documents, decided with the thresholds and temperatures of `schema`.
@@ -225,7 +225,7 @@ impl Measured {
             for (_, entity_type) in &document.gold {
                 self.counts[*entity_type].false_negatives += 1;
             }
-            for one in decide(&document.candidates, &acceptance, schema.nested) {
+            for one in decide(&document.candidates, &acceptance, (self.kind, schema.nested)) {
                 let right = document.gold.contains(&(one.chars, one.entity_type));
                 self.written[one.entity_type].push((sigmoid(one.logit.into()), right));
                 let counts = &mut self.counts[one.entity_type];
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn temperatures_and_thresholds_of_each_type_are_found() {
         let documents = documents(400);
-        let found = calibrate(&documents, &schema(), Goal::F1).unwrap();
+        let found = calibrate(&documents, (Kind::Mrc, &schema()), Goal::F1).unwrap();
         let [one, other] = found.types.as_slice() else { panic!("two types") };
         assert!((one.temperature - 3.0).abs() < 0.3 && other.temperature < 1.0, "{found:?}");
         assert!(other.threshold > 0.5 && one.threshold < 0.5, "{found:?}");
@@ -308,13 +308,13 @@ mod tests {
     #[test]
     fn a_precision_is_met_or_the_threshold_kept() {
         let documents = documents(400);
-        let at = |wanted: f64| calibrate(&documents, &schema(), Goal::Precision(wanted)).unwrap();
+        let at = |wanted: f64| calibrate(&documents, (Kind::Mrc, &schema()), Goal::Precision(wanted)).unwrap();
         let found = at(0.9);
         for one in &found.types {
             assert!(one.met && one.after.counts.precision() > 0.89 && one.after.counts.recall() > 0.1, "{one:?}");
         }
         let never = at(1.1);
         assert!(never.types.iter().all(|one| !one.met && one.threshold.to_bits() == 0.5_f32.to_bits()), "{never:?}");
-        assert!(calibrate(&documents[..4], &schema(), Goal::F1).is_none());
+        assert!(calibrate(&documents[..4], (Kind::Mrc, &schema()), Goal::F1).is_none());
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn extracted_rows(
         integers(&|document| document.inputs),
         integers(&|document| document.tokens.unknown),
         integers(&|document| document.tokens.words_cut),
+        integers(&|document| document.split),
         integers(&|document| document.capped),
         integers(&|document| document.undecided),
     ];

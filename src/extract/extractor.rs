@@ -28,6 +28,7 @@ use crate::model::runtime::scorer::{Answered, OpenExact, Scorer, ScorerCounters}
 use crate::model::runtime::selection::RuntimeSelection;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
+use crate::task::gliner::contract;
 use crate::task::kind::{Kind, Task};
 use crate::text::document::Document;
 use crate::text::mention::Mention;
@@ -94,10 +95,11 @@ impl Extractor {
         let selection = runtime.device.resolve(named, runtime.library.as_deref())?;
         let tokenizer = model.tokenizer(Some(spec.words))?;
         let task = spec.task(&tokenizer, model, tolerance(selection.precision))?;
+        let short = WindowRule { tokens: 16, overlap: 0, words: None };
         let (variant, graph_precision) = selection.graph();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (device, options) = (selection.devices.first(), selection.sessions(cores));
-        let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, 16));
+        let trial = (selection.distribution != Distribution::Cpu).then(|| sample(&task, &tokenizer, short));
         let questions = || cache::derive_part(model, GraphPart::Questions, variant);
         let key = cache::questions_key(model, variant);
         let fixed = cached(&task, &key, questions, &selection.library, cores)?;
@@ -109,7 +111,7 @@ impl Extractor {
         let scorer = match foreign {
             Some(graph) => {
                 let scorer = open(&graph)?;
-                read_trial(&scorer, &task, sample(&task, &tokenizer, 16), model.root())?;
+                read_trial(&scorer, &task, sample(&task, &tokenizer, short), &graph)?;
                 scorer
             }
             None => open(&cache::derive_part(model, GraphPart::answering(task.kind(), graph_precision), variant)?)?,
@@ -124,7 +126,7 @@ impl Extractor {
             cores,
             longest: task.longest_input(spec.windows.tokens),
         };
-        let search = || batch_tuning::search(&scorer, device, &sample(&task, &tokenizer, spec.windows.tokens));
+        let search = || batch_tuning::search(&scorer, device, &sample(&task, &tokenizer, spec.windows));
         let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
         let encoder =
             model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
@@ -263,10 +265,10 @@ fn in_fp32(spec: &ExtractionSpec, selection: &RuntimeSelection, kind: Kind, thre
     })
 }
 
-/// The inputs for one window of about `tokens` tokens, for a trial run of a graph.
-fn sample(task: &Task, tokenizer: &Tokenizer, tokens: usize) -> Batch {
-    let text = "Ada Lovelace met Charles Babbage in London . ".repeat(tokens / 8 + 1);
-    let windows = Windows::new(tokenizer, WindowRule { tokens, overlap: 0 }, Document { text: &text });
+/// The inputs for one window by `rule`, as long as it can be, for a trial run of a graph.
+fn sample(task: &Task, tokenizer: &Tokenizer, rule: WindowRule) -> Batch {
+    let text = "Ada Lovelace met Charles Babbage in London . ".repeat(rule.tokens / 8 + 1);
+    let windows = Windows::new(tokenizer, WindowRule { overlap: 0, ..rule }, Document { text: &text });
     Batch { inputs: windows.flatten().take(1).flat_map(|window| task.ask(0, &window)).collect() }
 }
 
@@ -276,12 +278,26 @@ fn read_trial(scorer: &Scorer, task: &Task, batch: Batch, path: &Path) -> Result
     scorer.ask(batch, &reply)?;
     drop(reply);
     for answered in answers {
-        let Answered { batch, outputs } = answered?;
+        let Answered { batch, outputs } = answered.map_err(|error| match task.kind() {
+            Kind::Gliner => Error::Model {
+                path: path.to_owned(),
+                reason: format!("it cannot answer a trial text: {}", error.causes().join(": ")),
+                hint: format!(
+                    "gliner_config.json must be that of the graph, such as its `max_width`; {}",
+                    contract::HINT
+                ),
+            },
+            _ => error,
+        })?;
         let Some(outputs) = outputs else { continue };
         task.read(&batch, outputs).map_err(|reason| Error::Model {
             path: path.to_owned(),
             reason,
-            hint: "name the tags in the order of the graph's logits as `id2label` in config.json".into(),
+            hint: match task.kind() {
+                Kind::Gliner => contract::HINT,
+                _ => "name the tags in the order of the graph's logits as `id2label` in config.json",
+            }
+            .into(),
         })?;
     }
     scorer.counters().clear();

@@ -230,15 +230,19 @@ impl Partition<'_> {
     ) -> Result<Asked> {
         let Pipeline { task, tokenizer, windows, .. } = self.pipeline;
         let mut windows = Windows::new(tokenizer, *windows, document);
-        let (mut count, mut inputs) = (0, 0);
+        let (mut count, mut inputs, mut split) = (0, 0, 0);
         let outcome = loop {
             match self.monitor.tokenize.work(&trace_span!("tokenize"), || windows.next()) {
-                None => break Ok(Prepared { counts: windows.counts(), windows: count }),
+                None => break Ok(Prepared { counts: windows.counts(), windows: count, split }),
                 Some(Err(reject)) => break Err(reject),
-                Some(Ok(_)) if self.is_stopped() => break Ok(Prepared { counts: windows.counts(), windows: count }),
+                Some(Ok(_)) if self.is_stopped() => {
+                    break Ok(Prepared { counts: windows.counts(), windows: count, split });
+                }
                 Some(Ok(window)) => {
                     count += 1;
-                    for input in task.ask(number, &window) {
+                    let asked = task.ask(number, &window);
+                    split += usize::from(task.splits_prompt(&asked));
+                    for input in asked {
                         inputs += 1;
                         Monitor::add(&self.monitor.asked, 1);
                         push(input)?;

@@ -12,6 +12,7 @@ use crate::model::package::resolve;
 use crate::model::precision::Precision;
 use crate::model::runtime::device::DeviceChoice;
 use crate::task::entity_schema::{DEFAULT_THRESHOLD, EntitySchema, EntityType};
+use crate::task::gliner::layout::GlinerModel;
 use crate::task::kind::{Kind, Task, TaskSettings};
 use crate::task::tagger::unknown_type;
 use crate::text::tokens::Words;
@@ -19,6 +20,10 @@ use crate::text::window::{SHORTEST_WINDOW, WindowRule};
 
 /// Context wordpieces in one window, if neither the settings nor the model name it.
 const DEFAULT_WINDOW: usize = 256;
+
+/// How many wordpieces a word has at the most, on the average of a window, before a model of the GLiNER family reads fewer words at once than it
+/// could: far more than in any text with spaces.
+const PIECES_OF_A_WORD: usize = 4;
 
 /// The default maximum of candidates per input.
 pub const DEFAULT_MAX_CANDIDATES: usize = 4096;
@@ -135,12 +140,13 @@ impl ExtractionSettings {
                 hint: format!("it knows {}: use these names in the schema", tags.types().join(", ")),
             });
         }
+        self.check_for(model)?;
         let tokenizer = model.tokenizer(self.words)?;
         let mut spec = ExtractionSpec {
             model: ModelReference { path: self.model.clone(), hash: model.model_hash().to_owned() },
             schema: self.with_scores(&model.manifest().types),
             words: model.words(self.words),
-            windows: WindowRule { tokens: SHORTEST_WINDOW, overlap: 0 },
+            windows: WindowRule { tokens: SHORTEST_WINDOW, overlap: 0, words: None },
             task: match model.manifest().kind {
                 Kind::Mrc | Kind::Questions => TaskSettings::Mrc {
                     boundary_threshold: self.boundary_threshold,
@@ -152,6 +158,7 @@ impl ExtractionSettings {
                 },
                 Kind::Tagger => TaskSettings::Tagger,
                 Kind::Qa => TaskSettings::Qa { null_threshold: self.null_threshold },
+                Kind::Gliner => TaskSettings::Gliner { max_candidates: self.max_candidates, all: false },
                 #[cfg(test)]
                 Kind::OnePass => TaskSettings::OnePass,
             },
@@ -161,12 +168,36 @@ impl ExtractionSettings {
         Ok(spec)
     }
 
+    /// Checks what a kind of model needs of the schema, and what it does not let be set.
+    fn check_for(&self, model: &ModelDirectory) -> Result<()> {
+        let origin = self.model.display().to_string();
+        let refuse = |key: &str, reason: String, hint: &str| {
+            Err(Error::Setting { origin: origin.clone(), key: key.into(), reason, hint: hint.into() })
+        };
+        match model.manifest().kind {
+            Kind::Gliner if self.words.is_some() => refuse(
+                "extract.words",
+                "the model is of the GLiNER family, which has words of its own".to_owned(),
+                "leave it out",
+            ),
+            Kind::Mrc | Kind::Late | Kind::Qa => match self.schema.without_question() {
+                Some(name) => refuse(
+                    "type.question",
+                    format!("the type `{name}` has none, and the model is asked questions"),
+                    "add one, such as question = \"Which people are named?\"; a model of kind gliner or tagger needs none",
+                ),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
     /// The schema with a threshold and a temperature for every type: its own, else the settings', else what the model has for the same question.
     fn with_scores(&self, known: &[EntityType]) -> EntitySchema {
         let mut schema = self.schema.clone();
         for one in &mut schema.types {
             // The model never sees the name, but types can share a question.
-            let same = known.iter().filter(|known| known.question == one.question);
+            let same = known.iter().filter(|known| known.words() == one.words());
             let known = same.max_by_key(|known| known.name == one.name);
             let threshold = one.threshold.or(self.threshold).or(known.and_then(|known| known.threshold));
             one.threshold = threshold.or(Some(DEFAULT_THRESHOLD));
@@ -177,6 +208,9 @@ impl ExtractionSettings {
 
     /// The window rule: from the settings, or else from the model.
     fn windows(&self, task: &Task, model: &ModelDirectory) -> Result<WindowRule> {
+        if let Some(gliner) = model.gliner() {
+            return self.gliner_windows(task, gliner, model.manifest().window_tokens);
+        }
         let longest = model.manifest().max_length;
         let origin = self.model.display().to_string();
         let available = longest.saturating_sub(task.longest_input(0));
@@ -208,6 +242,37 @@ impl ExtractionSettings {
             });
         }
         self.window_rule(&origin, tokens)
+    }
+
+    /// The window rule of a model of the GLiNER family. A window has as many words as the model reads at once, if its tokens fit. Where inputs are
+    /// limited in tokens, the prompt of all types leaves at least half of them to the text, else it is split.
+    fn gliner_windows(&self, task: &Task, model: &GlinerModel, trained: Option<usize>) -> Result<WindowRule> {
+        let origin = self.model.display().to_string();
+        let refuse = |key: &str, reason: String, hint: String| {
+            Err(Error::Setting { origin: origin.clone(), key: key.into(), reason, hint })
+        };
+        let Task::Gliner(gliner) = task else { return self.window_rule(&origin, DEFAULT_WINDOW) };
+        let longest = model.max_tokens;
+        let [whole, one] = [gliner.prompts.whole_tokens(), gliner.prompts.longest_tokens()];
+        let special = gliner.special_tokens();
+        let room = longest.saturating_sub(special);
+        let most = room.saturating_sub(one);
+        if most < SHORTEST_WINDOW {
+            let name = gliner.prompts.longest().map_or("", |index| &self.schema.types[index].name);
+            let reason = format!("that of type `{name}` leaves {most} of the model's {longest} tokens for the text");
+            return refuse("question", reason, "shorten the question, or else the name".to_owned());
+        }
+        let wanted = trained.unwrap_or(PIECES_OF_A_WORD * model.max_words);
+        let default = wanted.min(room.saturating_sub(whole).max(room / 2)).min(most);
+        let tokens = self.window_tokens.unwrap_or(default);
+        if tokens > most {
+            let needed = tokens + one + special;
+            let reason = format!("{tokens} and the longest type need {needed} tokens, and the model takes {longest}");
+            return refuse("extract.window_tokens", reason, format!("the maximum is {most}"));
+        }
+        let overlap = self.overlap_tokens.or(Some(tokens.min(model.max_words) / 8));
+        let named = Self { overlap_tokens: overlap, ..self.clone() };
+        Ok(WindowRule { words: Some(model.max_words), ..named.window_rule(&origin, tokens)? })
     }
 
     /// Windows of `tokens` tokens. Errors name `origin`.

@@ -79,7 +79,7 @@ impl ExtractionSpec {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer fails on a question.
     pub(crate) fn task(&self, tokenizer: &Tokenizer, model: &ModelDirectory, tolerance: f32) -> Result<Task> {
-        Task::new(&self.task, &self.schema, tokenizer, model.tags(), tolerance)
+        Task::new(&self.task, &self.schema, tokenizer, model.own(), tolerance)
             .map_err(|reject| Error::Tokenizer { path: model.tokenizer_path(), source: reject.detail.into() })
     }
 
@@ -87,7 +87,11 @@ impl ExtractionSpec {
     /// temperature 1.
     #[must_use]
     pub fn of_candidates(&self) -> Self {
-        Self { schema: self.schema.of_candidates(), ..self.clone() }
+        let task = match self.task {
+            TaskSettings::Gliner { max_candidates, .. } => TaskSettings::Gliner { max_candidates, all: true },
+            other => other,
+        };
+        Self { schema: self.schema.of_candidates(), task, ..self.clone() }
     }
 
     /// What differs from an earlier specification.
@@ -258,7 +262,7 @@ pub(crate) mod tests {
             model: ModelReference { path: "models/default".into(), hash: "0123456789abcdef".repeat(4) },
             schema: EntitySchema { nested: Nesting::Flat, types: types.collect() },
             words: Words::Tokenizer,
-            windows: WindowRule { tokens: 256, overlap: 32 },
+            windows: WindowRule { tokens: 256, overlap: 32, words: None },
             task: TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 },
             precision: None,
         }

@@ -60,6 +60,7 @@ pub(crate) fn extracted(id_type: &DataType, source: &str, documents: &[Document<
         integers(vec![0; rows]),
         integers(vec![0; rows]),
         integers(vec![0; rows]),
+        integers(vec![0; rows]),
     ];
     RecordBatch::try_new(extracted_schema(id_type), columns).unwrap()
 }

@@ -192,6 +192,7 @@ pub fn extracted_schema(id_type: &DataType) -> SchemaRef {
         integer("n_queries"),
         integer("n_unknown"),
         integer("n_words_cut"),
+        integer("n_split"),
         integer("n_capped"),
         integer("n_undecided"),
     ]))

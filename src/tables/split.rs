@@ -88,6 +88,7 @@ pub fn refused_files(files: &[(&str, &str)], id_type: &DataType) -> Result<Recor
         zeros(),
         zeros(),
         zeros(),
+        zeros(),
     ];
     RecordBatch::try_new(schema, columns)
 }

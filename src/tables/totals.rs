@@ -29,6 +29,8 @@ pub struct Totals {
     pub unknown: u64,
     /// Words longer than the tokenizer's limit.
     pub words_cut: u64,
+    /// Windows that were asked in several prompts, because one would have pushed their text out.
+    pub split: u64,
     /// Candidates dropped because an input had more than the maximum.
     pub capped: u64,
     /// Decisions within the precision's tolerance of a threshold.
@@ -78,6 +80,7 @@ impl Totals {
         self.tokens += integers("n_tokens")?;
         self.unknown += integers("n_unknown")?;
         self.words_cut += integers("n_words_cut")?;
+        self.split += integers("n_split")?;
         self.capped += integers("n_capped")?;
         self.undecided += integers("n_undecided")?;
         let lists = extracted.column_by_name("entities").and_then(|column| column.as_list_opt::<i32>());
@@ -156,14 +159,26 @@ impl Totals {
 
     /// Adds other totals.
     pub fn add(&mut self, other: &Self) {
-        let Self { documents, rejects, windows, queries, tokens, unknown, words_cut, capped, undecided, by_type } =
-            other;
+        let Self {
+            documents,
+            rejects,
+            windows,
+            queries,
+            tokens,
+            unknown,
+            words_cut,
+            split,
+            capped,
+            undecided,
+            by_type,
+        } = other;
         self.documents += documents;
         self.windows += windows;
         self.queries += queries;
         self.tokens += tokens;
         self.unknown += unknown;
         self.words_cut += words_cut;
+        self.split += split;
         self.capped += capped;
         self.undecided += undecided;
         for (reason, count) in rejects {

@@ -137,7 +137,7 @@ pub(crate) mod tests {
     use crate::random::Random;
     use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
     use crate::task::input::{Question, Questions};
-    use crate::task::kind::{Task, TaskSettings};
+    use crate::task::kind::{Own, Task, TaskSettings};
     use crate::text::document::Document;
     use crate::text::tokens::Words;
     use crate::text::tokens::tests::tiny;
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     pub(crate) fn queries(texts: &[String]) -> Vec<ModelInput> {
         let tokenizer = tiny(Words::Tokenizer);
         let questions = Questions::new(&schema(), &tokenizer).unwrap();
-        let rule = WindowRule { tokens: 16, overlap: 4 };
+        let rule = WindowRule { tokens: 16, overlap: 4, words: None };
         let mut found = Vec::new();
         for (document, text) in texts.iter().enumerate() {
             for window in Windows::new(&tokenizer, rule, Document { text }) {
@@ -161,7 +161,7 @@ pub(crate) mod tests {
     /// The task of [`queries`]: accept everything above even odds.
     pub(crate) fn task() -> Task {
         let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
-        Task::new(&settings, &schema(), &tiny(Words::Tokenizer), None, 1e-3).unwrap()
+        Task::new(&settings, &schema(), &tiny(Words::Tokenizer), Own::Nothing, 1e-3).unwrap()
     }
 
     fn schema() -> EntitySchema {
@@ -173,7 +173,7 @@ pub(crate) mod tests {
     /// `questions` questions of eight wordpieces. Each query has its own number as its document.
     fn news(documents: usize, questions: usize) -> Vec<ModelInput> {
         let mut query = queries(&["a".to_owned()]).swap_remove(0);
-        query.question = Some(Arc::new(Question { entity_type: 0, ids: vec![5; 8] }));
+        query.question = Some(Arc::new(Question { entity_type: 0, ids: vec![5; 8], prompt: None }));
         let window = |tokens: usize| {
             let mut window = Window::clone(&query.window);
             window.tokens = vec![window.tokens[0]; tokens];

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct EntityType {
     /// Its name in the `entity_type` column.
     pub name: String,
-    /// The question for every window.
+    /// The question for every window. A model of kind `gliner` reads these words as the name of the type; without them, and for a tagger, the
+    /// `name` is enough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub question: String,
     /// A mention's score must be above this, a probability. By default the model's threshold for this question, else 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "decimal")]
@@ -31,6 +33,11 @@ impl EntityType {
     /// A type with the default threshold and temperature.
     pub fn new(name: impl Into<String>, question: impl Into<String>) -> Self {
         Self { name: name.into(), question: question.into(), ..Self::default() }
+    }
+
+    /// The words for it in a prompt: the question, or else the name.
+    pub fn words(&self) -> &str {
+        if self.question.is_empty() { &self.name } else { &self.question }
     }
 
     /// Its threshold, or the default.
@@ -146,6 +153,11 @@ pub struct EntitySchema {
 }
 
 impl EntitySchema {
+    /// The index of the type with this name.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.types.iter().position(|one| one.name == name)
+    }
+
     /// Checks the schema; the error describes the problem: no types, an empty name or question, a duplicate name,
     /// a threshold or temperature out of range.
     pub fn validate(&self) -> Result<(), String> {
@@ -157,7 +169,8 @@ impl EntitySchema {
             if one.name.trim().is_empty() {
                 return Err(format!("type {} has no name", number + 1));
             }
-            if one.question.trim().is_empty() {
+            // It can be left out, for models that are asked no questions.
+            if !one.question.is_empty() && one.question.trim().is_empty() {
                 return Err(format!("type `{}` has no question", one.name));
             }
             if !names.insert(&one.name) {
@@ -166,6 +179,11 @@ impl EntitySchema {
             one.check_scores()?;
         }
         Ok(())
+    }
+
+    /// The name of the first type without a question.
+    pub fn without_question(&self) -> Option<&str> {
+        self.types.iter().find(|one| one.question.is_empty()).map(|one| one.name.as_str())
     }
 
     /// The schema that makes a kind find all candidates: every span that it scores, whatever the score, with those that it overlaps.

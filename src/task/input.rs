@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::task::entity_schema::{EntitySchema, EntityType};
+use crate::task::gliner::layout::Prompt;
 use crate::text::document::Reject;
 use crate::text::frame::{Frame, Framed, Part};
 use crate::text::span::TokenSpan;
@@ -18,6 +19,8 @@ pub struct Question {
     pub entity_type: usize,
     /// Wordpiece ids, without special tokens.
     pub ids: Vec<u32>,
+    /// What a prompt asks for, which names several types: from `entity_type` on.
+    pub prompt: Option<Prompt>,
 }
 
 /// The tokenized questions of a schema.
@@ -32,7 +35,7 @@ impl Questions {
     /// Tokenizes every question of `schema`.
     pub fn new(schema: &EntitySchema, tokenizer: &Tokenizer) -> Result<Self, Reject> {
         let question = |(entity_type, one): (usize, &EntityType)| {
-            Ok(Arc::new(Question { entity_type, ids: tokenizer.ids(&one.question)? }))
+            Ok(Arc::new(Question { entity_type, ids: tokenizer.ids(&one.question)?, prompt: None }))
         };
         let questions = schema.types.iter().enumerate().map(question).collect::<Result<_, _>>()?;
         Ok(Self { questions, frame: Arc::clone(tokenizer.frame()) })
@@ -70,8 +73,7 @@ impl Questions {
 
     /// The input that asks for one entity type, by its index, in a window of document number `document`.
     pub fn one(&self, entity_type: usize, document: usize, window: &Arc<Window>) -> ModelInput {
-        let question = Some(Arc::clone(&self.questions[entity_type]));
-        ModelInput { document, window: Arc::clone(window), question, frame: Arc::clone(&self.frame) }
+        ModelInput::asking(document, window, Arc::clone(&self.questions[entity_type]), &self.frame)
     }
 }
 
@@ -111,7 +113,12 @@ impl ModelInput {
         Self { document, window: Arc::clone(window), question: None, frame: Arc::clone(frame) }
     }
 
-    /// The index of the entity type that is asked for; `None` if all types are.
+    /// The input that asks `question` of a window of document number `document`.
+    pub fn asking(document: usize, window: &Arc<Window>, question: Arc<Question>, frame: &Arc<Frame>) -> Self {
+        Self { document, window: Arc::clone(window), question: Some(question), frame: Arc::clone(frame) }
+    }
+
+    /// The index of the entity type that is asked for, of a prompt its first one; `None` if all types of the model are.
     pub fn entity_type(&self) -> Option<usize> {
         self.question.as_ref().map(|question| question.entity_type)
     }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::task::answer::{Acceptance, Answer, logit};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, Nesting};
+use crate::task::gliner;
+use crate::task::gliner::Gliner;
+use crate::task::gliner::layout::GlinerModel;
 use crate::task::input::ModelInput;
 use crate::task::late;
 use crate::task::late::Late;
@@ -41,6 +44,8 @@ pub enum Kind {
     Tagger,
     /// One best span per question and document, or none.
     Qa,
+    /// Types in plain words, all types of a window in one pass; a ready graph of the GLiNER family.
+    Gliner,
     /// The first graph of [`Kind::Late`]: what the second is given of a question. No model is of this kind.
     #[serde(skip)]
     Questions,
@@ -60,6 +65,7 @@ impl Kind {
             Self::Late => late::check(graph),
             Self::Tagger => tagger::check(graph),
             Self::Qa => qa::check(graph),
+            Self::Gliner => gliner::contract::check(graph),
             Self::Questions => late::check_questions(graph),
             #[cfg(test)]
             Self::OnePass => Ok(()),
@@ -70,6 +76,7 @@ impl Kind {
     pub fn tensors(self, batch: &Batch) -> Tensors {
         match self {
             Self::Mrc | Self::Late | Self::Tagger | Self::Qa | Self::Questions => mrc::tensors(batch),
+            Self::Gliner => gliner::words::tensors(batch),
             #[cfg(test)]
             Self::OnePass => one_pass::tensors(batch),
         }
@@ -86,6 +93,7 @@ impl Kind {
             Self::Late => late::accept(given, outputs),
             Self::Tagger => tagger::accept(given, outputs),
             Self::Qa => qa::accept(given, outputs),
+            Self::Gliner => gliner::contract::accept(given, outputs),
             Self::Questions => Ok(outputs),
             #[cfg(test)]
             Self::OnePass => Ok(outputs),
@@ -96,7 +104,7 @@ impl Kind {
     pub fn unanswered(self, outputs: &Tensors) -> Vec<usize> {
         match self {
             Self::Mrc | Self::Late | Self::Qa => mrc::unanswered(outputs),
-            Self::Tagger => tagger::unanswered(outputs),
+            Self::Tagger | Self::Gliner => tagger::unanswered(outputs),
             Self::Questions => Vec::new(),
             #[cfg(test)]
             Self::OnePass => Vec::new(),
@@ -109,6 +117,7 @@ impl Kind {
             Self::Mrc | Self::Late => &mrc::OUTPUTS,
             Self::Tagger => &tagger::OUTPUTS,
             Self::Qa => &qa::OUTPUTS,
+            Self::Gliner => &gliner::contract::OUTPUTS,
             Self::Questions => &late::QUESTION_OUTPUTS,
             #[cfg(test)]
             Self::OnePass => &one_pass::OUTPUTS,
@@ -141,6 +150,13 @@ pub enum TaskSettings {
         /// By how much a span's logit must exceed that of the null answer.
         null_threshold: f32,
     },
+    /// Of [`Kind::Gliner`].
+    Gliner {
+        /// The most spans of one input among which the best of overlapping ones are searched for.
+        max_candidates: usize,
+        /// Whether spans that exclude each other are wanted, all of them.
+        all: bool,
+    },
     /// Of [`Kind::OnePass`].
     #[cfg(test)]
     OnePass,
@@ -154,6 +170,7 @@ impl TaskSettings {
             Self::Late { .. } => Kind::Late,
             Self::Tagger => Kind::Tagger,
             Self::Qa { .. } => Kind::Qa,
+            Self::Gliner { .. } => Kind::Gliner,
             #[cfg(test)]
             Self::OnePass => Kind::OnePass,
         }
@@ -170,10 +187,22 @@ impl TaskSettings {
             }
             Self::Tagger => Vec::new(),
             Self::Qa { null_threshold } => vec![("null_threshold", null_threshold.to_string())],
+            Self::Gliner { max_candidates, .. } => vec![("max_candidates", max_candidates.to_string())],
             #[cfg(test)]
             Self::OnePass => Vec::new(),
         }
     }
+}
+
+/// What only the model of a kind knows.
+#[derive(Debug, Clone, Copy)]
+pub enum Own<'model> {
+    /// Of a kind that needs nothing.
+    Nothing,
+    /// The tags of a tagger.
+    Tags(&'model TagSet),
+    /// How a model of the GLiNER family reads words.
+    Gliner(&'model GlinerModel),
 }
 
 /// A kind with the entity types to extract.
@@ -187,6 +216,8 @@ pub enum Task {
     Tagger(Box<Tagger>),
     /// [`Kind::Qa`].
     Qa(Qa),
+    /// [`Kind::Gliner`].
+    Gliner(Box<Gliner>),
     /// [`Kind::OnePass`].
     #[cfg(test)]
     OnePass(one_pass::OnePass),
@@ -194,15 +225,15 @@ pub enum Task {
 
 impl Task {
     /// The kind for the types of `schema`, which decide on spans by their thresholds and temperatures. Decisions on logits within `tolerance`
-    /// of a threshold are counted as undecided. `tags` are those of the model, which only a tagger has.
+    /// of a threshold are counted as undecided. `own` is what only the model knows.
     ///
     /// # Errors
-    /// A [`Reject`] if the tokenizer fails on a question, or if a tagger has no tags.
+    /// A [`Reject`] if the tokenizer fails on a question, or if a model does not know what its kind needs.
     pub fn new(
         settings: &TaskSettings,
         schema: &EntitySchema,
         tokenizer: &Tokenizer,
-        tags: Option<&TagSet>,
+        own: Own<'_>,
         tolerance: f32,
     ) -> Result<Self, Reject> {
         let acceptance = Acceptance::new(schema, tolerance);
@@ -212,6 +243,7 @@ impl Task {
             max_candidates,
             tolerance,
         };
+        let missing = |what: &str| Reject::new(RejectReason::Tokenizer, format!("the model {what}"));
         match *settings {
             TaskSettings::Mrc { boundary_threshold, max_candidates } => {
                 Mrc::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Mrc)
@@ -220,13 +252,18 @@ impl Task {
                 Late::new(schema, tokenizer, (rule(boundary_threshold, max_candidates), acceptance)).map(Self::Late)
             }
             TaskSettings::Tagger => {
-                let missing = || Reject::new(RejectReason::Tokenizer, "the model names no tags".to_owned());
-                let tags = tags.cloned().ok_or_else(missing)?;
-                let reader = TagReader::new(tags, schema, acceptance);
+                let Own::Tags(tags) = own else { return Err(missing("names no tags")) };
+                let reader = TagReader::new(tags.clone(), schema, acceptance);
                 Ok(Self::Tagger(Box::new(Tagger::new(reader, Arc::clone(tokenizer.frame())))))
             }
             TaskSettings::Qa { null_threshold } => {
                 Qa::new(schema, tokenizer, (AnswerRule { null_threshold, tolerance }, acceptance)).map(Self::Qa)
+            }
+            TaskSettings::Gliner { max_candidates, all } => {
+                let Own::Gliner(model) = own else { return Err(missing("has no gliner_config.json")) };
+                let rule = gliner::decode::DecodeRule { nesting: (!all).then_some(schema.nested), max_candidates };
+                let gliner = Gliner::new(schema, tokenizer, model, (rule, acceptance))?;
+                Ok(Self::Gliner(Box::new(gliner)))
             }
             #[cfg(test)]
             TaskSettings::OnePass => Ok(Self::OnePass(one_pass::OnePass::new(schema, tokenizer, acceptance))),
@@ -240,6 +277,7 @@ impl Task {
             Self::Late(_) => Kind::Late,
             Self::Tagger(_) => Kind::Tagger,
             Self::Qa(_) => Kind::Qa,
+            Self::Gliner(_) => Kind::Gliner,
             #[cfg(test)]
             Self::OnePass(_) => Kind::OnePass,
         }
@@ -252,9 +290,15 @@ impl Task {
             Self::Late(late) => vec![late.ask(document, window)],
             Self::Tagger(tagger) => vec![tagger.ask(document, window)],
             Self::Qa(qa) => qa.questions.ask(document, window).collect(),
+            Self::Gliner(gliner) => gliner.ask(document, window),
             #[cfg(test)]
             Self::OnePass(one_pass) => vec![one_pass.ask(document, window)],
         }
+    }
+
+    /// Whether these inputs for one window ask in several prompts what one would ask if it left room for the text.
+    pub fn splits_prompt(&self, inputs: &[ModelInput]) -> bool {
+        matches!(self, Self::Gliner(_)) && inputs.len() > 1
     }
 
     /// The length in tokens of the longest input with a window of `window_tokens`.
@@ -264,6 +308,7 @@ impl Task {
             Self::Qa(qa) => qa.questions.longest_query(window_tokens),
             Self::Late(late) => window_tokens + late.questions.frame().alone_tokens(),
             Self::Tagger(tagger) => window_tokens + tagger.frame().alone_tokens(),
+            Self::Gliner(gliner) => gliner.longest_input(window_tokens),
             #[cfg(test)]
             Self::OnePass(one_pass) => window_tokens + one_pass.frame.alone_tokens(),
         }
@@ -273,7 +318,7 @@ impl Task {
     pub fn longest_asked(&self) -> usize {
         match self {
             Self::Late(late) => late.questions.longest_alone(),
-            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) => 0,
+            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) | Self::Gliner(_) => 0,
             #[cfg(test)]
             Self::OnePass(_) => 0,
         }
@@ -285,6 +330,7 @@ impl Task {
             Self::Mrc(Mrc { questions, .. }) | Self::Late(Late { questions, .. }) | Self::Qa(Qa { questions, .. }) => {
                 questions.longest()
             }
+            Self::Gliner(gliner) => gliner.prompts.longest(),
             Self::Tagger(_) => None,
             #[cfg(test)]
             Self::OnePass(_) => None,
@@ -295,7 +341,7 @@ impl Task {
     pub fn asked(&self) -> Vec<Tensors> {
         match self {
             Self::Late(late) => late.asked().collect(),
-            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) => Vec::new(),
+            Self::Mrc(_) | Self::Tagger(_) | Self::Qa(_) | Self::Gliner(_) => Vec::new(),
             #[cfg(test)]
             Self::OnePass(_) => Vec::new(),
         }
@@ -309,7 +355,7 @@ impl Task {
         match self {
             Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
             Self::Late(late) => late.fixed(given),
-            Self::Tagger(_) | Self::Qa(_) => Ok(Tensors::default()),
+            Self::Tagger(_) | Self::Qa(_) | Self::Gliner(_) => Ok(Tensors::default()),
             #[cfg(test)]
             Self::OnePass(_) => Ok(Tensors::default()),
         }
@@ -323,7 +369,7 @@ impl Task {
         match self {
             Self::Late(late) => late.with_vectors(vectors),
             Self::Mrc(mrc) => Ok(mrc::fixed(mrc.rule.boundary)),
-            Self::Tagger(_) | Self::Qa(_) => Ok(Tensors::default()),
+            Self::Tagger(_) | Self::Qa(_) | Self::Gliner(_) => Ok(Tensors::default()),
             #[cfg(test)]
             Self::OnePass(_) => Ok(Tensors::default()),
         }
@@ -337,7 +383,7 @@ impl Task {
         match self {
             Self::Mrc(_) => Ok(vec![mrc::logits(outputs)?]),
             Self::Late(_) => late::apart(outputs),
-            Self::Tagger(_) | Self::Qa(_) => Err("its graph selects no candidates".to_owned()),
+            Self::Tagger(_) | Self::Qa(_) | Self::Gliner(_) => Err("its graph selects no candidates".to_owned()),
             #[cfg(test)]
             Self::OnePass(_) => Err("a kind for tests".to_owned()),
         }
@@ -353,6 +399,7 @@ impl Task {
             Self::Late(late) => late.read(batch, outputs),
             Self::Tagger(tagger) => tagger.reader.read(batch, outputs),
             Self::Qa(qa) => qa::read(batch, (&qa.rule, &qa.acceptance), outputs),
+            Self::Gliner(gliner) => gliner.read(batch, outputs),
             #[cfg(test)]
             Self::OnePass(one_pass) => one_pass.read(batch, outputs),
         }

@@ -10,7 +10,10 @@ use unicode_segmentation::GraphemeCursor;
 
 use crate::task::answer::{Acceptance, Answer, sigmoid};
 use crate::task::entity_schema::Nesting;
+use crate::task::gliner::overlap;
+use crate::task::gliner::overlap::Scored;
 use crate::task::input::ModelInput;
+use crate::task::kind::Kind;
 use crate::text::mention::Mention;
 use crate::text::span::{ByteSpan, CharSpan};
 
@@ -87,17 +90,36 @@ fn without_overlaps(found: Vec<Found>) -> Vec<Found> {
 }
 
 /// The mentions that a job with these thresholds and temperatures finds, of `candidates`: all mentions of a document at a threshold near 0, with
-/// temperature 1 and overlaps, in the order of [`Mentions::finish`]. Where mentions of one type cannot overlap, each start has the nearest end
-/// that passes, as in [`crate::task::mrc::decode`].
-pub fn decide(candidates: &[Mention], acceptance: &Acceptance, nesting: Nesting) -> Vec<Mention> {
+/// temperature 1 and overlaps, in the order of [`Mentions::finish`]. Where mentions of one type cannot overlap, a model of MRC has for each start
+/// the nearest end that passes, as in [`crate::task::mrc::decode`]. Mentions that one of kind `gliner` finds in a window do not cross.
+pub fn decide(candidates: &[Mention], acceptance: &Acceptance, (kind, nesting): (Kind, Nesting)) -> Vec<Mention> {
     let mut starts = BTreeSet::new();
     let judge = |one: &Mention| {
         let logit = acceptance.judge(one.entity_type, one.logit)?;
-        let first = nesting == Nesting::Nested || starts.insert((one.window, one.entity_type, one.bytes.start));
+        let all = nesting == Nesting::Nested || kind == Kind::Gliner;
+        let first = all || starts.insert((one.window, one.entity_type, one.bytes.start));
         first.then(|| Mention { logit, score: sigmoid(logit), ..*one })
     };
     let accepted: Vec<Mention> = candidates.iter().filter_map(judge).collect();
+    if kind == Kind::Gliner && nesting == Nesting::Nested {
+        return without_crossing(&accepted);
+    }
     best(&accepted, nesting)
+}
+
+/// Mentions of which no two of one window cross.
+fn without_crossing(mentions: &[Mention]) -> Vec<Mention> {
+    let mut windows = BTreeMap::<usize, Vec<Scored>>::new();
+    for (index, one) in mentions.iter().enumerate() {
+        let ByteSpan { start, end, .. } = one.bytes;
+        // The index stands for the type, which does not decide here.
+        let scored = Scored { first: start, last: end - 1, entity_type: index, logit: one.logit };
+        windows.entry(one.window).or_default().push(scored);
+    }
+    let kept = windows.into_values().flat_map(|spans| overlap::best(spans, Nesting::Nested));
+    let mut kept: Vec<usize> = kept.map(|span| span.entity_type).collect();
+    kept.sort_unstable();
+    kept.into_iter().map(|index| mentions[index]).collect()
 }
 
 /// The best of mentions that must not overlap.
@@ -184,7 +206,7 @@ mod tests {
         let all = [at(0, 4, 0, 0.4), at(0, 16, 0, 2.0), at(8, 16, 1, 1.5), at(16, 21, 1, -1.0)];
         let candidates = finish(&all, text, Nesting::Nested);
         let decide = |scores: &[(f32, f32)], nesting| -> Vec<(usize, usize, f32)> {
-            let mentions = decide(&candidates, &acceptance(2, scores, 0.0), nesting);
+            let mentions = decide(&candidates, &acceptance(2, scores, 0.0), (Kind::Mrc, nesting));
             mentions.iter().map(|one| (one.bytes.start, one.bytes.end, one.logit)).collect()
         };
         // The nearest end of a start that passes: without the first candidate, the longer one is the best of all.
@@ -194,6 +216,19 @@ mod tests {
         // Types are compared by their calibrated scores.
         assert_eq!(decide(&[(0.6, 2.0), (0.2, 1.0)], Nesting::Flat), [(8, 16, 1.5), (16, 21, -1.0)]);
         assert_eq!(best(&candidates, Nesting::Flat).len(), 2);
+    }
+
+    #[test]
+    fn candidates_of_the_kind_gliner_have_no_nearest_end_and_do_not_cross() {
+        let text = "Bank of New York City";
+        let all = [at(0, 4, 0, 0.4), at(0, 16, 0, 2.0), at(8, 21, 0, 1.5), at(8, 16, 1, 0.3)];
+        let candidates = finish(&all, text, Nesting::Nested);
+        let decide = |nesting| -> Vec<(usize, usize)> {
+            let mentions = decide(&candidates, &acceptance(2, &[(0.5, 1.0)], 0.0), (Kind::Gliner, nesting));
+            mentions.iter().map(|one| (one.bytes.start, one.bytes.end)).collect()
+        };
+        assert_eq!(decide(Nesting::Flat), [(0, 16)]);
+        assert_eq!(decide(Nesting::Nested), [(0, 4), (0, 16), (8, 16)]);
     }
 
     proptest! {

@@ -10,6 +10,7 @@
 //! | [`late`] | the same with late interaction: all types of a window in one pass |
 //! | [`tagger`] | token classification: one tag per word, all types in one pass |
 //! | [`qa`] | extractive question answering: one best span per question and document |
+//! | [`gliner`] | types in plain words, read with the text |
 //! | `one_pass` | a kind for tests: all types of a window in one pass |
 //! | [`input`] | window (× question) → [`ModelInput`](input::ModelInput) |
 //! | [`batch`] | inputs → [`Batch`](batch::Batch)es by token budget |
@@ -20,6 +21,7 @@
 pub mod answer;
 pub mod batch;
 pub mod entity_schema;
+pub mod gliner;
 pub mod input;
 pub mod kind;
 pub mod late;

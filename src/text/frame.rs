@@ -76,6 +76,13 @@ impl Frame {
         Ok(Self { alone: [before, after], alone_type, pair: [first, between, last], pair_types, pad })
     }
 
+    /// The frame in which a question and a text are one text, with nothing between them.
+    #[must_use]
+    pub fn joined(&self) -> Self {
+        let [before, after] = self.alone.clone();
+        Self { pair: [before, Part::default(), after], pair_types: [self.alone_type; 2], ..self.clone() }
+    }
+
     /// The largest id of a special token.
     pub fn largest_id(&self) -> u32 {
         let parts = self.alone.iter().chain(&self.pair);

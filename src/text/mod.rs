@@ -7,6 +7,7 @@
 //! | [`document`] | cell → [`Document`](document::Document) or [`Reject`](document::Reject) |
 //! | [`tokens`] | text → [`Token`](tokens::Token)s, a segment at a time |
 //! | [`frame`] | a tokenizer → the special tokens around questions and windows |
+//! | `split_words` | words for models that tokenize word by word |
 //! | `word_boundary` | where words begin and end, for tokenizers whose parts are no words |
 //! | [`word_shape`] | a word → how it is written |
 //! | `growth` | a `tokenizer.json` → how much longer it makes texts, bounded |
@@ -18,6 +19,7 @@ pub mod frame;
 pub(crate) mod growth;
 pub mod mention;
 pub mod span;
+pub(crate) mod split_words;
 pub mod tokens;
 pub mod window;
 pub(crate) mod word_boundary;

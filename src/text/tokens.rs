@@ -23,6 +23,7 @@ use crate::text::document::{Reject, RejectReason};
 use crate::text::frame::Frame;
 use crate::text::growth;
 use crate::text::span::ByteSpan;
+use crate::text::split_words::split_words;
 use crate::text::word_boundary::is_boundary;
 use crate::text::word_shape::WordShape;
 
@@ -92,6 +93,8 @@ enum WordsFrom {
     PreTokens,
     /// The text, because its pre-tokens are between spaces or hold them. A token that is only this text is a space.
     Text(&'static str),
+    /// [`split_words`], before the tokenizer: it reads every word alone.
+    Split,
 }
 
 impl Tokenizer {
@@ -117,6 +120,16 @@ impl Tokenizer {
             ModelWrapper::BPE(_) | ModelWrapper::Unigram(_) => (usize::MAX, WordsFrom::Text(SPACE)),
         };
         Ok(Self { inner, words, frame: Arc::new(frame), unknown, longest_word, words_from })
+    }
+
+    /// As [`Self::from_bytes`], for a model whose words are those of [`split_words`] and are tokenized one by one.
+    pub fn of_split_words(json: &[u8], path: &Path) -> Result<Self> {
+        Ok(Self { words_from: WordsFrom::Split, ..Self::from_bytes(json, path, Words::default())? })
+    }
+
+    /// The id of a token by its name; `None` if the vocabulary has no such token.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// The special tokens around questions and windows.
@@ -146,13 +159,16 @@ impl Tokenizer {
 
     /// Tokenizes the bytes `segment` of `text`; offsets count from the start of `text`.
     pub fn tokenize(&self, text: &str, segment: ByteSpan) -> Result<Segment, Reject> {
+        if self.words_from == WordsFrom::Split {
+            return self.tokenize_words(text, segment);
+        }
         let encoding = self.encode(segment.of(text))?;
         let mut found = Segment { tokens: Vec::with_capacity(encoding.len()), ..Segment::default() };
         let pieces = encoding.get_offsets().iter().zip(encoding.get_tokens());
         for (&id, (&(start, end), piece)) in encoding.get_ids().iter().zip(pieces) {
             let bytes = ByteSpan::new(segment.start + start, segment.start + end);
             let bytes = match self.words_from {
-                WordsFrom::PreTokens => bytes,
+                WordsFrom::PreTokens | WordsFrom::Split => bytes,
                 WordsFrom::Text(space) => without_white_space(text, bytes, piece == space),
             };
             if Some(id) == self.unknown {
@@ -163,7 +179,7 @@ impl Tokenizer {
             found.tokens.push(Token { id, bytes, starts_word: false, ends_word: false, shape });
         }
         let own = match self.words_from {
-            WordsFrom::PreTokens => {
+            WordsFrom::PreTokens | WordsFrom::Split => {
                 let words = encoding.get_word_ids();
                 starts(&found.tokens, |index, _| words[index].is_none() || words[index] != words[index - 1])
             }
@@ -188,7 +204,31 @@ impl Tokenizer {
         Ok(found)
     }
 
-    fn encode(&self, text: &str) -> Result<tokenizers::Encoding, Reject> {
+    /// As [`Self::tokenize`], word by word. A word of which the tokenizer leaves nothing is none.
+    fn tokenize_words(&self, text: &str, segment: ByteSpan) -> Result<Segment, Reject> {
+        let words: Vec<ByteSpan> = split_words(text, segment).collect();
+        let texts: Vec<&str> = words.iter().map(|word| word.of(text)).collect();
+        let encoding = self.encode(texts)?;
+        let mut found = Segment { tokens: Vec::with_capacity(encoding.len()), ..Segment::default() };
+        let of_words = encoding.get_word_ids();
+        for (index, (&id, &(start, end))) in encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate() {
+            let Some(word) = of_words[index].and_then(|number| words.get(number as usize)) else { continue };
+            let place = |at: usize| text.floor_char_boundary(word.end.min(word.start + at));
+            let starts_word = index == 0 || of_words[index - 1] != of_words[index];
+            let ends_word = of_words.get(index + 1) != Some(&of_words[index]);
+            let start = if starts_word { word.start } else { place(start) };
+            let bytes = ByteSpan::new(start, if ends_word { word.end } else { place(end) });
+            if Some(id) == self.unknown {
+                found.unknown += 1;
+                found.words_cut += usize::from(word.of(text).chars().count() > self.longest_word);
+            }
+            found.tokens.push(Token { id, bytes, starts_word, ends_word, shape: WordShape::default() });
+        }
+        Ok(found)
+    }
+
+    fn encode<'text>(&self, text: impl Into<tokenizers::InputSequence<'text>>) -> Result<tokenizers::Encoding, Reject> {
+        let text = text.into();
         let encoded = guarded(|| self.inner.encode(text, false));
         encoded.map_err(|cause| Reject::new(RejectReason::Tokenizer, cause.to_string()))
     }

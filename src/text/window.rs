@@ -24,6 +24,9 @@ pub struct WindowRule {
     pub tokens: usize,
     /// About how many of them the next window repeats; at most half of `tokens`.
     pub overlap: usize,
+    /// The most words in one window, of a model that counts its text in words; the cut part of a word counts as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<usize>,
 }
 
 impl WindowRule {
@@ -34,7 +37,7 @@ impl WindowRule {
     /// The overlap, if it is more than half of the tokens.
     pub fn new(tokens: usize, overlap: Option<usize>) -> Result<Self, usize> {
         let overlap = overlap.unwrap_or(tokens / 8);
-        if overlap > tokens / 2 { Err(overlap) } else { Ok(Self { tokens, overlap }) }
+        if overlap > tokens / 2 { Err(overlap) } else { Ok(Self { tokens, overlap, words: None }) }
     }
 }
 
@@ -149,10 +152,21 @@ impl<'text> Windows<'text> {
         &self.buffer[position - self.offset]
     }
 
+    /// The last position where a window that starts at `start` can end: the token there is not in it.
+    fn limit(&self, start: usize, reached: usize) -> usize {
+        let limit = start + self.rule.tokens;
+        let known = limit.min(self.offset + self.buffer.len());
+        let beyond = |words: usize| {
+            let mut starts = (start + 1..known).filter(|&at| self.token(at).starts_word);
+            starts.nth(words.saturating_sub(1))
+        };
+        self.rule.words.and_then(beyond).map_or(limit, |at| at.max(reached + 1))
+    }
+
     /// The span of the window that starts at `start` and ends after `reached`; `None` if no token is left.
     fn span_from(&mut self, start: usize, reached: usize) -> Result<Option<TokenSpan>, Reject> {
-        let limit = start + self.rule.tokens;
-        self.fill(limit)?;
+        self.fill(start + self.rule.tokens)?;
+        let limit = self.limit(start, reached);
         let known = self.offset + self.buffer.len();
         if start >= known {
             return Ok(None);
@@ -161,25 +175,31 @@ impl<'text> Windows<'text> {
             return Ok(Some(TokenSpan::new(start, known)));
         }
         // More text follows: end at the last sentence boundary in the last `overlap` tokens, else between words.
-        let earliest = (limit - self.rule.overlap.min(self.rule.tokens / 2)).max(reached);
+        let half = (limit - start) / 2;
+        let earliest = (limit - self.rule.overlap.min(half)).max(reached);
         let sentence = self.sentence_starts(start, limit).into_iter().rfind(|&at| at > earliest);
-        let lowest = (limit - self.rule.tokens / 2).max(reached + 1);
+        let lowest = (limit - half).max(reached + 1);
         let word = || (lowest..=limit).rev().find(|&at| self.token(at).starts_word);
         Ok(Some(TokenSpan::new(start, sentence.or_else(word).unwrap_or(limit))))
     }
 
     /// Where the window after `current` starts: about `overlap` tokens before its end, at a sentence or a word.
     fn next_start(&self, current: TokenSpan, previous_end: usize) -> usize {
-        let overlap = self.rule.overlap.min(current.len() - 1);
+        // A limit of words can end a window long before its limit of tokens.
+        let longest = if self.rule.words.is_some() { current.len() / 2 } else { current.len() - 1 };
+        let overlap = self.rule.overlap.min(longest);
         let target = current.end - overlap;
-        let lowest = (target.saturating_sub(overlap / 2)).max(previous_end).max(current.start + 1);
+        let first = previous_end.max(current.start + 1);
+        let lowest = target.saturating_sub(overlap / 2).max(first);
         let highest = (target + overlap / 2).min(current.end);
         let sentence = self
             .sentence_starts(current.start, current.end)
             .into_iter()
             .filter(|at| (lowest..=highest).contains(at))
             .min_by_key(|&at| at.abs_diff(target));
-        let word = || (lowest..=target).rev().find(|&at| self.token(at).starts_word);
+        // A model that reads words is given whole ones wherever they fit.
+        let farthest = if self.rule.words.is_some() { first } else { lowest };
+        let word = || (farthest..=target).rev().find(|&at| self.token(at).starts_word);
         sentence.or_else(word).unwrap_or_else(|| target.max(lowest))
     }
 
@@ -252,7 +272,7 @@ mod tests {
 
     fn windows(text: &str, tokens: usize, overlap: usize) -> Vec<Arc<Window>> {
         let tokenizer = tiny(Words::Tokenizer);
-        let rule = WindowRule { tokens, overlap };
+        let rule = WindowRule { tokens, overlap, words: None };
         Windows::new(&tokenizer, rule, Document { text }).collect::<Result<_, _>>().unwrap()
     }
 
@@ -290,6 +310,17 @@ mod tests {
         let text = "A b c d. E f g h. I j k l. M n o p. Q r s t.";
         let found: Vec<String> = windows(text, 12, 5).iter().map(|window| covered(window, text).to_owned()).collect();
         assert_eq!(found, ["A b c d. E f g h.", "E f g h. I j k l.", "I j k l. M n o p.", "M n o p. Q r s t."]);
+    }
+
+    #[test]
+    fn a_window_has_at_most_so_many_words() {
+        let text = "banker a b. Banker c d e f banker g h.";
+        let tokenizer = tiny(Words::Tokenizer);
+        let rule = WindowRule { tokens: 40, overlap: 2, words: Some(5) };
+        let found: Vec<_> = Windows::new(&tokenizer, rule, Document { text })
+            .map(|window| covered(&window.unwrap(), text).to_owned())
+            .collect();
+        assert_eq!(found, ["banker a b.", "b. Banker c d e", "d e f banker g", "banker g h."]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::job::read_schema;
 use crate::model::package::manifest::Manifest;
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
+use crate::task::kind::Kind;
 
 /// The origin of errors about the requested types.
 pub(super) const ORIGIN: &str = "quarry try";
@@ -31,7 +32,12 @@ pub(super) fn choose(schema: Option<&Path>, types: &[String], model: &Manifest) 
         }
         return Ok(EntitySchema { nested: model.nested, types: model.types.clone() });
     }
-    let types = types.iter().map(|word| entity_type(word.trim(), &model.types)).collect();
+    let asked = |word: &String| match entity_type(word.trim(), &model.types) {
+        // The words themselves are what such a model reads.
+        made if model.kind == Kind::Gliner && !model.types.contains(&made) => EntityType::new(made.name, ""),
+        other => other,
+    };
+    let types = types.iter().map(asked).collect();
     // The mentions of such types often nest, so all are kept.
     let schema = EntitySchema { nested: Nesting::Nested, types };
     schema.validate().map_err(|reason| refuse(&reason, "separate the types with single commas"))?;

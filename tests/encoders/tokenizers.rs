@@ -199,7 +199,7 @@ fn rows_are_those_of_the_post_processor() {
         let tokenizer = tokenizer(&json, Words::Tokenizer);
         let types = vec![EntityType::new("A", QUESTION)];
         let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
-        let rule = WindowRule { tokens: 100, overlap: 0 };
+        let rule = WindowRule { tokens: 100, overlap: 0, words: None };
         let window = Windows::new(&tokenizer, rule, Document { text }).next().unwrap().unwrap();
         let asked = questions.one(0, 0, &window);
         let alone = ModelInput::alone(0, &window, questions.frame());
@@ -223,7 +223,7 @@ fn question_and_text_of_roberta_are_two_separators_apart() {
     let tokenizer = tokenizer(&byte_level(false), Words::Tokenizer);
     let types = vec![EntityType::new("A", "a")];
     let questions = Questions::new(&EntitySchema { nested: Nesting::Flat, types }, &tokenizer).unwrap();
-    let window = Windows::new(&tokenizer, WindowRule { tokens: 9, overlap: 0 }, Document { text: "b" });
+    let window = Windows::new(&tokenizer, WindowRule { tokens: 9, overlap: 0, words: None }, Document { text: "b" });
     let input = questions.one(0, 0, &window.last().unwrap().unwrap());
     let row = Batch { inputs: vec![input] }.tensors();
     let (a, b) = (tokenizer.ids("a").unwrap()[0], tokenizer.ids("b").unwrap()[0]);

@@ -78,7 +78,8 @@ fn the_default_model_gives_the_logits_an_independent_implementation_computes() {
     let late = Late::new(&schema, &tokenizer, (rule, Acceptance::new(&schema, 0.0))).unwrap();
     let input = |one: &Expected| {
         let document = Document { text: &one.text };
-        let windows: Vec<_> = Windows::new(&tokenizer, WindowRule { tokens: 400, overlap: 0 }, document).collect();
+        let windows: Vec<_> =
+            Windows::new(&tokenizer, WindowRule { tokens: 400, overlap: 0, words: None }, document).collect();
         let [Ok(window)] = windows.as_slice() else { panic!("{} is one window", one.text) };
         let input = late.ask(0, window);
         one.check(&input);

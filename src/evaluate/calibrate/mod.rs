@@ -57,7 +57,7 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
         gold.ok_or_else(|| missing("gold", "no gold mentions are named", "name them after the model or the job"))?;
     let documents = Documents::of(settings, job.as_ref());
     let documents = documents.ok_or_else(|| missing("documents", "a model needs texts", "add --documents FILE"))?;
-    let (mut extraction, runtime) = match job {
+    let (extraction, runtime) = match job {
         Some(job) => (job.extraction, job.runtime),
         None if is_model(&settings.predicted) => model_settings(&settings.predicted, settings.schema.as_deref())?,
         None => {
@@ -76,12 +76,13 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
     let context = session(&SessionSettings::default())?;
     documents.register(&context, &mut Vec::new()).await?;
     let texts: Arc<[_]> = texts(&context).await?.into();
-    let gold_mentions = gold_mentions(&context, &gold, &mut extraction.schema).await?;
     let spec = extraction.specify(&model)?;
+    let (schema, gold_mentions) = gold_mentions(&context, &gold, &spec.schema).await?;
     let extractor = || Extractor::with_model(&spec.of_candidates(), &model, &runtime);
     let candidates = tokio::task::block_in_place(|| extract(&extractor()?, &texts))?.mentions;
-    let labelled = labelled(&texts, candidates, gold_mentions);
-    let calibration = calibrate(&labelled, &spec.schema, wanted.goal).ok_or_else(|| Error::Table {
+    let places: Vec<_> = spec.schema.types.iter().map(|one| schema.index_of(&one.name)).collect();
+    let labelled = labelled(&texts, candidates, &places, gold_mentions);
+    let calibration = calibrate(&labelled, (spec.task.kind(), &schema), wanted.goal).ok_or_else(|| Error::Table {
         what: "gold mentions".into(),
         location: gold.clone(),
         reason: format!("there are too few of the model's candidates in {} documents to calibrate it", labelled.len()),
@@ -113,10 +114,18 @@ pub(super) async fn command(settings: &Settings, wanted: CalibrationSettings) ->
 /// Gold mentions by document: place in code points, and index of the type.
 type GoldMentions = BTreeMap<String, BTreeSet<(CharSpan, usize)>>;
 
-/// Documents with a model's candidates and their gold mentions.
-fn labelled(texts: &[Text], candidates: Vec<Vec<Mention>>, mut gold: GoldMentions) -> Vec<Labelled> {
-    let document =
-        |(text, candidates): (&Text, _)| Labelled { candidates, gold: gold.remove(&text.id).unwrap_or_default() };
+/// Documents with a model's candidates and their gold mentions. `places` has the place of each type among those that gold has.
+fn labelled(
+    texts: &[Text],
+    candidates: Vec<Vec<Mention>>,
+    places: &[Option<usize>],
+    mut gold: GoldMentions,
+) -> Vec<Labelled> {
+    let judged = |one: Mention| Some(Mention { entity_type: places[one.entity_type]?, ..one });
+    let document = |(text, candidates): (&Text, Vec<Mention>)| Labelled {
+        candidates: candidates.into_iter().filter_map(judged).collect(),
+        gold: gold.remove(&text.id).unwrap_or_default(),
+    };
     let documents = texts.iter().zip(candidates).map(document).collect();
     if !gold.is_empty() {
         tracing::warn!("gold mentions of {} document(s) without a text do not count", gold.len());
@@ -124,8 +133,12 @@ fn labelled(texts: &[Text], candidates: Vec<Vec<Mention>>, mut gold: GoldMention
     documents
 }
 
-/// The gold mentions of the schema's types. The schema keeps only the types that gold has: of the others nothing says what is right.
-async fn gold_mentions(context: &SessionContext, gold: &str, schema: &mut EntitySchema) -> Result<GoldMentions> {
+/// The schema with only the types that gold has, because nothing says what is right of the others, and their gold mentions.
+async fn gold_mentions(
+    context: &SessionContext,
+    gold: &str,
+    schema: &EntitySchema,
+) -> Result<(EntitySchema, GoldMentions)> {
     let side = Side::find(gold, "gold mentions").await?;
     load_sides(context, &[(&side, GOLD)], Vec::new()).await?;
     let batches = query(context, &format!("SELECT doc_id, entity_type, start_char, end_char FROM {GOLD}")).await?;
@@ -134,16 +147,16 @@ async fn gold_mentions(context: &SessionContext, gold: &str, schema: &mut Entity
         let place = CharSpan::new(row.get("start_char")?, row.get("end_char")?);
         by_type.entry(row.get("entity_type")?).or_default().push((row.get("doc_id")?, place));
     }
-    let (kept, left_out): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut schema.types).into_iter().partition(|one| by_type.contains_key(&one.name));
-    schema.types = kept;
+    let (types, left_out): (Vec<_>, Vec<_>) =
+        schema.types.iter().cloned().partition(|one| by_type.contains_key(&one.name));
     if !left_out.is_empty() {
         let names: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
-        tracing::info!("types without a gold mention are not asked for and stay as they are: {}", names.join(", "));
+        tracing::info!("types without a gold mention stay as they are: {}", names.join(", "));
     }
+    let schema = EntitySchema { types, ..*schema };
     let (mut found, mut unknown) = (GoldMentions::new(), Vec::new());
     for (name, mentions) in by_type {
-        match schema.types.iter().position(|one| one.name == name) {
+        match schema.index_of(&name) {
             Some(index) => {
                 for (document, place) in mentions {
                     found.entry(document).or_default().insert((place, index));
@@ -163,7 +176,7 @@ async fn gold_mentions(context: &SessionContext, gold: &str, schema: &mut Entity
             hint: "name the types as gold does, in the schema of the job or of --schema".into(),
         });
     }
-    Ok(found)
+    Ok((schema, found))
 }
 
 /// Writes temperatures and thresholds into the model's manifest, where jobs find them. Its hash does not change: it is that of the logits.
@@ -172,7 +185,7 @@ fn write(model: &ModelDirectory, calibration: &Calibration, goal: Goal) -> Resul
     let mut manifest = model.manifest().clone();
     let mut left_out = Vec::new();
     for one in &calibration.schema.types {
-        let mut same = manifest.types.iter_mut().filter(|known| known.question == one.question).peekable();
+        let mut same = manifest.types.iter_mut().filter(|known| known.words() == one.words()).peekable();
         if same.peek().is_none() {
             left_out.push(one.name.as_str());
         }

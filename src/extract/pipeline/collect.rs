@@ -45,6 +45,8 @@ pub(crate) struct Asked {
 pub(crate) struct Prepared {
     pub(crate) counts: TokenCounts,
     pub(crate) windows: usize,
+    /// How many of the windows are asked in several prompts.
+    pub(crate) split: usize,
 }
 
 /// A document that is not finished.
@@ -244,14 +246,14 @@ impl<'run, Rows: SliceRows, Emit: FnMut(SliceResult<Rows>) -> bool> Collector<'r
     fn close(&self, text: Option<&str>, open: Open) -> Extracted {
         let counts = Extracted { capped: open.capped, undecided: open.undecided, ..Extracted::default() };
         match open.asked {
-            Some(Asked { inputs, outcome: Ok(Prepared { counts: tokens, windows }) }) => {
+            Some(Asked { inputs, outcome: Ok(Prepared { counts: tokens, windows, split }) }) => {
                 if let Some(Unanswered { start, end, .. }) = open.unanswered {
                     let detail = format!("the model's logits are not finite for bytes {start} to {end} of the text");
                     return Extracted { outcome: Err(Reject::new(RejectReason::Unanswerable, detail)), ..counts };
                 }
                 let mentions = open.mentions.finish(text.unwrap_or_default(), self.nesting);
                 Monitor::add(&self.monitor.mentions, mentions.len());
-                Extracted { tokens, windows, inputs, outcome: Ok(mentions), ..counts }
+                Extracted { tokens, windows, inputs, split, outcome: Ok(mentions), ..counts }
             }
             Some(Asked { outcome: Err(reject), .. }) => Extracted { outcome: Err(reject), ..counts },
             None => counts,
@@ -288,7 +290,7 @@ mod tests {
 
     /// The event of a document with two queries.
     fn asked(number: usize, outcome: Result<(), Reject>) -> Event<One> {
-        let prepared = Prepared { counts: TokenCounts::default(), windows: 1 };
+        let prepared = Prepared { counts: TokenCounts::default(), windows: 1, split: 0 };
         Event::Document { number, asked: Asked { inputs: 2, outcome: outcome.map(|()| prepared) } }
     }
 

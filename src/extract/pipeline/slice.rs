@@ -39,6 +39,8 @@ pub struct Extracted {
     pub windows: usize,
     /// How many inputs of the model they make.
     pub inputs: usize,
+    /// How many of its windows were asked in several prompts, because one would have pushed their text out.
+    pub split: usize,
     /// Candidates dropped because an input had too many.
     pub capped: usize,
     /// Decisions within the precision's tolerance of a threshold.
@@ -57,7 +59,8 @@ pub struct SliceResult<Rows> {
 
 impl Default for Extracted {
     fn default() -> Self {
-        Self { tokens: TokenCounts::default(), windows: 0, inputs: 0, capped: 0, undecided: 0, outcome: Ok(Vec::new()) }
+        let tokens = TokenCounts::default();
+        Self { tokens, windows: 0, inputs: 0, split: 0, capped: 0, undecided: 0, outcome: Ok(Vec::new()) }
     }
 }
 

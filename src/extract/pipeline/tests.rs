@@ -16,7 +16,7 @@ use crate::model::runtime::library::Library;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::entity_schema::{EntitySchema, EntityType, Nesting};
-use crate::task::kind::{Kind, TaskSettings};
+use crate::task::kind::{Kind, Own, TaskSettings};
 use crate::task::tensor::{Tensors, Values};
 use crate::text::tokens::Words;
 use crate::text::tokens::tests::tiny;
@@ -74,9 +74,9 @@ fn a_kind_of_one_pass_and_two_graphs_runs_in_the_same_pipeline() {
     let scorer =
         Scorer::open(&library, &second(folder.path()), Kind::OnePass, &[OPTIONS], &wanted, None, None).unwrap();
     let pipeline = Pipeline {
-        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, None, 0.0).unwrap(),
+        task: Task::new(&TaskSettings::OnePass, &schema, &tokenizer, Own::Nothing, 0.0).unwrap(),
         tokenizer,
-        windows: WindowRule { tokens: 8, overlap: 2 },
+        windows: WindowRule { tokens: 8, overlap: 2, words: None },
         nesting: Nesting::Nested,
         batch_tokens: 32,
         scorer,
@@ -109,9 +109,9 @@ fn idle_pipeline(workers: usize) -> Pipeline {
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, None, 0.1).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, Own::Nothing, 0.1).unwrap(),
         tokenizer,
-        windows: WindowRule { tokens: 128, overlap: 16 },
+        windows: WindowRule { tokens: 128, overlap: 16, words: None },
         nesting: Nesting::Flat,
         batch_tokens: 4096,
         scorer: Scorer::answering(Kind::Mrc, nothing),
@@ -126,9 +126,9 @@ fn tiny_pipeline(answer: impl Fn(&Batch) -> Tensors + Send + 'static) -> Pipelin
     let schema = EntitySchema { nested: Nesting::Flat, types: types.into() };
     let settings = TaskSettings::Mrc { boundary_threshold: 0.5, max_candidates: 4096 };
     Pipeline {
-        task: Task::new(&settings, &schema, &tokenizer, None, 0.0).unwrap(),
+        task: Task::new(&settings, &schema, &tokenizer, Own::Nothing, 0.0).unwrap(),
         tokenizer,
-        windows: WindowRule { tokens: 8, overlap: 2 },
+        windows: WindowRule { tokens: 8, overlap: 2, words: None },
         nesting: Nesting::Flat,
         batch_tokens: 32,
         scorer: Scorer::answering(Kind::Mrc, answer),

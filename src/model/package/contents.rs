@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::model::config::ModelConfig;
 use crate::model::head::HeadConfig;
-use crate::task::kind::Kind;
-use crate::task::tagger::tag_set::TagSet;
+use crate::task::kind::{Kind, Own};
 
 /// Stands for the tokenizer in a checkpoint of BERT.
 pub(super) const VOCABULARY: &str = "vocab.txt";
@@ -60,10 +59,14 @@ pub(super) fn mismatch(written: Kind, configured: Option<Kind>) -> Option<(Strin
 }
 
 /// What is assumed of a model in the folder `path` that has no `quarry.json`; `None` if nothing is.
-pub fn assumptions(path: &Path, kind: Kind, tags: Option<&TagSet>) -> Option<String> {
+pub fn assumptions(path: &Path, kind: Kind, own: Own<'_>) -> Option<String> {
     let path = path.display();
-    match (kind, tags) {
-        (Kind::Tagger, Some(tags)) => Some(format!(
+    match (kind, own) {
+        (Kind::Gliner, Own::Gliner(model)) => Some(format!(
+            "`{path}` is read as a model of the GLiNER family ({}): it reads {} words at once, and a type is asked for by its question, or else its name",
+            model.layout.scores, model.max_words
+        )),
+        (Kind::Tagger, Own::Tags(tags)) => Some(format!(
             "`{path}` is read as a tagger: its tags are {}, a word is what its tokenizer takes for one and has the tag of its first wordpiece, and the types are {}",
             tags.scheme(),
             tags.types().join(", ")

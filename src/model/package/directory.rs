@@ -12,6 +12,8 @@ use crate::model::config::ModelConfig;
 use crate::model::head::HeadConfig;
 use crate::model::package::contents::{VOCABULARY, assumptions, configuration, mismatch, stored_weights};
 use crate::model::package::external_data::external_files;
+use crate::model::package::gliner;
+use crate::model::package::gliner::GlinerFolder;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::package::resolve;
 use crate::model::precision::{GraphPart, GraphVariant};
@@ -21,6 +23,8 @@ use crate::model::weights::tensors::Weights;
 use crate::model::weights::vocabulary::{require_tokenizer, tokenizer_of};
 use crate::model::weights::weights_file::{INDEX, shards};
 use crate::task::entity_schema::EntityType;
+use crate::task::gliner::layout::GlinerModel;
+use crate::task::kind::{Kind, Own};
 use crate::task::tagger::tag_set::TagSet;
 use crate::text::tokens::{Tokenizer, Words};
 
@@ -45,6 +49,8 @@ pub struct ModelDirectory {
     weights: Option<PathBuf>,
     /// Whether `quarry.json` is there.
     described: bool,
+    /// Of a model of the GLiNER family.
+    gliner: Option<GlinerFolder>,
 }
 
 impl ModelDirectory {
@@ -75,6 +81,9 @@ impl ModelDirectory {
                     "copy the model directory again; if you changed the file on purpose, write the directory again with `quarry export`",
                 ));
             }
+        }
+        if root.join(gliner::CONFIG).exists() {
+            return Self::open_gliner(root, written);
         }
         let weights = stored_weights(root);
         let foreign = weights.is_none();
@@ -136,18 +145,45 @@ impl ModelDirectory {
         let listed = files.keys().filter(|name| Path::new(name).extension().is_some_and(|end| end == "onnx"));
         for graph in listed.map(String::as_str).chain(foreign.then_some(FOREIGN_GRAPH)) {
             for name in external_files(&root.join(graph))? {
-                // Another path would read a file that belongs to somebody else, and is not copied with the directory.
-                if Path::new(&name).file_name().is_none_or(|file| file != name.as_str()) {
-                    return Err(refuse(
-                        format!("the weights of {graph} are in `{name}`, which is not a file of the folder"),
-                        "copy the file into the folder, and write the graph again with its name",
-                    ));
-                }
+                require_beside(root, graph, &name)?;
                 hasher.update(format!("{graph} {name} {}\n", sha256_of(&root.join(&name))?));
             }
         }
         let hash = hexadecimal(&hasher.finalize());
-        Ok(Self { root: root.to_owned(), manifest, config, head, hash, weights, described })
+        Ok(Self { root: root.to_owned(), manifest, config, head, hash, weights, described, gliner: None })
+    }
+
+    /// Opens a folder of the GLiNER family, whose `quarry.json` is `written`, if there is one.
+    fn open_gliner(root: &Path, written: Option<Manifest>) -> Result<Self> {
+        if let Some(kind) = written.as_ref().map(|written| written.kind).filter(|kind| *kind != Kind::Gliner) {
+            let kind = serde_json::to_string(&kind).unwrap_or_default();
+            return Err(Error::Model {
+                path: root.to_owned(),
+                reason: format!("quarry.json says the kind {kind}, but there is a gliner_config.json"),
+                hint: "correct `kind` in quarry.json to \"gliner\", or remove the file that does not belong here"
+                    .to_owned(),
+            });
+        }
+        let longest = written.as_ref().map_or(LONGEST_INPUT, |written| written.max_length.clamp(1, LONGEST_INPUT));
+        let folder = GlinerFolder::read(root, longest)?;
+        let described = written.is_some();
+        let default = Manifest { kind: Kind::Gliner, ..Manifest::default() };
+        let manifest = Manifest { max_length: folder.model.max_tokens, ..written.unwrap_or(default) };
+        let graph = folder.graph(root);
+        let mut names = vec![gliner::CONFIG.to_owned(), gliner::TOKENIZER.to_owned(), folder.graph.to_owned()];
+        names.extend(root.join(gliner::TOKENIZER_CONFIG).exists().then(|| gliner::TOKENIZER_CONFIG.to_owned()));
+        let beside = Path::new(folder.graph).parent().unwrap_or(Path::new(""));
+        for name in external_files(&graph)? {
+            names.push(beside.join(&name).to_string_lossy().into_owned());
+            require_beside(root, folder.graph, &name)?;
+        }
+        let mut hasher = Sha256::new();
+        for name in names {
+            hasher.update(format!("{name} {}\n", sha256_of(&root.join(&name))?));
+        }
+        let hash = hexadecimal(&hasher.finalize());
+        let root = root.to_owned();
+        Ok(Self { root, manifest, config: None, head: None, hash, weights: None, described, gliner: Some(folder) })
     }
 
     /// The folder.
@@ -170,12 +206,26 @@ impl ModelDirectory {
         self.head.as_ref()?.tags.as_ref()
     }
 
+    /// What only the model of its kind knows.
+    pub fn own(&self) -> Own<'_> {
+        match (&self.gliner, self.tags()) {
+            (Some(folder), _) => Own::Gliner(&folder.model),
+            (None, Some(tags)) => Own::Tags(tags),
+            (None, None) => Own::Nothing,
+        }
+    }
+
+    /// How a model of the GLiNER family reads words.
+    pub fn gliner(&self) -> Option<&GlinerModel> {
+        self.gliner.as_ref().map(|folder| &folder.model)
+    }
+
     /// What is assumed of a checkpoint of another program, which has no `quarry.json`; `None` of any other model.
     pub fn assumptions(&self) -> Option<String> {
         if self.described {
             return None;
         }
-        assumptions(&self.root, self.manifest.kind, self.tags())
+        assumptions(&self.root, self.manifest.kind, self.own())
     }
 
     /// The `tokenizer.json`; if there is none, the vocabulary that stands for it.
@@ -199,9 +249,13 @@ impl ModelDirectory {
             let built = tokenizer_of(&self.root, wordpieces)?.to_string(false);
             built.map_err(|source| Error::Tokenizer { path: path.clone(), source })?.into_bytes()
         };
-        let tokenizer = Tokenizer::from_bytes(&json, &path, self.words(requested))?;
+        let tokenizer = match &self.gliner {
+            Some(_) => Tokenizer::of_split_words(&json, &path)?,
+            None => Tokenizer::from_bytes(&json, &path, self.words(requested))?,
+        };
         let config = self.config.as_ref().filter(|_| self.weights.is_some());
-        let known = config.map_or(usize::MAX, |config| config.encoder.architecture().words.rows);
+        let known = config.map(|config| config.encoder.architecture().words.rows);
+        let known = known.or(self.gliner.as_ref().and_then(|folder| folder.vocabulary)).unwrap_or(usize::MAX);
         let largest = tokenizer.largest_id();
         if largest as usize >= known {
             return Err(Error::Model {
@@ -220,7 +274,8 @@ impl ModelDirectory {
 
     /// The graph of a directory without weights.
     pub fn foreign_graph(&self) -> Option<PathBuf> {
-        self.weights.is_none().then(|| self.root.join(FOREIGN_GRAPH))
+        let graph = self.gliner.as_ref().map_or(FOREIGN_GRAPH, |folder| folder.graph);
+        self.weights.is_none().then(|| self.root.join(graph))
     }
 
     /// A graph that `quarry export` wrote beside the weights. Only a graph that `quarry.json` lists is used, so a stale one is ignored.
@@ -264,6 +319,19 @@ impl ModelDirectory {
         write_whole(&path, &bytes)?;
         Self::open(root)
     }
+}
+
+/// Refuses weights that lie elsewhere than beside their graph: another path would read a file that belongs to somebody else, and is not copied
+/// with the directory.
+fn require_beside(root: &Path, graph: &str, name: &str) -> Result<()> {
+    if Path::new(name).file_name().is_some_and(|file| file == name) {
+        return Ok(());
+    }
+    Err(Error::Model {
+        path: root.to_owned(),
+        reason: format!("the weights of {graph} are in `{name}`, which is not a file of the folder"),
+        hint: "copy the file into the folder, and write the graph again with its name".to_owned(),
+    })
 }
 
 /// The parts of a new model directory.

@@ -1,7 +1,7 @@
-//! Weights beside an ONNX file (ONNX's `external_data`). In: an ONNX file. Out: the names of the files that its tensors refer to. It must
-//! not read those files, nor keep the graph.
+//! What an ONNX file refers to and is called with. In: an ONNX file. Out: the names of the files with its weights (ONNX's `external_data`), and of
+//! its inputs and outputs. It must not read those files, nor keep the graph.
 //!
-//! The messages have only the fields that lead to a tensor's location; their numbers are those of `onnx.proto`.
+//! The messages have only the fields that lead to a tensor's location, and names; their numbers are those of `onnx.proto`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,8 +30,18 @@ struct Graph {
     nodes: Vec<Node>,
     #[prost(message, repeated, tag = "5")]
     initializers: Vec<Tensor>,
+    #[prost(message, repeated, tag = "11")]
+    inputs: Vec<Named>,
+    #[prost(message, repeated, tag = "12")]
+    outputs: Vec<Named>,
     #[prost(message, repeated, tag = "15")]
     sparse_initializers: Vec<SparseTensor>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -66,6 +76,8 @@ struct SparseTensor {
 
 #[derive(Clone, PartialEq, Message)]
 struct Tensor {
+    #[prost(string, tag = "8")]
+    name: String,
     #[prost(message, repeated, tag = "13")]
     external_data: Vec<Entry>,
 }
@@ -83,13 +95,30 @@ struct Entry {
 /// # Errors
 /// [`Error::Read`] if the file cannot be read.
 pub(super) fn external_files(graph: &Path) -> Result<BTreeSet<String>> {
-    let bytes = std::fs::read(graph).map_err(|source| Error::Read { path: graph.to_owned(), source: source.into() })?;
     let mut found = BTreeSet::new();
-    if let Ok(model) = Model::decode(bytes.as_slice()) {
+    if let Some(model) = read(graph)? {
         model.graph.iter().for_each(|graph| of_graph(graph, &mut found));
         model.functions.iter().flat_map(|function| &function.nodes).for_each(|node| of_node(node, &mut found));
     }
     Ok(found)
+}
+
+/// The names of a graph's inputs and outputs; `None` of a file that is no graph. Inputs that are weights, as older files list them, are none.
+///
+/// # Errors
+/// [`Error::Read`] if the file cannot be read.
+pub(super) fn inputs_and_outputs(graph: &Path) -> Result<Option<[Vec<String>; 2]>> {
+    let names = |graph: Graph| {
+        let weights: BTreeSet<&str> = graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
+        let inputs = graph.inputs.iter().filter(|input| !weights.contains(input.name.as_str()));
+        [inputs.map(|input| input.name.clone()).collect(), graph.outputs.into_iter().map(|one| one.name).collect()]
+    };
+    Ok(read(graph)?.and_then(|model| model.graph).map(names))
+}
+
+fn read(path: &Path) -> Result<Option<Model>> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source: source.into() })?;
+    Ok(Model::decode(bytes.as_slice()).ok())
 }
 
 fn of_graph(graph: &Graph, found: &mut BTreeSet<String>) {
@@ -122,7 +151,7 @@ pub(super) mod tests {
     /// A graph with a tensor in `location`, as an initializer and in the branch of a node.
     pub(crate) fn graph_with_weights_in(location: &str) -> Vec<u8> {
         let entry = Entry { key: "location".into(), value: location.into() };
-        let tensor = Tensor { external_data: vec![entry] };
+        let tensor = Tensor { external_data: vec![entry], ..Tensor::default() };
         let branch = Graph { initializers: vec![tensor.clone()], ..Graph::default() };
         let node = Node { attributes: vec![Attribute { graph: Some(branch), ..Attribute::default() }] };
         Model { graph: Some(Graph { nodes: vec![node], ..Graph::default() }), functions: Vec::new() }.encode_to_vec()

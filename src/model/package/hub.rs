@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::error::{Cause, Error, Result};
 use crate::machine::environment::variable;
 use crate::machine::files::{sweep, write_whole};
+use crate::model::package::gliner;
 use crate::model::package::manifest::{MANIFEST, Manifest};
 use crate::model::weights::weights_file::{INDEX, shards};
 
@@ -46,9 +47,15 @@ impl Part {
     /// The files that are fetched if the hub has them.
     const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Model => {
-                &[MANIFEST, "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
-            }
+            Self::Model => &[
+                MANIFEST,
+                gliner::CONFIG,
+                "config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "vocab.txt",
+                "added_tokens.json",
+            ],
             Self::Encoder => {
                 &["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json"]
             }
@@ -56,9 +63,10 @@ impl Part {
     }
 
     /// The files of weights, in order of preference: the first that the hub has is fetched, and of an index the shards that it lists. A
-    /// graph is only used if there are no weights.
-    const fn weights(self) -> &'static [&'static str] {
+    /// graph is only used if there are no weights, except of a model of the GLiNER family, of which `there` has the configuration.
+    fn weights(self, there: impl Fn(&str) -> bool) -> &'static [&'static str] {
         match self {
+            Self::Model if there(gliner::CONFIG) => &gliner::GRAPHS,
             Self::Model => &[
                 "model.safetensors",
                 "model.safetensors.index.json",
@@ -79,7 +87,8 @@ impl Part {
     /// not open. And the shards that an index lists.
     fn listed(self, folder: &Path) -> Vec<String> {
         // An invalid manifest or index is reported when the model is opened.
-        let weights = self.weights().iter().find(|name| folder.join(name).is_file());
+        let there = |name: &str| folder.join(name).is_file();
+        let weights = self.weights(there).iter().find(|name| there(name));
         let index = weights.filter(|name| name.ends_with(INDEX)).map(|name| folder.join(name));
         let shards = index.and_then(|index| shards(&index).ok()).unwrap_or_default().into_keys();
         let listed = match self {
@@ -92,15 +101,18 @@ impl Part {
     /// Whether the files are enough.
     fn whole(self, there: impl Fn(&str) -> bool) -> bool {
         match self {
+            Self::Model if there(gliner::CONFIG) => {
+                there("tokenizer.json") && self.weights(&there).iter().any(|name| there(name))
+            }
             Self::Model => {
-                let weights = self.weights().iter().any(|name| *name != "model.onnx" && there(name));
+                let weights = self.weights(&there).iter().any(|name| *name != "model.onnx" && there(name));
                 (there("tokenizer.json") || there("vocab.txt"))
                     && (there("model.onnx") || weights && there("config.json"))
             }
             Self::Encoder => {
                 there("config.json")
                     && (there("tokenizer.json") || there("vocab.txt"))
-                    && self.weights().iter().any(|name| there(name))
+                    && self.weights(&there).iter().any(|name| there(name))
             }
         }
     }
@@ -175,6 +187,10 @@ impl Name {
         let hash = !info.sha.is_empty() && info.sha.bytes().all(|digit| digit.is_ascii_hexdigit());
         if !hash || !part.whole(has) {
             let (reason, hint) = match part {
+                Part::Model if has(gliner::CONFIG) => (
+                    "its repository has a gliner_config.json, but no tokenizer.json with an ONNX file (model.onnx or onnx/model.onnx)",
+                    gliner::EXPORT,
+                ),
                 Part::Model => (
                     "its repository has no tokenizer (tokenizer.json or vocab.txt) with config.json and weights, or with model.onnx",
                     "name a model that `quarry export` wrote, or a *ForTokenClassification or *ForQuestionAnswering that has tokenizer.json (a BERT can have vocab.txt); a tokenizer that has only a slow form (spm.model) must be converted first",
@@ -190,12 +206,17 @@ impl Name {
         let failed = |path: &Path, source: std::io::Error| Error::Write { path: path.into(), source: source.into() };
         std::fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
         sweep(&folder, |name| name.ends_with(PARTIAL), 2 * PATIENCE);
-        let weights = part.weights().iter().copied().find(|name| has(name));
+        let weights = part.weights(has).iter().copied().find(|name| has(name));
         let own = part.files().iter().copied().filter(|name| has(name)).chain(weights);
         let mut names: VecDeque<String> = own.map(str::to_owned).collect();
+        // A large graph has its weights beside it, by convention in a file of one of these names.
+        let beside = weights.into_iter().flat_map(|name| [format!("{name}_data"), format!("{name}.data")]);
+        names.extend(beside.filter(|name| has(name)));
         while let Some(name) = names.pop_front() {
             let path = folder.join(&name);
             if !path.is_file() {
+                let inside = path.parent().unwrap_or(&folder);
+                std::fs::create_dir_all(inside).map_err(|source| failed(inside, source))?;
                 let url = format!("{endpoint}/{}/resolve/{}/{name}", self.owner_and_name, info.sha);
                 self.save(self.get(&client, &url).await?, &path).await?;
             }

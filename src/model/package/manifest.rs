@@ -88,7 +88,7 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
             path: path.clone(),
             source: source.into(),
-            hint: "it is written by `quarry export` and `quarry train`; the kinds are mrc, late, tagger and qa"
+            hint: "it is written by `quarry export` and `quarry train`; the kinds are mrc, late, tagger, qa and gliner"
                 .to_owned(),
         })?;
         let checked = manifest.types.iter().try_for_each(EntityType::check_scores);

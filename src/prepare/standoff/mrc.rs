@@ -139,7 +139,7 @@ fn label(item: &Item, schema: Option<&EntitySchema>) -> Result<String, String> {
         return Ok(label.clone());
     }
     let mut types = schema.into_iter().flat_map(|schema| &schema.types);
-    types.find(|one| one.question == item.query).map(|one| one.name.clone()).ok_or_else(|| {
+    types.find(|one| one.words() == item.query).map(|one| one.name.clone()).ok_or_else(|| {
         "no `entity_label`; pass a --schema with the item's `query` as a question, to identify the type".to_owned()
     })
 }
@@ -208,7 +208,7 @@ pub(crate) fn write(file: &mut File, rows: &[Row], schema: &EntitySchema) -> Res
                 entity_label: Some(one.name.clone()),
                 impossible: spans.is_empty(),
                 qas_id: Some(format!("{number}.{}", index + 1)),
-                query: one.question.clone(),
+                query: one.words().to_owned(),
                 span_position: Some(spans.iter().map(|(start, end)| format!("{start};{end}")).collect()),
                 start_position: Some(spans.iter().map(|span| span.0).collect()),
             };

@@ -130,6 +130,7 @@ struct Forecast {
     refused: u64,
     windows: u64,
     queries: u64,
+    split: u64,
     tokens: u64,
     time: Option<Duration>,
     rate: Option<(f64, String)>,
@@ -150,6 +151,7 @@ impl Forecast {
             refused: scaled(sample.refused),
             windows: scaled(sample.windows),
             queries: scaled(sample.queries),
+            split: scaled(sample.split),
             tokens,
             time,
             rate,
@@ -199,7 +201,7 @@ fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String,
     let kind = preflight.extractor.task().kind();
     let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
     add("device", format!("{}, {}", selection.devices, selection.precision));
-    if matches!(kind, Kind::Tagger | Kind::Qa) {
+    if matches!(kind, Kind::Tagger | Kind::Qa | Kind::Gliner) {
         add("kind", format!("{kind:?}").to_lowercase());
     }
     if let Some(reason) = preflight.extractor.standard_attention() {
@@ -234,6 +236,9 @@ fn figure_rows(preview: &Preview, counts: &Counts, forecast: &Forecast) -> Vec<(
         "queries",
         format!("{} ({} types)", count(forecast.queries), preview.preflight.extractor.spec().schema.types.len()),
     );
+    if forecast.split > 0 {
+        add("windows with split prompts", count(forecast.split));
+    }
     add("tokens", count(forecast.tokens));
     match (&forecast.time, &forecast.rate) {
         (Some(time), Some((rate, origin))) => {
@@ -266,6 +271,7 @@ fn object(preview: &Preview, figures: Option<&(Counts, Forecast)>, plan: Option<
         "refused": forecast(|forecast| forecast.refused),
         "windows": forecast(|forecast| forecast.windows),
         "queries": forecast(|forecast| forecast.queries),
+        "prompts_split": forecast(|forecast| forecast.split),
         "tokens": forecast(|forecast| forecast.tokens),
         "seconds": figures.and_then(|(_, forecast)| forecast.time).map(|time| time.as_secs_f64()),
         "tokens_per_second": rate.map(|(rate, _)| rate),

@@ -46,6 +46,8 @@ pub(crate) struct Sample {
     pub(crate) refused: u64,
     pub(crate) windows: u64,
     pub(crate) queries: u64,
+    /// Windows that are asked in several prompts.
+    pub(crate) split: u64,
     /// Tokens of all inputs.
     pub(crate) tokens: u64,
     /// Whether the sample covers all documents.
@@ -128,7 +130,9 @@ impl Sample {
             }
             for window in extractor.windows(document).flatten() {
                 self.windows += 1;
-                for query in extractor.task().ask(0, &window) {
+                let asked = extractor.task().ask(0, &window);
+                self.split += u64::from(extractor.task().splits_prompt(&asked));
+                for query in asked {
                     self.queries += 1;
                     self.tokens += query.len() as u64;
                     if self.queries_kept.iter().map(ModelInput::len).sum::<usize>() < BATCHES * extractor.batch_tokens()

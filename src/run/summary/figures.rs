@@ -120,6 +120,7 @@ impl Figures {
         add("padding", if padded > 0.0 { 1.0 - real / padded } else { 0.0 }, "share");
         add("unknown_tokens", totals.unknown as f64, "tokens");
         add("words_cut", totals.words_cut as f64, "words");
+        add("prompts_split", totals.split as f64, "windows");
         add("candidates_capped", totals.capped as f64, "candidates");
         add("undecided", totals.undecided as f64, "decisions");
         for (name, spent) in extractor.stages(&summary.monitor) {
@@ -202,6 +203,9 @@ impl Figures {
         table.push(("rejects".into(), count("rejects")));
         if self.value("unreadable_files") > 0.0 {
             table.push(("unreadable files".into(), count("unreadable_files")));
+        }
+        if self.value("prompts_split") > 0.0 {
+            table.push(("windows with split prompts".into(), count("prompts_split")));
         }
         table.push(("time".into(), duration(self.elapsed)));
         table.push((

@@ -220,6 +220,7 @@ impl RunSummary {
             "rejects": rejects,
             "rejects_by_reason": object(self.rejects_by_reason()),
             "unreadable_files": self.unreadable_files(),
+            "prompts_split": totals.split,
             "documents_per_second": rate(documents),
             "tokens_per_second": rate(self.tokens()),
         })
@@ -250,6 +251,8 @@ impl RunSummary {
         let help = "Documents and files rejected by the last run, by reason.";
         text.many("rejects", help, "reason", &self.rejects_by_reason());
         text.many("mentions", "Mentions found by the last run, by entity type.", "type", &self.mentions_by_type());
+        let help = "Windows whose prompt the last run split, because it would have pushed the text out.";
+        text.one("prompts_split", help, self.totals().split);
         text.one("tokens", "Tokens processed by the last run's model, without padding.", tokens);
         if let Some(extractor) = self.extractor() {
             let help = "Time the last run spent in a stage, summed over all threads.";

@@ -80,7 +80,7 @@ impl Tagger {
 impl TagReader {
     /// Reads these tags for the types of `schema`. Types of the schema that the tags do not have are never found: [`unknown_type`] names them.
     pub fn new(tags: TagSet, schema: &EntitySchema, acceptance: Acceptance) -> Self {
-        let types = tags.types().iter().map(|name| schema.types.iter().position(|one| one.name == *name)).collect();
+        let types = tags.types().iter().map(|name| schema.index_of(name)).collect();
         Self { tags, types, acceptance }
     }
 
@@ -226,7 +226,7 @@ mod tests {
     /// A batch of the windows of a text.
     fn batch(text: &str, tokens: usize) -> Batch {
         let tokenizer = tiny(Words::Tokenizer);
-        let windows = Windows::new(&tokenizer, WindowRule { tokens, overlap: 0 }, Document { text });
+        let windows = Windows::new(&tokenizer, WindowRule { tokens, overlap: 0, words: None }, Document { text });
         let frame = tokenizer.frame();
         Batch { inputs: windows.map(|window| ModelInput::alone(0, &window.unwrap(), frame)).collect() }
     }

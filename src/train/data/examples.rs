@@ -244,7 +244,8 @@ pub(crate) mod tests {
         let tokenizer = tiny(Words::Tokenizer);
         let questions = questions(&tokenizer);
         let asking = (&questions, Kind::Mrc);
-        examples(std::slice::from_ref(document), &tokenizer, asking, WindowRule { tokens, overlap }).unwrap()
+        examples(std::slice::from_ref(document), &tokenizer, asking, WindowRule { tokens, overlap, words: None })
+            .unwrap()
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl<'a> Labels<'a> {
     pub(crate) fn new(schema: &'a EntitySchema, data: &DataSection, extra: Option<&'a ExtraSection>) -> Result<Self> {
         let chosen = extra.map_or(data.types.as_ref(), |extra| extra.types.as_ref());
         let index = |key: &str, name: &str| {
-            let found = schema.types.iter().position(|one| one.name == name);
+            let found = schema.index_of(name);
             let hint = "use types of the schema's [[type]] tables; rename = { label = \"TYPE\" } maps the corpus's labels to them";
             found.ok_or_else(|| refuse(extra.is_some(), key, format!("the schema has no type `{name}`"), hint.into()))
         };

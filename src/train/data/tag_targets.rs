@@ -84,7 +84,7 @@ mod tests {
         };
         let tokenizer = tiny(Words::Tokenizer);
         let questions = Questions::new(&schema, &tokenizer).unwrap();
-        let rule = WindowRule { tokens, overlap: 0 };
+        let rule = WindowRule { tokens, overlap: 0, words: None };
         let made = examples(&[document], &tokenizer, (&questions, Kind::Tagger), rule).unwrap();
         let tags = TagSet::new(Scheme::Bio, &["PER", "LOC"]);
         (made.examples, TagReader::new(tags, &schema, Acceptance::new(&schema, 0.0)))

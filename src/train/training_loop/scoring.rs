@@ -102,7 +102,11 @@ impl Trainer<'_> {
     /// The calibration of a network on dev; `None` if dev has too few spans. A threshold or temperature of the schema stays.
     fn calibrate(&self, network: &Network) -> Result<Option<Calibration>> {
         let (split, examples) = (&self.dev.split, &self.dev.examples.examples);
-        let mut found = calibrate(&candidates(network, split, examples, self.schema)?, self.schema, Goal::F1);
+        let mut found = calibrate(
+            &candidates(network, split, examples, self.schema)?,
+            (network.model_kind(), self.schema),
+            Goal::F1,
+        );
         match &mut found {
             None => {
                 tracing::info!("dev has too few spans for a calibration: thresholds and temperatures stay as they are");
