@@ -237,6 +237,7 @@ fn json_and_metrics_report_how_a_run_ended() {
     quarry_run_documents gauge
     quarry_run_rejects gauge
     quarry_run_mentions gauge
+    quarry_run_prompts_split gauge
     quarry_run_tokens gauge
     quarry_run_stage_seconds gauge
     ");
