@@ -1,0 +1,164 @@
+//! The product of quantized rows with packed weights. In: rows of unsigned bytes `[rows, inputs]` with a scale each, weights `[outputs,
+//! inputs]` packed once. Out: dequantized sums with their bias, handed to an [`Epilogue`] while they are in registers. It must not know
+//! what becomes of them.
+//!
+//! Weights lie in panels of `PANEL` columns (outputs). Per panel and four inputs: 4 weights of column 0, 4 of column 1, and so on. A
+//! panel is multiplied with all rows before the next one, so it stays in the first cache (384 inputs × 32 columns: 12 KiB) and is read
+//! once from the others.
+//!
+//! A byte is an activation plus 128, so a sum is too large by 128 times the sum of its column's weights. Sums start at minus that.
+
+use crate::lanes::{LANES, Lanes};
+use crate::memory::Buffer;
+
+/// The rows of every tile divide this. Rows that a product reads are allocated up to a multiple of it.
+pub(crate) const ROWS: usize = 12;
+
+/// The weights of an output: `[inputs]`, their scale and the bias.
+pub(crate) struct Column<'a> {
+    pub(crate) weights: &'a [i8],
+    pub(crate) scale: f32,
+    pub(crate) bias: f32,
+}
+
+/// Weights as the product reads them.
+pub(crate) struct Packed {
+    /// Inputs with padding, a multiple of [`LANES`].
+    pub(crate) inputs: usize,
+    /// Outputs with padding, a multiple of the panel.
+    pub(crate) columns: usize,
+    weights: Buffer<i8>,
+    corrections: Buffer<i32>,
+    scales: Buffer<f32>,
+    biases: Buffer<f32>,
+}
+
+impl Packed {
+    /// Packs the columns that `column` gives; where it gives none, the output is 0. `input` says which input of a column each of the
+    /// `inputs` is, or none for padding.
+    pub(crate) fn new<'a>(
+        panel: usize,
+        columns: usize,
+        column: impl Fn(usize) -> Option<Column<'a>>,
+        inputs: usize,
+        input: impl Fn(usize) -> Option<usize>,
+    ) -> Self {
+        let inputs = inputs.next_multiple_of(LANES);
+        let columns = columns.next_multiple_of(panel);
+        let mut packed = Self {
+            inputs,
+            columns,
+            weights: Buffer::new(inputs * columns),
+            corrections: Buffer::new(columns),
+            scales: Buffer::new(columns),
+            biases: Buffer::new(columns),
+        };
+        for (index, source) in (0..columns).filter_map(|index| Some((index, column(index)?))) {
+            let start = index / panel * panel * inputs + index % panel * 4;
+            let mut sum = 0;
+            for (to, from) in (0..inputs).filter_map(|to| Some((to, input(to)?))) {
+                let weight = source.weights[from];
+                packed.weights.as_mut_slice()[start + to / 4 * panel * 4 + to % 4] = weight;
+                sum += i32::from(weight);
+            }
+            packed.corrections.as_mut_slice()[index] = -128 * sum;
+            packed.scales.as_mut_slice()[index] = source.scale;
+            packed.biases.as_mut_slice()[index] = source.bias;
+        }
+        packed
+    }
+}
+
+/// Both factors of a product.
+pub(crate) struct Factors<'a> {
+    pub(crate) packed: &'a Packed,
+    /// `[count, packed.inputs]`, readable up to a multiple of [`ROWS`].
+    pub(crate) rows: *const u8,
+    /// `[count]`, readable as the rows are.
+    pub(crate) scales: *const f32,
+    pub(crate) count: usize,
+}
+
+/// What becomes of sixteen outputs of a row.
+pub(crate) trait Epilogue {
+    /// What it knows of sixteen outputs for all rows of a tile.
+    type Place: Copy;
+    unsafe fn place(&self, column: usize) -> Self::Place;
+    unsafe fn write<L: Lanes>(&mut self, lanes: L, place: Self::Place, row: usize, value: L::Float);
+}
+
+/// Multiplies, in tiles of `R` rows and `C` vectors of columns.
+///
+/// # Safety
+///
+/// The pointers of `factors` are valid as it says, and the epilogue accepts every row and column.
+#[inline(always)]
+pub(crate) unsafe fn multiply<L: Lanes, E: Epilogue, const R: usize, const C: usize>(
+    lanes: L,
+    factors: &Factors<'_>,
+    epilogue: &mut E,
+) {
+    const { assert!(ROWS.is_multiple_of(R) && L::PANEL == C * LANES) };
+    let Packed { inputs, columns, .. } = *factors.packed;
+    // SAFETY: a panel's weights, corrections, scales and biases lie within the buffers of `packed`; rows as the caller promises.
+    unsafe {
+        let mut column = 0;
+        while column < columns {
+            let weights = factors.packed.weights.as_ptr().add(column * inputs);
+            let mut row = 0;
+            while row < factors.count {
+                let corrections = factors.packed.corrections.as_ptr().add(column);
+                let sums = tile::<L, R, C>(lanes, factors.rows.add(row * inputs), inputs, weights, corrections);
+                for c in 0..C {
+                    let place = epilogue.place(column + c * LANES);
+                    let column_scale = lanes.load(factors.packed.scales.as_ptr().add(column + c * LANES));
+                    let bias = lanes.load(factors.packed.biases.as_ptr().add(column + c * LANES));
+                    for r in 0..R {
+                        if row + r < factors.count {
+                            let row_scale = lanes.splat(*factors.scales.add(row + r));
+                            let scaled = lanes.mul(lanes.to_floats(sums[r][c]), column_scale);
+                            epilogue.write(lanes, place, row + r, lanes.fma(scaled, row_scale, bias));
+                        }
+                    }
+                }
+                row += R;
+            }
+            column += C * LANES;
+        }
+    }
+}
+
+/// The integer sums of `R` rows and `C` vectors of columns.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
+    lanes: L,
+    rows: *const u8,
+    inputs: usize,
+    weights: *const i8,
+    corrections: *const i32,
+) -> [[L::Int; C]; R] {
+    // SAFETY: the caller has R rows of `inputs` activations and a panel of as many inputs.
+    unsafe {
+        let mut first = [lanes.load_ints(corrections); C];
+        for c in 1..C {
+            first[c] = lanes.load_ints(corrections.add(c * LANES));
+        }
+        let mut sums = [first; R];
+        let mut input = 0;
+        while input < inputs {
+            let step = weights.add(input * C * LANES);
+            let mut columns = [lanes.load_weights(step); C];
+            for c in 1..C {
+                columns[c] = lanes.load_weights(step.add(c * 4 * LANES));
+            }
+            for r in 0..R {
+                let quad = lanes.load_quad(rows.add(r * inputs + input));
+                for c in 0..C {
+                    sums[r][c] = lanes.dot(sums[r][c], quad, columns[c]);
+                }
+            }
+            input += 4;
+        }
+        sums
+    }
+}

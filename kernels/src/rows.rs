@@ -1,0 +1,106 @@
+//! What is done to whole rows: quantization and layer normalization. In: rows of floats, padded to whole vectors. Out: rows of bytes with
+//! their scale, or normalized rows. It must not know where rows come from.
+
+use crate::lanes::{LANES, Lanes};
+use crate::memory::Buffer;
+use crate::weights::Norm;
+
+/// The smallest magnitude that sets a row's scale; smaller rows become zero.
+const SMALLEST: f32 = 1e-6;
+
+/// Quantizes a row of `width` values (a multiple of [`LANES`]) symmetrically to bytes around 128. Returns the scale, largest magnitude /
+/// 127. It is not a number if no value is one.
+///
+/// # Safety
+///
+/// `from` and `to` hold `width` values.
+#[inline(always)]
+pub(crate) unsafe fn quantize<L: Lanes>(lanes: L, from: *const f32, width: usize, to: *mut u8) -> f32 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut largest = [lanes.splat(SMALLEST); 2];
+        let mut column = 0;
+        while column + LANES < width {
+            largest[0] = lanes.max(largest[0], lanes.abs(lanes.load(from.add(column))));
+            largest[1] = lanes.max(largest[1], lanes.abs(lanes.load(from.add(column + LANES))));
+            column += 2 * LANES;
+        }
+        if column < width {
+            largest[0] = lanes.max(largest[0], lanes.abs(lanes.load(from.add(column))));
+        }
+        let largest = lanes.largest(lanes.max(largest[0], largest[1]));
+        let factor = lanes.splat(127.0 / largest);
+        let mut column = 0;
+        while column < width {
+            lanes.store_bytes(to.add(column), lanes.load(from.add(column)), factor);
+            column += LANES;
+        }
+        largest * (1.0 / 127.0)
+    }
+}
+
+/// A layer normalization, padded to whole vectors with zeros.
+pub(crate) struct PackedNorm {
+    scales: Buffer<f32>,
+    shifts: Buffer<f32>,
+    epsilon: f32,
+}
+
+impl PackedNorm {
+    pub(crate) fn new(norm: Norm<'_>, width: usize) -> Self {
+        let padded = |values: &[f32]| {
+            let mut buffer = Buffer::new(width);
+            buffer.as_mut_slice()[..values.len()].copy_from_slice(values);
+            buffer
+        };
+        Self { scales: padded(norm.scales), shifts: padded(norm.shifts), epsilon: norm.epsilon }
+    }
+
+    /// Normalizes a row of `hidden` values, followed by zeros up to `width`, a multiple of [`LANES`].
+    ///
+    /// # Safety
+    ///
+    /// `from` and `to` hold `width` values, and so does this normalization.
+    #[inline(always)]
+    pub(crate) unsafe fn normalize<L: Lanes>(
+        &self,
+        lanes: L,
+        from: *const f32,
+        hidden: usize,
+        width: usize,
+        to: *mut f32,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mut sum = lanes.splat(0.0);
+            let mut column = 0;
+            while column < width {
+                sum = lanes.add(sum, lanes.load(from.add(column)));
+                column += LANES;
+            }
+            let mean = lanes.splat(lanes.sum(sum) / hidden as f32);
+            let mut squares = lanes.splat(0.0);
+            let mut column = 0;
+            while column + LANES <= hidden {
+                let distance = lanes.sub(lanes.load(from.add(column)), mean);
+                squares = lanes.fma(distance, distance, squares);
+                column += LANES;
+            }
+            if column < hidden {
+                let distance = lanes.sub(lanes.load(from.add(column)), mean);
+                let distance = lanes.keep_first(distance, hidden - column);
+                squares = lanes.fma(distance, distance, squares);
+            }
+            let variance = lanes.sum(squares) / hidden as f32;
+            let factor = lanes.splat(1.0 / (variance + self.epsilon).sqrt());
+            let mut column = 0;
+            while column < width {
+                let distance = lanes.sub(lanes.load(from.add(column)), mean);
+                let scale = lanes.mul(factor, lanes.load(self.scales.as_ptr().add(column)));
+                let shift = lanes.load(self.shifts.as_ptr().add(column));
+                lanes.store(to.add(column), lanes.fma(distance, scale, shift));
+                column += LANES;
+            }
+        }
+    }
+}
