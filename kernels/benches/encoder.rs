@@ -1,5 +1,5 @@
 //! Tokens per second of six MiniLM layers (hidden 384, 12 heads of 32, feed-forward 1536) with random weights: the best of many short
-//! repeats, because other programs share the machine. Arguments: names of paths, seconds per figure.
+//! repeats, because other programs share the machine. Arguments: names of paths, seconds per figure, `alone` for one thread only.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -39,6 +39,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let seconds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(1.0);
     let named = |path: &Path| arguments.iter().any(|argument| argument == path.name());
+    let alone = arguments.iter().any(|argument| argument == "alone");
     let any_named = Path::ALL.iter().any(named);
     let mut seed = 1;
     let Shape { hidden, feed_forward, .. } = SHAPE;
@@ -76,7 +77,7 @@ fn main() {
             continue;
         }
         let encoder = Encoder::with_path(&weights, SHAPE, path).expect("the shapes match");
-        for workers in &workers {
+        for workers in workers.iter().filter(|workers| !alone || workers.count() == 1) {
             for (batch, length) in [(16, 64), (8, 128), (8, 256)] {
                 let lengths = vec![length; batch];
                 let states: Vec<f32> = (0..batch * length * hidden).map(|_| random(&mut seed)).collect();

@@ -84,3 +84,95 @@ pub(crate) fn gelu<L: Lanes>(lanes: L, x: L::Float) -> L::Float {
     tail = lanes.fma(tail, position, lanes.lookup(&TAIL[0], magic));
     lanes.sub(lanes.max(lanes.splat(0.0), x), tail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::{Kernels, Work, every_kernels};
+
+    /// Applies both functions to every value.
+    struct Apply<'a> {
+        values: &'a [[f32; LANES]],
+        powers: &'a mut Vec<f32>,
+        gelus: &'a mut Vec<f32>,
+    }
+
+    impl Work for Apply<'_> {
+        fn run<L: Lanes>(self, lanes: L) {
+            let mut out = [0.0; LANES];
+            for values in self.values {
+                // SAFETY: the arrays hold a vector.
+                unsafe {
+                    lanes.store(out.as_mut_ptr(), power_of_two(lanes, lanes.load(values.as_ptr())));
+                    self.powers.extend(out);
+                    lanes.store(out.as_mut_ptr(), gelu(lanes, lanes.load(values.as_ptr())));
+                    self.gelus.extend(out);
+                }
+            }
+        }
+    }
+
+    fn apply(kernels: Kernels, values: &[[f32; LANES]]) -> (Vec<f32>, Vec<f32>) {
+        let (mut powers, mut gelus) = (vec![], vec![]);
+        kernels.run(Apply { values, powers: &mut powers, gelus: &mut gelus });
+        (powers, gelus)
+    }
+
+    /// Values from -`end` to `end`.
+    fn values(end: f32, vectors: usize) -> Vec<[f32; LANES]> {
+        let step = 2.0 * end / (vectors * LANES) as f32;
+        (0..vectors).map(|vector| std::array::from_fn(|lane| (vector * LANES + lane) as f32 * step - end)).collect()
+    }
+
+    /// The distribution function of the normal distribution: its series for small, its continued fraction for large magnitudes.
+    pub(crate) fn normal(x: f64) -> f64 {
+        let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        if x.abs() < 3.0 {
+            let (mut term, mut sum) = (x, x);
+            for n in 1..100 {
+                term *= x * x / f64::from(2 * n + 1);
+                sum += term;
+            }
+            return 0.5 + density * sum;
+        }
+        let mut fraction = x.abs();
+        for n in (1..100).rev() {
+            fraction = x.abs() + f64::from(n) / fraction;
+        }
+        if x < 0.0 { density / fraction } else { 1.0 - density / fraction }
+    }
+
+    #[test]
+    fn functions_are_as_precise_as_they_say() {
+        let vectors = if cfg!(miri) { 10 } else { 10_000 };
+        for (name, kernels) in every_kernels(true) {
+            let small = values(12.0, vectors);
+            let (_, gelus) = apply(kernels, &small);
+            for (x, y) in small.as_flattened().iter().zip(gelus) {
+                let exact = f64::from(*x) * normal(f64::from(*x));
+                // Large values are rounded to floats.
+                let allowed = 5e-7 + exact.abs() * 6e-8;
+                assert!((f64::from(y) - exact).abs() < allowed, "{name}: gelu({x}) is {y}, exactly {exact}");
+            }
+            let large = values(125.0, vectors);
+            let (powers, _) = apply(kernels, &large);
+            for (x, y) in large.as_flattened().iter().zip(powers) {
+                let exact = f64::from(*x).exp2();
+                assert!((f64::from(y) / exact - 1.0).abs() < 3e-7, "{name}: 2^{x} is {y}, exactly {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_kept_and_what_is_no_number_stays_none() {
+        for (name, kernels) in every_kernels(true) {
+            let mut special = [0.0; LANES];
+            special[..5].copy_from_slice(&[f32::NAN, f32::NEG_INFINITY, f32::MIN, -1e4, 1e4]);
+            let (powers, gelus) = apply(kernels, &[special]);
+            assert!(powers[0].is_nan() && gelus[0].is_nan(), "{name}");
+            assert!(powers[1..4].iter().all(|power| (0.0..1e-37).contains(power)), "{name}: {powers:?}");
+            assert!(gelus[1..4].iter().all(|gelu| gelu.abs() < 5e-7), "{name}: {gelus:?}");
+            assert_eq!(gelus[4], 1e4, "{name}");
+        }
+    }
+}

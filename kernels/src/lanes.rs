@@ -15,6 +15,8 @@ mod avx512;
 mod path;
 
 pub(crate) use path::Kernels;
+#[cfg(test)]
+pub(crate) use path::every_kernels;
 pub use path::Path;
 
 use crate::attention::Head;

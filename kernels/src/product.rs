@@ -162,3 +162,112 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
         sums
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lanes::{Kernels, Work, every_kernels};
+
+    /// Keeps every output.
+    struct Keep<'a> {
+        outputs: &'a mut [f32],
+        columns: usize,
+    }
+
+    impl Epilogue for Keep<'_> {
+        type Place = usize;
+        unsafe fn place(&self, column: usize) -> usize {
+            column
+        }
+        unsafe fn write<L: Lanes>(&mut self, lanes: L, column: usize, row: usize, value: L::Float) {
+            let place = &mut self.outputs[row * self.columns + column..][..LANES];
+            // SAFETY: the slice holds a vector.
+            unsafe { lanes.store(place.as_mut_ptr(), value) }
+        }
+    }
+
+    struct Multiply<'a> {
+        factors: Factors<'a>,
+        outputs: &'a mut [f32],
+    }
+
+    impl Work for Multiply<'_> {
+        fn run<L: Lanes>(self, lanes: L) {
+            let mut epilogue = Keep { outputs: self.outputs, columns: self.factors.packed.columns };
+            // SAFETY: `outputs_of` allocates as much as `Factors` asks for.
+            unsafe { lanes.multiply(&self.factors, &mut epilogue) }
+        }
+    }
+
+    /// Outputs `[rows, outputs]` with all scales 1 and biases 0, from activations `[rows, inputs]` and weights `[outputs, inputs]`.
+    fn outputs_of(kernels: Kernels, activations: &[u8], weights: &[i8], inputs: usize) -> Vec<f32> {
+        let (count, outputs) = (activations.len() / inputs, weights.len() / inputs);
+        let column = |place: usize| {
+            let weights = weights.get(place * inputs..(place + 1) * inputs)?;
+            Some(Column { weights, scale: 1.0, bias: 0.0 })
+        };
+        let packed = Packed::new(kernels.panel(), outputs, column, inputs, |place| (place < inputs).then_some(place));
+        let mut rows = Buffer::new(count.next_multiple_of(ROWS) * packed.inputs);
+        for (to, from) in rows.as_mut_slice().chunks_mut(packed.inputs).zip(activations.chunks(inputs)) {
+            to[..inputs].copy_from_slice(from);
+            to[inputs..].fill(128);
+        }
+        let mut scales = Buffer::new(count.next_multiple_of(ROWS));
+        scales.as_mut_slice().fill(1.0);
+        let mut all = vec![f32::NAN; count * packed.columns];
+        let factors = Factors { packed: &packed, rows: rows.as_ptr(), scales: scales.as_ptr(), count };
+        kernels.run(Multiply { factors, outputs: &mut all });
+        all.chunks(packed.columns).flat_map(|row| &row[..outputs]).copied().collect()
+    }
+
+    fn expected(activations: &[u8], weights: &[i8], inputs: usize) -> Vec<f32> {
+        let sum = |row: &[u8], weights: &[i8]| -> i64 {
+            row.iter().zip(weights).map(|(a, w)| (i64::from(*a) - 128) * i64::from(*w)).sum()
+        };
+        let sums = activations.chunks(inputs).flat_map(|row| weights.chunks(inputs).map(move |weights| sum(row, weights)));
+        sums.map(|sum| sum as f32).collect()
+    }
+
+    #[test]
+    fn sums_of_extreme_values_are_exact() {
+        for inputs in [1, 64, 1536] {
+            for (activation, weight) in [(255, 127), (255, -128), (0, 127), (0, -128), (128, -128)] {
+                let (activations, weights) = (vec![activation; 13 * inputs], vec![weight; 33 * inputs]);
+                for (name, kernels) in every_kernels(weight == 0) {
+                    let outputs = outputs_of(kernels, &activations, &weights, inputs);
+                    assert_eq!(outputs, expected(&activations, &weights, inputs), "{name}, {inputs} x {activation} x {weight}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_that_fit_are_exact_with_16_bit_sums() {
+        let inputs = 64;
+        let weights: Vec<i8> = (0..32 * inputs).map(|index| if index % 2 == 0 { 64 } else { [64, -128][index / 2 % 2] }).collect();
+        for activation in [0, 1, 128, 255] {
+            let activations = vec![activation; 12 * inputs];
+            for (name, kernels) in every_kernels(true) {
+                let outputs = outputs_of(kernels, &activations, &weights, inputs);
+                assert_eq!(outputs, expected(&activations, &weights, inputs), "{name}, activations {activation}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 100 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn sums_equal_those_of_wide_integers(rows in 0_usize..30, inputs in 1_usize..70, outputs in 1_usize..70, seed: u64) {
+            let mut state = seed | 1;
+            let mut byte = || { state ^= state << 13; state ^= state >> 7; state ^= state << 17; (state >> 32) as u8 };
+            let activations: Vec<u8> = (0..rows * inputs).map(|_| byte()).collect();
+            let weights: Vec<i8> = (0..outputs * inputs).map(|_| byte().cast_signed()).collect();
+            for (name, kernels) in every_kernels(false) {
+                let found = outputs_of(kernels, &activations, &weights, inputs);
+                prop_assert_eq!(found, expected(&activations, &weights, inputs), "{}", name);
+            }
+        }
+    }
+}

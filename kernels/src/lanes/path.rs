@@ -107,3 +107,11 @@ impl Kernels {
         }
     }
 }
+
+/// Every kind of kernels that this processor has, for tests.
+#[cfg(test)]
+pub(crate) fn every_kernels(pairs_fit: bool) -> Vec<(String, Kernels)> {
+    let kinds = [true, false].into_iter().filter(|fit| pairs_fit || !fit);
+    let all = kinds.flat_map(|fit| Path::ALL.map(|path| (format!("{}, pairs fit: {fit}", path.name()), path.kernels(fit))));
+    all.filter_map(|(name, kernels)| Some((name, kernels.ok()?))).collect()
+}
