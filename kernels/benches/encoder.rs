@@ -1,5 +1,6 @@
 //! Tokens per second of six MiniLM layers (hidden 384, 12 heads of 32, feed-forward 1536) with random weights: the best of many short
-//! repeats, because other programs share the machine. Arguments: names of paths, seconds per figure, `alone` for one thread only.
+//! repeats, because other programs share the machine. Arguments: names of paths, seconds per figure, `alone` for one thread
+//! only, batches such as `16x64`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -40,6 +41,14 @@ fn main() {
     let seconds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(1.0);
     let named = |path: &Path| arguments.iter().any(|argument| argument == path.name());
     let alone = arguments.iter().any(|argument| argument == "alone");
+    let batch = |argument: &String| {
+        let (batch, length) = argument.split_once('x')?;
+        Some((batch.parse().ok()?, length.parse().ok()?))
+    };
+    let mut batches: Vec<(usize, usize)> = arguments.iter().filter_map(batch).collect();
+    if batches.is_empty() {
+        batches = vec![(16, 64), (8, 128), (8, 256)];
+    }
     let any_named = Path::ALL.iter().any(named);
     let mut seed = 1;
     let Shape { hidden, feed_forward, .. } = SHAPE;
@@ -78,7 +87,8 @@ fn main() {
         }
         let encoder = Encoder::with_path(&weights, SHAPE, path).expect("the shapes match");
         for workers in workers.iter().filter(|workers| !alone || workers.count() == 1) {
-            for (batch, length) in [(16, 64), (8, 128), (8, 256)] {
+            for (batch, length) in &batches {
+                let (batch, length) = (*batch, *length);
                 let lengths = vec![length; batch];
                 let states: Vec<f32> = (0..batch * length * hidden).map(|_| random(&mut seed)).collect();
                 let mut scratch = Scratch::new();

@@ -5,15 +5,15 @@ use std::sync::Mutex;
 
 use crate::error::Error;
 use crate::lanes::{Kernels, Lanes, Path, Work};
-use crate::layer::{Block, BlockScratch, Layer, Shared, Sizes};
+use crate::layer::{Block, BlockScratch, Layer, Planes, Shared, Sizes};
 use crate::memory::Buffer;
 use crate::product::ROWS;
-use crate::schedule::{Blocks, Schedule};
+use crate::schedule::{Blocks, Schedule, Step};
 use crate::weights::{LayerWeights, Shape, length};
 use crate::workers::Workers;
 
-/// The most rows of a block: its values between products take 0.6 MB in `MiniLM`'s sizes, so that they stay in the second cache.
-const LARGEST_BLOCK: usize = 8 * ROWS;
+/// The most rows of a block: what it writes on its way through a layer then stays in the second cache.
+const LARGEST_BLOCK: usize = 11 * ROWS;
 /// The fewest, so that the weights, which every block reads once, do not become the limit.
 const SMALLEST_BLOCK: usize = 4 * ROWS;
 
@@ -37,7 +37,7 @@ impl Encoder {
         shape.check()?;
         layers.iter().try_for_each(|layer| layer.check(shape))?;
         let kernels = path.kernels(layers.iter().all(|layer| layer.pairs_fit(shape)))?;
-        let sizes = Sizes::new(shape, kernels.panel());
+        let sizes = Sizes::new(shape);
         let layers = layers.iter().map(|layer| Layer::new(layer, shape, sizes, kernels.panel())).collect();
         Ok(Self { shape, sizes, layers, path, kernels })
     }
@@ -67,32 +67,21 @@ impl Encoder {
         if tokens == 0 {
             return Ok(());
         }
-        let per_worker = tokens.div_ceil(workers.count().max(1)).next_multiple_of(ROWS);
-        let block = per_worker.clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
-        let blocks = Blocks::new(lengths, block);
-        let shared = scratch.reserve(self.sizes, tokens, workers.count().max(1));
-        let (hidden, width) = (self.shape.hidden, self.sizes.width);
-        for (row, state) in states.chunks_exact(hidden).zip(scratch.states.as_mut_slice().chunks_exact_mut(width)) {
-            state[..hidden].copy_from_slice(row);
-            state[hidden..].fill(0.0);
-        }
-        let schedule = Schedule::new(&blocks, 2 * self.layers.len());
-        let threads = &scratch.threads;
+        let threads = workers.count().max(1);
+        let per_thread = tokens.div_ceil(threads).next_multiple_of(ROWS);
+        let blocks = Blocks::new(lengths, per_thread.clamp(SMALLEST_BLOCK, LARGEST_BLOCK), threads);
+        let shared = scratch.reserve(self.sizes, tokens, blocks.padded, threads);
+        let schedule = Schedule::new(&blocks, self.layers.len());
+        let rows = SharedRows(states.as_mut_ptr());
         workers.run(&|worker| {
-            let mut scratch = match threads[worker % threads.len()].lock() {
+            let mut scratch = match scratch.threads[worker % threads].lock() {
                 Ok(scratch) => scratch,
                 Err(poisoned) => poisoned.into_inner(),
             };
-            let work = Steps { encoder: self, blocks: &blocks, schedule: &schedule, shared, scratch: &mut scratch };
+            let work = Steps { encoder: self, blocks: &blocks, schedule: &schedule, shared, rows: &rows, scratch: &mut scratch };
             self.kernels.run(work);
         });
-        if schedule.failed() {
-            return Err(Error::Panicked);
-        }
-        for (row, state) in states.chunks_exact_mut(hidden).zip(scratch.states.as_slice().chunks_exact(width)) {
-            row.copy_from_slice(&state[..hidden]);
-        }
-        Ok(())
+        if schedule.failed() { Err(Error::Panicked) } else { Ok(()) }
     }
 }
 
@@ -114,7 +103,7 @@ impl Scratch {
         Self::default()
     }
 
-    fn reserve(&mut self, sizes: Sizes, tokens: usize, threads: usize) -> Shared {
+    fn reserve(&mut self, sizes: Sizes, tokens: usize, padded: usize, threads: usize) -> Shared {
         if self.sizes != Some(sizes) {
             self.threads.clear();
             self.sizes = Some(sizes);
@@ -122,20 +111,24 @@ impl Scratch {
         while self.threads.len() < threads {
             self.threads.push(Mutex::new(BlockScratch::new(sizes, LARGEST_BLOCK)));
         }
-        let rows = tokens.next_multiple_of(ROWS);
-        self.states.reserve(rows * sizes.width);
-        self.bytes.reserve(rows * sizes.width);
-        self.scales.reserve(rows);
-        self.planes.reserve(3 * tokens * sizes.context());
+        self.states.reserve(padded * sizes.width);
+        self.bytes.reserve(padded * sizes.width);
+        self.scales.reserve(padded);
+        self.planes.reserve(3 * sizes.heads * tokens * sizes.head);
         Shared {
             states: self.states.as_mut_ptr(),
             bytes: self.bytes.as_mut_ptr(),
             scales: self.scales.as_mut_ptr(),
-            planes: self.planes.as_mut_ptr(),
-            tokens,
+            planes: Planes { start: self.planes.as_mut_ptr(), tokens, first: 0 },
         }
     }
 }
+
+/// The caller's states, `[tokens, hidden]`.
+struct SharedRows(*mut f32);
+
+// SAFETY: every block reads and writes its own rows only.
+unsafe impl Sync for SharedRows {}
 
 /// What a thread does for a batch.
 struct Steps<'a> {
@@ -143,6 +136,7 @@ struct Steps<'a> {
     blocks: &'a Blocks,
     schedule: &'a Schedule<'a>,
     shared: Shared,
+    rows: &'a SharedRows,
     scratch: &'a mut BlockScratch,
 }
 
@@ -150,19 +144,25 @@ impl Work for Steps<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         while let Some(task) = self.schedule.next() {
-            let (rows, sequences) = self.blocks.get(task.block);
-            let block = Block { sizes: self.encoder.sizes, rows, sequences, shared: self.shared };
-            let layer = &self.encoder.layers[task.step / 2];
+            let block =
+                Block { sizes: self.encoder.sizes, rows: &self.blocks.blocks[task.block], shared: self.shared };
+            let layer = &self.encoder.layers[task.layer];
+            let planes =
+                if task.step == Step::Whole { block.own_planes(self.scratch) } else { self.shared.planes };
             // SAFETY: the scratch was reserved for these sizes and this batch. The schedule hands a block to one thread at a time, and the
-            // steps of its sequences' blocks in order: nobody writes planes that are read, and nobody reads planes that are written.
+            // steps of the blocks of a sequence in order: nobody writes planes that are read, and nobody reads planes that are written.
             unsafe {
-                if task.step == 0 {
-                    block.quantize_states(lanes);
+                if task.layer == 0 && task.step != Step::Finish {
+                    block.read(lanes, self.rows.0);
                 }
-                if task.step.is_multiple_of(2) {
-                    block.project(lanes, layer);
-                } else {
-                    block.finish(lanes, layer, self.scratch);
+                if task.step != Step::Finish {
+                    block.project(lanes, layer, planes);
+                }
+                if task.step != Step::Project {
+                    block.finish(lanes, layer, planes, self.scratch);
+                    if task.layer + 1 == self.encoder.layers.len() {
+                        block.write(self.rows.0);
+                    }
                 }
             }
         }

@@ -64,13 +64,15 @@ pub(crate) trait Lanes: Copy {
     /// For each value, the entry of `table` that the low three bits of `magic` name. The table holds its eight entries twice.
     fn lookup(self, table: &[f32; LANES], magic: Self::Float) -> Self::Float;
     fn transpose(self, square: &mut [Self::Float; LANES]);
-    /// Stores round(a · factor) + 128 as bytes.
-    unsafe fn store_bytes(self, to: *mut u8, a: Self::Float, factor: Self::Float);
+    /// Stores round(a · factor) + 128 of four vectors as 64 bytes, in the order of [`crate::rows::value_at`].
+    unsafe fn store_bytes(self, to: *mut u8, a: [Self::Float; 4], factor: Self::Float);
 
     unsafe fn load_ints(self, from: *const i32) -> Self::Int;
     fn to_floats(self, a: Self::Int) -> Self::Float;
     unsafe fn load_weights(self, from: *const i8) -> Self::Weights;
     unsafe fn load_quad(self, from: *const u8) -> Self::Quad;
+    /// Asks for what lies at `from`, which need not be memory of ours, in the second cache.
+    fn prefetch(self, from: *const i8);
     /// `sums` and, in every column, the four products of a quad with its weights; exact.
     fn dot(self, sums: Self::Int, quad: Self::Quad, weights: Self::Weights) -> Self::Int;
 

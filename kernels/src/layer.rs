@@ -4,14 +4,13 @@
 //! The second step takes a block of queries from attention to the last normalization, so all it writes between stays in the cache of one
 //! core. It reads other rows only as keys and values of the same sequence.
 
-use std::ops::Range;
-
 use crate::attention::{Head, Workspace};
 use crate::functions::gelu;
 use crate::lanes::{LANES, Lanes};
 use crate::memory::Buffer;
-use crate::product::{Column, Epilogue, Factors, Packed, ROWS};
-use crate::rows::{PackedNorm, quantize};
+use crate::product::{Column, Epilogue, Factors, INPUTS, Packed, Padded, ROWS};
+use crate::rows::{PackedNorm, quantize, value_at};
+use crate::schedule::Rows;
 use crate::weights::{LayerWeights, Linear, Shape};
 
 /// The sizes of a layer with padding.
@@ -23,29 +22,30 @@ pub(crate) struct Sizes {
     pub(crate) heads: usize,
     /// Stride of a head's vectors.
     pub(crate) head: usize,
+    /// Stride of the heads' context vectors side by side.
+    pub(crate) context: usize,
     /// Stride between the products of the feed-forward block.
     pub(crate) inner: usize,
 }
 
 impl Sizes {
-    pub(crate) fn new(shape: Shape, panel: usize) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let head = shape.head().next_multiple_of(LANES);
         Self {
             hidden: shape.hidden,
-            width: shape.hidden.next_multiple_of(panel),
+            width: shape.hidden.next_multiple_of(INPUTS),
             heads: shape.heads,
-            head: shape.head().next_multiple_of(LANES),
-            inner: shape.feed_forward.next_multiple_of(panel),
+            head,
+            context: (shape.heads * head).next_multiple_of(INPUTS),
+            inner: shape.feed_forward.next_multiple_of(INPUTS),
         }
-    }
-
-    /// Stride of the heads' context vectors side by side.
-    pub(crate) fn context(&self) -> usize {
-        self.heads * self.head
     }
 }
 
 /// A layer as the kernels read it.
 pub(crate) struct Layer {
+    /// The weights of all products, in the order in which they are read.
+    weights: Buffer<i8>,
     /// Queries, keys and values of all heads.
     projections: Packed,
     output: Packed,
@@ -60,26 +60,35 @@ impl Layer {
     pub(crate) fn new(weights: &LayerWeights<'_>, shape: Shape, sizes: Sizes, panel: usize) -> Self {
         let Shape { hidden, feed_forward, .. } = shape;
         let Sizes { width, .. } = sizes;
-        let (head, padded, context) = (shape.head(), sizes.head, sizes.context());
+        let (head, padded, heads) = (shape.head(), sizes.head, sizes.heads * sizes.head);
         // A place in the padded heads → the place in the vector.
-        let unpadded = |place: usize| (place % padded < head).then_some(place / padded * head + place % padded);
-        let below = |limit: usize| move |place: usize| (place < limit).then_some(place);
+        let unpadded = |place: usize| {
+            (place < heads && place % padded < head).then_some(place / padded * head + place % padded)
+        };
+        let of_context = |place: usize| unpadded(value_at(place));
+        let below = |limit: usize| move |place: usize| Some(value_at(place)).filter(|value| *value < limit);
         let query_factor = std::f32::consts::LOG2_E / (head as f32).sqrt();
         let parts = [(&weights.query, query_factor), (&weights.key, 1.0), (&weights.value, 1.0)];
         let projection = |place: usize| {
-            let (linear, factor) = *parts.get(place / context)?;
-            Some(column(linear, unpadded(place % context)?, hidden, factor))
+            let (linear, factor) = *parts.get(place / heads)?;
+            Some(column(linear, unpadded(place % heads)?, hidden, factor))
         };
         let output = |place: usize| (place < hidden).then(|| column(&weights.output, place, hidden, 1.0));
         let inner = |place: usize| (place < feed_forward).then(|| column(&weights.inner, place, hidden, 1.0));
         let outer = |place: usize| (place < hidden).then(|| column(&weights.outer, place, feed_forward, 1.0));
+        let products = [(3 * heads, width), (hidden, sizes.context), (feed_forward, width), (hidden, sizes.inner)];
+        let products = products.map(|(columns, inputs)| Padded::new(panel, columns, inputs));
+        let mut buffer = Buffer::new(products.iter().map(|padded| padded.bytes()).sum());
+        let to = buffer.as_mut_slice();
+        let start = |index: usize| products[..index].iter().map(|padded| padded.bytes()).sum();
         Self {
-            projections: Packed::new(panel, 3 * context, projection, width, below(hidden)),
-            output: Packed::new(panel, hidden, output, context, unpadded),
+            projections: Packed::new(panel, products[0], projection, below(hidden), to, start(0)),
+            output: Packed::new(panel, products[1], output, of_context, to, start(1)),
+            inner: Packed::new(panel, products[2], inner, below(hidden), to, start(2)),
+            outer: Packed::new(panel, products[3], outer, below(feed_forward), to, start(3)),
             attention_norm: PackedNorm::new(weights.attention_norm, width),
-            inner: Packed::new(panel, feed_forward, inner, width, below(hidden)),
-            outer: Packed::new(panel, hidden, outer, sizes.inner, below(feed_forward)),
             feed_forward_norm: PackedNorm::new(weights.feed_forward_norm, width),
+            weights: buffer,
         }
     }
 }
@@ -93,36 +102,48 @@ fn column<'a>(linear: &Linear<'a>, output: usize, inputs: usize, factor: f32) ->
     }
 }
 
-/// What the blocks of a batch share. Rows are allocated up to a multiple of [`ROWS`].
+/// What the blocks of a batch share. Every block's rows are padded to a multiple of [`ROWS`], except in the planes.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {
-    /// `[tokens, width]`.
+    /// `[padded tokens, width]`.
     pub(crate) states: *mut f32,
-    /// `[tokens, width]`: the states as bytes,
+    /// `[padded tokens, width]`: the states as bytes,
     pub(crate) bytes: *mut u8,
-    /// `[tokens]`: and their scales.
+    /// `[padded tokens]`: and their scales.
     pub(crate) scales: *mut f32,
-    /// `[3 × heads, tokens, head]`: queries of every head, keys, values.
-    pub(crate) planes: *mut f32,
-    /// Tokens of the batch.
-    pub(crate) tokens: usize,
+    /// Of the blocks that are parts of sequences.
+    pub(crate) planes: Planes,
 }
 
-// SAFETY: whoever uses the pointers must say why no other thread uses the same rows.
+// SAFETY: whoever uses the pointers says why no other thread uses the same rows.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
+/// `[3 × heads, tokens, head]`: queries of every head, keys, values.
+#[derive(Clone, Copy)]
+pub(crate) struct Planes {
+    pub(crate) start: *mut f32,
+    pub(crate) tokens: usize,
+    /// The row of the batch that is the first here.
+    pub(crate) first: usize,
+}
+
+/// Rows between the products of the feed-forward block at a time.
+const INNER_ROWS: usize = 4 * ROWS;
+
 /// What one thread writes on the way through a block.
 pub(crate) struct BlockScratch {
     attention: Workspace,
+    /// `[3 × heads, rows, head]`.
+    planes: Buffer<f32>,
     /// `[rows, context]`.
     context: Buffer<f32>,
     /// `[rows, width]`.
     sums: Buffer<f32>,
-    /// `[rows, inner]`.
+    /// `[INNER_ROWS, inner]`.
     inner: Buffer<f32>,
-    /// `[rows, inputs]` of the product that comes next.
+    /// `[rows, context]` or `[INNER_ROWS, inner]`.
     bytes: Buffer<u8>,
     /// `[rows]`.
     scales: Buffer<f32>,
@@ -133,40 +154,76 @@ impl BlockScratch {
         let rows = rows.next_multiple_of(ROWS);
         Self {
             attention: Workspace::new(sizes.head),
-            context: Buffer::new(rows * sizes.context()),
+            planes: Buffer::new(3 * sizes.heads * rows * sizes.head),
+            context: Buffer::new(rows * sizes.context),
             sums: Buffer::new(rows * sizes.width),
-            inner: Buffer::new(rows * sizes.inner),
-            bytes: Buffer::new(rows * sizes.context().max(sizes.inner).max(sizes.width)),
+            inner: Buffer::new(INNER_ROWS * sizes.inner),
+            bytes: Buffer::new((rows * sizes.context).max(INNER_ROWS * sizes.inner)),
             scales: Buffer::new(rows),
         }
     }
 }
 
-/// A block of rows, and the sequences that it has rows of.
+/// A block of rows, and where they lie.
 pub(crate) struct Block<'a> {
     pub(crate) sizes: Sizes,
-    pub(crate) rows: Range<usize>,
-    /// Rows of each sequence.
-    pub(crate) sequences: &'a [Range<usize>],
+    pub(crate) rows: &'a Rows,
     pub(crate) shared: Shared,
 }
 
 impl Block<'_> {
-    /// Quantizes the block's states.
+    /// The block's states.
+    fn states(&self) -> *mut f32 {
+        self.shared.states.wrapping_add(self.rows.place * self.sizes.width)
+    }
+
+    /// Copies the block's rows of `from`, `[tokens, hidden]`, into the states, and quantizes them.
     ///
     /// # Safety
     ///
     /// `shared` is valid as it says. Nobody else has the block's states, bytes or scales.
     #[inline(always)]
-    pub(crate) unsafe fn quantize_states<L: Lanes>(&self, lanes: L) {
-        let width = self.sizes.width;
-        for row in self.rows.clone() {
+    pub(crate) unsafe fn read<L: Lanes>(&self, lanes: L, from: *const f32) {
+        let Sizes { hidden, width, .. } = self.sizes;
+        for (index, row) in self.rows.rows.clone().enumerate() {
             // SAFETY: the row is one of the batch.
             unsafe {
-                let states = self.shared.states.add(row * width);
-                *self.shared.scales.add(row) = quantize(lanes, states, width, self.shared.bytes.add(row * width));
+                let state = self.states().add(index * width);
+                state.copy_from_nonoverlapping(from.add(row * hidden), hidden);
+                state.add(hidden).write_bytes(0, width - hidden);
+                self.quantize_state(lanes, index);
             }
         }
+    }
+
+    /// Copies the block's states to its rows of `to`, `[tokens, hidden]`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read), and nobody else has these rows of `to`.
+    pub(crate) unsafe fn write(&self, to: *mut f32) {
+        let Sizes { hidden, width, .. } = self.sizes;
+        for (index, row) in self.rows.rows.clone().enumerate() {
+            // SAFETY: the row is one of the batch.
+            unsafe { to.add(row * hidden).copy_from_nonoverlapping(self.states().add(index * width), hidden) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn quantize_state<L: Lanes>(&self, lanes: L, index: usize) {
+        let place = self.rows.place + index;
+        // SAFETY: the caller has the row.
+        unsafe {
+            let bytes = self.shared.bytes.add(place * self.sizes.width);
+            let state = self.shared.states.add(place * self.sizes.width);
+            *self.shared.scales.add(place) = quantize(lanes, state, self.sizes.width, bytes);
+        }
+    }
+
+    /// The planes of a block of whole sequences.
+    pub(crate) fn own_planes(&self, scratch: &mut BlockScratch) -> Planes {
+        let rows = &self.rows.rows;
+        Planes { start: scratch.planes.as_mut_ptr(), tokens: rows.len(), first: rows.start }
     }
 
     /// Writes the block's queries, keys and values.
@@ -175,95 +232,97 @@ impl Block<'_> {
     ///
     /// `shared` is valid as it says. Nobody writes the block's bytes and scales or has its rows of the planes.
     #[inline(always)]
-    pub(crate) unsafe fn project<L: Lanes>(&self, lanes: L, layer: &Layer) {
-        let first = self.rows.start;
-        // SAFETY: the rows are those of the batch; blocks start at multiples of ROWS, so only the last one reads rows beyond its end.
+    pub(crate) unsafe fn project<L: Lanes>(&self, lanes: L, layer: &Layer, planes: Planes) {
+        let Sizes { width, heads, head, .. } = self.sizes;
+        let Rows { rows, place, .. } = self.rows;
+        // SAFETY: the rows are those of the block, and it is padded.
         unsafe {
             let factors = Factors {
                 packed: &layer.projections,
-                rows: self.shared.bytes.add(first * self.sizes.width),
-                scales: self.shared.scales.add(first),
-                count: self.rows.len(),
+                weights: &layer.weights,
+                rows: self.shared.bytes.add(place * width),
+                scales: self.shared.scales.add(*place),
+                count: rows.len(),
             };
-            let mut epilogue = ToPlanes {
-                planes: self.shared.planes,
-                count: 3 * self.sizes.heads,
-                tokens: self.shared.tokens,
-                head: self.sizes.head,
-                first,
-            };
+            let first = rows.start - planes.first;
+            let mut epilogue = ToPlanes { planes: planes.start, count: 3 * heads, tokens: planes.tokens, head, first };
             lanes.multiply(&factors, &mut epilogue);
         }
     }
 
-    /// Computes the block's new states.
+    /// Computes the block's new states, and quantizes them.
     ///
     /// # Safety
     ///
-    /// `shared` is valid as it says. Nobody has the block's states, bytes or scales, or writes the planes of its sequences. The scratch
-    /// was made for these sizes and at least as many rows.
+    /// `shared` is valid as it says. Nobody has the block's states, bytes or scales, or writes the rows of its sequences in the planes. The
+    /// scratch was made for these sizes and at least as many rows.
     #[inline(always)]
-    pub(crate) unsafe fn finish<L: Lanes>(&self, lanes: L, layer: &Layer, scratch: &mut BlockScratch) {
-        let Sizes { hidden, width, inner, .. } = self.sizes;
-        let context = self.sizes.context();
-        let (first, count) = (self.rows.start, self.rows.len());
-        let bytes = scratch.bytes.as_mut_ptr();
-        let scales = scratch.scales.as_mut_ptr();
-        let sums = scratch.sums.as_mut_ptr();
+    pub(crate) unsafe fn finish<L: Lanes>(&self, lanes: L, layer: &Layer, planes: Planes, scratch: &mut BlockScratch) {
+        let Sizes { hidden, width, context, inner, .. } = self.sizes;
+        let count = self.rows.rows.len();
+        let weights = &layer.weights;
         // SAFETY: rows are below `count` and buffers as large as `BlockScratch::new` says.
         unsafe {
-            self.attend(lanes, scratch);
-            let (states, state_bytes) = (self.shared.states.add(first * width), self.shared.bytes.add(first * width));
+            self.attend(lanes, planes, scratch);
+            let (bytes, scales) = (scratch.bytes.as_mut_ptr(), scratch.scales.as_mut_ptr());
+            let sums = scratch.sums.as_mut_ptr();
             for row in 0..count {
                 let from = scratch.context.as_ptr().add(row * context);
                 *scales.add(row) = quantize(lanes, from, context, bytes.add(row * context));
             }
-            let factors = Factors { packed: &layer.output, rows: bytes, scales, count };
-            lanes.multiply(&factors, &mut AddTo { residual: states, sums, width });
+            let factors = Factors { packed: &layer.output, weights, rows: bytes, scales, count };
+            lanes.multiply(&factors, &mut AddTo { residual: self.states(), sums, width });
             for row in 0..count {
-                let state = states.add(row * width);
+                let state = self.states().add(row * width);
                 layer.attention_norm.normalize(lanes, sums.add(row * width), hidden, width, state);
-                *self.shared.scales.add(first + row) = quantize(lanes, state, width, state_bytes.add(row * width));
+                self.quantize_state(lanes, row);
             }
-            let state_scales = self.shared.scales.add(first);
-            let factors = Factors { packed: &layer.inner, rows: state_bytes, scales: state_scales, count };
-            lanes.multiply(&factors, &mut Gelu { to: scratch.inner.as_mut_ptr(), width: inner });
-            for row in 0..count {
-                let from = scratch.inner.as_ptr().add(row * inner);
-                *scales.add(row) = quantize(lanes, from, inner, bytes.add(row * inner));
-            }
-            let factors = Factors { packed: &layer.outer, rows: bytes, scales, count };
-            lanes.multiply(&factors, &mut AddTo { residual: states, sums, width });
-            for row in 0..count {
-                let state = states.add(row * width);
-                layer.feed_forward_norm.normalize(lanes, sums.add(row * width), hidden, width, state);
-                *self.shared.scales.add(first + row) = quantize(lanes, state, width, state_bytes.add(row * width));
+            let mut first = 0;
+            while first < count {
+                let count = INNER_ROWS.min(count - first);
+                let place = self.rows.place + first;
+                let (rows, state_scales) = (self.shared.bytes.add(place * width), self.shared.scales.add(place));
+                let factors = Factors { packed: &layer.inner, weights, rows, scales: state_scales, count };
+                lanes.multiply(&factors, &mut Gelu { to: scratch.inner.as_mut_ptr(), width: inner });
+                for row in 0..count {
+                    let from = scratch.inner.as_ptr().add(row * inner);
+                    *scales.add(row) = quantize(lanes, from, inner, bytes.add(row * inner));
+                }
+                let factors = Factors { packed: &layer.outer, weights, rows: bytes, scales, count };
+                let residual = self.states().add(first * width);
+                lanes.multiply(&factors, &mut AddTo { residual, sums, width });
+                for row in 0..count {
+                    let state = self.states().add((first + row) * width);
+                    layer.feed_forward_norm.normalize(lanes, sums.add(row * width), hidden, width, state);
+                    self.quantize_state(lanes, first + row);
+                }
+                first += INNER_ROWS;
             }
         }
     }
 
     /// Writes the block's context vectors.
     #[inline(always)]
-    unsafe fn attend<L: Lanes>(&self, lanes: L, scratch: &mut BlockScratch) {
-        let Sizes { heads, head: size, .. } = self.sizes;
-        for sequence in self.sequences {
-            let queries = sequence.start.max(self.rows.start)..sequence.end.min(self.rows.end);
+    unsafe fn attend<L: Lanes>(&self, lanes: L, planes: Planes, scratch: &mut BlockScratch) {
+        let Sizes { heads, head: size, context, .. } = self.sizes;
+        let rows = &self.rows.rows;
+        for sequence in &self.rows.sequences {
+            let queries = sequence.start.max(rows.start)..sequence.end.min(rows.end);
             for index in 0..heads {
                 // SAFETY: the rows are those of the batch, and so are the planes.
                 unsafe {
-                    let plane = |part: usize, row: usize| {
-                        self.shared.planes.add(((part * heads + index) * self.shared.tokens + row) * size)
-                    };
-                    let row = queries.start - self.rows.start;
+                    let row = |row: usize| planes.start.add((index * planes.tokens + row - planes.first) * size);
+                    let part = heads * planes.tokens * size;
+                    let first = queries.start - rows.start;
                     let head = Head {
-                        queries: plane(0, queries.start),
+                        queries: row(queries.start),
                         query_count: queries.len(),
-                        keys: plane(1, sequence.start),
-                        values: plane(2, sequence.start),
+                        keys: row(sequence.start).add(part),
+                        values: row(sequence.start).add(2 * part),
                         key_count: sequence.len(),
                         size,
-                        context: scratch.context.as_mut_ptr().add(row * self.sizes.context() + index * size),
-                        stride: self.sizes.context(),
+                        context: scratch.context.as_mut_ptr().add(first * context + index * size),
+                        stride: context,
                         workspace: scratch.attention.pointers(),
                     };
                     lanes.attend(&head);

@@ -3,12 +3,22 @@
 
 use crate::lanes::{LANES, Lanes};
 use crate::memory::Buffer;
+use crate::product::INPUTS;
 use crate::weights::Norm;
 
 /// The smallest magnitude that sets a row's scale; smaller rows become zero.
 const SMALLEST: f32 = 1e-6;
 
-/// Quantizes a row of `width` values (a multiple of [`LANES`]) symmetrically to bytes around 128. Returns the scale, largest magnitude /
+/// Added to a float of magnitude up to 127, it leaves the nearest integer plus 128 in the lowest byte.
+pub(crate) const ROUND: f32 = 12_582_912.0 + 128.0;
+
+/// Which value of a row its byte at `place` is. Of 64 values, each vector's bytes lie four apart, so that four vectors become one without
+/// shuffles; the weights are packed in the same order.
+pub(crate) fn value_at(place: usize) -> usize {
+    place / INPUTS * INPUTS + place % 4 * LANES + place % INPUTS / 4
+}
+
+/// Quantizes a row of `width` values (a multiple of [`INPUTS`]) symmetrically to bytes around 128. Returns the scale, largest magnitude /
 /// 127. It is not a number if no value is one.
 ///
 /// # Safety
@@ -18,22 +28,26 @@ const SMALLEST: f32 = 1e-6;
 pub(crate) unsafe fn quantize<L: Lanes>(lanes: L, from: *const f32, width: usize, to: *mut u8) -> f32 {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut largest = [lanes.splat(SMALLEST); 2];
+        let mut largest = [lanes.splat(SMALLEST); 4];
         let mut column = 0;
-        while column + LANES < width {
-            largest[0] = lanes.max(largest[0], lanes.abs(lanes.load(from.add(column))));
-            largest[1] = lanes.max(largest[1], lanes.abs(lanes.load(from.add(column + LANES))));
-            column += 2 * LANES;
+        while column < width {
+            for index in 0..4 {
+                let values = lanes.load(from.add(column + index * LANES));
+                largest[index] = lanes.max(largest[index], lanes.abs(values));
+            }
+            column += INPUTS;
         }
-        if column < width {
-            largest[0] = lanes.max(largest[0], lanes.abs(lanes.load(from.add(column))));
-        }
-        let largest = lanes.largest(lanes.max(largest[0], largest[1]));
+        let largest = lanes.max(lanes.max(largest[0], largest[1]), lanes.max(largest[2], largest[3]));
+        let largest = lanes.largest(largest);
         let factor = lanes.splat(127.0 / largest);
         let mut column = 0;
         while column < width {
-            lanes.store_bytes(to.add(column), lanes.load(from.add(column)), factor);
-            column += LANES;
+            let mut vectors = [lanes.load(from.add(column)); 4];
+            for index in 1..4 {
+                vectors[index] = lanes.load(from.add(column + index * LANES));
+            }
+            lanes.store_bytes(to.add(column), vectors, factor);
+            column += INPUTS;
         }
         largest * (1.0 / 127.0)
     }

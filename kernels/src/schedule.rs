@@ -1,99 +1,143 @@
-//! Which thread computes which block when. In: the lengths of the sequences, the number of layers. Out: steps of blocks, each handed to
-//! one thread when all it reads has been written. It must not know what a step computes.
+//! Which thread computes which block when. In: the lengths of the sequences, the number of layers. Out: tasks, each handed to one thread
+//! when all it reads has been written. It must not know what a task computes.
 //!
-//! A layer is two steps per block: projection, then everything else. A step of a block waits until all blocks that have rows of its
-//! sequences have done the step before, which covers both what it reads and what it overwrites. Steps are handed out in order, so the
-//! first step that is not done never waits, and there is no barrier.
+//! Short sequences share a block, which takes a whole layer in one step and needs no other block. A long sequence is cut into blocks that
+//! take two steps: projection, then everything else. A step waits until the blocks of the same sequence have done the step before, which
+//! covers what it reads and what it overwrites. Tasks are handed out in order, and one waits only for earlier ones, so there is no barrier
+//! and no way to wait forever.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::product::ROWS;
+
 /// The rows of a batch in blocks.
 pub(crate) struct Blocks {
-    /// Rows of each sequence that has any.
-    sequences: Vec<Range<usize>>,
-    blocks: Vec<BlockRows>,
+    pub(crate) blocks: Vec<Rows>,
+    /// Rows of the batch, with each block's padding.
+    pub(crate) padded: usize,
+    /// The tasks of a layer.
+    order: Vec<(usize, Step)>,
 }
 
 /// A block.
-struct BlockRows {
-    rows: Range<usize>,
-    /// The sequences that it has rows of.
-    sequences: Range<usize>,
-    /// The blocks that have rows of these sequences.
+pub(crate) struct Rows {
+    pub(crate) rows: Range<usize>,
+    /// Where its first row is if every block is padded to [`ROWS`].
+    pub(crate) place: usize,
+    /// The rows of each of its sequences. For a part of a sequence, those of the whole sequence.
+    pub(crate) sequences: Vec<Range<usize>>,
+    /// The blocks that have rows of its sequences.
     neighbours: Range<usize>,
 }
 
-impl Blocks {
-    /// Cuts the rows into blocks of `size` rows.
-    pub(crate) fn new(lengths: &[usize], size: usize) -> Self {
-        let mut sequences = Vec::with_capacity(lengths.len());
-        let mut end = 0;
-        for length in lengths.iter().filter(|length| **length > 0) {
-            sequences.push(end..end + length);
-            end += length;
-        }
-        let blocks = (0..end.div_ceil(size)).map(|index| {
-            let rows = index * size..((index + 1) * size).min(end);
-            let first = sequences.partition_point(|sequence| sequence.end <= rows.start);
-            let last = sequences.partition_point(|sequence| sequence.start < rows.end);
-            let neighbours = sequences[first].start / size..sequences[last - 1].end.div_ceil(size);
-            BlockRows { rows, sequences: first..last, neighbours }
-        });
-        Self { blocks: blocks.collect(), sequences }
-    }
+/// A step of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Everything, for whole sequences.
+    Whole,
+    /// Queries, keys and values.
+    Project,
+    /// Everything else.
+    Finish,
+}
 
-    /// Rows of a block, and the rows of its sequences.
-    pub(crate) fn get(&self, block: usize) -> (Range<usize>, &[Range<usize>]) {
-        let block = &self.blocks[block];
-        (block.rows.clone(), &self.sequences[block.sequences.clone()])
+impl Blocks {
+    /// Cuts a batch into blocks of at most `size` rows, a multiple of [`ROWS`], for so many threads.
+    pub(crate) fn new(lengths: &[usize], size: usize, threads: usize) -> Self {
+        let mut blocks: Vec<Rows> = Vec::new();
+        let mut order = Vec::new();
+        // Long sequences of which the second step is not in order yet.
+        let mut waiting: Vec<Range<usize>> = Vec::new();
+        let (mut start, mut padded, mut open) = (0, 0, false);
+        for length in lengths.iter().copied().filter(|length| *length > 0) {
+            let sequence = start..start + length;
+            start = sequence.end;
+            if length <= size {
+                match blocks.last_mut().filter(|last| open && last.rows.len() + length <= size) {
+                    Some(last) => {
+                        last.rows.end = sequence.end;
+                        last.sequences.push(sequence);
+                    }
+                    None => {
+                        let index = blocks.len();
+                        let (rows, neighbours) = (sequence.clone(), index..index + 1);
+                        blocks.push(Rows { rows, place: 0, sequences: vec![sequence], neighbours });
+                        order.push((index, Step::Whole));
+                    }
+                }
+                open = true;
+                continue;
+            }
+            open = false;
+            let part = length.div_ceil(length.div_ceil(size)).next_multiple_of(ROWS);
+            let neighbours = blocks.len()..blocks.len() + length.div_ceil(part);
+            for index in 0..neighbours.len() {
+                let first = sequence.start + index * part;
+                let rows = first..(first + part).min(sequence.end);
+                blocks.push(Rows { rows, place: 0, sequences: vec![sequence.clone()], neighbours: neighbours.clone() });
+            }
+            order.extend(neighbours.clone().map(|block| (block, Step::Project)));
+            waiting.push(neighbours);
+            // So many first steps stay ahead that no thread waits for another one's.
+            while waiting[1..].iter().map(ExactSizeIterator::len).sum::<usize>() >= threads {
+                order.extend(waiting.remove(0).map(|block| (block, Step::Finish)));
+            }
+        }
+        order.extend(waiting.into_iter().flatten().map(|block| (block, Step::Finish)));
+        for block in &mut blocks {
+            block.place = padded;
+            padded += block.rows.len().next_multiple_of(ROWS);
+        }
+        Self { blocks, padded, order }
     }
 }
 
 /// The steps of a batch that are done.
 pub(crate) struct Schedule<'a> {
     blocks: &'a Blocks,
-    steps: usize,
-    /// Steps handed out, over all blocks.
+    layers: usize,
+    /// Tasks handed out.
     next: AtomicUsize,
-    /// Steps done, by block.
+    /// Twice the layers that a block has done, plus one after its first step.
     done: Vec<AtomicUsize>,
     failed: AtomicBool,
 }
 
-/// A step of a block that one thread has.
+/// A step of a block that one thread has. It is done when this is dropped.
 pub(crate) struct Task<'a> {
+    pub(crate) layer: usize,
     pub(crate) block: usize,
-    pub(crate) step: usize,
+    pub(crate) step: Step,
     schedule: &'a Schedule<'a>,
 }
 
 impl<'a> Schedule<'a> {
-    /// `steps` steps for every block.
-    pub(crate) fn new(blocks: &'a Blocks, steps: usize) -> Self {
+    pub(crate) fn new(blocks: &'a Blocks, layers: usize) -> Self {
         let done = blocks.blocks.iter().map(|_| AtomicUsize::new(0)).collect();
-        Self { blocks, steps, next: AtomicUsize::new(0), done, failed: AtomicBool::new(false) }
+        Self { blocks, layers, next: AtomicUsize::new(0), done, failed: AtomicBool::new(false) }
     }
 
-    /// The next step, once all it needs is there. None if there is none, or a thread panicked.
+    /// The next task, once all it needs is there. None if there is none, or a thread panicked.
     pub(crate) fn next(&'a self) -> Option<Task<'a>> {
-        let count = self.blocks.blocks.len();
+        let count = self.blocks.order.len();
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        if index >= count * self.steps {
+        if index >= count * self.layers {
             return None;
         }
-        let (step, block) = (index / count, index % count);
+        let (layer, (block, step)) = (index / count, self.blocks.order[index % count]);
+        let needed = 2 * layer + usize::from(step == Step::Finish);
         for neighbour in self.blocks.blocks[block].neighbours.clone() {
             let mut rounds = 0_u32;
-            while self.done[neighbour].load(Ordering::Acquire) < step {
+            while self.done[neighbour].load(Ordering::Acquire) < needed {
                 if self.failed() {
                     return None;
                 }
-                rounds += 1;
+                rounds = rounds.wrapping_add(1);
                 if rounds.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
             }
         }
-        Some(Task { block, step, schedule: self })
+        Some(Task { layer, block, step, schedule: self })
     }
 
     /// Whether a thread panicked.
@@ -102,12 +146,12 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// A task is done when it is dropped.
 impl Drop for Task<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.schedule.failed.store(true, Ordering::Relaxed);
         }
-        self.schedule.done[self.block].store(self.step + 1, Ordering::Release);
+        let done = 2 * self.layer + if self.step == Step::Project { 1 } else { 2 };
+        self.schedule.done[self.block].store(done, Ordering::Release);
     }
 }

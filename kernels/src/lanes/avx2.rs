@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 
 use super::{LANES, Lanes, Work};
 use crate::attention::{Head, attend};
+use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
 
 /// A way to multiply bytes.
@@ -284,15 +285,21 @@ impl<D: Dot> Lanes for Avx2<D> {
         }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8, a: Pair, factor: Pair) {
-        vector! {
-            let low = _mm256_cvtps_epi32(_mm256_mul_ps(a[0], factor[0]));
-            let high = _mm256_cvtps_epi32(_mm256_mul_ps(a[1], factor[1]));
-            // Per 128 bits: four of low, four of high, as 16-bit integers; the permutation restores their order.
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-            let words = _mm256_add_epi16(words, _mm256_set1_epi16(128));
-            let [low, high] = [_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words)];
-            _mm_storeu_si128(to.cast(), _mm_packus_epi16(low, high));
+    unsafe fn store_bytes(self, to: *mut u8, a: [Pair; 4], factor: Pair) {
+        for half in 0..2 {
+            vector! {
+                let round = _mm256_set1_ps(ROUND);
+                let mut integers = [_mm256_castps_si256(round); 4];
+                for index in 0..4 {
+                    integers[index] = _mm256_castps_si256(_mm256_fmadd_ps(a[index][half], factor[half], round));
+                }
+                let [a, b, c, d] = integers;
+                let byte = _mm256_set1_epi32(0xff);
+                let low = _mm256_or_si256(_mm256_and_si256(a, byte), _mm256_slli_epi32::<8>(_mm256_and_si256(b, byte)));
+                let third = _mm256_slli_epi32::<16>(_mm256_and_si256(c, byte));
+                let high = _mm256_or_si256(third, _mm256_slli_epi32::<24>(d));
+                _mm256_storeu_si256(to.add(32 * half).cast(), _mm256_or_si256(low, high));
+            }
         }
     }
     #[inline(always)]
@@ -312,6 +319,10 @@ impl<D: Dot> Lanes for Avx2<D> {
         vector!(_mm256_set1_epi32(from.cast::<i32>().read_unaligned()))
     }
     #[inline(always)]
+    fn prefetch(self, from: *const i8) {
+        vector!(_mm_prefetch::<_MM_HINT_T1>(from))
+    }
+    #[inline(always)]
     fn dot(self, sums: [__m256i; 2], quad: __m256i, weights: [__m256i; 2]) -> [__m256i; 2] {
         vector!([D::dot(sums[0], quad, weights[0]), D::dot(sums[1], quad, weights[1])])
     }
@@ -320,9 +331,9 @@ impl<D: Dot> Lanes for Avx2<D> {
         // SAFETY: passed on to the caller.
         unsafe {
             if D::SIX_ROWS {
-                multiply::<Self, E, 6, 1>(self, factors, epilogue);
+                multiply::<Self, E, 6, 3, 1>(self, factors, epilogue);
             } else {
-                multiply::<Self, E, 4, 1>(self, factors, epilogue);
+                multiply::<Self, E, 4, 2, 1>(self, factors, epilogue);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 
 use super::{LANES, Lanes, Work};
 use crate::attention::{Head, attend};
+use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
 
 /// Exists only on processors with AVX-512 (F, BW, VL, DQ) and VNNI.
@@ -49,7 +50,7 @@ impl Lanes for Avx512 {
     type Weights = __m512i;
     type Quad = __m512i;
 
-    const PANEL: usize = 32;
+    const PANEL: usize = 64;
     const QUERIES: usize = 32;
 
     #[inline(always)]
@@ -163,10 +164,21 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8, a: __m512, factor: __m512) {
+    unsafe fn store_bytes(self, to: *mut u8, a: [__m512; 4], factor: __m512) {
+        /// The bits of `b` where those of `a` are set, else those of `c`.
+        const CHOOSE: i32 = 0xca;
         vector! {
-            let integers = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(a, factor)), _mm512_set1_epi32(128));
-            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(integers));
+            let mut integers = [_mm512_castps_si512(a[0]); 4];
+            for index in 0..4 {
+                integers[index] = _mm512_castps_si512(_mm512_fmadd_ps(a[index], factor, _mm512_set1_ps(ROUND)));
+            }
+            let [a, b, c, d] = integers;
+            let byte = _mm512_set1_epi32(0xff);
+            let low = _mm512_ternarylogic_epi32::<CHOOSE>(byte, a, _mm512_slli_epi32::<8>(b));
+            let high = _mm512_ternarylogic_epi32::<CHOOSE>(byte, c, _mm512_slli_epi32::<8>(d));
+            let word = _mm512_set1_epi32(0xffff);
+            let all = _mm512_ternarylogic_epi32::<CHOOSE>(word, low, _mm512_slli_epi32::<16>(high));
+            _mm512_storeu_si512(to.cast(), all);
         }
     }
     #[inline(always)]
@@ -186,13 +198,17 @@ impl Lanes for Avx512 {
         vector!(_mm512_set1_epi32(from.cast::<i32>().read_unaligned()))
     }
     #[inline(always)]
+    fn prefetch(self, from: *const i8) {
+        vector!(_mm_prefetch::<_MM_HINT_T1>(from))
+    }
+    #[inline(always)]
     fn dot(self, sums: __m512i, quad: __m512i, weights: __m512i) -> __m512i {
         vector!(_mm512_dpbusd_epi32(sums, quad, weights))
     }
     #[inline(always)]
     unsafe fn multiply<E: Epilogue>(self, factors: &Factors<'_>, epilogue: &mut E) {
         // SAFETY: passed on to the caller.
-        unsafe { multiply::<Self, E, 12, 2>(self, factors, epilogue) }
+        unsafe { multiply::<Self, E, 6, 3, 4>(self, factors, epilogue) }
     }
     #[inline(always)]
     unsafe fn attend(self, head: &Head<'_>) {

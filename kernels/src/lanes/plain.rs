@@ -2,6 +2,7 @@
 
 use super::{LANES, Lanes};
 use crate::attention::{Head, attend};
+use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
 
 /// Needs no instructions beyond those of the compiler's target.
@@ -89,10 +90,11 @@ impl Lanes for Plain {
             }
         }
     }
-    unsafe fn store_bytes(self, to: *mut u8, a: Self::Float, factor: Self::Float) {
-        let bytes = Self::each(a, factor, |a, factor| (a * factor).round_ties_even()).map(|a| (a as i32 + 128) as u8);
-        // SAFETY: the caller has room for sixteen bytes there.
-        unsafe { to.cast::<[u8; LANES]>().write_unaligned(bytes) }
+    unsafe fn store_bytes(self, to: *mut u8, a: [Self::Float; 4], factor: Self::Float) {
+        let integers = a.map(|a| self.fma(a, factor, [ROUND; LANES]));
+        let bytes: [[u8; 4]; LANES] = std::array::from_fn(|lane| integers.map(|vector| vector[lane].to_bits() as u8));
+        // SAFETY: the caller has room for 64 bytes there.
+        unsafe { to.cast::<[[u8; 4]; LANES]>().write_unaligned(bytes) }
     }
     unsafe fn load_ints(self, from: *const i32) -> Self::Int {
         // SAFETY: the caller has sixteen integers there.
@@ -109,6 +111,7 @@ impl Lanes for Plain {
         // SAFETY: the caller has four activations there.
         unsafe { from.cast::<Self::Quad>().read_unaligned() }
     }
+    fn prefetch(self, _: *const i8) {}
     fn dot(self, mut sums: Self::Int, quad: Self::Quad, weights: Self::Weights) -> Self::Int {
         for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
             for (activation, weight) in quad.iter().zip(weights) {
@@ -119,7 +122,7 @@ impl Lanes for Plain {
     }
     unsafe fn multiply<E: Epilogue>(self, factors: &Factors<'_>, epilogue: &mut E) {
         // SAFETY: passed on to the caller.
-        unsafe { multiply::<Self, E, 4, 1>(self, factors, epilogue) }
+        unsafe { multiply::<Self, E, 4, 2, 1>(self, factors, epilogue) }
     }
     unsafe fn attend(self, head: &Head<'_>) {
         // SAFETY: passed on to the caller.
