@@ -13,7 +13,7 @@ use crate::lanes::{LANES, Lanes};
 use crate::memory::Buffer;
 
 /// Keys whose scores are in memory at a time.
-const BLOCK: usize = 96;
+const BLOCK: usize = 64;
 /// Queries of a block, at most.
 const WIDTH: usize = 2 * LANES;
 

@@ -4,18 +4,17 @@
 use std::sync::Mutex;
 
 use crate::error::Error;
-use crate::lanes::{Kernels, Lanes, Path, Work};
+use crate::lanes::{Kernels, LANES, Lanes, Path, Work};
 use crate::layer::{Block, BlockScratch, Layer, Planes, Shared, Sizes};
 use crate::memory::Buffer;
-use crate::product::ROWS;
 use crate::schedule::{Blocks, Schedule, Step};
 use crate::weights::{LayerWeights, Shape, length};
 use crate::workers::Workers;
 
 /// The most rows of a block: what it writes on its way through a layer then stays in the second cache.
-const LARGEST_BLOCK: usize = 11 * ROWS;
+const LARGEST_BLOCK: usize = 8 * LANES;
 /// The fewest, so that the weights, which every block reads once, do not become the limit.
-const SMALLEST_BLOCK: usize = 4 * ROWS;
+const SMALLEST_BLOCK: usize = 3 * LANES;
 
 /// Layers of a BERT encoder, packed for one path.
 pub struct Encoder {
@@ -68,7 +67,7 @@ impl Encoder {
             return Ok(());
         }
         let threads = workers.count().max(1);
-        let per_thread = tokens.div_ceil(threads).next_multiple_of(ROWS);
+        let per_thread = tokens.div_ceil(threads).next_multiple_of(LANES);
         let blocks = Blocks::new(lengths, per_thread.clamp(SMALLEST_BLOCK, LARGEST_BLOCK), threads);
         let shared = scratch.reserve(self.sizes, tokens, blocks.padded, threads);
         let schedule = Schedule::new(&blocks, self.layers.len());
@@ -78,7 +77,14 @@ impl Encoder {
                 Ok(scratch) => scratch,
                 Err(poisoned) => poisoned.into_inner(),
             };
-            let work = Steps { encoder: self, blocks: &blocks, schedule: &schedule, shared, rows: &rows, scratch: &mut scratch };
+            let work = Steps {
+                encoder: self,
+                blocks: &blocks,
+                schedule: &schedule,
+                shared,
+                rows: &rows,
+                scratch: &mut scratch,
+            };
             self.kernels.run(work);
         });
         if schedule.failed() { Err(Error::Panicked) } else { Ok(()) }
@@ -144,11 +150,9 @@ impl Work for Steps<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         while let Some(task) = self.schedule.next() {
-            let block =
-                Block { sizes: self.encoder.sizes, rows: &self.blocks.blocks[task.block], shared: self.shared };
+            let block = Block { sizes: self.encoder.sizes, rows: &self.blocks.blocks[task.block], shared: self.shared };
             let layer = &self.encoder.layers[task.layer];
-            let planes =
-                if task.step == Step::Whole { block.own_planes(self.scratch) } else { self.shared.planes };
+            let planes = if task.step == Step::Whole { block.own_planes(self.scratch) } else { self.shared.planes };
             // SAFETY: the scratch was reserved for these sizes and this batch. The schedule hands a block to one thread at a time, and the
             // steps of the blocks of a sequence in order: nobody writes planes that are read, and nobody reads planes that are written.
             unsafe {

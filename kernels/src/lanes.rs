@@ -7,17 +7,17 @@
 //! Kernels are generic functions that are inlined into one function per path, which is compiled for the path's instructions. So they
 //! contain no closures: a closure would be a function of its own, compiled without these instructions.
 
-mod plain;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod path;
+mod plain;
 
 pub(crate) use path::Kernels;
+pub use path::Path;
 #[cfg(test)]
 pub(crate) use path::every_kernels;
-pub use path::Path;
 
 use crate::attention::Head;
 use crate::product::{Epilogue, Factors};

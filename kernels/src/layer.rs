@@ -62,9 +62,8 @@ impl Layer {
         let Sizes { width, .. } = sizes;
         let (head, padded, heads) = (shape.head(), sizes.head, sizes.heads * sizes.head);
         // A place in the padded heads → the place in the vector.
-        let unpadded = |place: usize| {
-            (place < heads && place % padded < head).then_some(place / padded * head + place % padded)
-        };
+        let unpadded =
+            |place: usize| (place < heads && place % padded < head).then_some(place / padded * head + place % padded);
         let of_context = |place: usize| unpadded(value_at(place));
         let below = |limit: usize| move |place: usize| Some(value_at(place)).filter(|value| *value < limit);
         let query_factor = std::f32::consts::LOG2_E / (head as f32).sqrt();

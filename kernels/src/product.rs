@@ -285,7 +285,8 @@ mod tests {
         let mut scales = Buffer::new(count.next_multiple_of(ROWS));
         scales.as_mut_slice().fill(1.0);
         let mut all = vec![f32::NAN; count * padded.columns];
-        let factors = Factors { packed: &packed, weights: &buffer, rows: rows.as_ptr(), scales: scales.as_ptr(), count };
+        let factors =
+            Factors { packed: &packed, weights: &buffer, rows: rows.as_ptr(), scales: scales.as_ptr(), count };
         kernels.run(Multiply { factors, outputs: &mut all });
         all.chunks(padded.columns).flat_map(|row| &row[..outputs]).copied().collect()
     }
@@ -294,7 +295,8 @@ mod tests {
         let sum = |row: &[u8], weights: &[i8]| -> i64 {
             row.iter().zip(weights).map(|(a, w)| (i64::from(*a) - 128) * i64::from(*w)).sum()
         };
-        let sums = activations.chunks(inputs).flat_map(|row| weights.chunks(inputs).map(move |weights| sum(row, weights)));
+        let sums =
+            activations.chunks(inputs).flat_map(|row| weights.chunks(inputs).map(move |weights| sum(row, weights)));
         sums.map(|sum| sum as f32).collect()
     }
 
@@ -305,7 +307,11 @@ mod tests {
                 let (activations, weights) = (vec![activation; 13 * inputs], vec![weight; 33 * inputs]);
                 for (name, kernels) in every_kernels(false) {
                     let outputs = outputs_of(kernels, &activations, &weights, inputs);
-                    assert_eq!(outputs, expected(&activations, &weights, inputs), "{name}, {inputs} x {activation} x {weight}");
+                    assert_eq!(
+                        outputs,
+                        expected(&activations, &weights, inputs),
+                        "{name}, {inputs} x {activation} x {weight}"
+                    );
                 }
             }
         }
@@ -314,7 +320,8 @@ mod tests {
     #[test]
     fn pairs_that_fit_are_exact_with_16_bit_sums() {
         let inputs = 64;
-        let weights: Vec<i8> = (0..32 * inputs).map(|index| if index % 2 == 0 { 64 } else { [64, -128][index / 2 % 2] }).collect();
+        let weights: Vec<i8> =
+            (0..32 * inputs).map(|index| if index % 2 == 0 { 64 } else { [64, -128][index / 2 % 2] }).collect();
         for activation in [0, 1, 128, 255] {
             let activations = vec![activation; 12 * inputs];
             for (name, kernels) in every_kernels(true) {

@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::lanes::LANES;
 use crate::product::ROWS;
 
 /// The rows of a batch in blocks.
@@ -43,7 +44,7 @@ pub(crate) enum Step {
 }
 
 impl Blocks {
-    /// Cuts a batch into blocks of at most `size` rows, a multiple of [`ROWS`], for so many threads.
+    /// Cuts a batch into blocks of at most `size` rows, a multiple of [`LANES`], for so many threads.
     pub(crate) fn new(lengths: &[usize], size: usize, threads: usize) -> Self {
         let mut blocks: Vec<Rows> = Vec::new();
         let mut order = Vec::new();
@@ -70,7 +71,7 @@ impl Blocks {
                 continue;
             }
             open = false;
-            let part = length.div_ceil(length.div_ceil(size)).next_multiple_of(ROWS);
+            let part = length.div_ceil(length.div_ceil(size)).next_multiple_of(LANES);
             let neighbours = blocks.len()..blocks.len() + length.div_ceil(part);
             for index in 0..neighbours.len() {
                 let first = sequence.start + index * part;

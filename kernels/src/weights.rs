@@ -59,11 +59,8 @@ pub struct Linear<'a> {
 
 impl Linear<'_> {
     fn check(&self, what: &'static str, outputs: usize, inputs: usize) -> Result<(), Error> {
-        let lengths = [
-            (self.weights.len(), outputs * inputs),
-            (self.scales.len(), outputs),
-            (self.biases.len(), outputs),
-        ];
+        let lengths =
+            [(self.weights.len(), outputs * inputs), (self.scales.len(), outputs), (self.biases.len(), outputs)];
         lengths.into_iter().try_for_each(|(found, expected)| length(what, found, expected))
     }
 

@@ -89,7 +89,14 @@ fn paths() -> Vec<Path> {
     Path::ALL.into_iter().filter(|path| path.is_available()).collect()
 }
 
-fn run(layers: &[Layer], shape: Shape, path: Path, states: &[f32], lengths: &[usize], workers: &dyn Workers) -> Vec<f32> {
+fn run(
+    layers: &[Layer],
+    shape: Shape,
+    path: Path,
+    states: &[f32],
+    lengths: &[usize],
+    workers: &dyn Workers,
+) -> Vec<f32> {
     let weights: Vec<LayerWeights<'_>> = layers.iter().map(Layer::weights).collect();
     let encoder = Encoder::with_path(&weights, shape, path).unwrap();
     let mut states = states.to_vec();
@@ -156,7 +163,9 @@ fn one_scratch_serves_batches_and_encoders_of_all_sizes() {
     let mut numbers = Numbers(13);
     let mut scratch = Scratch::new();
     let pool = Pool::new(2).unwrap();
-    for (hidden, heads, lengths) in [(64, 2, vec![50, 20]), (32, 4, vec![7]), (160, 5, vec![90, 1, 130]), (64, 2, vec![3])] {
+    for (hidden, heads, lengths) in
+        [(64, 2, vec![50, 20]), (32, 4, vec![7]), (160, 5, vec![90, 1, 130]), (64, 2, vec![3])]
+    {
         let shape = Shape { hidden, heads, feed_forward: 2 * hidden };
         let layers = [numbers.layer(shape, 64.0)];
         let states = numbers.floats(lengths.iter().sum::<usize>() * hidden, 1.0);
@@ -193,7 +202,10 @@ fn wrong_sizes_are_refused() {
     let error = |shape| Encoder::new(&[layer.weights()], shape).err().unwrap().to_string();
     assert_eq!(error(Shape { heads: 3, ..shape }), "3 heads do not divide the hidden size 32");
     assert_eq!(error(Shape { heads: 0, ..shape }), "the number of heads is 0, allowed are 1 to 65536");
-    assert_eq!(error(Shape { feed_forward: 70_000, ..shape }), "the feed-forward size is 70000, allowed are 1 to 65536");
+    assert_eq!(
+        error(Shape { feed_forward: 70_000, ..shape }),
+        "the feed-forward size is 70000, allowed are 1 to 65536"
+    );
     assert_eq!(error(Shape { hidden: 34, ..shape }), "the query layer has 1024 values, expected 1156");
     let encoder = Encoder::new(&[layer.weights()], shape).unwrap();
     let mut states = vec![0.0; 5 * 32];

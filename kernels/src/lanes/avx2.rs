@@ -13,8 +13,8 @@ use std::marker::PhantomData;
 
 use super::{LANES, Lanes, Work};
 use crate::attention::{Head, attend};
-use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
+use crate::rows::ROUND;
 
 /// A way to multiply bytes.
 pub(crate) trait Dot: Copy {

@@ -7,8 +7,8 @@ use std::arch::x86_64::*;
 
 use super::{LANES, Lanes, Work};
 use crate::attention::{Head, attend};
-use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
+use crate::rows::ROUND;
 
 /// Exists only on processors with AVX-512 (F, BW, VL, DQ) and VNNI.
 #[derive(Clone, Copy)]

@@ -112,6 +112,7 @@ impl Kernels {
 #[cfg(test)]
 pub(crate) fn every_kernels(pairs_fit: bool) -> Vec<(String, Kernels)> {
     let kinds = [true, false].into_iter().filter(|fit| pairs_fit || !fit);
-    let all = kinds.flat_map(|fit| Path::ALL.map(|path| (format!("{}, pairs fit: {fit}", path.name()), path.kernels(fit))));
+    let all =
+        kinds.flat_map(|fit| Path::ALL.map(|path| (format!("{}, pairs fit: {fit}", path.name()), path.kernels(fit))));
     all.filter_map(|(name, kernels)| Some((name, kernels.ok()?))).collect()
 }

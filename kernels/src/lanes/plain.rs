@@ -2,8 +2,8 @@
 
 use super::{LANES, Lanes};
 use crate::attention::{Head, attend};
-use crate::rows::ROUND;
 use crate::product::{Epilogue, Factors, multiply};
+use crate::rows::ROUND;
 
 /// Needs no instructions beyond those of the compiler's target.
 #[derive(Clone, Copy)]

@@ -6,18 +6,27 @@ type Rows = Vec<Vec<f64>>;
 
 /// The states after a layer, `[tokens, hidden]`.
 pub fn layer(weights: &LayerWeights<'_>, shape: Shape, states: &[f32], lengths: &[usize]) -> Vec<f64> {
-    let rows: Rows = states.chunks(shape.hidden).map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
+    let rows: Rows =
+        states.chunks(shape.hidden).map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
     let [query, key, value] = [&weights.query, &weights.key, &weights.value].map(|linear| product(&rows, linear));
     let mut context = vec![vec![0.0; shape.hidden]; rows.len()];
     let mut start = 0;
     for length in lengths {
         for head in 0..shape.heads {
-            attend(&query, &key, &value, start..start + length, head * shape.head()..(head + 1) * shape.head(), &mut context);
+            attend(
+                &query,
+                &key,
+                &value,
+                start..start + length,
+                head * shape.head()..(head + 1) * shape.head(),
+                &mut context,
+            );
         }
         start += length;
     }
     let attended = normalized(&added(&product(&context, &weights.output), &rows), &weights.attention_norm);
-    let inner: Rows = product(&attended, &weights.inner).into_iter().map(|row| row.into_iter().map(gelu).collect()).collect();
+    let inner: Rows =
+        product(&attended, &weights.inner).into_iter().map(|row| row.into_iter().map(gelu).collect()).collect();
     normalized(&added(&product(&inner, &weights.outer), &attended), &weights.feed_forward_norm).concat()
 }
 
@@ -67,7 +76,10 @@ fn normalized(rows: &Rows, norm: &Norm<'_>) -> Rows {
         let variance = row.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / row.len() as f64;
         let root = (variance + f64::from(norm.epsilon)).sqrt();
         let parameters = norm.scales.iter().zip(norm.shifts);
-        row.iter().zip(parameters).map(|(value, (scale, shift))| (value - mean) / root * f64::from(*scale) + f64::from(*shift)).collect()
+        row.iter()
+            .zip(parameters)
+            .map(|(value, (scale, shift))| (value - mean) / root * f64::from(*scale) + f64::from(*shift))
+            .collect()
     };
     rows.iter().map(of_row).collect()
 }
