@@ -10,6 +10,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_bytes;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod path;
 mod plain;
@@ -19,8 +21,8 @@ pub use path::Path;
 #[cfg(test)]
 pub(crate) use path::every_kernels;
 
-use crate::attention::Head;
-use crate::product::{Epilogue, Factors};
+use crate::compute::attention::Head;
+use crate::compute::product::{Epilogue, Factors};
 
 /// Values of a vector.
 pub(crate) const LANES: usize = 16;
@@ -64,7 +66,7 @@ pub(crate) trait Lanes: Copy {
     /// For each value, the entry of `table` that the low three bits of `magic` name. The table holds its eight entries twice.
     fn lookup(self, table: &[f32; LANES], magic: Self::Float) -> Self::Float;
     fn transpose(self, square: &mut [Self::Float; LANES]);
-    /// Stores round(a · factor) + 128 of four vectors as 64 bytes, in the order of [`crate::rows::value_at`].
+    /// Stores round(a · factor) + 128 of four vectors as 64 bytes, in the order of [`crate::compute::rows::value_at`].
     unsafe fn store_bytes(self, to: *mut u8, a: [Self::Float; 4], factor: Self::Float);
 
     unsafe fn load_ints(self, from: *const i32) -> Self::Int;
@@ -76,9 +78,9 @@ pub(crate) trait Lanes: Copy {
     /// `sums` and, in every column, the four products of a quad with its weights; exact.
     fn dot(self, sums: Self::Int, quad: Self::Quad, weights: Self::Weights) -> Self::Int;
 
-    /// [`crate::product::multiply`] with the tile of this path.
+    /// [`crate::compute::product::multiply`] with the tile of this path.
     unsafe fn multiply<E: Epilogue>(self, factors: &Factors<'_>, epilogue: &mut E);
-    /// [`crate::attention::attend`] with the tiles of this path.
+    /// [`crate::compute::attention::attend`] with the tiles of this path.
     unsafe fn attend(self, head: &Head<'_>);
 }
 

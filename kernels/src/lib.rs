@@ -8,22 +8,19 @@
 //! |---|---|
 //! | `weights` | weights as they are stored, and their checks |
 //! | `lanes` | vectors of sixteen values on every path, and the choice of the path |
-//! | `product` | rows of bytes × packed weights, with an epilogue |
-//! | `functions`, `rows` | 2ˣ and gelu; quantization and layer normalization of rows |
-//! | `attention` | one head over one sequence |
-//! | `layer` | a packed layer over a block of rows |
-//! | `schedule`, `workers` | blocks and threads |
+//! | `memory` | buffers on cache lines and huge pages |
+//! | `compute` | products, attention, normalization, gelu |
+//! | `layer`, `block` | a packed layer; a layer over a block of rows |
+//! | `workers`, `schedule` | threads; which thread computes which block when |
 //! | `encoder` | the layers, one after another |
 
-mod attention;
+mod block;
+mod compute;
 mod encoder;
 mod error;
-mod functions;
 mod lanes;
 mod layer;
 mod memory;
-mod product;
-mod rows;
 mod schedule;
 mod weights;
 mod workers;

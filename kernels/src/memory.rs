@@ -58,13 +58,8 @@ impl<T: Number> Buffer<T> {
         self.layout.map_or(0, |layout| layout.size() / size_of::<T>())
     }
 
-    pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: so many values are there, initialized and aligned; any bytes are values of a number.
-        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
-    }
-
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: as above; `self` is borrowed exclusively.
+        // SAFETY: so many values are there, initialized and aligned; any bytes are values of a number. `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.len()) }
     }
 

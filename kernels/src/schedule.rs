@@ -9,11 +9,11 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::compute::product::ROWS;
 use crate::lanes::LANES;
-use crate::product::ROWS;
 
 /// The rows of a batch in blocks.
-pub(crate) struct Blocks {
+pub(crate) struct Plan {
     pub(crate) blocks: Vec<Rows>,
     /// Rows of the batch, with each block's padding.
     pub(crate) padded: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Blocks {
 
 /// A block.
 pub(crate) struct Rows {
-    pub(crate) rows: Range<usize>,
+    pub(crate) tokens: Range<usize>,
     /// Where its first row is if every block is padded to [`ROWS`].
     pub(crate) place: usize,
     /// The rows of each of its sequences. For a part of a sequence, those of the whole sequence.
@@ -43,7 +43,7 @@ pub(crate) enum Step {
     Finish,
 }
 
-impl Blocks {
+impl Plan {
     /// Cuts a batch into blocks of at most `size` rows, a multiple of [`LANES`], for so many threads.
     pub(crate) fn new(lengths: &[usize], size: usize, threads: usize) -> Self {
         let mut blocks: Vec<Rows> = Vec::new();
@@ -55,17 +55,14 @@ impl Blocks {
             let sequence = start..start + length;
             start = sequence.end;
             if length <= size {
-                match blocks.last_mut().filter(|last| open && last.rows.len() + length <= size) {
-                    Some(last) => {
-                        last.rows.end = sequence.end;
-                        last.sequences.push(sequence);
-                    }
-                    None => {
-                        let index = blocks.len();
-                        let (rows, neighbours) = (sequence.clone(), index..index + 1);
-                        blocks.push(Rows { rows, place: 0, sequences: vec![sequence], neighbours });
-                        order.push((index, Step::Whole));
-                    }
+                if let Some(last) = blocks.last_mut().filter(|last| open && last.tokens.len() + length <= size) {
+                    last.tokens.end = sequence.end;
+                    last.sequences.push(sequence);
+                } else {
+                    let index = blocks.len();
+                    let (tokens, neighbours) = (sequence.clone(), index..index + 1);
+                    blocks.push(Rows { tokens, place: 0, sequences: vec![sequence], neighbours });
+                    order.push((index, Step::Whole));
                 }
                 open = true;
                 continue;
@@ -75,8 +72,13 @@ impl Blocks {
             let neighbours = blocks.len()..blocks.len() + length.div_ceil(part);
             for index in 0..neighbours.len() {
                 let first = sequence.start + index * part;
-                let rows = first..(first + part).min(sequence.end);
-                blocks.push(Rows { rows, place: 0, sequences: vec![sequence.clone()], neighbours: neighbours.clone() });
+                let tokens = first..(first + part).min(sequence.end);
+                blocks.push(Rows {
+                    tokens,
+                    place: 0,
+                    sequences: vec![sequence.clone()],
+                    neighbours: neighbours.clone(),
+                });
             }
             order.extend(neighbours.clone().map(|block| (block, Step::Project)));
             waiting.push(neighbours);
@@ -88,7 +90,7 @@ impl Blocks {
         order.extend(waiting.into_iter().flatten().map(|block| (block, Step::Finish)));
         for block in &mut blocks {
             block.place = padded;
-            padded += block.rows.len().next_multiple_of(ROWS);
+            padded += block.tokens.len().next_multiple_of(ROWS);
         }
         Self { blocks, padded, order }
     }
@@ -96,7 +98,7 @@ impl Blocks {
 
 /// The steps of a batch that are done.
 pub(crate) struct Schedule<'a> {
-    blocks: &'a Blocks,
+    plan: &'a Plan,
     layers: usize,
     /// Tasks handed out.
     next: AtomicUsize,
@@ -114,21 +116,21 @@ pub(crate) struct Task<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    pub(crate) fn new(blocks: &'a Blocks, layers: usize) -> Self {
-        let done = blocks.blocks.iter().map(|_| AtomicUsize::new(0)).collect();
-        Self { blocks, layers, next: AtomicUsize::new(0), done, failed: AtomicBool::new(false) }
+    pub(crate) fn new(plan: &'a Plan, layers: usize) -> Self {
+        let done = plan.blocks.iter().map(|_| AtomicUsize::new(0)).collect();
+        Self { plan, layers, next: AtomicUsize::new(0), done, failed: AtomicBool::new(false) }
     }
 
     /// The next task, once all it needs is there. None if there is none, or a thread panicked.
     pub(crate) fn next(&'a self) -> Option<Task<'a>> {
-        let count = self.blocks.order.len();
+        let count = self.plan.order.len();
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         if index >= count * self.layers {
             return None;
         }
-        let (layer, (block, step)) = (index / count, self.blocks.order[index % count]);
+        let (layer, (block, step)) = (index / count, self.plan.order[index % count]);
         let needed = 2 * layer + usize::from(step == Step::Finish);
-        for neighbour in self.blocks.blocks[block].neighbours.clone() {
+        for neighbour in self.plan.blocks[block].neighbours.clone() {
             let mut rounds = 0_u32;
             while self.done[neighbour].load(Ordering::Acquire) < needed {
                 if self.failed() {

@@ -1,75 +1,16 @@
-//! AVX2 with FMA: a vector is two registers of 256 bits, of which there are 16. Three ways to multiply bytes, all exact:
+//! AVX2 with FMA: a vector is two registers of 256 bits, of which there are 16.
 //!
-//! - [`Vnni`]: `vpdpbusd` of AVX-VNNI, one instruction for 32 products. Tile 6 rows × 16 columns: 12 registers of sums, 2 of weights, 1 of
-//!   activations.
-//! - [`Pairs`]: `vpmaddubsw`, `vpmaddwd`, `vpaddd`: three. `vpmaddubsw` saturates unless no pair of weights adds up to more than 128 in
-//!   magnitude; the packed weights say whether that is so. Tile 4 × 16.
-//! - [`Wide`]: even and odd bytes as 16-bit integers, two `vpmaddwd` and two `vpaddd`: four. Tile 4 × 16.
-//!
-//! Attention: 6 keys × 16 queries.
+//! Product tile with `vpdpbusd`: 6 rows × 16 columns, 12 registers of sums, 2 of weights, 1 of activations; 12 instructions (6 cycles on two
+//! ports) for a step of four inputs. Without it: 4 rows × 16 columns, 24 or 32 instructions. Attention: 6 keys × 16 queries.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
+use super::avx2_bytes::{Dot, Pairs, Vnni, Wide};
 use super::{LANES, Lanes, Work};
-use crate::attention::{Head, attend};
-use crate::product::{Epilogue, Factors, multiply};
-use crate::rows::ROUND;
-
-/// A way to multiply bytes.
-pub(crate) trait Dot: Copy {
-    /// Whether it is `vpdpbusd`, which leaves registers for six rows instead of four.
-    const SIX_ROWS: bool;
-    unsafe fn dot(sums: __m256i, quad: __m256i, weights: __m256i) -> __m256i;
-}
-
-/// `vpdpbusd`.
-#[derive(Clone, Copy)]
-pub(crate) struct Vnni;
-
-impl Dot for Vnni {
-    const SIX_ROWS: bool = true;
-    #[inline(always)]
-    unsafe fn dot(sums: __m256i, quad: __m256i, weights: __m256i) -> __m256i {
-        // SAFETY: the caller's token stands for AVX-VNNI.
-        unsafe { _mm256_dpbusd_avx_epi32(sums, quad, weights) }
-    }
-}
-
-/// `vpmaddubsw`, for weights whose pairs fit.
-#[derive(Clone, Copy)]
-pub(crate) struct Pairs;
-
-impl Dot for Pairs {
-    const SIX_ROWS: bool = false;
-    #[inline(always)]
-    unsafe fn dot(sums: __m256i, quad: __m256i, weights: __m256i) -> __m256i {
-        // SAFETY: the caller's token stands for AVX2.
-        unsafe {
-            let pairs = _mm256_maddubs_epi16(quad, weights);
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        }
-    }
-}
-
-/// `vpmaddwd`, for any weights.
-#[derive(Clone, Copy)]
-pub(crate) struct Wide;
-
-impl Dot for Wide {
-    const SIX_ROWS: bool = false;
-    #[inline(always)]
-    unsafe fn dot(sums: __m256i, quad: __m256i, weights: __m256i) -> __m256i {
-        // SAFETY: the caller's token stands for AVX2.
-        unsafe {
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
-            let odd = _mm256_srai_epi16::<8>(weights);
-            let even = _mm256_madd_epi16(_mm256_and_si256(quad, _mm256_set1_epi16(255)), even);
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(quad), odd);
-            _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
-        }
-    }
-}
+use crate::compute::attention::{Head, attend};
+use crate::compute::product::{Epilogue, Factors, multiply};
+use crate::compute::rows::ROUND;
 
 /// Exists only on processors with AVX2 and FMA, `Avx2<Vnni>` on those with AVX-VNNI too.
 #[derive(Clone, Copy)]
@@ -320,7 +261,7 @@ impl<D: Dot> Lanes for Avx2<D> {
     }
     #[inline(always)]
     fn prefetch(self, from: *const i8) {
-        vector!(_mm_prefetch::<_MM_HINT_T1>(from))
+        vector!(_mm_prefetch::<_MM_HINT_T1>(from));
     }
     #[inline(always)]
     fn dot(self, sums: [__m256i; 2], quad: __m256i, weights: [__m256i; 2]) -> [__m256i; 2] {

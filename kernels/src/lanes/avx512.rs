@@ -6,9 +6,9 @@
 use std::arch::x86_64::*;
 
 use super::{LANES, Lanes, Work};
-use crate::attention::{Head, attend};
-use crate::product::{Epilogue, Factors, multiply};
-use crate::rows::ROUND;
+use crate::compute::attention::{Head, attend};
+use crate::compute::product::{Epilogue, Factors, multiply};
+use crate::compute::rows::ROUND;
 
 /// Exists only on processors with AVX-512 (F, BW, VL, DQ) and VNNI.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ impl Lanes for Avx512 {
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: __m512) {
-        vector!(_mm512_storeu_ps(to, value))
+        vector!(_mm512_storeu_ps(to, value));
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
@@ -199,7 +199,7 @@ impl Lanes for Avx512 {
     }
     #[inline(always)]
     fn prefetch(self, from: *const i8) {
-        vector!(_mm_prefetch::<_MM_HINT_T1>(from))
+        vector!(_mm_prefetch::<_MM_HINT_T1>(from));
     }
     #[inline(always)]
     fn dot(self, sums: __m512i, quad: __m512i, weights: __m512i) -> __m512i {

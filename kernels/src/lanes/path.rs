@@ -3,7 +3,8 @@
 use super::{Lanes, Work, plain::Plain};
 #[cfg(target_arch = "x86_64")]
 use super::{
-    avx2::{Avx2, Pairs, Vnni, Wide},
+    avx2::Avx2,
+    avx2_bytes::{Pairs, Vnni, Wide},
     avx512::Avx512,
 };
 use crate::error::Error;

@@ -1,9 +1,9 @@
 //! Plain Rust: the reference for every other path, and the path of every other processor.
 
 use super::{LANES, Lanes};
-use crate::attention::{Head, attend};
-use crate::product::{Epilogue, Factors, multiply};
-use crate::rows::ROUND;
+use crate::compute::attention::{Head, attend};
+use crate::compute::product::{Epilogue, Factors, multiply};
+use crate::compute::rows::ROUND;
 
 /// Needs no instructions beyond those of the compiler's target.
 #[derive(Clone, Copy)]

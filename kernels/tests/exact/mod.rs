@@ -5,7 +5,7 @@ use quarry_kernels::{LayerWeights, Linear, Norm, Shape};
 type Rows = Vec<Vec<f64>>;
 
 /// The states after a layer, `[tokens, hidden]`.
-pub fn layer(weights: &LayerWeights<'_>, shape: Shape, states: &[f32], lengths: &[usize]) -> Vec<f64> {
+pub(crate) fn layer(weights: &LayerWeights<'_>, shape: Shape, states: &[f32], lengths: &[usize]) -> Vec<f64> {
     let rows: Rows =
         states.chunks(shape.hidden).map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
     let [query, key, value] = [&weights.query, &weights.key, &weights.value].map(|linear| product(&rows, linear));

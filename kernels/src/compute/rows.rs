@@ -1,9 +1,9 @@
 //! What is done to whole rows: quantization and layer normalization. In: rows of floats, padded to whole vectors. Out: rows of bytes with
 //! their scale, or normalized rows. It must not know where rows come from.
 
+use crate::compute::product::INPUTS;
 use crate::lanes::{LANES, Lanes};
 use crate::memory::Buffer;
-use crate::product::INPUTS;
 use crate::weights::Norm;
 
 /// The smallest magnitude that sets a row's scale; smaller rows become zero.
@@ -86,25 +86,32 @@ impl PackedNorm {
     ) {
         // SAFETY: as the caller promises.
         unsafe {
-            let mut sum = lanes.splat(0.0);
+            let mut sums = [lanes.splat(0.0); 4];
             let mut column = 0;
             while column < width {
-                sum = lanes.add(sum, lanes.load(from.add(column)));
-                column += LANES;
+                for index in 0..4 {
+                    sums[index] = lanes.add(sums[index], lanes.load(from.add(column + index * LANES)));
+                }
+                column += INPUTS;
             }
-            let mean = lanes.splat(lanes.sum(sum) / hidden as f32);
-            let mut squares = lanes.splat(0.0);
+            let sum = lanes.sum(lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3])));
+            let mean = lanes.splat(sum / hidden as f32);
+            let mut squares = [lanes.splat(0.0); 4];
             let mut column = 0;
-            while column + LANES <= hidden {
+            while column + INPUTS <= hidden {
+                for index in 0..4 {
+                    let distance = lanes.sub(lanes.load(from.add(column + index * LANES)), mean);
+                    squares[index] = lanes.fma(distance, distance, squares[index]);
+                }
+                column += INPUTS;
+            }
+            while column < hidden {
                 let distance = lanes.sub(lanes.load(from.add(column)), mean);
-                squares = lanes.fma(distance, distance, squares);
+                let distance = lanes.keep_first(distance, (hidden - column).min(LANES));
+                squares[0] = lanes.fma(distance, distance, squares[0]);
                 column += LANES;
             }
-            if column < hidden {
-                let distance = lanes.sub(lanes.load(from.add(column)), mean);
-                let distance = lanes.keep_first(distance, hidden - column);
-                squares = lanes.fma(distance, distance, squares);
-            }
+            let squares = lanes.add(lanes.add(squares[0], squares[1]), lanes.add(squares[2], squares[3]));
             let variance = lanes.sum(squares) / hidden as f32;
             let factor = lanes.splat(1.0 / (variance + self.epsilon).sqrt());
             let mut column = 0;

@@ -8,7 +8,7 @@
 //!
 //! Work of a query and a key in a head of 32: 64 products, 2 instructions of 512 bits for 32 of them; 2ˣ takes 13 for sixteen queries.
 
-use crate::functions::power_of_two;
+use crate::compute::functions::power_of_two;
 use crate::lanes::{LANES, Lanes};
 use crate::memory::Buffer;
 
@@ -195,9 +195,16 @@ unsafe fn scores<L: Lanes, const K: usize, const G: usize>(
         let mut tile = 0;
         while tile < count {
             // A tile at the end repeats the last key: its scores are written once more and change nothing.
-            let mut keys = [head.keys; K];
-            for k in 0..K {
-                keys[k] = head.keys.add((first + (tile + k).min(count - 1)) * head.size);
+            let start = head.keys.add((first + tile) * head.size);
+            let step = if count - tile >= K { head.size } else { 0 };
+            let mut keys = [start; K];
+            for k in 1..K {
+                keys[k] = keys[k - 1].add(step);
+            }
+            if step == 0 {
+                for k in 1..K {
+                    keys[k] = start.add(k.min(count - tile - 1) * head.size);
+                }
             }
             let mut sums = [[lanes.splat(0.0); G]; K];
             let mut column = 0;

@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn sums_of_extreme_values_are_exact() {
-        for inputs in [1, 64, 1536] {
+        for inputs in if cfg!(miri) { vec![1, 5] } else { vec![1, 64, 1536] } {
             for (activation, weight) in [(255, 127), (255, -128), (0, 127), (0, -128), (128, -128)] {
                 let (activations, weights) = (vec![activation; 13 * inputs], vec![weight; 33 * inputs]);
                 for (name, kernels) in every_kernels(false) {
