@@ -85,7 +85,7 @@ impl Encoder {
                 Steps { encoder: self, plan: &plan, schedule: &schedule, shared, rows: &rows, scratch: &mut scratch };
             self.kernels.run(work);
         });
-        if schedule.failed() { Err(Error::Panicked) } else { Ok(()) }
+        if schedule.is_complete() { Ok(()) } else { Err(Error::Incomplete) }
     }
 }
 

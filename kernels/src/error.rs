@@ -45,7 +45,7 @@ pub enum Error {
         /// What the system said.
         cause: String,
     },
-    /// A thread of the batch panicked; the states are incomplete.
-    #[error("a thread panicked while it computed the batch, so the states are incomplete; compute the batch again")]
-    Panicked,
+    /// A thread panicked, or the workers did not call the function that they were given.
+    #[error("the workers left the batch incomplete: a thread panicked, or none was run; compute the batch again")]
+    Incomplete,
 }

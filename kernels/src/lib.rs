@@ -13,6 +13,7 @@
 //! | `layer`, `block` | a packed layer; a layer over a block of rows |
 //! | `workers`, `schedule` | threads; which thread computes which block when |
 //! | `encoder` | the layers, one after another |
+//! | `operator` (feature `operator`) | the encoder as an operator of ONNX Runtime |
 
 mod block;
 mod compute;
@@ -21,6 +22,8 @@ mod error;
 mod lanes;
 mod layer;
 mod memory;
+#[cfg(feature = "operator")]
+pub mod operator;
 mod schedule;
 mod weights;
 mod workers;

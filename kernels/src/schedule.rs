@@ -143,8 +143,14 @@ impl<'a> Schedule<'a> {
         Some(Task { layer, block, step, schedule: self })
     }
 
+    /// Whether every block has done every layer, and no thread panicked.
+    pub(crate) fn is_complete(&self) -> bool {
+        let all = 2 * self.layers;
+        !self.failed() && self.done.iter().all(|done| done.load(Ordering::Acquire) == all)
+    }
+
     /// Whether a thread panicked.
-    pub(crate) fn failed(&self) -> bool {
+    fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 }
@@ -156,5 +162,80 @@ impl Drop for Task<'_> {
         }
         let done = 2 * self.layer + if self.step == Step::Project { 1 } else { 2 };
         self.schedule.done[self.block].store(done, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The tasks of a layer, as text.
+    fn order(plan: &Plan) -> Vec<String> {
+        plan.order.iter().map(|(block, step)| format!("{step:?} {:?}", plan.blocks[*block].tokens)).collect()
+    }
+
+    #[test]
+    fn short_sequences_share_blocks_and_long_ones_are_cut() {
+        let plan = Plan::new(&[30, 0, 18, 20, 100, 7], 48, 2);
+        let expected = ["Whole 0..48", "Whole 48..68", "Project 68..116", "Project 116..164", "Project 164..168"];
+        assert_eq!(order(&plan)[..5], expected);
+        assert_eq!(order(&plan)[5..], ["Whole 168..175", "Finish 68..116", "Finish 116..164", "Finish 164..168"]);
+    }
+
+    #[test]
+    fn first_steps_stay_ahead_of_second_ones() {
+        let plan = Plan::new(&[64, 64, 64], 32, 2);
+        let steps: Vec<Step> = plan.order.iter().map(|(_, step)| *step).collect();
+        let (project, finish) = (Step::Project, Step::Finish);
+        let expected =
+            [project, project, project, project, finish, finish, project, project, finish, finish, finish, finish];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn a_batch_is_complete_when_all_its_tasks_are_done() {
+        let plan = Plan::new(&[100, 20], 48, 1);
+        let schedule = Schedule::new(&plan, 2);
+        let mut tasks = 0;
+        while let Some(task) = schedule.next() {
+            assert!(!schedule.is_complete());
+            drop(task);
+            tasks += 1;
+        }
+        assert_eq!(tasks, 2 * (3 + 3 + 1));
+        assert!(schedule.is_complete());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        #[cfg_attr(miri, ignore = "has no unsafe code")]
+        fn every_token_is_in_one_block_with_its_sequence(
+            lengths in proptest::collection::vec(0_usize..300, 0..20),
+            size in 1_usize..10,
+            threads in 1_usize..5,
+        ) {
+            let size = size * LANES;
+            let plan = Plan::new(&lengths, size, threads);
+            let mut next = 0;
+            for (index, block) in plan.blocks.iter().enumerate() {
+                prop_assert_eq!(block.tokens.start, next);
+                next = block.tokens.end;
+                prop_assert!((1..=size).contains(&block.tokens.len()));
+                prop_assert!(block.place.is_multiple_of(ROWS) && block.place + block.tokens.len() <= plan.padded);
+                prop_assert!(block.neighbours.contains(&index));
+                for sequence in &block.sequences {
+                    let holders = &plan.blocks[block.neighbours.clone()];
+                    prop_assert!(holders[0].tokens.start <= sequence.start && holders[holders.len() - 1].tokens.end >= sequence.end);
+                }
+            }
+            prop_assert_eq!(next, lengths.iter().sum::<usize>());
+            for (block, _) in plan.blocks.iter().enumerate() {
+                let steps: Vec<Step> = plan.order.iter().filter(|(other, _)| *other == block).map(|(_, step)| *step).collect();
+                prop_assert!(steps == [Step::Whole] || steps == [Step::Project, Step::Finish]);
+            }
+        }
     }
 }

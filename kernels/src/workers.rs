@@ -3,7 +3,7 @@
 use crate::error::Error;
 
 /// Something that runs a function on several threads at once, or one after another.
-pub trait Workers: Sync {
+pub trait Workers {
     /// How many there are; at least one.
     fn count(&self) -> usize;
 
