@@ -56,7 +56,8 @@ fn opened(model: &Path, types: Vec<EntityType>, nested: Nesting, threshold: f32)
     let schema = EntitySchema { nested, types };
     let settings = ExtractionSettings { threshold: Some(threshold), ..ExtractionSettings::new(model, schema) };
     let (spec, model) = settings.resolve().unwrap();
-    let runtime = RuntimeSettings { device: DeviceChoice::Named(Device::Cpu.into()), library: None, batch_tokens: Some(512) };
+    let runtime =
+        RuntimeSettings { device: DeviceChoice::Named(Device::Cpu.into()), library: None, batch_tokens: Some(512) };
     Extractor::with_model(&spec, &model, &runtime).unwrap()
 }
 

@@ -219,6 +219,7 @@ fn every_graph_of_the_tiny_checkpoint_gives_the_logits_an_independent_implementa
             (GraphVariant::Portable, Precision::Fp16, 0.1),
             (GraphVariant::Portable, Precision::Int8, 0.1),
             (GraphVariant::Fused, Precision::Int8, 0.1),
+            (GraphVariant::Kernels, Precision::Int8, 0.1),
         ] {
             let largest = largest_difference(&model, &expected, form, precision, tolerance);
             eprintln!("{file} {form} {precision}: {largest}");

@@ -12,10 +12,7 @@
 //!
 //! Attributes: `heads` (int), `epsilon` (float).
 
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
-    ShapeInferenceContext,
-};
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::{DowncastableTarget, TensorElementType, TensorValueType, ValueRef};
 
 use crate::encoder::{Encoder, Scratch};
@@ -24,6 +21,8 @@ use crate::workers::Workers;
 
 /// The domain of the operator.
 pub const DOMAIN: &str = "quarry";
+/// The name of the operator.
+pub const NAME: &str = "Int8Encoder";
 /// Inputs before the weights.
 const ACTIVATIONS: usize = 2;
 /// Constants of a layer: six products of three, two normalizations of two.
@@ -44,7 +43,7 @@ impl Operator for Int8Encoder {
     type Kernel<'attr> = EncoderKernel;
 
     fn name(&self) -> &'static str {
-        "Int8Encoder"
+        NAME
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -73,13 +72,6 @@ impl Operator for Int8Encoder {
         let weights: Vec<LayerWeights<'_>> = constants.iter().map(|constants| constants.weights(epsilon)).collect();
         let encoder = Encoder::new(&weights, shape).map_err(|error| failed(&error))?;
         Ok(EncoderKernel { encoder, threads: self.threads, scratch: Scratch::new(), states: Vec::new() })
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        match context.inputs().first() {
-            Some(states) => context.set_output(0, states),
-            None => Ok(()),
-        }
     }
 }
 

@@ -25,7 +25,11 @@ impl Shape {
         self.hidden / self.heads
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Whether an encoder of these sizes can be packed.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for a size of 0 or above its limit, [`Error::Heads`] if heads do not divide the width.
+    pub fn check(&self) -> Result<(), Error> {
         let limits = [
             ("the hidden size", self.hidden, MOST_INPUTS),
             ("the number of heads", self.heads, MOST_INPUTS),

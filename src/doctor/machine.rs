@@ -9,7 +9,7 @@ use crate::console::bytes;
 use crate::doctor::report::Report;
 use crate::doctor::subject::Subject;
 use crate::model::runtime::device::Device;
-use crate::model::runtime::hardware::{field, processor};
+use crate::model::runtime::hardware::{field, kernels, processor};
 use crate::model::runtime::selection::best_precision;
 
 /// With less free memory than this, a model and its batches may not fit.
@@ -48,7 +48,8 @@ fn precision(subject: &Subject, report: &mut Report) {
         }
         _ => format!("`auto` selects {best} on {kind}: {reason}"),
     };
-    report.ok("precision", text);
+    let layers = kernels().filter(|_| device == Device::Cpu).map(|path| format!("; int8 layers run on {path}"));
+    report.ok("precision", text + &layers.unwrap_or_default());
 }
 
 fn memory(report: &mut Report) {

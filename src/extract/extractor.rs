@@ -12,7 +12,7 @@ use crate::extract::pipeline::slice::{OneText, SliceResult, SliceRows};
 use crate::extract::pipeline::slices::SliceRule;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::spec::ExtractionSpec;
-use crate::graph::{WRITER_VERSION, cache};
+use crate::graph::{WRITER_VERSION, cache, fits_kernels};
 use crate::model::blocks::FeedForward;
 use crate::model::encoder::architecture::{Attention, Layer};
 use crate::model::package::directory::ModelDirectory;
@@ -58,6 +58,7 @@ pub struct Extractor {
     spec_id: String,
     selection: RuntimeSelection,
     standard_attention: Option<&'static str>,
+    kernels: Option<&'static str>,
     cores: usize,
     slices: SliceRule,
     pipeline: Pipeline,
@@ -130,11 +131,13 @@ impl Extractor {
         let batch_tokens = batch_tuning::settle(runtime.batch_tokens, &tuning_key, search)?;
         let encoder =
             model.config().filter(|_| model.foreign_graph().is_none()).map(|config| config.encoder.architecture());
-        let standard_attention = encoder.filter(|_| variant == GraphVariant::Fused);
+        let fits = variant == GraphVariant::Kernels && encoder.as_ref().is_some_and(fits_kernels);
+        let standard_attention = encoder.filter(|_| variant != GraphVariant::Portable);
         Ok(Self {
             spec: spec.clone(),
             spec_id: spec.id(),
             standard_attention: standard_attention.and_then(|encoder| encoder.beyond_fused_attention()),
+            kernels: hardware::kernels().filter(|_| fits),
             cores,
             slices: SliceRule::new(device, spec.schema.types.len(), layer_weights(model)),
             pipeline: Pipeline {
@@ -221,6 +224,11 @@ impl Extractor {
     /// Why the attention of a graph with fused operators is written in standard ones, which are slower; `None` if it is not.
     pub const fn standard_attention(&self) -> Option<&'static str> {
         self.standard_attention
+    }
+
+    /// The instructions that `kernels/` computes the encoder's layers with; `None` if ONNX Runtime computes them.
+    pub const fn kernels(&self) -> Option<&'static str> {
+        self.kernels
     }
 
     /// How many cores the work uses.

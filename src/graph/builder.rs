@@ -77,8 +77,19 @@ impl Builder {
 
     /// Adds an operator of ONNX Runtime with one result.
     pub(crate) fn runtime(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+        self.of_domain(RUNTIME_DOMAIN, operator, inputs, attributes)
+    }
+
+    /// Adds an operator of a domain with one result.
+    pub(crate) fn of_domain(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) -> String {
         let result = self.result(operator);
-        self.push(RUNTIME_DOMAIN, operator, inputs, attributes, vec![result.clone()]);
+        self.push(domain, operator, inputs, attributes, vec![result.clone()]);
         result
     }
 

@@ -3,6 +3,7 @@
 
 mod attention;
 mod distances;
+pub(crate) mod one_operator;
 
 use crate::graph::layers::Writer;
 use crate::graph::onnx::ElementType;
@@ -26,6 +27,11 @@ impl Writer<'_> {
                 self.biased(&product, &[projection])
             }
         };
+        if self.one_operator {
+            let states = self.graph.op("Reshape", &[&tokens, shared.tokens_shape()]);
+            let states = self.layers_in_one_operator(&states);
+            return self.graph.op("Reshape", &[&states, shared.flat_shape()]);
+        }
         for layer in &architecture.layers {
             tokens = self.normalized(&tokens, layer.attention_norm.as_ref(), |writer, input| {
                 let context = writer.attention(input, &layer.attention, &mut shared);

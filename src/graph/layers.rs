@@ -24,6 +24,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) variant: GraphVariant,
     /// The number format.
     pub(crate) precision: Precision,
+    /// Whether the layers of the encoder are one operator.
+    pub(crate) one_operator: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -59,7 +61,7 @@ impl<'a> Writer<'a> {
         let zero_point = graph.constant("middle", ElementType::Uint8, &[], vec![ZERO_POINT]);
         let row_scales = self.row_scales(input, minimum);
         match self.variant {
-            GraphVariant::Fused => {
+            GraphVariant::Fused | GraphVariant::Kernels => {
                 // One block per row, so that ONNX Runtime quantizes rows on several threads. Per-axis quantization would use one thread.
                 let graph = &mut self.graph;
                 let zero_points = repeated_zero_point(graph, &row_scales);
@@ -106,7 +108,7 @@ impl<'a> Writer<'a> {
     fn along_rows(&mut self, operator: &str, input: &str) -> String {
         let keep = AttributeProto::integer("keepdims", 1);
         match self.variant {
-            GraphVariant::Fused => {
+            GraphVariant::Fused | GraphVariant::Kernels => {
                 let axis = self.graph.integers(&[-1]);
                 self.graph.op_with(operator, &[input, &axis], vec![keep])
             }

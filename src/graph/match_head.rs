@@ -85,7 +85,7 @@ impl MatchTensors<'_> {
                 let rows: Vec<String> = sides.iter().map(|side| side.rows.clone()).collect();
                 self.at_once(graph, sides, &rows)
             }
-            GraphVariant::Fused => self.in_rounds(graph, sides),
+            GraphVariant::Fused | GraphVariant::Kernels => self.in_rounds(graph, sides),
         }
     }
 

@@ -20,6 +20,9 @@ pub mod onnx;
 mod token_heads;
 
 use prost::Message;
+use quarry_kernels::operator;
+
+pub(crate) use crate::graph::encoder::one_operator::fits as fits_kernels;
 
 use crate::error::{Error, Result};
 use crate::graph::builder::{Builder, RUNTIME_DOMAIN};
@@ -31,7 +34,7 @@ use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
 /// The version of this writer: it changes whenever the same model would give other bytes. It is part of the cache key.
-pub const WRITER_VERSION: u32 = 5;
+pub const WRITER_VERSION: u32 = 6;
 
 /// The ONNX operator set and the matching version of the format. Set 17 is from 2022: every current runtime supports it, and it
 /// has layer normalization. The fused int8 graph, which only ONNX Runtime on the CPU runs, needs the block quantization of 21.
@@ -60,7 +63,11 @@ pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> 
         }
     };
     let graph = Builder::new("mrc", element);
-    let mut writer = Writer { graph, weights, variant, precision };
+    let one_operator =
+        variant == GraphVariant::Kernels && precision == Precision::Int8 && fits_kernels(&weights.encoder.architecture);
+    // What is not the operator is as in the fused variant.
+    let variant = if variant == GraphVariant::Kernels { GraphVariant::Fused } else { variant };
+    let mut writer = Writer { graph, weights, variant, precision, one_operator };
     match (&weights.head.description, part) {
         (Head::Early(head), GraphPart::Whole(_)) => writer.whole(head),
         (Head::Tagger(head), GraphPart::Whole(_)) => writer.tagger(head),
@@ -82,6 +89,9 @@ pub fn write_part(weights: &Weights, part: GraphPart, variant: GraphVariant) -> 
     let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(operator_set) }];
     if variant == GraphVariant::Fused {
         opset_import.push(OperatorSetIdProto { domain: RUNTIME_DOMAIN.to_owned(), version: Some(1) });
+    }
+    if one_operator {
+        opset_import.push(OperatorSetIdProto { domain: operator::DOMAIN.to_owned(), version: Some(1) });
     }
     let model = ModelProto {
         ir_version: Some(format),

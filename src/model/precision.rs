@@ -45,10 +45,12 @@ pub enum GraphVariant {
     Portable,
     /// With ONNX Runtime's own operators (domain `com.microsoft`) where they are faster.
     Fused,
+    /// As `Fused`, but an int8 encoder of BERT's form is one operator of `kernels/`, which only this program has.
+    Kernels,
 }
 
 impl GraphVariant {
-    /// Both variants.
+    /// The variants for any program with ONNX Runtime.
     pub const ALL: [Self; 2] = [Self::Portable, Self::Fused];
 
     /// Its name in files and reports.
@@ -56,6 +58,7 @@ impl GraphVariant {
         match self {
             Self::Portable => "portable",
             Self::Fused => "fused",
+            Self::Kernels => "kernels",
         }
     }
 }

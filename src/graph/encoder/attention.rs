@@ -29,6 +29,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The name of `[batch, tokens, -1]`.
+    pub(super) fn tokens_shape(&self) -> &str {
+        &self.tokens_shape
+    }
+
     /// The name of `[-1, hidden]`.
     pub(super) fn flat_shape(&self) -> &str {
         &self.flat_shape

@@ -24,6 +24,12 @@ impl Processor {
     }
 }
 
+/// The instructions that `kernels/` uses for int8 layers on this processor; `None` if it has none for it.
+pub fn kernels() -> Option<&'static str> {
+    let path = quarry_kernels::Path::best();
+    (path != quarry_kernels::Path::Plain).then(|| path.name())
+}
+
 #[cfg(target_arch = "x86_64")]
 fn multiplies_bytes() -> bool {
     std::is_x86_feature_detected!("avx2")

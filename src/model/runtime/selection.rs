@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::precision::{GraphVariant, Precision};
 use crate::model::runtime::device::{Device, DeviceChoice, Devices, nvidia_driver, try_provider};
 use crate::model::runtime::distribution::Distribution;
-use crate::model::runtime::hardware::{Processor, visible_gpus};
+use crate::model::runtime::hardware::{Processor, kernels, visible_gpus};
 use crate::model::runtime::library::Library;
 use crate::model::runtime::session::SessionOptions;
 
@@ -42,11 +42,13 @@ impl RuntimeSelection {
     }
 }
 
-/// The fused variant in every precision that has one. OpenVINO runs the portable fp32 graph and rounds to bf16 itself.
-const fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision) {
+/// The fused variant in every precision that has one, in int8 with the kernels of this processor. OpenVINO runs the portable fp32 graph and rounds
+/// to bf16 itself.
+fn graph(device: Device, precision: Precision) -> (GraphVariant, Precision) {
     match (device, precision) {
         (Device::Cpu, Precision::Bf16) => (GraphVariant::Portable, Precision::Fp32),
         (Device::Cuda(_), Precision::Bf16) => (GraphVariant::Portable, Precision::Bf16),
+        (Device::Cpu, Precision::Int8) if kernels().is_some() => (GraphVariant::Kernels, precision),
         (_, Precision::Fp32 | Precision::Fp16 | Precision::Int8) => (GraphVariant::Fused, precision),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ort::session::SessionInputValue;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, TensorElementType, TensorRef};
+use quarry_kernels::operator;
 
 use crate::error::{Error, Result};
 use crate::model::runtime::device::Device;
@@ -80,6 +81,10 @@ impl Session {
             builder = builder.with_profiling(profile).map_err(refused)?;
         }
         builder = options.device.register(builder, options.distribution, options.threads)?;
+        if (options.device, options.distribution) == (Device::Cpu, Distribution::Cpu) {
+            let domain = operator::domain(options.threads).map_err(|error| failed(error.into()))?;
+            builder = builder.with_operators(domain).map_err(refused)?;
+        }
         let inner = builder.commit_from_file(path).map_err(|error| failed(error.into()))?;
         let signature = signature(&inner);
         kind.check(&signature).map_err(|misfit| Error::Model {

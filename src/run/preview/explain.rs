@@ -207,6 +207,9 @@ fn rows(preview: &Preview, figures: Option<&(Counts, Forecast)>) -> Vec<(String,
     if let Some(reason) = preflight.extractor.standard_attention() {
         add("graph", format!("attention in standard operators, because no fused one has {reason}"));
     }
+    if let Some(path) = preflight.extractor.kernels() {
+        add("layers", format!("by Quarry's own kernels, {path}"));
+    }
     add("batch", format!("{} tokens", thousands(preflight.extractor.batch_tokens() as u64)));
     add("specification", specification(preflight));
     add("store", store(preview));

@@ -75,6 +75,7 @@ impl Run {
             "quarry": env!("CARGO_PKG_VERSION"),
             "onnxruntime": selection.library.version,
             "datafusion": datafusion::DATAFUSION_VERSION,
+            "kernels": self.extractor.kernels(),
         });
         let mut job_file = serde_json::to_value(&self.settings.job.file).map_err(|source| failed(source.into()))?;
         job_file["spec"] = serde_json::to_value(spec).map_err(|source| failed(source.into()))?;
