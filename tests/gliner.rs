@@ -23,13 +23,16 @@ struct Figures {
     models: BTreeMap<String, Vec<Case>>,
 }
 
+/// The words of a type, start and end in characters, and score.
+type Found = (String, usize, usize, f32);
+
 #[derive(Deserialize)]
 struct Case {
     types: Vec<String>,
     nested: Nesting,
     threshold: f32,
-    /// Of each text the words of the type, start and end in characters, and score; `None` where the package cuts the text off.
-    mentions: Vec<Option<Vec<(String, usize, usize, f32)>>>,
+    /// Of each text; `None` where the package cuts the text off.
+    mentions: Vec<Option<Vec<Found>>>,
 }
 
 fn figures() -> Figures {
@@ -61,8 +64,8 @@ fn opened(model: &Path, types: Vec<EntityType>, nested: Nesting, threshold: f32)
     Extractor::with_model(&spec, &model, &runtime).unwrap()
 }
 
-/// The mentions of a text: type, start and end in characters, score.
-fn mentions(extractor: &Extractor, text: &str) -> Vec<(String, usize, usize, f32)> {
+/// The mentions of a text.
+fn mentions(extractor: &Extractor, text: &str) -> Vec<Found> {
     let types = &extractor.spec().schema.types;
     let found = extractor.extract(text).unwrap();
     let found =
@@ -84,7 +87,7 @@ fn spans_and_scores_are_those_of_the_package() {
             for (text, expected) in texts.iter().zip(expected) {
                 let Some(expected) = expected else { continue };
                 let found = mentions(&extractor, text);
-                let places = |all: &[(String, usize, usize, f32)]| -> Vec<(String, usize, usize)> {
+                let places = |all: &[Found]| -> Vec<(String, usize, usize)> {
                     all.iter().map(|(words, start, end, _)| (words.clone(), *start, *end)).collect()
                 };
                 let case = format!("{name}, {types:?}, nested {nested}, threshold {threshold}: {text}");

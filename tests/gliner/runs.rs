@@ -11,7 +11,8 @@ use crate::support::{Dir, same_but_for_scores};
 
 /// A job over `docs.parquet` with a model and types without questions.
 fn job(dir: &Dir, store: &str, model: &Path, types: &[&str], sections: &str) -> String {
-    let types: String = types.iter().map(|name| format!("[[entities.type]]\nname = '{name}'\n")).collect();
+    let types: Vec<String> = types.iter().map(|name| format!("[[entities.type]]\nname = '{name}'\n")).collect();
+    let types = types.concat();
     let sections = format!(
         "[entities]\nnested = true\n{types}[model]\npath = '{}'\ndevice = 'cpu'\n[extract]\nthreshold = 0.35\n{sections}",
         model.display()

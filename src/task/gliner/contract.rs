@@ -60,9 +60,8 @@ pub fn check(graph: &GraphSignature) -> Result<(), Misfit> {
 /// # Errors
 /// Logits that are missing, or not one for each span or word.
 pub fn accept<'a>(given: &dyn Fn(&str) -> Option<&'a Tensor>, mut outputs: Tensors) -> Result<Tensors, String> {
-    let lengths = match given("text_lengths") {
-        Some(Tensor { values: Values::I64(lengths), .. }) => lengths,
-        _ => return Err("text_lengths are not given".to_owned()),
+    let Some(Tensor { values: Values::I64(lengths), .. }) = given("text_lengths") else {
+        return Err("text_lengths are not given".to_owned());
     };
     let (rows, words) = (lengths.len(), lengths.iter().max().map_or(0, |&longest| longest as usize));
     let spans = given("span_mask").map_or(0, |mask| mask.shape.iter().skip(1).product());

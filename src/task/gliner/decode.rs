@@ -68,8 +68,8 @@ pub fn decode(
         let types = (first..first + prompt.types).enumerate();
         let mut answer = Answer::default();
         let spans = match prompt.layout.scores {
-            Scores::Spans(_) => of_spans(&logits, words.len(), types, acceptance, &mut answer),
-            Scores::Words => of_words(&logits, words.len(), types, acceptance, &mut answer),
+            Scores::Spans(_) => of_spans(&logits, words.len(), &types, acceptance, &mut answer),
+            Scores::Words => of_words(&logits, words.len(), &types, acceptance, &mut answer),
         };
         Ok(selected(input, &words, spans, rule, answer))
     });
@@ -80,7 +80,7 @@ pub fn decode(
 fn of_spans(
     logits: &Logits<'_>,
     count: usize,
-    types: impl Iterator<Item = (usize, usize)> + Clone,
+    types: &(impl Iterator<Item = (usize, usize)> + Clone),
     acceptance: &Acceptance,
     answer: &mut Answer,
 ) -> Vec<Scored> {
@@ -109,7 +109,7 @@ const ANY: usize = 2;
 fn of_words(
     logits: &Logits<'_>,
     count: usize,
-    types: impl Iterator<Item = (usize, usize)> + Clone,
+    types: &(impl Iterator<Item = (usize, usize)> + Clone),
     acceptance: &Acceptance,
     answer: &mut Answer,
 ) -> Vec<Scored> {
