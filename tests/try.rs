@@ -82,7 +82,7 @@ fn types_can_be_plain_words() {
     let said =
         dir.quarry(&["try", TEXT, "--types", "loc,city", "--model", &model(), "--device", "cpu", "--json"]).ended(0);
     let object: serde_json::Value = serde_json::from_str(&said.stdout()).unwrap();
-    assert_snapshot!(object["types"].to_string(), @r#"[{"name":"LOC","question":"Which places are named? Countries, cities, regions, rivers, mountains and other locations.","temperature":1.0,"threshold":0.5},{"name":"city","question":"Which cities are named?","temperature":1.0,"threshold":0.5}]"#);
+    assert_snapshot!(object["types"].to_string(), @r#"[{"name":"LOC","question":"Which places are named? Countries, cities, regions, rivers, mountains and other locations.","temperature":1.6724,"threshold":0.5},{"name":"city","question":"Which cities are named?","temperature":1.0,"threshold":0.5}]"#);
     assert_eq!(
         dir.quarry(&["try", TEXT, "--types", "a,,b", "--model", &model()]).ended(1).error(),
         "error: quarry try: `--types`: type 2 has no name\nhint: separate the types with single commas"
