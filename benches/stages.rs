@@ -215,7 +215,7 @@ fn write_entities(bencher: Bencher<'_, '_>) {
 fn extractor() -> Extractor {
     let (spec, model) =
         ExtractionSettings::new(project("models/default"), SCHEMA.clone()).resolve().expect("a specification");
-    let device = DeviceChoice::Named(Device::Cpu);
+    let device = DeviceChoice::Named(Device::Cpu.into());
     Extractor::with_model(&spec, &model, &RuntimeSettings { device, ..RuntimeSettings::default() }).expect("it loads")
 }
 

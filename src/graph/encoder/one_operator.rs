@@ -14,25 +14,22 @@ use crate::model::encoder::architecture::{Activation, Architecture, Layer, Norma
 
 /// Whether the operator computes the layers of this encoder: those of BERT, all with the same sizes.
 pub(crate) fn fits(architecture: &Architecture) -> bool {
-    let Some(epsilon) = architecture.layers.first().map(|layer| layer.feed_forward_norm.epsilon) else { return false };
+    let Some(first) = architecture.layers.first() else { return false };
+    let (epsilon, shape) = (first.feed_forward_norm.epsilon, sizes(architecture, first));
+    let as_first =
+        |norm: Option<&Norm>| norm.is_some_and(|norm| norm.has_bias && norm.epsilon.to_bits() == epsilon.to_bits());
     let of_bert = |layer: &Layer| {
         let norms = [layer.attention_norm.as_ref(), Some(&layer.feed_forward_norm)];
-        let normalized = |norm: &Option<&Norm>| {
-            norm.is_some_and(|norm| norm.has_bias && norm.epsilon.to_bits() == epsilon.to_bits())
-        };
         layer.gate.is_none()
             && layer.activation == Activation::Gelu
-            && norms.iter().all(normalized)
+            && norms.into_iter().all(as_first)
             && linears(layer).iter().all(|linear| linear.has_bias)
+            && sizes(architecture, layer) == shape
     };
     architecture.normalization == Normalization::Post
         && architecture.beyond_fused_attention().is_none()
         && architecture.layers.iter().all(of_bert)
-        && architecture
-            .layers
-            .iter()
-            .all(|layer| sizes(architecture, layer) == sizes(architecture, &architecture.layers[0]))
-        && sizes(architecture, &architecture.layers[0]).check().is_ok()
+        && shape.check().is_ok()
 }
 
 fn linears(layer: &Layer) -> [&Linear; 6] {

@@ -95,7 +95,6 @@ impl Scorer {
     /// Opens a session of the graph for each of `options`, on a thread of its own; it fails on the first error. The graph gets the tensors `fixed`
     /// with every batch. With a `trial` batch, each session computes it first, to check that the graph runs on its device. Inputs whose
     /// answers are not finite are asked again in the session of `exact`, if there is one.
-    #[expect(clippy::too_many_arguments, reason = "three callers, and each argument is another kind of thing")]
     pub fn open(
         library: &Library,
         graph: &Path,
