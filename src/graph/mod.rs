@@ -363,7 +363,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (5, "b5e4c2de71e4c6e88519c8b0be1dc8aa8282b5b7b5d64898de8f18c34e178ce8")
+            (6, "27f7ddcb9139058b64e554585a1763b58895c71ba0846909530e1100d561aa65")
         );
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (5, "2a36818502265cd03da324713f7d274196523c2966e8d0dd6848184ff07c1508")
+            (6, "31a152bf391afb8184e188ae5382ae87b8e9b5933671b241f5ec60cce6284f22")
         );
     }
 

@@ -209,8 +209,8 @@ fn fill(path: &Path, text: &str, set: &[(String, String)]) -> Result<String> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, after) = rest.split_at(at);
-        filled.push_str(before);
         let Some(end) = after.find('}') else { break };
+        filled.push_str(before);
         let key = &after[2..end];
         let Some(value) = values.get(key) else {
             return Err(refuse(&format!("${{{key}}}"), "has no value", format!("say --set {key}=VALUE")));
