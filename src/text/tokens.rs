@@ -122,7 +122,7 @@ impl Tokenizer {
         Ok(Self { inner, words, frame: Arc::new(frame), unknown, longest_word, words_from })
     }
 
-    /// As [`Self::from_bytes`], for a model whose words are those of [`split_words`] and are tokenized one by one.
+    /// As [`Self::from_bytes`], for a model whose words are those of `split_words` and are tokenized one by one.
     pub fn of_split_words(json: &[u8], path: &Path) -> Result<Self> {
         Ok(Self { words_from: WordsFrom::Split, ..Self::from_bytes(json, path, Words::default())? })
     }

@@ -23,7 +23,7 @@
 //! | [`prompts`] | entity types → prompts |
 //! | [`words`] | a batch → the graph's tensors |
 //! | [`contract`] | checks of inputs and outputs |
-//! | [`decode`] | logits → spans |
+//! | [`mod@decode`] | logits → spans |
 //! | [`overlap`] | spans → those that are allowed beside each other |
 
 pub mod contract;
