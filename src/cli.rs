@@ -89,7 +89,7 @@ pub enum Command {
     Probe {
         /// The library file.
         library: PathBuf,
-        /// Also start the CUDA provider, on the device with this number.
+        /// Also start the CUDA provider on the device with this number; can be repeated.
         #[arg(long)]
         cuda: Vec<u32>,
         /// Also start the OpenVINO provider.

@@ -25,7 +25,7 @@ def texts(path: str):
                 yield record["text"], record["id"]
 
 
-def mended(text: str, start: int, end: int, label: str) -> list:
+def corrected(text: str, start: int, end: int, label: str) -> list:
     """A mention with the rest of its first and last word and the sign of a currency before it, which makes it MONEY: of `£24.5m` the tagger takes
     now all, now `24.5`, as MONEY or CARDINAL."""
     while start > 0 and text[start].isalnum() and text[start - 1].isalnum():
@@ -76,7 +76,7 @@ def main() -> None:
     with open(options.out, "w", encoding="utf-8") as out:
         pairs = ((text.translate({10: " ", 13: " ", 9: " "}), (text, name)) for text, name in chosen)
         for labelled, (text, name) in tagger.pipe(pairs, as_tuples=True, batch_size=64):
-            spans = [mended(text, span.start_char, span.end_char, span.label_) for span in labelled.ents if span.label_ in kept]
+            spans = [corrected(text, span.start_char, span.end_char, span.label_) for span in labelled.ents if span.label_ in kept]
             spans += added.get(str(name), [])
             out.write(json.dumps({"id": name, "text": text, "entities": spans}, ensure_ascii=False) + "\n")
             documents, mentions = documents + 1, mentions + len(spans)
