@@ -86,6 +86,9 @@ pub enum Error {
     /// Training cannot continue.
     #[error("cannot continue training: {}", shown(reason))]
     Training { reason: String, hint: String },
+    /// An executor of a cluster failed, in a way that ends the run as it would have ended here.
+    #[error("on the executor `{}`: {}", shown(executor), shown(message))]
+    Executor { executor: String, message: String, source: Option<Cause>, hint: String, exit_code: u8 },
     /// The query engine failed.
     #[error("cannot {}", shown(doing))]
     Engine { doing: String, source: Cause },
@@ -126,6 +129,7 @@ impl Error {
             | Self::Device { hint, .. }
             | Self::Training { hint, .. }
             | Self::Refused { hint, .. }
+            | Self::Executor { hint, .. }
             | Self::Damaged { hint, .. }
             | Self::Sql { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Self::Read { .. } => Some("check that the path is right and that you may read it"),
@@ -210,7 +214,7 @@ impl Error {
             | Self::Conflict { .. }
             | Self::Engine { .. }
             | Self::Write { .. } => 2,
-            Self::Stopped { exit_code, .. } => *exit_code,
+            Self::Stopped { exit_code, .. } | Self::Executor { exit_code, .. } => *exit_code,
             _ => 1,
         }
     }

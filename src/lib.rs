@@ -21,7 +21,7 @@
 //! One subject per module, in the order of the dataflow. Imports go one way:
 //!
 //! `sanitize ← error ← random, machine, text ← task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ←
-//! console ← {commands} ← cli ← main`
+//! cluster ← console ← {commands} ← cli ← main`
 //!
 //! A module imports only modules before it, and no module of its own group. Commands never import each other.
 //!
@@ -42,6 +42,7 @@
 //! | [`store`] | the Delta Lake store: write, commit, ledger, optimize, vacuum |
 //! | [`query`] | DataFusion sessions, views, files as tables, scoring in SQL |
 //! | [`job`] | the job file, as written and validated; the plan of an extraction |
+//! | `cluster` | several machines: chunks of a job on Ballista; `quarry scheduler`, `quarry executor` (feature `cluster`) |
 //! | [`console`] | the only place that prints: logs, progress, results, traces. Only commands use it; all others log `tracing` events |
 //! | [`run`] | `quarry run` |
 //! | [`prepare`] | `quarry prepare` |
@@ -56,6 +57,8 @@
 //! | [`cli`] | the command line's arguments and help texts, and the settings of each command |
 
 pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod completions;
 pub mod console;
 pub mod doctor;

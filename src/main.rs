@@ -54,6 +54,12 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         Command::Report(arguments) => runtime()?.block_on(quarry::report::command(&arguments.settings())),
         Command::Try(arguments) => quarry::r#try::command(&arguments.settings()),
         Command::Doctor(arguments) => quarry::doctor::command(&arguments.settings(), runtime()?),
+        #[cfg(feature = "cluster")]
+        Command::Scheduler(arguments) => {
+            runtime()?.block_on(quarry::cluster::scheduler::command(&arguments.settings()))
+        }
+        #[cfg(feature = "cluster")]
+        Command::Executor(arguments) => runtime()?.block_on(quarry::cluster::executor::command(&arguments.settings())),
         Command::Completions { shell } => quarry::completions::command(shell, Cli::command()),
         Command::Man { out } => quarry::man::command(&out, Cli::command()),
         Command::Probe { library, cuda, openvino } => {

@@ -1,6 +1,8 @@
 //! `quarry run`: extracts a job's documents into its store. In: a job file. Out: new rows in the store's tables, a run summary, an exit
 //! code. It must not leave partial results: rows outside a commit are invisible.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod commit;
 mod exit_code;
 mod extract;

@@ -45,6 +45,10 @@ pub struct RunArgs {
     /// Print the time spent in each stage, and write a trace of every batch to this file (Chrome trace format; open it in Perfetto).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// Extract on the executors of this cluster, given by its scheduler (`df://HOST:PORT`; docs/scale.md). `standalone` starts a
+    /// scheduler and an executor in this process, for trials.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["dry_run", "explain"])]
+    pub cluster: Option<String>,
 }
 
 impl RunArgs {
@@ -65,6 +69,7 @@ impl RunArgs {
             json: self.json,
             metrics_file: self.metrics_file,
             profile: self.profile.is_some(),
+            cluster: self.cluster,
         }
     }
 }

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use datafusion::execution::TaskContext;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::machine::stage_timer::StageTimer;
+use crate::model::runtime::scorer_counters::ScorerCounts;
 
 /// Live counters of extractions, which any thread can add to and read: they are atomics, so they do not slow the stages.
 #[derive(Debug, Default)]
@@ -35,7 +38,37 @@ pub struct Monitor {
     stop: watch::Sender<bool>,
 }
 
+/// The counters of an extraction, and of the sessions that answered it, as a value that can be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of the counters of a monitor and a scorer")]
+pub struct Counts {
+    pub prepared: u64,
+    pub asked: u64,
+    pub answered: u64,
+    pub mentions: u64,
+    pub tokenize: Duration,
+    pub decode: Duration,
+    pub read: Duration,
+    pub write: Duration,
+    pub scorer: ScorerCounts,
+}
+
 impl Monitor {
+    /// The counters so far, without those of a scorer.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            prepared: Self::get(&self.prepared),
+            asked: Self::get(&self.asked),
+            answered: Self::get(&self.answered),
+            mentions: Self::get(&self.mentions),
+            tokenize: self.tokenize.spent(),
+            decode: self.decode.spent(),
+            read: self.read.spent(),
+            write: self.write.spent(),
+            scorer: ScorerCounts::default(),
+        }
+    }
+
     /// The monitor of the session that a plan runs in, or a new one that nobody watches.
     pub fn of(context: &TaskContext) -> Arc<Self> {
         context.session_config().get_extension().unwrap_or_default()
@@ -64,6 +97,19 @@ impl Monitor {
         self.asked.store(inputs, Ordering::Relaxed);
         self.answered.store(inputs, Ordering::Relaxed);
         self.mentions.store(mentions, Ordering::Relaxed);
+    }
+
+    /// Adds the counters of an extraction elsewhere.
+    pub fn add_counts(&self, counts: &Counts) {
+        let Counts { prepared, asked, answered, mentions, tokenize, decode, read, write, .. } = counts;
+        let counters = [(&self.prepared, prepared), (&self.asked, asked), (&self.answered, answered)];
+        for (counter, count) in counters.into_iter().chain([(&self.mentions, mentions)]) {
+            counter.fetch_add(*count, Ordering::Relaxed);
+        }
+        let stages = [(&self.tokenize, tokenize), (&self.decode, decode), (&self.read, read), (&self.write, write)];
+        for (stage, spent) in stages {
+            stage.add(*spent);
+        }
     }
 
     /// Ends extractions early: slices that are already answered completely are still emitted, the others are dropped.

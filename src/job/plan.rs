@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extract::extract_exec::{Extract, ExtractExec};
 use crate::extract::known_documents::KnownDocuments;
+use crate::extract::settings::RuntimeSettings;
 use crate::extract::skip_known::{SkipKnown, SkipKnownExec};
 use crate::source::chunk::Chunk;
 use crate::source::input::Documents;
@@ -79,13 +80,24 @@ pub fn encode(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
 /// # Errors
 /// An error if the bytes are not such a plan, or its operators do not fit each other.
 pub fn decode(bytes: &[u8]) -> Result<Arc<dyn ExecutionPlan>> {
+    decode_on(bytes, |_| ())
+}
+
+/// [`decode`] for a machine of its own: `adapt` changes where and how the model runs.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn decode_on(bytes: &[u8], adapt: impl Fn(&mut RuntimeSettings)) -> Result<Arc<dyn ExecutionPlan>> {
     let nodes: Vec<Node> = serde_json::from_slice(bytes).map_err(|cause| DataFusionError::External(cause.into()))?;
     let mut plan: Option<Arc<dyn ExecutionPlan>> = None;
     for node in nodes {
         plan = Some(match (node, plan) {
             (Node::Scan(spec), None) => Arc::new(ScanExec::new(spec)),
             (Node::SkipKnown(skip), Some(input)) => Arc::new(SkipKnownExec::try_new(input, skip)?),
-            (Node::Extract(extract), Some(input)) => Arc::new(ExtractExec::try_new(input, extract)?),
+            (Node::Extract(mut extract), Some(input)) => {
+                adapt(&mut extract.runtime);
+                Arc::new(ExtractExec::try_new(input, extract)?)
+            }
             (Node::Write(write), Some(input)) => Arc::new(WriteExec::try_new(input, write)?),
             (node, _) => return internal_err!("a plan begins with its only scan, not with {node:?}"),
         });

@@ -24,9 +24,19 @@ impl StageTimer {
         result
     }
 
+    /// The time so far.
+    pub fn spent(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
     /// The time so far, in seconds.
     pub fn seconds(&self) -> f64 {
-        self.0.load(Ordering::Relaxed) as f64 / 1e9
+        self.spent().as_secs_f64()
+    }
+
+    /// The time so far; the timer begins again at zero.
+    pub fn take(&self) -> Duration {
+        Duration::from_nanos(self.0.swap(0, Ordering::Relaxed))
     }
 
     /// Resets the time to zero.

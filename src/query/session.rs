@@ -11,6 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use sysinfo::{MemoryRefreshKind, System};
 
 use crate::error::{Error, Result};
+use crate::extract::monitor::Monitor;
 use crate::query::cooperative_joins::CooperativeJoins;
 use crate::source::object_stores::ObjectStores;
 use crate::source::object_stores::register_location;
@@ -19,6 +20,11 @@ use crate::tables::Table;
 
 /// How many of the largest memory consumers an out-of-memory message names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
+
+/// Rows per batch of an extraction's scan: few, because texts can be long.
+const SCAN_ROWS: usize = 256;
+/// Memory limit in bytes of an extraction's sorts and joins over ids before they spill to disk.
+const QUERY_BYTES: usize = 256 << 20;
 
 /// Views that hide rows which readers must not count: rows of an incomplete commit, and, while `--replace` extracts under a new
 /// specification next to the old one, the new rows. They are plain SQL over the tables and mean the same in any SQL engine.
@@ -81,6 +87,18 @@ pub fn session(settings: &SessionSettings) -> Result<SessionContext> {
     let runtime = runtime.build_arc().map_err(|cause| failed("set up the query engine", cause))?;
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     Ok(SessionContext::new_with_state(state.with_physical_optimizer_rule(Arc::new(CooperativeJoins)).build()))
+}
+
+/// A session for the scans and queries of an extraction, which `monitor` watches and stops.
+///
+/// # Errors
+/// As for [`session`].
+pub fn extraction_session(monitor: &Arc<Monitor>) -> Result<SessionContext> {
+    let settings =
+        SessionSettings { batch_rows: Some(SCAN_ROWS), memory_bytes: Some(QUERY_BYTES), ..SessionSettings::default() };
+    let mut state = session(&settings)?.state();
+    state.config_mut().set_extension(Arc::clone(monitor));
+    Ok(SessionContext::new_with_state(state))
 }
 
 /// Disables exchanges of rows between partitions (`RepartitionExec`), which can hang under a memory limit: a batch that does not fit is

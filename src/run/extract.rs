@@ -12,6 +12,7 @@ use crate::console::{Progress, ProgressDisplay, Style};
 use crate::error::Result;
 use crate::extract::extract_exec::Extract;
 use crate::extract::extractor::Extractor;
+use crate::extract::known_documents::KnownDocuments;
 use crate::extract::monitor::Monitor;
 use crate::extract::skip_known::repeated_sources;
 use crate::job::plan::{reading_plan, writing_plan};
@@ -21,6 +22,7 @@ use crate::run::known::documents::{find_corrupt, known};
 use crate::run::state::Run;
 use crate::source::chunk::{Chunk, Chunks};
 use crate::source::input::Documents;
+use crate::source::operator::read_counts::ReadCounts;
 use crate::source::operator::scan_exec::all_metrics;
 use crate::store::write::commit_batch::commit_batch;
 use crate::store::write::write_exec::WriteSpec;
@@ -73,6 +75,13 @@ impl Run {
         };
         let total = if limit.is_some() { self.settings.limit } else { total };
         let mut display = ProgressDisplay::new(style, total);
+        #[cfg(feature = "cluster")]
+        if let Some(address) = self.settings.cluster.clone() {
+            let cluster = Self::cluster(&address).await?;
+            let reached = self.extract_on(&cluster, &finished_rows, limit, &mut display, total).await?;
+            display.finish();
+            return self.ended(reached, limit.is_some()).await;
+        }
         let mut reached = Position::default();
         let commit_documents = self.settings.job.file.store.commit_documents;
         let from = |run: &Self, reached: &Position| {
@@ -86,7 +95,7 @@ impl Run {
                 Ok(false) => {}
                 Ok(true) => {
                     display.finish();
-                    return Ok(Reached::Stop);
+                    return self.ended(Reached::Stop, limit.is_some()).await;
                 }
                 Err(error) => {
                     // Rows that are read again are counted again.
@@ -98,13 +107,27 @@ impl Run {
             }
         }
         display.finish();
-        if limit.is_some() {
-            return Ok(Reached::Limit);
-        }
-        if self.replaces {
-            self.drop_others().await?;
+        self.ended(Reached::End, limit.is_some()).await
+    }
+
+    /// What is left to do once all chunks are committed, and why the run ended.
+    async fn ended(&mut self, reached: Reached, limited: bool) -> Result<Reached> {
+        match reached {
+            Reached::Stop => return Ok(Reached::Stop),
+            _ if limited => return Ok(Reached::Limit),
+            _ if self.replaces => self.drop_others().await?,
+            _ => {}
         }
         Ok(Reached::End)
+    }
+
+    /// The chunk's documents that the store has.
+    pub(crate) async fn known_of(&mut self, chunk: &Chunk) -> Result<KnownDocuments> {
+        if self.ledger.has_documents() {
+            self.store.catch_up(&[Table::Documents]).await?;
+        }
+        let spec_id = self.extractor.spec_id();
+        known(&self.context, &self.documents, chunk, &self.store, spec_id, &self.ledger).await
     }
 
     /// Runs one plan over one chunk; true if a signal stopped it.
@@ -116,11 +139,7 @@ impl Run {
         display: &mut ProgressDisplay,
         total: Option<u64>,
     ) -> Result<bool> {
-        if self.ledger.has_documents() {
-            self.store.catch_up(&[Table::Documents]).await?;
-        }
-        let spec_id = self.extractor.spec_id();
-        let known = known(&self.context, &self.documents, chunk, &self.store, spec_id, &self.ledger).await?;
+        let known = self.known_of(chunk).await?;
         let stamp = self.stamp(self.next_commit());
         let write = WriteSpec {
             cut_rows: commit_documents,
@@ -153,7 +172,7 @@ impl Run {
         }
         // Nothing is committed yet: the condition is at fault, and not these rows.
         if *reached == Position::default() && !self.summary.monitor.is_stopped() {
-            self.documents.check_filter(&plan)?;
+            self.documents.check_filter(&ReadCounts::of(&plan))?;
         }
         let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
         let written = written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64);
@@ -172,11 +191,11 @@ impl Run {
 
     /// Records what a plan has read so far: rows of text files, and files that repeat documents of others.
     fn count(&mut self, plan: &Arc<dyn ExecutionPlan>) {
-        self.documents.count_rows(plan);
+        self.documents.count_rows(ReadCounts::of(plan));
         self.ledger.repeated(repeated_sources(&all_metrics(plan)));
     }
 
-    fn progress(&self, total: Option<u64>) -> Progress {
+    pub(crate) fn progress(&self, total: Option<u64>) -> Progress {
         progress(&self.extractor, &self.summary.monitor, total, self.summary.started.elapsed())
     }
 }

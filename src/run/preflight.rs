@@ -11,7 +11,7 @@ use tracing::{Instrument as _, info_span};
 use crate::error::{Error, Result};
 use crate::extract::extractor::Extractor;
 use crate::job::Job;
-use crate::query::session::{SessionSettings, register_store, session};
+use crate::query::session::{extraction_session, register_store};
 use crate::run::known::documents::{find_corrupt, find_known_damage, repeated};
 use crate::run::known::ledger::Ledger;
 use crate::run::known::specification;
@@ -24,11 +24,6 @@ use crate::source::location::StoreLocation;
 use crate::store::delta_store::Store;
 use crate::store::lock::StoreLock;
 use crate::store::runs::UNKNOWN;
-
-/// Rows per batch of the scan: few, because texts can be long.
-const SCAN_ROWS: usize = 256;
-/// Memory limit in bytes of sorts and joins over ids before they spill to disk.
-const QUERY_BYTES: usize = 256 << 20;
 
 /// Everything a run knows before it starts.
 pub(crate) struct Preflight {
@@ -57,7 +52,7 @@ pub(crate) struct Preflight {
 impl Preflight {
     pub(crate) async fn new(settings: &RunSettings, summary: &RunSummary) -> Result<Self> {
         let (job, run_id, writes) = (&settings.job, summary.run_id.as_str(), settings.mode == Mode::Run);
-        let context = session_of(summary)?;
+        let context = extraction_session(&summary.monitor)?;
         let listing = Listing::find(&context, &job.input.documents).instrument(info_span!("list the input")).await?;
         let location = StoreLocation::parse(&job.file.store.path)?;
         if listing.covers(&location) {
@@ -202,15 +197,6 @@ impl Preview {
             None => format!("commit {number} is incomplete, its run is {UNKNOWN}"),
         })
     }
-}
-
-/// A session for the scans and queries of a run, whose plans the run's observers can see.
-fn session_of(summary: &RunSummary) -> Result<SessionContext> {
-    let settings =
-        SessionSettings { batch_rows: Some(SCAN_ROWS), memory_bytes: Some(QUERY_BYTES), ..SessionSettings::default() };
-    let mut state = session(&settings)?.state();
-    state.config_mut().set_extension(Arc::clone(&summary.monitor));
-    Ok(SessionContext::new_with_state(state))
 }
 
 /// Loads the model. This blocks its thread for a while, so the runtime moves its other tasks, such as signal handling, to another

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::Job;
 
 /// What a run does.
@@ -39,6 +39,8 @@ pub struct Settings {
     pub metrics_file: Option<PathBuf>,
     /// Whether the time spent in each stage is printed.
     pub profile: bool,
+    /// The cluster that extracts, if not this process.
+    pub cluster: Option<String>,
 }
 
 /// The settings of one run with its job.
@@ -52,15 +54,25 @@ pub(crate) struct RunSettings {
     pub(crate) limit: Option<u64>,
     pub(crate) json: bool,
     pub(crate) profile: bool,
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: Option<String>,
 }
 
 impl Settings {
     /// Reads the job.
     ///
     /// # Errors
-    /// As for [`Job::read`].
+    /// As for [`Job::read`], and [`Error::Setting`] for a cluster in a program that was built without them.
     pub(crate) fn read_job(&self) -> Result<RunSettings> {
-        let Self { job, set, mode, replace, drop_missing, limit, json, profile, .. } = self;
+        let Self { job, set, mode, replace, drop_missing, limit, json, profile, cluster, .. } = self;
+        if cfg!(not(feature = "cluster")) && cluster.is_some() {
+            return Err(Error::Setting {
+                origin: "quarry run".into(),
+                key: "--cluster".into(),
+                reason: "this program was built without clusters".into(),
+                hint: "build it with `--features cluster`".into(),
+            });
+        }
         Ok(RunSettings {
             job: Job::read(job, set)?,
             mode: *mode,
@@ -69,6 +81,8 @@ impl Settings {
             limit: *limit,
             json: *json,
             profile: *profile,
+            #[cfg(feature = "cluster")]
+            cluster: cluster.clone(),
         })
     }
 }

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::source::chunk::{Chunk, RowRange};
 use crate::source::filter::bad_filter;
 use crate::source::listing::{Format, Listing, SourceFile, store_of};
-use crate::source::operator::scan_exec::{ScanExec, ScanTable, filter_failures, rows_read};
+use crate::source::operator::read_counts::ReadCounts;
+use crate::source::operator::scan_exec::{ScanExec, ScanTable};
 use crate::source::plan_error::own_error;
 use crate::source::scan::{ScanFile, ScanSpec};
 use crate::tables::result_row::first_row;
@@ -146,8 +147,8 @@ impl Documents {
     }
 
     /// Records how many rows a plan has read of each of its text files. The counts of earlier plans are forgotten.
-    pub fn count_rows(&mut self, plan: &Arc<dyn ExecutionPlan>) {
-        self.counts = rows_read(plan);
+    pub fn count_rows(&mut self, read: ReadCounts) {
+        self.counts = read.rows;
     }
 
     /// Checks that the condition did not fail on every row that a finished plan has read. Once files are done, rows on which it fails are
@@ -155,9 +156,10 @@ impl Documents {
     ///
     /// # Errors
     /// [`Error::Setting`] if it did.
-    pub fn check_filter(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Error> {
-        match (filter_failures(plan), &self.spec.filter) {
-            ((failed, evaluated), Some(filter)) if failed > 0 && failed == evaluated && self.known == 0 => {
+    pub fn check_filter(&self, read: &ReadCounts) -> Result<(), Error> {
+        let ReadCounts { failed, evaluated, .. } = read;
+        match &self.spec.filter {
+            Some(filter) if *failed > 0 && failed == evaluated && self.known == 0 => {
                 let reason = format!("`{filter}` fails on all {failed} rows, as a cast or a division by zero does");
                 Err(bad_filter(&DataFusionError::External(reason.into())))
             }

@@ -15,6 +15,7 @@ use object_store::path::{Path, PathPart};
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ const STATISTIC_BYTES: usize = 1024;
 const WITHOUT_STATISTICS: [&str; 5] = ["text", "detail", "job", "counts", "versions"];
 
 /// A finished data file that is in no transaction log yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrittenFile {
     /// Its table.
     pub table: Table,

@@ -13,7 +13,8 @@ use crate::machine::files::write_whole;
 use crate::machine::hash::short_hash;
 use crate::model::runtime::device::Device;
 use crate::model::runtime::hardware;
-use crate::model::runtime::scorer::{Scorer, ScorerCounters};
+use crate::model::runtime::scorer::Scorer;
+use crate::model::runtime::scorer_counters::ScorerCounters;
 use crate::task::batch::Batch;
 
 /// Rates that differ by less than this factor count as equal; the smaller budget then wins, because it takes less memory.

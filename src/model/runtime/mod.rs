@@ -12,6 +12,7 @@
 //! | [`session`] | a loaded graph: tensors → outputs |
 //! | [`questions`] | what a model of two graphs is given of the questions |
 //! | [`scorer`] | a model's sessions on their own threads, behind one bounded channel |
+//! | [`scorer_counters`] | what they count |
 //! | [`batch_tuning`] | the fastest number of tokens per batch, measured once and cached |
 
 pub mod batch_tuning;
@@ -21,6 +22,7 @@ pub mod hardware;
 pub mod library;
 pub mod questions;
 pub mod scorer;
+pub mod scorer_counters;
 pub mod selection;
 pub mod session;
 pub(crate) mod wheel;

@@ -9,15 +9,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::trace_span;
 
 use crate::error::{Error, Result};
-use crate::machine::stage_timer::StageTimer;
 use crate::model::runtime::library::Library;
+use crate::model::runtime::scorer_counters::ScorerCounters;
 use crate::model::runtime::session::{Session, SessionOptions};
 use crate::task::batch::Batch;
 use crate::task::kind::Kind;
@@ -43,44 +43,8 @@ pub struct Answered {
 /// Opens a session in fp32 for inputs whose answers are not finite in the precision of the run.
 pub type OpenExact = Arc<dyn Fn() -> Result<Session> + Send + Sync>;
 
-/// Counters of all sessions; they can be read at any time.
-#[derive(Debug, Default)]
-pub struct ScorerCounters {
-    /// Computed batches; each part of a split batch counts.
-    pub batches: AtomicU64,
-    /// Computed tokens without padding.
-    pub real_tokens: AtomicU64,
-    /// Computed tokens with padding.
-    pub padded_tokens: AtomicU64,
-    /// How often a batch was split in half because the device ran out of memory.
-    pub halved: AtomicU64,
-    /// How often a batch was split in half in advance, because it exceeds the limit learned from an earlier failure.
-    pub cut: AtomicU64,
-    /// Inputs whose answers were not finite.
-    pub not_finite: AtomicU64,
-    /// Time to make tensors.
-    pub tensors: StageTimer,
-    /// Time to wait for a free session.
-    pub wait: StageTimer,
-    /// Time of inference, summed over all sessions.
-    pub inference: StageTimer,
-}
-
-impl ScorerCounters {
-    /// Resets all counters to zero.
-    pub fn clear(&self) {
-        let Self { batches, real_tokens, padded_tokens, halved, cut, not_finite, tensors, wait, inference } = self;
-        for counter in [batches, real_tokens, padded_tokens, halved, cut, not_finite] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        for stage in [tensors, wait, inference] {
-            stage.clear();
-        }
-    }
-
-    fn tensors_of(&self, kind: Kind, batch: &Batch) -> Tensors {
-        self.tensors.work(&trace_span!("make tensors"), || kind.tensors(batch))
-    }
+fn tensors_of(counters: &ScorerCounters, kind: Kind, batch: &Batch) -> Tensors {
+    counters.tensors.work(&trace_span!("make tensors"), || kind.tensors(batch))
 }
 
 /// Session threads and the channel to them. Clones share the sessions; the threads end when the last clone is dropped.
@@ -150,7 +114,7 @@ impl Scorer {
     /// Sends a batch to the next free session. It blocks while all sessions are busy and the queue has one batch per session. The
     /// answer goes to `reply`.
     pub fn ask(&self, batch: Batch, reply: &Sender<Result<Answered>>) -> Result<()> {
-        let tensors = self.counters.tensors_of(self.kind, &batch);
+        let tensors = tensors_of(&self.counters, self.kind, &batch);
         let request = Request { batch, tensors, reply: reply.clone() };
         let sent = || self.requests.send(request).map_err(|_| gone());
         self.counters.wait.work(&trace_span!("wait for a session"), sent)
@@ -257,7 +221,7 @@ fn serve<S: Compute>(
                 parts.extend(batch.halves().map(|half| (half, None)));
                 continue;
             }
-            let tensors = tensors.unwrap_or_else(|| counters.tensors_of(kind, &batch));
+            let tensors = tensors.unwrap_or_else(|| tensors_of(counters, kind, &batch));
             let span = trace_span!("infer", queries = batch.inputs.len(), tokens = padded);
             let result = counters.inference.work(&span, || guarded(|| session.compute(&[&tensors, fixed])));
             drop(tensors);

@@ -20,6 +20,7 @@ use crate::run::known::ledger::Ledger;
 use crate::source::chunk::Chunk;
 use crate::source::corrupt_file::is_of_the_store;
 use crate::source::input::Documents;
+use crate::source::operator::read_counts::ReadCounts;
 use crate::source::plan_error::own_error;
 use crate::store::delta_store::Store;
 use crate::tables::result_row::result_rows;
@@ -156,8 +157,9 @@ pub(crate) async fn repeated(
         match repeated_of(context, documents, &chunk).await {
             Ok((repeated, read)) => {
                 if let Some(read) = read {
+                    let read = ReadCounts::of(&read);
                     documents.check_filter(&read)?;
-                    documents.count_rows(&read);
+                    documents.count_rows(read);
                 }
                 return Ok(Arc::new(repeated));
             }

@@ -28,7 +28,7 @@ use crate::run::settings::RunSettings;
 use crate::run::summary::figures::Figures;
 use crate::run::summary::run_summary::RunSummary;
 use crate::source::chunk::Chunk;
-use crate::source::operator::scan_exec::rows_read;
+use crate::source::operator::read_counts::ReadCounts;
 use crate::tables::Totals;
 use crate::text::document::RejectReason;
 
@@ -151,7 +151,7 @@ async fn extract(
         }
     }
     let last = chunk.ranges.last().filter(|_| chunk.is_part_of_unknown(&documents.files));
-    let read = rows_read(&plan);
+    let read = ReadCounts::of(&plan).rows;
     let ended = last.is_some_and(|last| {
         let location = documents.files[last.file].meta.location.as_ref();
         read.get(location).copied().unwrap_or(0) < last.rows.end

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`scan_exec`] | `ScanExec`: reads rows of files, the first operator of every extraction |
 //! | `scan_bounds` | how much a scan reads at a time |
+//! | [`read_counts`] | what a plan has read, for those who see only its result |
 //! | [`row_number`] | `NumberRowsExec`: row numbers for formats whose scan has no row index |
 //! | [`row_filter`] | `RowFilterExec`: the job's condition, where it can fail on a row |
 //! | [`contain_panics`] | `ContainPanicsExec`: panics of readers as errors, in SQL |
@@ -31,6 +32,7 @@ use datafusion::physical_plan::{
 };
 
 pub mod contain_panics;
+pub mod read_counts;
 pub mod row_filter;
 pub mod row_number;
 mod scan_bounds;

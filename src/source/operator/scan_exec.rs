@@ -1,7 +1,6 @@
 //! `ScanExec`: a scan as an operator of a plan. In: a [`ScanSpec`]. Out: its rows, in one partition. It is data that can be sent to
 //! another machine. It must not plan how the files are read before it runs.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +28,6 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::machine::panics::contain_stream;
-use crate::source::operator::row_filter::failures;
-use crate::source::operator::row_number::rows_by_source;
 use crate::source::operator::scan_bounds::bounded;
 use crate::source::scan::{ScanSpec, scan_session};
 
@@ -153,16 +150,6 @@ pub(crate) fn all_metrics(plan: &Arc<dyn ExecutionPlan>) -> MetricsSet {
         }
     }
     all
-}
-
-/// How many rows the scans of a plan have read of each text file, by its name in the scan. A file that was read to its end has this many.
-pub(crate) fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> BTreeMap<String, i64> {
-    rows_by_source(&all_metrics(plan))
-}
-
-/// How many rows the conditions in a plan failed on, and on how many they were evaluated.
-pub(crate) fn filter_failures(plan: &Arc<dyn ExecutionPlan>) -> (usize, usize) {
-    failures(&all_metrics(plan))
 }
 
 /// A scan as a table, for queries; its rows keep their order.

@@ -9,6 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::internal_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::store::table_files::WrittenFile;
 use crate::tables::Totals;
@@ -35,7 +36,7 @@ pub fn written_schema() -> SchemaRef {
 }
 
 /// One partition's part of a commit.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitBatch {
     /// The commit number of the rows.
     pub commit: i64,

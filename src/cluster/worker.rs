@@ -1,0 +1,118 @@
+//! Runs chunks in an executor. In: a task. Out: its outcome. The model stays open between tasks and jobs. It must not commit.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use datafusion::error::Result;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
+use tracing::{Instrument as _, info_span};
+
+use crate::cluster::chunk_exec::Task;
+use crate::cluster::outcome::{ChunkOutcome, Failure, io_error, is_transient};
+use crate::error::Error;
+use crate::extract::extract_exec::{Extract, ExtractExec};
+use crate::extract::extractor::Extractor;
+use crate::extract::monitor::Monitor;
+use crate::extract::settings::RuntimeSettings;
+use crate::extract::skip_known::repeated_sources;
+use crate::job::plan::decode_on;
+use crate::model::runtime::device::DeviceChoice;
+use crate::query::session::extraction_session;
+use crate::source::operator::read_counts::ReadCounts;
+use crate::source::operator::scan_exec::all_metrics;
+use crate::source::plan_error::own_error;
+use crate::store::write::commit_batch::commit_batch;
+
+/// How many models stay open.
+const OPEN_MODELS: usize = 2;
+
+/// What runs chunks in this process. A driver and a scheduler have one that is never asked to.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    /// How logs and errors name the executor.
+    pub(crate) name: String,
+    /// The device of the models, if not that of the job.
+    pub(crate) device: Option<DeviceChoice>,
+    /// The models used last, the newest first.
+    open: Mutex<VecDeque<Arc<Extractor>>>,
+}
+
+impl Worker {
+    pub(crate) fn new(name: String, device: Option<DeviceChoice>) -> Self {
+        Self { name, device, ..Self::default() }
+    }
+
+    /// Runs a task.
+    ///
+    /// # Errors
+    /// An I/O error, if the task may succeed elsewhere or later. Any other error is part of the outcome.
+    pub(crate) async fn run(&self, task: &Task) -> Result<ChunkOutcome> {
+        let span = info_span!("chunk", quarry.chunk = task.name);
+        match self.try_run(task).instrument(span).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) if is_transient(&error) => Err(io_error(&error)),
+            Err(error) => {
+                tracing::warn!("{}: {}", task.name, error.report());
+                let failure = Some(Failure::of(&error));
+                Ok(ChunkOutcome { executor: self.name.clone(), failure, ..ChunkOutcome::default() })
+            }
+        }
+    }
+
+    async fn try_run(&self, task: &Task) -> crate::error::Result<ChunkOutcome> {
+        let failed = |error| own_error(error, "extract the documents");
+        let monitor = Arc::new(Monitor::default());
+        let context = extraction_session(&monitor)?;
+        let plan = decode_on(task.plan.as_bytes(), |runtime| self.adapt(runtime)).map_err(failed)?;
+        let extract = extract_of(&plan).ok_or_else(|| Error::Engine {
+            doing: "extract the documents".into(),
+            source: "the plan of the chunk extracts nothing".into(),
+        })?;
+        let extractor = self.extractor(extract).await?;
+        let started = Instant::now();
+        let mut rows = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
+        let mut batch = None;
+        while let Some(files) = rows.next().await {
+            batch = Some(commit_batch(&files.map_err(failed)?).map_err(failed)?);
+        }
+        let mut counts = monitor.counts();
+        counts.scorer = extractor.scorer().counters().take();
+        Ok(ChunkOutcome {
+            executor: self.name.clone(),
+            batch,
+            read: ReadCounts::of(&plan),
+            repeated: repeated_sources(&all_metrics(&plan)).collect(),
+            counts,
+            spent: started.elapsed(),
+            failure: None,
+        })
+    }
+
+    fn adapt(&self, runtime: &mut RuntimeSettings) {
+        if let Some(device) = &self.device {
+            runtime.device = device.clone();
+        }
+    }
+
+    /// The model of an extraction, which the operators of its plan then find open.
+    async fn extractor(&self, extract: Extract) -> crate::error::Result<Arc<Extractor>> {
+        let open = move || Extractor::shared(&extract.spec, &extract.runtime);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened =
+            opened.map_err(|panic| Error::Engine { doing: "load the model".into(), source: panic.into() })??;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|one| !Arc::ptr_eq(one, &opened));
+        open.push_front(Arc::clone(&opened));
+        open.truncate(OPEN_MODELS);
+        Ok(opened)
+    }
+}
+
+fn extract_of(plan: &Arc<dyn ExecutionPlan>) -> Option<Extract> {
+    match plan.downcast_ref::<ExtractExec>() {
+        Some(extract) => Some(extract.operator().clone()),
+        None => plan.children().into_iter().find_map(extract_of),
+    }
+}
