@@ -7,6 +7,8 @@ mod architecture;
 mod cache;
 mod changed;
 mod checkpoints;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod conll;
 mod damage;
 mod damaged_files;

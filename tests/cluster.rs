@@ -1,0 +1,189 @@
+//! Jobs on a cluster: real processes on the loopback interface. Whatever is killed, the tables are those of a local run, row for row.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::promises::{documents_to_lose, job, rows};
+use crate::support::{Dir, Random, until};
+
+/// A scheduler and its executors, which end with the test.
+struct Cluster<'test> {
+    dir: &'test Dir,
+    port: u16,
+    scheduler: Child,
+    executors: Vec<Child>,
+}
+
+/// A port that nobody uses now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn scheduler(dir: &Dir, port: u16) -> Child {
+    let port = port.to_string();
+    // An executor that works reports every five seconds.
+    let options = ["--executor-timeout-seconds", "12", "--expire-dead-executor-interval-seconds", "1"];
+    let place = ["scheduler", "--", "--bind-host", "127.0.0.1", "--bind-port", &port];
+    start(dir.command(&[&place[..], &options].concat()))
+}
+
+impl<'test> Cluster<'test> {
+    fn new(dir: &'test Dir, executors: usize) -> Self {
+        let port = free_port();
+        let mut cluster = Self { dir, port, scheduler: scheduler(dir, port), executors: Vec::new() };
+        for _ in 0..executors {
+            cluster.add();
+        }
+        until("the executors are registered", || cluster.registered() == executors);
+        cluster
+    }
+
+    fn address(&self) -> String {
+        format!("df://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts one more executor.
+    fn add(&mut self) {
+        let (flight, grpc, health) = (free_port().to_string(), free_port().to_string(), free_port().to_string());
+        let host = ["--bind-host", "127.0.0.1", "--external-host", "127.0.0.1"];
+        let ports = ["--bind-port", &flight, "--bind-grpc-port", &grpc, "--bind-health-port", &health];
+        let address = self.address();
+        let executor = ["executor", &address, "--slots", "1", "--"];
+        self.executors.push(start(self.dir.command(&[&executor[..], &host, &ports].concat())));
+    }
+
+    /// What the scheduler answers on a page.
+    fn page(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let answer = reqwest::get(url).await.ok()?;
+            Some((answer.status().as_u16(), answer.text().await.ok()?))
+        })
+    }
+
+    fn registered(&self) -> usize {
+        let executors = self.page("/executors").and_then(|(_, text)| serde_json::from_str(&text).ok());
+        executors.map_or(0, |executors: Vec<serde_json::Value>| executors.len())
+    }
+
+    /// Starts a job here.
+    fn run(&self, job: &str) -> Child {
+        let mut command = self.dir.command(&["run", job, "--cluster", &self.address()]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        for process in self.executors.iter_mut().chain([&mut self.scheduler]) {
+            // It may have ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+#[test]
+fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
+    let dir = Dir::new();
+    let mut random = Random(21);
+    documents_to_lose(&dir, &mut random);
+    let model = dir.small_model().display().to_string();
+    let job = |store: &str| job(&dir, "docs", store, &model, "");
+    dir.quarry(&["run", &job("local")]).ended(3);
+    let expected = rows(&dir, "local");
+    assert!(expected[0].len() > 300 && expected[2].len() > 50, "{} mentions", expected[0].len());
+    let same = |store: &str| {
+        for (expected, found) in expected.iter().zip(rows(&dir, store)) {
+            let without = |rows: &[String], others: &[String]| -> Vec<String> {
+                rows.iter().filter(|row| !others.contains(row)).take(5).cloned().collect()
+            };
+            assert!(
+                *expected == found,
+                "{store} lacks {:#?} and has {:#?}",
+                without(expected, &found),
+                without(&found, expected)
+            );
+        }
+    };
+    let commits = |store: &str| dir.path(store).join("documents/_delta_log/00000000000000000002.json").exists();
+
+    let mut cluster = Cluster::new(&dir, 2);
+    assert_eq!(cluster.page("/healthz").unwrap(), (200, "ok".to_owned()));
+    assert_eq!(cluster.page("/readyz").unwrap().0, 200);
+    assert_eq!(cluster.run(&job("undisturbed")).wait().unwrap().code(), Some(3));
+    same("undisturbed");
+
+    // The driver, twice.
+    for _ in 0..2 {
+        let mut driver = cluster.run(&job("driver"));
+        std::thread::sleep(Duration::from_secs_f64(1.0 + 3.0 * random.unit()));
+        driver.kill().unwrap();
+        driver.wait().unwrap();
+    }
+    assert_eq!(cluster.run(&job("driver")).wait().unwrap().code(), Some(3));
+    same("driver");
+
+    // An executor, at work.
+    let mut driver = cluster.run(&job("executor"));
+    until("two commits are done", || commits("executor"));
+    let mut lost = cluster.executors.remove(0);
+    lost.kill().unwrap();
+    lost.wait().unwrap();
+    assert_eq!(driver.wait().unwrap().code(), Some(3));
+    same("executor");
+
+    // The scheduler, which forgets its jobs. The executors report to the new one.
+    cluster.add();
+    until("the executor is registered", || cluster.registered() == 2);
+    let mut driver = cluster.run(&job("scheduler"));
+    until("two commits are done", || commits("scheduler"));
+    cluster.scheduler.kill().unwrap();
+    cluster.scheduler.wait().unwrap();
+    cluster.scheduler = scheduler(&dir, cluster.port);
+    assert_eq!(driver.wait().unwrap().code(), Some(3));
+    same("scheduler");
+}
+
+#[test]
+fn a_trial_needs_no_other_process() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada Lovelace met Mr. Babbage in London .")), (Some("b"), None)]);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\n", dir.small_model().display());
+    let here = dir.job("docs.parquet", "here", &model).display().to_string();
+    dir.quarry(&["run", &here]).ended(0);
+    let there = dir.job("docs.parquet", "there", &model).display().to_string();
+    let ran = dir.quarry(&["run", &there, "--cluster", "standalone", "--json"]).ended(0);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout()).unwrap();
+    assert_eq!((&summary["documents"], &summary["rejects"]), (&1.into(), &1.into()), "{summary}");
+    assert!(rows(&dir, "here") == rows(&dir, "there"));
+    // What the executor has counted is in the metrics.
+    let counted = |store: &str| dir.rows(store, "metrics", "name, value", "WHERE name IN ('real_tokens', 'queries')");
+    assert_eq!(counted("here"), counted("there"));
+    assert!(counted("there").len() == 2);
+}
+
+#[test]
+fn what_ends_a_run_ends_it_from_an_executor_too() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met paris")); 1]);
+    let model =
+        format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'\n", dir.unanswering_model().display());
+    let here = dir.job("docs.parquet", "here", &model).display().to_string();
+    let here = dir.quarry(&["run", &here]);
+    let there = dir.job("docs.parquet", "there", &model).display().to_string();
+    let there = dir.quarry(&["run", &there, "--cluster", "standalone"]);
+    assert_eq!(there.code(), here.code(), "{}", there.stderr());
+    let wrong = dir.quarry(&["run", "here.toml", "--cluster", "http://localhost"]).ended(1);
+    assert!(wrong.stderr().contains("neither `df://HOST:PORT` nor `standalone`"), "{}", wrong.stderr());
+    let wrong = dir.quarry(&["executor", "standalone"]).ended(1);
+    assert!(wrong.stderr().contains("an executor joins a scheduler"), "{}", wrong.stderr());
+    let wrong = dir.quarry(&["scheduler", "--", "--no-such-option"]).ended(1);
+    assert!(wrong.stderr().contains("--no-such-option"), "{}", wrong.stderr());
+}
