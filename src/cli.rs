@@ -94,6 +94,16 @@ pub enum Command {
         /// The folder to write to, such as /usr/local/share/man/man1.
         out: PathBuf,
     },
+    /// Extract the chunk on standard input. An executor starts itself with this command.
+    #[cfg(feature = "cluster")]
+    #[command(name = crate::cluster::worker::CHUNK_COMMAND, hide = true)]
+    Chunk {
+        /// The executor.
+        name: String,
+        /// The device of its models.
+        #[arg(long)]
+        device: Option<crate::model::runtime::device::DeviceChoice>,
+    },
     /// Load ONNX Runtime's library in this process. The program starts itself with this command.
     #[command(name = crate::model::runtime::library::PROBE_COMMAND, hide = true)]
     Probe {

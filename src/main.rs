@@ -60,6 +60,11 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         }
         #[cfg(feature = "cluster")]
         Command::Executor(arguments) => runtime()?.block_on(quarry::cluster::executor::command(&arguments.settings())),
+        #[cfg(feature = "cluster")]
+        Command::Chunk { name, device } => {
+            console::print_json(&runtime()?.block_on(quarry::cluster::executor::one_chunk(&name, device))?);
+            Ok(0)
+        }
         Command::Completions { shell } => quarry::completions::command(shell, Cli::command()),
         Command::Man { out } => quarry::man::command(&out, Cli::command()),
         Command::Probe { library, cuda, openvino } => {

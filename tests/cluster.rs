@@ -13,6 +13,8 @@ struct Cluster<'test> {
     port: u16,
     scheduler: Child,
     executors: Vec<Child>,
+    /// The id of a document that ends the process that extracts it.
+    fatal: Option<&'static str>,
 }
 
 /// A port that nobody uses now.
@@ -35,7 +37,7 @@ fn scheduler(dir: &Dir, port: u16) -> Child {
 impl<'test> Cluster<'test> {
     fn new(dir: &'test Dir, executors: usize) -> Self {
         let port = free_port();
-        let mut cluster = Self { dir, port, scheduler: scheduler(dir, port), executors: Vec::new() };
+        let mut cluster = Self { dir, port, scheduler: scheduler(dir, port), executors: Vec::new(), fatal: None };
         for _ in 0..executors {
             cluster.add();
         }
@@ -54,7 +56,9 @@ impl<'test> Cluster<'test> {
         let ports = ["--bind-port", &flight, "--bind-grpc-port", &grpc, "--bind-health-port", &health];
         let address = self.address();
         let executor = ["executor", &address, "--slots", "1", "--"];
-        self.executors.push(start(self.dir.command(&[&executor[..], &host, &ports].concat())));
+        let mut command = self.dir.command(&[&executor[..], &host, &ports].concat());
+        command.envs(self.fatal.map(|id| ("QUARRY_FAULT", format!("document:{id}"))));
+        self.executors.push(start(command));
     }
 
     /// What the scheduler answers on a page.
@@ -149,6 +153,26 @@ fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
     cluster.scheduler = scheduler(&dir, cluster.port);
     assert_eq!(driver.wait().unwrap().code(), Some(3));
     same("scheduler");
+}
+
+#[test]
+fn a_document_that_ends_its_executor_is_rejected_and_the_job_goes_on() {
+    let dir = Dir::new();
+    let ids: Vec<String> = (0..700).map(|id| id.to_string()).collect();
+    let rows: Vec<_> = ids.iter().map(|id| (Some(id.as_str()), Some("Ada met Mr. Babbage in London"))).collect();
+    dir.documents("docs.parquet", &rows);
+    let model = dir.small_model().display().to_string();
+    let mut cluster = Cluster::new(&dir, 0);
+    cluster.fatal = Some("411");
+    cluster.add();
+    cluster.add();
+    until("the executors are registered", || cluster.registered() == 2);
+    let done = cluster.run(&job(&dir, "docs.parquet", "store", &model, "")).wait().unwrap().code();
+    assert_eq!(done, Some(0));
+    assert_eq!(dir.rows("store", "documents", "count(*)", ""), ["699"]);
+    assert_eq!(dir.rows("store", "rejects", "doc_id, reason", ""), ["411|kills_executor"]);
+    let ended = cluster.executors.iter_mut().filter_map(|executor| executor.try_wait().unwrap()).count();
+    assert_eq!(ended, 1, "one executor is lost, whose task the other extracts in a process of its own");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Task {
     pub plan: String,
     /// What logs call it: the run and the commit.
     pub name: String,
+    /// Whether it may end the process that runs it, which is then a process of its own.
+    pub careful: bool,
 }
 
 /// The operator.
@@ -52,6 +54,14 @@ impl ChunkExec {
     pub(crate) fn task(&self) -> &Task {
         &self.task
     }
+}
+
+/// Whether Ballista runs a task of one partition again: whoever had it is lost. It calls tasks `TID job/stage.attempt/task.attempt`, and gives a
+/// new number to a task whose executor is lost.
+fn is_repeated(id: &str) -> bool {
+    let numbers = id.split('/').skip(1).flat_map(|part| part.split('.'));
+    // Stages count from 1, everything else from 0.
+    numbers.skip(1).any(|number| number.parse::<u32>().is_ok_and(|number| number > 0))
 }
 
 impl DisplayAs for ChunkExec {
@@ -92,12 +102,28 @@ impl ExecutionPlan for ChunkExec {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         if partition != 0 {
             return internal_err!("ChunkExec has one partition");
         }
-        let (task, worker) = (Arc::clone(&self.task), Arc::clone(&self.worker));
+        let (mut task, worker) = (self.task.as_ref().clone(), Arc::clone(&self.worker));
+        task.careful |= context.task_id().is_some_and(|id| is_repeated(&id));
         let outcome = async move { worker.run(&task).await?.record_batch() };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(outcome))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_is_run_again_shows_it() {
+        for first in ["TID job/1.0/0.0", "TID 038HEWKPAC000/1.0/0.0", "", "TID"] {
+            assert!(!is_repeated(first), "{first}");
+        }
+        for again in ["TID job/1.0/1.0", "TID job/1.0/0.1", "TID job/1.1/0.0", "TID 9/2.0/12.0"] {
+            assert!(is_repeated(again), "{again}");
+        }
     }
 }

@@ -91,6 +91,18 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     Ok(0)
 }
 
+/// Runs the task on standard input in this process, and prints its outcome as JSON.
+///
+/// # Errors
+/// [`Error::Engine`] if it is no task, or the task may succeed elsewhere or later.
+pub async fn one_chunk(name: &str, device: Option<DeviceChoice>) -> Result<String> {
+    let task = std::io::read_to_string(std::io::stdin()).map_err(|cause| failed("read a chunk for", cause.into()))?;
+    let task = serde_json::from_str(&task).map_err(|cause| failed("read a chunk for", cause.into()))?;
+    let outcome = Worker::new(name.to_owned(), device).run(&task).await;
+    let outcome = outcome.map_err(|cause| failed("extract a chunk in", cause.into()))?;
+    serde_json::to_string(&outcome).map_err(|cause| failed("report a chunk of", cause.into()))
+}
+
 /// Waits until the scheduler answers, and ends with its sentence if it does not accept this program.
 async fn wait_for_scheduler(host: &str, port: &str) -> Result<()> {
     let address = format!("{host}:{port}");

@@ -7,7 +7,7 @@
 //! | [`program`] | which programs work together |
 //! | [`outcome`] | what an executor sends back of a chunk |
 //! | [`chunk_exec`] | `ChunkExec`: a chunk's plan as an operator that Ballista sends |
-//! | `worker` | runs a chunk's plan in an executor, with a model that stays open |
+//! | [`worker`] | runs a chunk's plan in an executor, with a model that stays open |
 //! | `codec` | the operator as bytes, beside Ballista's own |
 //! | [`driver`] | sends chunks to a scheduler and waits for their outcomes |
 //! | [`scheduler`] | `quarry scheduler` |
@@ -23,4 +23,4 @@ pub mod outcome;
 pub mod program;
 pub mod scheduler;
 mod standalone;
-mod worker;
+pub mod worker;

@@ -53,6 +53,8 @@ pub struct Failure {
     pub exit_code: u8,
     /// What the query engine could not do, if it was that which failed: damaged input shows itself so.
     pub engine: Option<String>,
+    /// Whether the process that ran the chunk has ended.
+    pub killed: bool,
 }
 
 /// A cause that another process has told.
@@ -74,12 +76,27 @@ impl Failure {
                 Error::Engine { doing, .. } => Some(doing.clone()),
                 _ => None,
             },
+            killed: false,
+        }
+    }
+
+    /// The end of the process that ran a chunk.
+    pub(crate) fn killed(how: &str) -> Self {
+        Self {
+            message: format!("the process that extracted a chunk has ended ({how})"),
+            causes: Vec::new(),
+            hint: Some(
+                "its log, or that of the operating system, says why; the executor may need more memory".to_owned(),
+            ),
+            exit_code: 2,
+            engine: None,
+            killed: true,
         }
     }
 
     /// The error in the driver, which ends the run as it would have ended a local one.
     pub fn into_error(self, executor: &str) -> Error {
-        let Self { message, causes, hint, exit_code, engine } = self;
+        let Self { message, causes, hint, exit_code, engine, .. } = self;
         match engine {
             Some(doing) => Error::Engine { doing, source: causes.join(": ").into() },
             None => {

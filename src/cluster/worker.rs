@@ -1,12 +1,15 @@
 //! Runs chunks in an executor. In: a task. Out: its outcome. The model stays open between tasks and jobs. It must not commit.
 
 use std::collections::VecDeque;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use datafusion::error::Result;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use tracing::{Instrument as _, info_span};
 
 use crate::cluster::chunk_exec::Task;
@@ -24,6 +27,10 @@ use crate::source::operator::read_counts::ReadCounts;
 use crate::source::operator::scan_exec::all_metrics;
 use crate::source::plan_error::own_error;
 use crate::store::write::commit_batch::commit_batch;
+use crate::store::write::write_exec::WriteExec;
+
+/// The hidden command by which an executor starts itself for one chunk.
+pub const CHUNK_COMMAND: &str = "extract-chunk";
 
 /// How many models stay open.
 const OPEN_MODELS: usize = 2;
@@ -50,7 +57,8 @@ impl Worker {
     /// An I/O error, if the task may succeed elsewhere or later. Any other error is part of the outcome.
     pub(crate) async fn run(&self, task: &Task) -> Result<ChunkOutcome> {
         let span = info_span!("chunk", quarry.chunk = task.name);
-        match self.try_run(task).instrument(span).await {
+        let outcome = async { if task.careful { self.run_apart(task).await } else { self.try_run(task).await } };
+        match outcome.instrument(span).await {
             Ok(outcome) => Ok(outcome),
             Err(error) if is_transient(&error) => Err(io_error(&error)),
             Err(error) => {
@@ -59,6 +67,33 @@ impl Worker {
                 Ok(ChunkOutcome { executor: self.name.clone(), failure, ..ChunkOutcome::default() })
             }
         }
+    }
+
+    /// Runs a task in a process of its own, and survives its end.
+    async fn run_apart(&self, task: &Task) -> crate::error::Result<ChunkOutcome> {
+        let failed = |source: std::io::Error| Error::Engine {
+            doing: "start a process for a chunk".into(),
+            source: source.into(),
+        };
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(program);
+        command.arg(CHUNK_COMMAND).arg(&self.name).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if let Some(device) = &self.device {
+            command.args(["--device", &device.to_string()]);
+        }
+        tracing::warn!("{} is extracted in a process of its own: the one that had it before is lost", task.name);
+        let mut child = command.spawn().map_err(failed)?;
+        let text = serde_json::to_vec(&Task { careful: false, ..task.clone() }).unwrap_or_default();
+        if let Some(mut stdin) = child.stdin.take() {
+            // If it has ended already, its status says so.
+            let _ = stdin.write_all(&text).await;
+        }
+        let ended = child.wait_with_output().await.map_err(failed)?;
+        if let Ok(outcome) = serde_json::from_slice(&ended.stdout) {
+            return Ok(outcome);
+        }
+        let failure = Some(Failure::killed(&ended.status.to_string()));
+        Ok(ChunkOutcome { executor: self.name.clone(), failure, ..ChunkOutcome::default() })
     }
 
     async fn try_run(&self, task: &Task) -> crate::error::Result<ChunkOutcome> {
@@ -74,8 +109,12 @@ impl Worker {
         let started = Instant::now();
         let mut rows = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
         let mut batch = None;
-        while let Some(files) = rows.next().await {
-            batch = Some(commit_batch(&files.map_err(failed)?).map_err(failed)?);
+        let writes = plan.downcast_ref::<WriteExec>().is_some();
+        while let Some(rows) = rows.next().await {
+            let rows = rows.map_err(failed)?;
+            if writes {
+                batch = Some(commit_batch(&rows).map_err(failed)?);
+            }
         }
         let mut counts = monitor.counts();
         counts.scorer = extractor.scorer().counters().take();

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::array::{Array as _, AsArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
@@ -20,6 +22,7 @@ use crate::extract::monitor::Monitor;
 use crate::extract::pipeline::slices::Slices;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::spec::ExtractionSpec;
+use crate::machine::fault;
 use crate::model::precision::Precision;
 use crate::source::operator::{PartitionTask, RowOperator, UnaryExec};
 use crate::source::plan_error::own_error;
@@ -56,6 +59,16 @@ fn scores(types: &[EntityType]) -> String {
         scores = format!("{scores}, {temperatures}");
     }
     scores
+}
+
+/// Ends the process if a batch has the document with this id and it is not refused.
+fn end_at(batch: &RecordBatch, id: &str) {
+    let (ids, refused) = (cast(batch.column(2), &DataType::Utf8), batch.column(4));
+    let ids = ids.as_ref().ok().and_then(|ids| ids.as_string_opt::<i32>());
+    let fatal = |(row, one): (usize, Option<&str>)| one == Some(id) && refused.is_null(row);
+    if ids.is_some_and(|ids| ids.iter().enumerate().any(fatal)) {
+        fault::end(id);
+    }
 }
 
 impl RowOperator for Extract {
@@ -100,6 +113,7 @@ impl RowOperator for Extract {
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
         let (rows, mut incoming) = tokio::sync::mpsc::channel(1);
         let reading = Arc::clone(&monitor);
+        let fatal = fault::of("document");
         builder.spawn(async move {
             loop {
                 let started = Instant::now();
@@ -111,6 +125,9 @@ impl RowOperator for Extract {
                 };
                 let Some(batch) = batch else { break };
                 reading.read.add(started.elapsed());
+                if let (Ok(batch), Some(id)) = (&batch, &fatal) {
+                    end_at(batch, id);
+                }
                 if rows.send(batch).await.is_err() {
                     break;
                 }

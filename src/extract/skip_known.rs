@@ -2,12 +2,12 @@
 //! Out: the rows that are not done, with the columns `refused` for rows that are duplicates or have a fault and `in_force` for the content
 //! hash that the store has. It must not reorder rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
@@ -46,6 +46,34 @@ pub(crate) fn count_repeated(metrics: &ExecutionPlanMetricsSet, partition: usize
 pub struct SkipKnown {
     /// What the store knows of the documents.
     pub known_documents: Arc<KnownDocuments>,
+    /// The rows, by source, that end the process that extracts them: they are refused.
+    pub killers: BTreeMap<String, BTreeSet<i64>>,
+}
+
+impl From<KnownDocuments> for SkipKnown {
+    fn from(known_documents: KnownDocuments) -> Self {
+        Self { known_documents: Arc::new(known_documents), killers: BTreeMap::new() }
+    }
+}
+
+impl SkipKnown {
+    /// The faults of a batch's rows, with those of its killers.
+    fn faults(&self, batch: &RecordBatch) -> ArrayRef {
+        let faults = batch.column(FAULT);
+        if self.killers.is_empty() {
+            return Arc::clone(faults);
+        }
+        let rows = batch.column(1).as_primitive::<Int64Type>().values();
+        let places = batch.column(0).as_string::<i32>().iter().zip(rows);
+        let kills = |source: &str, row| self.killers.get(source).is_some_and(|rows| rows.contains(row));
+        let faults = places.zip(faults.as_string::<i32>()).map(|((source, row), fault)| match (fault, source) {
+            (None, Some(source)) if kills(source, row) => {
+                Some(format!("{}: every process that extracts it ends", RejectReason::KillsExecutor))
+            }
+            (fault, _) => fault.map(str::to_owned),
+        });
+        Arc::new(faults.collect::<StringArray>())
+    }
 }
 
 impl RowOperator for SkipKnown {
@@ -100,10 +128,10 @@ impl Judge {
         partition: usize,
     ) -> Result<RecordBatch> {
         let (mut columns, count) = (batch.columns()[..FAULT].to_vec(), batch.num_rows());
-        let faults = batch.column(FAULT);
+        let faults = self.operator.faults(batch);
         let known_documents = &self.operator.known_documents;
         if known_documents.is_empty() {
-            columns.extend([Arc::clone(faults), new_null_array(&DataType::Utf8, count)]);
+            columns.extend([faults, new_null_array(&DataType::Utf8, count)]);
             return Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         }
         let sources = batch.column(0).as_string::<i32>();
@@ -151,7 +179,6 @@ mod tests {
     use super::*;
     use crate::extract::known_documents::InForce;
     use arrow::array::{Int64Array, StringViewArray};
-    use arrow::datatypes::Int64Type;
 
     #[test]
     fn done_documents_are_skipped_and_changed_ones_are_marked() {
@@ -175,7 +202,7 @@ mod tests {
             ),
         ])
         .unwrap();
-        let operator = SkipKnown { known_documents };
+        let operator = SkipKnown { known_documents, killers: [("a".to_owned(), [2].into())].into() };
         let schema = operator.output_schema(&batch.schema()).unwrap();
         let mut judge = Judge { operator: Arc::new(operator), schema, changed: HashSet::new(), repeated: None };
         let metrics = ExecutionPlanMetricsSet::new();
@@ -184,7 +211,14 @@ mod tests {
         let refused: Vec<_> = kept["refused"].as_string::<i32>().iter().collect();
         assert_eq!(
             refused,
-            [None, None, None, None, Some("duplicate_id: a later row has the same id"), Some("invalid_row: x")]
+            [
+                None,
+                Some("kills_executor: every process that extracts it ends"),
+                None,
+                None,
+                Some("duplicate_id: a later row has the same id"),
+                Some("invalid_row: x")
+            ]
         );
         // The old text of document 2 is not done after its new text: that one can be in force by then.
         let old = content_hash("old");

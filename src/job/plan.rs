@@ -9,7 +9,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::extract::extract_exec::{Extract, ExtractExec};
-use crate::extract::known_documents::KnownDocuments;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::skip_known::{SkipKnown, SkipKnownExec};
 use crate::source::chunk::Chunk;
@@ -25,11 +24,10 @@ use crate::store::write::write_exec::{WriteExec, WriteSpec};
 pub fn reading_plan(
     documents: &Documents,
     chunk: &Chunk,
-    known: KnownDocuments,
+    known: impl Into<SkipKnown>,
     extract: Extract,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let skip_known = SkipKnown { known_documents: Arc::new(known) };
-    let new_documents = SkipKnownExec::try_new(documents.plan(chunk), skip_known)?;
+    let new_documents = SkipKnownExec::try_new(documents.plan(chunk), known.into())?;
     Ok(Arc::new(ExtractExec::try_new(Arc::new(new_documents), extract)?))
 }
 

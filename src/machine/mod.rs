@@ -15,6 +15,7 @@ pub mod cache;
 #[cfg(test)]
 pub(crate) mod captured_events;
 pub mod environment;
+pub(crate) mod fault;
 pub mod files;
 pub mod hash;
 pub mod panics;

@@ -5,11 +5,12 @@
 //! earlier one was committed may not know documents of that one: what is known is looked up again before its commit, and the chunk is sent again
 //! if it differs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::absolute;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::physical_plan::ExecutionPlan;
 use tokio::task::JoinHandle;
 
 use crate::cluster::address::ClusterAddress;
@@ -20,14 +21,16 @@ use crate::console::ProgressDisplay;
 use crate::error::{Error, Result};
 use crate::extract::extract_exec::Extract;
 use crate::extract::known_documents::KnownDocuments;
+use crate::extract::skip_known::SkipKnown;
 use crate::job::plan::{encode, reading_plan, writing_plan};
 use crate::run::commit::Position;
 use crate::run::extract::{Reached, chunks};
 use crate::run::failure::{failed, run_error};
 use crate::run::known::documents::find_corrupt;
 use crate::run::state::Run;
-use crate::source::chunk::Chunk;
+use crate::source::chunk::{Chunk, RowRange};
 use crate::store::write::write_exec::WriteSpec;
+use crate::tables::result_row::result_rows;
 
 /// How long a chunk should take: a commit costs little beside it, and a lost executor loses no more.
 const CHUNK: Duration = Duration::from_secs(20);
@@ -68,6 +71,13 @@ impl Pace {
     }
 }
 
+/// Rows, by source, that end the process that extracts them.
+type Killers = BTreeMap<String, BTreeSet<i64>>;
+
+fn text_of(plan: &Arc<dyn ExecutionPlan>) -> Result<String> {
+    String::from_utf8(encode(plan).map_err(run_error)?).map_err(|cause| failed("send a chunk", cause))
+}
+
 impl Run {
     /// Connects to the job's cluster.
     ///
@@ -101,6 +111,7 @@ impl Run {
         let mut pace = Pace { rows: FIRST_ROWS, most: self.settings.job.file.store.commit_documents };
         let (mut reached, mut next) = (Position::default(), Position::default());
         let (mut under_way, mut tries) = (VecDeque::<Sent>::new(), 0);
+        let mut killers = Killers::new();
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let mut most = QUEUED * cluster.slots().await.unwrap_or(1).clamp(1, MOST / QUEUED);
         loop {
@@ -113,7 +124,7 @@ impl Run {
                 let Some(chunk) = chunks.next() else { break };
                 next = self.end(&chunk);
                 let commit = self.next_commit() + under_way.len() as i64;
-                under_way.push_back(self.send(cluster, chunk, commit).await?);
+                under_way.push_back(self.send(cluster, chunk, commit, &killers).await?);
             }
             let Some(first) = under_way.front_mut() else { break };
             let answer = tokio::select! {
@@ -128,9 +139,17 @@ impl Run {
             let outcome = answer.map_err(|panic| failed("wait for a chunk", panic))??;
             let Some(sent) = under_way.pop_front() else { break };
             if let Some(failure) = outcome.failure {
-                // The others do not know of damage that is found now.
+                // The others do not know of damage, or of a document, that is found now.
                 under_way.clear();
                 self.summary.roll_back();
+                next = reached;
+                if failure.killed
+                    && let Some((source, row)) = self.find_killer(cluster, &sent.chunk, &killers).await?
+                {
+                    tracing::warn!("row {row} of `{source}` ends every process that extracts it: it is rejected");
+                    killers.entry(source).or_default().insert(row);
+                    continue;
+                }
                 let error = failure.into_error(&outcome.executor);
                 match find_corrupt(&self.context, &mut self.documents, error, &sent.chunk).await {
                     Ok(()) => self.summary.unreadable(&self.documents),
@@ -140,7 +159,6 @@ impl Run {
                     }
                     Err(error) => return Err(error),
                 }
-                next = reached;
                 continue;
             }
             let known = self.known_of(&sent.chunk).await?;
@@ -149,7 +167,7 @@ impl Run {
                     commit = sent.commit,
                     "earlier chunks have changed what is known: the chunk is sent again"
                 );
-                let again = self.send(cluster, sent.chunk.clone(), self.next_commit()).await?;
+                let again = self.send(cluster, sent.chunk.clone(), self.next_commit(), &killers).await?;
                 under_way.push_front(again);
                 continue;
             }
@@ -166,21 +184,70 @@ impl Run {
     }
 
     /// Sends a chunk.
-    async fn send(&mut self, cluster: &Arc<Cluster>, chunk: Chunk, commit: i64) -> Result<Sent> {
+    async fn send(&mut self, cluster: &Arc<Cluster>, chunk: Chunk, commit: i64, killers: &Killers) -> Result<Sent> {
         let known = self.known_of(&chunk).await?;
         let write = WriteSpec::new(self.store.location(), self.stamp(commit));
-        let mut extract = Extract { spec: self.extractor.spec().clone(), runtime: self.settings.job.runtime.clone() };
-        // Executors have other working directories.
-        if extract.spec.model.path.exists() {
-            extract.spec.model.path = absolute(&extract.spec.model.path).unwrap_or(extract.spec.model.path);
-        }
-        let plan = reading_plan(&self.documents, &chunk, known.clone(), extract);
-        let plan = plan.and_then(|plan| writing_plan(plan, write)).and_then(|plan| encode(&plan)).map_err(run_error)?;
-        let plan = String::from_utf8(plan).map_err(|cause| failed("send a chunk", cause))?;
-        let task = Task { plan, name: format!("commit {commit} of run {}", self.id()) };
+        let plan = self.chunk_plan(&chunk, known.clone(), killers);
+        let plan = plan.and_then(|plan| writing_plan(plan, write)).map_err(run_error)?;
+        let task =
+            Task { plan: text_of(&plan)?, name: format!("commit {commit} of run {}", self.id()), careful: false };
         let cluster = Arc::clone(cluster);
         let answer = tokio::spawn(async move { cluster.run(task).await });
         Ok(Sent { chunk, known, commit, answer })
+    }
+
+    /// The first half of a chunk's plan, for a machine with another working directory.
+    fn chunk_plan(
+        &self,
+        chunk: &Chunk,
+        known: KnownDocuments,
+        killers: &Killers,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        let mut extract = Extract { spec: self.extractor.spec().clone(), runtime: self.settings.job.runtime.clone() };
+        if extract.spec.model.path.exists() {
+            extract.spec.model.path = absolute(&extract.spec.model.path).unwrap_or(extract.spec.model.path);
+        }
+        let known = SkipKnown { killers: killers.clone(), ..SkipKnown::from(known) };
+        reading_plan(&self.documents, chunk, known, extract)
+    }
+
+    /// Finds a row of a chunk that ends the process that extracts it, by extracting half of the rows, half of these, and so on, each time in a
+    /// process of its own. `None` if the last one does not.
+    async fn find_killer(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        chunk: &Chunk,
+        killers: &Killers,
+    ) -> Result<Option<(String, i64)>> {
+        let ids = self.documents.ids(&self.context, chunk)?;
+        let batches = ids.select_columns(&["source", "row"]).map_err(run_error)?.collect().await.map_err(run_error)?;
+        let mut rows: Vec<(String, i64)> = Vec::new();
+        for row in result_rows(&batches) {
+            rows.push((row.get::<&str>("source")?.to_owned(), row.get("row")?));
+        }
+        let mut rows = rows.as_slice();
+        while rows.len() > 1 {
+            let (first, second) = rows.split_at(rows.len() / 2);
+            rows = if self.kills(cluster, first, killers).await? { first } else { second };
+        }
+        match rows {
+            [row] if self.kills(cluster, rows, killers).await? => Ok(Some(row.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether some rows end the process that extracts them.
+    async fn kills(&self, cluster: &Cluster, rows: &[(String, i64)], killers: &Killers) -> Result<bool> {
+        let mut chunk = Chunk::default();
+        for of_file in rows.chunk_by(|one, next| one.0 == next.0) {
+            let (Some(first), Some(last)) = (of_file.first(), of_file.last()) else { continue };
+            let file = self.documents.files.iter().position(|file| file.path == first.0);
+            chunk.ranges.extend(file.map(|file| RowRange { file, rows: first.1..last.1 + 1 }));
+        }
+        let plan = self.chunk_plan(&chunk, KnownDocuments::default(), killers).map_err(run_error)?;
+        let name = format!("a search among {} rows of run {}", rows.len(), self.id());
+        let outcome = cluster.run(Task { plan: text_of(&plan)?, name, careful: true }).await?;
+        Ok(outcome.failure.is_some_and(|failure| failure.killed))
     }
 
     /// Commits what an executor has done.

@@ -29,13 +29,15 @@ pub enum RejectReason {
     InvalidRow,
     /// The job's condition fails on the row, as a cast of its value.
     FilterFailed,
+    /// Every process that extracts the document ends, as by a lack of memory: only a cluster finds it.
+    KillsExecutor,
     /// The file cannot be read, or lacks a column that the job names.
     UnreadableFile,
 }
 
 impl RejectReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NullId,
         Self::NullText,
         Self::EmptyText,
@@ -44,6 +46,7 @@ impl RejectReason {
         Self::Unanswerable,
         Self::InvalidRow,
         Self::FilterFailed,
+        Self::KillsExecutor,
         Self::UnreadableFile,
     ];
 
@@ -58,6 +61,7 @@ impl RejectReason {
             Self::Unanswerable => "unanswerable",
             Self::InvalidRow => "invalid_row",
             Self::FilterFailed => "filter_failed",
+            Self::KillsExecutor => "kills_executor",
             Self::UnreadableFile => "unreadable_file",
         }
     }

@@ -1,7 +1,7 @@
 //! A sample of the documents. In: documents still to be read. Out: how many of the sampled documents are new, changed, done or refused,
 //! and the windows, inputs and tokens of the new ones. It must not run the model, except on a few batches to measure its rate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,9 @@ impl Sample {
         let count = query_store(context, location, "SELECT count(*) FROM input").await?;
         sample.documents = scalar::<usize>(&count)? as u64;
         let known_documents = Arc::new(known);
-        let plan = SkipKnownExec::try_new(documents.plan(chunk), SkipKnown { known_documents }).map_err(run_error)?;
+        let plan =
+            SkipKnownExec::try_new(documents.plan(chunk), SkipKnown { known_documents, killers: BTreeMap::new() })
+                .map_err(run_error)?;
         let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
         let mut rows = execute_stream(plan, context.task_ctx()).map_err(run_error)?;
         let started = Instant::now();

@@ -280,7 +280,7 @@ fn the_process_ends_where_the_variable_says() {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args([&name, "--exact", "--ignored"])
             .env(STORE, folder.path())
-            .env(crate::store::write::fault_injection::VARIABLE, place)
+            .env(crate::machine::fault::VARIABLE, place)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .status()
