@@ -21,6 +21,7 @@ const ROOMS: [&[&str]; 17] = [
     &["store"],
     &["query"],
     &["job"],
+    &["cluster"],
     &["console"],
     &["run", "prepare", "train", "export", "evaluate", "sql", "report", "try", "doctor", "completions", "man"],
     &["cli"],

@@ -20,7 +20,7 @@ fn pages() -> Vec<(PathBuf, String)> {
 
 /// Scheduler files and benchmarks, whose comments also contain commands.
 fn scripts() -> Vec<(PathBuf, String)> {
-    let folders = ["jobs", "jobs/airflow", "jobs/cron", "jobs/kubernetes", "jobs/systemd", "benches"];
+    let folders = ["jobs", "jobs/airflow", "jobs/cluster", "jobs/cron", "jobs/kubernetes", "jobs/systemd", "benches"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(project().join(folder)).unwrap());
     let paths = files.map(|file| file.unwrap().path());
     // Folders and Parquet files are not text.

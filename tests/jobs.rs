@@ -95,12 +95,26 @@ fn the_cron_script_runs_once_at_a_time() {
 
 #[test]
 fn systemd_accepts_the_units() {
-    let units =
-        ["quarry-nightly.service", "quarry-nightly.timer"].map(|unit| project().join("jobs/systemd").join(unit));
-    let units = units.map(|unit| unit.display().to_string());
-    let Some(output) = run("systemd-analyze", &["verify", &units[0], &units[1]]) else { return };
+    let units = [
+        "systemd/quarry-nightly.service",
+        "systemd/quarry-nightly.timer",
+        "cluster/quarry-scheduler.service",
+        "cluster/quarry-executor.service",
+    ];
+    let units = units.map(|unit| project().join("jobs").join(unit).display().to_string());
+    let verify = ["verify", &units[0], &units[1], &units[2], &units[3]];
+    let Some(output) = run("systemd-analyze", &verify) else { return };
     assert!(output.status.success() && said(&output).trim().is_empty(), "{}", said(&output));
     let Some(output) = run("systemd-analyze", &["calendar", "*-*-* 02:15:00"]) else { return };
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Against the schemas of the Python package `kubernetes-validate` (1.37 was used).
+#[test]
+fn kubernetes_accepts_the_manifests() {
+    let manifests = ["kubernetes/cronjob.yaml", "cluster/kubernetes.yaml"];
+    let manifests = manifests.map(|file| project().join("jobs").join(file).display().to_string());
+    let Some(output) = run("kubernetes-validate", &["--strict", &manifests[0], &manifests[1]]) else { return };
     assert!(output.status.success(), "{}", said(&output));
 }
 
