@@ -8,7 +8,7 @@ use crate::support::project;
 /// The rooms in the order of the import rule: a room may use those in the lines before its own. Verbs share a line and must not use each
 /// other. `main` and `lib` may use everything. `console` comes late, because only verbs use it: all other rooms log `tracing` events. `cli`
 /// turns what was typed into the settings of a verb, so it uses the verbs, and they do not use it.
-const ROOMS: [&[&str]; 17] = [
+const ROOMS: [&[&str]; 18] = [
     &["sanitize"],
     &["error"],
     &["random", "machine", "text"],

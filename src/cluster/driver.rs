@@ -44,8 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Cluster {
     scheduler: SchedulerGrpcClient<Channel>,
     address: ClusterAddress,
-    /// The scheduler's URL.
+    /// The scheduler's URL, and what asks for its pages.
     url: String,
+    pages: reqwest::Client,
     codec: ChunkCodec,
     settings: Vec<KeyValuePair>,
     session: String,
@@ -100,6 +101,8 @@ impl Cluster {
             scheduler,
             address: address.clone(),
             url,
+            // It is no server of the web, which a proxy might stand before.
+            pages: reqwest::Client::builder().no_proxy().build().map_err(|cause| failed(cause.into()))?,
             codec: ChunkCodec::new(Worker::default()),
             settings,
             session: uuid::Uuid::now_v7().to_string(),
@@ -115,7 +118,7 @@ impl Cluster {
 
     /// How many tasks the executors that are registered now run at a time.
     pub async fn slots(&self) -> Option<usize> {
-        let text = reqwest::get(format!("{}/executors", self.url)).await.ok()?.text().await.ok()?;
+        let text = self.pages.get(format!("{}/executors", self.url)).send().await.ok()?.text().await.ok()?;
         let executors: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
         Some(executors.iter().filter_map(|one| one.get("slots")?.as_u64()).sum::<u64>() as usize)
     }

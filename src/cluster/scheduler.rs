@@ -30,11 +30,13 @@ use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
 
 /// Our values of Ballista's options. Executors ask for tasks, so that only they must reach the scheduler. A lost executor is noticed within half a minute: one that works reports every five seconds.
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 6] = [
     ("--scheduler-policy", "pull-staged"),
     ("--executor-timeout-seconds", "30"),
     ("--expire-dead-executor-interval-seconds", "5"),
     ("--no-executors-grace-period-seconds", "60"),
+    ("--finished-job-data-clean-up-interval-seconds", "60"),
+    ("--finished-job-state-clean-up-interval-seconds", "120"),
 ];
 
 /// The settings of the command.

@@ -27,7 +27,7 @@ use crate::source::operator::read_counts::ReadCounts;
 use crate::source::operator::scan_exec::all_metrics;
 use crate::source::plan_error::own_error;
 use crate::store::write::commit_batch::commit_batch;
-use crate::store::write::write_exec::WriteExec;
+use crate::store::write::write_exec::{WriteExec, write_time};
 
 /// The hidden command by which an executor starts itself for one chunk.
 pub const CHUNK_COMMAND: &str = "extract-chunk";
@@ -117,6 +117,7 @@ impl Worker {
             }
         }
         let mut counts = monitor.counts();
+        counts.write += write_time(&plan);
         counts.scorer = extractor.scorer().counters().take();
         Ok(ChunkOutcome {
             executor: self.name.clone(),

@@ -38,7 +38,7 @@ pub struct InForce {
 
 /// The store's documents, by which a plan decides which rows are new: data that can be sent to another machine. Ids are text. An entry
 /// has 48 bytes however long the id is; with the hash table's free slots, 56 to 112.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct KnownDocuments {
     /// By the [`digest`] of their ids.
     #[serde(with = "entries")]
@@ -59,6 +59,19 @@ pub(crate) enum Verdict {
     /// The store has it with another text from a later file, which still has it.
     Duplicate,
 }
+
+impl PartialEq for KnownDocuments {
+    /// Whether they know the same, in whatever order their files are.
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(id, known): (&u128, &InForce)| {
+            let Some(there) = other.known.get(id) else { return false };
+            self.source(*known) == other.source(*there) && InForce { source: known.source, ..*there } == *known
+        };
+        self.known.len() == other.known.len() && self.known.iter().all(same)
+    }
+}
+
+impl Eq for KnownDocuments {}
 
 impl KnownDocuments {
     /// How many documents of the store are known.
@@ -151,6 +164,21 @@ mod tests {
             let text = format!(r#"{{"known":"{damaged}","sources":[]}}"#);
             assert!(serde_json::from_str::<KnownDocuments>(&text).is_err(), "{damaged}");
         }
+    }
+
+    #[test]
+    fn the_order_of_files_does_not_matter() {
+        let one = known(&[("a", "one", 0, false), ("b", "two", 1, true)], &["file", "other"]);
+        assert_eq!(one, known(&[("a", "one", 1, false), ("b", "two", 0, true)], &["other", "file", "third"]));
+        for (entries, files) in [
+            ([("a", "one", 1, false), ("b", "two", 1, true)], ["file", "other"]),
+            ([("a", "two", 0, false), ("b", "two", 1, true)], ["file", "other"]),
+            ([("a", "one", 0, true), ("b", "two", 1, true)], ["file", "other"]),
+            ([("c", "one", 0, false), ("b", "two", 1, true)], ["file", "other"]),
+        ] {
+            assert_ne!(one, known(&entries, &files));
+        }
+        assert_ne!(one, KnownDocuments::default());
     }
 
     #[test]

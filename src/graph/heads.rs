@@ -3,7 +3,7 @@
 
 use crate::graph::layers::Writer;
 use crate::graph::match_head::{MatchTensors, hidden_part};
-use crate::graph::onnx::{AttributeProto, ElementType};
+use crate::graph::onnx::ElementType;
 use crate::model::blocks::Linear;
 use crate::model::head::{MatchHead, MrcHead};
 use crate::model::weights::tensors::Tensor;
@@ -13,16 +13,9 @@ impl<'a> Writer<'a> {
     pub(crate) fn heads(&mut self, head: &MrcHead, tokens: &str, shape: &str) {
         let [starts, ends] = self.boundaries(head, tokens, shape);
         let length = self.columns(shape);
-        let found = self.pairs(&starts, &ends, &length);
-        let graph = &mut self.graph;
-        let index = graph.op_with("Transpose", &[&found], vec![AttributeProto::integers("perm", &[1, 0])]);
-        graph.output(&index, "span_index", ElementType::Int64, &["candidates", "3"]);
-        let axis = || vec![AttributeProto::integer("axis", 0)];
-        let [row, start, end] = [0, 1, 2].map(|part| {
-            let part = graph.integer(part);
-            graph.op_with("Gather", &[&found, &part], axis())
-        });
-        let base = graph.op("Mul", &[&row, &length]);
+        let [row, start, end] = self.pairs(&starts, &ends, &length);
+        self.span_index(&[&row, &start, &end]);
+        let base = self.graph.op("Mul", &[&row, &length]);
         let (hidden, matching) = self.match_tensors(head);
         let (width, outputs) = (hidden.columns() / 2, hidden.shape[0]);
         let part = |part: usize| hidden_part(hidden, part, width);

@@ -63,19 +63,11 @@ impl Writer<'_> {
         let passing = self.late_boundaries(head, tokens, shape);
         let length = self.columns(shape);
         let lanes = self.lanes(&passing, shape);
-        let found = self.pairs(&lanes.passing[0], &lanes.passing[1], &length);
+        let [lane, start, end] = self.pairs(&lanes.passing[0], &lanes.passing[1], &length);
         let graph = &mut self.graph;
-        let [lane, start, end] = [0, 1, 2].map(|part| {
-            let part = graph.integer(part);
-            graph.op_with("Gather", &[&found, &part], vec![AttributeProto::integer("axis", 0)])
-        });
         let [row, kind] = [&lanes.rows, &lanes.types].map(|of_lane| graph.op("Gather", &[of_lane, &lane]));
-        let second = graph.integers(&[1]);
-        let columns = [&row, &kind, &start, &end].map(|part| graph.op("Unsqueeze", &[part, &second]));
-        let columns = columns.each_ref().map(String::as_str);
-        let index = graph.op_with("Concat", &columns, vec![AttributeProto::integer("axis", 1)]);
-        graph.output(&index, "span_index", ElementType::Int64, &["candidates", "4"]);
-        let base = graph.op("Mul", &[&row, &length]);
+        self.span_index(&[&row, &kind, &start, &end]);
+        let base = self.graph.op("Mul", &[&row, &length]);
         // A token is projected once, whatever the number of questions that it passes for.
         let any = passing.map(|passing| self.any(&passing, 1));
         let tensors = &self.weights.head.tensors;

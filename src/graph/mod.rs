@@ -34,7 +34,7 @@ use crate::model::precision::{GraphPart, GraphVariant, Precision};
 use crate::model::weights::tensors::Weights;
 
 /// The version of this writer: it changes whenever the same model would give other bytes. It is part of the cache key.
-pub const WRITER_VERSION: u32 = 6;
+pub const WRITER_VERSION: u32 = 7;
 
 /// The ONNX operator set and the matching version of the format. Set 17 is from 2022: every current runtime supports it, and it
 /// has layer normalization. The fused int8 graph, which only ONNX Runtime on the CPU runs, needs the block quantization of 21.
@@ -363,7 +363,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (6, "27f7ddcb9139058b64e554585a1763b58895c71ba0846909530e1100d561aa65")
+            (7, "9fb6b00b724199d0a9501e09fa58c3bff88a2d4a6b8ddafee469b27a2af8351e")
         );
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let hash = hexadecimal(&hasher.finalize());
         assert_eq!(
             (WRITER_VERSION, hash.as_str()),
-            (6, "31a152bf391afb8184e188ae5382ae87b8e9b5933671b241f5ec60cce6284f22")
+            (7, "89716d383f1a48ae36b9b8842cbe7ff32801fd77f15f400153f3c15994658538")
         );
     }
 

@@ -25,7 +25,7 @@ use crate::source::input::Documents;
 use crate::source::operator::read_counts::ReadCounts;
 use crate::source::operator::scan_exec::all_metrics;
 use crate::store::write::commit_batch::commit_batch;
-use crate::store::write::write_exec::WriteSpec;
+use crate::store::write::write_exec::{WriteSpec, write_time};
 use crate::tables::Table;
 
 /// Maximum seconds between two commits: a killed run loses no more work than this.
@@ -174,9 +174,7 @@ impl Run {
         if *reached == Position::default() && !self.summary.monitor.is_stopped() {
             self.documents.check_filter(&ReadCounts::of(&plan))?;
         }
-        let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
-        let written = written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64);
-        self.summary.monitor.write.add(Duration::from_nanos(written));
+        self.summary.monitor.write.add(write_time(&plan));
         self.count(&plan);
         let stopped = self.summary.monitor.is_stopped();
         let position = match (&last, stopped) {

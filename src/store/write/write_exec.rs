@@ -9,6 +9,7 @@ use chrono::Utc;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use futures::StreamExt;
@@ -122,6 +123,12 @@ impl RowOperator for WriteSpec {
         stream.spawn(write.run(input, finished, Monitor::of(&task.context)));
         Ok(stream.build())
     }
+}
+
+/// How long a plan has split, encoded, compressed and uploaded rows.
+pub(crate) fn write_time(plan: &Arc<dyn ExecutionPlan>) -> Duration {
+    let written = plan.metrics().and_then(|metrics| metrics.sum_by_name("write_time"));
+    Duration::from_nanos(written.map_or(0, |nanoseconds| nanoseconds.as_usize() as u64))
 }
 
 /// The metrics of one partition.
