@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-#[cfg(feature = "cluster")]
 mod cluster;
 mod doctor;
 mod evaluate;
@@ -19,7 +18,6 @@ mod train;
 mod r#try;
 mod values;
 
-#[cfg(feature = "cluster")]
 pub use crate::cli::cluster::{ExecutorArgs, SchedulerArgs};
 pub use crate::cli::doctor::DoctorArgs;
 pub use crate::cli::evaluate::EvaluateArgs;
@@ -79,10 +77,8 @@ pub enum Command {
     /// Check the machine, ONNX Runtime, model, input and store, and report problems.
     Doctor(DoctorArgs),
     /// Start the scheduler of a cluster, which gives chunks of jobs to executors.
-    #[cfg(feature = "cluster")]
     Scheduler(SchedulerArgs),
     /// Start an executor of a cluster, which extracts chunks of jobs.
-    #[cfg(feature = "cluster")]
     Executor(ExecutorArgs),
     /// Print a shell completion script.
     Completions {

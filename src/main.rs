@@ -60,6 +60,13 @@ fn dispatch(command: Command, style: console::Style) -> Result<u8> {
         }
         #[cfg(feature = "cluster")]
         Command::Executor(arguments) => runtime()?.block_on(quarry::cluster::executor::command(&arguments.settings())),
+        #[cfg(not(feature = "cluster"))]
+        Command::Scheduler(_) | Command::Executor(_) => Err(Error::Setting {
+            origin: "quarry".into(),
+            key: "cluster".into(),
+            reason: "this program was built without clusters".into(),
+            hint: "build it with `--features cluster`".into(),
+        }),
         #[cfg(feature = "cluster")]
         Command::Chunk { name, device } => {
             console::print_json(&runtime()?.block_on(quarry::cluster::executor::one_chunk(&name, device))?);

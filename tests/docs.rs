@@ -99,7 +99,8 @@ fn commands_have_the_options_that_pages_give_them() {
             let Some(verb) = words.next().and_then(|verb| program.find_subcommand(verb)) else { continue };
             let known: BTreeSet<&str> = verb.get_arguments().filter_map(|argument| argument.get_long()).collect();
             let words: Vec<&str> = words.collect();
-            for (at, word) in words.iter().enumerate() {
+            // What stands behind `--` are the options of another program.
+            for (at, word) in words.iter().enumerate().take_while(|(_, word)| **word != "--") {
                 let Some(word) = word.trim_start_matches(['[', '(']).strip_prefix("--") else { continue };
                 let option: String =
                     word.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();

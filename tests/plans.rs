@@ -178,7 +178,10 @@ fn bytes_that_are_no_plan_are_an_error() {
     for (bytes, message) in [
         ("[]", "no operator"),
         ("[{\"Unknown\":{}}]", "Unknown"),
-        ("[{\"SkipKnown\":{\"known_documents\":{\"known\":\"\",\"sources\":[]}}}]", "begins with its only scan"),
+        (
+            "[{\"SkipKnown\":{\"known_documents\":{\"known\":\"\",\"sources\":[]},\"killers\":{}}}]",
+            "begins with its only scan",
+        ),
     ] {
         let error = decode(bytes.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");

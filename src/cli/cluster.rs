@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use crate::cluster::address::ClusterAddress;
+#[cfg(feature = "cluster")]
 use crate::cluster::{executor, scheduler};
 use crate::model::runtime::device::DeviceChoice;
 
@@ -26,7 +26,7 @@ pub struct SchedulerArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ExecutorArgs {
     /// The scheduler: `df://HOST:PORT`.
-    pub scheduler: ClusterAddress,
+    pub scheduler: String,
     /// The device of the models: `auto`, `cpu`, `cuda:0`, … By default that of each job.
     #[arg(long)]
     pub device: Option<DeviceChoice>,
@@ -42,6 +42,7 @@ fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it is a whole number from 1".to_owned())
 }
 
+#[cfg(feature = "cluster")]
 impl SchedulerArgs {
     /// The settings of the command.
     pub fn settings(self) -> scheduler::Settings {
@@ -49,6 +50,7 @@ impl SchedulerArgs {
     }
 }
 
+#[cfg(feature = "cluster")]
 impl ExecutorArgs {
     /// The settings of the command.
     pub fn settings(self) -> executor::Settings {

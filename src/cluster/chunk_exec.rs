@@ -14,21 +14,9 @@ use datafusion::physical_plan::execution_plan::{
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use serde::{Deserialize, Serialize};
 
-use crate::cluster::outcome::outcome_schema;
+use crate::cluster::exchange::{Task, outcome_schema};
 use crate::cluster::worker::Worker;
-
-/// A chunk of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// The chunk's plan, as [`encode`](crate::job::plan::encode) writes it.
-    pub plan: String,
-    /// What logs call it: the run and the commit.
-    pub name: String,
-    /// Whether it may end the process that runs it, which is then a process of its own.
-    pub careful: bool,
-}
 
 /// The operator.
 #[derive(Debug)]

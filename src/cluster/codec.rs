@@ -9,7 +9,8 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::cluster::chunk_exec::{ChunkExec, Task};
+use crate::cluster::chunk_exec::ChunkExec;
+use crate::cluster::exchange::Task;
 use crate::cluster::worker::Worker;
 
 /// What a task begins with. Ballista's operators are protobuf messages, which cannot begin with this byte: it is no field's.

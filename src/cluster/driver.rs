@@ -21,18 +21,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::cluster::address::ClusterAddress;
-use crate::cluster::chunk_exec::Task;
 use crate::cluster::codec::ChunkCodec;
-use crate::cluster::outcome::ChunkOutcome;
-use crate::cluster::program::{named, program};
+use crate::cluster::exchange::{ChunkOutcome, Task};
+use crate::cluster::program::{MESSAGE_BYTES, named, program};
 use crate::cluster::standalone;
 use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
 
-/// The largest message between the processes of a cluster: what a chunk's documents are known by takes 60 bytes each.
-pub const MESSAGE_BYTES: usize = 256 << 20;
 /// How long a scheduler may not answer, and how long a job may wait while no executor is registered.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a scheduler that has started again may not know a job.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 /// How often a task is sent to a scheduler that loses it, or whose results cannot be fetched.

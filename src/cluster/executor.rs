@@ -9,26 +9,25 @@ use ballista_executor::config::Config;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::health::spawn_health_server;
 use clap::{CommandFactory as _, FromArgMatches as _};
-use tokio::signal::unix::{SignalKind, signal as listen};
 use tonic::transport::Endpoint;
 
 use crate::cluster::address::ClusterAddress;
 use crate::cluster::codec::ChunkCodec;
-use crate::cluster::driver::{MESSAGE_BYTES, greet};
-use crate::cluster::program::{named, program};
-use crate::cluster::scheduler::options;
+use crate::cluster::driver::greet;
+use crate::cluster::program::{MESSAGE_BYTES, named, program};
+use crate::cluster::service::options;
 use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
 use crate::model::runtime::device::DeviceChoice;
 
 /// How long an executor waits for its scheduler.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The settings of the command.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The scheduler.
-    pub scheduler: ClusterAddress,
+    /// The scheduler's address.
+    pub scheduler: String,
     /// The device of the models, if not that of each job.
     pub device: Option<DeviceChoice>,
     /// How many chunks run at a time. They share the model.
@@ -43,13 +42,13 @@ pub struct Settings {
 /// [`Error::Setting`] for an option that Ballista does not know, or a scheduler of another program; [`Error::Engine`] if the scheduler does not
 /// answer within a minute, or a port cannot be used.
 pub async fn command(settings: &Settings) -> Result<u8> {
-    let ClusterAddress::Scheduler { host, port } = &settings.scheduler else {
-        return Err(Error::Setting {
-            origin: "quarry executor".into(),
-            key: "scheduler".into(),
-            reason: "an executor joins a scheduler".into(),
-            hint: "name it, such as df://127.0.0.1:50050".into(),
-        });
+    let (host, port) = match settings.scheduler.parse() {
+        Ok(ClusterAddress::Scheduler { host, port }) => (host, port),
+        other => {
+            let reason = other.map_or_else(|reason| reason, |_| "an executor joins a scheduler".to_owned());
+            let hint = "name it, such as df://127.0.0.1:50050".into();
+            return Err(Error::Setting { origin: "quarry executor".into(), key: "scheduler".into(), reason, hint });
+        }
     };
     let (slots, bytes, port) = (settings.slots.to_string(), MESSAGE_BYTES.to_string(), port.to_string());
     let ours = [
@@ -73,7 +72,7 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     if config.work_dir.is_none() {
         config.work_dir = Some(folder.path().display().to_string());
     }
-    wait_for_scheduler(host, &port).await?;
+    wait_for_scheduler(&host, &port).await?;
     let name = format!("{}:{}", config.external_host.as_deref().unwrap_or(&config.bind_host), config.port);
     config.override_physical_codec =
         Some(Arc::new(ChunkCodec::new(Worker::new(name.clone(), settings.device.clone()))));
@@ -122,15 +121,6 @@ async fn wait_for_scheduler(host: &str, port: &str) -> Result<()> {
     let channel =
         channel.map_err(|_| failed("connect", format!("the scheduler at `{address}` does not answer").into()))?;
     greet(&mut SchedulerGrpcClient::new(channel), &address).await
-}
-
-/// Waits for a signal that ends a service.
-pub(crate) async fn signal() -> &'static str {
-    let Ok(mut terminate) = listen(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "Ctrl-C",
-    }
 }
 
 fn failed(doing: &str, source: Cause) -> Error {

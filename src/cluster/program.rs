@@ -1,17 +1,20 @@
-//! Which programs work together. In: the program that a peer says it is. Out: whether it may take part, or the sentence that refuses it.
-//! It must not guess: a peer that does not say it is refused.
+//! What the processes of a cluster agree on. In: the program that a peer says it is. Out: whether it may take part, or the sentence that refuses
+//! it. It must not guess: a peer that does not say it is refused.
 //!
 //! Every connection of a driver or an executor names its program in gRPC's `user-agent`. A scheduler answers only its own version and
 //! form of plans, because a plan that an executor cannot decode would end executor after executor.
+
+use std::sync::Arc;
 
 use ballista_core::extension::EndpointOverrideFn;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
-use std::sync::Arc;
-
 /// The form of plans and outcomes: changes when a driver and an executor of the same version would no longer understand each other.
 const FORM: u32 = 1;
+
+/// The largest message between the processes of a cluster: what a chunk's documents are known by takes 60 bytes each.
+pub const MESSAGE_BYTES: usize = 256 << 20;
 
 /// This program, as it names itself: `quarry/VERSION+FORM`.
 pub fn program() -> String {

@@ -24,8 +24,9 @@ use tonic::service::RoutesBuilder;
 use tonic::service::interceptor::InterceptedService;
 
 use crate::cluster::codec::ChunkCodec;
-use crate::cluster::driver::MESSAGE_BYTES;
 use crate::cluster::program;
+use crate::cluster::program::MESSAGE_BYTES;
+use crate::cluster::service::{options, signal};
 use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
 
@@ -73,7 +74,7 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     let server = serve(listener, config).await?;
     tokio::select! {
         ended = server => ended.map_err(|panic| failed("run", panic.into()))?.map_err(|cause| failed("run", cause.into()))?,
-        signal = crate::cluster::executor::signal() => tracing::info!("stopped by {signal}"),
+        signal = signal() => tracing::info!("stopped by {signal}"),
     }
     Ok(0)
 }
@@ -124,26 +125,6 @@ async fn registered(scheduler: &Server) -> Vec<serde_json::Value> {
         json!({ "id": executor.id, "host": executor.host, "port": executor.port, "slots": executor.specification.vcores })
     });
     shown.collect()
-}
-
-/// Ballista's options for one of its programs: ours first, which the user's override.
-pub(crate) fn options<'ours, Options>(
-    program: &str,
-    ours: impl IntoIterator<Item = (&'ours str, &'ours str)>,
-    users: &[String],
-    command: clap::Command,
-    read: impl Fn(&clap::ArgMatches) -> std::result::Result<Options, clap::Error>,
-) -> Result<Options> {
-    let ours = ours.into_iter().flat_map(|(option, value)| [option.to_owned(), value.to_owned()]);
-    let all = std::iter::once(format!("quarry {program} --")).chain(ours).chain(users.iter().cloned());
-    let command = command.args_override_self(true).disable_version_flag(true);
-    let read = command.try_get_matches_from(all).and_then(|matches| read(&matches));
-    read.map_err(|error| Error::Setting {
-        origin: format!("quarry {program}"),
-        key: "--".into(),
-        reason: error.to_string().trim().trim_start_matches("error: ").to_owned(),
-        hint: "what stands behind `--` are options of Ballista".into(),
-    })
 }
 
 fn failed(doing: &str, source: Cause) -> Error {

@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 
 use crate::cluster::codec::ChunkCodec;
-use crate::cluster::driver::MESSAGE_BYTES;
-use crate::cluster::program::program;
+use crate::cluster::program::{MESSAGE_BYTES, program};
 use crate::cluster::scheduler::serve;
 use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};

@@ -12,8 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tracing::{Instrument as _, info_span};
 
-use crate::cluster::chunk_exec::Task;
-use crate::cluster::outcome::{ChunkOutcome, Failure, io_error, is_transient};
+use crate::cluster::exchange::{ChunkOutcome, Failure, Task, io_error, is_transient};
 use crate::error::Error;
 use crate::extract::extract_exec::{Extract, ExtractExec};
 use crate::extract::extractor::Extractor;

@@ -14,9 +14,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::task::JoinHandle;
 
 use crate::cluster::address::ClusterAddress;
-use crate::cluster::chunk_exec::Task;
 use crate::cluster::driver::Cluster;
-use crate::cluster::outcome::ChunkOutcome;
+use crate::cluster::exchange::{ChunkOutcome, Task};
 use crate::console::ProgressDisplay;
 use crate::error::{Error, Result};
 use crate::extract::extract_exec::Extract;
@@ -289,7 +288,7 @@ mod tests {
         assert_eq!(pace.rows, 512, "at most four times as long");
         pace.learn(512, Duration::from_millis(1));
         assert_eq!(pace.rows, 1000, "at most a commit");
-        pace.learn(1000, Duration::from_secs(3600));
+        pace.learn(1000, Duration::from_hours(1));
         assert_eq!(pace.rows, 250);
         pace.learn(0, Duration::ZERO);
         assert_eq!(pace.rows, 1);

@@ -1,5 +1,5 @@
-//! What an executor sends back of a chunk. In: its commit batch, counts, or an error. Out: one row with one column of JSON, and the value
-//! again. It must not lose what an error says, nor how a run ends because of it.
+//! What a driver and its executors exchange of a chunk. In: a plan; a commit batch, counts, or an error. Out: tasks and outcomes, and an outcome as
+//! one row with one column of JSON. It must not lose what an error says, nor how a run ends because of it.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,17 @@ use crate::error::Error;
 use crate::extract::monitor::Counts;
 use crate::source::operator::read_counts::ReadCounts;
 use crate::store::write::commit_batch::CommitBatch;
+
+/// A chunk of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The chunk's plan, as [`encode`](crate::job::plan::encode) writes it.
+    pub plan: String,
+    /// What logs call it: the run and the commit.
+    pub name: String,
+    /// Whether it may end the process that runs it, which is then a process of its own.
+    pub careful: bool,
+}
 
 /// The columns of an outcome.
 pub(crate) fn outcome_schema() -> SchemaRef {
@@ -97,21 +108,16 @@ impl Failure {
     /// The error in the driver, which ends the run as it would have ended a local one.
     pub fn into_error(self, executor: &str) -> Error {
         let Self { message, causes, hint, exit_code, engine, .. } = self;
-        match engine {
-            Some(doing) => Error::Engine { doing, source: causes.join(": ").into() },
-            None => {
-                let source = causes
-                    .into_iter()
-                    .rev()
-                    .fold(None, |source, message| Some(Told { message, source: source.map(Box::new) }));
-                Error::Executor {
-                    executor: executor.to_owned(),
-                    message,
-                    source: source.map(Into::into),
-                    hint: hint.unwrap_or_default(),
-                    exit_code,
-                }
-            }
+        if let Some(doing) = engine {
+            return Error::Engine { doing, source: causes.join(": ").into() };
+        }
+        let told = |source: Option<Told>, message| Some(Told { message, source: source.map(Box::new) });
+        Error::Executor {
+            executor: executor.to_owned(),
+            message,
+            source: causes.into_iter().rev().fold(None, told).map(Into::into),
+            hint: hint.unwrap_or_default(),
+            exit_code,
         }
     }
 }
