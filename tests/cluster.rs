@@ -13,6 +13,8 @@ struct Cluster<'test> {
     port: u16,
     scheduler: Child,
     executors: Vec<Child>,
+    /// Where each executor says what it has done.
+    metrics: Vec<String>,
     /// The id of a document that ends the process that extracts it.
     fatal: Option<&'static str>,
 }
@@ -20,6 +22,15 @@ struct Cluster<'test> {
 /// A port that nobody uses now.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The status and text of a page; `None` if nobody answers.
+fn page(url: &str) -> Option<(u16, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let answer = reqwest::get(url).await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    })
 }
 
 fn start(mut command: Command) -> Child {
@@ -37,7 +48,14 @@ fn scheduler(dir: &Dir, port: u16) -> Child {
 impl<'test> Cluster<'test> {
     fn new(dir: &'test Dir, executors: usize) -> Self {
         let port = free_port();
-        let mut cluster = Self { dir, port, scheduler: scheduler(dir, port), executors: Vec::new(), fatal: None };
+        let mut cluster = Self {
+            dir,
+            port,
+            scheduler: scheduler(dir, port),
+            executors: Vec::new(),
+            metrics: Vec::new(),
+            fatal: None,
+        };
         for _ in 0..executors {
             cluster.add();
         }
@@ -55,20 +73,17 @@ impl<'test> Cluster<'test> {
         let host = ["--bind-host", "127.0.0.1", "--external-host", "127.0.0.1"];
         let ports = ["--bind-port", &flight, "--bind-grpc-port", &grpc, "--bind-health-port", &health];
         let address = self.address();
-        let executor = ["executor", &address, "--slots", "1", "--"];
+        let metrics = format!("127.0.0.1:{}", free_port());
+        let executor = ["executor", &address, "--slots", "1", "--metrics", &metrics, "--"];
         let mut command = self.dir.command(&[&executor[..], &host, &ports].concat());
         command.envs(self.fatal.map(|id| ("QUARRY_FAULT", format!("document:{id}"))));
         self.executors.push(start(command));
+        self.metrics.push(metrics);
     }
 
     /// What the scheduler answers on a page.
     fn page(&self, path: &str) -> Option<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let answer = reqwest::get(url).await.ok()?;
-            Some((answer.status().as_u16(), answer.text().await.ok()?))
-        })
+        page(&format!("http://127.0.0.1:{}{path}", self.port))
     }
 
     fn registered(&self) -> usize {
@@ -123,6 +138,15 @@ fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
     assert_eq!(cluster.page("/readyz").unwrap().0, 200);
     assert_eq!(cluster.run(&job("undisturbed")).wait().unwrap().code(), Some(3));
     same("undisturbed");
+    let metrics = cluster.metrics.iter().map(|at| page(&format!("http://{at}/metrics")).unwrap().1);
+    let counted = |text: String, name: &str| -> u64 {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    };
+    let documents: u64 = metrics.map(|text| counted(text, "quarry_executor_documents_total")).sum();
+    assert!(documents >= expected[1].len() as u64, "{documents}");
+    let slots = counted(cluster.page("/metrics").unwrap().1, "quarry_scheduler_slots");
+    assert_eq!(slots, 2);
 
     // The driver, twice.
     for _ in 0..2 {

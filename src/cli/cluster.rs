@@ -2,6 +2,8 @@
 //! settings. It must not connect.
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, read without markup")]
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 #[cfg(feature = "cluster")]
@@ -11,7 +13,7 @@ use crate::model::runtime::device::DeviceChoice;
 /// Start the scheduler of a cluster, which gives chunks of jobs to executors.
 ///
 /// It listens on port 50050, for drivers (`quarry run --cluster`) and executors of the same version. On the same port HTTP answers `/healthz`,
-/// `/readyz` (an executor is registered) and `/executors`.
+/// `/readyz` (an executor is registered), `/executors` and `/metrics`.
 #[derive(Debug, Clone, Args)]
 pub struct SchedulerArgs {
     /// Options of Ballista's scheduler, such as `-- --bind-port 50060`; `-- --help` lists them.
@@ -33,6 +35,12 @@ pub struct ExecutorArgs {
     /// How many chunks run at a time. They share the model: more than two help only where reading waits for a network.
     #[arg(long, default_value_t = 2, value_parser = positive)]
     pub slots: usize,
+    /// Keep fetched models and libraries, and what is derived from them, in this folder instead of QUARRY_CACHE.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+    /// Serve what the executor has done as `/metrics` for Prometheus, such as on 0.0.0.0:50054.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
     /// Options of Ballista's executor, such as `-- --bind-port 50061`; `-- --help` lists them.
     #[arg(last = true, value_name = "BALLISTA OPTIONS")]
     pub options: Vec<String>,
@@ -54,7 +62,7 @@ impl SchedulerArgs {
 impl ExecutorArgs {
     /// The settings of the command.
     pub fn settings(self) -> executor::Settings {
-        let Self { scheduler, device, slots, options } = self;
-        executor::Settings { scheduler, device, slots, options }
+        let Self { scheduler, device, slots, cache, metrics, options } = self;
+        executor::Settings { scheduler, device, slots, cache, metrics, options }
     }
 }

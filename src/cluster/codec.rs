@@ -24,8 +24,8 @@ pub(crate) struct ChunkCodec {
 }
 
 impl ChunkCodec {
-    pub(crate) fn new(worker: Worker) -> Self {
-        Self { worker: Arc::new(worker), ballista: BallistaPhysicalExtensionCodec::default() }
+    pub(crate) fn new(worker: Arc<Worker>) -> Self {
+        Self { worker, ballista: BallistaPhysicalExtensionCodec::default() }
     }
 
     /// The operator for a task.

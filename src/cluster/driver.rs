@@ -25,7 +25,6 @@ use crate::cluster::codec::ChunkCodec;
 use crate::cluster::exchange::{ChunkOutcome, Task};
 use crate::cluster::program::{MESSAGE_BYTES, named, program};
 use crate::cluster::standalone;
-use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
 
 /// How long a scheduler may not answer, and how long a job may wait while no executor is registered.
@@ -100,7 +99,7 @@ impl Cluster {
             url,
             // It is no server of the web, which a proxy might stand before.
             pages: reqwest::Client::builder().no_proxy().build().map_err(|cause| failed(cause.into()))?,
-            codec: ChunkCodec::new(Worker::default()),
+            codec: ChunkCodec::new(Arc::default()),
             settings,
             session: uuid::Uuid::now_v7().to_string(),
         };

@@ -1,14 +1,18 @@
 //! `quarry executor`: Ballista's executor with our operators. In: a scheduler's address, a device. Out: a service until a signal ends it,
 //! after the tasks that it has. It must not start for a scheduler of another program.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_executor::config::Config;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::health::spawn_health_server;
 use clap::{CommandFactory as _, FromArgMatches as _};
+use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 
 use crate::cluster::address::ClusterAddress;
@@ -18,6 +22,7 @@ use crate::cluster::program::{MESSAGE_BYTES, named, program};
 use crate::cluster::service::options;
 use crate::cluster::worker::Worker;
 use crate::error::{Cause, Error, Result};
+use crate::machine::environment::use_cache;
 use crate::model::runtime::device::DeviceChoice;
 
 /// How long an executor waits for its scheduler.
@@ -32,6 +37,10 @@ pub struct Settings {
     pub device: Option<DeviceChoice>,
     /// How many chunks run at a time. They share the model.
     pub slots: usize,
+    /// The folder for fetched models and libraries, if not that of the environment.
+    pub cache: Option<PathBuf>,
+    /// Where `/metrics` is served, as `HOST:PORT`.
+    pub metrics: Option<String>,
     /// Options of Ballista's executor, as its own program takes them.
     pub options: Vec<String>,
 }
@@ -50,6 +59,9 @@ pub async fn command(settings: &Settings) -> Result<u8> {
             return Err(Error::Setting { origin: "quarry executor".into(), key: "scheduler".into(), reason, hint });
         }
     };
+    if let Some(cache) = &settings.cache {
+        use_cache(cache.clone());
+    }
     let (slots, bytes, port) = (settings.slots.to_string(), MESSAGE_BYTES.to_string(), port.to_string());
     let ours = [
         ("--scheduler-host", host.as_str()),
@@ -74,8 +86,11 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     }
     wait_for_scheduler(&host, &port).await?;
     let name = format!("{}:{}", config.external_host.as_deref().unwrap_or(&config.bind_host), config.port);
-    config.override_physical_codec =
-        Some(Arc::new(ChunkCodec::new(Worker::new(name.clone(), settings.device.clone()))));
+    let worker = Arc::new(Worker::new(name.clone(), settings.device.clone()));
+    if let Some(address) = &settings.metrics {
+        serve_metrics(address, Arc::clone(&worker)).await?;
+    }
+    config.override_physical_codec = Some(Arc::new(ChunkCodec::new(worker)));
     config.override_create_grpc_client_endpoint = Some(named());
     let (ends, ended) = tokio::sync::oneshot::channel();
     match health.parse() {
@@ -100,6 +115,19 @@ pub async fn one_chunk(name: &str, device: Option<DeviceChoice>) -> Result<Strin
     let outcome = Worker::new(name.to_owned(), device).run(&task).await;
     let outcome = outcome.map_err(|cause| failed("extract a chunk in", cause.into()))?;
     serde_json::to_string(&outcome).map_err(|cause| failed("report a chunk of", cause.into()))
+}
+
+/// Serves what the executor has done, as long as the process lives.
+async fn serve_metrics(address: &str, worker: Arc<Worker>) -> Result<()> {
+    let listener = TcpListener::bind(address).await.map_err(|cause| Error::Setting {
+        origin: "quarry executor".into(),
+        key: "--metrics".into(),
+        reason: format!("`{address}` cannot be used: {cause}"),
+        hint: "name a free port, such as 0.0.0.0:50054".into(),
+    })?;
+    let page = Router::new().route("/metrics", get(async move || worker.metrics()));
+    tokio::spawn(async move { axum::serve(listener, page).await });
+    Ok(())
 }
 
 /// Waits until the scheduler answers, and ends with its sentence if it does not accept this program.

@@ -2,7 +2,7 @@
 //! must not run a task.
 //!
 //! On the same port: gRPC for drivers and executors of the same program, and over HTTP `/healthz` (the process lives), `/readyz` (an executor is
-//! registered) and `/executors` (JSON).
+//! registered), `/executors` (JSON) and `/metrics` (Prometheus).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::cluster::codec::ChunkCodec;
 use crate::cluster::program;
 use crate::cluster::program::MESSAGE_BYTES;
 use crate::cluster::service::{options, signal};
-use crate::cluster::worker::Worker;
+use crate::cluster::worker::gauge;
 use crate::error::{Cause, Error, Result};
 
 /// Our values of Ballista's options. Executors ask for tasks, so that only they must reach the scheduler. A lost executor is noticed within half a minute: one that works reports every five seconds.
@@ -84,7 +84,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     config: SchedulerConfig,
 ) -> Result<tokio::task::JoinHandle<std::io::Result<()>>> {
-    let codec = Arc::new(ChunkCodec::new(Worker::default()));
+    let codec = Arc::new(ChunkCodec::new(Arc::default()));
     let config = SchedulerConfig { override_physical_codec: Some(codec), ..config };
     let started = async {
         config.validate()?;
@@ -101,6 +101,7 @@ pub(crate) async fn serve(
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(readyz))
         .route("/executors", get(executors))
+        .route("/metrics", get(metrics))
         .with_state(scheduler);
     let routes = routes.routes().into_axum_router().merge(pages);
     let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
@@ -117,6 +118,13 @@ async fn readyz(State(scheduler): State<Server>) -> (StatusCode, String) {
 /// The executors as JSON: what `Cluster::slots` of the driver reads.
 async fn executors(State(scheduler): State<Server>) -> String {
     serde_json::Value::Array(registered(&scheduler).await).to_string()
+}
+
+async fn metrics(State(scheduler): State<Server>) -> String {
+    let executors = registered(&scheduler).await;
+    let slots: u64 = executors.iter().filter_map(|one| one.get("slots")?.as_u64()).sum();
+    gauge("scheduler_executors", "Executors that are registered.", executors.len() as f64)
+        + &gauge("scheduler_slots", "Chunks that they run at a time.", slots as f64)
 }
 
 async fn registered(scheduler: &Server) -> Vec<serde_json::Value> {

@@ -38,7 +38,7 @@ pub(crate) async fn start(slots: usize) -> Result<String> {
         .max_decoding_message_size(MESSAGE_BYTES);
     let codec = BallistaCodec::new(
         Arc::new(BallistaLogicalExtensionCodec::default()),
-        Arc::new(ChunkCodec::new(Worker::new("standalone".to_owned(), None))),
+        Arc::new(ChunkCodec::new(Arc::new(Worker::new("standalone".to_owned(), None)))),
     );
     let config = SessionConfig::new_with_ballista().with_ballista_grpc_client_max_message_size(MESSAGE_BYTES);
     let state = default_session_builder(config.clone()).map_err(|cause| failed(cause.into()))?;

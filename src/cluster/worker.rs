@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use datafusion::error::Result;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -20,6 +20,7 @@ use crate::extract::monitor::Monitor;
 use crate::extract::settings::RuntimeSettings;
 use crate::extract::skip_known::repeated_sources;
 use crate::job::plan::decode_on;
+use crate::machine::environment::cache_folder;
 use crate::model::runtime::device::DeviceChoice;
 use crate::query::session::extraction_session;
 use crate::source::operator::read_counts::ReadCounts;
@@ -27,6 +28,7 @@ use crate::source::operator::scan_exec::all_metrics;
 use crate::source::plan_error::own_error;
 use crate::store::write::commit_batch::commit_batch;
 use crate::store::write::write_exec::{WriteExec, write_time};
+use crate::tables::Totals;
 
 /// The hidden command by which an executor starts itself for one chunk.
 pub const CHUNK_COMMAND: &str = "extract-chunk";
@@ -43,6 +45,20 @@ pub(crate) struct Worker {
     pub(crate) device: Option<DeviceChoice>,
     /// The models used last, the newest first.
     open: Mutex<VecDeque<Arc<Extractor>>>,
+    tally: Mutex<Tally>,
+}
+
+/// What an executor has done since it started.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    running: u64,
+    chunks: u64,
+    failed: u64,
+    documents: u64,
+    rejects: u64,
+    mentions: u64,
+    tokens: u64,
+    spent: Duration,
 }
 
 impl Worker {
@@ -57,7 +73,24 @@ impl Worker {
     pub(crate) async fn run(&self, task: &Task) -> Result<ChunkOutcome> {
         let span = info_span!("chunk", quarry.chunk = task.name);
         let outcome = async { if task.careful { self.run_apart(task).await } else { self.try_run(task).await } };
-        match outcome.instrument(span).await {
+        self.tally(|tally| tally.running += 1);
+        let outcome = outcome.instrument(span).await;
+        self.tally(|tally| {
+            tally.running -= 1;
+            match &outcome {
+                Ok(ChunkOutcome { batch, counts, spent, failure: None, .. }) => {
+                    let totals = batch.as_ref().map(|batch| &batch.totals);
+                    tally.chunks += 1;
+                    tally.documents += totals.map_or(0, |totals| totals.documents);
+                    tally.rejects += totals.map_or(0, Totals::rejected);
+                    tally.mentions += totals.map_or(0, Totals::mentions);
+                    tally.tokens += counts.scorer.real_tokens;
+                    tally.spent += *spent;
+                }
+                _ => tally.failed += 1,
+            }
+        });
+        match outcome {
             Ok(outcome) => Ok(outcome),
             Err(error) if is_transient(&error) => Err(io_error(&error)),
             Err(error) => {
@@ -66,6 +99,32 @@ impl Worker {
                 Ok(ChunkOutcome { executor: self.name.clone(), failure, ..ChunkOutcome::default() })
             }
         }
+    }
+
+    fn tally(&self, add: impl FnOnce(&mut Tally)) {
+        add(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What was done so far, in Prometheus' text format 0.0.4.
+    pub(crate) fn metrics(&self) -> String {
+        let mut now = Tally::default();
+        self.tally(|tally| now = *tally);
+        let Tally { running, chunks, failed, documents, rejects, mentions, tokens, spent } = now;
+        let counters = [
+            ("chunks", "Chunks extracted.", chunks as f64),
+            ("failed_chunks", "Chunks that failed here.", failed as f64),
+            ("documents", "Documents extracted.", documents as f64),
+            ("rejects", "Documents rejected.", rejects as f64),
+            ("mentions", "Mentions found.", mentions as f64),
+            ("tokens", "Tokens computed, without padding.", tokens as f64),
+            ("chunk_seconds", "Time spent in chunks, without opening models.", spent.as_secs_f64()),
+        ];
+        let mut text = gauge("executor_running_chunks", "Chunks that run now.", running as f64);
+        for (name, help, value) in counters {
+            let name = format!("quarry_executor_{name}_total");
+            text += &format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
+        }
+        text
     }
 
     /// Runs a task in a process of its own, and survives its end.
@@ -79,6 +138,9 @@ impl Worker {
         command.arg(CHUNK_COMMAND).arg(&self.name).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(device) = &self.device {
             command.args(["--device", &device.to_string()]);
+        }
+        if let Ok(cache) = cache_folder() {
+            command.env("QUARRY_CACHE", cache);
         }
         tracing::warn!("{} is extracted in a process of its own: the one that had it before is lost", task.name);
         let mut child = command.spawn().map_err(failed)?;
@@ -154,4 +216,9 @@ fn extract_of(plan: &Arc<dyn ExecutionPlan>) -> Option<Extract> {
         Some(extract) => Some(extract.operator().clone()),
         None => plan.children().into_iter().find_map(extract_of),
     }
+}
+
+/// A gauge in Prometheus' text format.
+pub(crate) fn gauge(name: &str, help: &str, value: f64) -> String {
+    format!("# HELP quarry_{name} {help}\n# TYPE quarry_{name} gauge\nquarry_{name} {value}\n")
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
@@ -16,8 +17,21 @@ pub fn text_variable(name: &str) -> Option<String> {
     variable(name)?.into_string().ok()
 }
 
-/// The per-user cache of fetched libraries and derived graphs: `$QUARRY_CACHE`, or `quarry` in `$XDG_CACHE_HOME` or `~/.cache`.
+/// The cache that the command line names.
+static CACHE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Uses this folder as the cache from now on, whatever the environment says. Only the first call counts.
+pub fn use_cache(folder: PathBuf) {
+    // A second call would move the cache while it is used.
+    let _ = CACHE.set(folder);
+}
+
+/// The per-user cache of fetched libraries and derived graphs: the one of [`use_cache`], `$QUARRY_CACHE`, or `quarry` in `$XDG_CACHE_HOME` or
+/// `~/.cache`.
 pub fn cache_folder() -> Result<PathBuf> {
+    if let Some(cache) = CACHE.get() {
+        return Ok(cache.clone());
+    }
     let from = |name: &str| variable(name).map(PathBuf::from);
     from("QUARRY_CACHE")
         .or_else(|| from("XDG_CACHE_HOME").map(|cache| cache.join("quarry")))
