@@ -119,12 +119,10 @@ impl Worker {
             ("tokens", "Tokens computed, without padding.", tokens as f64),
             ("chunk_seconds", "Time spent in chunks, without opening models.", spent.as_secs_f64()),
         ];
-        let mut text = gauge("executor_running_chunks", "Chunks that run now.", running as f64);
-        for (name, help, value) in counters {
-            let name = format!("quarry_executor_{name}_total");
-            text += &format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
-        }
-        text
+        let counters = counters.map(|(name, help, value)| {
+            format!("# HELP quarry_executor_{name}_total {help}\n# TYPE quarry_executor_{name}_total counter\nquarry_executor_{name}_total {value}\n")
+        });
+        gauge("executor_running_chunks", "Chunks that run now.", running as f64) + &counters.concat()
     }
 
     /// Runs a task in a process of its own, and survives its end.
