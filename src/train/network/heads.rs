@@ -244,7 +244,7 @@ impl Network {
     }
 
     /// Prepares the match head for its candidates, int64 `[k, 4]` (row, type, start, end): tokens that are the start (or end) of a candidate are
-    /// projected by their part of the first layer (W[hᵢ;hⱼ] = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
+    /// projected by their part of the first layer (`W[hᵢ;hⱼ]` = W₁hᵢ + W₂hⱼ), so that no matrix of tokens × tokens × width is allocated.
     pub fn match_candidates(&self, hidden: &Tensor, asked: Option<&Asked>, candidates: &Tensor) -> MatchCandidates<'_> {
         let leaves = &self.leaves;
         let layers = match &self.heads {
