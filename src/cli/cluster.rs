@@ -29,7 +29,7 @@ pub struct SchedulerArgs {
 pub struct ExecutorArgs {
     /// The scheduler: `df://HOST:PORT`.
     pub scheduler: String,
-    /// The device of the models: `auto`, `cpu`, `cuda:0`, … By default that of each job.
+    /// The device of the models, such as `auto`, `cpu` or `cuda:0`. By default that of each job.
     #[arg(long)]
     pub device: Option<DeviceChoice>,
     /// How many chunks run at a time. They share the model: more than two help only where reading waits for a network.
