@@ -103,13 +103,8 @@ impl Cluster {
             settings,
             session: uuid::Uuid::now_v7().to_string(),
         };
-        cluster.greet().await?;
+        greet(&mut cluster.scheduler.clone(), &address.to_string()).await?;
         Ok(cluster)
-    }
-
-    /// Asks the scheduler for nothing, to see whether it accepts this program.
-    async fn greet(&self) -> Result<()> {
-        greet(&mut self.scheduler.clone(), &self.address.to_string()).await
     }
 
     /// How many tasks the executors that are registered now run at a time.
