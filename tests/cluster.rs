@@ -1,7 +1,9 @@
 //! Jobs on a cluster: real processes on the loopback interface. Whatever is killed, the tables are those of a local run, row for row.
 
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::promises::{documents_to_lose, job, rows};
@@ -19,9 +21,12 @@ struct Cluster<'test> {
     fatal: Option<&'static str>,
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses, no other test is given, and no connection takes: it lies below those that the system hands out.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    ports.take(100).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// The status and text of a page; `None` if nobody answers.
@@ -33,8 +38,10 @@ fn page(url: &str) -> Option<(u16, String)> {
     })
 }
 
-fn start(mut command: Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+/// Starts a process whose messages go to a file of this name in the test's folder.
+fn start(dir: &Dir, name: &str, mut command: Command) -> Child {
+    let messages = File::options().create(true).append(true).open(dir.path(name)).unwrap();
+    command.stdout(Stdio::null()).stderr(messages).spawn().unwrap()
 }
 
 fn scheduler(dir: &Dir, port: u16) -> Child {
@@ -42,7 +49,7 @@ fn scheduler(dir: &Dir, port: u16) -> Child {
     // An executor that works reports every five seconds.
     let options = ["--executor-timeout-seconds", "12", "--expire-dead-executor-interval-seconds", "1"];
     let place = ["scheduler", "--", "--bind-host", "127.0.0.1", "--bind-port", &port];
-    start(dir.command(&[&place[..], &options].concat()))
+    start(dir, "scheduler.log", dir.command(&[&place[..], &options].concat()))
 }
 
 impl<'test> Cluster<'test> {
@@ -77,7 +84,8 @@ impl<'test> Cluster<'test> {
         let executor = ["executor", &address, "--slots", "1", "--metrics", &metrics, "--"];
         let mut command = self.dir.command(&[&executor[..], &host, &ports].concat());
         command.envs(self.fatal.map(|id| ("QUARRY_FAULT", format!("document:{id}"))));
-        self.executors.push(start(command));
+        let log = format!("executor-{}.log", self.metrics.len());
+        self.executors.push(start(self.dir, &log, command));
         self.metrics.push(metrics);
     }
 
@@ -93,8 +101,7 @@ impl<'test> Cluster<'test> {
 
     /// Starts a job here.
     fn run(&self, job: &str) -> Child {
-        let mut command = self.dir.command(&["run", job, "--cluster", &self.address()]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        start(self.dir, "driver.log", self.dir.command(&["run", job, "--cluster", &self.address()]))
     }
 }
 
@@ -138,6 +145,11 @@ fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
     assert_eq!(cluster.page("/readyz").unwrap().0, 200);
     assert_eq!(cluster.run(&job("undisturbed")).wait().unwrap().code(), Some(3));
     same("undisturbed");
+    for (number, executor) in cluster.executors.iter_mut().enumerate() {
+        let log = || fs::read_to_string(dir.path(&format!("executor-{number}.log"))).unwrap();
+        let ended = executor.try_wait().unwrap();
+        assert!(ended.is_none(), "executor {number} has ended with {ended:?}:\n{}", log());
+    }
     let metrics = cluster.metrics.iter().map(|at| page(&format!("http://{at}/metrics")).unwrap().1);
     let counted = |text: String, name: &str| -> u64 {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
