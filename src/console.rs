@@ -1,6 +1,8 @@
 //! The only place that prints. In: log messages, progress, results, errors. Out: a progress bar on a terminal, log lines or JSON
 //! elsewhere (standard error), and results (standard output). It must not decide what the program does.
 
+#[cfg(feature = "cluster")]
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
@@ -110,6 +112,20 @@ pub fn start(level: tracing::Level, json: bool, plain: bool, profile: Option<&Pa
 pub fn continue_caller(span: &tracing::Span) {
     if TRACES.get().is_some() {
         traces::continue_caller(span);
+    }
+}
+
+/// The current span as the parent of spans elsewhere (W3C Trace Context); nothing if no traces are exported.
+#[cfg(feature = "cluster")]
+pub fn current_trace() -> HashMap<String, String> {
+    TRACES.get().map_or_else(HashMap::new, |_| traces::current())
+}
+
+/// Makes a span elsewhere the parent of a span here, if traces are exported.
+#[cfg(feature = "cluster")]
+pub fn continue_trace(span: &tracing::Span, trace: &HashMap<String, String>) {
+    if TRACES.get().is_some() && !trace.is_empty() {
+        traces::continue_trace(span, trace);
     }
 }
 

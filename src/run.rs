@@ -119,7 +119,7 @@ impl Run {
     async fn execute(&mut self, style: Style, skipped: usize) -> Result<Ended> {
         // Before the first message: a user or supervisor that reads it can already stop the run.
         self.summary.begin(&self.extractor);
-        announce(&self.settings.job, &self.extractor, &self.documents, skipped);
+        announce(&self.settings, &self.extractor, &self.documents, skipped);
         self.summary.unreadable(&self.documents);
         let before = self.store.last_commit();
         let reached = self.extract(style).instrument(info_span!("extract")).await?;
@@ -139,7 +139,7 @@ impl Run {
             self.maintain().instrument(info_span!("optimize and vacuum")).await;
         }
         if !self.settings.json {
-            console::print(&figures.summary(&self.store.location().to_string(), &self.extractor));
+            console::print(&figures.summary(&self.store.location().to_string()));
         }
         if self.settings.profile && !self.settings.json {
             console::print(&figures.profile(&self.extractor, &self.summary.monitor));

@@ -1,24 +1,40 @@
 //! Jobs on a cluster: real processes on the loopback interface. Whatever is killed, the tables are those of a local run, row for row.
 
+mod faults;
+mod many;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::promises::{documents_to_lose, job, rows};
-use crate::support::{Dir, Random, until};
+use crate::support::{Dir, Random, terminate, until};
 
 /// A scheduler and its executors, which end with the test.
 struct Cluster<'test> {
     dir: &'test Dir,
+    /// Variables of the drivers and executors.
+    environment: Vec<(&'static str, String)>,
     port: u16,
     scheduler: Child,
     executors: Vec<Child>,
     /// Where each executor says what it has done.
     metrics: Vec<String>,
-    /// The id of a document that ends the process that extracts it.
-    fatal: Option<&'static str>,
+}
+
+/// What is special about an executor.
+#[derive(Default)]
+struct Special<'a> {
+    /// The fault of its process, such as a document that ends it.
+    fault: Option<&'a str>,
+    device: Option<&'a str>,
+    /// The port at which it reaches the scheduler, if another than the scheduler's.
+    through: Option<u16>,
+    /// Where it keeps what the driver fetches.
+    folder: Option<&'a Path>,
 }
 
 /// A port that nobody uses, no other test is given, and no connection takes: it lies below those that the system hands out.
@@ -57,17 +73,21 @@ impl<'test> Cluster<'test> {
         let port = free_port();
         let mut cluster = Self {
             dir,
+            environment: Vec::new(),
             port,
             scheduler: scheduler(dir, port),
             executors: Vec::new(),
             metrics: Vec::new(),
-            fatal: None,
         };
         for _ in 0..executors {
-            cluster.add();
+            cluster.add(&Special::default());
         }
-        until("the executors are registered", || cluster.registered() == executors);
+        cluster.wait_for(executors);
         cluster
+    }
+
+    fn wait_for(&self, executors: usize) {
+        until("the executors are registered", || self.registered() == executors);
     }
 
     fn address(&self) -> String {
@@ -75,18 +95,43 @@ impl<'test> Cluster<'test> {
     }
 
     /// Starts one more executor.
-    fn add(&mut self) {
+    fn add(&mut self, special: &Special<'_>) {
         let (flight, grpc, health) = (free_port().to_string(), free_port().to_string(), free_port().to_string());
         let host = ["--bind-host", "127.0.0.1", "--external-host", "127.0.0.1"];
         let ports = ["--bind-port", &flight, "--bind-grpc-port", &grpc, "--bind-health-port", &health];
-        let address = self.address();
+        let address = format!("df://127.0.0.1:{}", special.through.unwrap_or(self.port));
         let metrics = format!("127.0.0.1:{}", free_port());
-        let executor = ["executor", &address, "--slots", "1", "--metrics", &metrics, "--"];
-        let mut command = self.dir.command(&[&executor[..], &host, &ports].concat());
-        command.envs(self.fatal.map(|id| ("QUARRY_FAULT", format!("document:{id}"))));
+        let executor = ["executor", &address, "--slots", "1", "--metrics", &metrics];
+        let device = special.device.map_or(Vec::new(), |device| vec!["--device", device]);
+        let folder = special.folder.map(|folder| folder.display().to_string());
+        let folder = folder.as_deref().map_or(Vec::new(), |folder| vec!["--work-dir", folder]);
+        let mut command = self.dir.command(&[&executor[..], &device, &["--"], &host, &ports, &folder].concat());
+        command.envs(self.environment.clone()).envs(special.fault.map(|fault| ("QUARRY_FAULT", fault)));
         let log = format!("executor-{}.log", self.metrics.len());
         self.executors.push(start(self.dir, &log, command));
         self.metrics.push(metrics);
+    }
+
+    /// Kills the scheduler, and starts another in its place.
+    fn restart(&mut self) {
+        self.scheduler.kill().unwrap();
+        self.scheduler.wait().unwrap();
+        self.scheduler = scheduler(self.dir, self.port);
+    }
+
+    /// Kills an executor.
+    fn lose(&mut self, executor: usize) {
+        let mut lost = self.executors.remove(executor);
+        lost.kill().unwrap();
+        lost.wait().unwrap();
+    }
+
+    /// Stops an executor, and waits until `left` are registered.
+    fn stop(&mut self, executor: usize, left: usize) {
+        let mut stopped = self.executors.remove(executor);
+        terminate(stopped.id());
+        stopped.wait().unwrap();
+        self.wait_for(left);
     }
 
     /// What the scheduler answers on a page.
@@ -99,9 +144,19 @@ impl<'test> Cluster<'test> {
         executors.map_or(0, |executors: Vec<serde_json::Value>| executors.len())
     }
 
+    /// Waits for a driver, which must end with this exit code.
+    #[track_caller]
+    fn ended(&self, mut driver: Child, code: i32) {
+        let found = driver.wait().unwrap().code();
+        let said = || fs::read_to_string(self.dir.path("driver.log")).unwrap();
+        assert_eq!(found, Some(code), "{}", said());
+    }
+
     /// Starts a job here.
     fn run(&self, job: &str) -> Child {
-        start(self.dir, "driver.log", self.dir.command(&["run", job, "--cluster", &self.address()]))
+        let mut command = self.dir.command(&["run", job, "--cluster", &self.address()]);
+        command.envs(self.environment.clone());
+        start(self.dir, "driver.log", command)
     }
 }
 
@@ -115,6 +170,18 @@ impl Drop for Cluster<'_> {
     }
 }
 
+/// Fails unless the tables have these rows.
+#[track_caller]
+fn assert_rows(expected: &[Vec<String>], found: &[Vec<String>], store: &str) {
+    for (expected, found) in expected.iter().zip(found) {
+        let without = |rows: &[String], others: &[String]| -> Vec<String> {
+            rows.iter().filter(|row| !others.contains(row)).take(5).cloned().collect()
+        };
+        let (lacks, has) = (without(expected, found), without(found, expected));
+        assert!(expected == found, "{store} lacks {lacks:#?} and has {has:#?}");
+    }
+}
+
 #[test]
 fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
     let dir = Dir::new();
@@ -125,25 +192,13 @@ fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
     dir.quarry(&["run", &job("local")]).ended(3);
     let expected = rows(&dir, "local");
     assert!(expected[0].len() > 300 && expected[2].len() > 50, "{} mentions", expected[0].len());
-    let same = |store: &str| {
-        for (expected, found) in expected.iter().zip(rows(&dir, store)) {
-            let without = |rows: &[String], others: &[String]| -> Vec<String> {
-                rows.iter().filter(|row| !others.contains(row)).take(5).cloned().collect()
-            };
-            assert!(
-                *expected == found,
-                "{store} lacks {:#?} and has {:#?}",
-                without(expected, &found),
-                without(&found, expected)
-            );
-        }
-    };
+    let same = |store: &str| assert_rows(&expected, &rows(&dir, store), store);
     let commits = |store: &str| dir.path(store).join("documents/_delta_log/00000000000000000002.json").exists();
 
     let mut cluster = Cluster::new(&dir, 2);
     assert_eq!(cluster.page("/healthz").unwrap(), (200, "ok".to_owned()));
     assert_eq!(cluster.page("/readyz").unwrap().0, 200);
-    assert_eq!(cluster.run(&job("undisturbed")).wait().unwrap().code(), Some(3));
+    cluster.ended(cluster.run(&job("undisturbed")), 3);
     same("undisturbed");
     for (number, executor) in cluster.executors.iter_mut().enumerate() {
         let log = || fs::read_to_string(dir.path(&format!("executor-{number}.log"))).unwrap();
@@ -167,27 +222,23 @@ fn a_cluster_writes_what_one_machine_writes_whoever_is_killed() {
         driver.kill().unwrap();
         driver.wait().unwrap();
     }
-    assert_eq!(cluster.run(&job("driver")).wait().unwrap().code(), Some(3));
+    cluster.ended(cluster.run(&job("driver")), 3);
     same("driver");
 
     // An executor, at work.
-    let mut driver = cluster.run(&job("executor"));
+    let driver = cluster.run(&job("executor"));
     until("two commits are done", || commits("executor"));
-    let mut lost = cluster.executors.remove(0);
-    lost.kill().unwrap();
-    lost.wait().unwrap();
-    assert_eq!(driver.wait().unwrap().code(), Some(3));
+    cluster.lose(0);
+    cluster.ended(driver, 3);
     same("executor");
 
     // The scheduler, which forgets its jobs. The executors report to the new one.
-    cluster.add();
-    until("the executor is registered", || cluster.registered() == 2);
-    let mut driver = cluster.run(&job("scheduler"));
+    cluster.add(&Special::default());
+    cluster.wait_for(2);
+    let driver = cluster.run(&job("scheduler"));
     until("two commits are done", || commits("scheduler"));
-    cluster.scheduler.kill().unwrap();
-    cluster.scheduler.wait().unwrap();
-    cluster.scheduler = scheduler(&dir, cluster.port);
-    assert_eq!(driver.wait().unwrap().code(), Some(3));
+    cluster.restart();
+    cluster.ended(driver, 3);
     same("scheduler");
 }
 
@@ -199,12 +250,11 @@ fn a_document_that_ends_its_executor_is_rejected_and_the_job_goes_on() {
     dir.documents("docs.parquet", &rows);
     let model = dir.small_model().display().to_string();
     let mut cluster = Cluster::new(&dir, 0);
-    cluster.fatal = Some("411");
-    cluster.add();
-    cluster.add();
-    until("the executors are registered", || cluster.registered() == 2);
-    let done = cluster.run(&job(&dir, "docs.parquet", "store", &model, "")).wait().unwrap().code();
-    assert_eq!(done, Some(0));
+    for _ in 0..2 {
+        cluster.add(&Special { fault: Some("document:411"), ..Special::default() });
+    }
+    cluster.wait_for(2);
+    cluster.ended(cluster.run(&job(&dir, "docs.parquet", "store", &model, "")), 0);
     assert_eq!(dir.rows("store", "documents", "count(*)", ""), ["699"]);
     assert_eq!(dir.rows("store", "rejects", "doc_id, reason", ""), ["411|kills_executor"]);
     let ended = cluster.executors.iter_mut().filter_map(|executor| executor.try_wait().unwrap()).count();

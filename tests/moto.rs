@@ -1,4 +1,4 @@
-//! A local S3 server: moto's, installed for the test. In: `QUARRY_S3_TESTS=1`, because it downloads a Python package. Out: a bucket, and
+//! A local S3 server: moto's, installed for the test. In: a variable that allows it, because it downloads a Python package. Out: a bucket, and
 //! the environment variables with which programs find it.
 
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ pub(crate) struct Moto {
 }
 
 impl Moto {
-    /// Installs and starts it; `None`, with a note on standard error, if such tests are not enabled.
-    pub(crate) fn start() -> Option<Self> {
-        if std::env::var("QUARRY_S3_TESTS").as_deref() != Ok("1") {
-            eprintln!("skipped: set QUARRY_S3_TESTS=1 to test on S3 (installs moto's server into a temporary folder)");
+    /// Installs and starts it; `None`, with a note on standard error, if a variable does not enable such tests.
+    pub(crate) fn start(variable: &str) -> Option<Self> {
+        if std::env::var(variable).as_deref() != Ok("1") {
+            eprintln!("skipped: set {variable}=1 to test on S3 (installs moto's server into a temporary folder)");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

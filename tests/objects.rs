@@ -9,14 +9,14 @@ use crate::moto::{BUCKET, Moto};
 use crate::promises::{Stores, documents_to_lose, job};
 use crate::support::{Dir, Random};
 
-/// The bucket, as the test accesses it.
-struct Bucket {
+/// The bucket, as a test accesses it.
+pub(crate) struct Bucket {
     objects: AmazonS3,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Bucket {
-    fn of(server: &Moto) -> Self {
+    pub(crate) fn of(server: &Moto) -> Self {
         let settings = server.environment().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
         let builder = settings.fold(AmazonS3Builder::new().with_bucket_name(BUCKET), |builder, (name, value)| {
             builder.with_config(name.parse().unwrap(), value)
@@ -25,7 +25,7 @@ impl Bucket {
     }
 
     /// Copies the folder's files to the bucket.
-    fn upload(&self, dir: &Dir, folder: &str) {
+    pub(crate) fn upload(&self, dir: &Dir, folder: &str) {
         for entry in std::fs::read_dir(dir.path(folder)).unwrap() {
             let path = entry.unwrap().path();
             let object = Path::from(format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap()));
@@ -34,7 +34,7 @@ impl Bucket {
     }
 
     /// Replaces a folder by the objects below `prefix` in the bucket.
-    fn download(&self, prefix: &str, dir: &Dir, folder: &str) {
+    pub(crate) fn download(&self, prefix: &str, dir: &Dir, folder: &str) {
         let _ = std::fs::remove_dir_all(dir.path(folder)); // the first time there is none
         self.runtime.block_on(async {
             let prefix = Path::from(prefix);
@@ -50,9 +50,18 @@ impl Bucket {
     }
 }
 
+/// Moves the documents and the store of a job, which are folders here, to the bucket.
+pub(crate) fn to_bucket(dir: &Dir, job: &str, documents: &str, store: &str) {
+    let mut text = std::fs::read_to_string(job).unwrap();
+    for (local, object) in [(documents, format!("{documents}/")), (store, format!("stores/{store}"))] {
+        text = text.replace(&format!("'{}'", dir.path(local).display()), &format!("'s3://{BUCKET}/{object}'"));
+    }
+    std::fs::write(job, text).unwrap();
+}
+
 #[test]
 fn a_run_on_s3_killed_at_any_moment_loses_nothing() {
-    let Some(server) = Moto::start() else { return };
+    let Some(server) = Moto::start("QUARRY_S3_TESTS") else { return };
     let dir = Dir::new();
     let mut random = Random(77);
     documents_to_lose(&dir, &mut random);
@@ -61,11 +70,7 @@ fn a_run_on_s3_killed_at_any_moment_loses_nothing() {
     let model = dir.small_model().display().to_string();
     let there = |store: &str| {
         let path = job(&dir, "docs", store, &model, "");
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        for (local, object) in [("docs", "docs/".to_owned()), (store, format!("stores/{store}"))] {
-            text = text.replace(&format!("'{}'", dir.path(local).display()), &format!("'s3://{BUCKET}/{object}'"));
-        }
-        dir.write(&format!("{store}.toml"), &text);
+        to_bucket(&dir, &path, "docs", store);
         path
     };
     Stores {

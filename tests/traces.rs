@@ -82,3 +82,23 @@ fn a_trace_has_no_log_in() {
     assert!(has(&sent, format!("http://127.0.0.1:{port}/docs.jsonl").as_bytes()), "the error is not in the trace");
     assert!(!has(&sent, b"s3cr3t-of-a-test"), "{}", String::from_utf8_lossy(&sent));
 }
+
+#[cfg(feature = "cluster")]
+#[test]
+fn an_executor_continues_the_trace_of_its_driver() {
+    let dir = Dir::new();
+    dir.documents("docs.parquet", &[(Some("a"), Some("Ada met Babbage .")), (Some("b"), Some("London"))]);
+    let model = format!("[model]\npath = '{}'\ndevice = 'cpu'\nprecision = 'fp32'", dir.small_model().display());
+    let job = dir.job("docs.parquet", "store", &model).display().to_string();
+    let (endpoint, taken) = collector();
+    let mut command = dir.command(&["run", &job, "--cluster", "standalone"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+    command.env("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    dir.finish(command).ended(0);
+    let sent: Vec<u8> = taken.lock().unwrap().iter().flat_map(|(_, body)| body.clone()).collect();
+    assert!(has(&sent, b"quarry.executor"), "no span of the executor");
+    // A span begins with the ids of its trace (field 1, 16 bytes) and its own (field 2, 8 bytes).
+    let spans = sent.windows(20).filter(|bytes| bytes[..2] == [0x0a, 16] && bytes[18..] == [0x12, 8]);
+    let traces: std::collections::BTreeSet<&[u8]> = spans.map(|span| &span[2..18]).collect();
+    assert_eq!(traces, [&b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"[..]].into());
+}

@@ -173,9 +173,10 @@ impl Cluster {
                         return Err(Missed::Lost("the scheduler has forgotten it, as after a restart".to_owned()));
                     }
                 }
+                // Errors of our own are in the outcome: what fails is Ballista, such as on a full disk.
                 Some(job_status::Status::Failed(failed)) => {
                     waiting.id = None;
-                    return Err(Missed::Failed(self.failed(name, failed.error)));
+                    return Err(Missed::Lost(failed.error));
                 }
                 Some(job_status::Status::Successful(job)) => {
                     waiting.id = None;

@@ -1,6 +1,7 @@
 //! What a driver and its executors exchange of a chunk. In: a plan; a commit batch, counts, or an error. Out: tasks and outcomes, and an outcome as
 //! one row with one column of JSON. It must not lose what an error says, nor how a run ends because of it.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Task {
     pub name: String,
     /// Whether it may end the process that runs it, which is then a process of its own.
     pub careful: bool,
+    /// The trace that it belongs to (W3C Trace Context); empty if none is exported.
+    pub trace: HashMap<String, String>,
 }
 
 /// The columns of an outcome.
@@ -47,6 +50,10 @@ pub struct ChunkOutcome {
     pub counts: Counts,
     /// How long it took, without opening the model.
     pub spent: Duration,
+    /// The devices that answered.
+    pub device: String,
+    /// Their precision.
+    pub precision: String,
     /// Why the chunk failed, if it did.
     pub failure: Option<Failure>,
 }

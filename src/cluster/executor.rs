@@ -49,7 +49,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// [`Error::Setting`] for an option that Ballista does not know, or a scheduler of another program; [`Error::Engine`] if the scheduler does not
-/// answer within a minute, or a port cannot be used.
+/// answer within a minute, or a port cannot be used; [`Error::Write`] if the disk has no room for what the driver fetches.
 pub async fn command(settings: &Settings) -> Result<u8> {
     let (host, port) = match settings.scheduler.parse() {
         Ok(ClusterAddress::Scheduler { host, port }) => (host, port),
@@ -81,16 +81,14 @@ pub async fn command(settings: &Settings) -> Result<u8> {
         ExecutorProcessConfig::try_from(options).map_err(|cause| failed("read the options of", cause.into()))?;
     // The folder of a job's results. Ballista removes a temporary one of its own before it uses it.
     let folder = tempfile::tempdir().map_err(|cause| failed("make a folder for", cause.into()))?;
-    if config.work_dir.is_none() {
-        config.work_dir = Some(folder.path().display().to_string());
-    }
+    let folder = config.work_dir.get_or_insert_with(|| folder.path().display().to_string()).clone();
     wait_for_scheduler(&host, &port).await?;
     let name = format!("{}:{}", config.external_host.as_deref().unwrap_or(&config.bind_host), config.port);
-    let worker = Arc::new(Worker::new(name.clone(), settings.device.clone()));
+    let worker = Arc::new(Worker::of_executor(name.clone(), settings.device.clone(), folder.into()));
     if let Some(address) = &settings.metrics {
         serve_metrics(address, Arc::clone(&worker)).await?;
     }
-    config.override_physical_codec = Some(Arc::new(ChunkCodec::new(worker)));
+    config.override_physical_codec = Some(Arc::new(ChunkCodec::new(Arc::clone(&worker))));
     config.override_create_grpc_client_endpoint = Some(named());
     let (ends, ended) = tokio::sync::oneshot::channel();
     match health.parse() {
@@ -102,7 +100,7 @@ pub async fn command(settings: &Settings) -> Result<u8> {
     // Nobody waits for it any more if the health service could not start.
     let _ = ends.send(());
     result.map_err(|cause| failed("run", cause.into()))?;
-    Ok(0)
+    worker.no_room().map_or(Ok(0), Err)
 }
 
 /// Runs the task on standard input in this process, and prints its outcome as JSON.

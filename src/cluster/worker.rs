@@ -1,6 +1,8 @@
 //! Runs chunks in an executor. In: a task. Out: its outcome. The model stays open between tasks and jobs. It must not commit.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,11 +10,14 @@ use std::time::{Duration, Instant};
 use datafusion::error::Result;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
+use sysinfo::{ProcessesToUpdate, Signal, System, get_current_pid};
+use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tracing::{Instrument as _, info_span};
 
 use crate::cluster::exchange::{ChunkOutcome, Failure, Task, io_error, is_transient};
+use crate::console::continue_trace;
 use crate::error::Error;
 use crate::extract::extract_exec::{Extract, ExtractExec};
 use crate::extract::extractor::Extractor;
@@ -21,6 +26,7 @@ use crate::extract::settings::RuntimeSettings;
 use crate::extract::skip_known::repeated_sources;
 use crate::job::plan::decode_on;
 use crate::machine::environment::cache_folder;
+use crate::machine::fault;
 use crate::model::runtime::device::DeviceChoice;
 use crate::query::session::extraction_session;
 use crate::source::operator::read_counts::ReadCounts;
@@ -36,6 +42,9 @@ pub const CHUNK_COMMAND: &str = "extract-chunk";
 /// How many models stay open.
 const OPEN_MODELS: usize = 2;
 
+/// Bytes for which a disk must have room before a chunk is taken, and after it: more than its outcome has.
+const ROOM: usize = 64 << 10;
+
 /// What runs chunks in this process. A driver and a scheduler have one that is never asked to.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
@@ -43,6 +52,10 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     /// The device of the models, if not that of the job.
     pub(crate) device: Option<DeviceChoice>,
+    /// Where Ballista keeps outcomes until the driver has fetched them.
+    folder: Option<PathBuf>,
+    /// Why they cannot be kept there.
+    no_room: Mutex<Option<Error>>,
     /// The models used last, the newest first.
     open: Mutex<VecDeque<Arc<Extractor>>>,
     tally: Mutex<Tally>,
@@ -66,12 +79,43 @@ impl Worker {
         Self { name, device, ..Self::default() }
     }
 
-    /// Runs a task.
+    /// The worker of an executor that keeps outcomes in this folder.
+    pub(crate) fn of_executor(name: String, device: Option<DeviceChoice>, folder: PathBuf) -> Self {
+        Self { folder: Some(folder), ..Self::new(name, device) }
+    }
+
+    /// Runs a task. A process that cannot keep its outcome is told to end, else it would take task after task and fail.
     ///
     /// # Errors
     /// An I/O error, if the task may succeed elsewhere or later. Any other error is part of the outcome.
     pub(crate) async fn run(&self, task: &Task) -> Result<ChunkOutcome> {
-        let span = info_span!("chunk", quarry.chunk = task.name);
+        self.find_room()?;
+        let outcome = self.run_in_span(task).await?;
+        self.find_room()?;
+        Ok(outcome)
+    }
+
+    /// Why the process was told to end.
+    pub(crate) fn no_room(&self) -> Option<Error> {
+        self.no_room.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn find_room(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let Err(cause) = NamedTempFile::new_in(folder).and_then(|mut file| file.write_all(&[0; ROOM])) else {
+            return Ok(());
+        };
+        let error = Error::Write { path: folder.clone(), source: cause.into() };
+        let to_ballista = io_error(&error);
+        tracing::error!("the executor ends, because it cannot keep what it has done: {}", error.report());
+        *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        terminate();
+        Err(to_ballista)
+    }
+
+    async fn run_in_span(&self, task: &Task) -> Result<ChunkOutcome> {
+        let span = info_span!("chunk", quarry.chunk = task.name, quarry.executor = self.name);
+        continue_trace(&span, &task.trace);
         let outcome = async { if task.careful { self.run_apart(task).await } else { self.try_run(task).await } };
         self.tally(|tally| tally.running += 1);
         let outcome = outcome.instrument(span).await;
@@ -175,6 +219,9 @@ impl Worker {
                 batch = Some(commit_batch(&rows).map_err(failed)?);
             }
         }
+        if let Some(seconds) = fault::of("slow").and_then(|seconds| seconds.parse().ok()) {
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        }
         let mut counts = monitor.counts();
         counts.write += write_time(&plan);
         counts.scorer = extractor.scorer().counters().take();
@@ -185,6 +232,8 @@ impl Worker {
             repeated: repeated_sources(&all_metrics(&plan)).collect(),
             counts,
             spent: started.elapsed(),
+            device: extractor.selection().devices.to_string(),
+            precision: extractor.selection().precision.to_string(),
             failure: None,
         })
     }
@@ -214,6 +263,14 @@ fn extract_of(plan: &Arc<dyn ExecutionPlan>) -> Option<Extract> {
         Some(extract) => Some(extract.operator().clone()),
         None => plan.children().into_iter().find_map(extract_of),
     }
+}
+
+/// Sends SIGTERM to this process: Ballista then tells the scheduler that it ends. If that cannot be, the next task is refused as this one is.
+fn terminate() {
+    let mut system = System::new();
+    let Ok(own) = get_current_pid() else { return };
+    system.refresh_processes(ProcessesToUpdate::Some(&[own]), false);
+    let _ = system.process(own).map(|process| process.kill_with(Signal::Term));
 }
 
 /// A gauge in Prometheus' text format.

@@ -104,9 +104,22 @@ pub(super) fn continue_caller(span: &Span) {
         .filter_map(|name| Some((name.to_owned(), std::env::var(name.to_uppercase()).ok()?)))
         .collect();
     if carrier.contains_key("traceparent") {
-        // Without a provider there is no trace to continue.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
+        continue_trace(span, &carrier);
     }
+}
+
+/// Makes a span elsewhere the parent of a span here.
+pub(super) fn continue_trace(span: &Span, carrier: &HashMap<String, String>) {
+    // Without a provider there is no trace to continue.
+    let _ = span.set_parent(TraceContextPropagator::new().extract(carrier));
+}
+
+/// The current span as the parent of spans elsewhere.
+#[cfg(feature = "cluster")]
+pub(super) fn current() -> HashMap<String, String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    carrier
 }
 
 /// Exports the remaining spans; the reason if that fails.

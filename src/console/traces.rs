@@ -9,6 +9,8 @@ use crate::console::exporter;
 use crate::machine::environment::text_variable;
 
 pub(super) use exporter::{Provider, continue_caller, finish, layer};
+#[cfg(feature = "cluster")]
+pub(super) use exporter::{continue_trace, current};
 
 /// The provider that exports spans (OpenTelemetry specification, "OpenTelemetry Protocol Exporter", environment variables) to
 /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or to `/v1/traces` below `OTEL_EXPORTER_OTLP_ENDPOINT`. None if neither is set,
@@ -25,6 +27,9 @@ pub(super) fn provider() -> Option<Result<Provider, String>> {
 #[cfg(not(feature = "telemetry"))]
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signatures are those of `exporter`")]
 mod absent {
+    #[cfg(feature = "cluster")]
+    use std::collections::HashMap;
+
     use tracing::Span;
     use tracing_subscriber::layer::Identity;
 
@@ -41,6 +46,14 @@ mod absent {
     }
 
     pub(in crate::console) fn continue_caller(_: &Span) {}
+
+    #[cfg(feature = "cluster")]
+    pub(in crate::console) fn continue_trace(_: &Span, _: &HashMap<String, String>) {}
+
+    #[cfg(feature = "cluster")]
+    pub(in crate::console) fn current() -> HashMap<String, String> {
+        HashMap::new()
+    }
 
     pub(in crate::console) fn finish(provider: &Provider) -> Result<(), String> {
         match *provider {}

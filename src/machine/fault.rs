@@ -1,5 +1,5 @@
-//! Points where a test can end the process. In: `QUARRY_FAULT`, such as `before:entities:3` or `document:17`. Out: nothing, or the end of the
-//! process as with `kill -9`. It must not do anything in programs built without debug assertions.
+//! Points where a test can end the process, or slow it down. In: `QUARRY_FAULT`, such as `before:entities:3`, `document:17`, or `slow:2`: chunks of an
+//! executor take two seconds more. Out: nothing, or the end of the process as with `kill -9`. It must not do anything in programs built without debug assertions.
 
 /// The variable that names one point.
 pub(crate) const VARIABLE: &str = "QUARRY_FAULT";

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::cluster::address::ClusterAddress;
 use crate::cluster::driver::Cluster;
 use crate::cluster::exchange::{ChunkOutcome, Task};
-use crate::console::ProgressDisplay;
-use crate::error::{Error, Result};
+use crate::console::{ProgressDisplay, current_trace};
+use crate::error::Result;
 use crate::extract::extract_exec::Extract;
 use crate::extract::known_documents::KnownDocuments;
 use crate::extract::skip_known::SkipKnown;
@@ -81,15 +81,9 @@ impl Run {
     /// Connects to the job's cluster.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an address that is none, and as for [`Cluster::connect`].
-    pub(crate) async fn cluster(address: &str) -> Result<Arc<Cluster>> {
-        let address: ClusterAddress = address.parse().map_err(|reason| Error::Setting {
-            origin: "quarry run".into(),
-            key: "--cluster".into(),
-            reason,
-            hint: "name the scheduler, such as df://127.0.0.1:50050".into(),
-        })?;
-        let cluster = Arc::new(Cluster::connect(&address, 1).await?);
+    /// As for [`Cluster::connect`].
+    pub(crate) async fn cluster(address: &ClusterAddress) -> Result<Arc<Cluster>> {
+        let cluster = Arc::new(Cluster::connect(address, 1).await?);
         tracing::info!(
             "chunks run on the cluster {address}, which takes {} at a time",
             cluster.slots().await.unwrap_or(0)
@@ -188,8 +182,8 @@ impl Run {
         let write = WriteSpec::new(self.store.location(), self.stamp(commit));
         let plan = self.chunk_plan(&chunk, known.clone(), killers);
         let plan = plan.and_then(|plan| writing_plan(plan, write)).map_err(run_error)?;
-        let task =
-            Task { plan: text_of(&plan)?, name: format!("commit {commit} of run {}", self.id()), careful: false };
+        let name = format!("commit {commit} of run {}", self.id());
+        let task = Task { plan: text_of(&plan)?, name, careful: false, trace: current_trace() };
         let cluster = Arc::clone(cluster);
         let answer = tokio::spawn(async move { cluster.run(task).await });
         Ok(Sent { chunk, known, commit, answer })
@@ -245,7 +239,8 @@ impl Run {
         }
         let plan = self.chunk_plan(&chunk, KnownDocuments::default(), killers).map_err(run_error)?;
         let name = format!("a search among {} rows of run {}", rows.len(), self.id());
-        let outcome = cluster.run(Task { plan: text_of(&plan)?, name, careful: true }).await?;
+        let task = Task { plan: text_of(&plan)?, name, careful: true, trace: current_trace() };
+        let outcome = cluster.run(task).await?;
         Ok(outcome.failure.is_some_and(|failure| failure.killed))
     }
 
@@ -257,7 +252,8 @@ impl Run {
         reached: &mut Position,
         pace: &mut Pace,
     ) -> Result<()> {
-        let ChunkOutcome { executor, batch, read, repeated, counts, spent, .. } = outcome;
+        let ChunkOutcome { executor, batch, read, repeated, counts, spent, device, precision, .. } = outcome;
+        self.summary.ran_on(device, precision);
         self.summary.monitor.add_counts(&counts);
         self.extractor.scorer().counters().add(&counts.scorer);
         // Nothing is committed yet: the condition is at fault, and not these rows.

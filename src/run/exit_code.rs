@@ -3,7 +3,7 @@
 
 use crate::console;
 use crate::extract::extractor::Extractor;
-use crate::job::Job;
+use crate::run::settings::RunSettings;
 use crate::source::input::Documents;
 
 /// The exit code of a run that finished, but found unreadable files or more rejects than the job allows.
@@ -18,16 +18,18 @@ pub(crate) enum Ended {
 }
 
 /// Logs the device, the input to read, and the unreadable files.
-pub(crate) fn announce(job: &Job, extractor: &Extractor, documents: &Documents, skipped: usize) {
-    let chosen = extractor.selection();
-    tracing::info!(
-        "device {} ({}), precision {}, ONNX Runtime {}{}",
-        chosen.devices,
-        chosen.reason,
-        chosen.precision,
-        chosen.library.version,
-        chosen.distribution.beside()
-    );
+pub(crate) fn announce(settings: &RunSettings, extractor: &Extractor, documents: &Documents, skipped: usize) {
+    let (job, chosen) = (&settings.job, extractor.selection());
+    if !settings.extracts_elsewhere() {
+        tracing::info!(
+            "device {} ({}), precision {}, ONNX Runtime {}{}",
+            chosen.devices,
+            chosen.reason,
+            chosen.precision,
+            chosen.library.version,
+            chosen.distribution.beside()
+        );
+    }
     let files = documents.files.len();
     let rows = documents
         .rows()

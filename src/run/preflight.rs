@@ -10,7 +10,6 @@ use tracing::{Instrument as _, info_span};
 
 use crate::error::{Error, Result};
 use crate::extract::extractor::Extractor;
-use crate::job::Job;
 use crate::query::session::{extraction_session, register_store};
 use crate::run::known::documents::{find_corrupt, find_known_damage, repeated};
 use crate::run::known::ledger::Ledger;
@@ -81,7 +80,7 @@ impl Preflight {
         let mut store =
             if !writes && known_type.is_some() { Some(Store::open_existing(location.clone()).await?) } else { None };
         job.check_gold(&context).await?;
-        let extractor = load(job)?;
+        let extractor = load(settings)?;
         if writes && lock.is_none() {
             lock = Some(StoreLock::acquire(&location, run_id)?);
         }
@@ -201,10 +200,11 @@ impl Preview {
 
 /// Loads the model. This blocks its thread for a while, so the runtime moves its other tasks, such as signal handling, to another
 /// thread: on a machine with one core no other thread is free.
-fn load(job: &Job) -> Result<Arc<Extractor>> {
+fn load(settings: &RunSettings) -> Result<Arc<Extractor>> {
     let load = || {
-        let (spec, model) = job.extraction.resolve()?;
-        Extractor::shared_or(&spec, &job.runtime, || Extractor::with_model(&spec, &model, &job.runtime))
+        let (spec, model) = settings.job.extraction.resolve()?;
+        let runtime = settings.runtime_here();
+        Extractor::shared_or(&spec, &runtime, || Extractor::with_model(&spec, &model, &runtime))
     };
     info_span!("load the model").in_scope(|| tokio::task::block_in_place(load))
 }

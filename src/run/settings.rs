@@ -3,8 +3,12 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::address::ClusterAddress;
 use crate::error::{Error, Result};
+use crate::extract::settings::RuntimeSettings;
 use crate::job::Job;
+use crate::model::runtime::device::{Device, DeviceChoice};
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +59,42 @@ pub(crate) struct RunSettings {
     pub(crate) json: bool,
     pub(crate) profile: bool,
     #[cfg(feature = "cluster")]
-    pub(crate) cluster: Option<String>,
+    pub(crate) cluster: Option<ClusterAddress>,
+}
+
+impl RunSettings {
+    /// Where this process runs the model. A driver of a cluster only reads its settings: it needs no GPU, and measures nothing.
+    pub(crate) fn runtime_here(&self) -> RuntimeSettings {
+        let of_job = self.job.runtime.clone();
+        if !self.extracts_elsewhere() {
+            return of_job;
+        }
+        RuntimeSettings {
+            device: DeviceChoice::Named(Device::Cpu.into()),
+            library: of_job.library.filter(|library| library.exists()),
+            batch_tokens: Some(of_job.batch_tokens.unwrap_or(1024)),
+        }
+    }
+
+    /// Whether other processes extract.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn extracts_elsewhere(&self) -> bool {
+        matches!(self.cluster, Some(ClusterAddress::Scheduler { .. }))
+    }
+
+    /// Whether other processes extract.
+    #[cfg(not(feature = "cluster"))]
+    #[allow(clippy::unused_self, reason = "with clusters it depends on the settings")]
+    pub(crate) const fn extracts_elsewhere(&self) -> bool {
+        false
+    }
 }
 
 impl Settings {
     /// Reads the job.
     ///
     /// # Errors
-    /// As for [`Job::read`], and [`Error::Setting`] for a cluster in a program that was built without them.
+    /// As for [`Job::read`], and [`Error::Setting`] for a cluster that is none, or in a program that was built without them.
     pub(crate) fn read_job(&self) -> Result<RunSettings> {
         let Self { job, set, mode, replace, drop_missing, limit, json, profile, cluster, .. } = self;
         if cfg!(not(feature = "cluster")) && cluster.is_some() {
@@ -82,7 +114,17 @@ impl Settings {
             json: *json,
             profile: *profile,
             #[cfg(feature = "cluster")]
-            cluster: cluster.clone(),
+            cluster: cluster.as_deref().map(address).transpose()?,
         })
     }
+}
+
+#[cfg(feature = "cluster")]
+fn address(text: &str) -> Result<ClusterAddress> {
+    text.parse().map_err(|reason| Error::Setting {
+        origin: "quarry run".into(),
+        key: "--cluster".into(),
+        reason,
+        hint: "name the scheduler, such as df://127.0.0.1:50050".into(),
+    })
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(
         tracing::warn!("{commit}; a run would remove it first");
     }
     let extractor = Arc::clone(&preview.preflight.extractor);
-    announce(&settings.job, &extractor, &preview.preflight.documents, preview.preflight.files_done);
+    announce(settings, &extractor, &preview.preflight.documents, preview.preflight.files_done);
     if settings.job.file.input.gold.is_some() {
         tracing::info!("a dry run computes no scores: they are computed from the store's tables");
     }
@@ -95,7 +95,7 @@ pub(crate) async fn run(
     let documents = &preview.preflight.documents;
     let figures = Figures::gather(&extractor, summary, documents.unreadable.len());
     if !settings.json {
-        console::print(&figures.summary("none: nothing was written", &extractor));
+        console::print(&figures.summary("none: nothing was written"));
     }
     if settings.profile && !settings.json {
         console::print(&figures.profile(&extractor, &summary.monitor));

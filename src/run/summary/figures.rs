@@ -28,6 +28,8 @@ pub(crate) struct Figures {
     by_type: Vec<(String, u64, f64)>,
     quality: Vec<(String, Counts)>,
     elapsed: Duration,
+    /// The devices and their precision.
+    device: String,
 }
 
 impl Run {
@@ -64,7 +66,8 @@ impl Run {
     /// The run's row of `runs`, as it is now.
     pub(crate) fn row(&self, outcome: RunOutcome) -> Result<RunRow> {
         let failed = |source: crate::error::Cause| Error::Engine { doing: "write the run's row".into(), source };
-        let (totals, spec, selection) = (self.summary.totals(), self.extractor.spec(), self.extractor.selection());
+        let (totals, spec) = (self.summary.totals(), self.extractor.spec());
+        let (device, precision) = self.summary.device(&self.extractor);
         let counts = serde_json::json!({
             "documents": totals.documents,
             "rejects": totals.rejected(),
@@ -73,7 +76,7 @@ impl Run {
         });
         let versions = serde_json::json!({
             "quarry": env!("CARGO_PKG_VERSION"),
-            "onnxruntime": selection.library.version,
+            "onnxruntime": self.extractor.selection().library.version,
             "datafusion": datafusion::DATAFUSION_VERSION,
             "kernels": self.extractor.kernels(),
         });
@@ -86,8 +89,8 @@ impl Run {
             job: job_file.to_string(),
             model: spec.model.path.display().to_string(),
             model_hash: spec.model.hash.clone(),
-            precision: selection.precision.to_string(),
-            device: selection.devices.to_string(),
+            precision,
+            device,
             versions: versions.to_string(),
             started_at: self.summary.started_at,
             finished_at: Some(Utc::now()),
@@ -144,7 +147,8 @@ impl Figures {
             figures.push((one.name.clone(), "mean_score", mean, "probability"));
             by_type.push((one.name.clone(), mentions, mean));
         }
-        Self { all: figures, by_type, quality: Vec::new(), elapsed }
+        let (devices, precision) = summary.device(extractor);
+        Self { all: figures, by_type, quality: Vec::new(), elapsed, device: format!("{devices}, {precision}") }
     }
 
     /// Adds the scores against gold entities, by scope.
@@ -194,7 +198,7 @@ impl Figures {
     }
 
     /// The run summary as a table.
-    pub(crate) fn summary(&self, tables: &str, extractor: &Extractor) -> String {
+    pub(crate) fn summary(&self, tables: &str) -> String {
         let count = |name| thousands(self.value(name) as u64);
         let mut table = vec![("documents".to_owned(), count("documents")), ("mentions".to_owned(), count("mentions"))];
         for (name, mentions, mean) in &self.by_type {
@@ -219,8 +223,7 @@ impl Figures {
                 format!("{:.4} (precision {:.4}, recall {:.4})", counts.f1(), counts.precision(), counts.recall());
             table.push((format!("F1 {scope}"), scores));
         }
-        table
-            .push(("device".into(), format!("{}, {}", extractor.selection().devices, extractor.selection().precision)));
+        table.push(("device".into(), self.device.clone()));
         table.push(("tables".into(), tables.to_owned()));
         rows(&table)
     }

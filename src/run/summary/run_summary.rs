@@ -1,6 +1,7 @@
 //! The run summary, for programs. In: what is known of a run when it ends, however it ends. Out: one JSON object, the attributes of a
 //! trace span, and metrics in Prometheus' text format. It must not change how the run ends.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -39,6 +40,8 @@ pub(crate) struct RunSummary {
     pub(crate) monitor: Arc<Monitor>,
     /// The totals of what is committed.
     totals: Mutex<Totals>,
+    /// The devices of executors, and their precisions.
+    elsewhere: Mutex<(BTreeSet<String>, BTreeSet<String>)>,
 }
 
 /// How a run ended, for the program that started it.
@@ -76,6 +79,7 @@ impl RunSummary {
             extractor: OnceLock::new(),
             monitor: Arc::default(),
             totals: Mutex::default(),
+            elsewhere: Mutex::default(),
         }
     }
 
@@ -106,10 +110,10 @@ impl RunSummary {
     pub(crate) fn record(&self, span: &Span, end: &RunEnd<'_>) {
         span.record("quarry.store", self.store.get());
         if let Some(extractor) = self.extractor() {
-            let totals = self.totals();
+            let (totals, (device, precision)) = (self.totals(), self.device(extractor));
             span.record("quarry.spec_id", extractor.spec_id())
-                .record("quarry.device", extractor.selection().devices.to_string())
-                .record("quarry.precision", extractor.selection().precision.to_string())
+                .record("quarry.device", device)
+                .record("quarry.precision", precision)
                 .record("quarry.documents", totals.documents)
                 .record("quarry.mentions", totals.mentions())
                 .record("quarry.rejects", totals.rejected())
@@ -126,6 +130,24 @@ impl RunSummary {
         self.monitor.start.add(self.started.elapsed());
         // Set once: a run starts once.
         let _ = self.extractor.set(Arc::clone(extractor));
+    }
+
+    /// Records the devices of an executor, and their precision.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ran_on(&self, devices: String, precision: String) {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.0.insert(devices);
+        elsewhere.1.insert(precision);
+    }
+
+    /// The devices that extracted, and their precision: those of executors if any did, which may differ, else this process's.
+    pub(crate) fn device(&self, extractor: &Extractor) -> (String, String) {
+        let (here, elsewhere) = (extractor.selection(), self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+        if elsewhere.0.is_empty() {
+            return (here.devices.to_string(), here.precision.to_string());
+        }
+        let all = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+        (all(&elsewhere.0), all(&elsewhere.1))
     }
 
     /// Adds the totals of a commit.
@@ -201,6 +223,7 @@ impl RunSummary {
         let totals = self.totals();
         let (documents, rejects, mentions) = (totals.documents, totals.rejected(), totals.mentions());
         let extractor = self.extractor();
+        let (device, precision) = extractor.map(|extractor| self.device(extractor)).unzip();
         let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
         json!({
             "outcome": end.outcome.word(),
@@ -210,8 +233,8 @@ impl RunSummary {
             "run_id": self.run_id,
             "store": self.store.get(),
             "spec_id": extractor.map(|extractor| extractor.spec_id()),
-            "device": extractor.map(|extractor| extractor.selection().devices.to_string()),
-            "precision": extractor.map(|extractor| extractor.selection().precision),
+            "device": device,
+            "precision": precision,
             "started_at": self.started_at,
             "seconds": (seconds * 1000.0).round() / 1000.0,
             "documents": documents,

@@ -35,7 +35,7 @@ fn step(server: &Moto, step: &str, fault: &str) -> ExitStatus {
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "there are no fault points without debug assertions")]
 fn a_store_on_s3_keeps_its_promises() {
-    let Some(server) = Moto::start() else { return };
+    let Some(server) = Moto::start("QUARRY_S3_TESTS") else { return };
     assert!(step(&server, "create", "").success());
     assert!(!step(&server, "half", "after:rejects:2").success(), "the fault ends the process");
     assert!(step(&server, "undo", "").success());
