@@ -42,6 +42,12 @@ LABELS = {
     "cores": "cores: the same documents, four questions",
 }
 
+STYLE = (
+    "text{font:12px sans-serif;fill:#777}.title{text-anchor:middle;font-weight:bold}.end{text-anchor:end}"
+    ".axis{fill:none;stroke:#999}.line{fill:none;stroke:#1f77b4;stroke-width:2}circle{fill:#1f77b4}"
+    ".line1{stroke:#d2691e}.dot1{fill:#d2691e}.line2{stroke:#5a9e4b}.dot2{fill:#5a9e4b}"
+)
+
 
 class Setting(NamedTuple):
     """Settings of a run."""
@@ -144,15 +150,10 @@ def kinds_panel(kinds, left):
 
 def picture(series, kinds):
     """The panels side by side, readable on light and dark backgrounds."""
-    style = (
-        "text{font:12px sans-serif;fill:#777}.title{text-anchor:middle;font-weight:bold}.end{text-anchor:end}"
-        ".axis{fill:none;stroke:#999}.line{fill:none;stroke:#1f77b4;stroke-width:2}circle{fill:#1f77b4}"
-        ".line1{stroke:#d2691e}.dot1{fill:#d2691e}"
-    )
     panels = "".join(panel(*one, 245 * number) for number, one in enumerate(series))
     if kinds:
         panels += kinds_panel(kinds, 245 * len(series))
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {245 * (len(series) + bool(kinds))} 185"><style>{style}</style>{panels}</svg>\n'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {245 * (len(series) + bool(kinds))} 185"><style>{STYLE}</style>{panels}</svg>\n'
 
 
 class Kind(NamedTuple):

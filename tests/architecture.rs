@@ -406,12 +406,17 @@ fn the_json_schema_of_the_training_job_is_fresh() {
 fn every_training_job_is_valid() {
     let jobs = std::fs::read_dir(project().join("jobs")).unwrap().flatten().map(|entry| entry.path());
     let mut found = 0;
-    for path in jobs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("train-")) {
-        let file = quarry::train::file::TrainFile::read(&path, &[]).unwrap();
+    for path in jobs {
+        let settings = match path.file_name().unwrap().to_string_lossy() {
+            name if name.starts_with("train-") => vec![],
+            name if name.starts_with("curve-") => vec![("share".into(), "0.5".into()), ("epochs".into(), "5".into())],
+            _ => continue,
+        };
+        let file = quarry::train::file::TrainFile::read(&path, &settings).unwrap();
         quarry::job::read_schema(&project().join(file.entities.schema.unwrap())).unwrap();
         found += 1;
     }
-    assert!(found >= 4, "{found} jobs");
+    assert!(found >= 6, "{found} jobs");
 }
 
 #[test]
