@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const FORGOTTEN: Duration = Duration::from_secs(5);
 /// How often a task is sent to a scheduler that loses it, or whose results cannot be fetched.
 const SUBMISSIONS: usize = 4;
-/// Between two looks at a job.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at a job: a fortieth of its time so far, within these bounds. Hundreds of jobs are looked at, and those queued behind it
+/// keep the executors at work meanwhile.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// A connection to a scheduler.
 pub struct Cluster {
@@ -157,9 +158,9 @@ impl Cluster {
             other => return Err(Missed::Failed(self.failed(name, format!("the scheduler refused it: {other:?}")))),
         };
         let mut waiting = Job { id: Some(job.clone()), scheduler: scheduler.clone() };
-        let (mut unknown, mut alone, mut looked) = (None, None, Instant::now());
+        let (sent, mut unknown, mut alone, mut looked) = (Instant::now(), None, None, Instant::now());
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep((sent.elapsed() / 40).clamp(LOOKS.0, LOOKS.1)).await;
             let params = GetJobStatusParams { job_id: job.clone() };
             let status = self.patiently(|| {
                 let (mut scheduler, params) = (scheduler.clone(), params.clone());

@@ -40,7 +40,7 @@ const TRIES: usize = 3;
 /// Chunks under way for each that runs: one more is queued, so that no executor waits for a commit.
 const QUEUED: usize = 2;
 /// The most chunks under way. What each knows of the store's documents is held by the driver.
-const MOST: usize = 256;
+const MOST: usize = 1024;
 
 /// A chunk on its way.
 struct Sent {
