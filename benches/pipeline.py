@@ -57,7 +57,7 @@ class Quarry:
         job.write_text(
             f'[input]\ndocuments = "{documents}"\nid = "id"\ntext = "text"\n[entities]\nschema = "{self.given.schema.resolve()}"\n'
             f'[model]\npath = "{Path(self.given.checkpoint).resolve()}"\ndevice = "cpu"\n'
-            f'[extract]\nwindow_tokens = {WINDOW}\noverlap_tokens = {OVERLAP}\n[store]\npath = "{store}"\n'
+            f'[extract]\nwindow_tokens = {WINDOW}\noverlap_tokens = {OVERLAP}\nthreshold = 1e-6\n[store]\npath = "{store}"\n'
         )
         started = time.perf_counter()
         command = [self.program, "run", str(job), "--json", "--metrics-file", str(figures)]
