@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cost import STYLE
 
 # The share of the documents, and the epochs.
-SHARES = [("0.01", 40), ("0.05", 15), ("0.1", 10), ("0.5", 5), ("1", 3)]
+SHARES = [("0.01", 40), ("0.05", 15), ("0.1", 10), ("0.5", 5), ("1", 2)]
 
 
 class Point(NamedTuple):

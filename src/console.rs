@@ -117,13 +117,13 @@ pub fn continue_caller(span: &tracing::Span) {
 
 /// The current span as the parent of spans elsewhere (W3C Trace Context); nothing if no traces are exported.
 #[cfg(feature = "cluster")]
-pub fn current_trace() -> HashMap<String, String> {
+pub(crate) fn current_trace() -> HashMap<String, String> {
     TRACES.get().map_or_else(HashMap::new, |_| traces::current())
 }
 
 /// Makes a span elsewhere the parent of a span here, if traces are exported.
 #[cfg(feature = "cluster")]
-pub fn continue_trace(span: &tracing::Span, trace: &HashMap<String, String>) {
+pub(crate) fn continue_trace(span: &tracing::Span, trace: &HashMap<String, String>) {
     if TRACES.get().is_some() && !trace.is_empty() {
         traces::continue_trace(span, trace);
     }

@@ -102,7 +102,7 @@ impl Worker {
 
     fn find_room(&self) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let Err(cause) = NamedTempFile::new_in(folder).and_then(|mut file| file.write_all(&[0; ROOM])) else {
+        let Err(cause) = NamedTempFile::new_in(folder).and_then(|mut file| file.write_all(&vec![0; ROOM])) else {
             return Ok(());
         };
         let error = Error::Write { path: folder.clone(), source: cause.into() };

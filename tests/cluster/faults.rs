@@ -40,7 +40,7 @@ impl Way {
 
 /// Passes bytes on, except while the way is cut.
 fn pass(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
-    let mut bytes = [0; 65536];
+    let mut bytes = [0; 8192];
     while let Ok(count) = from.read(&mut bytes) {
         while cut.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(20));
