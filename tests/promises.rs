@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use crate::support::{Dir, Random, project, same_but_for_scores, until};
 
+#[cfg(feature = "cluster")]
 pub(crate) use disk::SmallDisk;
 pub(crate) use kills::{Stores, documents_to_lose};
 
