@@ -21,7 +21,7 @@
 //! One subject per module, in the order of the dataflow. Imports go one way:
 //!
 //! `sanitize ← error ← random, machine, text ← task, score ← model ← graph ← tables ← source ← extract ← store ← query ← job ←
-//! cluster ← console ← {commands} ← cli ← main`
+//! console ← cluster ← {commands} ← cli ← main`
 //!
 //! A module imports only modules before it, and no module of its own group. Commands never import each other.
 //!
