@@ -20,7 +20,6 @@ import itertools
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from compare import quantized
+from compare import quantized, table
 from queries import texts
 from tokenizers import Tokenizer
 
@@ -168,14 +167,6 @@ def turns(quarry, documents, given):
             found.setdefault(way, []).append((took, before[1], mentions, before[0]))
             print(f"round {number}: {way}: {took:.1f} s, quarry {before[0]:.1f} s", flush=True)
     return found
-
-
-def table(found):
-    print("\n| | tokens/s | seconds | turns | mentions | slower |\n|---|---:|---:|---:|---:|---:|")
-    for way, rows in found.items():
-        rate, seconds = statistics.median(row[1] / row[0] for row in rows), statistics.median(row[0] for row in rows)
-        slower = statistics.median(row[0] / row[3] for row in rows)
-        print(f"| {way} | {rate:,.0f} | {seconds:.1f} | {len(rows)} | {rows[0][2]:,} | {slower:.2f} |")
 
 
 def main():
